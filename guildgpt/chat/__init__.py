@@ -1,0 +1,18 @@
+"""What a conversation is, and how it becomes token ids with a loss mask."""
+
+from guildgpt.chat.conversation import Comparison, Conversation, Message, Role, Source
+from guildgpt.chat.template import CHATML, ChatTemplate, Rendered
+from guildgpt.chat.tokenizer import FileTokenizer, Tokenizer
+
+__all__ = [
+    "CHATML",
+    "ChatTemplate",
+    "Comparison",
+    "Conversation",
+    "FileTokenizer",
+    "Message",
+    "Rendered",
+    "Role",
+    "Source",
+    "Tokenizer",
+]

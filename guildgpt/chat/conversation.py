@@ -1,0 +1,113 @@
+"""`Message`, `Conversation` and `Comparison`: the nouns everything else is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a row came from, carried from the file to the model folder.
+
+    `group` names rows that must stay on one side of a split (a conversation tree); where it is
+    empty the row's own content decides.
+    """
+
+    name: str = ""  # the data set: "dolly", "oasst1", "starter", …
+    file: str = ""
+    row: int = 0  # the line (or record) in the file, counted from 1; 0 if it has none
+    group: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file or self.name}:{self.row}" if self.row else self.file or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn: who speaks, what is said and, if not its conversation's, its source."""
+
+    role: Role
+    content: str
+    source: Source | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """`{"role": …, "content": …}`, the form chat templates and JSON lines use."""
+        return {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Turns in order, from one source."""
+
+    messages: tuple[Message, ...]
+    source: Source = Source()
+
+    @property
+    def key(self) -> str:
+        """A hash of roles and contents: equal conversations have equal keys, whatever the file."""
+        return content_key(self.messages)
+
+    @property
+    def answer(self) -> str:
+        """The last assistant turn's text, or ''."""
+        for message in reversed(self.messages):
+            if message.role == "assistant":
+                return message.content
+        return ""
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """Everything before the last assistant turn."""
+        for index in range(len(self.messages) - 1, -1, -1):
+            if self.messages[index].role == "assistant":
+                return self.messages[:index]
+        return self.messages
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One prompt and its answers, best first; `ranks[i]` is the place of `answers[i]`, ties equal.
+
+    `ranks` is empty when the order alone says it all (no ties).
+    """
+
+    prompt: tuple[Message, ...]
+    answers: tuple[Message, ...]
+    ranks: tuple[int, ...] = ()
+    source: Source = Source()
+
+    @property
+    def key(self) -> str:
+        """A hash of the prompt and of the answers in their order."""
+        return content_key(self.prompt + self.answers)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The place of each answer, 0 for the best."""
+        return self.ranks or tuple(range(len(self.answers)))
+
+    def pairs(self) -> list[tuple[Message, Message]]:
+        """Every (better, worse) pair of answers; ties give none."""
+        places = self.places
+        return [
+            (self.answers[i], self.answers[j])
+            for i in range(len(places))
+            for j in range(len(places))
+            if places[i] < places[j]
+        ]
+
+
+def content_key(messages: Sequence[Message]) -> str:
+    """32 hexadecimal digits that depend on roles and contents alone."""
+    digest = hashlib.sha256()
+    for message in messages:
+        for part in (message.role, message.content):
+            encoded = part.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()[:32]
