@@ -1,0 +1,54 @@
+# `make demo` and `make test` need Python 3.11 or newer, pip and make; they do the rest themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+
+.PHONY: help demo test quick lint format bench clean
+
+help:
+	@echo "make demo    build a model from the starter and talk about it (about 8 minutes)"
+	@echo "make test    all tests"
+	@echo "make quick   the tests that take less than half a minute each"
+	@echo "make lint    formatting, lint and types"
+	@echo "make bench   speed and memory beside the peers"
+
+demo: $(VENV)/.train
+	$(BIN)/guildgpt train recipes/starter.toml
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(PIP) install -q -r bench/requirements.txt
+	$(BIN)/python bench/sft.py
+	$(BIN)/python bench/startup.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "GuildGPT needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt -e '.[train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(PIP) install -q -c constraints.txt -e '.[train,dev]'
+	@touch $@

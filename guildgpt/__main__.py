@@ -1,0 +1,5 @@
+"""`python -m guildgpt`."""
+
+from guildgpt.cli import main
+
+main()

@@ -1,0 +1,33 @@
+"""Data: sources, their readers, mixtures, splits and provenance."""
+
+from guildgpt.data.dataset import Dataset, SourceReport, build
+from guildgpt.data.documents import Document, read_documents
+from guildgpt.data.preview import Statistics, check_trainable, preview
+from guildgpt.data.provenance import Policy, Provenance, WrittenBy, attributions, check, judge
+from guildgpt.data.source import Loaded, SourceSpec, load
+from guildgpt.data.split import Side, split_side
+from guildgpt.data.starter import StarterPrompt, starter_prompts
+
+__all__ = [
+    "Dataset",
+    "Document",
+    "Loaded",
+    "Policy",
+    "Provenance",
+    "Side",
+    "SourceReport",
+    "SourceSpec",
+    "StarterPrompt",
+    "Statistics",
+    "WrittenBy",
+    "attributions",
+    "build",
+    "check",
+    "check_trainable",
+    "judge",
+    "load",
+    "preview",
+    "read_documents",
+    "split_side",
+    "starter_prompts",
+]

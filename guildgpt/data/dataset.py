@@ -1,0 +1,156 @@
+"""From sources to a data set: duplicates out, a part held out, the rest mixed by weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
+
+from guildgpt.chat import Comparison, Conversation
+from guildgpt.data.provenance import Provenance
+from guildgpt.data.source import Loaded
+from guildgpt.data.split import digest, fraction, split_side
+from guildgpt.errors import DataError
+
+Row = TypeVar("Row", Conversation, Comparison)
+
+
+@dataclass(slots=True)
+class SourceReport:
+    """What became of one source's rows, conversations and comparisons together."""
+
+    rows: int = 0  # usable rows read
+    train: int = 0  # rows seen per epoch; a row of weight 2 counts twice
+    held_out: int = 0
+    duplicates: int = 0  # rows that an earlier one, of this or another source, equals
+    unused: int = 0  # left out by a weight below 1 or by `held_out_limit`
+    skipped: dict[str, int] = field(default_factory=dict)  # why the reader took no row: how often
+
+    def as_dict(self) -> dict[str, Any]:
+        """A dictionary of plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Rows ready for a stage, in the order of one epoch, and where they came from."""
+
+    train: list[Conversation]
+    held_out: dict[str, list[Conversation]]  # by source name
+    train_comparisons: list[Comparison]
+    held_out_comparisons: list[Comparison]
+    provenance: list[Provenance]
+    report: dict[str, SourceReport]  # by source name
+
+
+def build(
+    loaded: Sequence[Loaded],
+    *,
+    held_out: float = 0.05,
+    held_out_limit: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Mix sources into one data set.
+
+    `held_out` is the share of rows held out, `held_out_limit` the most conversations and the most
+    comparisons that each source gives for it (what is over stays unused: a row never changes
+    sides). The seed decides the order of the train rows only. DataError if nothing is left.
+    """
+    names = distinct_names([item.name for item in loaded])
+    dataset = Dataset([], {}, [], [], [], {})
+    seen: set[str] = set()
+    for name, item in zip(names, loaded, strict=True):
+        report = SourceReport(skipped=dict(item.skipped.most_common()))
+        mix = _Mix(item.spec.weight, held_out, held_out_limit, seen, report)
+        train, kept_out = mix.share(_named(item.conversations, name))
+        dataset.train.extend(train)
+        dataset.held_out[name] = kept_out
+        pairs, pairs_out = mix.share(_named(item.comparisons, name))
+        dataset.train_comparisons.extend(pairs)
+        dataset.held_out_comparisons.extend(pairs_out)
+        dataset.provenance.append(replace(item.provenance, name=name))
+        dataset.report[name] = report
+    if loaded and not (dataset.train or dataset.train_comparisons):
+        raise DataError(
+            "no row is left to train on",
+            where=", ".join(names),
+            remedy="See the reasons in `guildgpt data preview`, or add a source.",
+        )
+    _shuffle(dataset.train, seed)
+    _shuffle(dataset.train_comparisons, seed)
+    return dataset
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, a second "jsonl" becoming "jsonl-2" and so on."""
+    taken = set(names)
+    result: list[str] = []
+    for name in names:
+        unique, number = name, 2
+        while name in result and unique in taken:
+            unique, number = f"{name}-{number}", number + 1
+        taken.add(unique)
+        result.append(unique)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Mix:
+    """How one source's rows are shared out, and the report that counts them."""
+
+    weight: float
+    held_out: float
+    held_out_limit: int | None
+    seen: set[str]  # kind and key of every row so far, of all sources
+    report: SourceReport
+
+    def share(self, rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+        """The train rows of one epoch (copies side by side) and the held-out rows."""
+        train: list[Row] = []
+        kept_out: list[Row] = []
+        for row in rows:
+            self.report.rows += 1
+            key = f"{type(row).__name__} {row.key}"
+            if key in self.seen:
+                self.report.duplicates += 1
+                continue
+            self.seen.add(key)
+            if split_side(row, self.held_out) == "held_out":
+                kept_out.append(row)
+                continue
+            copies = times(row, self.weight)
+            train += [row] * copies
+            self.report.unused += copies == 0
+        if self.held_out_limit is not None and len(kept_out) > self.held_out_limit:
+            self.report.unused += len(kept_out) - self.held_out_limit
+            kept_out = sorted(kept_out, key=lambda row: digest("held out", row.key))
+            kept_out = kept_out[: self.held_out_limit]
+        self.report.train += len(train)
+        self.report.held_out += len(kept_out)
+        return train, kept_out
+
+
+def times(row: Conversation | Comparison, weight: float) -> int:
+    """How often a row is seen per epoch: the whole part of `weight`, and once more for a fixed
+    part of the rows as large as the rest."""
+    whole = math.floor(weight)
+    return whole + (fraction("weight", row.key) < weight - whole)
+
+
+def _named(rows: Iterable[Row], name: str) -> list[Row]:
+    return [
+        row if row.source.name == name else replace(row, source=replace(row.source, name=name))
+        for row in rows
+    ]
+
+
+def _shuffle(rows: list[Row], seed: int) -> None:
+    """Order by a hash of seed, row and copy: another row more or less moves none of the others."""
+    counts: dict[str, int] = {}
+
+    def place(row: Row) -> str:
+        copy = counts[row.key] = counts.get(row.key, 0) + 1
+        return digest("order", str(seed), row.key, str(copy))
+
+    rows.sort(key=place)

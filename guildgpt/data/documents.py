@@ -1,0 +1,125 @@
+"""Plain text to pretrain on: a file a document, or several set apart by a line of your choice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guildgpt.chat import Source
+from guildgpt.data.lines import require_file
+from guildgpt.data.provenance import UNKNOWN, Provenance, WrittenBy, spdx
+from guildgpt.data.split import Side, normalised, side_of
+from guildgpt.errors import DataError
+
+SUFFIXES = (".txt", ".md")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text and the file and line where it begins."""
+
+    text: str
+    source: Source
+
+
+def read_documents(
+    paths: Sequence[str | Path], *, separator: str | None = None, name: str = "documents"
+) -> list[Document]:
+    """The documents in files and folders, those of a folder in the order of their names.
+
+    A folder gives its *.txt and *.md files, those of its subfolders too, hidden ones left out. A
+    line that equals `separator` ends a document and belongs to none. Blank documents are dropped;
+    DataError for text that is not UTF-8 (with the byte's offset) or if nothing is left.
+    """
+    documents = [
+        document
+        for path in paths
+        for file, label in _text_files(Path(path).expanduser())
+        for document in _split(_text(file), separator, name, label)
+    ]
+    if not documents:
+        raise DataError(
+            "there is no text to read",
+            where=", ".join(map(str, paths)),
+            remedy=f"Name files, or folders with {' or '.join('*' + end for end in SUFFIXES)}.",
+        )
+    return documents
+
+
+def document_side(document: Document, held_out: float) -> Side:
+    """The side of the split, by the hash of the document's own text; see `split_side`."""
+    return side_of(document.source.group or normalised(document.text), held_out)
+
+
+def documents_provenance(
+    documents: Sequence[Document],
+    *,
+    licence: str = UNKNOWN,
+    written_by: WrittenBy = "unknown",
+    attribution: str = "",
+) -> Provenance:
+    """Where the documents came from; the hash is over their texts in order."""
+    files = sorted({document.source.file for document in documents})
+    shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+    sha256 = hashlib.sha256()
+    for document in documents:
+        text = document.text.encode()
+        sha256.update(len(text).to_bytes(8, "big") + text)
+    return Provenance(
+        name=documents[0].source.name if documents else "documents",
+        licence=spdx(licence),
+        origin=shown,
+        sha256=sha256.hexdigest(),
+        rows=len(documents),
+        written_by=written_by,
+        attribution=attribution,
+        note="documents to pretrain on; the hash is over their texts",
+    )
+
+
+def _text_files(path: Path) -> Iterable[tuple[Path, str]]:
+    """Each file to read and what to call it: its name, below the folder that was given."""
+    if not path.is_dir():
+        return [(require_file(path), path.name)]
+    found = []
+    for folder, subfolders, names in os.walk(path):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        found += [
+            Path(folder, name)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    top = path.resolve().name
+    labels = [(file, f"{top}/{file.relative_to(path).as_posix()}") for file in found]
+    return sorted(labels, key=lambda pair: pair[1])
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"byte {error.start} (0x{error.object[error.start]:02x}) is not UTF-8",
+            where=file,
+            remedy=f"Save it as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 {file.name}",
+        ) from error
+    except OSError as error:
+        raise DataError(f"the file cannot be read ({error.strerror})", where=file) from error
+
+
+def _split(text: str, separator: str | None, name: str, label: str) -> Iterator[Document]:
+    """The file's documents; a source's row is the line where its text begins."""
+    lines: list[str] = []
+    start = 1
+    for number, line in enumerate([*text.split("\n"), separator], start=1):
+        if line is not None and line != separator:
+            lines.append(line)
+            continue
+        blank = next((i for i, kept in enumerate(lines) if kept.strip()), None)
+        if blank is not None:
+            body = "\n".join(lines[blank:]).strip()
+            yield Document(body, Source(name, label, start + blank))
+        lines, start = [], number + 1

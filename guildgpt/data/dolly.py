@@ -1,0 +1,41 @@
+"""databricks-dolly-15k: one question, perhaps a passage it is about, one answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from guildgpt.chat import Conversation, Message, Source
+from guildgpt.data.lines import read_json_lines
+from guildgpt.data.rows import problem, question, text_of
+from guildgpt.errors import DataError
+
+
+def read(path: str | Path, *, name: str, skipped: Counter[str]) -> Iterator[Conversation]:
+    """The rows of a file with the fields `instruction`, `context` (may be empty) and `response`.
+
+    The context stands below the instruction in the user turn, a blank line between them. Rows
+    that cannot be trained on are counted in `skipped` by reason.
+    """
+    file = Path(path).name
+    for number, row in read_json_lines(path):
+        where = f"{path}:{number}"
+        missing = [key for key in ("instruction", "response") if key not in row]
+        if missing:
+            raise DataError(
+                f"the row has no {' and no '.join(f'`{key}`' for key in missing)}, "
+                f"only {', '.join(row) or 'nothing'}",
+                where=where,
+                remedy="Dolly's rows have instruction, context and response; is this a `jsonl:` "
+                "source?",
+            )
+        context = text_of(row, "context", where)
+        messages = (
+            Message("user", question(text_of(row, "instruction", where), context)),
+            Message("assistant", text_of(row, "response", where)),
+        )
+        if reason := problem(messages):
+            skipped[reason] += 1
+        else:
+            yield Conversation(messages, Source(name, file, number))

@@ -1,0 +1,127 @@
+"""Rows as token ids: what the training loop and the held-out measurement read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guildgpt.chat import ChatTemplate, Conversation, FileTokenizer
+from guildgpt.chat.template import fit
+from guildgpt.data.documents import Document
+from guildgpt.data.split import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sequence that no other may see: ids (L,) and, for each, whether it is predicted.
+
+    `bytes` is the UTF-8 size of the text behind the predicted tokens, control tokens aside.
+    """
+
+    ids: NDArray[np.int32]
+    mask: NDArray[np.bool_]
+    bytes: int
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def trained(self) -> int:
+        """How many tokens are predicted (the first never is: nothing stands before it)."""
+        return int(self.mask[1:].sum())
+
+
+Row = list[Example]  # what one place in a batch holds: a conversation, or documents packed together
+
+
+def conversation_examples(
+    conversations: Iterable[Conversation],
+    tokenizer: FileTokenizer,
+    template: ChatTemplate,
+    *,
+    context: int,
+    too_long: str = "shorten",
+) -> tuple[list[Example], Counter[str]]:
+    """Conversations as examples of at most `context` tokens, and how many were cut or left out.
+
+    Over-long rows keep the first whole exchanges that fit (`shorten`, see `template.fit`) or are
+    left out (`drop`).
+    """
+    end_id = template.eos_id(tokenizer)
+    examples: list[Example] = []
+    counts: Counter[str] = Counter()
+    for conversation in conversations:
+        rendered = template.render(conversation.messages, tokenizer)
+        shown = fit(rendered, context, end_id)
+        if shown is None or (too_long == "drop" and len(shown.ids) < len(rendered.ids)):
+            counts["longer than the context" if any(rendered.mask) else "nothing to train"] += 1
+            continue
+        counts["shortened to the context"] += len(shown.ids) < len(rendered.ids)
+        ids = np.array(shown.ids, dtype=np.int32)
+        mask = np.array(shown.mask, dtype=np.bool_)
+        answers = _turns(ids, mask, end_id)
+        size = sum(
+            len(message.content.encode("utf-8", "replace"))
+            for message in [m for m in conversation.messages if m.role == "assistant"][:answers]
+        )
+        examples.append(Example(ids, mask, size, conversation.source.name))
+    return examples, +counts
+
+
+def _turns(ids: NDArray[np.int32], mask: NDArray[np.bool_], end_id: int) -> int:
+    return int(((ids == end_id) & mask).sum())
+
+
+def document_examples(
+    documents: Sequence[Document], tokenizer: FileTokenizer, separator: int, *, context: int
+) -> list[Example]:
+    """Documents as examples of at most `context` tokens, longer ones in several pieces.
+
+    Each document begins and ends with the `separator` token, so that its first token and its end
+    are predicted as well.
+    """
+    examples = []
+    for document, ids in zip(
+        documents, tokenizer.encode_batch([d.text for d in documents]), strict=True
+    ):
+        whole = np.array([separator, *ids, separator], dtype=np.int32)
+        for start in range(0, len(whole) - 1, context - 1):
+            piece = whole[start : start + context]
+            size = len(tokenizer.decode(piece[1:].tolist()).encode())
+            mask = np.ones(len(piece), dtype=np.bool_)
+            mask[0] = False
+            examples.append(Example(piece, mask, size, document.source.name))
+    return examples
+
+
+def pack(examples: Sequence[Example], context: int, seed: int) -> list[Row]:
+    """Put examples together into rows of at most `context` tokens (best fit, longest first).
+
+    The examples of a row stay apart: attention ends at each one's borders. Which row comes when is
+    the batch order's business; `seed` only mixes examples of equal length.
+    """
+    order = sorted(
+        range(len(examples)),
+        key=lambda index: (-len(examples[index]), digest("pack", str(seed), str(index))),
+    )
+    rows: list[Row] = []
+    by_room: dict[int, list[Row]] = {}
+    for index in order:
+        size = len(examples[index])
+        room = min((room for room in by_room if room >= size), default=None)
+        if room is None:
+            row: Row = []
+            left = context
+            rows.append(row)
+        else:
+            row, left = by_room[room].pop(), room
+            if not by_room[room]:
+                del by_room[room]
+        row.append(examples[index])
+        by_room.setdefault(left - size, []).append(row)
+    return rows

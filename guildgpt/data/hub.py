@@ -1,0 +1,88 @@
+"""One file of a Hugging Face data set, by name and revision: fetched once, then cached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from guildgpt.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file in the cache and the commit it belongs to."""
+
+    path: Path
+    commit: str  # 40 hexadecimal digits
+
+
+def fetch(
+    repo: str,
+    filename: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    endpoint: str | None = None,
+    instead: str = "a local path",
+) -> Fetched:
+    """The file `filename` of the data set `repo` at `revision` (a commit, branch or tag).
+
+    A dropped connection is taken up again after the last whole piece (10 MB). Without a network a
+    file that is in the cache already is used; one that is not raises DataError, whose remedy names
+    `instead`.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    where = f"{repo}@{revision}" if revision else repo
+    elsewhere = (
+        f"Download {filename} from https://huggingface.co/datasets/{repo} elsewhere, copy it here "
+        f"and use `{instead}`."
+    )
+    try:
+        path = hf_hub_download(
+            repo,
+            filename,
+            repo_type="dataset",
+            revision=revision,
+            cache_dir=cache_dir,
+            endpoint=endpoint,
+        )
+    except GatedRepoError as error:
+        raise DataError(
+            "the data set's owner asks you to accept its terms first",
+            where=where,
+            remedy=f"Accept them at https://huggingface.co/datasets/{repo}, then `hf auth login`.",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise DataError(
+            f"the data set has no revision {revision}", where=where, remedy="Leave `revision` out."
+        ) from error
+    except LocalEntryNotFoundError as error:  # before EntryNotFoundError, whose subclass it is
+        raise DataError(
+            "the Hugging Face Hub cannot be reached, and the file is not in the cache",
+            where=where,
+            remedy=f"Check the connection; or: {elsewhere}",
+        ) from error
+    except EntryNotFoundError as error:
+        raise DataError(
+            f"the data set has no file {filename} at this revision", where=where, remedy=elsewhere
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise DataError(
+            "the Hub knows no such data set, or not under your login", where=where, remedy=elsewhere
+        ) from error
+    except Exception as error:  # whatever the HTTP library beneath raises; it has changed before
+        raise DataError(
+            f"the download failed ({type(error).__name__}: {error})",
+            where=where,
+            remedy=f"Try again; or: {elsewhere}",
+        ) from error
+    # The cache keeps it as …/snapshots/COMMIT/FILE.
+    return Fetched(Path(path), commit=Path(path).parents[filename.count("/")].name)

@@ -1,0 +1,170 @@
+"""See what a model will learn: examples with the trained tokens marked, and every row checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+from guildgpt.chat import ChatTemplate, Conversation, Rendered, Tokenizer
+from guildgpt.chat.template import fit
+from guildgpt.errors import DataError
+
+TRAINED, UNTRAINED = "green", "dim"
+OPEN, CLOSE = "⟦", "⟧"  # around trained text where there is no colour
+
+# Text from a file must not steer the terminal: control characters become their pictures.
+_VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+_VISIBLE |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+class Segment(NamedTuple):
+    """A stretch of tokens that are all trained or all not; a control token stands alone."""
+
+    text: str
+    trained: bool
+    control: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Sizes in tokens of the rows as they will be trained on."""
+
+    rows: int = 0
+    dropped: int = 0  # rows of which nothing trainable fits into `max_tokens`, not counted below
+    tokens: int = 0
+    trained_tokens: int = 0
+    longest: int = 0
+    longest_row: str = ""  # its file and line
+
+    def __str__(self) -> str:
+        share = self.trained_tokens / self.tokens if self.tokens else 0.0
+        parts = [
+            f"{self.rows:,} rows",
+            f"{self.tokens:,} tokens, {self.trained_tokens:,} of them trained ({share:.0%})",
+            f"the longest row {self.longest:,} ({self.longest_row})",
+        ]
+        if self.dropped:
+            parts.append(f"{self.dropped:,} rows too long to train on")
+        return "; ".join(parts)
+
+
+def preview(
+    conversations: Sequence[Conversation],
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    console: Console,
+    *,
+    count: int = 3,
+    max_tokens: int | None = None,
+) -> None:
+    """Print the first `count` conversations as the model sees them, trained tokens marked.
+
+    `max_tokens` shortens them as training will. Where the console has no colour, trained spans
+    stand between ⟦ and ⟧.
+    """
+    coloured = console.color_system is not None and not console.no_color
+    console.print(_legend(coloured), soft_wrap=True)
+    end_id = template.eos_id(tokenizer)
+    for conversation in islice(conversations, count):
+        rendered = template.render(conversation.messages, tokenizer)
+        title = (
+            f"{conversation.source} · {len(rendered.ids):,} tokens, {sum(rendered.mask):,} trained"
+        )
+        shown = fit(rendered, max_tokens, end_id) if max_tokens is not None else rendered
+        if shown is None:
+            title += f" · left out: no answer of it fits into {max_tokens:,} tokens"
+        elif len(shown.ids) < len(rendered.ids):
+            title += f" · cut to {len(shown.ids):,}"
+        console.print()
+        console.print(Text(title.translate(_VISIBLE), style="bold"), soft_wrap=True)
+        if shown is not None:
+            console.print(_marked(segments(shown, tokenizer, template), coloured), soft_wrap=True)
+
+
+def segments(rendered: Rendered, tokenizer: Tokenizer, template: ChatTemplate) -> Iterator[Segment]:
+    """The text of a rendered conversation, cut where training begins or ends.
+
+    Runs of tokens are decoded together, since one character may be spread over several of them.
+    """
+    names = {tokenizer.token_id(name): name for name in template.control_tokens}
+    tokens = zip(rendered.ids, rendered.mask, strict=True)
+    for (trained, control), run in groupby(tokens, key=lambda t: (t[1], t[0] in names)):
+        ids = [token for token, _ in run]
+        if control:
+            yield from (Segment(names[token], trained, True) for token in ids)
+        else:
+            yield Segment(tokenizer.decode(ids), trained, False)
+
+
+def check_trainable(
+    conversations: Sequence[Conversation],
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    *,
+    max_tokens: int | None = None,
+) -> Statistics:
+    """Render every conversation and return the sizes, in tokens.
+
+    DataError, with file and row, for the first one that trains nothing, or whose last trained
+    token is not the end of turn, so that the model would never learn to stop. With `max_tokens`
+    the sizes are those after shortening, and rows that do not fit are counted, not refused.
+    """
+    end_id = template.eos_id(tokenizer)
+    rows = dropped = tokens = trained_tokens = longest = 0
+    longest_row = ""
+    for conversation in conversations:
+        rendered = template.render(conversation.messages, tokenizer)
+        _check(rendered, end_id, conversation)
+        shown = fit(rendered, max_tokens, end_id) if max_tokens is not None else rendered
+        rows += 1
+        if shown is None:
+            dropped += 1
+            continue
+        tokens += len(shown.ids)
+        trained_tokens += sum(shown.mask)
+        if len(shown.ids) > longest:
+            longest, longest_row = len(shown.ids), str(conversation.source)
+    return Statistics(rows, dropped, tokens, trained_tokens, longest, longest_row)
+
+
+def _check(rendered: Rendered, end_id: int, conversation: Conversation) -> None:
+    last = next((i for i in reversed(range(len(rendered.mask))) if rendered.mask[i]), None)
+    if last is None:
+        raise DataError(
+            "nothing in this conversation is trained",
+            where=str(conversation.source),
+            remedy="It needs an assistant turn; add one or delete the row.",
+        )
+    if rendered.ids[last] != end_id:
+        raise DataError(
+            "the last trained token is not the end of turn",
+            where=str(conversation.source),
+            remedy="The template must train the token that ends an answer; check its `end`.",
+        )
+
+
+def _legend(coloured: bool) -> Text:
+    if not coloured:
+        return Text(f"{OPEN}trained{CLOSE}, the rest is only read; <|…|> are control tokens")
+    return Text.assemble(
+        ("trained", TRAINED), ", ", ("only read", UNTRAINED), ", <|…|> are control tokens"
+    )
+
+
+def _marked(parts: Iterator[Segment], coloured: bool) -> Text:
+    text = Text()
+    for trained, run in groupby(parts, key=lambda segment: segment.trained):
+        if trained and not coloured:
+            text.append(OPEN)
+        for segment in run:
+            style = TRAINED if trained else UNTRAINED
+            style += " bold" if segment.control and trained else ""
+            text.append(segment.text.translate(_VISIBLE), style=style if coloured else "")
+        if trained and not coloured:
+            text.append(CLOSE)
+    return text

@@ -1,0 +1,245 @@
+"""What a source is: one data set, by name or by path, and how its rows are chosen."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from guildgpt.chat import Comparison, Conversation
+from guildgpt.data import dolly, hub, jsonl, oasst, starter
+from guildgpt.data.known import KINDS, Kind
+from guildgpt.data.lines import file_sha256, require_file
+from guildgpt.data.provenance import Provenance, WrittenBy, spdx
+from guildgpt.errors import DataError
+
+_OASST_ONLY = ("lang", "threads", "keep_unreviewed", "keep_synthetic")
+
+
+class SourceSpec(BaseModel):
+    """One `[[data.source]]` of a recipe, or one SOURCE on the command line.
+
+    `source` is `dolly`, `oasst1`, `oasst2` or `starter`, or a kind with a path: `dolly:PATH`,
+    `oasst:PATH`, `jsonl:PATH`. A bare string validates too.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """How often its train rows are seen per epoch: 0.5 a fixed half of them, 2 each twice."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many conversations, and so many comparisons: the first usable ones."""
+    revision: str | None = None
+    """The commit, branch or tag to fetch from the Hub; for a local file, only recorded."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
+    """What the file must hash to."""
+    licence: str | None = None
+    written_by: WrittenBy | None = None
+    attribution: str | None = None
+    lang: list[str] = ["en"]
+    """Languages to keep, as oasst names them ("en", "pt-BR"); an empty list keeps all."""
+    threads: Literal["best", "all"] = "best"
+    keep_unreviewed: bool = False
+    keep_synthetic: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> SourceSpec:
+        """The source a person wrote on the command line; DataError if it is none."""
+        try:
+            return cls(source=text)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            cause = problem.get("ctx", {}).get("error")
+            if isinstance(cause, _SourceProblem):
+                raise DataError(cause.what, where=text, remedy=cause.remedy) from error
+            raise DataError(problem["msg"], where=text) from error
+
+    @property
+    def kind(self) -> str:
+        """The part before the colon: "dolly", "oasst1", "jsonl", …"""
+        return self.source.partition(":")[0]
+
+    @property
+    def path(self) -> Path | None:
+        """The part after the colon, or None for a set that is known by name."""
+        path = self.source.partition(":")[2]
+        return Path(path).expanduser() if path else None
+
+    @property
+    def name(self) -> str:
+        """What reports call it: the kind, or the file's stem for a `jsonl` file."""
+        if self.kind == "jsonl" and self.path is not None:
+            return self.path.name.removesuffix(".gz").removesuffix(".jsonl")
+        return self.kind
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> SourceSpec:
+        kind = _known_kind(self.source)
+        if self.path is None and kind.reader == "jsonl":
+            raise _SourceProblem("a jsonl source needs a path", "Write `jsonl:PATH`.")
+        if self.path is None and kind.reader != "starter" and not kind.hub_file:
+            raise _SourceProblem(
+                f"`{self.kind}` needs a path",
+                f"Write `{self.kind}:PATH`, or `oasst1` or `oasst2` to fetch a whole set.",
+            )
+        if self.path is not None and kind.reader == "starter":
+            raise _SourceProblem("the starter pack has no path", "Write `starter`.")
+        if kind.reader != "oasst":
+            defaults = type(self).model_fields
+            for option in _OASST_ONLY:
+                if getattr(self, option) != defaults[option].default:
+                    raise _SourceProblem(
+                        f"`{option}` means nothing for `{self.kind}`",
+                        f"Only oasst sources know {', '.join(_OASST_ONLY)}.",
+                    )
+        return self
+
+
+class _SourceProblem(ValueError):
+    """A ValueError (so that pydantic adds the recipe's key) that keeps its remedy apart."""
+
+    def __init__(self, what: str, remedy: str):
+        self.what, self.remedy = what, remedy
+        super().__init__(f"{what}. {remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A source's usable rows, where they came from, and why the others were left out."""
+
+    spec: SourceSpec
+    provenance: Provenance
+    conversations: list[Conversation]
+    comparisons: list[Comparison]
+    skipped: Counter[str]  # the reason in plain words: how often
+
+    @property
+    def name(self) -> str:
+        """What reports call the source."""
+        return self.provenance.name
+
+
+def load(
+    spec: SourceSpec, *, cache_dir: str | Path | None = None, endpoint: str | None = None
+) -> Loaded:
+    """Fetch a source if need be, check its hash, and read every row of it.
+
+    `cache_dir` and `endpoint` go to the Hub client; without them its own defaults hold. Raises
+    DataError for a file that is missing, broken, or not the one whose hash the spec gives.
+    """
+    kind = KINDS[spec.kind]
+    skipped: Counter[str] = Counter()
+    conversations: list[Conversation] = []
+    comparisons: list[Comparison] = []
+    with _files(spec, kind, cache_dir, endpoint) as files:
+        sha256 = _checked_sha256(spec, files.paths)
+        for path in files.paths:
+            for row in _rows(spec, kind, path, skipped):
+                rows = conversations if isinstance(row, Conversation) else comparisons
+                if spec.limit is not None and len(rows) >= spec.limit:  # type: ignore[arg-type]
+                    skipped["over the limit"] += 1
+                else:
+                    rows.append(row)  # type: ignore[arg-type]
+    synthetic = kind.reader == "oasst" and spec.keep_synthetic
+    provenance = Provenance(
+        name=spec.name,
+        licence=spdx(spec.licence or kind.licence),
+        origin=files.origin,
+        revision=files.revision,
+        sha256=sha256,
+        rows=len(conversations) + len(comparisons),
+        written_by="mixed" if synthetic else spec.written_by or kind.written_by,
+        attribution=spec.attribution or kind.attribution,
+        note=files.note,
+    )
+    return Loaded(spec, provenance, conversations, comparisons, skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The files to read and what provenance says of them."""
+
+    paths: tuple[Path, ...]
+    origin: str
+    revision: str
+    note: str
+
+
+@contextmanager
+def _files(
+    spec: SourceSpec, kind: Kind, cache_dir: str | Path | None, endpoint: str | None
+) -> Iterator[_Files]:
+    if kind.reader == "starter":
+        with starter.training_files() as paths:
+            yield _Files(paths, "guildgpt/data/starter", "", kind.note)
+    elif spec.path is not None:
+        path = require_file(spec.path)
+        note = f"a local file in the form of {kind.hub_id}" if kind.hub_id else "a local file"
+        yield _Files((path,), path.name, spec.revision or "", note)
+    else:
+        fetched = hub.fetch(
+            kind.hub_id,
+            kind.hub_file,
+            revision=spec.revision,
+            cache_dir=cache_dir,
+            endpoint=endpoint,
+            instead=f"{spec.kind}:PATH",
+        )
+        yield _Files((fetched.path,), kind.hub_id, fetched.commit, kind.hub_file)
+
+
+def _rows(
+    spec: SourceSpec, kind: Kind, path: Path, skipped: Counter[str]
+) -> Iterator[Conversation | Comparison]:
+    if kind.reader == "dolly":
+        return dolly.read(path, name=spec.name, skipped=skipped)
+    if kind.reader == "oasst":
+        keep = oasst.Keep(
+            lang=tuple(spec.lang),
+            threads=spec.threads,
+            unreviewed=spec.keep_unreviewed,
+            synthetic=spec.keep_synthetic,
+        )
+        return oasst.read(path, name=spec.name, keep=keep, skipped=skipped)
+    return jsonl.read(path, name=spec.name, skipped=skipped)
+
+
+def _checked_sha256(spec: SourceSpec, paths: tuple[Path, ...]) -> str:
+    """The hash of the file (of the files' hashes, if there are several), as the spec expects it."""
+    hashes = [file_sha256(path) for path in paths]
+    sha256 = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    if spec.sha256 and spec.sha256.lower() != sha256:
+        raise DataError(
+            f"the file's sha256 is {sha256}, but the source asks for {spec.sha256.lower()}",
+            where=spec.source,
+            remedy="It is another version or damaged: fetch it again, or change `sha256`.",
+        )
+    return sha256
+
+
+def _known_kind(source: str) -> Kind:
+    name, _, _ = source.partition(":")
+    if name in KINDS:
+        return KINDS[name]
+    is_path = name == source and source.endswith((".jsonl", ".jsonl.gz", ".json"))
+    if is_path or PureWindowsPath(source).drive:
+        raise _SourceProblem(f"`{source}` has no kind", f"Write `jsonl:{source}`.")
+    near = difflib.get_close_matches(name.lower(), KINDS, n=1, cutoff=0.5)
+    known = ", ".join(KINDS)
+    raise _SourceProblem(
+        f"`{name}` is no known kind of source",
+        f"Did you mean `{near[0]}`? Known are {known}." if near else f"Known are {known}.",
+    )

@@ -1,0 +1,111 @@
+"""What this machine can run, and what is missing: `guildgpt doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from guildgpt import __version__
+from guildgpt.paths import cache_dir
+
+PACKAGES = ("xllamacpp", "tokenizers", "torch", "transformers", "peft", "sentencepiece")
+TRAINING = ("torch", "transformers", "peft", "sentencepiece")
+
+
+def examine() -> dict[str, Any]:
+    """Facts about this machine as plain values, sizes in bytes."""
+    packages = {name: _version(name) for name in PACKAGES}
+    cache = cache_dir()
+    existing = next(p for p in (cache, *cache.parents) if p.exists())
+    findings: dict[str, Any] = {
+        "guildgpt": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory": _memory(),
+        "disk_free": shutil.disk_usage(existing).free,
+        "cache": str(cache),
+        "starter_cached": any(cache.glob("starter/*.gguf")),
+        "packages": packages,
+        "can_chat": packages["xllamacpp"] is not None,
+        "can_train": all(packages[name] for name in TRAINING),
+        "advice": [],
+    }
+    advice: list[str] = findings["advice"]
+    if not findings["can_train"]:
+        advice.append("To train here: pip install 'guildgpt[train]'")
+    else:
+        findings |= _torch()
+        if findings["device"] == "cpu" and findings["dtype"] == "float32":
+            advice.append(
+                "This processor has no native bfloat16: training runs in float32, which is fine."
+            )
+    if not findings["starter_cached"]:
+        advice.append("The starter model (93 MB) is fetched when it is first needed.")
+    if findings["disk_free"] < 5e9:
+        advice.append("Less than 5 GB of disk are free; a run of the starter takes about 3 GB.")
+    if findings["memory"] and findings["memory"] < 4e9:
+        advice.append("Less than 4 GB of memory: chat works, training may not.")
+    return findings
+
+
+def show(findings: dict[str, Any], console: Console) -> None:
+    """The findings as a table, the advice below it."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("GuildGPT", f"{findings['guildgpt']}, Python {findings['python']}")
+    memory = f"{findings['memory'] / 2**30:.0f} GiB of memory" if findings["memory"] else ""
+    table.add_row("Machine", f"{findings['system']}, {findings['cores']} cores, {memory}")
+    if "device" in findings:
+        table.add_row("Training on", f"{findings['device']} in {findings['dtype']}, "
+                      f"{findings['gflops']:,.0f} GFLOP/s measured")  # fmt: skip
+    table.add_row("Disk", f"{findings['disk_free'] / 1e9:.0f} GB free at {findings['cache']}")
+    table.add_row("Chat", _tick(findings["can_chat"]))
+    table.add_row("Train", _tick(findings["can_train"]))
+    missing = [name for name, found in findings["packages"].items() if found is None]
+    if missing:
+        table.add_row("Not installed", ", ".join(missing))
+    console.print(table, highlight=False)
+    for line in findings["advice"]:
+        console.print(f"· {line}", highlight=False, markup=False)
+
+
+def _tick(good: bool) -> str:
+    return "[green]ready[/]" if good else "[yellow]not ready[/]"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _memory() -> int:
+    """The machine's memory in bytes, 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def _torch() -> dict[str, Any]:
+    from guildgpt.train.hardware import peak_flops, pick_device, pick_dtype
+
+    device = pick_device()
+    dtype = pick_dtype("auto", device)
+    return {
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "gflops": peak_flops(device, dtype) / 1e9,
+    }

@@ -1,0 +1,130 @@
+"""The contract of every engine: token ids in, token ids and text out, streamed.
+
+Chat, evaluation, API and bot know nothing else of an engine. Prompts are ids that the chat
+template wrote, so that no member's text can reach an engine as a control token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
+
+from guildgpt.chat.tokenizer import Tokenizer
+from guildgpt.errors import EngineError
+
+StopReason = Literal["eos", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is chosen.
+
+    In this order: `repeat_penalty` (1 = off) divides the odds of the last 64 tokens, the logits
+    are divided by `temperature` (0 = greedy), then the `top_k` most probable tokens are kept
+    (0 = all), of these the fewest that hold `top_p` of the probability, of these the ones at
+    least `min_p` times as probable as the first. `max_tokens` bounds the answer; the room left in
+    the engine's context bounds it too. The same `seed` repeats an answer on the same machine
+    where the engine computes alone; None draws anew.
+    """
+
+    temperature: float = 0.7
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    max_tokens: int = 512
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `EngineError` on a value that no engine can follow."""
+        rules = {
+            "temperature": (self.temperature >= 0, "0 or more (0 is greedy)"),
+            "top_k": (self.top_k >= 0, "0 (all tokens) or more"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1 (1 is all tokens)"),
+            "min_p": (0 <= self.min_p <= 1, "from 0 to 1"),
+            "repeat_penalty": (self.repeat_penalty > 0, "above 0 (1 is none)"),
+            "max_tokens": (self.max_tokens >= 1, "1 or more"),
+            "seed": (self.seed is None or self.seed >= 0, "0 or more"),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise EngineError(
+                    f"{name} is {getattr(self, name)}", remedy=f"Give a number {rule}."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer, as it comes.
+
+    `text` may be shown at once: a character split over several tokens is held back until it is
+    whole. `ids` are the tokens that came with it, without the end-of-turn token: of that one,
+    `stop == "eos"` tells. `stop` is None but in the last chunk.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    stop: StopReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: its ids without the end of turn, its text, why it ended."""
+
+    ids: tuple[int, ...]
+    text: str
+    stop: StopReason
+
+
+class Engine(Protocol):
+    """A loaded model that answers several prompts at once."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What turns text into this model's ids and back."""
+
+    @property
+    def context(self) -> int:
+        """Tokens that one prompt and its answer can take together."""
+
+    def generate(self, ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Chunk, None]:
+        """Stream the answer to a prompt of token ids.
+
+        Call it as often as needed at the same time. Closing the iterator or cancelling the task
+        that reads it stops the work in the engine. Raises `EngineError` when the prompt leaves
+        no room for an answer, and when the engine fails.
+        """
+
+    async def close(self) -> None:
+        """Give back memory, threads and connections; closing twice does no harm."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *failure: object) -> None: ...
+
+
+async def answer(engine: Engine, ids: Sequence[int], params: SamplingParams) -> Answer:
+    """The whole answer to a prompt; raises what `Engine.generate` raises."""
+    tokens: list[int] = []
+    texts: list[str] = []
+    stop: StopReason = "cancelled"  # an engine that ends without a word was stopped
+    async with aclosing(engine.generate(ids, params)) as chunks:
+        async for chunk in chunks:
+            tokens += chunk.ids
+            texts.append(chunk.text)
+            stop = chunk.stop or stop
+    return Answer(tuple(tokens), "".join(texts), stop)
+
+
+def check_prompt(ids: Sequence[int], context: int) -> None:
+    """Raise `EngineError` for a prompt that is empty or leaves no room for one token more."""
+    if not ids:
+        raise EngineError("the prompt is empty", remedy="Give at least one token.")
+    if len(ids) >= context:
+        raise EngineError(
+            f"the prompt is {len(ids)} tokens long, and the engine's context holds {context}, "
+            "answer included",
+            remedy="Shorten the conversation, or open the engine with a larger context.",
+        )

@@ -1,0 +1,156 @@
+"""llama.cpp, in this process, through the `xllamacpp` wheel.
+
+The wheel starts llama.cpp's own server on a loopback port that the system picks. Prompts are
+posted to `/completion` as token ids: nothing here ever parses a text for control tokens.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Self
+
+from guildgpt.chat.tokenizer import Tokenizer
+from guildgpt.engines.cores import spare_threads
+from guildgpt.engines.engine import Chunk, SamplingParams, check_prompt
+from guildgpt.engines.gguf_file import check_magic, diagnose
+from guildgpt.engines.gguf_tokenizer import GgufTokenizer
+from guildgpt.engines.loopback import Loopback
+from guildgpt.errors import EngineError
+
+ANY_PORT = 0
+SILENT = -1  # llama.cpp's verbosity: below its errors, which go to the person's terminal
+PROMPT_CACHE_MIB = 256  # prompts set aside in memory; llama.cpp's own default is 8 GiB
+RANDOM_SEED = 0xFFFF_FFFF
+
+
+class LlamaCppEngine:
+    """A GGUF file behind the `Engine` contract.
+
+    `context` is counted in tokens and per slot, and `slots` prompts are worked on together
+    (continuous batching); more of them wait their turn inside llama.cpp. One slot answers soonest,
+    8 to 32 serve a batch or a server. `threads` defaults to the cores that are idle at the moment.
+
+    Opening it takes as long as the model takes to load (half a second for the starter) and blocks.
+    Raises `EngineError` for a file that is missing, truncated, or not a model llama.cpp knows.
+    """
+
+    def __init__(
+        self,
+        gguf: str | Path,
+        *,
+        tokenizer: Tokenizer | None = None,
+        context: int = 4096,
+        slots: int = 1,
+        threads: int | None = None,
+    ):
+        self.path = Path(gguf)
+        self.slots = slots
+        check_magic(self.path)
+        key = secrets.token_hex(16)
+        self._server: Any = _start(self.path, key, context, slots, threads)
+        self._link = Loopback(self._server.listening_address, key)
+        # llama.cpp rounds the context to whole blocks and stops at what the model was trained for.
+        self.context = int(self._link.call("/props")["default_generation_settings"]["n_ctx"])
+        self.tokenizer: Tokenizer = tokenizer or GgufTokenizer(self._link, self.path)
+
+    async def generate(
+        self, ids: Sequence[int], params: SamplingParams
+    ) -> AsyncGenerator[Chunk, None]:
+        """Stream the answer to a prompt; see `Engine.generate`."""
+        if self._server is None:
+            raise EngineError("the engine is closed", where=self.path)
+        check_prompt(ids, self.context)
+        request = {"prompt": list(ids), **_sampling(params), **_STREAM}
+        held: list[int] = []  # tokens that show as nothing; the last may be the end of turn
+        counted = 0
+        async with aclosing(self._link.events("/completion", request)) as events:
+            async for event in events:
+                new = event["tokens_predicted"] - counted
+                counted = event["tokens_predicted"]
+                if event["stop"]:
+                    ended = event["stop_type"] == "eos"
+                    if ended and held and not new:
+                        held.pop()
+                    yield Chunk(tuple(held), "", "eos" if ended else "length")
+                    return
+                tokens, text = event["tokens"], event["content"]
+                if new > len(tokens):
+                    # Of a character split over tokens llama.cpp sends the last token alone, with
+                    # the whole character: the others are found by encoding it again.
+                    tokens = self.tokenizer.encode(text)
+                held += tokens
+                if text:
+                    yield Chunk(tuple(held), text)
+                    held.clear()
+        raise EngineError("llama.cpp ended an answer without saying why", where=self.path)
+
+    def busy_slots(self) -> int:
+        """How many slots are at work this moment."""
+        return sum(bool(slot["is_processing"]) for slot in self._link.call("/slots"))
+
+    async def close(self) -> None:
+        """Stop llama.cpp and give its memory back."""
+        self._server = None  # the wheel's destructor joins llama.cpp's threads
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self.close()
+
+
+_STREAM = {
+    "stream": True,
+    "return_tokens": True,
+    "cache_prompt": True,
+    # The last event would else repeat the whole prompt as text.
+    "response_fields": ["tokens", "content", "stop", "stop_type", "tokens_predicted"],
+}
+
+
+def _sampling(params: SamplingParams) -> dict[str, Any]:
+    """The sampling fields of `/completion`, none left to llama.cpp's defaults."""
+    return {
+        "n_predict": params.max_tokens,
+        "temperature": params.temperature,
+        "top_k": params.top_k,
+        "top_p": params.top_p,
+        "min_p": params.min_p,
+        "repeat_penalty": params.repeat_penalty,
+        "repeat_last_n": 64,
+        "seed": RANDOM_SEED if params.seed is None else params.seed % RANDOM_SEED,
+        "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
+    }
+
+
+def _start(path: Path, key: str, context: int, slots: int, threads: int | None) -> Any:
+    """A running llama.cpp server, silent, on a loopback port of its own, closed to strangers."""
+    import xllamacpp  # late: a tenth of a second that only those who chat need to spend
+
+    options = xllamacpp.CommonParams()
+    options.model.path = str(path)
+    options.n_parallel = slots
+    options.n_ctx = context * slots
+    options.verbosity = SILENT
+    options.port = ANY_PORT
+    # Any user of the machine and any page in a browser can reach a loopback port.
+    options.api_keys = [key]
+    options.cors_origins = "localhost"
+    options.ui = False
+    options.enable_chat_template = False  # the template is ours
+    options.cache_ram_mib = PROMPT_CACHE_MIB
+    # Both would cost the first answer more than they give it: a trial run, and a second load of
+    # the model to measure it.
+    options.warmup = False
+    options.fit_params = False
+    threads = threads or spare_threads()
+    if threads is not None:
+        options.cpuparams.n_threads = threads
+        options.cpuparams_batch.n_threads = threads
+    try:
+        return xllamacpp.Server(options)
+    except RuntimeError as error:  # its message is the same for every cause
+        raise diagnose(path) from error

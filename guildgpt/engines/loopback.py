@@ -1,0 +1,109 @@
+"""The little HTTP that talks to a llama.cpp server in the same process.
+
+Both ends are ours and a few bytes apart, so this is a request, a status line, and the body until
+the connection closes. A general HTTP client would take longer to import than the model to load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from guildgpt.errors import EngineError
+
+TIMEOUT = 60.0  # seconds, for the short calls (`post`); a stream may be silent for any time
+
+
+class Loopback:
+    """One server on 127.0.0.1, and the key without which it answers nobody."""
+
+    def __init__(self, address: str, key: str):
+        """`address` as llama.cpp reports it: "http://127.0.0.1:PORT"."""
+        self.host, port = address.removeprefix("http://").rsplit(":", 1)
+        self.port = int(port)
+        self._key = key
+
+    def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The JSON answer to a POST of `body`, or to a GET without one; blocks.
+
+        Safe to call from several threads. Raises `EngineError` when the server refuses.
+        """
+        try:
+            with socket.create_connection((self.host, self.port), TIMEOUT) as connection:
+                connection.sendall(self._request(path, body))
+                with connection.makefile("rb") as reply:
+                    head, _, content = reply.read().partition(b"\r\n\r\n")
+        except OSError as error:
+            raise _gone(error) from error
+        _check_status(head, content)
+        return json.loads(content)
+
+    async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The server-sent events of a streamed POST, as JSON objects.
+
+        Closing the generator drops the connection, upon which llama.cpp stops working on it.
+        Raises `EngineError` when the server refuses, or fails on the way.
+        """
+        try:
+            reader, writer = await asyncio.open_connection(self.host, self.port)
+        except OSError as error:
+            raise _gone(error) from error
+        try:
+            writer.write(self._request(path, body))
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b" 200 " not in head.split(b"\r\n", 1)[0]:
+                _check_status(head, await reader.read())
+            pending = b""
+            while piece := await _chunk(reader):
+                *lines, pending = (pending + piece).split(b"\n")
+                for line in lines:
+                    if line.startswith((b"data: {", b"error: {")):  # others are keep-alive pings
+                        event = json.loads(line.partition(b": ")[2])
+                        if "error" in event or line.startswith(b"error"):
+                            raise _refused(event.get("error", event))
+                        yield event
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise _gone(error) from error
+        finally:
+            writer.transport.abort()  # at once: nothing is left to say
+
+    def _request(self, path: str, body: dict[str, Any] | None) -> bytes:
+        content = b"" if body is None else json.dumps(body).encode()
+        head = (
+            f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\n"
+            f"Host: {self.host}:{self.port}\r\n"
+            f"Authorization: Bearer {self._key}\r\n"
+            "Content-Type: application/json\r\n"
+            f"Content-Length: {len(content)}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        return head.encode() + content
+
+
+async def _chunk(reader: asyncio.StreamReader) -> bytes:
+    """One chunk of a chunked HTTP body; empty at its end."""
+    size = int((await reader.readline()).strip() or b"0", 16)
+    piece = await reader.readexactly(size)
+    await reader.readexactly(2)  # the line end after every chunk, the empty one included
+    return piece
+
+
+def _check_status(head: bytes, content: bytes) -> None:
+    if b" 200 " in head.split(b"\r\n", 1)[0]:
+        return
+    try:
+        raise _refused(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError):
+        status = head.split(b"\r\n", 1)[0].decode("latin-1") or "no answer"
+        raise EngineError(f"llama.cpp answered: {status}") from None
+
+
+def _refused(error: dict[str, Any]) -> EngineError:
+    return EngineError(f"llama.cpp refused the request: {error.get('message', error)}")
+
+
+def _gone(error: Exception) -> EngineError:
+    return EngineError(f"llama.cpp does not answer any more ({error or type(error).__name__})")

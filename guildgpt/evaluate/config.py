@@ -1,0 +1,18 @@
+"""What a recipe says of evaluation. No torch here."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvaluateConfig(BaseModel):
+    """The `[evaluate]` section: which answers are sampled before and after."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompts: int = Field(default=60, ge=0, le=60)
+    """How many of the starter pack's held-out prompts join the fixed probes."""
+    max_tokens: int = Field(default=160, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy: what the model does without the help of chance."""
+    concurrency: int = Field(default=8, ge=1)

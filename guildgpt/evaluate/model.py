@@ -1,0 +1,183 @@
+"""Measuring a whole model: held-out bits with torch, sampled answers with llama.cpp."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from guildgpt.chat import Conversation, Message
+from guildgpt.data import SourceSpec, load, split_side, starter_prompts
+from guildgpt.data.dataset import distinct_names
+from guildgpt.data.examples import Example, conversation_examples
+from guildgpt.engines.engine import SamplingParams
+from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.errors import GuildError
+from guildgpt.evaluate.bits import Bits, measure_all
+from guildgpt.evaluate.config import EvaluateConfig
+from guildgpt.evaluate.probes import probes
+from guildgpt.evaluate.samples import Sample, measure, sample
+from guildgpt.model.base import PROVENANCE_FILE, Base, ChatTokenizer, load_base
+from guildgpt.model.config import BaseConfig, Dtype
+from guildgpt.model.locate import locate
+from guildgpt.model.trunk import trunk_for
+from guildgpt.train.hardware import pick_device, pick_dtype
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's figures: held-out bits per source, and its sampled answers."""
+
+    bits: dict[str, Bits]
+    samples: list[Sample]  # the probes first, then the starter pack's prompts
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "bits": {name: asdict(bits) for name, bits in self.bits.items()},
+            "samples": [asdict(one) for one in self.samples],
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Measured:
+        """The inverse of `as_dict`."""
+        return cls(
+            {name: Bits(**bits) for name, bits in record["bits"].items()},
+            [
+                Sample(
+                    tuple(Message(m["role"], m["content"]) for m in one["prompt"]),
+                    one["answer_text"],
+                    tuple(one["ids"]),
+                    one["stop"],
+                    one["looped"],
+                )
+                for one in record["samples"]
+            ],
+        )
+
+
+def measure_model(
+    base: Base,
+    held_out: Mapping[str, Sequence[Example]],
+    gguf: Path | None,
+    config: EvaluateConfig,
+    *,
+    seed: int = 0,
+    dtype: Dtype = "auto",
+) -> Measured:
+    """All figures of a model; without `gguf` no answers are sampled."""
+    device = pick_device()
+    trunk = trunk_for(base.model.to(device), pick_dtype(dtype, device))
+    bits = measure_all(trunk, held_out)
+    base.model.to("cpu")
+    return Measured(bits, sample_answers(base.chat, gguf, config, seed) if gguf else [])
+
+
+def sample_answers(
+    chat: ChatTokenizer, gguf: Path, config: EvaluateConfig, seed: int
+) -> list[Sample]:
+    """What the model in `gguf` answers to the probes and to the held-out prompts."""
+    prompts = [probe.messages for probe in probes()]
+    prompts += [(Message("user", p.prompt),) for p in starter_prompts()[: config.prompts]]
+    params = SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens)
+    longest = max(len(chat.template.prompt(prompt, chat.tokenizer)) for prompt in prompts)
+
+    async def all_of_them() -> list[Sample]:
+        async with LlamaCppEngine(
+            gguf,
+            tokenizer=chat.tokenizer,
+            context=longest + params.max_tokens + 16,
+            slots=config.concurrency,
+        ) as engine:
+            return await sample(
+                engine, chat.template, prompts, params, seed=seed, concurrency=config.concurrency
+            )
+
+    return asyncio.run(all_of_them())
+
+
+def evaluate_model(
+    model: str,
+    sources: Sequence[str],
+    *,
+    limit: int | None = None,
+    context: int = 1024,
+    samples: bool = False,
+) -> dict[str, Any]:
+    """What `guildgpt eval` reports, as plain values.
+
+    Of a source that the model folder's provenance names (by its file's hash), only the rows that
+    were held out of training are measured.
+    """
+    if not sources and not samples:
+        raise GuildError("there is nothing to measure", remedy="Give --data SOURCE, or --samples.")
+    base = load_base(BaseConfig(base=model, context=context))
+    trained = _trained_on(Path(model))
+    loaded = [load(SourceSpec.parse(text)) for text in sources]
+    held_out: dict[str, list[Example]] = {}
+    notes: dict[str, str] = {}
+    for name, item in zip(distinct_names([one.name for one in loaded]), loaded, strict=True):
+        rows: Sequence[Conversation] = item.conversations
+        if share := trained.get(item.provenance.sha256):
+            rows = [row for row in rows if split_side(row, share) == "held_out"]
+            notes[name] = "held-out rows only: the model was trained on the others"
+        rows = rows[:limit]
+        held_out[name], dropped = conversation_examples(
+            rows, base.chat.tokenizer, base.chat.template, context=context
+        )
+        if dropped:
+            notes[name] = "; ".join(
+                [*filter(None, [notes.get(name)]), *(f"{n} {why}" for why, n in dropped.items())]
+            )
+    gguf = locate(model).gguf if samples else None
+    measured = measure_model(base, held_out, gguf, EvaluateConfig())
+    result: dict[str, Any] = {"model": model, "sources": {}}
+    for name, bits in measured.bits.items():
+        result["sources"][name] = {
+            "rows": bits.rows,
+            "tokens": bits.tokens,
+            "bytes": bits.bytes,
+            "bits_per_byte": bits.bits_per_byte,
+            "perplexity": bits.perplexity,
+            "note": notes.get(name, ""),
+        }
+    if measured.samples:
+        result["samples"] = measure(measured.samples).as_dict()
+        result["answers"] = [
+            {"prompt": one.prompt[-1].content, "answer": one.answer_text, "stop": one.stop}
+            for one in measured.samples
+        ]
+    return result
+
+
+def show(result: Mapping[str, Any], console: Console) -> None:
+    """`evaluate_model`'s figures as tables."""
+    table = Table(title=f"{result['model']}", title_justify="left")
+    for heading in ("source", "rows", "bits/byte", "perplexity", "note"):
+        table.add_column(heading, justify="left" if heading in ("source", "note") else "right")
+    for name, row in result["sources"].items():
+        figures = (f"{row['rows']:,}", f"{row['bits_per_byte']:.4f}", f"{row['perplexity']:.3f}")
+        table.add_row(name, *figures, row["note"])
+    if result["sources"]:
+        console.print(table)
+    if "samples" in result:
+        answers = Table(title="sampled answers", title_justify="left", show_header=False)
+        for key, value in result["samples"].items():
+            answers.add_row(key.replace("_", " "), f"{value:.3g}")
+        console.print(answers)
+
+
+def _trained_on(folder: Path) -> dict[str, float]:
+    """The hashes of the sources a model folder learned from, and the share held out of them."""
+    try:
+        record = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
+        share = float(record["recipe"]["data"]["held_out"])
+        return {item["sha256"]: share for item in record["sources"] if item["kind"] == "data"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

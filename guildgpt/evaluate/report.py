@@ -1,0 +1,339 @@
+"""The report of a run: one HTML file that opens offline, and the same figures as report.json.
+
+A `Report` is plain data. What it holds is what a reader may check: every figure on the page is in
+`report.json` beside it, and `Report.from_dict` reads that file back.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from importlib.resources import files
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from guildgpt.chat import Message
+from guildgpt.errors import DataError
+from guildgpt.evaluate import figures
+from guildgpt.evaluate.compare import headline, sample_rows, summary_table
+from guildgpt.evaluate.curves import charts
+from guildgpt.evaluate.samples import SampleMeasures
+
+__all__ = [
+    "BaseReport",
+    "Evaluation",
+    "HeldOut",
+    "Phase",
+    "ProbeAnswer",
+    "ProbeResult",
+    "Report",
+    "SampleMeasures",
+    "SourceReport",
+    "StageReport",
+    "headline",
+    "read_metrics",
+    "read_report",
+    "summary_table",
+    "write_report",
+]
+
+REPORT_HTML = "report.html"
+REPORT_JSON = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One held-out measurement during training."""
+
+    step: int
+    source: str
+    bits_per_byte: float | None
+    perplexity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """One stage as it went: totals, the curve of each logged figure, held-out measurements.
+
+    `metrics` are rows such as `{"step": 10, "loss": 2.1, "lr": 1e-4, "grad_norm": 0.8,
+    "tokens_per_second": 900.0}`; a figure that was not a number (a diverged loss) is None.
+    """
+
+    name: str
+    steps: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    tokens_per_second: float | None = None
+    share_of_peak: float | None = None  # of the hardware's arithmetic peak, 0..1
+    peak_memory_bytes: int | None = None
+    metrics: tuple[Mapping[str, float | None], ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Rows kept out of training: how well the model predicted them before and after.
+
+    Bits per byte compare models with different tokenizers, perplexity (per token) does not.
+    """
+
+    source: str
+    rows: int
+    bytes: int
+    bits_before: float | None
+    bits_after: float | None
+    perplexity_before: float | None = None
+    perplexity_after: float | None = None
+
+    @property
+    def change(self) -> float | None:
+        """Relative change of bits per byte: -0.1 is ten percent fewer, which is better."""
+        if not self.bits_before or self.bits_after is None:
+            return None
+        return self.bits_after / self.bits_before - 1
+
+    @property
+    def verb(self) -> str | None:
+        """What bits per byte did, to the three decimals that are shown: fell, stayed, or rose."""
+        if self.bits_before is None or self.bits_after is None:
+            return None
+        before, after = round(self.bits_before, 3), round(self.bits_after, 3)
+        return "fell" if after < before else "rose" if after > before else "stayed"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """What one model answered to a probe, and how it ended."""
+
+    text: str
+    stop: str = "eos"
+    looped: bool = False
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """One probe, answered by the base and by the trained model.
+
+    `seen` marks a probe whose prompt stood among the training rows: its answer may be recall.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    asks: str = ""
+    before: ProbeAnswer | None = None
+    after: ProbeAnswer | None = None
+    seen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """One data source: what was read, what was kept, under which licence, by whom written."""
+
+    name: str
+    rows: int
+    train: int
+    held_out: int
+    duplicates: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows
+    licence: str = ""
+    origin: str = ""
+    revision: str = ""
+    hash: str = ""
+    written_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseReport:
+    """The pretrained model a run started from."""
+
+    name: str
+    parameters: int | None = None
+    licence: str = ""
+    origin: str = ""
+    revision: str = ""
+    hash: str = ""
+    written_by: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of the run's wall-clock time, in seconds."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything the page shows. Only `title` and `created` (ISO 8601) must be given."""
+
+    title: str
+    created: str
+    recipe_name: str = ""
+    recipe_text: str = ""
+    stages: tuple[StageReport, ...] = ()
+    held_out: tuple[HeldOut, ...] = ()
+    samples_before: SampleMeasures | None = None
+    samples_after: SampleMeasures | None = None
+    probes: tuple[ProbeResult, ...] = ()
+    sources: tuple[SourceReport, ...] = ()
+    base: BaseReport | None = None
+    policy: str = ""
+    warnings: tuple[str, ...] = ()  # what the policy let pass but wants known
+    phases: tuple[Phase, ...] = ()
+    hardware: str = ""  # in words: "8 CPU cores, no GPU"
+    price_per_hour: float = 0.0  # 0: your own machine
+    currency: str = "USD"
+    chat_command: str = ""  # what to type to talk to this model
+    version: str = ""  # of this program
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the whole run: its phases, or its stages where none are listed."""
+        return sum(part.seconds for part in self.phases or self.stages)
+
+    @property
+    def cost(self) -> float:
+        """Hours times the price of one, in `currency`."""
+        return self.seconds / 3600 * self.price_per_hour
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a number that is not finite becomes None, for JSON has no NaN."""
+        return _plain(asdict(self))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        """The inverse of `as_dict`."""
+        return _typed(cls, values)  # type: ignore[no-any-return]
+
+
+def read_report(folder: str | Path) -> Report:
+    """The report that `write_report` left in a folder."""
+    path = Path(folder) / REPORT_JSON
+    try:
+        return Report.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"the report cannot be read ({error})",
+            where=path,
+            remedy="Every finished run holds one; was it written by another version?",
+        ) from error
+
+
+def read_metrics(
+    path: str | Path,
+) -> tuple[tuple[dict[str, float | None], ...], tuple[Evaluation, ...]]:
+    """A stage's `metrics.jsonl`: its training rows and its held-out measurements, by step.
+
+    A row that has a `source` and `bits_per_byte` is a measurement. A run that was killed and
+    resumed may have written a step twice, the later row counts, and may end in half a line.
+    """
+    rows: dict[float, dict[str, float | None]] = {}
+    evaluations: dict[tuple[int, str], Evaluation] = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            continue
+        if "source" in row and "bits_per_byte" in row:
+            step, source = row["step"], str(row["source"])
+            evaluations[step, source] = Evaluation(
+                step,
+                source,
+                figures.finite(row["bits_per_byte"]),
+                figures.finite(row.get("perplexity")),
+            )
+        else:
+            rows[row["step"]] = {
+                key: figures.finite(value)
+                for key, value in row.items()
+                if value is None or isinstance(value, (int, float))
+            }
+    return (
+        tuple(rows[step] for step in sorted(rows)),
+        tuple(evaluations[place] for place in sorted(evaluations)),
+    )
+
+
+def write_report(folder: str | Path, report: Report) -> Path:
+    """Write `report.json` and `report.html` into `folder`; the path of the page is returned."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    values = json.dumps(report.as_dict(), indent=1, allow_nan=False)
+    (folder / REPORT_JSON).write_text(values + "\n", encoding="utf-8")
+    page = folder / REPORT_HTML
+    page.write_text(render(report), encoding="utf-8", newline="\n")
+    return page
+
+
+def render(report: Report) -> str:
+    """The page as text.
+
+    Three locks keep what a model wrote from becoming part of the page: jinja2 escapes every value,
+    `figures.visible` names control and direction characters, and the page's own content security
+    policy runs no script but the one whose hash it states and loads nothing from anywhere.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        finalize=figures.visible,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "blocks": figures.blocks,
+        "decimals": figures.decimals,
+        "duration": figures.duration,
+        "percent": figures.percent,
+        "sha256": _sha256,
+        "signed": figures.signed,
+        "size": figures.size,
+        "whole": figures.whole,
+    }
+    source = files("guildgpt.evaluate").joinpath(REPORT_HTML).read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        report=report,
+        headline=headline(report),
+        sample_rows=sample_rows(report),
+        charts=[charts(stage) for stage in report.stages],
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Nested data as JSON has it: lists, dicts, and None for a float that is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return figures.finite(value) if isinstance(value, float) else value
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """Plain JSON as the type `kind`: dataclasses, tuples of them, optional ones; else as it is."""
+    if is_dataclass(kind):
+        types = get_type_hints(kind)
+        unknown = sorted(set(value) - set(types))
+        if unknown:
+            raise ValueError(f"{kind.__name__} has no {' and no '.join(unknown)}")  # type: ignore[union-attr]
+        return kind(**{key: _typed(types[key], item) for key, item in value.items()})  # type: ignore[operator]
+    if get_origin(kind) in (Union, UnionType):
+        inner = next(option for option in get_args(kind) if option is not NoneType)
+        return None if value is None else _typed(inner, value)
+    if get_origin(kind) is tuple:
+        return tuple(_typed(get_args(kind)[0], item) for item in value)
+    return value
+
+
+def _sha256(text: str) -> str:
+    """The hash of an inline script, as a content security policy states it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,1 @@
+"""Bases, adapters, heads, the sampler, the model folder, and its GGUF."""

@@ -1,0 +1,389 @@
+"""A lean pass for Llama-shaped models: transformers' weights, our own forward and backward.
+
+Same function as `LlamaForCausalLM`, arranged so that small machines waste nothing: sequences are
+laid end to end without padding, projections that share an input are one matrix product, low-rank
+adapters are added in place, the backward pass is written out (cheap things are computed again
+instead of stored), and the vocabulary head touches only the positions that are trained.
+
+Shapes: N tokens of all sequences together, d hidden size, H query heads, G key-value heads, D head
+size, r rank. `lengths` gives the sequences' lengths, sum(lengths) = N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EXPLICIT_ATTENTION = 512  # up to this length attention weights are kept; longer ones are recomputed
+
+
+class Projection:
+    """Linear layers that share one input, run as one: y = x Wᵀ + s (x Aᵀ) Bᵀ, columns side by side.
+
+    Built from `nn.Linear` or peft's LoRA layers, whose parameters it uses where they are: the
+    weights become views of one fused matrix, so optimizers, peft and saving see them as before.
+    LoRA: Hu et al. 2021, arXiv 2106.09685, eq. 3.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]):
+        bases = [_base(layer) for layer in layers]
+        weights: list[Any] = [base.weight for base in bases]
+        self.sizes = [len(weight) for weight in weights]
+        self.weights = weights
+        self.trains_weights = weights[0].requires_grad
+        self.fused = weights[0].data
+        if len(weights) > 1:
+            self.fused = torch.cat([weight.data for weight in weights])
+            for weight, part in zip(weights, torch.split(self.fused, self.sizes), strict=True):
+                weight.data = part
+        self.downs: list[nn.Parameter] = []
+        self.ups: list[nn.Parameter] = []
+        self.scales: list[float] = []
+        for layer in layers:
+            if hasattr(layer, "lora_A"):
+                name = layer.active_adapters[0]  # type: ignore[union-attr,index]
+                self.downs.append(layer.lora_A[name].weight)  # type: ignore[union-attr,index]
+                self.ups.append(layer.lora_B[name].weight)  # type: ignore[union-attr,index]
+                self.scales.append(float(layer.scaling[name]))  # type: ignore[union-attr,index]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained here, in the order in which `backward` returns gradients."""
+        if self.trains_weights:
+            return list(self.weights)
+        return [*self.downs, *self.ups]
+
+    def weight(self, like: Tensor) -> Tensor:
+        """The fused weight in the dtype of the computation."""
+        return self.fused.to(like.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in) to (N, sum of outs)."""
+        y = x @ self.weight(x).t()
+        column = 0
+        for down, up, scale, size in self._adapters():
+            hidden = x @ down.to(x.dtype).t()
+            y[:, column : column + size].addmm_(hidden, up.to(x.dtype).t(), alpha=scale)
+            column += size
+        return y
+
+    def backward(self, x: Tensor, grad: Tensor, need_input: bool = True) -> _Gradients:
+        """Gradients of the input (N, in) and of `parameters`, from that of the output."""
+        inputs = grad @ self.weight(x) if need_input else None
+        if self.trains_weights:
+            fused = grad.t() @ x
+            return inputs, [
+                part.to(self.weights[0].dtype) for part in torch.split(fused, self.sizes)
+            ]
+        downs, ups, column = [], [], 0
+        for down, up, scale, size in self._adapters():
+            part = grad[:, column : column + size]
+            hidden = x @ down.to(x.dtype).t()
+            ups.append((part.t() @ hidden).mul_(scale).to(up.dtype))
+            grad_hidden = (part @ up.to(x.dtype)).mul_(scale)
+            downs.append((grad_hidden.t() @ x).to(down.dtype))
+            if inputs is not None:
+                inputs.addmm_(grad_hidden, down.to(x.dtype))
+            column += size
+        return inputs, [*downs, *ups]
+
+    def _adapters(self) -> Any:
+        return zip(self.downs, self.ups, self.scales, self.sizes, strict=False)
+
+
+_Gradients = tuple[Tensor | None, list[Tensor]]
+
+
+def _base(layer: nn.Module) -> nn.Linear:
+    base = layer.base_layer if hasattr(layer, "base_layer") else layer
+    if type(base) is not nn.Linear or base.bias is not None:
+        raise TypeError(f"only plain linear layers without bias, not {base}")
+    if hasattr(layer, "lora_A"):
+        name = layer.active_adapters[0]  # type: ignore[union-attr,index]
+        dropout = layer.lora_dropout[name]  # type: ignore[union-attr,index]
+        plain = (
+            len(layer.active_adapters) == 1,
+            not layer.merged,
+            isinstance(dropout, nn.Identity),
+        )  # type: ignore[arg-type]
+        if not all(plain) or getattr(layer, "use_dora", {}).get(name, False):  # type: ignore[union-attr]
+            raise TypeError("only one plain, unmerged LoRA adapter without dropout")
+    return base
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """y = w x / rms(x) and 1 / rms(x), shape (N, 1). Zhang & Sennrich 2019, arXiv 1910.07467."""
+    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (x * scale.to(x.dtype)).mul_(weight), scale
+
+
+def rms_norm_backward(
+    x: Tensor, scale: Tensor, weight: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x (N, d) and of the weight (d,)."""
+    normed = x * scale.to(x.dtype)
+    weight_grad = (grad * normed).sum(0)
+    grad = grad * weight
+    share = (grad * normed).mean(-1, keepdim=True)
+    return grad.sub_(normed.mul_(share)).mul_(scale.to(x.dtype)), weight_grad
+
+
+def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Rotary position embedding in place, heads (N, H, D), cos and sin (N, 1, D/2).
+
+    Su et al. 2021, arXiv 2104.09864, in the half-split layout of Llama; with -sin it is undone.
+    """
+    first, second = heads.chunk(2, dim=-1)
+    kept = first.clone()
+    first.mul_(cos).addcmul_(second, sin, value=-1)
+    second.mul_(cos).addcmul_(kept, sin)
+
+
+class _Attention(torch.autograd.Function):
+    """h + attention(norm(h)), for all sequences at once; none sees another."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, layer: _Layer, run: _Run, *parameters: Tensor) -> Tensor:
+        y, scale = rms_norm(h, layer.norm1, layer.eps)
+        qkv = layer.qkv.forward(y)
+        rotate(layer.query_key_heads(qkv), run.cos, run.sin)
+        mixed, probabilities = layer.attend(qkv, run)
+        ctx.layer, ctx.run, ctx.probabilities = layer, run, probabilities
+        ctx.save_for_backward(h, scale, qkv, mixed)
+        return layer.out.forward(mixed).add_(h)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (grad,), layer, run = grads, ctx.layer, ctx.run
+        h, scale, qkv, mixed = ctx.saved_tensors
+        grad_mixed, grad_out = layer.out.backward(mixed, grad)
+        grad_qkv = layer.attend_backward(qkv, mixed, grad_mixed, ctx.probabilities, run)
+        ctx.probabilities = None
+        rotate(layer.query_key_heads(grad_qkv), run.cos, -run.sin)
+        y = (h * scale.to(h.dtype)).mul_(layer.norm1)
+        need_input = ctx.needs_input_grad[0] or layer.norm1.requires_grad
+        grad_y, grad_in = layer.qkv.backward(y, grad_qkv, need_input)
+        grad_h, grad_norm = None, None
+        if grad_y is not None:
+            through, grad_norm = rms_norm_backward(h, scale, layer.norm1, grad_y)
+            grad_h = through.add_(grad)
+        return grad_h, None, None, *_with_norm(layer.norm1, grad_norm), *grad_in, *grad_out
+
+
+class _Mlp(torch.autograd.Function):
+    """h + down(silu(gate(norm(h))) * up(norm(h))). Shazeer 2020, arXiv 2002.05202, eq. 6."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, layer: _Layer, *parameters: Tensor) -> Tensor:
+        y, scale = rms_norm(h, layer.norm2, layer.eps)
+        gate_up = layer.gate_up.forward(y)
+        gate, up = gate_up.chunk(2, dim=-1)
+        ctx.layer = layer
+        ctx.save_for_backward(h, scale, gate_up)
+        return layer.down.forward(F.silu(gate).mul_(up)).add_(h)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (grad,), layer = grads, ctx.layer
+        h, scale, gate_up = ctx.saved_tensors
+        gate, up = gate_up.chunk(2, dim=-1)
+        silu = F.silu(gate)
+        grad_product, grad_down = layer.down.backward(silu * up, grad)
+        assert grad_product is not None
+        grad_gate_up = torch.empty_like(gate_up)
+        grad_gate, grad_up = grad_gate_up.chunk(2, dim=-1)
+        torch.mul(grad_product, silu, out=grad_up)
+        grad_gate.copy_(torch.ops.aten.silu_backward(grad_product.mul_(up), gate))
+        y = (h * scale.to(h.dtype)).mul_(layer.norm2)
+        grad_y, grad_in = layer.gate_up.backward(y, grad_gate_up)
+        assert grad_y is not None
+        through, grad_norm = rms_norm_backward(h, scale, layer.norm2, grad_y)
+        return (
+            through.add_(grad),
+            None,
+            *_with_norm(layer.norm2, grad_norm),
+            *grad_in,
+            *grad_down,
+        )
+
+
+def _with_norm(weight: Tensor, grad: Tensor | None) -> list[Tensor | None]:
+    return [grad] if weight.requires_grad else []
+
+
+class _Run:
+    """What all layers of one pass share: lengths, rotary tables, causal masks."""
+
+    def __init__(self, lengths: Sequence[int], cos: Tensor, sin: Tensor, groups: int):
+        self.lengths = list(lengths)
+        self.groups = groups
+        half = cos.shape[-1] // 2
+        self.cos, self.sin = (table[:, None, :half].contiguous() for table in (cos, sin))
+        self._masks: dict[int, Tensor] = {}
+
+    def mask(self, length: int) -> Tensor:
+        """True where a query may not look, (groups, length, length)."""
+        if length not in self._masks:
+            ones = torch.ones(length, length, dtype=torch.bool, device=self.cos.device)
+            self._masks[length] = ones.triu_(1)
+        return self._masks[length]
+
+
+class _Layer:
+    """One decoder layer's weights, fused, and its attention."""
+
+    def __init__(self, layer: nn.Module, config: Any):
+        attention: Any = layer.self_attn
+        mlp: Any = layer.mlp
+        self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj])
+        self.out = Projection([attention.o_proj])
+        self.gate_up = Projection([mlp.gate_proj, mlp.up_proj])
+        self.down = Projection([mlp.down_proj])
+        self.norm1: Tensor = layer.input_layernorm.weight  # type: ignore[assignment,union-attr]
+        self.norm2: Tensor = layer.post_attention_layernorm.weight  # type: ignore[assignment,union-attr]
+        self.eps = float(config.rms_norm_eps)
+        self.heads = int(config.num_attention_heads)
+        self.kv_heads = int(config.num_key_value_heads)
+        self.head_size = int(attention.head_dim)
+        self.scale = float(attention.scaling)
+        self.attention_parameters = self._parameters(self.norm1, self.qkv, self.out)
+        self.mlp_parameters = self._parameters(self.norm2, self.gate_up, self.down)
+
+    @staticmethod
+    def _parameters(norm: Tensor, *projections: Projection) -> list[Tensor]:
+        own = [norm] if norm.requires_grad else []
+        return [*own, *(p for projection in projections for p in projection.parameters)]
+
+    def forward(self, h: Tensor, run: _Run) -> Tensor:
+        h = _Attention.apply(h, self, run, *self.attention_parameters)  # type: ignore[no-untyped-call]
+        return _Mlp.apply(h, self, *self.mlp_parameters)  # type: ignore[no-untyped-call,no-any-return]
+
+    def query_key_heads(self, qkv: Tensor) -> Tensor:
+        """A view of the query and key heads, (N, H + G, D)."""
+        both = (self.heads + self.kv_heads) * self.head_size
+        return qkv[:, :both].view(len(qkv), -1, self.head_size)
+
+    def _split(self, qkv: Tensor, start: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One sequence's q (G, H/G · length, D) and k, v (G, length, D).
+
+        The query heads that share a key head are stacked below each other: one larger matrix
+        product in place of several small ones, and keys are never repeated.
+        """
+        rows = qkv[start : start + length].view(length, -1, self.head_size)
+        q, k, v = torch.split(rows, [self.heads, self.kv_heads, self.kv_heads], dim=1)
+        q = q.view(length, self.kv_heads, -1, self.head_size).permute(1, 2, 0, 3)
+        q = q.reshape(self.kv_heads, -1, self.head_size)
+        return q, k.transpose(0, 1), v.transpose(0, 1)
+
+    def _join(self, stacked: Tensor, out: Tensor) -> None:
+        """The way back of `_split`'s q into rows (length, H · D)."""
+        length = len(out)
+        heads = stacked.view(self.kv_heads, -1, length, self.head_size).permute(2, 0, 1, 3)
+        out.view(length, self.kv_heads, -1, self.head_size).copy_(heads)
+
+    def _probabilities(self, q: Tensor, k: Tensor, length: int, run: _Run) -> Tensor:
+        scores = (q @ k.transpose(1, 2)).mul_(self.scale)
+        blocks = scores.view(self.kv_heads, -1, length, length)
+        blocks.masked_fill_(run.mask(length), float("-inf"))
+        return torch.softmax(scores, dim=-1)
+
+    def attend(self, qkv: Tensor, run: _Run) -> tuple[Tensor, list[Tensor | None]]:
+        """Causal attention within each sequence: (N, H · D), and what the backward pass reuses."""
+        mixed = qkv.new_empty(len(qkv), self.heads * self.head_size)
+        kept: list[Tensor | None] = []
+        start = 0
+        for length in run.lengths:
+            q, k, v = self._split(qkv, start, length)
+            if length <= EXPLICIT_ATTENTION:
+                probabilities = self._probabilities(q, k, length, run)
+                answer = probabilities @ v
+                kept.append(probabilities)
+            else:
+                answer = self._flash(q, k, v, length)
+                kept.append(None)
+            self._join(answer, mixed[start : start + length])
+            start += length
+        return mixed, kept
+
+    def _flash(self, q: Tensor, k: Tensor, v: Tensor, length: int) -> Tensor:
+        """Attention of a long sequence, whose weights would not fit: (G, H/G · length, D)."""
+        queries = q.view(1, self.heads, length, self.head_size)
+        answer = F.scaled_dot_product_attention(
+            queries, k[None], v[None], is_causal=True, scale=self.scale, enable_gqa=True
+        )
+        return answer.reshape(q.shape)
+
+    def attend_backward(
+        self, qkv: Tensor, mixed: Tensor, grad: Tensor, kept: list[Tensor | None], run: _Run
+    ) -> Tensor:
+        """The gradient of `qkv` (N, (H + 2 G) · D) from that of `attend`'s answer."""
+        result = torch.empty_like(qkv)
+        queries = self.heads * self.head_size
+        start = 0
+        for length, probabilities in zip(run.lengths, kept, strict=True):
+            rows = slice(start, start + length)
+            q, k, v = self._split(qkv, start, length)
+            grad_rows = grad[rows].view(length, self.kv_heads, -1, self.head_size)
+            g = grad_rows.permute(1, 2, 0, 3).reshape(q.shape)
+            if probabilities is not None:
+                grad_v = probabilities.transpose(1, 2) @ g
+                grad_scores = torch.ops.aten._softmax_backward_data(
+                    g @ v.transpose(1, 2), probabilities, -1, probabilities.dtype
+                ).mul_(self.scale)
+                grad_q = grad_scores @ k
+                grad_k = grad_scores.transpose(1, 2) @ q
+            else:
+                with torch.enable_grad():
+                    inputs = [t.detach().requires_grad_() for t in (q, k, v)]
+                    answer = self._flash(inputs[0], inputs[1], inputs[2], length)
+                grad_q, grad_k, grad_v = torch.autograd.grad(answer, inputs, g)
+            self._join(grad_q, result[rows, :queries])
+            tail = result[rows, queries:].view(length, 2, self.kv_heads, self.head_size)
+            tail[:, 0].copy_(grad_k.transpose(0, 1))
+            tail[:, 1].copy_(grad_v.transpose(0, 1))
+            start += length
+        return result
+
+
+class LeanLlama:
+    """The trunk of a `LlamaForCausalLM` (peft-wrapped or not) over sequences laid end to end.
+
+    Raises `TypeError` where the model has something this pass does not know (biases, dropout, other
+    adapters): the caller then uses the model's own forward.
+    """
+
+    def __init__(self, model: nn.Module):
+        from transformers import LlamaForCausalLM
+
+        causal: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if type(causal) is not LlamaForCausalLM:
+            raise TypeError(f"only LlamaForCausalLM, not {type(causal).__name__}")
+        config = causal.config
+        if config.hidden_act != "silu" or config.attention_dropout:
+            raise TypeError("only silu and no dropout")
+        if type(causal.model.embed_tokens) is not nn.Embedding:
+            raise TypeError("only a plain embedding")
+        self.trunk: Any = causal.model
+        self.groups = config.num_attention_heads // config.num_key_value_heads
+        self.layers = [_Layer(layer, config) for layer in causal.model.layers]
+        self.eps = float(config.rms_norm_eps)
+
+    def hidden(self, ids: Tensor, lengths: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Hidden states (N, d) after the last layer and before the final norm; ids (N,)."""
+        positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
+        h = self.trunk.embed_tokens(ids).to(dtype)
+        cos, sin = self.trunk.rotary_emb(h, positions[None])
+        run = _Run(lengths, cos[0], sin[0], self.groups)
+        for layer in self.layers:
+            h = layer.forward(h, run)
+        return h
+
+    def norm(self, h: Tensor) -> Tensor:
+        """The final norm, of whichever rows the head will see."""
+        normed: Tensor = self.trunk.norm(h)
+        return normed

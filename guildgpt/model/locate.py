@@ -1,0 +1,109 @@
+"""Finding the model a person means: a folder, a GGUF file, "starter", or their latest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from guildgpt.chat.template import TEMPLATE_FILE
+from guildgpt.errors import ModelError
+from guildgpt.model.starter import STARTER, starter_gguf
+
+RUNS = Path("runs")
+# The most faithful first that a small machine still runs well; others follow by name.
+PREFERRED = ("q8_0", "f16", "q4_1")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A model that can be opened: its name for people, its GGUF, its folder if it has one."""
+
+    name: str
+    gguf: Path
+    folder: Path | None
+
+
+def locate(
+    model: str | None,
+    runs: Path = RUNS,
+    *,
+    on_progress: Callable[[str], None] | None = None,
+) -> Located:
+    """The model that `model` names; None is the newest model folder under `runs`, or the starter.
+
+    A folder that is no model folder stands for the newest one inside it. `on_progress` is told
+    when the starter has to be fetched. Raises `ModelError` with near matches for a wrong path.
+    """
+    if model is None:
+        return _newest(runs) or locate("starter", on_progress=on_progress)
+    if model == STARTER.name:
+        return Located(STARTER.name, starter_gguf(on_progress=on_progress), None)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return _in_folder(path)
+    if path.is_file():
+        return Located(path.stem, path, None)
+    raise ModelError(f"there is no model called {model!r}", remedy=_near(model, path, runs))
+
+
+def model_folders(root: Path) -> Iterator[Path]:
+    """Every folder at or under `root` that holds a template and a GGUF, hidden ones left out."""
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if TEMPLATE_FILE in files and any(name.endswith(".gguf") for name in files):
+            yield Path(place)
+
+
+def _newest(root: Path) -> Located | None:
+    folder = max(model_folders(root), key=lambda f: _choose(f).stat().st_mtime_ns, default=None)
+    return Located(str(folder), _choose(folder), folder) if folder else None
+
+
+def _choose(folder: Path) -> Path:
+    """The GGUF to run among those of a model folder."""
+
+    def rank(path: Path) -> tuple[int, str]:
+        name = path.name.lower()
+        places = [i for i, kind in enumerate(PREFERRED) if kind in name]
+        return (places[0] if places else len(PREFERRED), name)
+
+    return min(folder.glob("*.gguf"), key=rank)
+
+
+def _in_folder(path: Path) -> Located:
+    if found := _newest(path):
+        return found
+    has_template = (path / TEMPLATE_FILE).is_file()
+    files = sorted(path.glob("*.gguf"))
+    if files and not has_template:
+        raise ModelError(
+            f"this folder has no {TEMPLATE_FILE}, so it is not a model folder",
+            where=path,
+            remedy=f"To talk to the GGUF file alone, name it: {files[0]}",
+        )
+    raise ModelError(
+        "this model folder has no .gguf file" if has_template else "there is no model here",
+        where=path,
+        remedy="A folder made by `guildgpt train` holds one; was it copied whole?",
+    )
+
+
+def _near(model: str, path: Path, runs: Path) -> str:
+    """A sentence with what the person may have meant."""
+    from difflib import get_close_matches
+
+    names = [STARTER.name, *(str(folder) for folder in model_folders(runs))]
+    if path.parent.is_dir():
+        names += [
+            str(other)
+            for other in path.parent.iterdir()
+            if other.suffix == ".gguf" or (other.is_dir() and next(model_folders(other), None))
+        ]
+    by_end = {Path(name).name: name for name in names}  # "ppo" finds runs/today/ppo
+    close = get_close_matches(model, names, 3, 0.6)
+    close += [by_end[end] for end in get_close_matches(path.name, by_end, 3, 0.6)]
+    if close:
+        return f"Did you mean {' or '.join(dict.fromkeys(close))}?"
+    return "Name a model folder, a .gguf file, or `starter`."

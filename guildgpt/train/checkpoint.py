@@ -1,0 +1,110 @@
+"""Checkpoints: there whole or not at all, and checked before they are trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a stage needs to go on: `step` optimizer steps are done."""
+
+    step: int
+    weights: dict[str, Tensor]  # the trained ones alone
+    optimizer: dict[str, Any]
+    state: dict[str, Any]  # the stage's own: counters, times
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    weights: dict[str, Tensor],
+    optimizer: dict[str, Any],
+    state: dict[str, Any],
+    *,
+    keep: int,
+) -> Path:
+    """Write `folder/step-N` beside the older ones, then delete all but the latest `keep`.
+
+    Everything goes into a temporary folder that is renamed at the end, with the files' hashes in
+    state.json: neither a kill nor a full disk (OSError) leaves something that looks like a
+    checkpoint.
+    """
+    target = folder / f"step-{step:07d}"
+    work = folder / f".{target.name}.writing"
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        work.mkdir(parents=True)
+        _save_weights(
+            {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}, work
+        )
+        torch.save(optimizer, work / OPTIMIZER)
+        hashes = {name: _sha256(work / name) for name in (WEIGHTS, OPTIMIZER)}
+        record = {"step": step, "sha256": hashes, "state": state}
+        (work / STATE).write_text(json.dumps(record), encoding="utf-8")
+        for name in (WEIGHTS, OPTIMIZER, STATE):
+            with open(work / name, "rb") as file:
+                os.fsync(file.fileno())
+        shutil.rmtree(target, ignore_errors=True)
+        work.rename(target)
+    except RuntimeError as error:  # torch's own zip writer reports a full disk this way
+        raise OSError(str(error).splitlines()[0]) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    for old in _complete(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[Path]]:
+    """The newest checkpoint whose files are whole, and the newer ones that are damaged."""
+    damaged: list[Path] = []
+    for path in reversed(_complete(folder)):
+        try:
+            return _load(path), damaged
+        except (OSError, ValueError, KeyError, RuntimeError):
+            damaged.append(path)
+    return None, damaged
+
+
+def _load(path: Path) -> Checkpoint:
+    record = json.loads((path / STATE).read_text(encoding="utf-8"))
+    for name, sha256 in record["sha256"].items():
+        if _sha256(path / name) != sha256:
+            raise ValueError(f"{name} is not what was written")
+    return Checkpoint(
+        step=int(record["step"]),
+        weights=load_file(path / WEIGHTS),
+        optimizer=torch.load(path / OPTIMIZER, weights_only=True),
+        state=record["state"],
+    )
+
+
+def _save_weights(weights: dict[str, Tensor], work: Path) -> None:
+    try:
+        save_file(weights, work / WEIGHTS)
+    except Exception as error:  # safetensors wraps the operating system's error in its own
+        if isinstance(error, OSError):
+            raise
+        raise OSError(str(error)) from error
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

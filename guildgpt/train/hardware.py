@@ -1,0 +1,66 @@
+"""What the machine has: device, native number formats, measured peak, memory in use."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+
+import torch
+
+from guildgpt.model.config import Dtype
+
+
+def pick_device() -> torch.device:
+    """The GPU if torch sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products run in hardware; elsewhere they are slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    features = torch.cpu.get_capabilities()
+    return any(features.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def pick_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
+    """The dtype of the computation."""
+    if wanted == "auto":
+        return torch.bfloat16 if native_bfloat16(device) else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 1536) -> float:
+    """Floating-point operations a second of a large matrix product, the best of a few."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    b = torch.randn(size, size, device=device).to(dtype)
+    best = float("inf")
+    for _ in range(6):
+        start = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes the process holds now: resident memory, or what torch allocated on the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def describe(device: torch.device) -> str:
+    """The machine in words."""
+    import psutil
+
+    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cpu = f"{cores} CPU cores ({platform.machine()}), {memory}"
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}; {cpu}"
+    return f"{cpu}, no GPU"

@@ -1,0 +1,85 @@
+"""Next-token prediction on rows of examples: the objective of pretraining and of SFT."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from guildgpt.data.examples import Example, Row
+from guildgpt.model.trunk import Trunk, causal_model, micro_batches, summed_loss
+from guildgpt.train.config import TrainConfig
+
+
+class NextToken:
+    """-log p of every predicted token, summed; which rows come when depends on seed and step."""
+
+    def __init__(self, trunk: Trunk, rows: Sequence[Row], config: TrainConfig, seed: int):
+        self.trunk = trunk
+        self.rows = rows
+        self.config = config
+        self.seed = seed
+        self.places = math.ceil(config.epochs * len(rows))
+        self.steps = config.steps or max(math.ceil(self.places / config.batch_size), 1)
+        if config.steps:
+            self.places = config.steps * config.batch_size
+        self.epoch = -1  # whose order is in self.order
+        self.order = np.arange(0)
+        self.shape = _Shape(trunk)
+
+    def batches(self, step: int) -> list[list[Example]]:
+        """The step's rows, cut into passes of similar lengths."""
+        first = step * self.config.batch_size
+        places = range(first, min(first + self.config.batch_size, self.places))
+        examples = [e for place in places for e in self.rows[self._row(place)]]
+        return micro_batches(examples, self.config.micro_tokens, padded=self.trunk.padded)
+
+    def weight(self, batch: list[Example]) -> int:
+        """The number of predicted tokens."""
+        return sum(example.trained for example in batch)
+
+    def tokens(self, batch: list[Example]) -> int:
+        """The number of tokens read."""
+        return sum(map(len, batch))
+
+    def flops(self, batch: list[Example]) -> float:
+        """2 per weight and token forward, 2 for the gradient of what flows back, and 2 more where
+        weights are trained; attention's products (4 L² d a layer forward, twice that backward)."""
+        shape = self.shape
+        per_weight = 6 if shape.all_trained else 4
+        tokens = self.tokens(batch)
+        attention = sum(len(e) ** 2 for e in batch) * shape.attention
+        head = self.weight(batch) * shape.head
+        return float(per_weight * (tokens * shape.body + head) + 3 * attention)
+
+    def loss(self, batch: list[Example]) -> Tensor:
+        """The summed loss in nats."""
+        return summed_loss(self.trunk, batch)
+
+    def _row(self, place: int) -> int:
+        """Which row stands at a place in the endless stream of shuffled epochs."""
+        epoch, index = divmod(place, len(self.rows))
+        if epoch != self.epoch:
+            generator = np.random.default_rng([self.seed, epoch])
+            self.epoch, self.order = epoch, generator.permutation(len(self.rows))
+        return int(self.order[index])
+
+
+class _Shape:
+    """Sizes that the count of operations needs."""
+
+    def __init__(self, trunk: Trunk):
+        causal = causal_model(trunk.model)
+        config = causal.config
+        head = causal.get_output_embeddings().weight
+        tables = {id(m.weight): m.weight.numel() for m in (causal.get_input_embeddings(),
+                  causal.get_output_embeddings())}  # fmt: skip
+        frozen = [p for p in trunk.model.parameters() if not p.requires_grad]
+        self.all_trained = not frozen
+        whole = sum(p.numel() for p in trunk.model.parameters())
+        self.body = whole - sum(tables.values())
+        self.head = head.numel()
+        layers = getattr(config, "num_hidden_layers", None) or config.n_layers
+        self.attention = 4 * layers * head.shape[1]

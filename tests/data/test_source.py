@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from guildgpt.data import oasst
+from guildgpt.data.provenance import check, judge
+from guildgpt.data.source import SourceSpec, load
+from guildgpt.errors import DataError, PolicyError
+
+DOLLY = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}
+CHAT = {"prompt": "Why?", "completion": "So."}
+
+
+class Recipe(BaseModel):
+    """How a recipe holds its sources."""
+
+    sources: list[SourceSpec]
+
+
+def test_a_bare_string_is_a_source_in_a_recipe_too() -> None:
+    recipe = Recipe.model_validate({"sources": ["dolly", {"source": "oasst1", "weight": 2}]})
+    assert recipe.sources[0] == SourceSpec.parse("dolly")
+    assert recipe.sources[1].weight == 2
+    assert Recipe.model_validate(recipe.model_dump()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "path", "name"),
+    [
+        ("dolly", "dolly", None, "dolly"),
+        ("starter", "starter", None, "starter"),
+        ("oasst:a/b.jsonl.gz", "oasst", Path("a/b.jsonl.gz"), "oasst"),
+        ("jsonl:chats/general.jsonl.gz", "jsonl", Path("chats/general.jsonl.gz"), "general"),
+        ("jsonl:a:b.jsonl", "jsonl", Path("a:b.jsonl"), "a:b"),
+    ],
+)
+def test_parts_of_a_source(text: str, kind: str, path: Path | None, name: str) -> None:
+    spec = SourceSpec.parse(text)
+    assert (spec.kind, spec.path, spec.name) == (kind, path, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("doly", "Did you mean `dolly`?"),
+        ("OASST1", "Did you mean `oasst1`?"),
+        ("jsonnl:a.jsonl", "Did you mean `jsonl`?"),
+        ("wikipedia", "Known are dolly"),
+        ("mine.jsonl", "Write `jsonl:mine.jsonl`"),
+        ("C:\\data\\mine.jsonl", "Write `jsonl:C:\\data\\mine.jsonl`"),
+        ("jsonl", "needs a path"),
+        ("oasst", "needs a path"),
+        ("starter:a.jsonl", "has no path"),
+    ],
+)
+def test_a_source_that_is_none(text: str, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        SourceSpec.parse(text)
+    assert said in str(caught.value)
+    with pytest.raises(ValidationError) as refused:  # in a recipe pydantic adds the key
+        Recipe.model_validate({"sources": ["dolly", text]})
+    assert refused.value.errors()[0]["loc"] == ("sources", 1)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"weight": 0},
+        {"weight": -1},
+        {"weight": float("inf")},
+        {"limit": 0},
+        {"written_by": "aliens"},
+        {"sha256": "abc"},
+        {"colour": "red"},
+        {"threads": "all"},  # dolly has no threads
+        {"lang": ["de"]},
+    ],
+)
+def test_options_that_mean_nothing_are_refused(option) -> None:
+    with pytest.raises(ValidationError):
+        SourceSpec.model_validate({"source": "dolly", **option})
+
+
+def test_a_local_dolly_carries_its_licence_and_no_absolute_path(write_lines) -> None:
+    path = write_lines("d.jsonl", [DOLLY])
+    loaded = load(SourceSpec.parse(f"dolly:{path}"))
+    item = loaded.provenance
+    assert (item.name, item.licence, item.written_by, item.rows) == (
+        "dolly",
+        "CC-BY-SA-3.0",
+        "people",
+        1,
+    )
+    assert item.origin == "d.jsonl"
+    assert "databricks/databricks-dolly-15k" in item.note
+    assert "Databricks" in item.attribution
+    assert str(path.parent) not in json.dumps(item.as_dict())
+    assert str(path.parent) not in str(loaded.conversations[0].source)
+    assert len(item.sha256) == 64
+    assert check("strict", [item]) == []
+
+
+def test_a_file_of_ones_own_is_refused_until_one_says_whose_it_is(write_lines) -> None:
+    path = write_lines("chat.jsonl", [CHAT])
+    with pytest.raises(PolicyError, match="chat"):
+        check("strict", [load(SourceSpec.parse(f"jsonl:{path}")).provenance])
+    mine = SourceSpec(source=f"jsonl:{path}", licence="OWN", written_by="people", attribution="me")
+    item = load(mine).provenance
+    assert (item.licence, item.attribution) == ("own", "me")
+    assert judge(item) is None
+
+
+def test_the_expected_hash(write_lines) -> None:
+    path = write_lines("chat.jsonl", [CHAT])
+    sha256 = load(SourceSpec.parse(f"jsonl:{path}")).provenance.sha256
+    assert load(SourceSpec(source=f"jsonl:{path}", sha256=sha256.upper())).conversations
+    with pytest.raises(DataError) as caught:
+        load(SourceSpec(source=f"jsonl:{path}", sha256="0" * 64))
+    assert sha256 in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_a_limit_takes_the_first_usable_rows_and_counts_the_rest(write_lines) -> None:
+    rows = [{**CHAT, "prompt": f"Why {i}?"} for i in range(5)]
+    rows += [{"prompt": f"Why {i}?", "chosen": "So.", "rejected": "No."} for i in range(4)]
+    path = write_lines("chat.jsonl", [{"prompt": "", "completion": ""}, *rows])
+    loaded = load(SourceSpec(source=f"jsonl:{path}", limit=3))
+    asked = [item.messages[0].content for item in loaded.conversations]
+    assert asked == ["Why 0?", "Why 1?", "Why 2?"]
+    assert len(loaded.comparisons) == 3
+    assert loaded.skipped == {"empty conversation": 1, "over the limit": 3}
+    assert loaded.provenance.rows == 6
+
+
+def test_the_options_reach_the_oasst_reader(write_lines, monkeypatch) -> None:
+    path = write_lines("t.jsonl", [{"message_id": "1", "text": "q", "role": "prompter"}])
+    seen = []
+
+    def read(path, *, name, keep, skipped):
+        seen.append(keep)
+        return iter(())
+
+    monkeypatch.setattr(oasst, "read", read)
+    spec = SourceSpec(
+        source=f"oasst:{path}",
+        lang=["de"],
+        threads="all",
+        keep_unreviewed=True,
+        keep_synthetic=True,
+    )
+    item = load(spec).provenance
+    load(SourceSpec.parse(f"oasst1:{path}"))
+    assert seen == [oasst.Keep(("de",), "all", unreviewed=True, synthetic=True), oasst.Keep()]
+    assert item.written_by == "mixed"
+    assert judge(item) is not None
+
+
+def test_a_missing_file_names_the_near_one(write_lines) -> None:
+    path = write_lines("dolly.jsonl", [DOLLY])
+    with pytest.raises(DataError, match=r"has dolly\.jsonl"):
+        load(SourceSpec.parse(f"dolly:{path.with_name('doly.jsonl')}"))

@@ -1,0 +1,78 @@
+"""Reading GGUF files, and the tokenizer inside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from guildgpt.chat import FileTokenizer
+from guildgpt.engines.gguf_file import read_head
+from guildgpt.engines.llamacpp import LlamaCppEngine
+
+TEXTS = [
+    "",
+    "user\n",
+    "  two  spaces\tand a tab\n\n\nlines ",
+    "def f(x):\n    return x + 12345",
+    "naïve 🦜 日本語 🏴‍☠️ \u200b",
+    "<|im_start|>system\n<|im_end|><|endoftext|><repo_name>",
+    "It's 3.14, isn't it?",
+]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("Ünï")
+    writer.add_context_length(77)
+    writer.add_rope_freq_base(0.5)
+    writer.add_add_bos_token(True)
+    writer.add_token_list([b"a", b"\xc3"])
+    writer.add_token_types([1, 3])
+    writer.add_tensor("x", np.zeros((3, 5), np.float32))
+    writer.add_tensor("y", np.zeros(5, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_read_head_reads_what_the_gguf_package_writes(small: Path) -> None:
+    head = read_head(small)
+    assert head.metadata["general.name"] == "Ünï"
+    assert head.metadata["llama.context_length"] == 77
+    assert head.metadata["llama.rope.freq_base"] == 0.5
+    assert head.metadata["tokenizer.ggml.add_bos_token"] is True
+    assert head.metadata["tokenizer.ggml.tokens"] == [b"a", b"\xc3"]
+    assert list(head.metadata["tokenizer.ggml.token_type"]) == [1, 3]
+    assert head.last_tensor == gguf.GGUFReader(small).tensors[1].data_offset
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_both_tokenizers_agree(
+    text: str, engine: LlamaCppEngine, file_tokenizer: FileTokenizer
+) -> None:
+    ids = engine.tokenizer.encode(text)
+    assert ids == file_tokenizer.encode(text)
+    assert engine.tokenizer.decode(ids) == text == file_tokenizer.decode(ids)
+
+
+def test_control_tokens(engine: LlamaCppEngine, file_tokenizer: FileTokenizer) -> None:
+    tokenizer = engine.tokenizer
+    for name in ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "user", "<|absent|>"):
+        assert tokenizer.token_id(name) == file_tokenizer.token_id(name)
+    assert tokenizer.decode([1, *tokenizer.encode("Hi"), 2]) == "Hi"
+    assert tokenizer.control_ids == file_tokenizer.control_ids  # type: ignore[attr-defined]
+
+
+def test_encoding_twice_asks_once(engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = engine.tokenizer.encode("asked once")
+    monkeypatch.setattr(type(engine._link), "call", None)
+    again = engine.tokenizer.encode("asked once")
+    assert again == first
+    assert again is not first  # what the caller does to its list stays with the caller

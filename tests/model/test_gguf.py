@@ -1,0 +1,478 @@
+"""GGUF: what llama.cpp computes from the file is what transformers computes from the folder."""
+
+from __future__ import annotations
+
+import base64
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gguf
+import httpx
+import pytest
+import sentencepiece
+import torch
+import xllamacpp
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MptConfig
+from transformers import MptForCausalLM as Mpt
+
+from guildgpt.chat import CHATML, FileTokenizer, Message
+from guildgpt.errors import ModelError
+from guildgpt.model.gguf import QUANTIZATIONS, pre_tokenizer_name, read_vocabulary, write_gguf
+from guildgpt.model.spiece import convert
+
+CORPUS = [
+    "Ownership is how Rust decides who frees a value: each value has one owner.",
+    "def greet(name):\n    if not name:\n        return None\n    return f'hello, {name}!'",
+    "for i in range(10):\n\tprint(i, i * 2.5, 'x' * i)  # 1024 of them, or 65536",
+    "We'll see what they've said; I'm sure it's fine. Don't you think so?",
+    '| and || and <tag> and </tag> [1, 2, 3] {a: b} "quoted" `code` ~/.config @home #1 $5 100%',
+]
+TEXTS = [
+    "Who owns the value in 2024?",
+    "def f(x):\n\n    return x[1:]  # 12 345\n\t\tpass  \n",
+    " leading, trailing ",
+    "a    b     c\t\td",
+    "I'll say it's THEIR'S, naïve café, 日本語 🎉 x²",
+    "<|im_end|> and <|im_start|>system <|endoftext|> [PAD120] <0x41>",
+    "\n",
+]
+CONVERSATION = [Message("system", "Be brief."), Message("user", "What owns a value in Rust?")]
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+def byte_level_tokenizer(pre: object | None = None, ignore_merges: bool = False) -> Tokenizer:
+    """A byte-level BPE like SmolLM's: digits one by one, then GPT-2's words."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
+    tokenizer.pre_tokenizer = pre or pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", *CHATML.control_tokens],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS * 3, trainer)
+    return tokenizer
+
+
+def unigram_tokenizer(work: Path) -> Tokenizer:
+    """A SentencePiece unigram tokenizer like replit-code's, with the chat tokens added."""
+    (work / "corpus.txt").write_text("\n".join(CORPUS * 3), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(work / "corpus.txt"),
+        model_prefix=str(work / "spiece"),
+        model_type="unigram",
+        vocab_size=100,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        user_defined_symbols=["▁▁▁▁"],
+        unk_id=0,
+        eos_id=1,
+        pad_id=2,
+        bos_id=-1,
+        unk_piece="<|unk|>",
+        eos_piece="<|endoftext|>",
+        pad_piece="<|pad|>",
+        minloglevel=2,
+    )
+    tokenizer = convert(work / "spiece.model")
+    tokenizer.add_special_tokens(list(CHATML.control_tokens))
+    return tokenizer
+
+
+def write_folder(folder: Path, model: torch.nn.Module, tokenizer: Tokenizer, **save: str) -> Path:
+    """A model folder; the weights are drawn so large that no two logits are nearly equal."""
+    torch.manual_seed(7)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.4 if "embed" in name or "wte" in name else 0.15)
+        elif "norm" not in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+        else:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    model.save_pretrained(folder, **save)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    CHATML.save(folder)
+    return folder
+
+
+def llama_config(**changes: object) -> LlamaConfig:
+    settings = {
+        "vocab_size": 416,  # more rows than tokens
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    return LlamaConfig(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama")
+    return write_folder(folder, LlamaForCausalLM(llama_config()), byte_level_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def other_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything the first one has not: own head, wide heads, biases, Llama 3's rope, shards."""
+    config = llama_config(
+        tie_word_embeddings=False,
+        head_dim=32,
+        attention_bias=True,
+        mlp_bias=True,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 5000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    )
+    folder = tmp_path_factory.mktemp("other-llama")
+    model = LlamaForCausalLM(config)
+    return write_folder(folder, model, byte_level_tokenizer(), max_shard_size="100KB")
+
+
+@pytest.fixture(scope="module")
+def mpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mpt")
+    config = MptConfig(
+        d_model=64, n_heads=4, n_layers=3, max_seq_len=256, vocab_size=128, eos_token_id=1
+    )
+    return write_folder(folder, Mpt(config), unigram_tokenizer(folder))
+
+
+# --- llama.cpp -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def served(path: Path) -> Iterator[httpx.Client]:
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.port = 0
+    params.n_ctx = 512
+    params.n_parallel = 1
+    params.warmup = False
+    params.cpuparams.n_threads = 1
+    params.verbosity = -1
+    server = xllamacpp.Server(params)
+    with httpx.Client(base_url=server.listening_address, timeout=60) as client:
+        yield client
+    del server
+
+
+def complete(client: httpx.Client, ids: list[int]) -> dict:
+    request = {
+        "prompt": ids,
+        "temperature": 0,
+        "n_predict": 12,
+        "n_probs": 40,
+        "return_tokens": True,
+        "cache_prompt": False,
+    }
+    response = client.post("/completion", json=request)
+    response.raise_for_status()
+    return response.json()
+
+
+def tokenize(client: httpx.Client, text: str) -> list[int]:
+    request = {"content": text, "add_special": True, "parse_special": False}
+    return client.post("/tokenize", json=request).json()["tokens"]
+
+
+@torch.no_grad()
+def greedy(folder: Path, ids: list[int], count: int) -> tuple[list[int], torch.Tensor]:
+    """The next `count` ids by transformers, and the first one's log-probabilities."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    logits = [model(torch.tensor([ids])).logits[0, -1]]
+    chosen = [int(logits[0].argmax())]
+    while len(chosen) < count:
+        logits.append(model(torch.tensor([ids + chosen])).logits[0, -1])
+        chosen.append(int(logits[-1].argmax()))
+    return chosen, logits[0].log_softmax(-1)
+
+
+@pytest.mark.parametrize("name", ["llama", "other_llama", "mpt"])
+def test_llama_cpp_computes_what_transformers_computes(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder = request.getfixturevalue(name)
+    ids = CHATML.prompt(CONVERSATION, FileTokenizer(folder / "tokenizer.json"))
+    with served(write_gguf(folder, tmp_path / "model.gguf", "F16")) as client:
+        answer = complete(client, ids)
+    expected, logprobs = greedy(folder, ids, len(answer["tokens"]))
+    assert len(expected) == 12 or answer["stop_type"] == "eos"
+    assert answer["tokens"] == expected
+    first = answer["completion_probabilities"][0]["top_logprobs"]
+    assert len(first) == 40
+    # What llama.cpp rounds: weights and the key-value cache to 16 bits, and MPT's GELU.
+    assert max(abs(t["logprob"] - float(logprobs[t["id"]])) for t in first) < 0.03
+
+
+@pytest.mark.parametrize("quantization", ["F32", "Q8_0", "Q4_1"])
+def test_every_quantization_runs(llama: Path, tmp_path: Path, quantization: str) -> None:
+    path = write_gguf(llama, tmp_path / "model.gguf", quantization)
+    ids = CHATML.prompt(CONVERSATION, FileTokenizer(llama / "tokenizer.json"))
+    with served(path) as client:
+        first = complete(client, ids)["completion_probabilities"][0]["top_logprobs"]
+    _, logprobs = greedy(llama, ids, 1)
+    error = max(abs(t["logprob"] - float(logprobs[t["id"]])) for t in first[:10])
+    assert error < {"F32": 0.02, "Q8_0": 0.3, "Q4_1": 3.0}[quantization]
+
+
+@pytest.mark.parametrize("name", ["llama", "mpt"])
+def test_llama_cpp_tokenizes_as_the_folder(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder = request.getfixturevalue(name)
+    tokenizer = FileTokenizer(folder / "tokenizer.json")
+    with served(write_gguf(folder, tmp_path / "model.gguf", "F16")) as client:
+        for text in [*TEXTS, *CORPUS]:
+            assert tokenize(client, text) == tokenizer.encode(text), text
+        turns = [message.as_dict() for message in CONVERSATION]
+        prompt = client.post("/apply-template", json={"messages": turns}).json()["prompt"]
+    assert prompt == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n"
+        "<|im_start|>user\nWhat owns a value in Rust?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def metadata(path: Path) -> dict[str, object]:
+    reader = gguf.GGUFReader(path)
+    return {name: field.contents() for name, field in reader.fields.items()}
+
+
+def tensor_types(path: Path) -> dict[str, str]:
+    return {tensor.name: tensor.tensor_type.name for tensor in gguf.GGUFReader(path).tensors}
+
+
+def test_types_of_tensors(llama: Path, tmp_path: Path) -> None:
+    types = tensor_types(write_gguf(llama, tmp_path / "model.gguf", "Q4_1"))
+    assert types["token_embd.weight"] == "Q8_0"
+    assert types["blk.0.attn_q.weight"] == types["blk.1.ffn_down.weight"] == "Q4_1"
+    assert types["blk.0.attn_norm.weight"] == types["output_norm.weight"] == "F32"
+    assert "output.weight" not in types  # tied
+
+
+def test_rows_that_do_not_divide_into_blocks_are_f16(tmp_path: Path) -> None:
+    config = llama_config(intermediate_size=80)
+    folder = write_folder(tmp_path, LlamaForCausalLM(config), byte_level_tokenizer())
+    types = tensor_types(write_gguf(folder, tmp_path / "model.gguf", "Q8_0"))
+    assert types["blk.0.ffn_down.weight"] == "F16"
+    assert types["blk.0.ffn_up.weight"] == "Q8_0"
+
+
+def test_bfloat16_weights(llama: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "template.json"):
+        (tmp_path / name).write_bytes((llama / name).read_bytes())
+    reader = gguf.GGUFReader(write_gguf(tmp_path, tmp_path / "model.gguf", "F32"))
+    written = {tensor.name: tensor.data for tensor in reader.tensors}
+    expected = model.model.layers[0].mlp.up_proj.weight.detach().float().numpy()
+    assert (written["blk.0.ffn_up.weight"] == expected).all()
+
+
+def test_tokenizer_metadata(llama: Path, mpt: Path, tmp_path: Path) -> None:
+    fields = metadata(write_gguf(llama, tmp_path / "llama.gguf", "Q8_0"))
+    assert fields["tokenizer.ggml.model"] == "gpt2"
+    assert fields["tokenizer.ggml.pre"] == "smollm"
+    assert fields["tokenizer.ggml.add_bos_token"] is False
+    assert fields["tokenizer.ggml.add_eos_token"] is False
+    assert fields["tokenizer.ggml.eos_token_id"] == fields["tokenizer.ggml.eot_token_id"] == 2
+    assert fields["tokenizer.ggml.padding_token_id"] == 0
+    assert fields["tokenizer.chat_template"] == CHATML.jinja
+    assert len(fields["tokenizer.ggml.tokens"]) == 416
+    assert fields["tokenizer.ggml.tokens"][-1] == "[PAD415]"
+    types = fields["tokenizer.ggml.token_type"]
+    assert types[:3] == [gguf.TokenType.CONTROL] * 3
+    assert types[3] == gguf.TokenType.NORMAL
+    assert types[-1] == gguf.TokenType.UNUSED
+
+    fields = metadata(write_gguf(mpt, tmp_path / "mpt.gguf", "Q8_0"))
+    assert fields["tokenizer.ggml.model"] == "t5"
+    assert fields["tokenizer.ggml.add_space_prefix"] is False
+    assert fields["tokenizer.ggml.remove_extra_whitespaces"] is False
+    assert fields["tokenizer.ggml.eos_token_id"] == 101
+    assert fields["tokenizer.ggml.unknown_token_id"] == 0
+    assert fields["mpt.attention.max_alibi_bias"] == 8.0
+
+
+def test_merges_as_pairs_or_as_lines_are_the_same(tmp_path: Path) -> None:
+    spec = json.loads(byte_level_tokenizer().to_str())
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(spec))
+    pairs = read_vocabulary(path, 416).merges
+    spec["model"]["merges"] = [" ".join(merge) for merge in spec["model"]["merges"]]
+    path.write_text(json.dumps(spec))
+    assert read_vocabulary(path, 416).merges == pairs
+    assert all(merge.count(" ") == 1 for merge in pairs)
+
+
+def test_unigram_flags(tmp_path: Path) -> None:
+    charsmap = base64.b64encode(b"\4\0\0\0abcd\0").decode()
+    spec = {
+        "model": {
+            "type": "Unigram",
+            "unk_id": 0,
+            "vocab": [["<unk>", 0.0], ["<0x0A>", 0.0], ["a", -1.5]],
+            "byte_fallback": True,
+        },
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [
+                {"type": "Precompiled", "precompiled_charsmap": charsmap},
+                {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
+                {"type": "Prepend", "prepend": "▁"},
+            ],
+        },
+        "added_tokens": [{"id": 3, "content": "  "}, {"id": 4, "content": "<think>"}],
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
+    vocabulary = read_vocabulary(tmp_path / "tokenizer.json", 6)
+    assert vocabulary.tokens == ["<unk>", "<0x0A>", "a", "  ", "<think>", "[PAD5]"]
+    assert [kind.name for kind in vocabulary.types] == [
+        "UNKNOWN",
+        "BYTE",
+        "NORMAL",
+        "USER_DEFINED",
+        "CONTROL",
+        "UNUSED",
+    ]
+    assert vocabulary.scores[:3] == [0.0, 0.0, -1.5]
+    assert (vocabulary.space_prefix, vocabulary.merge_spaces) == (True, True)
+    assert vocabulary.charsmap == base64.b64decode(charsmap)
+
+
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def split_by(expression: str) -> object:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(expression), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("pre", "ignore_merges", "name"),
+    [
+        (pre_tokenizers.ByteLevel(add_prefix_space=False), False, "gpt-2"),
+        (split_by(SPLIT % "{1,3}"), True, "llama-bpe"),
+        (split_by(SPLIT % "{1,3}"), False, "dbrx"),
+        (split_by(SPLIT % ""), False, "qwen2"),
+    ],
+)
+def test_pre_tokenizers_by_name(
+    llama: Path, tmp_path: Path, pre: object, ignore_merges: bool, name: str
+) -> None:
+    """llama.cpp splits as `tokenizers` does under the name found, in a file of its own."""
+    tokenizer = byte_level_tokenizer(pre, ignore_merges)
+    assert pre_tokenizer_name(json.loads(tokenizer.to_str())) == name
+    for file in llama.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    ids = FileTokenizer(tmp_path / "tokenizer.json")
+    with served(write_gguf(tmp_path, tmp_path / "model.gguf", "F16")) as client:
+        for text in [*TEXTS, *CORPUS]:
+            assert tokenize(client, text) == ids.encode(text), text
+
+
+def test_an_unknown_pre_tokenizer_warns() -> None:
+    spec = json.loads(byte_level_tokenizer(split_by(r"\w+|\W+")).to_str())
+    with pytest.warns(UserWarning, match="no name"):
+        assert pre_tokenizer_name(spec) == "gpt-2"
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def copy(folder: Path, to: Path, **config: object) -> Path:
+    """The folder again, with other settings in its config.json."""
+    for file in folder.iterdir():
+        (to / file.name).write_bytes(file.read_bytes())
+    settings = json.loads((to / "config.json").read_text())
+    (to / "config.json").write_text(json.dumps({**settings, **config}))
+    return to
+
+
+def test_other_architectures_are_refused(llama: Path, tmp_path: Path) -> None:
+    folder = copy(llama, tmp_path, architectures=["GPTNeoXForCausalLM"])
+    with pytest.raises(ModelError, match="LlamaForCausalLM and MptForCausalLM"):
+        write_gguf(folder, tmp_path / "model.gguf", "F16")
+
+
+def test_other_quantizations_are_refused(llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=", ".join(QUANTIZATIONS)):
+        write_gguf(llama, tmp_path / "model.gguf", "Q2_K")
+
+
+def test_a_missing_or_foreign_tensor_is_named(llama: Path, tmp_path: Path) -> None:
+    folder = copy(llama, tmp_path, num_hidden_layers=3)
+    with pytest.raises(ModelError, match=r"model\.layers\.2\..* is missing \(9 such\)"):
+        write_gguf(folder, tmp_path / "model.gguf", "F16")
+    folder = copy(llama, tmp_path, num_hidden_layers=1)
+    with pytest.raises(ModelError, match=r"model\.layers\.1\..* has no place"):
+        write_gguf(folder, tmp_path / "model.gguf", "F16")
+
+
+def test_more_tokens_than_rows_is_refused(llama: Path, tmp_path: Path) -> None:
+    folder = copy(llama, tmp_path)
+    tokenizer = byte_level_tokenizer()
+    tokenizer.add_special_tokens([f"<{i}>" for i in range(100)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(ModelError, match="416 embedding rows"):
+        write_gguf(folder, tmp_path / "model.gguf", "F16")
+
+
+def test_other_rotary_scaling_is_refused(llama: Path, tmp_path: Path) -> None:
+    folder = copy(llama, tmp_path, rope_parameters={"rope_type": "yarn", "rope_theta": 1e4})
+    with pytest.raises(ModelError, match="yarn"):
+        write_gguf(folder, tmp_path / "model.gguf", "F16")
+
+
+def test_truncated_weights_are_refused(llama: Path, tmp_path: Path) -> None:
+    folder = copy(llama, tmp_path)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ModelError, match=r"model\.safetensors: this is not a whole"):
+        write_gguf(folder, tmp_path / "model.gguf", "F16")
+
+
+def test_a_full_disk_leaves_nothing_behind(llama: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.gguf"
+    out.write_bytes(b"the file that was there")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(ModelError, match="nothing was left behind"):
+            write_gguf(llama, out, "F16")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert out.read_bytes() == b"the file that was there"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]

@@ -1,0 +1,248 @@
+"""The terminal chat: the conversation alone, then whole processes on a terminal and on a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guildgpt.chat import CHATML, Message
+from guildgpt.engines import Chunk, SamplingParams
+from guildgpt.engines.engine import check_prompt
+from guildgpt.errors import EngineError, ModelError
+from guildgpt.repl import Screen, Talk, ask
+
+CHAT = """
+from guildgpt.engines import SamplingParams
+from guildgpt.repl import chat
+chat("starter", params=SamplingParams(temperature=0, max_tokens={tokens}))
+"""
+
+
+class Letters:
+    """A tokenizer of single characters; control tokens lie above them."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(c) for c in text]
+
+    def decode(self, ids) -> str:
+        return "".join(chr(i) for i in ids if i < 0x110000)
+
+    def token_id(self, token: str) -> int | None:
+        return {"<|im_start|>": 0x110000, "<|im_end|>": 0x110001}.get(token)
+
+
+class Parrot:
+    """An engine that answers with the length of its prompt, or goes on for ever."""
+
+    def __init__(self, context: int = 200):
+        self.tokenizer = Letters()
+        self.context = context
+        self.prompts: list[str] = []
+        self.seeds: list[int | None] = []
+        self.endless = False
+
+    async def generate(self, ids, params):
+        check_prompt(ids, self.context)
+        self.prompts.append(self.tokenizer.decode(ids))
+        self.seeds.append(params.seed)
+        yield Chunk((1,), f"heard {len(self.prompts)}")
+        while self.endless:
+            await asyncio.sleep(0.01)
+            yield Chunk((1,), " …")
+        yield Chunk((), "", "eos")
+
+
+def talk(engine: Parrot, system: str | None = None, **params) -> Talk:
+    return Talk(engine, CHATML, SamplingParams(**params), system)  # type: ignore[arg-type]
+
+
+def say(conversation: Talk, question: str | None) -> str:
+    async def collected() -> str:
+        return "".join([piece async for piece in conversation.reply()])
+
+    if question is not None:
+        conversation.ask(question)
+    return asyncio.run(collected())
+
+
+def test_history_and_system_reach_the_engine() -> None:
+    engine = Parrot()
+    conversation = talk(engine, system="Be kind.")
+    assert say(conversation, "One?") == "heard 1"
+    say(conversation, "Two?")
+    assert engine.prompts[1] == (
+        "system\nBe kind.\nuser\nOne?\nassistant\nheard 1\nuser\nTwo?\nassistant\n"
+    )
+
+
+def test_retry_asks_the_same_with_another_seed() -> None:
+    engine = Parrot()
+    conversation = talk(engine, seed=5)
+    assert not conversation.retry()
+    say(conversation, "One?")
+    assert conversation.retry()
+    assert say(conversation, None) == "heard 2"
+    assert engine.prompts[0] == engine.prompts[1]
+    assert engine.seeds == [5, 6]
+    assert conversation.turns == [Message("user", "One?"), Message("assistant", "heard 2")]
+
+
+def test_the_earliest_exchanges_make_room() -> None:
+    engine = Parrot(context=120)
+    conversation = talk(engine, system="S", max_tokens=10)
+    for number in range(4):
+        say(conversation, f"Question {number}?")
+    assert conversation.shortened
+    assert engine.prompts[-1].startswith("system\nS\nuser\nQuestion 2?\n")
+    assert len(conversation.turns) == 4
+
+
+def test_a_question_longer_than_the_context_is_forgotten() -> None:
+    conversation = talk(Parrot(context=50))
+    with pytest.raises(EngineError, match="context holds 50"):
+        say(conversation, "x" * 60)
+    assert conversation.turns == []
+    assert say(conversation, "short") == "heard 1"
+
+
+def test_what_was_said_before_a_stop_stays_marked() -> None:
+    engine = Parrot()
+    engine.endless = True
+    conversation = talk(engine)
+    conversation.ask("Go on")
+
+    async def stopped() -> None:
+        stream = conversation.reply()
+        await anext(stream)
+        await stream.aclose()
+
+    asyncio.run(stopped())
+    assert conversation.turns[-1] == Message("assistant", "heard 1…")
+    assert conversation.stop == "cancelled"
+
+
+def test_answers_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().write("a\x1b[2Jb\x07\r\n\tç🦜")
+    assert capsys.readouterr().out == "a[2Jb\n\tç🦜"
+
+
+def test_ask_prints_and_returns(starter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ask("starter", "Say hi", params=SamplingParams(temperature=0, max_tokens=8))
+    assert told
+    assert capsys.readouterr() == (told + "\n", "")
+
+
+def test_a_model_without_chat_tokens(starter: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(starter.read_bytes().replace(b"<|im_start|>", b"<|im_begun|>", 1))
+    with pytest.raises(ModelError, match=r"no <\|im_start\|>") as raised:
+        ask(str(other), "Hi")
+    assert raised.value.where == str(other)
+
+
+def test_a_pipe_gets_answers_and_nothing_else(starter: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHAT.format(tokens=6)],
+        input="Say hi\n\n/reset\nWho \\\nare you?\n/reset\nSay hi",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(re.findall(r"^I'm glad to make your$", done.stdout, re.M)) == 2
+    assert "Talking to" not in done.stdout
+    assert ">" not in done.stdout
+
+
+class Terminal:
+    """A person at a terminal: types, and waits for what should appear."""
+
+    def __init__(self, code: str):
+        self.pid, self.screen = pty.fork()
+        if self.pid == 0:
+            os.execve(sys.executable, [sys.executable, "-c", code], {**os.environ, "TERM": "dumb"})
+        self.text = ""
+
+    def see(self, pattern: str, seconds: float = 60) -> str:
+        """Read until `pattern` appears; what came up to its end."""
+        deadline = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.text, re.S)):
+            ready, _, _ = select.select([self.screen], [], [], max(0, deadline - time.monotonic()))
+            try:
+                piece = os.read(self.screen, 65536) if ready else b""
+            except OSError:  # Linux says so when the other side is gone
+                piece = b""
+            assert piece, f"waited for {pattern!r}, saw {self.text!r}"
+            self.text += piece.decode(errors="replace").replace("\r\n", "\n")
+        seen, self.text = self.text[: found.end()], self.text[found.end() :]
+        return seen
+
+    def type(self, keys: str) -> None:
+        os.write(self.screen, keys.encode())
+
+    def leave(self) -> int:
+        """The exit status."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.fixture(scope="module")
+def terminal(starter: Path) -> Iterator[Terminal]:
+    person = Terminal(CHAT.format(tokens=48))
+    yield person
+    os.close(person.screen)
+
+
+def answer_to(terminal: Terminal, line: str) -> str:
+    """Type a line and wait for the next prompt; what stood between."""
+    terminal.type(line + "\n")
+    return terminal.see(r"\n> ").split("\n", 1)[1].removesuffix("\n> ")
+
+
+def test_a_session_on_a_terminal(terminal: Terminal) -> None:
+    """One process for the whole story, as a person would use it."""
+    terminal.see(r"Talking to starter \(SmolLM2-135M-Instruct\)\. /help for commands\.\n> ")
+
+    assert "There is no command /foo" in answer_to(terminal, "/foo")
+    assert "/system TEXT" in answer_to(terminal, "/help")
+    assert "Nothing was asked yet" in answer_to(terminal, "/retry")
+
+    hi = answer_to(terminal, "Say hi")
+    assert hi
+    assert answer_to(terminal, "/retry") == hi  # greedy, and the same history
+
+    assert answer_to(terminal, "/system Answer in capital letters.") == (
+        "The model is told: Answer in capital letters."
+    )
+    assert "capital letters" in answer_to(terminal, "/system")
+    assert "forgotten" in answer_to(terminal, "/reset")
+    assert answer_to(terminal, "Say hi") != hi
+
+    # Ctrl-C during an answer stops the answer.
+    terminal.type("Write a very long story about a lighthouse.\n")
+    terminal.see(r"lighthouse\.\n.+")
+    terminal.type("\x03")
+    assert "…\n(stopped)" in terminal.see(r"\n> ", 5)
+    assert answer_to(terminal, "Say hi")
+
+    # Ctrl-C at the prompt forgets the line.
+    terminal.type("half a li")
+    terminal.see("half a li")
+    terminal.type("\x03")
+    terminal.see(r"\(Ctrl-D or /exit leaves\.\)\n> ")
+
+    terminal.type("```\nSay\n")
+    terminal.see(r"\. .*\. ")
+    assert answer_to(terminal, "hi\n```")
+
+    terminal.type("\x04")
+    assert terminal.leave() == 0
