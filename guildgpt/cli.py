@@ -10,21 +10,34 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from guildgpt import __version__
-from guildgpt.errors import GuildError
+from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from guildgpt.chat import FileTokenizer
+    from guildgpt.data import Loaded
+
+
+def _examples(*lines: str) -> str:
+    """Commands to try, at the foot of a help page."""
+    return "\n".join(["For example:", *(f"  [bold]{line}[/]" for line in lines)])
+
 
 app = typer.Typer(
     name="guildgpt",
     help="Build your own micro ChatGPT: an open base, open data, your people.",
+    epilog=_examples(
+        "guildgpt chat",
+        "guildgpt train recipes/starter.toml",
+        "guildgpt eval runs/starter/sft/model --data starter",
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,31 +46,58 @@ data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 SOURCES = "dolly, oasst1, oasst2, starter, dolly:PATH, oasst:PATH or jsonl:PATH"
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+FLAG = ""  # what a switch shows in place of a value
+Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on standard output.")]
+
+# Characters from files and models that would steer the terminal are shown as their pictures.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+_PICTURES |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "guildgpt train recipes/starter.toml --dry-run",
+        "guildgpt train recipes/starter.toml",
+        "guildgpt train recipes/starter.toml --out runs/long --set sft.epochs=3",
+    )
+)
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/starter.toml.")],
-    stage: Annotated[
-        list[str] | None, typer.Option(help="Only this stage (may be repeated).")
-    ] = None,
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/starter.toml.")
+    ],
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", metavar=FLAG, help="Check everything and count tokens, train nothing."
+        ),
+    ] = False,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a value (TOML)."),
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Override a value (may be repeated)."
+        ),
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE", help="Only this stage (may be repeated)."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run's folder; runs/NAME if not given.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The run's folder; runs/NAME if not given."),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and count tokens, train nothing.")
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a model from a recipe. The same command resumes an interrupted run."""
     from guildgpt.recipe import load_recipe
 
     loaded = load_recipe(recipe, set_ or ())
+    for name in stage or ():
+        if name not in loaded.stages:
+            raise RecipeError(
+                f"the recipe has no stage `{name}`",
+                where="--stage",
+                remedy=f"It has {', '.join(loaded.stages)}.",
+            )
     console = _console(as_json)
     _needs_torch()
     if dry_run:
@@ -72,7 +112,12 @@ def train(
 
     folder = out or Path("runs") / loaded.name
     stages: Any = stage
-    report = run(loaded, recipe.read_text(encoding="utf-8"), folder, stages=stages, console=console)
+    text = recipe.read_text(encoding="utf-8")
+    try:
+        report = run(loaded, text, folder, stages=stages, console=console)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        raise typer.Exit(130) from None
     if as_json:
         _print_json(report.as_dict())
         return
@@ -84,18 +129,29 @@ def train(
     console.print(f"Talk to it:       {report.chat_command}", highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "guildgpt chat",
+        "guildgpt chat runs/starter/sft/model --system 'You are a patient teacher.'",
+        "echo 'What is TLS?' | guildgpt chat starter --temperature 0",
+    )
+)
 def chat(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A model folder, a GGUF file or `starter`; the newest trained one if not given."
+            metavar="MODEL",
+            help="A model folder, a GGUF file or `starter`; the newest trained one if not given.",
         ),
     ] = None,
-    system: Annotated[str | None, typer.Option(help="Tell the model who it is.")] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Tell the model who it is.")
+    ] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.7,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 512,
-    seed: Annotated[int | None, typer.Option(min=0, help="Repeat an answer.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Repeat an answer, chance and all.")
+    ] = None,
 ) -> None:
     """Talk to a model in the terminal."""
     from guildgpt.engines.engine import SamplingParams
@@ -105,19 +161,36 @@ def chat(
     talk(model, system=system, params=params)
 
 
-@app.command("eval")
+@app.command(
+    "eval",
+    epilog=_examples(
+        "guildgpt eval starter --data starter",
+        "guildgpt eval runs/starter/sft/model --data dolly jsonl:mine.jsonl --limit 200",
+        "guildgpt eval runs/starter/sft/model --samples",
+    ),
+)
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="A model folder, `starter`, a Hub id or a GGUF file.")
+        str,
+        typer.Argument(metavar="MODEL", help="A model folder, `starter`, a Hub id or a GGUF file."),
     ],
     data: Annotated[
-        list[str] | None, typer.Option(metavar="SOURCE", help=f"What to predict: {SOURCES}.")
+        list[str] | None,
+        typer.Option(metavar="SOURCE…", help=f"What to predict: {SOURCES}."),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="SOURCE", hidden=True)] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Rows of each source at most.")] = None,
-    context: Annotated[int, typer.Option(min=32, help="Tokens of a conversation at most.")] = 1024,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            min=32, help="Tokens of a conversation at most; 1024, or what the model holds."
+        ),
+    ] = None,
     samples: Annotated[
-        bool, typer.Option("--samples", help="Also sample answers to the fixed probes.")
+        bool,
+        typer.Option(
+            "--samples", metavar=FLAG, help="Also sample answers to a list of fixed questions."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -128,20 +201,32 @@ def evaluate(
     _needs_torch()
     from guildgpt.evaluate.model import evaluate_model, show
 
-    result = evaluate_model(
-        model, [*(data or ()), *(more or ())], limit=limit, context=context, samples=samples
-    )
+    try:
+        result = evaluate_model(
+            model, [*(data or ()), *(more or ())], limit=limit, context=context, samples=samples
+        )
+    except ModelError as error:
+        _raise_in_words_of_the_command(error)
     if as_json:
         _print_json(result)
     else:
         show(result, _console())
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "guildgpt export runs/starter/sft/model",
+        "guildgpt export runs/starter/sft/model --gguf Q4_1",
+    )
+)
 def export(
-    model: Annotated[Path, typer.Argument(help="A model folder.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")],
     gguf: Annotated[
-        list[str] | None, typer.Option(help="F16, Q8_0, Q4_1 or F32 (may be repeated).")
+        list[str] | None,
+        typer.Option(
+            metavar="TYPE",
+            help="F16, Q8_0, Q4_1 or F32 (may be repeated); the first three if not given.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -165,12 +250,21 @@ def export(
         _print_json(written)
 
 
-@data_app.command("preview")
+@data_app.command(
+    "preview",
+    epilog=_examples(
+        "guildgpt data preview starter",
+        "guildgpt data preview jsonl:mine.jsonl dolly:dolly.jsonl -n 1 --context 512",
+    ),
+)
 def preview_data(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help=SOURCES)],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"{SOURCES}.")],
     count: Annotated[int, typer.Option("-n", "--count", min=0, help="Examples to show.")] = 3,
     base: Annotated[
-        str, typer.Option(help="Whose tokenizer to use: a model folder or `starter`.")
+        str,
+        typer.Option(
+            metavar="MODEL", help="Whose tokenizer to use: a model folder, `starter`, a Hub id."
+        ),
     ] = "starter",
     context: Annotated[
         int | None, typer.Option(min=32, help="Shorten rows as training would.")
@@ -180,14 +274,18 @@ def preview_data(
     """Show examples with the trained tokens in colour, and check every row."""
     from dataclasses import asdict
 
+    from rich.text import Text
+
     from guildgpt.chat import CHATML
     from guildgpt.data import SourceSpec, check_trainable, load, preview
 
     console = _console(as_json)
     result = {}
+    specs = [SourceSpec.parse(text) for text in sources]
     tokenizer = _tokenizer(base)
-    for text in sources:
-        loaded = load(SourceSpec.parse(text))
+    for text, spec in zip(sources, specs, strict=True):
+        loaded = load(spec)
+        _refuse_useless(text, loaded)
         statistics = check_trainable(loaded.conversations, tokenizer, CHATML, max_tokens=context)
         result[text] = {
             **asdict(statistics),
@@ -197,13 +295,17 @@ def preview_data(
         }
         if as_json:
             continue
-        console.rule(text, align="left")
-        preview(loaded.conversations, tokenizer, CHATML, console, count=count, max_tokens=context)
-        console.print(f"\n{statistics}", highlight=False)
+        console.rule(_visible(text), align="left")
+        if loaded.conversations:
+            preview(
+                loaded.conversations, tokenizer, CHATML, console, count=count, max_tokens=context
+            )
+            console.print(Text("\n") + _visible(str(statistics)), soft_wrap=True)
         if loaded.comparisons:
             console.print(f"{len(loaded.comparisons):,} comparisons", highlight=False)
         for reason, rows in loaded.skipped.most_common():
-            console.print(f"left out, {reason}: {rows:,}", highlight=False)
+            first = f" (first: {loaded.places[reason]})" if reason in loaded.places else ""
+            console.print(_visible(f"left out, {reason}: {rows:,}{first}"), soft_wrap=True)
     if as_json:
         _print_json(result)
 
@@ -222,7 +324,9 @@ def doctor(as_json: Json = False) -> None:
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", metavar=FLAG, help="Print the version.")
+    ] = False,
 ) -> None:
     if version:
         print(__version__)
@@ -234,17 +338,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=list(arguments) if arguments is not None else None)
     except GuildError as error:
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        where = f"{error.where}: " if error.where else ""
-        console.print(f"[bold red]Error:[/] {_plain(where + error.what)}", soft_wrap=True)
-        if error.remedy:
-            console.print(_plain(error.remedy), soft_wrap=True, highlight=False)
+        _print_error(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on where this one ended.", file=sys.stderr)
-        sys.exit(130)
+
+
+def _print_error(error: GuildError) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    where = f"{error.where}: " if error.where else ""
+    head = Text.assemble(("Error: ", "bold red"), _visible(where + error.what))
+    console.print(head, soft_wrap=True)
+    if error.remedy:
+        console.print(_visible(error.remedy), soft_wrap=True)
 
 
 def _console(as_json: bool = False) -> Console:
@@ -254,10 +361,12 @@ def _console(as_json: bool = False) -> Console:
     return Console(stderr=as_json)
 
 
-def _plain(text: str) -> str:
-    from rich.markup import escape
+def _visible(text: str) -> Text:
+    """Text from outside, as it is: neither rich's markup nor its `:100:` for an emoji, nor
+    characters that steer the terminal."""
+    from rich.text import Text
 
-    return escape(text)
+    return Text(text.translate(_PICTURES))
 
 
 def _print_json(value: Any) -> None:
@@ -285,7 +394,43 @@ def _tokenizer(base: str) -> FileTokenizer:
     from guildgpt.model.base import load_tokenizer
     from guildgpt.model.config import BaseConfig
 
-    return load_tokenizer(BaseConfig(base=base))[0].tokenizer
+    try:
+        return load_tokenizer(BaseConfig(base=base))[0].tokenizer
+    except ModelError as error:
+        _raise_in_words_of_the_command(error)
+
+
+def _raise_in_words_of_the_command(error: ModelError) -> NoReturn:
+    """The same error for a command that has options where a recipe has a `[model]` section."""
+    if error.where not in ("model.base", "model.context"):
+        raise error
+    raise ModelError(
+        error.what.replace("model.context", "--context"),
+        where="--context" if error.where == "model.context" else None,
+        remedy=error.remedy and error.remedy.replace("`scratch`, ", ""),
+    ) from error
+
+
+def _refuse_useless(source: str, loaded: Loaded) -> None:
+    """DataError for a source in which a row trains nothing, or which has no usable row."""
+    for reason in ("no assistant turn", "empty conversation"):
+        if reason in loaded.places:
+            raise DataError(
+                f"nothing in this row is trained ({reason})",
+                where=loaded.places[reason],
+                remedy=f"Mend or delete it{_and_others(loaded.skipped[reason])}.",
+            )
+    if not (loaded.conversations or loaded.comparisons):
+        reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in loaded.skipped.most_common())
+        raise DataError(
+            "there is no row to train on",
+            where=source,
+            remedy=f"All rows were left out ({reasons})." if reasons else "The file is empty.",
+        )
+
+
+def _and_others(count: int) -> str:
+    return f"; there are {count:,} such rows" if count > 1 else ""
 
 
 def _print_answers(report: Any, console: Console) -> None:
@@ -293,6 +438,8 @@ def _print_answers(report: Any, console: Console) -> None:
     for probe in report.probes[:3]:
         if probe.after is None:
             continue
-        console.print(f"\n[bold]{_plain(probe.messages[-1].content)}[/]", soft_wrap=True)
-        console.print(_plain(probe.after.text), highlight=False, soft_wrap=True)
+        question = _visible(probe.messages[-1].content)
+        question.stylize("bold")
+        console.print("", question, sep="\n", soft_wrap=True)
+        console.print(_visible(probe.after.text), soft_wrap=True)
     console.print()

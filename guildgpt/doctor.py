@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,8 +14,8 @@ from rich.table import Table
 from guildgpt import __version__
 from guildgpt.paths import cache_dir
 
-PACKAGES = ("xllamacpp", "tokenizers", "torch", "transformers", "peft", "sentencepiece")
-TRAINING = ("torch", "transformers", "peft", "sentencepiece")
+TRAINING = ("torch", "transformers", "peft", "safetensors", "sentencepiece", "psutil", "jinja2")
+PACKAGES = ("xllamacpp", "tokenizers", *TRAINING)
 
 
 def examine() -> dict[str, Any]:
@@ -44,11 +43,19 @@ def examine() -> dict[str, Any]:
     if not findings["can_train"]:
         advice.append("To train here: pip install 'guildgpt[train]'")
     else:
-        findings |= _torch()
-        if findings["device"] == "cpu" and findings["dtype"] == "float32":
+        try:
+            findings |= _torch()
+        except (ImportError, OSError, RuntimeError) as error:
+            findings["can_train"] = False
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             advice.append(
-                "This processor has no native bfloat16: training runs in float32, which is fine."
+                f"torch is installed but does not work ({reason}). "
+                "To install it anew: pip install --force-reinstall 'guildgpt[train]'"
             )
+    if findings.get("device") == "cpu" and findings["dtype"] == "float32":
+        advice.append(
+            "This processor has no native bfloat16: training runs in float32, which is fine."
+        )
     if not findings["starter_cached"]:
         advice.append("The starter model (93 MB) is fetched when it is first needed.")
     if findings["disk_free"] < 5e9:
@@ -64,8 +71,8 @@ def show(findings: dict[str, Any], console: Console) -> None:
     table.add_column(style="bold")
     table.add_column()
     table.add_row("GuildGPT", f"{findings['guildgpt']}, Python {findings['python']}")
-    memory = f"{findings['memory'] / 2**30:.0f} GiB of memory" if findings["memory"] else ""
-    table.add_row("Machine", f"{findings['system']}, {findings['cores']} cores, {memory}")
+    memory = f", {findings['memory'] / 2**30:.0f} GiB of memory" if findings["memory"] else ""
+    table.add_row("Machine", f"{findings['system']}, {findings['cores']} cores{memory}")
     if "device" in findings:
         table.add_row("Training on", f"{findings['device']} in {findings['dtype']}, "
                       f"{findings['gflops']:,.0f} GFLOP/s measured")  # fmt: skip
@@ -77,7 +84,7 @@ def show(findings: dict[str, Any], console: Console) -> None:
         table.add_row("Not installed", ", ".join(missing))
     console.print(table, highlight=False)
     for line in findings["advice"]:
-        console.print(f"· {line}", highlight=False, markup=False)
+        console.print(f"· {line}", highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _tick(good: bool) -> str:

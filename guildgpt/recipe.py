@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from guildgpt.data.provenance import Policy
 from guildgpt.data.source import SourceSpec
@@ -62,13 +63,23 @@ class Recipe(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
 
+    @field_validator("stages")
+    @classmethod
+    def _each_once_and_in_order(cls, stages: list[Stage]) -> list[Stage]:
+        order = list(get_args(Stage))
+        if not stages:
+            raise ValueError(f"name at least one of {', '.join(order)}")
+        if stages != sorted(set(stages), key=order.index):
+            raise ValueError(f"each stage stands once, in the order {', '.join(order)}")
+        return stages
+
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `section.key=value` overrides, the values in TOML (bare text is
     taken as a string). RecipeError with file, line and the nearest known key."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         near = difflib.get_close_matches(
             path.name, [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
@@ -85,7 +96,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise RecipeError(
-            f"this is not TOML: {error}", where=f"{path}:{line[1]}" if line else path
+            f"this is not TOML: {error}",
+            where=f"{path}:{line[1] if line else len(text.splitlines())}",
+            remedy='A line is `key = value`, a text stands in quotes: name = "mine".',
         ) from error
     overridden = [_override(values, override) for override in overrides]
     try:
@@ -121,8 +134,9 @@ def _explain(
     problem = problems[0]
     keys = [str(part) for part in problem["loc"]]
     dotted = ".".join(keys)
-    on_command_line = any(dotted == key or dotted.startswith(f"{key}.") for key in overridden)
-    where = f"--set {dotted}" if on_command_line else f"{path}:{_line(text, keys)}"
+    # A section can be wrong as a whole because of one value in it.
+    said = [k for k in overridden if f"{dotted}.".startswith(f"{k}.") or k.startswith(f"{dotted}.")]
+    where = f"--set {said[-1]}" if said else f"{path}:{_line(text, keys)}"
     remedy = None
     if problem["type"] == "extra_forbidden":
         what = f"unknown key `{dotted}`"
@@ -132,6 +146,12 @@ def _explain(
         remedy += f"Known here: {', '.join(known)}."
     elif problem["type"] == "missing":
         what = f"`{dotted}` is missing"
+    elif problem["type"] == "model_type":
+        what = f"`{dotted}` is {problem['input']!r}, not a section"
+        remedy = f"It holds {', '.join(_known_keys(keys))}."
+    elif problem["type"] == "list_type":
+        what = f"`{dotted}` is {problem['input']!r}, not a list"
+        remedy = f'Write it in brackets: {keys[-1]} = ["…"].'
     else:
         shown = repr(problem["input"])
         shown = shown if len(shown) <= 60 else shown[:57] + "…"
@@ -158,15 +178,17 @@ def _line(text: str, keys: Sequence[str]) -> int:
     lines = text.splitlines()
     best = 1
     section: list[str] = []
-    entries = 0
+    entries: Counter[str] = Counter()  # of each [[array of sections]] so far
     for number, line in enumerate(lines, start=1):
-        if header := re.match(r"\s*\[\[?\s*([\w.\-]+)\s*\]\]?", line):
-            section = header[1].split(".")
-            entries = entries + 1 if line.lstrip().startswith("[[") else 0
-            if list(keys[: len(section)]) == section:
-                best = number
-        elif assignment := re.match(r"\s*([\w\-]+)\s*=", line):
-            place = [*section, *([str(entries - 1)] if entries else []), assignment[1]]
-            if list(keys[: len(place)]) == place:
-                best = number
+        if header := re.match(r"\s*(\[\[?)\s*([\w.\-]+)\s*\]", line):
+            place = section = header[2].split(".")
+            if header[1] == "[[":
+                place = section = [*section, str(entries[header[2]])]
+                entries[header[2]] += 1
+        elif assignment := re.match(r"\s*([\w.\-]+)\s*=", line):
+            place = [*section, *assignment[1].split(".")]
+        else:
+            continue
+        if list(keys[: len(place)]) == place:
+            best = number
     return best

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
@@ -33,8 +34,9 @@ HELP = """\
 /system TEXT   tell the model who it is; without TEXT, show what it was told
 /help          this list
 /exit          leave (Ctrl-D does too)
-Ctrl-C stops an answer. A line that ends in \\ goes on; a line that starts with ``` opens a block
-that the next ``` closes."""
+Ctrl-C         stop an answer
+A line that ends in \\ goes on in the next. A line that starts with ``` opens
+a block of lines, which a line of ``` closes."""
 
 
 def chat(
@@ -149,6 +151,9 @@ class Screen:
     def __init__(self, console: Console | None = None):
         self.out: TextIO = console.file if console else sys.stdout  # type: ignore[assignment]
         self.interactive = sys.stdin.isatty()
+        for stream in (sys.stdin, self.out):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a stray byte must not end the chat
         terminal = console.is_terminal if console else self.out.isatty()
         plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
         self._dim = "\033[2m{}\033[0m" if terminal and not plain else "{}"

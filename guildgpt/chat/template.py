@@ -102,8 +102,11 @@ class ChatTemplate:
         """Read the template a model folder was trained with."""
         path = Path(folder) / TEMPLATE_FILE
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if not all(isinstance(value, str) for value in record.values()):
+                raise TypeError("all its values are texts")
+            return cls(**record)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"the chat template cannot be read ({error})",
                 where=path,

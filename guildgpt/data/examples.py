@@ -90,9 +90,14 @@ def document_examples(
         documents, tokenizer.encode_batch([d.text for d in documents]), strict=True
     ):
         whole = np.array([separator, *ids, separator], dtype=np.int32)
-        for start in range(0, len(whole) - 1, context - 1):
+        left = len(document.text.encode())
+        starts = range(0, len(whole) - 1, context - 1)
+        for start in starts:
             piece = whole[start : start + context]
-            size = len(tokenizer.decode(piece[1:].tolist()).encode())
+            # A border may cut a character in two, so the last piece takes what is left.
+            size = min(len(tokenizer.decode(piece[1:].tolist()).encode()), left)
+            size = left if start == starts[-1] else size
+            left -= size
             mask = np.ones(len(piece), dtype=np.bool_)
             mask[0] = False
             examples.append(Example(piece, mask, size, document.source.name))

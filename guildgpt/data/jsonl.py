@@ -32,9 +32,10 @@ Turns = tuple[Message, ...]
 
 
 def read(
-    path: str | Path, *, name: str, skipped: Counter[str]
+    path: str | Path, *, name: str, skipped: Counter[str], places: dict[str, str] | None = None
 ) -> Iterator[Conversation | Comparison]:
-    """The file's rows; those that cannot be trained on are counted in `skipped` by reason."""
+    """The file's rows; those that cannot be trained on are counted in `skipped` by reason, and
+    `places` is told where each reason first occurred."""
     file = Path(path).name
     for number, row in read_json_lines(path):
         where = f"{path}:{number}"
@@ -46,6 +47,8 @@ def read(
             item, reason = _conversation(row, source, where)
         if reason:
             skipped[reason] += 1
+            if places is not None:
+                places.setdefault(reason, where)
         else:
             yield item
 

@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
@@ -125,6 +125,7 @@ class Loaded:
     conversations: list[Conversation]
     comparisons: list[Comparison]
     skipped: Counter[str]  # the reason in plain words: how often
+    places: dict[str, str] = field(default_factory=dict)  # the reason: the first such row's place
 
     @property
     def name(self) -> str:
@@ -142,12 +143,13 @@ def load(
     """
     kind = KINDS[spec.kind]
     skipped: Counter[str] = Counter()
+    places: dict[str, str] = {}
     conversations: list[Conversation] = []
     comparisons: list[Comparison] = []
     with _files(spec, kind, cache_dir, endpoint) as files:
         sha256 = _checked_sha256(spec, files.paths)
         for path in files.paths:
-            for row in _rows(spec, kind, path, skipped):
+            for row in _rows(spec, kind, path, skipped, places):
                 rows = conversations if isinstance(row, Conversation) else comparisons
                 if spec.limit is not None and len(rows) >= spec.limit:  # type: ignore[arg-type]
                     skipped["over the limit"] += 1
@@ -165,7 +167,7 @@ def load(
         attribution=spec.attribution or kind.attribution,
         note=files.note,
     )
-    return Loaded(spec, provenance, conversations, comparisons, skipped)
+    return Loaded(spec, provenance, conversations, comparisons, skipped, places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ def _files(
 
 
 def _rows(
-    spec: SourceSpec, kind: Kind, path: Path, skipped: Counter[str]
+    spec: SourceSpec, kind: Kind, path: Path, skipped: Counter[str], places: dict[str, str]
 ) -> Iterator[Conversation | Comparison]:
     if kind.reader == "dolly":
         return dolly.read(path, name=spec.name, skipped=skipped)
@@ -214,7 +216,7 @@ def _rows(
             synthetic=spec.keep_synthetic,
         )
         return oasst.read(path, name=spec.name, keep=keep, skipped=skipped)
-    return jsonl.read(path, name=spec.name, skipped=skipped)
+    return jsonl.read(path, name=spec.name, skipped=skipped, places=places)
 
 
 def _checked_sha256(spec: SourceSpec, paths: tuple[Path, ...]) -> str:

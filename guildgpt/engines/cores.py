@@ -19,7 +19,7 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 def spare_threads(load: Path = LOAD, quota: Path = QUOTA) -> int | None:
     """Threads to use now, or None where the machine is idle and all ours: llama.cpp knows best.
 
-    Takes about ten milliseconds. Systems without /proc count as idle.
+    Takes fifteen milliseconds. Systems without /proc count as idle.
     """
     cores = os.cpu_count() or 1
     ours = min(cores, _affinity(cores), _quota(quota, cores))
@@ -47,13 +47,13 @@ def _quota(path: Path, cores: int) -> int:
 
 
 def _busy(path: Path) -> int:
-    """Threads of others that are running, the least of three looks, so that a blip counts not."""
+    """Threads of others that are running: the median of five looks, so that a blip counts not."""
     looks = []
-    for _ in range(3):
+    for _ in range(5):
         try:
             running = int(path.read_text().split()[3].partition("/")[0])
         except (OSError, ValueError, IndexError):
             return 0
         looks.append(max(0, running - 1))  # one of them is looking
         time.sleep(0.003)
-    return min(looks)
+    return sorted(looks)[2]

@@ -31,7 +31,8 @@ class LlamaCppEngine:
 
     `context` is counted in tokens and per slot, and `slots` prompts are worked on together
     (continuous batching); more of them wait their turn inside llama.cpp. One slot answers soonest,
-    8 to 32 serve a batch or a server. `threads` defaults to the cores that are idle at the moment.
+    8 to 32 serve a batch or a server. Memory is set aside for `context * slots` tokens, 23 kB for
+    each with the starter. `threads` defaults to the cores that are idle at the moment.
 
     Opening it takes as long as the model takes to load (half a second for the starter) and blocks.
     Raises `EngineError` for a file that is missing, truncated, or not a model llama.cpp knows.
@@ -60,8 +61,6 @@ class LlamaCppEngine:
         self, ids: Sequence[int], params: SamplingParams
     ) -> AsyncGenerator[Chunk, None]:
         """Stream the answer to a prompt; see `Engine.generate`."""
-        if self._server is None:
-            raise EngineError("the engine is closed", where=self.path)
         check_prompt(ids, self.context)
         request = {"prompt": list(ids), **_sampling(params), **_STREAM}
         held: list[int] = []  # tokens that show as nothing; the last may be the end of turn
@@ -92,8 +91,10 @@ class LlamaCppEngine:
         return sum(bool(slot["is_processing"]) for slot in self._link.call("/slots"))
 
     async def close(self) -> None:
-        """Stop llama.cpp and give its memory back."""
-        self._server = None  # the wheel's destructor joins llama.cpp's threads
+        """Stop llama.cpp and give its memory back; answers under way end in an `EngineError`."""
+        # The wheel's destructor waits for llama.cpp's threads, and they for open connections.
+        await self._link.hang_up()
+        self._server = None
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """The little HTTP that talks to a llama.cpp server in the same process.
 
 Both ends are ours and a few bytes apart, so this is a request, a status line, and the body until
-the connection closes. A general HTTP client would take longer to import than the model to load.
+the connection closes. A general HTTP client would take nearly as long to import as the model to load.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 from guildgpt.errors import EngineError
 
-TIMEOUT = 60.0  # seconds, for the short calls (`post`); a stream may be silent for any time
+TIMEOUT = 60.0  # seconds, for the short calls (`call`); a stream may be silent for any time
 
 
 class Loopback:
@@ -25,19 +26,22 @@ class Loopback:
         self.host, port = address.removeprefix("http://").rsplit(":", 1)
         self.port = int(port)
         self._key = key
+        self._streams: set[asyncio.StreamWriter] = set()
+        self._closed = False
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a POST of `body`, or to a GET without one; blocks.
 
         Safe to call from several threads. Raises `EngineError` when the server refuses.
         """
+        self._check_open()
         try:
             with socket.create_connection((self.host, self.port), TIMEOUT) as connection:
                 connection.sendall(self._request(path, body))
                 with connection.makefile("rb") as reply:
                     head, _, content = reply.read().partition(b"\r\n\r\n")
         except OSError as error:
-            raise _gone(error) from error
+            raise self._gone() from error
         _check_status(head, content)
         return json.loads(content)
 
@@ -47,10 +51,12 @@ class Loopback:
         Closing the generator drops the connection, upon which llama.cpp stops working on it.
         Raises `EngineError` when the server refuses, or fails on the way.
         """
+        self._check_open()
         try:
             reader, writer = await asyncio.open_connection(self.host, self.port)
         except OSError as error:
-            raise _gone(error) from error
+            raise self._gone() from error
+        self._streams.add(writer)
         try:
             writer.write(self._request(path, body))
             head = await reader.readuntil(b"\r\n\r\n")
@@ -66,12 +72,31 @@ class Loopback:
                             raise _refused(event.get("error", event))
                         yield event
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise _gone(error) from error
+            raise self._gone() from error
         finally:
+            self._streams.discard(writer)
             writer.transport.abort()  # at once: nothing is left to say
 
+    async def hang_up(self) -> None:
+        """Drop all streams for good; whoever reads one gets an `EngineError`."""
+        self._closed = True
+        for writer in list(self._streams):
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise self._gone()
+
+    def _gone(self) -> EngineError:
+        if self._closed:
+            return EngineError("the engine is closed")
+        return EngineError("llama.cpp does not answer any more")
+
     def _request(self, path: str, body: dict[str, Any] | None) -> bytes:
-        content = b"" if body is None else json.dumps(body).encode()
+        text = "" if body is None else json.dumps(body, ensure_ascii=False)
+        content = text.encode("utf-8", "replace")  # half a surrogate pair becomes "?"
         head = (
             f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\n"
             f"Host: {self.host}:{self.port}\r\n"
@@ -103,7 +128,3 @@ def _check_status(head: bytes, content: bytes) -> None:
 
 def _refused(error: dict[str, Any]) -> EngineError:
     return EngineError(f"llama.cpp refused the request: {error.get('message', error)}")
-
-
-def _gone(error: Exception) -> EngineError:
-    return EngineError(f"llama.cpp does not answer any more ({error or type(error).__name__})")

@@ -23,7 +23,7 @@ from guildgpt.evaluate.bits import Bits, measure_all
 from guildgpt.evaluate.config import EvaluateConfig
 from guildgpt.evaluate.probes import probes
 from guildgpt.evaluate.samples import Sample, measure, sample
-from guildgpt.model.base import PROVENANCE_FILE, Base, ChatTokenizer, load_base
+from guildgpt.model.base import PROVENANCE_FILE, Base, ChatTokenizer, context_limit, load_base
 from guildgpt.model.config import BaseConfig, Dtype
 from guildgpt.model.locate import locate
 from guildgpt.model.trunk import trunk_for
@@ -107,19 +107,21 @@ def evaluate_model(
     sources: Sequence[str],
     *,
     limit: int | None = None,
-    context: int = 1024,
+    context: int | None = None,
     samples: bool = False,
 ) -> dict[str, Any]:
     """What `guildgpt eval` reports, as plain values.
 
     Of a source that the model folder's provenance names (by its file's hash), only the rows that
-    were held out of training are measured.
+    were held out of training are measured. `context` is 1024 tokens if not given, or what the
+    model holds if that is less.
     """
     if not sources and not samples:
         raise GuildError("there is nothing to measure", remedy="Give --data SOURCE, or --samples.")
-    base = load_base(BaseConfig(base=model, context=context))
-    trained = _trained_on(Path(model))
     loaded = [load(SourceSpec.parse(text)) for text in sources]
+    base = load_base(BaseConfig(base=model, context=context or 32))
+    context = context or min(1024, context_limit(base.model.config) or 1024)
+    trained = _trained_on(Path(model))
     held_out: dict[str, list[Example]] = {}
     notes: dict[str, str] = {}
     for name, item in zip(distinct_names([one.name for one in loaded]), loaded, strict=True):

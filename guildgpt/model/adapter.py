@@ -21,17 +21,20 @@ def add_lora(
 ) -> Any:
     """Freeze the model in `dtype` and put float32 adapters on its linear layers (peft).
 
-    Rows of tokens that the base never saw (`new_tokens`) are trained as well.
+    Rows of tokens that the base never saw (`new_tokens`) are trained as well, in the embedding and
+    in the head.
     """
     from peft import LoraConfig, get_peft_model
 
     model.to(dtype)
+    tables = (model.get_input_embeddings(), model.get_output_embeddings())
+    rows = {name: new_tokens for name, module in model.named_modules() if module in tables}
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=0.0,
         target_modules="all-linear",
-        trainable_token_indices=new_tokens or None,
+        trainable_token_indices=rows if new_tokens else None,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(), warnings.catch_warnings():

@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data.lines import file_sha256
-from guildgpt.data.provenance import Provenance, spdx
+from guildgpt.data.provenance import UNKNOWN, Provenance, spdx
 from guildgpt.engines.gguf_file import read_head
 from guildgpt.errors import GuildError, ModelError
 from guildgpt.model import known
@@ -37,6 +37,7 @@ from guildgpt.paths import cache_dir
 SMALL_FILES = ["*.json", "*.model", "*.txt", "README.md"]
 SPARE = ("<|pad|>", "<pad>", "<|endoftext|>", "<|end_of_text|>", "[PAD]", "</s>")
 PROVENANCE_FILE = "provenance.json"
+CONVERSION = 2  # raised when GGUF files are converted otherwise than before
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def locate_base(config: BaseConfig, *, weights: bool = True) -> tuple[Path, list
             remedy="Name `starter`, `scratch`, a Hub id (owner/name), a folder or a GGUF file.",
         )
     folder = _snapshot(name, config.revision, weights=weights)
+    if own := _carried(folder):
+        return folder, own
     fact = known.base(name) or Provenance(name, "base", _card_licence(folder), name)
     commit = folder.name if folder.parent.name == "snapshots" else config.revision or ""
     item = Provenance(**{**fact.as_dict(), "revision": commit, "sha256": _weights_sha256(folder)})
@@ -151,6 +154,8 @@ def read_model(folder: Path) -> Any:
     config_file = folder / "config.json"
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it holds no object")
     except (OSError, ValueError) as error:
         raise ModelError(
             f"this is not a model folder: config.json cannot be read ({error})", where=folder
@@ -159,15 +164,36 @@ def read_model(folder: Path) -> Any:
         return load_replit(folder)
     try:
         with quiet():
-            return AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True
+            model, loaded = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=_without_dropout(folder),
+                dtype=torch.float32,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
             )
     except Exception as error:
         raise ModelError(
-            f"transformers cannot load this model ({str(error).splitlines()[0]})",
+            f"transformers cannot load this model ({_first_line(error)})",
             where=folder,
             remedy="It takes causal language models that need no remote code.",
         ) from error
+    if missing := sorted(loaded["missing_keys"]):  # transformers draws these at random
+        raise ModelError(
+            f"the tensor {missing[0]} is missing ({len(missing)} such)",
+            where=folder,
+            remedy="Were all the files downloaded, and is this a causal language model?",
+        )
+    return model
+
+
+def _without_dropout(folder: Path) -> Any:
+    """The folder's configuration; nothing is dropped at random, so that a resumed run is equal."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    for key, value in config.to_dict().items():
+        if "drop" in key and isinstance(value, float):
+            setattr(config, key, 0.0)
+    return config
 
 
 def converted(gguf: Path, sha256: str) -> Path:
@@ -175,7 +201,7 @@ def converted(gguf: Path, sha256: str) -> Path:
 
     Reading a GGUF takes transformers many seconds, reading the converted folder less than one.
     """
-    folder = cache_dir() / "converted" / sha256[:16]
+    folder = cache_dir() / "converted" / f"{sha256[:16]}-v{CONVERSION}"
     if (folder / "config.json").is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +214,7 @@ def converted(gguf: Path, sha256: str) -> Path:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         except Exception as error:
             raise ModelError(
-                f"transformers cannot read this GGUF ({str(error).splitlines()[0]})", where=gguf
+                f"transformers cannot read this GGUF ({_first_line(error)})", where=gguf
             ) from error
         # transformers refuses to save what it still takes for a quantized model.
         del model.config.quantization_config
@@ -214,8 +240,18 @@ def _mend_pre_tokenizer(gguf: Path, tokenizer_json: Path) -> None:
 
 def read_tokenizer(folder: Path) -> str:
     """The text of the folder's tokenizer.json, made from whatever form it has."""
-    if (folder / "tokenizer.json").is_file():
-        return (folder / "tokenizer.json").read_text(encoding="utf-8")
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        try:
+            text = file.read_text(encoding="utf-8")
+            Backend.from_str(text)
+        except Exception as error:  # tokenizers raises a bare Exception
+            raise ModelError(
+                f"this is not a tokenizer.json ({_first_line(error)})",
+                where=file,
+                remedy="Was it copied whole?",
+            ) from error
+        return text
     if (folder / "spiece.model").is_file():
         from guildgpt.model.spiece import convert
 
@@ -227,7 +263,7 @@ def read_tokenizer(folder: Path) -> str:
     except Exception as error:
         raise ModelError(
             "this base has no tokenizer that can be read "
-            f"(tokenizer.json, spiece.model; {str(error).splitlines()[0]})",
+            f"(tokenizer.json, spiece.model; {_first_line(error)})",
             where=folder,
         ) from error
 
@@ -249,8 +285,14 @@ def add_chat_tokens(tokenizer_json: str, template: ChatTemplate) -> ChatTokenize
     return ChatTokenizer(backend.to_str(), template, pad, new_ids)
 
 
-def _check_context(shape: Any, config: BaseConfig) -> None:
+def context_limit(shape: Any) -> int | None:
+    """The most tokens that a model's configuration says it holds, or None."""
     limit = getattr(shape, "max_position_embeddings", None) or getattr(shape, "max_seq_len", None)
+    return int(limit) if limit else None
+
+
+def _check_context(shape: Any, config: BaseConfig) -> None:
+    limit = context_limit(shape)
     if limit and config.context > limit:
         raise ModelError(
             f"{config.base} holds {limit} tokens, and model.context asks for {config.context}",
@@ -292,7 +334,6 @@ def _start_rows(model: Any, ids: list[int]) -> None:
 def _snapshot(name: str, revision: str | None, *, weights: bool) -> Path:
     """The Hub's folder in the local cache; an interrupted download goes on where it stopped."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=SMALL_FILES))
@@ -302,9 +343,9 @@ def _snapshot(name: str, revision: str | None, *, weights: bool) -> Path:
                 snapshot_download(name, revision=revision, allow_patterns=patterns)
                 if any(folder.glob(patterns[0])):
                     break
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # whatever the HTTP library beneath raises; it has changed before
         raise ModelError(
-            f"the Hub did not give `{name}` ({str(error).splitlines()[0]})",
+            f"the Hub did not give `{name}` ({_first_line(error)})",
             where="model.base",
             remedy="Check the name and the network; an interrupted download resumes. Or fetch the "
             "folder elsewhere and give its path.",
@@ -314,12 +355,17 @@ def _snapshot(name: str, revision: str | None, *, weights: bool) -> Path:
 
 def _folder_provenance(folder: Path, config: BaseConfig) -> list[Provenance]:
     """What a model folder of ours knows of itself, or what the recipe states."""
+    item = Provenance(folder.name, "base", _card_licence(folder), folder.name)
+    return _carried(folder) or [_stated(config, item)]
+
+
+def _carried(folder: Path) -> list[Provenance]:
+    """What a model folder of ours knows of itself; nothing for others."""
     try:
         record = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
         return [Provenance.from_dict(item) for item in record["sources"]]
     except (OSError, ValueError, KeyError, TypeError):
-        item = Provenance(folder.name, "base", _card_licence(folder), folder.name)
-        return [_stated(config, item)]
+        return []
 
 
 def _stated(config: BaseConfig, item: Provenance) -> Provenance:
@@ -331,11 +377,13 @@ def _stated(config: BaseConfig, item: Provenance) -> Provenance:
 def _card_licence(folder: Path) -> str:
     """The licence that a model card's header states, or "unknown"."""
     try:
-        lines = (folder / "README.md").read_text(encoding="utf-8").split("---")[1].splitlines()
-    except (OSError, IndexError):
-        return "unknown"
-    stated = [line.partition(":")[2] for line in lines if line.startswith(("license:", "licence:"))]
-    return spdx(stated[0].strip()) if stated else "unknown"
+        text = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return UNKNOWN
+    header = text.split("---")[1] if text.startswith("---") else ""
+    lines = [line for line in header.splitlines() if line.startswith(("license:", "licence:"))]
+    stated = [line.partition(":")[2].strip().strip("\"'") for line in lines]
+    return spdx(stated[0]) if stated and stated[0] else UNKNOWN
 
 
 def _weights_sha256(folder: Path) -> str:
@@ -359,11 +407,18 @@ def quiet() -> Iterator[None]:
         transformers_logging.enable_progress_bar()
 
 
-def disk_error(error: OSError, what: str, where: Path) -> GuildError:
+def _first_line(error: Exception) -> str:
+    """What an error says, in short; its kind where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def disk_error(error: Exception, what: str, where: Path) -> GuildError:
     """The error for a write that failed, most often a full disk."""
-    free = shutil.disk_usage(where if where.exists() else where.parent).free
+    reason = getattr(error, "strerror", None) or error
+    there = next(place for place in (where, *where.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
     return GuildError(
-        f"{what} could not be written ({error.strerror or error}; {free / 1e9:.1f} GB free)",
+        f"{what} could not be written ({reason}; {free / 1e9:.1f} GB free)",
         where=where,
         remedy="Make room and run the same command again: it goes on from the last checkpoint.",
     )

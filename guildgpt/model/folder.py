@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from guildgpt import __version__
 from guildgpt.data.provenance import Provenance, attributions
@@ -56,7 +57,7 @@ def write_model_folder(
         for quantization in gguf:
             write_gguf(work, work / f"model-{quantization}.gguf", quantization)
         _replace(work, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors has its own for a full disk
         raise disk_error(error, "the model folder", folder) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -105,7 +106,10 @@ def _save_weights(model: Any, folder: Path, dtype: Dtype) -> None:
     large = dtype == "bfloat16" or (dtype == "auto" and parameters >= LARGE)
     target = torch.bfloat16 if large else torch.float32
     # Cloned, since fused projections are views of one matrix, which safetensors does not take.
-    weights = {name: p.detach().to(target, copy=True) for name, p in model.state_dict().items()}
+    weights = {
+        name: p.detach().to(target if p.is_floating_point() else p.dtype, copy=True)
+        for name, p in model.state_dict().items()
+    }
     tied = set(getattr(model, "_tied_weights_keys", None) or ())
     if model.config.tie_word_embeddings:
         weights = {name: tensor for name, tensor in weights.items() if name not in tied}
@@ -146,7 +150,12 @@ def _replace(work: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
-    work.rename(folder)
+    try:
+        work.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ size, r rank. `lengths` gives the sequences' lengths, sum(lengths) = N.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,89 +29,103 @@ class Projection:
     LoRA: Hu et al. 2021, arXiv 2106.09685, eq. 3.
     """
 
-    def __init__(self, layers: Sequence[nn.Module]):
-        bases = [_base(layer) for layer in layers]
-        weights: list[Any] = [base.weight for base in bases]
+    def __init__(self, layers: Sequence[Any]):
+        weights: list[Any] = [_base(layer).weight for layer in layers]
+        self.layers = layers
         self.sizes = [len(weight) for weight in weights]
         self.weights = weights
-        self.trains_weights = weights[0].requires_grad
-        self.fused = weights[0].data
+        self.trains_weights = bool(weights[0].requires_grad)
+        self.fused: Tensor = weights[0].data
         if len(weights) > 1:
             self.fused = torch.cat([weight.data for weight in weights])
             for weight, part in zip(weights, torch.split(self.fused, self.sizes), strict=True):
                 weight.data = part
-        self.downs: list[nn.Parameter] = []
-        self.ups: list[nn.Parameter] = []
-        self.scales: list[float] = []
-        for layer in layers:
+        self.matrix = self.fused
+        self.adapters: list[_Adapter] = []
+        self.adapted = False
+        for index, layer in enumerate(self.layers):
             if hasattr(layer, "lora_A"):
-                name = layer.active_adapters[0]  # type: ignore[union-attr,index]
-                self.downs.append(layer.lora_A[name].weight)  # type: ignore[union-attr,index]
-                self.ups.append(layer.lora_B[name].weight)  # type: ignore[union-attr,index]
-                self.scales.append(float(layer.scaling[name]))  # type: ignore[union-attr,index]
+                name = layer.active_adapters[0]
+                first = sum(self.sizes[:index])
+                columns = slice(first, first + self.sizes[index])
+                down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+                self.adapters.append(_Adapter(down, up, float(layer.scaling[name]), columns))
+        uneven = any(weight.requires_grad != self.trains_weights for weight in weights)
+        if uneven or (self.trains_weights and self.adapters):
+            raise TypeError("weights that share an input must be trained alike")
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """What is trained here, in the order in which `backward` returns gradients."""
         if self.trains_weights:
             return list(self.weights)
-        return [*self.downs, *self.ups]
+        return [weight for adapter in self.adapters for weight in (adapter.down, adapter.up)]
 
-    def weight(self, like: Tensor) -> Tensor:
-        """The fused weight in the dtype of the computation."""
-        return self.fused.to(like.dtype)
+    def prepare(self, dtype: torch.dtype) -> None:
+        """Take the weights as they are now, in the dtype of the computation, for one pass."""
+        self.matrix = self.fused.to(dtype)  # the same tensor where the dtype is
+        self.adapted = bool(self.adapters) and not any(
+            getattr(layer, "disable_adapters", False) for layer in self.layers
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in) to (N, sum of outs)."""
-        y = x @ self.weight(x).t()
-        column = 0
-        for down, up, scale, size in self._adapters():
+        y = x @ self.matrix.t()
+        for down, up, scale, columns in self.adapters if self.adapted else ():
             hidden = x @ down.to(x.dtype).t()
-            y[:, column : column + size].addmm_(hidden, up.to(x.dtype).t(), alpha=scale)
-            column += size
+            y[:, columns].addmm_(hidden, up.to(x.dtype).t(), alpha=scale)
         return y
 
     def backward(self, x: Tensor, grad: Tensor, need_input: bool = True) -> _Gradients:
         """Gradients of the input (N, in) and of `parameters`, from that of the output."""
-        inputs = grad @ self.weight(x) if need_input else None
+        inputs = grad @ self.matrix if need_input else None
         if self.trains_weights:
-            fused = grad.t() @ x
-            return inputs, [
-                part.to(self.weights[0].dtype) for part in torch.split(fused, self.sizes)
-            ]
-        downs, ups, column = [], [], 0
-        for down, up, scale, size in self._adapters():
-            part = grad[:, column : column + size]
+            fused = (grad.t() @ x).to(self.fused.dtype)
+            return inputs, list(torch.split(fused, self.sizes))
+        if not self.adapted:
+            return inputs, [None] * (2 * len(self.adapters))
+        gradients: list[Tensor | None] = []
+        for down, up, scale, columns in self.adapters:
+            part = grad[:, columns]
             hidden = x @ down.to(x.dtype).t()
-            ups.append((part.t() @ hidden).mul_(scale).to(up.dtype))
             grad_hidden = (part @ up.to(x.dtype)).mul_(scale)
-            downs.append((grad_hidden.t() @ x).to(down.dtype))
+            gradients.append((grad_hidden.t() @ x).to(down.dtype))
+            gradients.append((part.t() @ hidden).mul_(scale).to(up.dtype))
             if inputs is not None:
                 inputs.addmm_(grad_hidden, down.to(x.dtype))
-            column += size
-        return inputs, [*downs, *ups]
-
-    def _adapters(self) -> Any:
-        return zip(self.downs, self.ups, self.scales, self.sizes, strict=False)
+        return inputs, gradients
 
 
-_Gradients = tuple[Tensor | None, list[Tensor]]
+class _Adapter(NamedTuple):
+    """LoRA's A (r, in) and B (out, r), the scale s, and the columns of y that they change."""
+
+    down: nn.Parameter
+    up: nn.Parameter
+    scale: float
+    columns: slice
 
 
-def _base(layer: nn.Module) -> nn.Linear:
+_Gradients = tuple[Tensor | None, Sequence[Tensor | None]]
+
+
+def _base(layer: Any) -> nn.Linear:
+    """The linear layer itself, inside peft's wrapper if it has one."""
     base = layer.base_layer if hasattr(layer, "base_layer") else layer
     if type(base) is not nn.Linear or base.bias is not None:
         raise TypeError(f"only plain linear layers without bias, not {base}")
-    if hasattr(layer, "lora_A"):
-        name = layer.active_adapters[0]  # type: ignore[union-attr,index]
-        dropout = layer.lora_dropout[name]  # type: ignore[union-attr,index]
-        plain = (
-            len(layer.active_adapters) == 1,
-            not layer.merged,
-            isinstance(dropout, nn.Identity),
-        )  # type: ignore[arg-type]
-        if not all(plain) or getattr(layer, "use_dora", {}).get(name, False):  # type: ignore[union-attr]
-            raise TypeError("only one plain, unmerged LoRA adapter without dropout")
+    if hasattr(layer, "base_layer"):
+        names = layer.active_adapters
+        plain = hasattr(layer, "lora_A") and len(names) == 1 and not layer.merged
+        if not plain or names[0] not in layer.lora_A:
+            raise TypeError("only one unmerged LoRA adapter")
+        name = names[0]
+        odd = (
+            not isinstance(layer.lora_dropout[name], nn.Identity),
+            layer.use_dora.get(name, False),
+            layer.lora_bias.get(name, False),
+        )
+        if any(odd):
+            raise TypeError("only LoRA without dropout, DoRA and bias")
     return base
 
 
@@ -219,15 +233,14 @@ def _with_norm(weight: Tensor, grad: Tensor | None) -> list[Tensor | None]:
 class _Run:
     """What all layers of one pass share: lengths, rotary tables, causal masks."""
 
-    def __init__(self, lengths: Sequence[int], cos: Tensor, sin: Tensor, groups: int):
+    def __init__(self, lengths: Sequence[int], cos: Tensor, sin: Tensor):
         self.lengths = list(lengths)
-        self.groups = groups
         half = cos.shape[-1] // 2
         self.cos, self.sin = (table[:, None, :half].contiguous() for table in (cos, sin))
         self._masks: dict[int, Tensor] = {}
 
     def mask(self, length: int) -> Tensor:
-        """True where a query may not look, (groups, length, length)."""
+        """True where a query may not look, (length, length)."""
         if length not in self._masks:
             ones = torch.ones(length, length, dtype=torch.bool, device=self.cos.device)
             self._masks[length] = ones.triu_(1)
@@ -259,9 +272,14 @@ class _Layer:
         own = [norm] if norm.requires_grad else []
         return [*own, *(p for projection in projections for p in projection.parameters)]
 
+    def prepare(self, dtype: torch.dtype) -> None:
+        for projection in (self.qkv, self.out, self.gate_up, self.down):
+            projection.prepare(dtype)
+
     def forward(self, h: Tensor, run: _Run) -> Tensor:
         h = _Attention.apply(h, self, run, *self.attention_parameters)  # type: ignore[no-untyped-call]
-        return _Mlp.apply(h, self, *self.mlp_parameters)  # type: ignore[no-untyped-call,no-any-return]
+        out: Tensor = _Mlp.apply(h, self, *self.mlp_parameters)  # type: ignore[no-untyped-call]
+        return out
 
     def query_key_heads(self, qkv: Tensor) -> Tensor:
         """A view of the query and key heads, (N, H + G, D)."""
@@ -357,7 +375,7 @@ class LeanLlama:
     adapters): the caller then uses the model's own forward.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Any):
         from transformers import LlamaForCausalLM
 
         causal: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -369,7 +387,6 @@ class LeanLlama:
         if type(causal.model.embed_tokens) is not nn.Embedding:
             raise TypeError("only a plain embedding")
         self.trunk: Any = causal.model
-        self.groups = config.num_attention_heads // config.num_key_value_heads
         self.layers = [_Layer(layer, config) for layer in causal.model.layers]
         self.eps = float(config.rms_norm_eps)
 
@@ -378,8 +395,9 @@ class LeanLlama:
         positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
         h = self.trunk.embed_tokens(ids).to(dtype)
         cos, sin = self.trunk.rotary_emb(h, positions[None])
-        run = _Run(lengths, cos[0], sin[0], self.groups)
+        run = _Run(lengths, cos[0], sin[0])
         for layer in self.layers:
+            layer.prepare(dtype)
             h = layer.forward(h, run)
         return h
 

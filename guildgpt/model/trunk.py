@@ -45,7 +45,7 @@ class LeanTrunk:
         """See `Trunk.hidden`."""
         ids = torch.from_numpy(np.concatenate([e.ids for e in examples])).to(rows.device)
         h = self.lean.hidden(ids.long(), [len(e) for e in examples], self.dtype)
-        return self.lean.norm(h[rows])
+        return self.lean.norm(h[rows]).to(self.dtype)
 
 
 class PaddedTrunk:
@@ -72,7 +72,8 @@ class PaddedTrunk:
         mixed = torch.autocast(device, self.dtype) if self.dtype != torch.float32 else nullcontext()
         with mixed:
             out = self.body(input_ids=ids.to(rows.device), use_cache=False)
-        return out.last_hidden_state.flatten(0, 1)[places[rows]]  # type: ignore[no-any-return]
+        hidden: Tensor = out.last_hidden_state.flatten(0, 1)[places[rows]]
+        return hidden.to(self.dtype)
 
 
 def causal_model(model: Any) -> Any:
@@ -80,10 +81,20 @@ def causal_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+# What a configuration calls a head that is more than one matrix product.
+ODD_HEADS = (
+    "final_logit_softcapping",
+    "lm_head_multiplier",
+    "logits_scaling",
+    "logits_soft_cap",
+    "output_logit_soft_cap",
+)
+
+
 def trunk_for(model: nn.Module, dtype: torch.dtype) -> Trunk:
     """The leanest trunk this model allows."""
     config = causal_model(model).config
-    for odd in ("final_logit_softcapping", "logits_scaling"):
+    for odd in ODD_HEADS:
         if getattr(config, odd, None) not in (None, 1, 1.0):
             raise ModelError(
                 f"this model's head applies {odd}, which training does not know yet",
@@ -101,13 +112,18 @@ def summed_loss(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
     -sum log p(x_t | x_<t), within each example.
     """
     causal = causal_model(trunk.model)
-    head = causal.get_output_embeddings().weight
+    head = causal.get_output_embeddings()
+    weight, bias = head.weight, getattr(head, "bias", None)
     mask = np.concatenate([np.concatenate([[False], e.mask[1:]]) for e in examples])
-    places = torch.from_numpy(mask.nonzero()[0]).to(head.device)
-    ids = torch.from_numpy(np.concatenate([e.ids for e in examples])).to(head.device).long()
+    places = torch.from_numpy(mask.nonzero()[0]).to(weight.device)
+    ids = torch.from_numpy(np.concatenate([e.ids for e in examples])).to(weight.device).long()
     hidden = trunk.hidden(examples, places - 1)
-    scale = getattr(causal.config, "logit_scale", None) or 1.0
-    return head_cross_entropy(hidden, head, ids[places], float(scale))
+    if bias is not None:  # as one more column, under a hidden state that is always 1
+        hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
+        weight = torch.cat([weight, bias[:, None].to(weight.dtype)], dim=1)
+    # Only the models that apply a scale hold it; some configurations name one that is ignored.
+    scale = getattr(causal, "logit_scale", None) or 1.0
+    return head_cross_entropy(hidden, weight, ids[places], float(scale))
 
 
 def micro_batches(examples: Sequence[Example], limit: int, *, padded: bool) -> list[list[Example]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -38,13 +39,15 @@ def save_checkpoint(
 ) -> Path:
     """Write `folder/step-N` beside the older ones, then delete all but the latest `keep`.
 
+    Later steps are deleted too: they were damaged and passed over, or training would not be here.
     Everything goes into a temporary folder that is renamed at the end, with the files' hashes in
     state.json: neither a kill nor a full disk (OSError) leaves something that looks like a
     checkpoint.
     """
     target = folder / f"step-{step:07d}"
     work = folder / f".{target.name}.writing"
-    shutil.rmtree(work, ignore_errors=True)
+    for left_over in folder.glob(".step-*.writing"):  # of a run that was killed in here
+        shutil.rmtree(left_over, ignore_errors=True)
     try:
         work.mkdir(parents=True)
         _save_weights(
@@ -53,6 +56,7 @@ def save_checkpoint(
         torch.save(optimizer, work / OPTIMIZER)
         hashes = {name: _sha256(work / name) for name in (WEIGHTS, OPTIMIZER)}
         record = {"step": step, "sha256": hashes, "state": state}
+        record["own_sha256"] = _record_sha256(record)
         (work / STATE).write_text(json.dumps(record), encoding="utf-8")
         for name in (WEIGHTS, OPTIMIZER, STATE):
             with open(work / name, "rb") as file:
@@ -63,8 +67,10 @@ def save_checkpoint(
         raise OSError(str(error).splitlines()[0]) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    for old in _complete(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    paths = _complete(folder)
+    place = paths.index(target) + 1
+    for path in paths[: max(place - keep, 0)] + paths[place:]:
+        shutil.rmtree(path, ignore_errors=True)
     return target
 
 
@@ -74,13 +80,15 @@ def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[Path]]:
     for path in reversed(_complete(folder)):
         try:
             return _load(path), damaged
-        except (OSError, ValueError, KeyError, RuntimeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
             damaged.append(path)
     return None, damaged
 
 
 def _load(path: Path) -> Checkpoint:
     record = json.loads((path / STATE).read_text(encoding="utf-8"))
+    if record.pop("own_sha256") != _record_sha256(record):
+        raise ValueError(f"{STATE} is not what was written")
     for name, sha256 in record["sha256"].items():
         if _sha256(path / name) != sha256:
             raise ValueError(f"{name} is not what was written")
@@ -95,14 +103,16 @@ def _load(path: Path) -> Checkpoint:
 def _save_weights(weights: dict[str, Tensor], work: Path) -> None:
     try:
         save_file(weights, work / WEIGHTS)
-    except Exception as error:  # safetensors wraps the operating system's error in its own
-        if isinstance(error, OSError):
-            raise
+    except SafetensorError as error:  # the operating system's, in its own words
         raise OSError(str(error)) from error
 
 
 def _complete(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
+
+
+def _record_sha256(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -1,20 +1,20 @@
 """The loop of every stage: step, measure, save; killed at any point, it goes on where it was.
 
-What is trained on at step n depends on n and the seed alone, so a checkpoint holds no data
-position, and on the CPU a resumed run gives the same numbers bit for bit.
+What happens at step n, its rows and its dropout, depends on n and the seed alone, so a checkpoint
+holds neither a data position nor a generator's state, and on the CPU a resumed run gives the same
+numbers bit for bit.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,9 +22,9 @@ from guildgpt.errors import GuildError
 from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.hardware import memory_in_use, peak_flops
+from guildgpt.train.log import MetricsLog
 
 METRICS = "metrics.jsonl"
-SMOOTHING = 20  # steps over which the shown speed is averaged
 
 
 class Objective(Protocol):
@@ -87,77 +87,73 @@ def run_loop(
     device: torch.device,
     dtype: torch.dtype,
     watcher: Watcher,
+    seed: int = 0,
     evaluate: Callable[[], Mapping[str, Mapping[str, float]]] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Train `parameters` for `objective.steps` steps, from the last checkpoint in `folder` if any.
 
-    Writes `folder/metrics.jsonl` (a line a step: loss in nats per term, lr, grad_norm, tokens,
-    tokens_per_second, share_of_peak, memory_bytes, seconds; and a line a source for each held-out
-    measurement). Raises GuildError when the loss is not a number.
+    Writes `folder/metrics.jsonl` (a line a step: loss in nats per term, lr, grad_norm, tokens so
+    far, trained terms, tokens_per_second, share_of_peak, memory_bytes, seconds of training so far;
+    and a line a source for each held-out measurement). Raises GuildError when the loss is not a
+    number.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = list(parameters.values())
     optimizer = make_optimizer(parameters, config)
     done, totals = _resume(folder, parameters, optimizer, watcher)
     resumed_from = done
-    log = _Log(folder / METRICS, keep_until=done, tensorboard=config.tensorboard)
     watcher.started(objective.steps, done)
-    evaluation_steps = spread(objective.steps, config.evaluations)
+    evaluation_steps = spread(objective.steps, config.evaluations) if evaluate else set()
     peak = peak_flops(device, dtype)
     saved_at = clock()
 
-    if done == 0 and evaluate and evaluation_steps:
-        _measure(0, evaluate, log, watcher)
-    for step in range(done, objective.steps):
-        begun = clock()
-        rate = learning_rate(step, objective.steps, config)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    with MetricsLog(
+        folder / METRICS,
+        keep_until=done,
+        warned=watcher.warned,
+        tensorboard=config.tensorboard,
+    ) as log:
+        if done == 0 and evaluate and evaluation_steps:
+            _measure(0, evaluate, log, watcher)
+        for step in range(done, objective.steps):
+            begun = clock()
+            torch.manual_seed(_step_seed(seed, step))
+            batches = objective.batches(step)
+            rate = learning_rate(step, objective.steps, config)
+            loss, norm = _take_step(objective, batches, parameters, optimizer, rate, config.clip)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise GuildError(
+                    f"the loss is {loss} and the gradient's norm {norm} at step {step + 1}",
+                    where=folder,
+                    remedy="Lower learning_rate and give the run another --out folder. The last "
+                    "checkpoint here is from before this step.",
+                )
 
-        batches = objective.batches(step)
-        weight = sum(objective.weight(batch) for batch in batches)
-        loss = 0.0
-        for batch in batches:
-            # Divided by the whole step's count, so that passes may be cut anywhere.
-            part = objective.loss(batch) / weight
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += part.item()
-        norm = float(nn.utils.clip_grad_norm_(tensors, config.clip))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise GuildError(
-                f"the loss is {loss} and the gradient's norm {norm} at step {step + 1}",
-                where=folder,
-                remedy="Lower the learning rate; the last checkpoint is from before this step.",
-            )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-        seconds = max(clock() - begun, 1e-9)
-        tokens = sum(objective.tokens(batch) for batch in batches)
-        memory = memory_in_use(device)
-        totals.add(tokens, seconds, sum(map(objective.flops, batches)), memory)
-        metrics = {
-            "step": step + 1,
-            "loss": loss,
-            "lr": rate,
-            "grad_norm": norm,
-            "tokens": totals.tokens,
-            "trained": weight,
-            "tokens_per_second": tokens / seconds,
-            "share_of_peak": sum(map(objective.flops, batches)) / seconds / peak,
-            "memory_bytes": memory,
-            "seconds": totals.seconds,
-        }
-        log.write(metrics)
-        watcher.stepped(metrics)
-        if evaluate and step + 1 in evaluation_steps:
-            _measure(step + 1, evaluate, log, watcher)
-        last = step + 1 == objective.steps
-        if last or clock() - saved_at >= config.checkpoint_minutes * 60:
-            _save(folder, step + 1, parameters, optimizer, totals, config, watcher)
-            saved_at = clock()
-    log.close()
+            seconds = max(clock() - begun, 1e-9)
+            tokens = sum(map(objective.tokens, batches))
+            flops = sum(map(objective.flops, batches))
+            memory = memory_in_use(device)
+            totals.add(tokens, seconds, flops, memory)
+            metrics = {
+                "step": step + 1,
+                "loss": loss,
+                "lr": rate,
+                "grad_norm": norm,
+                "tokens": totals.tokens,
+                "trained": sum(map(objective.weight, batches)),
+                "tokens_per_second": tokens / seconds,
+                "share_of_peak": flops / seconds / peak,
+                "memory_bytes": memory,
+                "seconds": totals.seconds,
+            }
+            log.write(metrics)
+            watcher.stepped(metrics)
+            if evaluate and step + 1 in evaluation_steps:
+                _measure(step + 1, evaluate, log, watcher)
+            last = step + 1 == objective.steps
+            if last or clock() - saved_at >= config.checkpoint_minutes * 60:
+                _save(folder, step + 1, parameters, optimizer, totals, config, watcher)
+                saved_at = clock()
     return Outcome(
         steps=objective.steps,
         tokens=totals.tokens,
@@ -168,6 +164,34 @@ def run_loop(
         resumed_from=resumed_from,
         metrics=folder / METRICS,
     )
+
+
+def _take_step(
+    objective: Objective,
+    batches: Sequence[Any],
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    clip: float,
+) -> tuple[float, float]:
+    """One optimizer step: the loss per term and the gradient's norm before clipping.
+
+    Where either is not finite, the weights are left as they are.
+    """
+    weight = sum(map(objective.weight, batches))
+    loss = 0.0
+    for batch in batches:
+        # Divided by the whole step's count, so that passes may be cut anywhere.
+        part = objective.loss(batch) / weight
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += part.item()
+    norm = float(nn.utils.clip_grad_norm_(list(parameters.values()), clip))
+    if math.isfinite(loss) and math.isfinite(norm):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss, norm
 
 
 def make_optimizer(
@@ -208,6 +232,11 @@ def spread(steps: int, count: int) -> set[int]:
     return {round(steps * (i + 1) / count) for i in range(count)} - {0}
 
 
+def _step_seed(seed: int, step: int) -> int:
+    """The seed of a step's dropout."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
 @dataclass
 class _Totals:
     """Sums over all steps of the stage, those before a resume too."""
@@ -235,7 +264,8 @@ def _resume(
         watcher.warned(f"{path} is damaged and was passed over")
     if checkpoint is None:
         return 0, _Totals()
-    if set(checkpoint.weights) != set(parameters):
+    shapes = {name: tensor.shape for name, tensor in checkpoint.weights.items()}
+    if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
         raise GuildError(
             "the checkpoint here was made with other settings of model or adapter",
             where=folder,
@@ -277,60 +307,10 @@ def _save(
 def _measure(
     step: int,
     evaluate: Callable[[], Mapping[str, Mapping[str, float]]],
-    log: _Log,
+    log: MetricsLog,
     watcher: Watcher,
 ) -> None:
     held_out = evaluate()
     for source, figures in held_out.items():
         log.write({"step": step, "source": source, **figures})
     watcher.measured(step, held_out)
-
-
-class _Log:
-    """metrics.jsonl, and TensorBoard's files on request."""
-
-    def __init__(self, path: Path, *, keep_until: int, tensorboard: bool):
-        self._cut(path, keep_until)
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
-        self.board = None
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard.writer import SummaryWriter
-            except ImportError as error:
-                raise GuildError(
-                    "tensorboard is asked for and not installed",
-                    where="tensorboard",
-                    remedy="pip install tensorboard, or leave it out of the recipe.",
-                ) from error
-            self.board = SummaryWriter(str(path.parent / "tensorboard"), purge_step=keep_until + 1)
-
-    @staticmethod
-    def _cut(path: Path, step: int) -> None:
-        """Drop what was logged after the checkpoint: those steps are about to be run again."""
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # a kill may leave half a line
-            if row["step"] <= step and (step or "source" not in row):
-                kept.append(line)
-        work = path.with_suffix(".writing")
-        work.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        os.replace(work, path)
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
-        if self.board is not None:
-            prefix = f"held out/{row['source']}/" if "source" in row else "train/"
-            for key, value in row.items():
-                if key not in ("step", "source"):
-                    self.board.add_scalar(prefix + key, value, row["step"])  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        self.file.close()
-        if self.board is not None:
-            self.board.close()  # type: ignore[no-untyped-call]

@@ -21,10 +21,7 @@ class NextToken:
         self.rows = rows
         self.config = config
         self.seed = seed
-        self.places = math.ceil(config.epochs * len(rows))
-        self.steps = config.steps or max(math.ceil(self.places / config.batch_size), 1)
-        if config.steps:
-            self.places = config.steps * config.batch_size
+        self.steps, self.places = schedule(len(rows), config)
         self.epoch = -1  # whose order is in self.order
         self.order = np.arange(0)
         self.shape = _Shape(trunk)
@@ -65,6 +62,14 @@ class NextToken:
             generator = np.random.default_rng([self.seed, epoch])
             self.epoch, self.order = epoch, generator.permutation(len(self.rows))
         return int(self.order[index])
+
+
+def schedule(rows: int, config: TrainConfig) -> tuple[int, int]:
+    """How many optimizer steps a stage takes, and how many rows they see in all."""
+    if config.steps:
+        return config.steps, config.steps * config.batch_size
+    places = math.ceil(round(config.epochs * rows, 6))  # 1.1 epochs of 10 rows are 11, not 12
+    return max(math.ceil(places / config.batch_size), 1), places
 
 
 class _Shape:

@@ -5,13 +5,11 @@ No document sees another: each keeps its own positions and its own attention.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from guildgpt.data.documents import Document, document_side
-from guildgpt.data.examples import document_examples, pack
-from guildgpt.errors import DataError
+from guildgpt.data.examples import Example, pack
 from guildgpt.evaluate.bits import measure_all
 from guildgpt.model.adapter import merged, train_all, trainable
 from guildgpt.model.base import Base
@@ -25,7 +23,8 @@ from guildgpt.train.sft import figures
 
 def pretrain(
     base: Base,
-    documents: Sequence[Document],
+    train: Sequence[Example],
+    held_out: Mapping[str, Sequence[Example]],
     config: PretrainConfig,
     folder: Path,
     *,
@@ -33,40 +32,24 @@ def pretrain(
     seed: int,
     watcher: Watcher,
 ) -> tuple[Any, Outcome]:
-    """Train all of `base` on `documents`; the trained model and figures. Resumes like `sft`."""
+    """Train all of `base` on documents; the trained model and figures. Resumes like `sft`."""
     device = pick_device()
     dtype = pick_dtype(config.dtype, device)
 
-    sides: dict[str, list[Document]] = {"train": [], "held_out": []}
-    for document in documents:
-        sides[document_side(document, config.held_out)].append(document)
-    if not sides["train"]:
-        raise DataError(
-            "no document is left to train on",
-            where="pretrain.held_out",
-            remedy="Lower it, or add documents.",
-        )
-    rows = pack(
-        document_examples(sides["train"], base.chat.tokenizer, base.chat.pad_id, context=context),
-        context,
-        seed,
-    )
-    held_out = document_examples(
-        sides["held_out"], base.chat.tokenizer, base.chat.pad_id, context=context
-    )
-
     model = train_all(base.model).to(device).train()
     trunk = trunk_for(model, dtype)
-    few = {"documents": held_out[: config.evaluation_rows]}
+    objective = NextToken(trunk, pack(train, context, seed), config, seed)
+    few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items() if rows}
 
     outcome = run_loop(
-        NextToken(trunk, rows, config, seed),
+        objective,
         trainable(model),
         config,
         folder,
         device=device,
         dtype=dtype,
         watcher=watcher,
-        evaluate=lambda: figures(measure_all(trunk, few, config.micro_tokens)),
+        seed=seed,
+        evaluate=(lambda: figures(measure_all(trunk, few, config.micro_tokens))) if few else None,
     )
     return merged(model.to("cpu")), outcome

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from guildgpt.evaluate.figures import duration
+
+SMOOTHING = 20  # steps over which the shown speed is averaged
 QUIET_SECONDS = 15.0  # between lines where there is no terminal to draw a bar on
 
 
@@ -15,20 +20,21 @@ class ProgressWatcher:
     """A bar with loss, speed, share of the machine's peak, memory and time left; where the output
     is not a terminal, a line every now and then."""
 
-    def __init__(self, console: Console, title: str):
+    def __init__(
+        self, console: Console, title: str, *, clock: Callable[[], float] = time.monotonic
+    ):
         self.console = console
         self.title = title
+        self.clock = clock
         self.steps = 0
-        self.first = 0
-        self.seconds = 0.0
-        self.rates: list[float] = []
-        self.said_at = 0.0
+        self.rates: deque[float] = deque(maxlen=SMOOTHING)
+        self.said_at = float("-inf")
         self.bar: Progress | None = None
         self.task = TaskID(0)
 
     def started(self, steps: int, done: int) -> None:
         """See `Watcher.started`."""
-        self.steps, self.first = steps, done
+        self.steps = steps
         if done:
             self.warned(f"going on from step {done} of {steps}")
         if self.console.is_terminal:
@@ -47,10 +53,10 @@ class ProgressWatcher:
     def stepped(self, metrics: Mapping[str, float]) -> None:
         """See `Watcher.stepped`."""
         step = int(metrics["step"])
-        self.rates = [*self.rates, metrics["tokens_per_second"]][-20:]
+        self.rates.append(metrics["tokens_per_second"])
         rate = sum(self.rates) / len(self.rates)
         per_step = metrics["seconds"] / step
-        left = time.strftime("%H:%M:%S", time.gmtime(per_step * (self.steps - step)))
+        left = duration(per_step * (self.steps - step))
         figures = (
             f"loss {metrics['loss']:.3f} · {rate:,.0f} tok/s · "
             f"{metrics['share_of_peak']:.0%} of peak · {metrics['memory_bytes'] / 2**30:.1f} GiB · "
@@ -59,8 +65,8 @@ class ProgressWatcher:
         last = step == self.steps
         if self.bar is not None:
             self.bar.update(self.task, completed=step, figures=figures)
-        elif last or time.monotonic() - self.said_at >= QUIET_SECONDS:
-            self.said_at = time.monotonic()
+        elif last or self.clock() - self.said_at >= QUIET_SECONDS:
+            self.said_at = self.clock()
             self.console.print(f"{self.title} {step}/{self.steps} · {figures}", highlight=False)
         if last:
             self.close()
@@ -68,11 +74,12 @@ class ProgressWatcher:
     def measured(self, step: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
         """See `Watcher.measured`."""
         shown = ", ".join(f"{name} {row['bits_per_byte']:.3f}" for name, row in held_out.items())
-        self.console.print(f"  held-out bits per byte at step {step}: {shown}", highlight=False)
+        line = f"  held-out bits per byte at step {step}: {shown}"
+        self.console.print(line, highlight=False, markup=False)
 
     def warned(self, message: str) -> None:
         """See `Watcher.warned`."""
-        self.console.print(f"  [yellow]{message}[/]", highlight=False)
+        self.console.print(f"  [yellow]{escape(message)}[/]", highlight=False)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -47,7 +47,7 @@ def sft(
 
     trunk = trunk_for(model, dtype)
     objective = NextToken(trunk, [[example] for example in train], config, seed)
-    few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items()}
+    few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items() if rows}
 
     outcome = run_loop(
         objective,
@@ -57,7 +57,8 @@ def sft(
         device=device,
         dtype=dtype,
         watcher=watcher,
-        evaluate=lambda: figures(measure_all(trunk, few, config.micro_tokens)),
+        seed=seed,
+        evaluate=(lambda: figures(measure_all(trunk, few, config.micro_tokens))) if few else None,
     )
     return merged(model.to("cpu")), outcome
 

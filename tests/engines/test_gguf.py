@@ -76,3 +76,7 @@ def test_encoding_twice_asks_once(engine: LlamaCppEngine, monkeypatch: pytest.Mo
     again = engine.tokenizer.encode("asked once")
     assert again == first
     assert again is not first  # what the caller does to its list stays with the caller
+
+
+def test_half_a_surrogate_pair_does_no_harm(engine: LlamaCppEngine) -> None:
+    assert engine.tokenizer.encode("a\ud83d") == engine.tokenizer.encode("a?")

@@ -63,9 +63,13 @@ def test_stops_at_the_limit(engine: LlamaCppEngine) -> None:
     assert (len(got.ids), got.stop) == (5, "length")
 
 
-def test_a_full_context_ends_the_answer(engine: LlamaCppEngine) -> None:
-    ids = engine.tokenizer.encode("la " * 600)[: engine.context - 4]
-    got = asyncio.run(answer(engine, ids, SamplingParams(temperature=0, max_tokens=50)))
+def test_a_full_context_ends_the_answer(starter: Path) -> None:
+    async def scenario() -> Answer:
+        async with LlamaCppEngine(starter, context=256, threads=1) as opened:
+            ids = opened.tokenizer.encode("la " * 300)[: opened.context - 4]
+            return await answer(opened, ids, SamplingParams(temperature=0, max_tokens=50))
+
+    got = asyncio.run(scenario())
     assert got.stop in ("length", "eos")
     assert len(got.ids) <= 4
 
@@ -180,15 +184,21 @@ def test_strangers_are_refused(engine: LlamaCppEngine) -> None:
         stranger.call("/slots")
 
 
-def test_a_closed_engine_says_so(starter: Path) -> None:
-    async def scenario() -> None:
+def test_closing_ends_answers_under_way(starter: Path) -> None:
+    async def scenario() -> list[BaseException | Answer]:
+        long = SamplingParams(temperature=0, max_tokens=200)
         async with LlamaCppEngine(starter, context=256, threads=1) as opened:
-            ids = prompt(opened, "Hi")
+            ids = prompt(opened, "Write a very long story.")
+            tasks = [asyncio.create_task(answer(opened, ids, long)) for _ in range(2)]
+            while not opened.busy_slots():
+                await asyncio.sleep(0.01)
+        tasks.append(asyncio.create_task(answer(opened, ids, long)))
         await opened.close()  # a second time: no harm
-        await answer(opened, ids, GREEDY)
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
-    with pytest.raises(EngineError, match="closed"):
-        asyncio.run(scenario())
+    for failure in asyncio.run(scenario()):
+        assert isinstance(failure, EngineError)
+        assert failure.what == "the engine is closed"
 
 
 def test_nothing_is_written_on_the_terminal(starter: Path) -> None:

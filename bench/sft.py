@@ -1,0 +1,249 @@
+"""Tokens a second of supervised fine-tuning, side by side with TRL's SFTTrainer.
+
+Same model (the starter), same rows (220 to 290 tokens), same batch of 4, adapters of rank 16 on all
+linear layers or all weights. Each side runs in a process of its own, in turn, several times; the
+medians and the ratio are printed. TRL runs at its best setting: no gradient checkpointing, and the
+faster of bfloat16 and float32, which is tried first.
+
+    pip install -r bench/requirements.txt
+    python bench/sft.py --data dolly:PATH [--repeat 3] [--steps 6] [--peer-python PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+BATCH = 4
+SHORTEST, LONGEST = 220, 290
+
+
+def rows(source: str, count: int) -> list[dict[str, Any]]:
+    """Conversations of one exchange whose ids, in the starter's ChatML, are of similar length."""
+    from guildgpt.data import SourceSpec, load
+    from guildgpt.model.base import load_tokenizer
+    from guildgpt.model.config import BaseConfig
+
+    chat = load_tokenizer(BaseConfig())[0]
+    found = []
+    for conversation in load(SourceSpec.parse(source)).conversations:
+        length = len(chat.template.render(conversation.messages, chat.tokenizer).ids)
+        if len(conversation.messages) == 2 and SHORTEST <= length <= LONGEST:
+            found.append({"messages": [m.as_dict() for m in conversation.messages]})
+        if len(found) == count:
+            return found
+    raise SystemExit(f"{source} has only {len(found)} rows of {SHORTEST} to {LONGEST} tokens")
+
+
+def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
+    """GuildGPT's own SFT stage."""
+    import torch
+
+    from guildgpt.chat import Conversation, Message
+    from guildgpt.data.examples import conversation_examples
+    from guildgpt.model.base import load_base
+    from guildgpt.model.config import BaseConfig
+    from guildgpt.train.config import SftConfig
+    from guildgpt.train.sft import sft
+
+    torch.set_num_threads(2)
+    base = load_base(BaseConfig(context=512))
+    conversations = [
+        Conversation(tuple(Message(**m) for m in json.loads(line)["messages"]))
+        for line in (work / "rows.jsonl").read_text().splitlines()
+    ]
+    examples, _ = conversation_examples(
+        conversations, base.chat.tokenizer, base.chat.template, context=512
+    )
+    config = SftConfig(
+        adapter="lora" if mode == "lora" else "none",
+        batch_size=BATCH,
+        micro_tokens=100_000,
+        steps=steps,
+        evaluations=0,
+        dtype="auto" if dtype == "auto" else dtype,  # type: ignore[arg-type]
+        checkpoint_minutes=1e9,
+        learning_rate=1e-5,
+    )
+    seen: list[dict[str, float]] = []
+
+    class Watch:
+        def started(self, steps: int, done: int) -> None: ...
+        def stepped(self, metrics: Any) -> None:
+            seen.append(dict(metrics))
+
+        def measured(self, step: int, held_out: Any) -> None: ...
+        def warned(self, message: str) -> None:
+            print(message, file=sys.stderr)
+
+    with tempfile.TemporaryDirectory() as folder:
+        before = resident()
+        sft(base, examples, {}, config, Path(folder), seed=0, watcher=Watch())
+    return {
+        "tokens_per_second": statistics.median(m["tokens_per_second"] for m in seen[1:]),
+        "share_of_peak": statistics.median(m["share_of_peak"] for m in seen[1:]),
+        "memory_gib": (max(m["memory_bytes"] for m in seen) - before) / 2**30,
+        "loss": seen[-1]["loss"],
+    }
+
+
+def trl(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
+    """TRL's SFTTrainer, timed step by step."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    torch.set_num_threads(2)
+    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    folder = (work / "base").read_text()
+    loaded = [
+        json.loads(line)["messages"] for line in (work / "rows.jsonl").read_text().splitlines()
+    ]
+    data = Dataset.from_list([{"prompt": m[:1], "completion": m[1:]} for m in loaded])
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = (work / "template.jinja").read_text()
+    times: list[float] = []
+    tokens: list[int] = []
+
+    class Timer(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            self.start = time.perf_counter()
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            times.append(time.perf_counter() - self.start)
+
+    class Counting(SFTTrainer):  # type: ignore[misc]
+        def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            tokens.append(int(inputs["attention_mask"].sum()))
+            return super().training_step(model, inputs, *args, **kwargs)
+
+    with tempfile.TemporaryDirectory() as out:
+        trainer = Counting(
+            model=AutoModelForCausalLM.from_pretrained(
+                folder, dtype=kind if mode == "lora" else torch.float32
+            ),
+            args=SFTConfig(
+                output_dir=out,
+                per_device_train_batch_size=BATCH,
+                max_steps=steps,
+                learning_rate=1e-5,
+                bf16=kind is torch.bfloat16,
+                use_cpu=True,
+                gradient_checkpointing=False,
+                max_length=512,
+                report_to="none",
+                save_strategy="no",
+                logging_steps=1,
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
+            ),
+            train_dataset=data,
+            processing_class=tokenizer,
+            peft_config=LoraConfig(
+                r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
+            )
+            if mode == "lora"
+            else None,
+            callbacks=[Timer()],
+        )
+        before = resident()
+        trainer.train()
+        memory = peak_resident() - before
+    speeds = [n / t for n, t in zip(tokens[1:], times[1:], strict=True)]
+    return {
+        "tokens_per_second": statistics.median(speeds),
+        "memory_gib": memory / 2**30,
+        "loss": [row["loss"] for row in trainer.state.log_history if "loss" in row][-1],
+    }
+
+
+def resident() -> int:
+    """Bytes the process holds now."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_resident() -> int:
+    """The most bytes the process ever held."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def side(name: str, python: str, work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
+    """Run one side in a fresh process."""
+    command = [python, __file__, "--child", name, str(work), mode, dtype, str(steps)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Measure and print."""
+    if sys.argv[1:2] == ["--child"]:
+        name, work, mode, dtype, steps = sys.argv[2:7]
+        result = {"ours": ours, "trl": trl}[name](Path(work), mode, dtype, int(steps))
+        print(json.dumps(result))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="dolly:PATH or another SOURCE")
+    parser.add_argument("--mode", choices=["lora", "full"], action="append")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--peer-python", default=sys.executable)
+    given = parser.parse_args()
+
+    from guildgpt.chat import CHATML
+    from guildgpt.model.base import locate_base
+    from guildgpt.model.config import BaseConfig
+    from guildgpt.train.hardware import describe, native_bfloat16, pick_device
+
+    print(f"{describe(pick_device())}; native bfloat16: {native_bfloat16(pick_device())}")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        lines = [json.dumps(row) for row in rows(given.data, BATCH * given.steps)]
+        (work / "rows.jsonl").write_text("\n".join(lines))
+        (work / "base").write_text(str(locate_base(BaseConfig())[0]))
+        (work / "template.jinja").write_text(CHATML.jinja)
+        for mode in given.mode or ["lora", "full"]:
+            tried = {
+                dtype: side("trl", given.peer_python, work, mode, dtype, 3)
+                for dtype in ("bfloat16", "float32")
+            }
+            for dtype, one in tried.items():
+                print(f"{mode}: TRL in {dtype} makes {one['tokens_per_second']:.0f} tokens/s")
+            best = max(tried, key=lambda dtype: tried[dtype]["tokens_per_second"])
+            ratios, all_ours, all_theirs = [], [], []
+            for _ in range(given.repeat):
+                theirs = side("trl", given.peer_python, work, mode, best, given.steps)
+                own = side("ours", sys.executable, work, mode, "auto", given.steps)
+                ratios.append(own["tokens_per_second"] / theirs["tokens_per_second"])
+                all_ours.append(own)
+                all_theirs.append(theirs)
+                print(
+                    f"  trl ({best}) {theirs}\n  ours {own}\n  ratio {ratios[-1]:.2f}", flush=True
+                )
+            print(
+                f"{mode}: GuildGPT {_median(all_ours):.0f} tokens/s, TRL ({best}) "
+                f"{_median(all_theirs):.0f}: {statistics.median(ratios):.2f} times "
+                f"({min(ratios):.2f} to {max(ratios):.2f}, {given.repeat} pairs)"
+            )
+
+
+def _median(results: list[dict[str, float]]) -> float:
+    return statistics.median(one["tokens_per_second"] for one in results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""A recipe's data on its way to the model: read, held against the policy, turned into token ids."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guildgpt.chat import Conversation
+from guildgpt.data import Dataset, Document, Provenance, build, check, load, read_documents
+from guildgpt.data.dataset import SourceReport
+from guildgpt.data.documents import document_side, documents_provenance
+from guildgpt.data.examples import Example, conversation_examples, document_examples
+from guildgpt.data.preview import check_trainable
+from guildgpt.data.split import digest
+from guildgpt.errors import DataError, RecipeError
+from guildgpt.model import known
+from guildgpt.model.base import ChatTokenizer, locate_base, scratch_provenance
+from guildgpt.model.config import BaseConfig
+from guildgpt.recipe import Recipe, Stage
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What some stages of a recipe learn from, as text, and what the policy says of it."""
+
+    dataset: Dataset
+    documents: list[Document]
+    provenance: list[Provenance]  # base first, then every source
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One stage's rows as token ids, and the sources that it learns from."""
+
+    conversations: list[Conversation]
+    train: list[Example]
+    held_out: dict[str, list[Example]]
+    dropped: Counter[str]
+    sources: list[tuple[Provenance, SourceReport]]
+
+
+def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathered:
+    """Read what `stages` need, starting from `base`, before any weights are loaded.
+
+    PolicyError if the recipe's policy refuses the base or a source.
+    """
+    documents: list[Document] = []
+    if "pretrain" in stages or base.base == "scratch":
+        documents = _read_documents(recipe)
+    if "sft" in stages and not recipe.data.sources:
+        raise RecipeError(
+            "there are no sources to fine-tune on",
+            where="data.sources",
+            remedy="Name some, such as `starter` or `jsonl:PATH`.",
+        )
+    dataset = build(
+        [load(spec) for spec in recipe.data.sources] if "sft" in stages else [],
+        held_out=recipe.data.held_out,
+        held_out_limit=recipe.data.held_out_limit,
+        seed=recipe.seed,
+    )
+    provenance = base_provenance(base) + dataset.provenance
+    if documents:
+        provenance.append(_documents_provenance(recipe, documents))
+    return Gathered(dataset, documents, provenance, check(recipe.policy, provenance))
+
+
+def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
+    """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on."""
+    if stage == "pretrain":
+        return _prepare_documents(recipe, data, chat)
+    return _prepare_conversations(recipe, data, chat)
+
+
+def base_provenance(config: BaseConfig) -> list[Provenance]:
+    """What a base is made of, told without fetching or reading its weights."""
+    if config.base == "scratch":
+        return [scratch_provenance()]
+    if config.base == "starter":
+        return [known.starter()]
+    path = Path(config.base).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        licence, author = config.licence or "unknown", config.written_by or "unknown"
+        return [Provenance(path.stem, "base", licence, path.name, written_by=author)]
+    return locate_base(config, weights=False)[1]
+
+
+def _read_documents(recipe: Recipe) -> list[Document]:
+    if not recipe.pretrain.documents:
+        raise RecipeError(
+            "pretraining, and a base from scratch, need plain text",
+            where="pretrain.documents",
+            remedy="Name text files, or folders of *.txt and *.md.",
+        )
+    return read_documents(recipe.pretrain.documents, separator=recipe.pretrain.separator)
+
+
+def _documents_provenance(recipe: Recipe, documents: Sequence[Document]) -> Provenance:
+    return documents_provenance(
+        documents,
+        licence=recipe.pretrain.licence,
+        written_by=recipe.pretrain.written_by,
+        attribution=recipe.pretrain.attribution,
+    )
+
+
+def _prepare_documents(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
+    context = recipe.model.context
+    sides: dict[str, list[Document]] = {"train": [], "held_out": []}
+    for document in data.documents:
+        sides[document_side(document, recipe.pretrain.held_out)].append(document)
+    if not sides["train"]:
+        raise DataError(
+            "no document is left to train on",
+            where="pretrain.held_out",
+            remedy="Lower it, or add documents.",
+        )
+    held_out = sides["held_out"]
+    if (limit := recipe.data.held_out_limit) is not None and len(held_out) > limit:
+        held_out = sorted(held_out, key=lambda one: digest("held out", one.text))[:limit]
+    train, kept_out = (
+        document_examples(some, chat.tokenizer, chat.pad_id, context=context)
+        for some in (sides["train"], held_out)
+    )
+    item = _documents_provenance(recipe, data.documents)
+    report = SourceReport(
+        rows=len(data.documents),
+        train=len(sides["train"]),
+        held_out=len(held_out),
+        unused=len(sides["held_out"]) - len(held_out),
+    )
+    return Prepared([], train, {item.name: kept_out}, Counter(), [(item, report)])
+
+
+def _prepare_conversations(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
+    context = recipe.model.context
+    check_trainable(data.dataset.train, chat.tokenizer, chat.template)
+    train, dropped = conversation_examples(
+        data.dataset.train,
+        chat.tokenizer,
+        chat.template,
+        context=context,
+        too_long=recipe.sft.too_long,
+    )
+    if not train:
+        raise RecipeError(
+            "no row fits into the context",
+            where="model.context",
+            remedy=f"Raise it above {context}.",
+        )
+    held_out = {
+        name: conversation_examples(rows, chat.tokenizer, chat.template, context=context)[0]
+        for name, rows in data.dataset.held_out.items()
+    }
+    sources = list(zip(data.dataset.provenance, data.dataset.report.values(), strict=True))
+    return Prepared(data.dataset.train, train, held_out, dropped, sources)

@@ -1,0 +1,188 @@
+"""A run's folder: whose it is, what is finished in it, and how long that took.
+
+runs/NAME/
+  recipe.json, data.json   what the run belongs to: another recipe or other data is refused
+  phases.json              seconds spent in each phase, all interruptions together
+  STAGE/                   one for each stage
+    before.json            the figures of what the stage starts from
+    checkpoints/           what an interrupted training goes on from
+    metrics.jsonl          every step's figures
+    model/                 the model folder
+    done.json              training is over and the model folder stands
+    after.json             the model's own figures
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from guildgpt.data.provenance import Provenance
+from guildgpt.errors import DataError, ModelError, RecipeError
+from guildgpt.evaluate.report import Phase, Report, read_report
+from guildgpt.recipe import Recipe, Stage
+from guildgpt.train.loop import Outcome
+
+CHANGES_NOTHING = {"description", "price_per_hour"}
+REMEDY = "Give --out another folder or the recipe another name, or delete this folder."
+BEAT = 5.0  # seconds between two notes of the time: what a kill may cost the sum
+
+
+def claim(folder: Path, recipe: Recipe) -> None:
+    """The folder belongs to one recipe: going on with another would mix two runs.
+
+    As long as nothing is trained, the recipe may change; what was measured is forgotten then.
+    """
+    record = recipe.model_dump(mode="json", exclude=CHANGES_NOTHING)
+    earlier = read_json(folder / "recipe.json")
+    if earlier is not None:
+        with suppress(ValidationError):  # which keys have come since then, with their defaults
+            earlier = Recipe.model_validate(earlier).model_dump(
+                mode="json", exclude=CHANGES_NOTHING
+            )
+        if changes := differences(earlier, record):
+            if _is_trained(folder):
+                key, (was, now) = next(iter(changes.items()))
+                raise RecipeError(
+                    "this folder holds a run of another recipe, or of this one before it was "
+                    f"changed: `{key}` was {_toml(was)} and is {_toml(now)}"
+                    + (f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""),
+                    where=folder,
+                    remedy=REMEDY,
+                )
+            _forget(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "recipe.json", record)
+
+
+def claim_data(folder: Path, provenance: Sequence[Provenance]) -> None:
+    """The same for the data: a run that goes on must go on with the rows it began with."""
+    now = {item.name: item.sha256 for item in provenance if item.sha256}
+    earlier: dict[str, str] = read_json(folder / "data.json") or {}
+    changed = [name for name, sha256 in now.items() if earlier.get(name, sha256) != sha256]
+    if changed:
+        if _is_trained(folder):
+            raise DataError(
+                f"{' and '.join(changed)} changed since this run began",
+                where=folder,
+                remedy=f"Put the old data back to go on. {REMEDY}",
+            )
+        _forget(folder)
+    write_json(folder / "data.json", earlier | now)
+
+
+def differences(old: Any, new: Any, key: str = "") -> dict[str, tuple[Any, Any]]:
+    """Where two nested records differ: dotted keys with the old value and the new one."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for name in sorted(old.keys() | new.keys()):
+            found |= differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+        return found
+    return {} if old == new else {key: (old, new)}
+
+
+def write_outcome(place: Path, outcome: Outcome) -> None:
+    """Note that the stage is trained and its model folder stands."""
+    record = {**asdict(outcome), "metrics": outcome.metrics.name}
+    write_json(place / "done.json", record)
+
+
+def read_outcome(place: Path) -> Outcome | None:
+    """What `write_outcome` noted, if it did and the model folder is still there."""
+    record = read_json(place / "done.json")
+    if record is None or not (place / "model").is_dir():
+        return None
+    return Outcome(**{**record, "metrics": place / record["metrics"]})
+
+
+def finished(place: Path) -> Report | None:
+    """A stage's report, if the stage is over and done with."""
+    if read_outcome(place) is None:
+        return None
+    with suppress(DataError):
+        return read_report(place / "model")
+    return None
+
+
+class Clock:
+    """Seconds of each phase, summed over interruptions, those by `kill -9` too."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        self.seconds: dict[str, float] = read_json(file) or {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Count what happens inside towards `phase`."""
+        begun, before = time.monotonic(), self.seconds.get(phase, 0.0)
+        over = threading.Event()
+
+        def note() -> None:
+            self.seconds[phase] = before + time.monotonic() - begun
+            with suppress(OSError):  # a full disk is told of elsewhere
+                write_json(self.file, self.seconds)
+
+        def beat() -> None:
+            while not over.wait(BEAT):
+                note()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            note()
+
+    def phases(self) -> tuple[Phase, ...]:
+        """For the report."""
+        return tuple(Phase(name, seconds) for name, seconds in self.seconds.items())
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    work = file.with_name(f".{file.name}.writing")
+    work.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(work, file)
+
+
+def read_json(file: Path) -> Any:
+    """The file's value, or None where there is none that can be read."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_failed(error: ModelError) -> bool:
+    """Whether a file could not be written, as on a full disk, rather than this kind of model."""
+    return isinstance(error.__cause__, OSError)
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether there is anything that took training."""
+    signs = ("checkpoints/step-*", "model")
+    return any(any((folder / stage).glob(sign)) for stage in get_args(Stage) for sign in signs)
+
+
+def _forget(folder: Path) -> None:
+    """Remove what was measured and logged before the recipe or its data changed."""
+    for stage in get_args(Stage):
+        shutil.rmtree(folder / stage, ignore_errors=True)
+    for name in ("data.json", "phases.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _toml(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,105 @@
+"""metrics.jsonl: a line for each step and each held-out measurement, and TensorBoard on request."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from guildgpt.errors import GuildError
+
+
+class MetricsLog:
+    """Appends to metrics.jsonl, having dropped what was logged after step `keep_until`.
+
+    A disk that is full does not end the training: the lines wait in memory, `warned` is told once,
+    and each later write tries again. No line is ever left half-written by that.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep_until: int,
+        warned: Callable[[str], None],
+        tensorboard: bool = False,
+    ):
+        board = _board(path.parent / "tensorboard", keep_until + 1) if tensorboard else None
+        _cut(path, keep_until)
+        self.path = path
+        self.board = board
+        self.warned = warned
+        self.file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed in __exit__
+        self.size = path.stat().st_size
+        self.waiting = b""
+        self.has_warned = False
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append a row; it has a `step`, and a `source` if it is a held-out measurement."""
+        self.waiting += json.dumps(row).encode() + b"\n"
+        try:
+            written = self.file.write(self.waiting)
+            if written != len(self.waiting):
+                raise OSError("only a part could be written")
+        except OSError as error:
+            self.file.truncate(self.size)
+            if not self.has_warned:
+                self.has_warned = True
+                self.warned(
+                    f"{self.path} cannot be written ({error.strerror or error}). Training goes "
+                    "on, its figures wait in memory; make room before it ends."
+                )
+        else:
+            self.size += len(self.waiting)
+            self.waiting = b""
+        if self.board is not None:
+            prefix = f"held out/{row['source']}/" if "source" in row else "train/"
+            for key, value in row.items():
+                if key not in ("step", "source"):
+                    self.board.add_scalar(prefix + key, value, row["step"])
+
+
+def _cut(path: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint: those steps are about to be run again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # a kill may leave half a line
+        if row["step"] <= step and (step or "source" not in row):
+            kept.append(line)
+    work = path.with_suffix(".writing")
+    work.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    os.replace(work, path)
+
+
+def _board(folder: Path, first_step: int) -> Any:
+    """TensorBoard's writer, which hides what an interrupted run logged from `first_step` on."""
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise GuildError(
+            "tensorboard is asked for and not installed",
+            where="tensorboard",
+            remedy="pip install tensorboard, or leave it out of the recipe.",
+        ) from error
+    return SummaryWriter(str(folder), purge_step=first_step)  # type: ignore[no-untyped-call]
