@@ -281,11 +281,13 @@ def preview_data(
 
     console = _console(as_json)
     result = {}
+    # Rows before the tokenizer, which may need seconds: what is wrong with them is told at once.
     specs = [SourceSpec.parse(text) for text in sources]
-    tokenizer = _tokenizer(base)
-    for text, spec in zip(sources, specs, strict=True):
-        loaded = load(spec)
+    rows_of = {text: load(spec) for text, spec in zip(sources, specs, strict=True)}
+    for text, loaded in rows_of.items():
         _refuse_useless(text, loaded)
+    tokenizer = _tokenizer(base)
+    for text, loaded in rows_of.items():
         statistics = check_trainable(loaded.conversations, tokenizer, CHATML, max_tokens=context)
         result[text] = {
             **asdict(statistics),

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from guildgpt import __version__
 from guildgpt.paths import cache_dir
@@ -76,7 +77,8 @@ def show(findings: dict[str, Any], console: Console) -> None:
     if "device" in findings:
         table.add_row("Training on", f"{findings['device']} in {findings['dtype']}, "
                       f"{findings['gflops']:,.0f} GFLOP/s measured")  # fmt: skip
-    table.add_row("Disk", f"{findings['disk_free'] / 1e9:.0f} GB free at {findings['cache']}")
+    free = f"{findings['disk_free'] / 1e9:.0f} GB free at {findings['cache']}"
+    table.add_row("Disk", Text(free))  # a path may hold what looks like markup
     table.add_row("Chat", _tick(findings["can_chat"]))
     table.add_row("Train", _tick(findings["can_train"]))
     missing = [name for name, found in findings["packages"].items() if found is None]

@@ -122,14 +122,21 @@ def test_dotted_keys_and_inline_tables_have_lines_too(tmp_path: Path) -> None:
     assert refused(path).where == f"{path}:3"
     path.write_text('name = "x"\n[sft]\nepochs = 1\nlora = { rnk = 3 }\n')
     assert refused(path).where == f"{path}:4"
-    path.write_text('name = "x"\n[data]\nsources = [\n  "starter",\n  { source = "dolly", x = 1 },\n]')
+    path.write_text(
+        'name = "x"\n[data]\nsources = [\n  "starter",\n  { source = "dolly", x = 1 },\n]'
+    )
     assert refused(path).where == f"{path}:3"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "line", "said"),
     [
-        ("epochs = 2", 'epochs = "many"', 13, r"`sft\.epochs` is 'many': input should be a valid n"),
+        (
+            "epochs = 2",
+            'epochs = "many"',
+            13,
+            r"`sft\.epochs` is 'many': input should be a valid n",
+        ),
         ("epochs = 2", "epochs = 0", 13, r"`sft\.epochs` is 0: input should be greater than 0"),
         ("rank = 8", "rank = 0", 16, "`sft.lora.rank` is 0: .* greater than or equal to 1"),
         ("held_out = 0.1", "held_out = 1.0", 6, r"`data\.held_out` is 1\.0: .* less than 1"),
@@ -140,7 +147,12 @@ def test_dotted_keys_and_inline_tables_have_lines_too(tmp_path: Path) -> None:
         ('name = "mine"', 'name = "m"\nstages = []', 4, "name at least one of pretrain, sft"),
         ('name = "mine"', 'name = "m"\nstages = ["sft", "pretrain"]', 4, "in the order pretrain"),
         ('name = "mine"', 'name = "m"\nstages = ["sft", "sft"]', 4, "each stage stands once"),
-        ('name = "mine"', 'name = "m"\nmodel = "starter"', 4, "`model` is 'starter', not a section"),
+        (
+            'name = "mine"',
+            'name = "m"\nmodel = "starter"',
+            4,
+            "`model` is 'starter', not a section",
+        ),
         ('source = "dolly"', 'source = "doly"', 8, "`doly` is no known kind of source. Did you"),
         ('source = "dolly"', 'source = "jsonl"', 8, "a jsonl source needs a path"),
         ('source = "dolly"', "weight = 2", 8, r"`data\.sources\.0\.source` is missing"),
@@ -259,7 +271,11 @@ def test_an_override_that_is_none(recipe: Path, text: str) -> None:
         ("name.x=5", "--set name.x", "`name` is no section"),
         ("data.sources=starter", "--set data.sources", "`data.sources` is 'starter', not a list"),
         ('data.sources=["doly"]', "--set data.sources", "`doly` is no known kind of source"),
-        ('data.sources=[{source="dolly", x=1}]', "--set data.sources", "unknown key `data.sources."),
+        (
+            'data.sources=[{source="dolly", x=1}]',
+            "--set data.sources",
+            "unknown key `data.sources.",
+        ),
     ],
 )
 def test_a_wrong_override_is_named_as_it_was_typed(

@@ -58,10 +58,11 @@ def conversation_examples(
     for conversation in conversations:
         rendered = template.render(conversation.messages, tokenizer)
         shown = fit(rendered, context, end_id)
-        if shown is None or (too_long == "drop" and len(shown.ids) < len(rendered.ids)):
+        cut = shown is None or sum(shown.mask) < sum(rendered.mask)  # what is trained counts
+        if shown is None or (too_long == "drop" and cut):
             counts["longer than the context" if any(rendered.mask) else "nothing to train"] += 1
             continue
-        counts["shortened to the context"] += len(shown.ids) < len(rendered.ids)
+        counts["shortened to the context"] += cut
         ids = np.array(shown.ids, dtype=np.int32)
         mask = np.array(shown.mask, dtype=np.bool_)
         answers = _turns(ids, mask, end_id)

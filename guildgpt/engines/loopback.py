@@ -1,7 +1,7 @@
 """The little HTTP that talks to a llama.cpp server in the same process.
 
 Both ends are ours and a few bytes apart, so this is a request, a status line, and the body until
-the connection closes. A general HTTP client would take nearly as long to import as the model to load.
+the connection closes. A general HTTP client takes nearly as long to import as the model to load.
 """
 
 from __future__ import annotations

@@ -40,10 +40,12 @@ def measure(trunk: Trunk, examples: Sequence[Example], micro_tokens: int = 2048)
     was_training = trunk.model.training
     trunk.model.eval()
     nats = 0.0
-    with torch.no_grad():
-        for group in micro_batches(examples, micro_tokens, padded=trunk.padded):
-            nats += float(summed_loss(trunk, group))
-    trunk.model.train(was_training)
+    try:
+        with torch.no_grad():
+            for group in micro_batches(examples, micro_tokens, padded=trunk.padded):
+                nats += float(summed_loss(trunk, group))
+    finally:
+        trunk.model.train(was_training)
     return Bits(
         len(examples), sum(e.trained for e in examples), sum(e.bytes for e in examples), nats
     )

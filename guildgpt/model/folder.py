@@ -113,9 +113,11 @@ def _save_weights(model: Any, folder: Path, dtype: Dtype) -> None:
     tied = set(getattr(model, "_tied_weights_keys", None) or ())
     if model.config.tie_word_embeddings:
         weights = {name: tensor for name, tensor in weights.items() if name not in tied}
-    model.config.dtype = target
     with quiet():
         model.save_pretrained(folder, state_dict=weights)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["dtype"] = str(target).removeprefix("torch.")  # transformers wrote the model's own
+    _write_json(folder / "config.json", config)
 
 
 def _save_tokenizer(chat: ChatTokenizer, folder: Path, context: int) -> None:

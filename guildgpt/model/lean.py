@@ -393,7 +393,7 @@ class LeanLlama:
     def hidden(self, ids: Tensor, lengths: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Hidden states (N, d) after the last layer and before the final norm; ids (N,)."""
         positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
-        h = self.trunk.embed_tokens(ids).to(dtype)
+        h: Tensor = self.trunk.embed_tokens(ids).to(dtype)
         cos, sin = self.trunk.rotary_emb(h, positions[None])
         run = _Run(lengths, cos[0], sin[0])
         for layer in self.layers:

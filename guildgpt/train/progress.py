@@ -67,7 +67,8 @@ class ProgressWatcher:
             self.bar.update(self.task, completed=step, figures=figures)
         elif last or self.clock() - self.said_at >= QUIET_SECONDS:
             self.said_at = self.clock()
-            self.console.print(f"{self.title} {step}/{self.steps} · {figures}", highlight=False)
+            line = f"{self.title} {step}/{self.steps} · {figures}"
+            self.console.print(line, highlight=False, soft_wrap=True)
         if last:
             self.close()
 
@@ -75,11 +76,11 @@ class ProgressWatcher:
         """See `Watcher.measured`."""
         shown = ", ".join(f"{name} {row['bits_per_byte']:.3f}" for name, row in held_out.items())
         line = f"  held-out bits per byte at step {step}: {shown}"
-        self.console.print(line, highlight=False, markup=False)
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def warned(self, message: str) -> None:
         """See `Watcher.warned`."""
-        self.console.print(f"  [yellow]{escape(message)}[/]", highlight=False)
+        self.console.print(f"  [yellow]{escape(message)}[/]", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -117,12 +117,8 @@ KNOWN: dict[str, Callable[[], Any]] = {
     "last layer frozen": lambda: frozen("layers.1"),
     "lora": lora,
     "lora and norms": lora_and_norms,
-    "lora on the feed-forward": lambda: lora(
-        target_modules=["gate_proj", "up_proj", "down_proj"]
-    ),
-    "lora on one layer": lambda: lora(
-        target_modules=r".*layers\.1\..*(q|k|v|o|gate|up|down)_proj"
-    ),
+    "lora on the feed-forward": lambda: lora(target_modules=["gate_proj", "up_proj", "down_proj"]),
+    "lora on one layer": lambda: lora(target_modules=r".*layers\.1\..*(q|k|v|o|gate|up|down)_proj"),
     "lora of several ranks": lambda: lora(
         rank_pattern={"q_proj": 2, "up_proj": 8}, alpha_pattern={"v_proj": 1}
     ),

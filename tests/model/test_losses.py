@@ -34,7 +34,7 @@ def test_value_and_gradients(count: int, scale: float) -> None:
     got = torch.autograd.grad(loss, (hidden, head))
     expected_loss = plain(hidden.double(), head.double(), targets, scale)
     expected = torch.autograd.grad(expected_loss, (hidden, head))
-    assert float(loss) == pytest.approx(float(expected_loss), rel=1e-5)
+    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -93,7 +93,7 @@ def test_the_time_left_after_a_resume_counts_training_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "left"), [(0.01, "1.0 s"), (36.0, "1 h 00 min"), (1000.0, "27 h 47 min")]
+    ("seconds", "left"), [(0.01, "1.0 s"), (36.0, "1 h 00 min"), (1000.0, "27 h 46 min")]
 )
 def test_the_time_left_in_words(seconds: float, left: str) -> None:
     shown = Shown()

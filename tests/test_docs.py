@@ -1,0 +1,228 @@
+"""What the documents say is held against the program: commands, recipes, keys, examples, links."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import typer
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from guildgpt.cli import app
+from guildgpt.data import SourceSpec, load
+from guildgpt.data.provenance import PERMISSIVE, PUBLIC_DOMAIN, SHARE_ALIKE
+from guildgpt.recipe import Recipe, load_recipe
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+}
+RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+
+
+def fences(language: str) -> list[Any]:
+    """The code blocks in a language, as parameters of a test."""
+    return [
+        pytest.param(block[2], id=f"{name}:{text[: block.start()].count(chr(10)) + 1}")
+        for name, text in DOCUMENTS.items()
+        for block in FENCE.finditer(text)
+        if block[1] == language
+    ]
+
+
+def commands() -> dict[str, None]:
+    """Every `guildgpt …` that a document shows, in a block or within a sentence."""
+    found: dict[str, None] = {}
+    for text in DOCUMENTS.values():
+        for block in FENCE.finditer(text):
+            for line in block[2].splitlines() if not block[1] else ():
+                if match := re.search(r"^(?:.*\| )?(guildgpt .*)$", line):
+                    found[match[1]] = None
+        for match in re.finditer(r"`(guildgpt [^`]+)`", FENCE.sub("", text)):
+            found[match[1]] = None
+    return found
+
+
+def leaf(arguments: list[str]) -> tuple[Any, list[str]]:
+    """The command that the words name, and the words that are left."""
+    command: Any = typer.main.get_command(app)
+    while arguments and arguments[0] in getattr(command, "commands", {}):
+        command, arguments = command.commands[arguments[0]], arguments[1:]
+    return command, arguments
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_parses(line: str) -> None:
+    command, arguments = leaf(shlex.split(line, comments=True)[1:])
+    if not arguments:
+        assert command.name != "guildgpt"  # a sentence may name a command without its arguments
+        return
+    if hasattr(command, "commands"):
+        assert arguments[0].startswith("-"), f"there is no command {arguments[0]}"
+    try:
+        context = command.make_context(command.name, arguments)
+    except typer.Exit:  # --help
+        return
+    named = context.params.get("recipe")
+    if command.name == "train" and named is not None and (ROOT / named).is_file():
+        load_recipe(ROOT / named, context.params["set_"] or ())
+
+
+def test_every_command_is_in_the_readme() -> None:
+    def names(command: Any, words: str) -> Iterator[str]:
+        for name, below in getattr(command, "commands", {}).items():
+            yield from names(below, f"{words} {name}")
+        if not getattr(command, "commands", None):
+            yield words
+
+    for words in names(typer.main.get_command(app), "guildgpt"):
+        assert f"`{words}" in DOCUMENTS["README.md"]
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name, text in DOCUMENTS.items():
+        for target in re.findall(r"(?:^|`)make ([a-z]+)", text, re.M):
+            assert re.search(rf"^{target}:", makefile, re.M), f"{name}: make {target}"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_loads_and_is_described(recipe: Path) -> None:
+    assert load_recipe(recipe).name == recipe.stem
+    assert recipe.read_text(encoding="utf-8").startswith("# ")
+    assert f"`recipes/{recipe.name}`" in DOCUMENTS["docs/recipes.md"]
+    shown = "make demo" if recipe.name == "starter.toml" else f"recipes/{recipe.name}"
+    assert shown in DOCUMENTS["README.md"]
+
+
+@pytest.mark.parametrize("text", fences("toml"))
+def test_recipes_in_the_documents_load(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "shown.toml"
+    path.write_text(text, encoding="utf-8")
+    load_recipe(path)
+
+
+@pytest.mark.parametrize("text", fences("jsonl"))
+def test_rows_in_the_documents_are_of_use(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "shown.jsonl"
+    path.write_text(text, encoding="utf-8")
+    loaded = load(SourceSpec(source=f"jsonl:{path}"))
+    assert not loaded.skipped
+    assert len(loaded.conversations) + len(loaded.comparisons) == len(text.splitlines())
+
+
+@pytest.mark.parametrize("text", fences("python"))
+def test_python_in_the_documents_compiles(text: str) -> None:
+    compile(text, "document", "exec")
+
+
+def test_every_key_of_a_recipe_is_described() -> None:
+    shown = dict(described(DOCUMENTS["docs/recipes.md"]))
+    known = dict(fields(Recipe))
+    assert shown.keys() == known.keys()
+    for key, (default, choices) in known.items():
+        shown_default, kind = shown[key]
+        assert shown_default == default, key
+        assert all(f"`{choice}`" in kind for choice in choices), key
+
+
+def described(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Each key that a table of docs/recipes.md describes: its default, and its type in words."""
+    section, header = "", []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            inside = re.search(r"\[+([\w.]+)\]+", line)
+            section, header = inside[1] if inside else "", []
+        elif not line.startswith("|"):
+            header = []
+        elif not header:
+            header = cells(line)
+        elif header[0] == "key" and "---" not in line:
+            row = dict(zip(header, cells(line), strict=True))
+            for column, default in row.items():
+                owner = section if column == "default" else column.strip("`[]")
+                if column == "default" or column.startswith("`["):
+                    key = row["key"].strip("`")
+                    yield f"{owner}.{key}".lstrip("."), (default, row["type"])
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tuple[str, list[str]]]]:
+    """Each key of a recipe: its default as a document shows it, and its choices if it has some."""
+    for name, field in model.model_fields.items():
+        key, kinds = f"{prefix}{name}", list(parts(field.annotation))
+        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        if section is not None:
+            yield from fields(section, f"{key}.")
+        if section is None or prefix:  # the sections themselves are headings, not keys
+            default = "see below" if section is field.annotation else in_toml(field.default)
+            yield key, (default, [one for k in kinds for one in choices(k)])
+
+
+def parts(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    if get_origin(annotation) is not Literal:
+        for part in get_args(annotation):
+            yield from parts(part)
+
+
+def choices(kind: Any) -> list[str]:
+    return [str(one) for one in get_args(kind)] if get_origin(kind) is Literal else []
+
+
+def in_toml(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "required"
+    return "not set" if value is None else f"`{json.dumps(value)}`"
+
+
+def test_the_policies_licences_are_listed() -> None:
+    text = DOCUMENTS["docs/data.md"].partition("1. Its licence is")[2].partition("2. Its text")[0]
+    listed = set(re.findall(r"`([\w.-]+)`", text)) - {"own"}
+    assert listed == PERMISSIVE | SHARE_ALIKE | PUBLIC_DOMAIN
+
+
+def test_the_map_of_the_code_is_whole() -> None:
+    there = {str(path.relative_to(ROOT)) for path in (ROOT / "guildgpt").rglob("*.py")}
+    mapped = re.findall(r"^\| `(guildgpt/[\w/]+\.py)` \|", DOCUMENTS["CONTRIBUTING.md"], re.M)
+    assert sorted(mapped) == sorted(set(mapped))
+    assert set(mapped) == there
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_leads_somewhere(name: str) -> None:
+    for target in LINK.findall(FENCE.sub("", DOCUMENTS[name])):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.exists(), f"{name}: {target}"
+        if anchor:
+            assert anchor in anchors(file.read_text(encoding="utf-8")), f"{name}: {target}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_that_a_document_names_exist(name: str) -> None:
+    text = FENCE.sub("", DOCUMENTS[name])
+    for file in re.findall(r"`((?:guildgpt|bench|recipes|tests|docs)/[\w/.-]+)`", text):
+        assert (ROOT / file).exists(), f"{name}: {file}"
+
+
+def anchors(text: str) -> set[str]:
+    """The names that a page's headings are reached by."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}

@@ -1,0 +1,94 @@
+"""A run small enough to train in seconds: documents, conversations and a recipe for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+PLACES = ["bell", "gate", "river", "lamp", "forge", "mill", "boat", "tower", "garden", "clock"]
+LINKS = ("stands by", "looks at", "belongs to", "was built near", "is older than")
+
+RECIPE = """\
+name = "tiny"
+stages = ["pretrain", "sft"]
+
+[model]
+base = "scratch"
+context = 512
+
+[model.scratch]
+vocabulary = 512
+hidden_size = 64
+layers = 2
+heads = 4
+kv_heads = 2
+intermediate_size = 128
+
+[data]
+sources = [{source = "jsonl:rows.jsonl", licence = "own", written_by = "people"}]
+held_out = 0.2
+
+[pretrain]
+documents = ["documents"]
+licence = "own"
+written_by = "people"
+held_out = 0.2
+steps = 24
+batch_size = 4
+evaluations = 2
+checkpoint_minutes = 0
+
+[sft]
+adapter = "none"
+steps = 24
+batch_size = 8
+learning_rate = 3e-3
+evaluations = 2
+checkpoint_minutes = 0
+
+[evaluate]
+prompts = 0
+max_tokens = 8
+
+[export]
+gguf = ["Q8_0"]
+"""
+
+
+def write_run(folder: Path, recipe: str = RECIPE) -> Path:
+    """Documents, rows and the recipe, its paths made absolute; the recipe's path."""
+    write_documents(folder / "documents")
+    write_rows(folder / "rows.jsonl")
+    text = recipe.replace("jsonl:rows.jsonl", f"jsonl:{folder / 'rows.jsonl'}")
+    text = text.replace('["documents"]', json.dumps([str(folder / "documents")]))
+    path = folder / "tiny.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_documents(folder: Path, count: int = 40) -> None:
+    """Texts in few words, so that a little training shows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        lines = []
+        for _ in range(12):
+            a, b, c = Random(f"{number} {len(lines)}").choices(PLACES, k=3)
+            link = LINKS[(number + len(lines)) % len(LINKS)]
+            lines.append(f"The {a} {link} the {b}, and the guild keeps the {c}.")
+        (folder / f"{number:02}.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_rows(path: Path, houses: int = 6) -> None:
+    """Questions about ten places in each of some houses."""
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Where is the {place} of house {house}?"},
+                {"role": "assistant", "content": f"The {place} stands by the {other}."},
+            ]
+        }
+        for house in range(houses)
+        for place, other in zip(PLACES, PLACES[1:] + PLACES[:1], strict=True)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

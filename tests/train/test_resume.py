@@ -1,0 +1,197 @@
+"""Killed with SIGKILL and started again by the same command: equal, bit for bit, to no kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from tiny import RECIPE, write_run
+
+from guildgpt import pipeline
+from guildgpt.evaluate.report import Report
+from guildgpt.recipe import load_recipe
+from guildgpt.train import loop
+
+PATIENCE = 240.0  # seconds until a run counts as hung, however busy the machine is
+
+# No answers are sampled: this is about training.
+QUIET = RECIPE.replace('gguf = ["Q8_0"]', "gguf = []")
+TUNE = """\
+name = "tuned"
+
+[model]
+base = "BASE"
+context = 512
+
+[data]
+sources = [{source = "jsonl:rows.jsonl", licence = "own", written_by = "people"}]
+held_out = 0.2
+
+[sft]
+adapter = "lora"
+steps = 24
+batch_size = 8
+evaluations = 3
+checkpoint_minutes = 0
+
+[export]
+gguf = []
+"""
+
+
+def start(*arguments: object, before: str = "") -> subprocess.Popen[bytes]:
+    """`guildgpt train …` in a process of its own; `before` is run in it first."""
+    same = f"import torch\ntorch.set_num_threads({torch.get_num_threads()})"  # as in this process
+    code = f"{same}\n{before}\nimport sys\nfrom guildgpt.cli import main\nmain(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "train", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(process: subprocess.Popen[bytes]) -> str:
+    output = process.communicate(timeout=PATIENCE)[0].decode()
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_at(process: subprocess.Popen[bytes], log: Path, step: int) -> None:
+    """SIGKILL once the log says that the step is done, or later."""
+    until = time.monotonic() + PATIENCE
+    while not any(row["step"] >= step for row in steps(log)):
+        if process.poll() is not None:
+            raise AssertionError(f"it ended too soon: {process.communicate()[0].decode()}")
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert steps(log)[-1]["step"] < 24, "it was over before the kill"
+
+
+def steps(log: Path) -> list[dict[str, Any]]:
+    """The rows of training in a log that may be missing or end in half a line."""
+    rows = []
+    for line in log.read_text().splitlines() if log.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            assert line == log.read_text().splitlines()[-1]
+    return [row for row in rows if "source" not in row]
+
+
+def numbers(log: Path) -> list[dict[str, Any]]:
+    """All that training computed: everything in the log but times and memory."""
+    varying = ("tokens_per_second", "share_of_peak", "memory_bytes", "seconds")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return [{key: row[key] for key in row if key not in varying} for row in rows]
+
+
+def assert_equal_stages(one: Path, other: Path) -> None:
+    assert numbers(one / "metrics.jsonl") == numbers(other / "metrics.jsonl")
+    weights = "model/model.safetensors"
+    assert (one / weights).read_bytes() == (other / weights).read_bytes()
+    assert (one / "after.json").read_text() == (other / "after.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe, and in `whole` its run from scratch, pretraining and fine-tuning, uninterrupted."""
+    folder = tmp_path_factory.mktemp("resume")
+    train_here(write_run(folder, QUIET), folder / "whole")
+    return folder
+
+
+def train_here(recipe: Path, folder: Path) -> Report:
+    """The same as the command, in this process."""
+    console = Console(file=StringIO())
+    return pipeline.run(load_recipe(recipe), recipe.read_text(), folder, console=console)
+
+
+# What a process does before it starts: it sees to its own end at a place of our choice.
+DIE = """
+import os, signal
+def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
+"""
+WRITING_THE_MODEL = f"{DIE}\nfrom guildgpt.model import folder\nfolder._replace = die"
+BEFORE_THE_STAGE_IS_NOTED = f"{DIE}\nfrom guildgpt import pipeline\npipeline.write_outcome = die"
+BETWEEN_STAGES = f"""{DIE}
+from guildgpt import pipeline
+stage = pipeline._stage
+pipeline._stage = lambda name, *rest: die() if name == "sft" else stage(name, *rest)
+"""
+
+
+def killed(arguments: Sequence[object], where: str) -> None:
+    process = start(*arguments, before=where)
+    output = process.communicate(timeout=PATIENCE)[0].decode()
+    assert process.returncode == -signal.SIGKILL, output
+
+
+@pytest.mark.slow
+def test_killed_wherever_it_hurts(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run, pretraining and fine-tuning of all weights, killed five times."""
+    command = (whole / "tiny.toml", "--out", tmp_path)
+    pretrain, sft = tmp_path / "pretrain", tmp_path / "sft"
+
+    kill_at(start(*command), pretrain / "metrics.jsonl", 9)
+    before = os.stat(pretrain / "before.json")
+    assert json.loads((tmp_path / "phases.json").read_text())["pretrain: measure before"] > 0
+
+    killed(command, WRITING_THE_MODEL)
+    trained = (pretrain / "metrics.jsonl").read_text()
+    assert len(steps(pretrain / "metrics.jsonl")) == 24
+    assert (pretrain / ".model.writing").is_dir()
+    assert not (pretrain / "model").exists()
+
+    killed(command, BEFORE_THE_STAGE_IS_NOTED)
+    assert (pretrain / "model").is_dir()
+    assert not (pretrain / ".model.writing").exists()
+    assert not (pretrain / "done.json").exists()
+
+    killed(command, BETWEEN_STAGES)
+    assert (pretrain / "done.json").is_file()
+    assert not (pretrain / "checkpoints").exists()  # of no more use
+
+    kill_at(start(*command), sft / "metrics.jsonl", 11)
+    assert "going on from step" in finish(start(*command))
+
+    # After the first kill nothing of the first stage was trained or measured again.
+    assert (pretrain / "metrics.jsonl").read_text() == trained
+    again = os.stat(pretrain / "before.json")
+    assert (again.st_ino, again.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    for stage in ("pretrain", "sft"):
+        log = tmp_path / stage / "metrics.jsonl"
+        assert [row["step"] for row in steps(log)] == list(range(1, 25))
+        assert_equal_stages(whole / "whole" / stage, tmp_path / stage)
+
+    # Once more, when there is nothing left to do.
+    def nothing(*_: object) -> None:
+        raise AssertionError("it is all done")
+
+    monkeypatch.setattr(loop, "_take_step", nothing)
+    monkeypatch.setattr(pipeline, "load_base", nothing)
+    report = train_here(whole / "tiny.toml", tmp_path)
+    assert [stage.name for stage in report.stages] == ["pretrain", "sft"]
+
+
+@pytest.mark.slow
+def test_fine_tuning_with_lora(whole: Path, tmp_path: Path) -> None:
+    base = whole / "whole" / "pretrain" / "model"
+    recipe = write_run(tmp_path, TUNE.replace("BASE", str(base)))
+    train_here(recipe, tmp_path / "whole")
+    kill_at(start(recipe, "--out", tmp_path / "cut"), tmp_path / "cut/sft/metrics.jsonl", 10)
+    train_here(recipe, tmp_path / "cut")
+    assert len(numbers(tmp_path / "cut/sft/metrics.jsonl")) == 24 + 4
+    assert_equal_stages(tmp_path / "whole/sft", tmp_path / "cut/sft")
