@@ -197,7 +197,7 @@ def main() -> None:
         print(json.dumps(result))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="dolly:PATH or another SOURCE")
+    parser.add_argument("--data", default="dolly", help="dolly:PATH or another SOURCE")
     parser.add_argument("--mode", choices=["lora", "full"], action="append")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)

@@ -274,8 +274,6 @@ def preview_data(
     """Show examples with the trained tokens in colour, and check every row."""
     from dataclasses import asdict
 
-    from rich.text import Text
-
     from guildgpt.chat import CHATML
     from guildgpt.data import SourceSpec, check_trainable, load, preview
 
@@ -302,12 +300,13 @@ def preview_data(
             preview(
                 loaded.conversations, tokenizer, CHATML, console, count=count, max_tokens=context
             )
-            console.print(Text("\n") + _visible(str(statistics)), soft_wrap=True)
+            _say(console, "", str(statistics))
         if loaded.comparisons:
-            console.print(f"{len(loaded.comparisons):,} comparisons", highlight=False)
+            many = len(loaded.comparisons) != 1
+            _say(console, f"{len(loaded.comparisons):,} comparison{'s' * many}")
         for reason, rows in loaded.skipped.most_common():
             first = f" (first: {loaded.places[reason]})" if reason in loaded.places else ""
-            console.print(_visible(f"left out, {reason}: {rows:,}{first}"), soft_wrap=True)
+            _say(console, f"left out, {reason}: {rows:,}{first}")
     if as_json:
         _print_json(result)
 
@@ -351,9 +350,9 @@ def _print_error(error: GuildError) -> None:
     console = Console(stderr=True)
     where = f"{error.where}: " if error.where else ""
     head = Text.assemble(("Error: ", "bold red"), _visible(where + error.what))
-    console.print(head, soft_wrap=True)
+    console.print(head, soft_wrap=not console.is_terminal)
     if error.remedy:
-        console.print(_visible(error.remedy), soft_wrap=True)
+        _say(console, error.remedy)
 
 
 def _console(as_json: bool = False) -> Console:
@@ -361,6 +360,12 @@ def _console(as_json: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=as_json)
+
+
+def _say(console: Console, *lines: str) -> None:
+    """Lines of plain text, wrapped at words on a terminal and nowhere else."""
+    for line in lines:
+        console.print(_visible(line), soft_wrap=not console.is_terminal)
 
 
 def _visible(text: str) -> Text:
@@ -442,6 +447,6 @@ def _print_answers(report: Any, console: Console) -> None:
             continue
         question = _visible(probe.messages[-1].content)
         question.stylize("bold")
-        console.print("", question, sep="\n", soft_wrap=True)
-        console.print(_visible(probe.after.text), soft_wrap=True)
+        console.print("", question, sep="\n", soft_wrap=not console.is_terminal)
+        _say(console, probe.after.text)
     console.print()

@@ -19,7 +19,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -117,18 +117,19 @@ def finished(place: Path) -> Report | None:
 class Clock:
     """Seconds of each phase, summed over interruptions, those by `kill -9` too."""
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, now: Callable[[], float] = time.monotonic):
         self.file = file
+        self.now = now
         self.seconds: dict[str, float] = read_json(file) or {}
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Count what happens inside towards `phase`."""
-        begun, before = time.monotonic(), self.seconds.get(phase, 0.0)
+        begun, before = self.now(), self.seconds.get(phase, 0.0)
         over = threading.Event()
 
         def note() -> None:
-            self.seconds[phase] = before + time.monotonic() - begun
+            self.seconds[phase] = before + self.now() - begun
             with suppress(OSError):  # a full disk is told of elsewhere
                 write_json(self.file, self.seconds)
 

@@ -252,7 +252,7 @@ def test_preview_takes_several_sources(data: Path, model: Path, tmp_path: Path) 
     assert report["starter"]["rows"] >= 240
     assert report["starter"]["licence"] == "CC0-1.0"
     text = ask("data", "preview", f"jsonl:{other}", "--base", model).output
-    assert "1 comparisons" in text
+    assert "1 comparison\n" in text
     assert "0 rows" not in text
 
 

@@ -24,7 +24,7 @@ _OASST_ONLY = ("lang", "threads", "keep_unreviewed", "keep_synthetic")
 
 
 class SourceSpec(BaseModel):
-    """One `[[data.source]]` of a recipe, or one SOURCE on the command line.
+    """One `[[data.sources]]` of a recipe, or one SOURCE on the command line.
 
     `source` is `dolly`, `oasst1`, `oasst2` or `starter`, or a kind with a path: `dolly:PATH`,
     `oasst:PATH`, `jsonl:PATH`. A bare string validates too.

@@ -63,6 +63,12 @@ class ChatTokenizer:
         return self.template.eos_id(self.tokenizer)
 
     @property
+    def control_ids(self) -> list[int]:
+        """The ids of the template's control tokens."""
+        ids = (self.tokenizer.token_id(token) for token in self.template.control_tokens)
+        return [token for token in ids if token is not None]
+
+    @property
     def pad_id(self) -> int:
         """The padding token's id; between documents it stands as their separator."""
         pad = self.tokenizer.token_id(self.pad_token)

@@ -93,7 +93,7 @@ def model_card(
         "",
         "## Sources and credits",
         "",
-        attributions(provenance),
+        attributions(provenance) or "The sources ask for none.",
         "",
         "A small model: it makes mistakes and states them with confidence. Check what matters.",
         "",
@@ -115,6 +115,8 @@ def _save_weights(model: Any, folder: Path, dtype: Dtype) -> None:
         weights = {name: tensor for name, tensor in weights.items() if name not in tied}
     with quiet():
         model.save_pretrained(folder, state_dict=weights)
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)  # it comes readable for its owner alone, and a bot may be someone else
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = str(target).removeprefix("torch.")  # transformers wrote the model's own
     _write_json(folder / "config.json", config)

@@ -14,10 +14,13 @@ class _HeadCrossEntropy(torch.autograd.Function):
     """-log softmax(h Wᵀ)[target], a chunk of rows at a time; gradients are made on the way."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, targets: Tensor, scale: float) -> Tensor:
+    def forward(
+        ctx: Any, h: Tensor, weight: Tensor, targets: Tensor, scale: float, learning: bool
+    ) -> Tensor:
         losses = h.new_empty(len(h), dtype=torch.float32)
-        grad_h = torch.empty_like(h) if ctx.needs_input_grad[0] else None
-        grad_w = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        needs_h, needs_w = (learning and needed for needed in ctx.needs_input_grad[:2])
+        grad_h = torch.empty_like(h) if needs_h else None
+        grad_w = torch.zeros_like(weight, dtype=torch.float32) if needs_w else None
         matrix = weight.to(h.dtype)
         for start in range(0, len(h), CHUNK):
             rows = slice(start, start + CHUNK)
@@ -51,6 +54,7 @@ class _HeadCrossEntropy(torch.autograd.Function):
             None if grad_w is None else grad_w.mul_(grad),
             None,
             None,
+            None,
         )
 
 
@@ -63,4 +67,6 @@ def head_cross_entropy(
     the gradients of h and W are formed chunk by chunk in the forward pass (they are linear in the
     one number that backward brings).
     """
-    return _HeadCrossEntropy.apply(hidden, weight, targets, scale)  # type: ignore[no-any-return,no-untyped-call]
+    # Inside `forward` gradients always count as switched off, so it is asked here.
+    learning = torch.is_grad_enabled()
+    return _HeadCrossEntropy.apply(hidden, weight, targets, scale, learning)  # type: ignore[no-any-return,no-untyped-call]

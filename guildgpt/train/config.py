@@ -50,6 +50,9 @@ class SftConfig(TrainConfig):
     adapter: Literal["lora", "none"] = "lora"
     """`none` trains all weights."""
     lora: AdapterConfig = AdapterConfig()
+    train_chat_tokens: bool = False
+    """With adapters, train the rows of the chat tokens too: for a base whose vocabulary lists them
+    although it never saw a chat. Rows that had to be added are always trained."""
     too_long: Literal["shorten", "drop"] = "shorten"
     """Rows over the context: keep the first whole exchanges that fit, or leave the row out."""
 

@@ -38,9 +38,8 @@ def sft(
     dtype = pick_dtype(config.dtype, device)
 
     if config.adapter == "lora":
-        model = add_lora(
-            base.model, config.lora, new_tokens=base.chat.new_tokens, dtype=dtype, seed=seed
-        )
+        rows = base.chat.control_ids if config.train_chat_tokens else base.chat.new_tokens
+        model = add_lora(base.model, config.lora, new_tokens=rows, dtype=dtype, seed=seed)
     else:
         model = train_all(base.model)
     model.to(device).train()

@@ -1,4 +1,4 @@
-"""Checkpoints: what was saved comes back, what is damaged is passed over, a full disk harms none."""
+"""Checkpoints: what was saved comes back, damage is passed over, a full disk harms none."""
 
 from __future__ import annotations
 

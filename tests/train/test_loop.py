@@ -282,7 +282,7 @@ def test_no_tensorboard_unless_asked(tmp_path: Path, watcher: Remembering) -> No
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, watcher: Remembering) -> None:
-    with pytest.raises(GuildError, match="the loss is nan .* at step 4") as raised:
+    with pytest.raises(GuildError, match=r"the loss is nan .* at step 4") as raised:
         train(Fit(8, nan_at=3), tmp_path, watcher)
     assert raised.value.where == str(tmp_path)
     assert "Lower learning_rate" in str(raised.value.remedy)

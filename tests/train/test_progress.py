@@ -83,7 +83,7 @@ def test_a_bar_that_is_cut_short_is_closed() -> None:
 
 
 def test_the_time_left_after_a_resume_counts_training_alone() -> None:
-    """90 steps took 900 s of training, over two runs; how long this one has been up is no matter."""
+    """90 steps took 900 s of training in two runs; how long this one has been up is no matter."""
     shown = Shown()
     shown.watcher.started(100, 90)
     shown.now += 5.0

@@ -71,7 +71,7 @@ def kill_at(process: subprocess.Popen[bytes], log: Path, step: int) -> None:
         if process.poll() is not None:
             raise AssertionError(f"it ended too soon: {process.communicate()[0].decode()}")
         assert time.monotonic() < until
-        time.sleep(0.002)
+        time.sleep(0.02)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL

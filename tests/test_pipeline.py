@@ -1,0 +1,655 @@
+"""Whole runs: from nothing but text, from both layouts of replit-code, and where they must stop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import resource
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentencepiece
+import tiny
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MptConfig,
+    MptForCausalLM,
+)
+
+from guildgpt import pipeline
+from guildgpt.chat import ChatTemplate, FileTokenizer, Message
+from guildgpt.engines.engine import SamplingParams, answer
+from guildgpt.engines.gguf_file import read_head
+from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.errors import DataError, GuildError, PolicyError, RecipeError
+from guildgpt.evaluate.report import Report, read_report
+from guildgpt.model import starter
+from guildgpt.recipe import load_recipe
+from guildgpt.train import loop
+
+SHARED = Path(__file__).parents[1] / ".." / "shared"
+RECIPES = Path(__file__).parents[1] / "recipes"
+QUESTION = (Message("user", "Where is the bell of house 2?"),)
+
+# Fine-tuning alone, on a base that the test puts in.
+TUNE = """\
+name = "tuned"
+
+[model]
+base = "BASE"
+context = 512
+licence = "CC-BY-SA-4.0"
+written_by = "people"
+
+[data]
+sources = [{source = "jsonl:rows.jsonl", licence = "own", written_by = "people"}]
+held_out = 0.2
+
+[sft]
+steps = 3
+batch_size = 4
+evaluations = 0
+learning_rate = 1e-2
+
+[evaluate]
+prompts = 0
+max_tokens = 4
+
+[export]
+gguf = ["F16"]
+"""
+
+
+def train(
+    recipe: Path, folder: Path, overrides: Sequence[str] = (), stages: Any = None
+) -> tuple[Report, str]:
+    """A run of a recipe, and what it printed."""
+    out = StringIO()
+    console = Console(file=out, width=200)
+    loaded = load_recipe(recipe, overrides)
+    report = pipeline.run(loaded, recipe.read_text(), folder, stages=stages, console=console)
+    return report, out.getvalue()
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Every file's hash, by its path in the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def greedy_llama(gguf: Path, ids: Sequence[int], count: int) -> tuple[int, ...]:
+    async def ask() -> tuple[int, ...]:
+        async with LlamaCppEngine(gguf, context=len(ids) + count + 8, threads=1) as engine:
+            params = SamplingParams(temperature=0.0, max_tokens=count)
+            return (await answer(engine, ids, params)).ids
+
+    return asyncio.run(ask())
+
+
+@torch.no_grad()
+def greedy_torch(folder: Path, ids: Sequence[int], count: int) -> tuple[int, ...]:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    got: list[int] = []
+    for _ in range(count):
+        token = int(model(torch.tensor([[*ids, *got]])).logits[0, -1].argmax())
+        if token == model.config.eos_token_id:
+            break
+        got.append(token)
+    return tuple(got)
+
+
+def prompt_ids(folder: Path) -> list[int]:
+    template = ChatTemplate.load(folder)
+    return list(template.prompt(QUESTION, FileTokenizer(folder / "tokenizer.json")))
+
+
+# --- from nothing but text -----------------------------------------------------------------------
+
+
+class Scratch:
+    """A finished run from scratch: tokenizer, pretraining, fine-tuning."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.recipe = tiny.write_run(root)
+        self.folder = root / "run"
+        self.report, self.printed = train(self.recipe, self.folder)
+
+    def copy(self, to: Path, *, without: str) -> Path:
+        shutil.copytree(self.folder, to)
+        shutil.rmtree(to / without)
+        return to
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
+    return Scratch(tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "sft"])
+def test_a_stage_leaves_a_whole_model_folder(scratch: Scratch, stage: str) -> None:
+    folder = scratch.folder / stage / "model"
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md",
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "metrics.jsonl",
+        "model-Q8_0.gguf",
+        "model.safetensors",
+        "provenance.json",
+        "report.html",
+        "report.json",
+        "template.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    left = {path.name for path in (scratch.folder / stage).iterdir()}
+    assert left == {"after.json", "before.json", "done.json", "metrics.jsonl", "model"}
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": QUESTION[0].content}],
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    assert list(text) == prompt_ids(folder)
+
+
+def test_it_answers_through_llama_cpp_as_in_transformers(scratch: Scratch) -> None:
+    folder = scratch.folder / "sft" / "model"
+    ids = prompt_ids(folder)
+    answered = greedy_llama(folder / "model-Q8_0.gguf", ids, 12)
+    text = FileTokenizer(folder / "tokenizer.json").decode(list(answered))
+    assert text.startswith("The ")  # as every answer it has seen
+    assert answered[:2] == greedy_torch(folder, ids, 12)[:2]
+
+
+def test_held_out_bits_fall_in_both_stages(scratch: Scratch) -> None:
+    for stage, source in (("pretrain", "documents"), ("sft", "rows")):
+        report = read_report(scratch.folder / stage / "model")
+        (held_out,) = report.held_out
+        assert held_out.source == source
+        assert held_out.rows > 0
+        assert held_out.bits_after < 0.9 * held_out.bits_before  # type: ignore[operator]
+    assert read_report(scratch.folder / "sft" / "model") == scratch.report
+
+
+def test_the_report_is_of_its_stage_and_shows_the_curves_of_all(scratch: Scratch) -> None:
+    report = scratch.report
+    assert report.title == "tiny: before and after sft"
+    assert [(stage.name, stage.steps) for stage in report.stages] == [("pretrain", 24), ("sft", 24)]
+    assert all(len(stage.metrics) == 24 for stage in report.stages)
+    steps = [(e.step, e.source) for e in report.stages[0].evaluations]
+    assert steps == [(0, "documents"), (12, "documents"), (24, "documents")]
+    assert [source.name for source in report.sources] == ["rows"]
+    assert report.base is not None
+    assert report.base.name == "scratch"
+    assert [phase.name for phase in report.phases] == [
+        "read the data",
+        *(
+            f"{stage}: {part}"
+            for stage in ("pretrain", "sft")
+            for part in ("load", "measure before", "train", "save", "measure after")
+        ),
+    ]
+    assert len(report.probes) == report.samples_after.answers == 12  # type: ignore[union-attr]
+    assert all(probe.before and probe.after for probe in report.probes)
+    first = read_report(scratch.folder / "pretrain" / "model")
+    assert [stage.name for stage in first.stages] == ["pretrain"]
+    assert [source.name for source in first.sources] == ["documents"]
+
+    page = (scratch.folder / "report.html").read_text()
+    assert page == (scratch.folder / "sft" / "model" / "report.html").read_text()
+    assert "before and after sft" in page
+
+
+def test_a_model_knows_what_it_has_learned_from_and_nothing_else(scratch: Scratch) -> None:
+    learned = {"pretrain": ["scratch", "documents"], "sft": ["scratch", "documents", "rows"]}
+    for stage, names in learned.items():
+        record = json.loads((scratch.folder / stage / "model" / "provenance.json").read_text())
+        assert [item["name"] for item in record["sources"]] == names
+        assert {item["licence"] for item in record["sources"]} == {"own"}
+        assert {item["written_by"] for item in record["sources"]} == {"people"}
+    assert scratch.report.policy == "strict"
+    assert scratch.report.warnings == ()
+    card = (scratch.folder / "sft" / "model" / "README.md").read_text()
+    assert card.count("Held-out bits per byte fell") == 1
+
+
+def test_a_finished_run_does_nothing_more(
+    scratch: Scratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise AssertionError("it is all done")
+
+    monkeypatch.setattr(pipeline, "load_base", nothing)
+    monkeypatch.setattr(pipeline, "gather", nothing)
+    before = hashes(scratch.folder)
+    report, printed = train(scratch.recipe, scratch.folder)
+    assert report == scratch.report
+    assert hashes(scratch.folder) == before
+    assert "tiny: sft is finished already" in printed
+
+
+def test_the_price_may_be_told_afterwards(scratch: Scratch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(scratch.folder, folder)
+    report, _ = train(scratch.recipe, folder, ["price_per_hour=3600.0"])
+    assert report.cost == pytest.approx(sum(phase.seconds for phase in scratch.report.phases))
+    assert read_report(folder / "sft" / "model").price_per_hour == 3600.0
+
+
+def test_one_stage_alone(scratch: Scratch, tmp_path: Path) -> None:
+    folder = scratch.copy(tmp_path / "run", without="sft")
+    report, _ = train(scratch.recipe, folder, stages=["sft"])
+    assert [stage.name for stage in report.stages] == ["pretrain", "sft"]
+    weights = "sft/model/model.safetensors"
+    assert (folder / weights).read_bytes() == (scratch.folder / weights).read_bytes()
+
+
+def test_a_stage_alone_needs_the_one_before(scratch: Scratch, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="`sft` starts from what `pretrain` leaves: not there"):
+        train(scratch.recipe, tmp_path / "run", stages=["sft"])
+    with pytest.raises(RecipeError, match="no stage `reward`") as raised:
+        train(scratch.recipe, tmp_path / "run", stages=["pretrain", "reward"])
+    assert raised.value.remedy == "It has pretrain, sft."
+    assert not (tmp_path / "run" / "pretrain").exists()  # nothing was begun
+
+
+def test_data_that_is_missing_leaves_what_is_computed(scratch: Scratch, tmp_path: Path) -> None:
+    recipe = tiny.write_run(tmp_path)
+    folder = tmp_path / "run"
+    train(recipe, folder, stages=["pretrain"])
+    computed = hashes(folder / "pretrain")
+    rows = tmp_path / "rows.jsonl"
+    rows.rename(tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "documents")  # of no more use
+    with pytest.raises(DataError, match=r"rows\.jsonl"):
+        train(recipe, folder)
+    (tmp_path / "elsewhere").rename(rows)
+    rows.write_text(rows.read_text() + "{broken\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl:61"):
+        train(recipe, folder)
+    assert hashes(folder / "pretrain") == computed
+    assert not (folder / "sft").exists()
+
+    tiny.write_rows(rows)
+    report, printed = train(recipe, folder)
+    assert "tiny: pretrain is finished already" in printed
+    assert hashes(folder / "pretrain") == computed
+    assert report.held_out == scratch.report.held_out
+
+
+def test_a_changed_recipe_is_refused_in_words(scratch: Scratch) -> None:
+    with pytest.raises(RecipeError, match=r"`sft\.steps` was 24 and is 25") as raised:
+        train(scratch.recipe, scratch.folder, ["sft.steps=25"])
+    assert raised.value.where == str(scratch.folder)
+    assert "--out" in str(raised.value.remedy)
+
+
+def test_changed_data_is_refused_in_words(scratch: Scratch, tmp_path: Path) -> None:
+    folder = scratch.copy(tmp_path / "run", without="sft")
+    rows = scratch.root / "rows.jsonl"
+    kept = rows.read_bytes()
+    try:
+        tiny.write_rows(rows, houses=7)
+        with pytest.raises(DataError, match="rows changed since this run began"):
+            train(scratch.recipe, folder)
+    finally:
+        rows.write_bytes(kept)
+
+
+def test_a_context_too_short_for_the_questions(tmp_path: Path) -> None:
+    """The run goes on without sampled answers; pretraining alone needs no conversations."""
+    recipe = tiny.write_run(tmp_path)
+    overrides = ["model.context=48", "pretrain.steps=2", 'stages=["pretrain"]', "data.sources=[]"]
+    report, printed = train(recipe, tmp_path / "run", overrides)
+    assert "Answers are not sampled: the prompt is" in printed
+    assert report.title == "tiny"
+    assert report.samples_after is None
+    assert [held_out.source for held_out in report.held_out] == ["documents"]
+    assert "# model.context = 48" in report.recipe_text
+
+
+# --- policy --------------------------------------------------------------------------------------
+
+
+def test_strict_refuses_the_starter_before_it_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise AssertionError("no weights are needed to say no")
+
+    monkeypatch.setattr(starter, "starter_gguf", nothing)
+    monkeypatch.setattr(pipeline, "load_base", nothing)
+    recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", "starter"))
+    lines = [line for line in recipe.read_text().splitlines() if "CC-BY-SA" not in line]
+    recipe.write_text("\n".join(line for line in lines if line != 'written_by = "people"'))
+    with pytest.raises(PolicyError, match="the strict policy refuses 1 of 2 sources") as raised:
+        train(recipe, tmp_path / "run")
+    assert "SmolLM2-135M-Instruct" in raised.value.what
+    assert "Its text was partly written by a model." in raised.value.what
+    assert 'policy = "open"' in str(raised.value.remedy)
+    with pytest.raises(PolicyError, match="partly written by a model"):
+        pipeline.dry_run(load_recipe(recipe), Console(file=StringIO()))
+    # What the remedy says can be done in the same folder.
+    with pytest.raises(AssertionError, match="no weights"):
+        train(recipe, tmp_path / "run", ["policy=open"])
+
+
+def test_strict_refuses_documents_of_unknown_hands(tmp_path: Path) -> None:
+    recipe = tiny.write_run(tmp_path)
+    with pytest.raises(PolicyError, match=r"documents .*: Nobody says who wrote its text"):
+        train(recipe, tmp_path / "run", ["pretrain.written_by=unknown"])
+    with pytest.raises(PolicyError, match=r"documents .*: Its licence is unknown"):
+        train(recipe, tmp_path / "run", ["pretrain.licence=unknown"])
+
+
+# --- replit-code ---------------------------------------------------------------------------------
+
+LAYOUT_1 = {"norm_1": "ln_1", "norm_2": "ln_2", "norm_f": "ln_f"}
+LAYOUT_1 |= {"ffn.up_proj": "mlp.mlp_up", "ffn.down_proj": "mlp.mlp_down"}
+SHAPE = {"d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": 1024, "vocab_size": 512}
+
+
+def write_replit(folder: Path, layout: str, shared: bool) -> Path:
+    """A folder as the Hub has it: config.json, weights in one of the layouts, spiece.model."""
+    folder.mkdir()
+    if shared:
+        if not (SHARED / "replit" / layout).is_dir():
+            pytest.skip("the development data is not beside this checkout")
+        for name in ("config.json", "model.safetensors"):
+            shutil.copyfile(SHARED / "replit" / layout / name, folder / name)
+    else:
+        write_stand_in(folder, layout)
+    documents = folder.parent / "spiece"
+    tiny.write_documents(documents)
+    tiny.write_rows(documents / "rows.txt")
+    sentencepiece.SentencePieceTrainer.train(
+        input=",".join(map(str, sorted(documents.glob("*.txt")))),
+        model_prefix=str(folder / "spiece"),
+        model_type="unigram",
+        vocab_size=400,  # with two chat tokens all ids fit into the 512 rows
+        hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        unk_id=0,
+        eos_id=1,
+        pad_id=2,
+        bos_id=-1,
+        unk_piece="<|unk|>",
+        eos_piece="<|endoftext|>",
+        pad_piece="<|pad|>",
+        minloglevel=2,
+    )
+    return folder
+
+
+def write_stand_in(folder: Path, layout: str) -> None:
+    torch.manual_seed(3)
+    model = MptForCausalLM(MptConfig(**SHAPE))
+    for name, parameter in model.named_parameters():
+        torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.2)
+    tensors = {name: p.detach().clone() for name, p in model.named_parameters()}
+    if layout == "v1":
+        config = {"model_type": "replit_lm", "alibi": True, "no_bias": True, "mlp_ratio": 4}
+        for ours, theirs in LAYOUT_1.items():
+            tensors = {name.replace(ours, theirs): tensor for name, tensor in tensors.items()}
+    else:
+        attention = {"alibi": True, "alibi_bias_max": 8, "attn_type": "multihead_attention"}
+        config = {"model_type": "mpt", "architectures": ["MPTForCausalLM"], "no_bias": True}
+        config |= {"attn_config": attention, "expansion_ratio": 4}
+    (folder / "config.json").write_text(json.dumps({**SHAPE, **config}))
+    save_file(tensors, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["stand-in", "shared"])
+@pytest.mark.parametrize("layout", ["v1", "mpt"])
+def test_replit_code_is_tuned_and_runs_in_llama_cpp(
+    layout: str, shared: bool, tmp_path: Path
+) -> None:
+    base = write_replit(tmp_path / "replit-code", layout, shared)
+    recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
+    # The shared ones hold 96 tokens: too few for the probes, enough for the rows.
+    context = ["model.context=96"] if shared else []
+    out = StringIO()
+    plan = pipeline.dry_run(load_recipe(recipe, context), Console(file=out, width=200))
+    report, printed = train(recipe, tmp_path / "run", context)
+    assert ("Answers are not sampled" in printed) == shared
+
+    folder = tmp_path / "run" / "sft" / "model"
+    gguf = folder / "model-F16.gguf"
+    metadata = read_head(gguf).metadata
+    assert metadata["general.architecture"] in (b"mpt", "mpt")
+    ids = prompt_ids(folder)
+    assert greedy_llama(gguf, ids, 6) == greedy_torch(folder, ids, 6)
+    assert plan["stages"]["sft"]["steps"] == report.stages[0].steps == 3
+
+    # The chat tokens were added, and of the embedding only their rows were trained.
+    tokenizer = FileTokenizer(folder / "tokenizer.json")
+    added = [tokenizer.token_id(name) for name in ("<|im_start|>", "<|im_end|>")]
+    name = "transformer.wte.weight"
+    was, now = load_file(base / "model.safetensors"), load_file(folder / "model.safetensors")
+    moved = (now[name] - was[name]).abs().sum(1) > 0
+    assert moved.nonzero().flatten().tolist() == added
+    assert not any(key.endswith("lm_head.weight") for key in now)
+
+
+# --- a dry run -----------------------------------------------------------------------------------
+
+
+def write_dolly(path: Path, rows: int) -> None:
+    lines = [
+        {
+            "instruction": f"Where is the gate of house {number}?",
+            "context": "The gate is old." if number % 3 == 0 else "",
+            "response": "It looks at the river.",
+            "category": "open_qa",
+        }
+        for number in range(rows)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_oasst(path: Path, trees: int) -> None:
+    lines = [
+        {
+            "message_tree_id": f"tree{number}",
+            "tree_state": "ready_for_export",
+            "prompt": {
+                "message_id": f"q{number}",
+                "text": f"Who keeps the lamp of house {number}?",
+                "role": "prompter",
+                "lang": "en",
+                "review_result": True,
+                "deleted": False,
+                "synthetic": False,
+                "replies": [
+                    {
+                        "message_id": f"a{number}",
+                        "parent_id": f"q{number}",
+                        "text": "The guild keeps it.",
+                        "role": "assistant",
+                        "lang": "en",
+                        "review_result": True,
+                        "deleted": False,
+                        "synthetic": False,
+                        "rank": 0,
+                        "replies": [],
+                    }
+                ],
+            },
+        }
+        for number in range(trees)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_the_account_s_recipe_down_to_the_token_counts(tmp_path: Path) -> None:
+    """On stand-ins for the base, whose weights it does not need, and for both sources."""
+    base = write_replit(tmp_path / "replit-code", "v1", shared=False)
+    (base / "model.safetensors").unlink()
+    write_dolly(tmp_path / "dolly.jsonl", 70)
+    write_oasst(tmp_path / "oasst.jsonl", 50)
+    sources = [f"oasst:{tmp_path / 'oasst.jsonl'}", f"dolly:{tmp_path / 'dolly.jsonl'}"]
+    recipe = load_recipe(
+        RECIPES / "replit-3b.toml",
+        [
+            f"model.base={base}",
+            'model.licence="CC-BY-SA-4.0"',
+            'model.written_by="people"',
+            f"data.sources={json.dumps(sources)}",
+            "sft.batch_size=32",
+            "sft.epochs=2.5",
+        ],
+    )
+    out = StringIO()
+    plan = pipeline.dry_run(recipe, Console(file=out, width=200))
+    assert plan["policy"] == "strict"
+    assert plan["warnings"] == []
+    assert plan["sources"]["dolly"]["rows"] == 70
+    assert plan["sources"]["oasst"]["rows"] == 50
+    stage = plan["stages"]["sft"]
+    held_out = sum(source["held_out"] for source in plan["sources"].values())
+    assert stage["rows"] == 120 - held_out < 120
+    assert stage["steps"] == -(-int(2.5 * stage["rows"] + 0.5) // 32)
+    assert stage["tokens_seen"] == pytest.approx(2.5 * stage["tokens"], rel=0.01)
+    assert 0 < stage["trained_tokens"] < stage["tokens"] < stage["rows"] * stage["longest"]
+    assert stage["dropped"] == {}
+    assert f"{stage['tokens']:,}" in out.getvalue()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_foretells_what_a_run_counts(scratch: Scratch, tmp_path: Path) -> None:
+    """One epoch, so that every row is seen once: the same rows, steps and tokens to the last."""
+    epoch = ["pretrain.epochs=1", "sft.epochs=1", "sft.batch_size=5"]
+    text = "\n".join(
+        line for line in scratch.recipe.read_text().splitlines() if line != "steps = 24"
+    )
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(text)
+    plan = pipeline.dry_run(load_recipe(recipe, epoch), Console(file=StringIO()))
+    report, _ = train(recipe, tmp_path / "run", [*epoch, "export.gguf=[]"])
+    for stage in report.stages:
+        planned = plan["stages"][stage.name]
+        assert planned["steps"] == stage.steps
+        assert planned["tokens_seen"] == planned["tokens"] == stage.tokens
+        assert planned["trained_tokens"] == sum(row["trained"] or 0 for row in stage.metrics)
+
+
+# --- what can go wrong at the end ----------------------------------------------------------------
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """The kernel refuses to write beyond `size` bytes of any file (EFBIG), as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [2_000, 100_000, 250_000])
+def test_a_disk_that_is_full_when_the_model_is_saved(
+    room: int, scratch: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the tokenizer, the weights or the GGUF: the training is not lost, nor done again."""
+    base = scratch.folder / "pretrain" / "model"
+    recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
+    save = pipeline._save
+
+    def on_a_full_disk(*arguments: Any) -> None:
+        with no_file_larger_than(room):
+            save(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "_save", on_a_full_disk)
+        with pytest.raises(GuildError, match="could not be written") as raised:
+            train(recipe, tmp_path / "run")
+    assert "room" in str(raised.value.remedy)
+    place = tmp_path / "run" / "sft"
+    assert {path.name for path in place.iterdir()} == {
+        "before.json",
+        "checkpoints",
+        "metrics.jsonl",
+    }
+
+    def nothing(*_: object) -> None:
+        raise AssertionError("it is trained already")
+
+    monkeypatch.setattr(loop, "_take_step", nothing)
+    report, _ = train(recipe, tmp_path / "run")
+    assert report.stages[0].steps == 3
+    assert (place / "model" / "model-F16.gguf").is_file()
+
+
+def test_a_disk_that_is_full_from_the_start(scratch: Scratch, tmp_path: Path) -> None:
+    base = scratch.folder / "pretrain" / "model"
+    recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
+    with (
+        no_file_larger_than(100),
+        pytest.raises(GuildError, match="the run could not be written .*GB free"),
+    ):
+        train(recipe, tmp_path / "run")
+    train(recipe, tmp_path / "run")
+
+
+def test_a_model_that_llama_cpp_does_not_take(scratch: Scratch, tmp_path: Path) -> None:
+    """It is trained and saved all the same, its answers not sampled."""
+    base = tmp_path / "gpt2"
+    torch.manual_seed(0)
+    shape = GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=512)
+    GPT2LMHeadModel(shape).save_pretrained(base)
+    shutil.copyfile(scratch.folder / "sft" / "model" / "tokenizer.json", base / "tokenizer.json")
+    recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
+    report, printed = train(recipe, tmp_path / "run", ["sft.adapter=none"])
+    folder = tmp_path / "run" / "sft" / "model"
+    assert "Answers are not sampled: " in printed
+    assert "There is no GGUF: " in printed
+    assert not list(folder.glob("*.gguf"))
+    assert report.samples_after is None
+    assert report.held_out[0].bits_after < report.held_out[0].bits_before  # type: ignore[operator]
+    assert type(AutoModelForCausalLM.from_pretrained(folder)) is GPT2LMHeadModel
+
+
+# --- real rows -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_few_steps_on_real_rows(scratch: Scratch, tmp_path: Path) -> None:
+    files = {"dolly": "dolly-dev.jsonl", "oasst": "oasst1-en-dev.trees.jsonl.gz"}
+    paths = {kind: SHARED / "data" / name for kind, name in files.items()}
+    if not all(path.is_file() for path in paths.values()):
+        pytest.skip("the development data is not beside this checkout")
+    base = scratch.folder / "pretrain" / "model"
+    recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
+    sources = f'[{{source="dolly:{paths["dolly"]}", limit=40}}, "oasst:{paths["oasst"]}"]'
+    report, _ = train(recipe, tmp_path / "run", [f"data.sources={sources}"])
+    assert [source.name for source in report.sources] == ["dolly", "oasst"]
+    assert report.sources[0].rows == 40
+    assert report.sources[0].skipped["over the limit"] == 11_880
+    assert {held_out.source for held_out in report.held_out} == {"dolly", "oasst"}
+    for held_out in report.held_out:
+        assert held_out.rows > 0
+        assert held_out.bits_after < held_out.bits_before  # type: ignore[operator]
+    credits = (tmp_path / "run" / "sft" / "model" / "README.md").read_text()
+    assert "Databricks" in credits
+    assert "Open-Assistant" in credits
