@@ -207,7 +207,7 @@ def main() -> None:
     from guildgpt.chat import CHATML
     from guildgpt.model.base import locate_base
     from guildgpt.model.config import BaseConfig
-    from guildgpt.train.hardware import describe, native_bfloat16, pick_device
+    from guildgpt.model.hardware import describe, native_bfloat16, pick_device
 
     print(f"{describe(pick_device())}; native bfloat16: {native_bfloat16(pick_device())}")
     with tempfile.TemporaryDirectory() as folder:

@@ -101,14 +101,14 @@ def train(
     console = _console(as_json)
     _needs_torch()
     if dry_run:
-        from guildgpt.pipeline import dry_run as plan
+        from guildgpt.pipeline.plan import dry_run as plan
 
         result = plan(loaded, console)
         if as_json:
             _print_json(result)
         return
     from guildgpt.evaluate.report import headline, summary_table
-    from guildgpt.pipeline import run
+    from guildgpt.pipeline.run import run
 
     folder = out or Path("runs") / loaded.name
     stages: Any = stage

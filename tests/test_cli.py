@@ -25,8 +25,8 @@ from guildgpt.errors import DataError, GuildError, ModelError, PolicyError, Reci
 from guildgpt.model.base import add_chat_tokens
 from guildgpt.model.config import ScratchConfig
 from guildgpt.model.folder import write_model_folder
+from guildgpt.model.hardware import pick_device, pick_dtype
 from guildgpt.model.scratch import small_gpt, train_tokenizer
-from guildgpt.train.hardware import pick_device, pick_dtype
 
 ROWS = [
     {"prompt": f"What is {thing}?", "completion": f"{thing.capitalize()} is {what}."}

@@ -19,11 +19,11 @@ context = 512
 
 [model.scratch]
 vocabulary = 512
-hidden_size = 64
+hidden_size = 32
 layers = 2
-heads = 4
-kv_heads = 2
-intermediate_size = 128
+heads = 2
+kv_heads = 1
+intermediate_size = 64
 
 [data]
 sources = [{source = "jsonl:rows.jsonl", licence = "own", written_by = "people"}]
@@ -35,17 +35,20 @@ licence = "own"
 written_by = "people"
 held_out = 0.2
 steps = 24
-batch_size = 4
+batch_size = 1
+learning_rate = 5e-3
 evaluations = 2
 checkpoint_minutes = 0
+dtype = "float32"
 
 [sft]
 adapter = "none"
 steps = 24
 batch_size = 8
-learning_rate = 3e-3
+learning_rate = 1e-2
 evaluations = 2
 checkpoint_minutes = 0
+dtype = "float32"
 
 [evaluate]
 prompts = 0
@@ -72,7 +75,7 @@ def write_documents(folder: Path, count: int = 40) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         lines = []
-        for _ in range(12):
+        for _ in range(6):
             a, b, c = Random(f"{number} {len(lines)}").choices(PLACES, k=3)
             link = LINKS[(number + len(lines)) % len(LINKS)]
             lines.append(f"The {a} {link} the {b}, and the guild keeps the {c}.")

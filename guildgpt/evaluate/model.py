@@ -25,9 +25,9 @@ from guildgpt.evaluate.probes import probes
 from guildgpt.evaluate.samples import Sample, measure, sample
 from guildgpt.model.base import PROVENANCE_FILE, Base, ChatTokenizer, context_limit, load_base
 from guildgpt.model.config import BaseConfig, Dtype
+from guildgpt.model.hardware import pick_device, pick_dtype
 from guildgpt.model.locate import locate
 from guildgpt.model.trunk import trunk_for
-from guildgpt.train.hardware import pick_device, pick_dtype
 
 
 @dataclass(frozen=True)

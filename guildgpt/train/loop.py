@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from guildgpt.errors import GuildError
+from guildgpt.model.hardware import memory_in_use, peak_flops
 from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
 from guildgpt.train.config import TrainConfig
-from guildgpt.train.hardware import memory_in_use, peak_flops
 from guildgpt.train.log import MetricsLog
 
 METRICS = "metrics.jsonl"

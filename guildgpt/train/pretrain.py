@@ -13,9 +13,9 @@ from guildgpt.data.examples import Example, pack
 from guildgpt.evaluate.bits import measure_all
 from guildgpt.model.adapter import merged, train_all, trainable
 from guildgpt.model.base import Base
+from guildgpt.model.hardware import pick_device, pick_dtype
 from guildgpt.model.trunk import trunk_for
 from guildgpt.train.config import PretrainConfig
-from guildgpt.train.hardware import pick_device, pick_dtype
 from guildgpt.train.loop import Outcome, Watcher, run_loop
 from guildgpt.train.next_token import NextToken
 from guildgpt.train.sft import figures

@@ -13,9 +13,9 @@ from guildgpt.data.examples import Example
 from guildgpt.evaluate.bits import measure_all
 from guildgpt.model.adapter import add_lora, merged, train_all, trainable
 from guildgpt.model.base import Base
+from guildgpt.model.hardware import pick_device, pick_dtype
 from guildgpt.model.trunk import trunk_for
 from guildgpt.train.config import SftConfig
-from guildgpt.train.hardware import pick_device, pick_dtype
 from guildgpt.train.loop import Outcome, Watcher, run_loop
 from guildgpt.train.next_token import NextToken
 

@@ -18,8 +18,8 @@ import torch
 from rich.console import Console
 from tiny import RECIPE, write_run
 
-from guildgpt import pipeline
 from guildgpt.evaluate.report import Report
+from guildgpt.pipeline import run as pipeline
 from guildgpt.recipe import load_recipe
 from guildgpt.train import loop
 
@@ -123,9 +123,11 @@ import os, signal
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 """
 WRITING_THE_MODEL = f"{DIE}\nfrom guildgpt.model import folder\nfolder._replace = die"
-BEFORE_THE_STAGE_IS_NOTED = f"{DIE}\nfrom guildgpt import pipeline\npipeline.write_outcome = die"
+BEFORE_THE_STAGE_IS_NOTED = (
+    f"{DIE}\nfrom guildgpt.pipeline import run as pipeline\npipeline.write_outcome = die"
+)
 BETWEEN_STAGES = f"""{DIE}
-from guildgpt import pipeline
+from guildgpt.pipeline import run as pipeline
 stage = pipeline._stage
 pipeline._stage = lambda name, *rest: die() if name == "sft" else stage(name, *rest)
 """

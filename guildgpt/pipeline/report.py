@@ -28,10 +28,10 @@ from guildgpt.evaluate.report import (
     write_report,
 )
 from guildgpt.evaluate.samples import Sample, measure
-from guildgpt.prepare import Prepared
+from guildgpt.model.hardware import describe, pick_device
+from guildgpt.pipeline.folder import differences, finished
+from guildgpt.pipeline.prepare import Prepared
 from guildgpt.recipe import Recipe, Stage
-from guildgpt.run_folder import differences, finished
-from guildgpt.train.hardware import describe, pick_device
 from guildgpt.train.loop import Outcome
 
 

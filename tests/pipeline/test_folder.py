@@ -16,8 +16,7 @@ import pytest
 
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError, RecipeError
-from guildgpt.recipe import Recipe
-from guildgpt.run_folder import (
+from guildgpt.pipeline.folder import (
     Clock,
     claim,
     claim_data,
@@ -28,6 +27,7 @@ from guildgpt.run_folder import (
     write_json,
     write_outcome,
 )
+from guildgpt.recipe import Recipe
 from guildgpt.train.loop import Outcome
 
 RECIPE = Recipe.model_validate({"name": "mine", "sft": {"steps": 3}})

@@ -17,17 +17,14 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from guildgpt.before_after import measured_after, measured_before
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import ModelError, RecipeError
 from guildgpt.evaluate.report import Report
 from guildgpt.model.base import Base, disk_error, load_base, load_tokenizer
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.folder import model_card, write_model_folder
-from guildgpt.plan import dry_run
-from guildgpt.prepare import Gathered, Prepared, gather, prepare
-from guildgpt.recipe import Recipe, Stage
-from guildgpt.run_folder import (
+from guildgpt.pipeline.before_after import measured_after, measured_before
+from guildgpt.pipeline.folder import (
     Clock,
     claim,
     claim_data,
@@ -36,13 +33,13 @@ from guildgpt.run_folder import (
     write_failed,
     write_outcome,
 )
-from guildgpt.run_report import publish, stage_report
+from guildgpt.pipeline.prepare import Gathered, Prepared, gather, prepare
+from guildgpt.pipeline.report import publish, stage_report
+from guildgpt.recipe import Recipe, Stage
 from guildgpt.train.loop import Outcome
 from guildgpt.train.pretrain import pretrain
 from guildgpt.train.progress import ProgressWatcher
 from guildgpt.train.sft import sft
-
-__all__ = ["dry_run", "run"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, file too large
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from guildgpt.data.examples import pack
 from guildgpt.model.base import load_tokenizer
-from guildgpt.prepare import gather, prepare
+from guildgpt.pipeline.prepare import gather, prepare
 from guildgpt.recipe import Recipe
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.next_token import schedule

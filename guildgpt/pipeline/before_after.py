@@ -16,9 +16,9 @@ from guildgpt.evaluate.model import Measured, measure_model, sample_answers
 from guildgpt.model.base import Base, load_base
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.folder import write_model_folder
-from guildgpt.prepare import Prepared
+from guildgpt.pipeline.folder import read_json, write_failed, write_json
+from guildgpt.pipeline.prepare import Prepared
 from guildgpt.recipe import Recipe, Stage
-from guildgpt.run_folder import read_json, write_failed, write_json
 
 
 def measured_before(
