@@ -68,7 +68,7 @@ def schedule(rows: int, config: TrainConfig) -> tuple[int, int]:
     """How many optimizer steps a stage takes, and how many rows they see in all."""
     if config.steps:
         return config.steps, config.steps * config.batch_size
-    places = math.ceil(round(config.epochs * rows, 6))  # 1.1 epochs of 10 rows are 11, not 12
+    places = math.ceil(round(config.epochs * rows, 6))  # 0.07 of 100 rows are 7, not 8
     return max(math.ceil(places / config.batch_size), 1), places
 
 

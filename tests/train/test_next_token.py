@@ -86,6 +86,11 @@ def test_a_fraction_of_an_epoch(model: Any, epochs: float, seen: int) -> None:
     assert stage.steps == -(-seen // 2)
 
 
+def test_a_share_is_not_rounded_up_by_the_arithmetic() -> None:
+    assert 0.07 * 100 > 7
+    assert schedule(100, TrainConfig(batch_size=1, epochs=0.07)) == (7, 7)
+
+
 def test_steps_go_before_epochs(model: Any) -> None:
     stage = objective(model, batch_size=4, epochs=50, steps=3)
     assert stage.steps == 3
