@@ -157,8 +157,9 @@ BELOW = {
     "data": {"chat"},
     "engines": {"chat"},
     "model": {"chat", "data", "engines"},
+    "pipeline": {"chat", "data", "engines", "model", "evaluate", "train", "recipe"},
     "train": {"chat", "data", "engines", "model", "evaluate"},
-    "evaluate": {"chat", "data", "engines", "model", "train"},
+    "evaluate": {"chat", "data", "engines", "model"},
 }
 SHARED = {"errors", "paths"}
 ABOVE = {"cli", "recipe", "pipeline"}

@@ -198,7 +198,7 @@ def test_seconds_survive_a_kill(tmp_path: Path) -> None:
     code = f"""
 import os, signal, time
 from pathlib import Path
-from guildgpt import run_folder
+from guildgpt.pipeline import folder as run_folder
 run_folder.BEAT = 0.01
 file = Path({str(tmp_path / "phases.json")!r})
 with run_folder.Clock(file)("train"):

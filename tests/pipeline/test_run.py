@@ -43,8 +43,8 @@ from guildgpt.pipeline.plan import dry_run as plan_of
 from guildgpt.recipe import load_recipe
 from guildgpt.train import loop
 
-SHARED = Path(__file__).parents[1] / ".." / "shared"
-RECIPES = Path(__file__).parents[1] / "recipes"
+SHARED = Path(__file__).parents[2] / ".." / "shared"
+RECIPES = Path(__file__).parents[2] / "recipes"
 QUESTION = (Message("user", "Where is the bell of house 2?"),)
 
 # Fine-tuning alone, on a base that the test puts in.
