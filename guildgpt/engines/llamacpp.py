@@ -1,4 +1,4 @@
-"""llama.cpp, in this process, through the `xllamacpp` wheel.
+"""llama.cpp, in a process of its own, through the `xllamacpp` wheel.
 
 The wheel starts llama.cpp's own server on a loopback port that the system picks. Prompts are
 posted to `/completion` as token ids: nothing here ever parses a text for control tokens.
@@ -6,13 +6,17 @@ posted to `/completion` as token ids: nothing here ever parses a text for contro
 
 from __future__ import annotations
 
+import json
 import secrets
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from guildgpt.chat.tokenizer import Tokenizer
+from guildgpt.engines import llamacpp_child
 from guildgpt.engines.cores import spare_threads
 from guildgpt.engines.engine import Chunk, SamplingParams, check_prompt
 from guildgpt.engines.gguf_file import check_magic, diagnose
@@ -20,9 +24,6 @@ from guildgpt.engines.gguf_tokenizer import GgufTokenizer
 from guildgpt.engines.loopback import Loopback
 from guildgpt.errors import EngineError
 
-ANY_PORT = 0
-SILENT = -1  # llama.cpp's verbosity: below its errors, which go to the person's terminal
-PROMPT_CACHE_MIB = 256  # prompts set aside in memory; llama.cpp's own default is 8 GiB
 RANDOM_SEED = 0xFFFF_FFFF
 
 
@@ -51,11 +52,17 @@ class LlamaCppEngine:
         self.slots = slots
         check_magic(self.path)
         key = secrets.token_hex(16)
-        self._server: Any = _start(self.path, key, context, slots, threads)
-        self._link = Loopback(self._server.listening_address, key)
-        # llama.cpp rounds the context to whole blocks and stops at what the model was trained for.
-        self.context = int(self._link.call("/props")["default_generation_settings"]["n_ctx"])
-        self.tokenizer: Tokenizer = tokenizer or GgufTokenizer(self._link, self.path)
+        self._process, address = start_server(self.path, key, context, slots, threads)
+        self._link = Loopback(address, key)
+        try:
+            # llama.cpp rounds the context to whole blocks and stops at what the model was trained
+            # for.
+            settings = self._link.call("/props")["default_generation_settings"]
+            self.context = int(settings["n_ctx"])
+            self.tokenizer: Tokenizer = tokenizer or GgufTokenizer(self._link, self.path)
+        except BaseException:
+            stop_server(self._process)
+            raise
 
     async def generate(
         self, ids: Sequence[int], params: SamplingParams
@@ -92,9 +99,8 @@ class LlamaCppEngine:
 
     async def close(self) -> None:
         """Stop llama.cpp and give its memory back; answers under way end in an `EngineError`."""
-        # The wheel's destructor waits for llama.cpp's threads, and they for open connections.
         await self._link.hang_up()
-        self._server = None
+        stop_server(self._process)
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,31 +133,45 @@ def _sampling(params: SamplingParams) -> dict[str, Any]:
     }
 
 
-def _start(path: Path, key: str, context: int, slots: int, threads: int | None) -> Any:
-    """A running llama.cpp server, silent, on a loopback port of its own, closed to strangers."""
-    import xllamacpp  # late: a tenth of a second that only those who chat need to spend
-
-    options = xllamacpp.CommonParams()
-    options.model.path = str(path)
-    options.n_parallel = slots
-    options.n_ctx = context * slots
-    options.verbosity = SILENT
-    options.port = ANY_PORT
-    # Any user of the machine and any page in a browser can reach a loopback port.
-    options.api_keys = [key]
-    options.cors_origins = "localhost"
-    options.ui = False
-    options.enable_chat_template = False  # the template is ours
-    options.cache_ram_mib = PROMPT_CACHE_MIB
-    # Both would cost the first answer more than they give it: a trial run, and a second load of
-    # the model to measure it.
-    options.warmup = False
-    options.fit_params = False
-    threads = threads or spare_threads()
-    if threads is not None:
-        options.cpuparams.n_threads = threads
-        options.cpuparams_batch.n_threads = threads
+def start_server(
+    path: Path, key: str, context: int, slots: int, threads: int | None
+) -> tuple[subprocess.Popen[str], str]:
+    """The process that llama.cpp runs in, and the address it answers at."""
+    options = {
+        "path": str(path),
+        "key": key,
+        "context": context,
+        "slots": slots,
+        "threads": threads or spare_threads(),
+    }
+    process = subprocess.Popen(
+        [sys.executable, str(Path(llamacpp_child.__file__))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,  # the terminal's Ctrl-C is not for it
+    )
+    assert process.stdin
+    assert process.stdout
     try:
-        return xllamacpp.Server(options)
-    except RuntimeError as error:  # its message is the same for every cause
+        process.stdin.write(json.dumps(options) + "\n")
+        process.stdin.flush()
+        reply = json.loads(process.stdout.readline())
+        return process, reply["address"]
+    except (OSError, ValueError, KeyError) as error:
+        stop_server(process)
         raise diagnose(path) from error
+    except BaseException:
+        stop_server(process)
+        raise
+
+
+def stop_server(process: subprocess.Popen[str]) -> None:
+    """End the process at once; nothing in it is worth a farewell."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()

@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 import torch
-import xllamacpp
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -21,7 +20,7 @@ from guildgpt import __version__
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.data.provenance import Provenance
 from guildgpt.engines import SamplingParams, answer
-from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.engines.llamacpp import LlamaCppEngine, start_server, stop_server
 from guildgpt.errors import GuildError
 from guildgpt.model.base import ChatTokenizer, add_chat_tokens
 from guildgpt.model.folder import model_card, write_model_folder
@@ -204,15 +203,9 @@ def test_llama_cpps_probabilities_are_transformers_to_rounding(tmp_path: Path) -
     chat = chat_tokenizer()
     folder = write(tmp_path / "model", gguf=("F16",))
     model = AutoModelForCausalLM.from_pretrained(folder)
-    options = xllamacpp.CommonParams()
-    options.model.path = str(folder / "model-F16.gguf")
-    options.port = 0
-    options.n_ctx, options.n_parallel = 256, 1
-    options.warmup = False
-    options.cpuparams.n_threads = 1
-    options.verbosity = -1
-    server = xllamacpp.Server(options)
-    with httpx.Client(base_url=server.listening_address, timeout=60) as client:
+    process, address = start_server(folder / "model-F16.gguf", "key", 256, 1, 1)
+    headers = {"Authorization": "Bearer key"}
+    with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
         for conversation in CONVERSATIONS:
             ids = CHATML.prompt(conversation, chat.tokenizer)
             request = {"prompt": ids, "n_predict": 1, "n_probs": 40, "temperature": 0}
@@ -222,7 +215,7 @@ def test_llama_cpps_probabilities_are_transformers_to_rounding(tmp_path: Path) -
             assert len(got) == 40
             for token in got:
                 assert token["logprob"] == pytest.approx(float(expected[token["id"]]), abs=0.05)
-    del server
+    stop_server(process)
 
 
 # --- what is in it -------------------------------------------------------------------------------

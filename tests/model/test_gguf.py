@@ -14,12 +14,12 @@ import httpx
 import pytest
 import sentencepiece
 import torch
-import xllamacpp
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MptConfig
 from transformers import MptForCausalLM as Mpt
 
 from guildgpt.chat import CHATML, FileTokenizer, Message
+from guildgpt.engines.llamacpp import start_server, stop_server
 from guildgpt.errors import ModelError
 from guildgpt.model.gguf import QUANTIZATIONS, pre_tokenizer_name, read_vocabulary, write_gguf
 from guildgpt.model.spiece import convert
@@ -164,18 +164,13 @@ def mpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def served(path: Path) -> Iterator[httpx.Client]:
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.port = 0
-    params.n_ctx = 512
-    params.n_parallel = 1
-    params.warmup = False
-    params.cpuparams.n_threads = 1
-    params.verbosity = -1
-    server = xllamacpp.Server(params)
-    with httpx.Client(base_url=server.listening_address, timeout=60) as client:
-        yield client
-    del server
+    process, address = start_server(path, "key", 512, 1, 1)
+    headers = {"Authorization": "Bearer key"}
+    try:
+        with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
+            yield client
+    finally:
+        stop_server(process)
 
 
 def complete(client: httpx.Client, ids: list[int]) -> dict:

@@ -1,0 +1,66 @@
+"""The process that llama.cpp runs in: `LlamaCppEngine` starts it and kills it.
+
+A process of its own, since llama.cpp ends the process it lives in when something is badly wrong,
+and its destructor now and then waits for ever. Run as a plain script, it imports nothing of ours.
+
+It reads one line of JSON (path, key, context, slots, threads) from standard input, writes one
+with the server's address or an error, and lives until standard input ends: with its parent at
+the latest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+ANY_PORT = 0
+SILENT = -1  # llama.cpp's verbosity: below its errors, which go to the person's terminal
+PROMPT_CACHE_MIB = 256  # prompts set aside in memory; llama.cpp's own default is 8 GiB
+
+
+def start(
+    path: str, key: str, context: int, slots: int, threads: int | None
+) -> Any:  # an xllamacpp.Server
+    """A running llama.cpp server, silent, on a loopback port of its own, closed to strangers."""
+    import xllamacpp
+
+    options = xllamacpp.CommonParams()
+    options.model.path = path
+    options.n_parallel = slots
+    options.n_ctx = context * slots
+    options.verbosity = SILENT
+    options.port = ANY_PORT
+    # Any user of the machine and any page in a browser can reach a loopback port.
+    options.api_keys = [key]
+    options.cors_origins = "localhost"
+    options.ui = False
+    options.enable_chat_template = False  # the template is ours
+    options.cache_ram_mib = PROMPT_CACHE_MIB
+    # Both would cost the first answer more than they give it: a trial run, and a second load of
+    # the model to measure it.
+    options.warmup = False
+    options.fit_params = False
+    if threads is not None:
+        options.cpuparams.n_threads = threads
+        options.cpuparams_batch.n_threads = threads
+    return xllamacpp.Server(options)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops an answer, not the engine
+    try:
+        server = start(**json.loads(sys.stdin.readline()))
+    except Exception as error:  # the parent puts it into words
+        print(json.dumps({"error": str(error)}), flush=True)
+        os._exit(1)
+    print(json.dumps({"address": server.listening_address}), flush=True)
+    sys.stdin.read()
+    os._exit(0)  # without the destructor
+
+
+if __name__ == "__main__":
+    main()
