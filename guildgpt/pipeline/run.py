@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -257,9 +258,13 @@ def _save(
 
 
 def _say_sources(prepared: Prepared, console: Console) -> None:
+    # The report counts comparisons too, which these stages do not read.
+    conversations = Counter(row.source.name for row in prepared.conversations)
     for item, report in prepared.sources:
+        rows = conversations[item.name] or report.train
+        held_out = len(prepared.held_out.get(item.name, ()))
         console.print(
-            f"{item.name}: {report.train:,} to train on, {report.held_out:,} held out, "
+            f"{item.name}: {rows:,} to train on, {held_out:,} held out, "
             f"{report.duplicates:,} duplicates, {sum(report.skipped.values()):,} left out",
             highlight=False,
             markup=False,
