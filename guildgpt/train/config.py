@@ -20,7 +20,7 @@ class TrainConfig(BaseModel):
     """Optimizer steps; overrides `epochs`."""
     batch_size: int = Field(default=16, ge=1)
     """Rows per optimizer step, however many passes they take."""
-    micro_tokens: int = Field(default=2048, ge=1)
+    micro_tokens: int = Field(default=1024, ge=1)
     """Tokens per forward and backward pass at most (one row at least); memory follows it."""
     learning_rate: float = Field(default=2e-4, gt=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
