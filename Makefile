@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 .PHONY: help demo test quick lint format bench clean
 
 help:
-	@echo "make demo    build a model from the starter and talk about it (about 8 minutes)"
+	@echo "make demo    build a model from the starter and talk about it (about 6 minutes)"
 	@echo "make test    all tests"
 	@echo "make quick   the tests that take less than half a minute each"
 	@echo "make lint    formatting, lint and types"
