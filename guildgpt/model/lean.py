@@ -12,6 +12,7 @@ size, r rank. `lengths` gives the sequences' lengths, sum(lengths) = N.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EXPLICIT_ATTENTION = 512  # up to this length attention weights are kept; longer ones are recomputed
+QUERY_BLOCK = 72  # queries that attend together: the fewer, the less is computed of what is masked
 
 
 class Projection:
@@ -41,6 +43,7 @@ class Projection:
             for weight, part in zip(weights, torch.split(self.fused, self.sizes), strict=True):
                 weight.data = part
         self.matrix = self.fused
+        self.down = self.fused[:0]
         self.adapters: list[_Adapter] = []
         self.adapted = False
         for index, layer in enumerate(self.layers):
@@ -49,7 +52,10 @@ class Projection:
                 first = sum(self.sizes[:index])
                 columns = slice(first, first + self.sizes[index])
                 down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-                self.adapters.append(_Adapter(down, up, float(layer.scaling[name]), columns))
+                rank = sum(len(adapter.down) for adapter in self.adapters)
+                ranks = slice(rank, rank + len(down))
+                scale = float(layer.scaling[name])
+                self.adapters.append(_Adapter(down, up, scale, columns, ranks))
         uneven = any(weight.requires_grad != self.trains_weights for weight in weights)
         if uneven or (self.trains_weights and self.adapters):
             raise TypeError("weights that share an input must be trained alike")
@@ -67,42 +73,54 @@ class Projection:
         self.adapted = bool(self.adapters) and not any(
             getattr(layer, "disable_adapters", False) for layer in self.layers
         )
+        if self.adapted:
+            self.down = torch.cat([adapter.down.data for adapter in self.adapters]).to(dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in) to (N, sum of outs)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(N, in) to (N, sum of outs), and what `backward` reuses: x Aᵀ of all adapters."""
         y = x @ self.matrix.t()
-        for down, up, scale, columns in self.adapters if self.adapted else ():
-            hidden = x @ down.to(x.dtype).t()
-            y[:, columns].addmm_(hidden, up.to(x.dtype).t(), alpha=scale)
-        return y
+        if not self.adapted:
+            return y, None
+        hidden = x @ self.down.t()
+        for adapter in self.adapters:
+            up = adapter.up.to(x.dtype).t()
+            y[:, adapter.columns].addmm_(hidden[:, adapter.ranks], up, alpha=adapter.scale)
+        return y, hidden
 
-    def backward(self, x: Tensor, grad: Tensor, need_input: bool = True) -> _Gradients:
+    def backward(
+        self, x: Tensor, hidden: Tensor | None, grad: Tensor, need_input: bool = True
+    ) -> _Gradients:
         """Gradients of the input (N, in) and of `parameters`, from that of the output."""
         inputs = grad @ self.matrix if need_input else None
         if self.trains_weights:
             fused = (grad.t() @ x).to(self.fused.dtype)
             return inputs, list(torch.split(fused, self.sizes))
-        if not self.adapted:
+        if hidden is None:
             return inputs, [None] * (2 * len(self.adapters))
-        gradients: list[Tensor | None] = []
-        for down, up, scale, columns in self.adapters:
+        grad_hidden = torch.empty_like(hidden)
+        ups = []
+        for _, up, scale, columns, ranks in self.adapters:
             part = grad[:, columns]
-            hidden = x @ down.to(x.dtype).t()
-            grad_hidden = (part @ up.to(x.dtype)).mul_(scale)
-            gradients.append((grad_hidden.t() @ x).to(down.dtype))
-            gradients.append((part.t() @ hidden).mul_(scale).to(up.dtype))
-            if inputs is not None:
-                inputs.addmm_(grad_hidden, down.to(x.dtype))
+            grad_hidden[:, ranks] = (part @ up.to(x.dtype)).mul_(scale)
+            ups.append((part.t() @ hidden[:, ranks]).mul_(scale).to(up.dtype))
+        downs = (grad_hidden.t() @ x).to(self.adapters[0].down.dtype)
+        if inputs is not None:
+            inputs.addmm_(grad_hidden, self.down)
+        gradients: list[Tensor | None] = []
+        for adapter, up_grad in zip(self.adapters, ups, strict=True):
+            gradients += [downs[adapter.ranks], up_grad]
         return inputs, gradients
 
 
 class _Adapter(NamedTuple):
-    """LoRA's A (r, in) and B (out, r), the scale s, and the columns of y that they change."""
+    """LoRA's A (r, in) and B (out, r), the scale s, the columns of y that they change, and those
+    of x Aᵀ that are theirs."""
 
     down: nn.Parameter
     up: nn.Parameter
     scale: float
     columns: slice
+    ranks: slice
 
 
 _Gradients = tuple[Tensor | None, Sequence[Tensor | None]]
@@ -164,24 +182,25 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, layer: _Layer, run: _Run, *parameters: Tensor) -> Tensor:
         y, scale = rms_norm(h, layer.norm1, layer.eps)
-        qkv = layer.qkv.forward(y)
+        qkv, hidden_in = layer.qkv.forward(y)
         rotate(layer.query_key_heads(qkv), run.cos, run.sin)
         mixed, probabilities = layer.attend(qkv, run)
+        out, hidden_out = layer.out.forward(mixed)
         ctx.layer, ctx.run, ctx.probabilities = layer, run, probabilities
-        ctx.save_for_backward(h, scale, qkv, mixed)
-        return layer.out.forward(mixed).add_(h)
+        ctx.save_for_backward(h, scale, qkv, mixed, hidden_in, hidden_out)
+        return out.add_(h)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,), layer, run = grads, ctx.layer, ctx.run
-        h, scale, qkv, mixed = ctx.saved_tensors
-        grad_mixed, grad_out = layer.out.backward(mixed, grad)
-        grad_qkv = layer.attend_backward(qkv, mixed, grad_mixed, ctx.probabilities, run)
+        h, scale, qkv, mixed, hidden_in, hidden_out = ctx.saved_tensors
+        grad_mixed, grad_out = layer.out.backward(mixed, hidden_out, grad)
+        grad_qkv = layer.attend_backward(qkv, grad_mixed, ctx.probabilities, run)
         ctx.probabilities = None
         rotate(layer.query_key_heads(grad_qkv), run.cos, -run.sin)
         y = (h * scale.to(h.dtype)).mul_(layer.norm1)
         need_input = ctx.needs_input_grad[0] or layer.norm1.requires_grad
-        grad_y, grad_in = layer.qkv.backward(y, grad_qkv, need_input)
+        grad_y, grad_in = layer.qkv.backward(y, hidden_in, grad_qkv, need_input)
         grad_h, grad_norm = None, None
         if grad_y is not None:
             through, grad_norm = rms_norm_backward(h, scale, layer.norm1, grad_y)
@@ -195,26 +214,27 @@ class _Mlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, layer: _Layer, *parameters: Tensor) -> Tensor:
         y, scale = rms_norm(h, layer.norm2, layer.eps)
-        gate_up = layer.gate_up.forward(y)
+        gate_up, hidden_in = layer.gate_up.forward(y)
         gate, up = gate_up.chunk(2, dim=-1)
+        out, hidden_out = layer.down.forward(F.silu(gate).mul_(up))
         ctx.layer = layer
-        ctx.save_for_backward(h, scale, gate_up)
-        return layer.down.forward(F.silu(gate).mul_(up)).add_(h)
+        ctx.save_for_backward(h, scale, gate_up, hidden_in, hidden_out)
+        return out.add_(h)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,), layer = grads, ctx.layer
-        h, scale, gate_up = ctx.saved_tensors
+        h, scale, gate_up, hidden_in, hidden_out = ctx.saved_tensors
         gate, up = gate_up.chunk(2, dim=-1)
         silu = F.silu(gate)
-        grad_product, grad_down = layer.down.backward(silu * up, grad)
+        grad_product, grad_down = layer.down.backward(silu * up, hidden_out, grad)
         assert grad_product is not None
         grad_gate_up = torch.empty_like(gate_up)
         grad_gate, grad_up = grad_gate_up.chunk(2, dim=-1)
         torch.mul(grad_product, silu, out=grad_up)
         grad_gate.copy_(torch.ops.aten.silu_backward(grad_product.mul_(up), gate))
         y = (h * scale.to(h.dtype)).mul_(layer.norm2)
-        grad_y, grad_in = layer.gate_up.backward(y, grad_gate_up)
+        grad_y, grad_in = layer.gate_up.backward(y, hidden_in, grad_gate_up)
         assert grad_y is not None
         through, grad_norm = rms_norm_backward(h, scale, layer.norm2, grad_y)
         return (
@@ -231,10 +251,11 @@ def _with_norm(weight: Tensor, grad: Tensor | None) -> list[Tensor | None]:
 
 
 class _Run:
-    """What all layers of one pass share: lengths, rotary tables, causal masks."""
+    """What all layers of one pass share: where sequences lie, rotary tables, causal masks."""
 
     def __init__(self, lengths: Sequence[int], cos: Tensor, sin: Tensor):
-        self.lengths = list(lengths)
+        edges = accumulate(lengths, initial=0)
+        self.rows = [slice(*edge) for edge in pairwise(edges)]  # each sequence's
         half = cos.shape[-1] // 2
         self.cos, self.sin = (table[:, None, :half].contiguous() for table in (cos, sin))
         self._masks: dict[int, Tensor] = {}
@@ -286,86 +307,101 @@ class _Layer:
         both = (self.heads + self.kv_heads) * self.head_size
         return qkv[:, :both].view(len(qkv), -1, self.head_size)
 
-    def _split(self, qkv: Tensor, start: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
-        """One sequence's q (G, H/G · length, D) and k, v (G, length, D).
+    def _split(self, rows: Tensor) -> _Heads:
+        """One sequence's q (G, H/G, length, D) and k, v (G, length, D), from its rows of `qkv`.
 
-        The query heads that share a key head are stacked below each other: one larger matrix
-        product in place of several small ones, and keys are never repeated.
+        The query heads that share a key head lie together: they are one larger matrix product in
+        place of several small ones, and keys are never repeated.
         """
-        rows = qkv[start : start + length].view(length, -1, self.head_size)
-        q, k, v = torch.split(rows, [self.heads, self.kv_heads, self.kv_heads], dim=1)
-        q = q.view(length, self.kv_heads, -1, self.head_size).permute(1, 2, 0, 3)
-        q = q.reshape(self.kv_heads, -1, self.head_size)
-        return q, k.transpose(0, 1), v.transpose(0, 1)
+        heads = rows.view(len(rows), -1, self.head_size)
+        q, k, v = torch.split(heads, [self.heads, self.kv_heads, self.kv_heads], dim=1)
+        return self._group(q), k.transpose(0, 1), v.transpose(0, 1)
 
-    def _join(self, stacked: Tensor, out: Tensor) -> None:
-        """The way back of `_split`'s q into rows (length, H · D)."""
-        length = len(out)
-        heads = stacked.view(self.kv_heads, -1, length, self.head_size).permute(2, 0, 1, 3)
-        out.view(length, self.kv_heads, -1, self.head_size).copy_(heads)
+    def _group(self, heads: Tensor) -> Tensor:
+        """A view (G, H/G, length, D) of query heads in rows, (length, H · D)."""
+        return heads.view(len(heads), self.kv_heads, -1, self.head_size).permute(1, 2, 0, 3)
 
-    def _probabilities(self, q: Tensor, k: Tensor, length: int, run: _Run) -> Tensor:
-        scores = (q @ k.transpose(1, 2)).mul_(self.scale)
-        blocks = scores.view(self.kv_heads, -1, length, length)
-        blocks.masked_fill_(run.mask(length), float("-inf"))
-        return torch.softmax(scores, dim=-1)
-
-    def attend(self, qkv: Tensor, run: _Run) -> tuple[Tensor, list[Tensor | None]]:
+    def attend(self, qkv: Tensor, run: _Run) -> tuple[Tensor, list[list[Tensor]]]:
         """Causal attention within each sequence: (N, H · D), and what the backward pass reuses."""
         mixed = qkv.new_empty(len(qkv), self.heads * self.head_size)
-        kept: list[Tensor | None] = []
-        start = 0
-        for length in run.lengths:
-            q, k, v = self._split(qkv, start, length)
-            if length <= EXPLICIT_ATTENTION:
-                probabilities = self._probabilities(q, k, length, run)
-                answer = probabilities @ v
-                kept.append(probabilities)
+        kept: list[list[Tensor]] = []
+        for rows in run.rows:
+            q, k, v = self._split(qkv[rows])
+            out = self._group(mixed[rows])
+            if len(qkv[rows]) <= EXPLICIT_ATTENTION:
+                kept.append(self._by_blocks(q, k, v, out, run))
             else:
-                answer = self._flash(q, k, v, length)
-                kept.append(None)
-            self._join(answer, mixed[start : start + length])
-            start += length
+                out.copy_(self._flash(q, k, v))
+                kept.append([])
         return mixed, kept
 
-    def _flash(self, q: Tensor, k: Tensor, v: Tensor, length: int) -> Tensor:
-        """Attention of a long sequence, whose weights would not fit: (G, H/G · length, D)."""
-        queries = q.view(1, self.heads, length, self.head_size)
+    def attend_backward(
+        self, qkv: Tensor, grad: Tensor, kept: list[list[Tensor]], run: _Run
+    ) -> Tensor:
+        """The gradient of `qkv` (N, (H + 2 G) · D) from that of `attend`'s answer."""
+        result = torch.zeros_like(qkv)
+        for rows, weights in zip(run.rows, kept, strict=True):
+            inputs, grads = self._split(qkv[rows]), self._split(result[rows])
+            if weights:
+                self._by_blocks_backward(inputs, self._group(grad[rows]), grads, weights)
+            else:
+                self._flash_backward(inputs, self._group(grad[rows]), grads)
+        return result
+
+    def _by_blocks(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, run: _Run) -> list[Tensor]:
+        """Write the answer into `out` (like q); each block's attention weights."""
+        kept = []
+        for block in query_blocks(k.shape[1]):
+            seen, width = slice(block.stop), block.stop - block.start
+            scores = (q[:, :, block].flatten(1, 2) @ k[:, seen].transpose(1, 2)).mul_(self.scale)
+            newest = scores.view(self.kv_heads, -1, width, block.stop)[..., block]
+            newest.masked_fill_(run.mask(width), float("-inf"))
+            weights = torch.softmax(scores, dim=-1)
+            out[:, :, block] = (weights @ v[:, seen]).view_as(out[:, :, block])
+            kept.append(weights)
+        return kept
+
+    def _by_blocks_backward(
+        self, inputs: _Heads, grad: Tensor, grads: _Heads, kept: list[Tensor]
+    ) -> None:
+        """Write the gradients of q, k and v into `grads`, which hold zeros."""
+        (q, k, v), (grad_q, grad_k, grad_v) = inputs, grads
+        for block, weights in zip(query_blocks(k.shape[1]), kept, strict=True):
+            seen = slice(block.stop)
+            asked, answer = (t[:, :, block].flatten(1, 2) for t in (q, grad))
+            grad_scores = torch.ops.aten._softmax_backward_data(
+                answer @ v[:, seen].transpose(1, 2), weights, -1, weights.dtype
+            ).mul_(self.scale)
+            grad_q[:, :, block] = (grad_scores @ k[:, seen]).view_as(grad_q[:, :, block])
+            grad_k[:, seen] += grad_scores.transpose(1, 2) @ asked
+            grad_v[:, seen] += weights.transpose(1, 2) @ answer
+
+    def _flash(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of a long sequence, whose weights would not fit: like q."""
+        queries = q.flatten(0, 1)[None]
         answer = F.scaled_dot_product_attention(
             queries, k[None], v[None], is_causal=True, scale=self.scale, enable_gqa=True
         )
-        return answer.reshape(q.shape)
+        return answer.view_as(q)
 
-    def attend_backward(
-        self, qkv: Tensor, mixed: Tensor, grad: Tensor, kept: list[Tensor | None], run: _Run
-    ) -> Tensor:
-        """The gradient of `qkv` (N, (H + 2 G) · D) from that of `attend`'s answer."""
-        result = torch.empty_like(qkv)
-        queries = self.heads * self.head_size
-        start = 0
-        for length, probabilities in zip(run.lengths, kept, strict=True):
-            rows = slice(start, start + length)
-            q, k, v = self._split(qkv, start, length)
-            grad_rows = grad[rows].view(length, self.kv_heads, -1, self.head_size)
-            g = grad_rows.permute(1, 2, 0, 3).reshape(q.shape)
-            if probabilities is not None:
-                grad_v = probabilities.transpose(1, 2) @ g
-                grad_scores = torch.ops.aten._softmax_backward_data(
-                    g @ v.transpose(1, 2), probabilities, -1, probabilities.dtype
-                ).mul_(self.scale)
-                grad_q = grad_scores @ k
-                grad_k = grad_scores.transpose(1, 2) @ q
-            else:
-                with torch.enable_grad():
-                    inputs = [t.detach().requires_grad_() for t in (q, k, v)]
-                    answer = self._flash(inputs[0], inputs[1], inputs[2], length)
-                grad_q, grad_k, grad_v = torch.autograd.grad(answer, inputs, g)
-            self._join(grad_q, result[rows, :queries])
-            tail = result[rows, queries:].view(length, 2, self.kv_heads, self.head_size)
-            tail[:, 0].copy_(grad_k.transpose(0, 1))
-            tail[:, 1].copy_(grad_v.transpose(0, 1))
-            start += length
-        return result
+    def _flash_backward(self, inputs: _Heads, grad: Tensor, grads: _Heads) -> None:
+        """Compute the answer again, and write the gradients of q, k and v into `grads`."""
+        with torch.enable_grad():
+            q, k, v = (t.detach().requires_grad_() for t in inputs)
+            answer = self._flash(q, k, v)
+        for sink, part in zip(grads, torch.autograd.grad(answer, (q, k, v), grad), strict=True):
+            sink.copy_(part)
+
+
+_Heads = tuple[Tensor, Tensor, Tensor]  # q (G, H/G, length, D), k and v (G, length, D)
+
+
+def query_blocks(length: int) -> list[slice]:
+    """A sequence's queries in runs of about `QUERY_BLOCK`, each of which sees the keys up to its
+    end."""
+    count = max(1, round(length / QUERY_BLOCK))
+    edges = [length * i // count for i in range(count + 1)]
+    return [slice(*edge) for edge in pairwise(edges)]
 
 
 class LeanLlama:

@@ -150,10 +150,12 @@ def run_loop(
             watcher.stepped(metrics)
             if evaluate and step + 1 in evaluation_steps:
                 _measure(step + 1, evaluate, log, watcher)
+                peak = max(peak, peak_flops(device, dtype))  # a busy machine shows less than it has
             last = step + 1 == objective.steps
             if last or clock() - saved_at >= config.checkpoint_minutes * 60:
                 _save(folder, step + 1, parameters, optimizer, totals, config, watcher)
                 saved_at = clock()
+    peak = max(peak, peak_flops(device, dtype))
     return Outcome(
         steps=objective.steps,
         tokens=totals.tokens,
