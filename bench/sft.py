@@ -90,7 +90,7 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
         "tokens_per_second": statistics.median(m["tokens_per_second"] for m in seen[1:]),
         "share_of_peak": statistics.median(m["share_of_peak"] for m in seen[1:]),
         "memory_gib": (max(m["memory_bytes"] for m in seen) - before) / 2**30,
-        "loss": seen[-1]["loss"],
+        "loss": statistics.mean(m["loss"] for m in seen),
     }
 
 
@@ -162,7 +162,7 @@ def trl(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     return {
         "tokens_per_second": statistics.median(speeds),
         "memory_gib": memory / 2**30,
-        "loss": [row["loss"] for row in trainer.state.log_history if "loss" in row][-1],
+        "loss": statistics.mean(row["loss"] for row in trainer.state.log_history if "loss" in row),
     }
 
 

@@ -15,10 +15,10 @@ from dataclasses import replace
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
-from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
+from guildgpt.chat import ChatTemplate, Message
 from guildgpt.engines.engine import Engine, SamplingParams, StopReason
-from guildgpt.engines.llamacpp import LlamaCppEngine
-from guildgpt.errors import GuildError, ModelError
+from guildgpt.engines.opened import open_model
+from guildgpt.errors import GuildError
 from guildgpt.model.locate import Located, locate
 from guildgpt.model.starter import STARTER
 
@@ -293,16 +293,8 @@ def _opened(
     found: Located, system: str | None, params: SamplingParams | None, runner: asyncio.Runner
 ) -> Iterator[Talk]:
     """A conversation with the model, which is closed at the end."""
-    template, tokenizer = CHATML, None
-    if found.folder:
-        template = ChatTemplate.load(found.folder)
-        tokenizer = FileTokenizer(found.folder / "tokenizer.json")
-    engine = LlamaCppEngine(found.gguf, tokenizer=tokenizer)
+    model = open_model(found.gguf, found.folder)
     try:
-        try:
-            template.eos_id(engine.tokenizer)
-        except ModelError as error:
-            raise ModelError(error.what, where=found.gguf, remedy=error.remedy) from error
-        yield Talk(engine, template, params or SamplingParams(), system)
+        yield Talk(model.engine, model.template, params or SamplingParams(), system)
     finally:
-        runner.run(engine.close())
+        runner.run(model.engine.close())

@@ -100,6 +100,10 @@ class LlamaCppEngine:
     async def close(self) -> None:
         """Stop llama.cpp and give its memory back; answers under way end in an `EngineError`."""
         await self._link.hang_up()
+        self.stop()
+
+    def stop(self) -> None:
+        """What `close` does, where no event loop runs."""
         stop_server(self._process)
 
     async def __aenter__(self) -> Self:

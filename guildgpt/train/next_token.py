@@ -1,16 +1,68 @@
-"""Next-token prediction on rows of examples: the objective of pretraining and of SFT."""
+"""Next-token prediction on rows of examples: what pretraining and SFT have in common.
+
+Prepare, step, measure, save: read `train_next_token` from top to bottom.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from guildgpt.data.examples import Example, Row
-from guildgpt.model.trunk import Trunk, causal_model, micro_batches, summed_loss
+from guildgpt.evaluate.bits import measure_all
+from guildgpt.model.adapter import merged, trainable
+from guildgpt.model.hardware import pick_device, pick_dtype
+from guildgpt.model.trunk import Trunk, causal_model, micro_batches, summed_loss, trunk_for
 from guildgpt.train.config import TrainConfig
+from guildgpt.train.loop import Outcome, Watcher, run_loop
+
+
+def train_next_token(
+    model: Any,
+    rows: Sequence[Row],
+    held_out: Mapping[str, Sequence[Example]],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    seed: int,
+    watcher: Watcher,
+) -> tuple[Any, Outcome]:
+    """Train what is trainable in `model` on `rows`, with checkpoints and metrics in `folder`.
+
+    Returns the model in plain transformers and float32, adapters folded in, on the CPU.
+    """
+    device = pick_device()
+    dtype = pick_dtype(config.dtype, device)
+
+    model.to(device).train()
+    trunk = trunk_for(model, dtype)
+    objective = NextToken(trunk, rows, config, seed)
+    few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items() if rows}
+
+    def evaluate() -> dict[str, dict[str, float]]:
+        measured = measure_all(trunk, few, config.micro_tokens)
+        return {
+            name: {"bits_per_byte": bits.bits_per_byte, "perplexity": bits.perplexity}
+            for name, bits in measured.items()
+        }
+
+    outcome = run_loop(
+        objective,
+        trainable(model),
+        config,
+        folder,
+        device=device,
+        dtype=dtype,
+        watcher=watcher,
+        seed=seed,
+        evaluate=evaluate if few else None,
+    )
+    return merged(model.to("cpu")), outcome
 
 
 class NextToken:

@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from guildgpt.data.examples import Example, pack
-from guildgpt.evaluate.bits import measure_all
-from guildgpt.model.adapter import merged, train_all, trainable
+from guildgpt.model.adapter import train_all
 from guildgpt.model.base import Base
-from guildgpt.model.hardware import pick_device, pick_dtype
-from guildgpt.model.trunk import trunk_for
 from guildgpt.train.config import PretrainConfig
-from guildgpt.train.loop import Outcome, Watcher, run_loop
-from guildgpt.train.next_token import NextToken
-from guildgpt.train.sft import figures
+from guildgpt.train.loop import Outcome, Watcher
+from guildgpt.train.next_token import train_next_token
 
 
 def pretrain(
@@ -33,23 +29,6 @@ def pretrain(
     watcher: Watcher,
 ) -> tuple[Any, Outcome]:
     """Train all of `base` on documents; the trained model and figures. Resumes like `sft`."""
-    device = pick_device()
-    dtype = pick_dtype(config.dtype, device)
-
-    model = train_all(base.model).to(device).train()
-    trunk = trunk_for(model, dtype)
-    objective = NextToken(trunk, pack(train, context, seed), config, seed)
-    few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items() if rows}
-
-    outcome = run_loop(
-        objective,
-        trainable(model),
-        config,
-        folder,
-        device=device,
-        dtype=dtype,
-        watcher=watcher,
-        seed=seed,
-        evaluate=(lambda: figures(measure_all(trunk, few, config.micro_tokens))) if few else None,
-    )
-    return merged(model.to("cpu")), outcome
+    model = train_all(base.model)
+    documents = pack(train, context, seed)
+    return train_next_token(model, documents, held_out, config, folder, seed=seed, watcher=watcher)

@@ -1,0 +1,51 @@
+"""Supervised fine-tuning: which weights it trains, and which it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from guildgpt.chat import CHATML, Conversation, Message
+from guildgpt.data.examples import conversation_examples
+from guildgpt.model.base import Base, load_base
+from guildgpt.model.config import BaseConfig, ScratchConfig
+from guildgpt.train.config import SftConfig
+from guildgpt.train.sft import sft
+
+from .conftest import Remembering
+
+SMALL = ScratchConfig(
+    vocabulary=300, hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64
+)
+ROWS = [
+    Conversation((Message("user", f"What is {n}?"), Message("assistant", f"A number: {n}.")))
+    for n in range(8)
+]
+
+
+def tuned(folder: Path, base: Base, watcher: Remembering, **settings: Any) -> Any:
+    tokenizer = base.chat.tokenizer
+    examples, _ = conversation_examples(ROWS, tokenizer, base.chat.template, context=64)
+    config = SftConfig(steps=4, batch_size=4, learning_rate=0.02, evaluations=0, **settings)
+    model, outcome = sft(base, examples, {}, config, folder, seed=0, watcher=watcher)
+    assert outcome.steps == 4
+    return model
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_known_chat_tokens_are_trained_with_adapters_only_if_asked(
+    wanted: bool, tmp_path: Path, watcher: Remembering
+) -> None:
+    """A base whose vocabulary lists the chat tokens, but which never saw a chat."""
+    config = BaseConfig(base="scratch", scratch=SMALL, context=64)
+    base = load_base(config, documents=["What is a number? " * 20])
+    assert base.chat.new_tokens == []
+    ids = [base.chat.tokenizer.token_id(token) for token in CHATML.control_tokens]
+    before = base.model.get_input_embeddings().weight.detach().clone()
+    model = tuned(tmp_path / "run", base, watcher, train_chat_tokens=wanted)
+    changed = (model.get_input_embeddings().weight != before).any(dim=1)
+    assert torch.nonzero(changed).flatten().tolist() == (sorted(ids) if wanted else [])
+    assert watcher.losses[-1] < watcher.losses[0]
