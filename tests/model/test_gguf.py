@@ -21,7 +21,8 @@ from transformers import MptForCausalLM as Mpt
 from guildgpt.chat import CHATML, FileTokenizer, Message
 from guildgpt.engines.llamacpp import start_server, stop_server
 from guildgpt.errors import ModelError
-from guildgpt.model.gguf import QUANTIZATIONS, pre_tokenizer_name, read_vocabulary, write_gguf
+from guildgpt.model.gguf import QUANTIZATIONS, write_gguf
+from guildgpt.model.gguf_vocabulary import pre_tokenizer_name, read_vocabulary
 from guildgpt.model.spiece import convert
 
 CORPUS = [
