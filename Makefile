@@ -4,17 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: help demo test quick lint format bench clean
+.PHONY: help demo guild-demo test quick lint format bench clean
 
 help:
-	@echo "make demo    build a model from the starter and talk about it (about 6 minutes)"
-	@echo "make test    all tests"
-	@echo "make quick   the tests that take less than half a minute each"
-	@echo "make lint    formatting, lint and types"
-	@echo "make bench   speed and memory beside the peers"
+	@echo "make demo        build a model from the starter and talk about it (about 6 minutes)"
+	@echo "make guild-demo  watch the bot in a simulated Discord server (a minute)"
+	@echo "make test        all tests"
+	@echo "make quick       the tests that take less than half a minute each"
+	@echo "make lint        formatting, lint and types"
+	@echo "make bench       speed and memory beside the peers"
 
 demo: $(VENV)/.train
 	$(BIN)/guildgpt train recipes/starter.toml
+
+guild-demo: $(VENV)/.core
+	@$(BIN)/python -m simguild.play
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -43,6 +47,10 @@ $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "GuildGPT needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.python pyproject.toml constraints.txt

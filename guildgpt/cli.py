@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from guildgpt import __version__
+from guildgpt.bot.cli import bot
 from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
+from guildgpt.feedback.cli import feedback_app
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +46,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(feedback_app, name="feedback")
 
 SOURCES = "dolly, oasst1, oasst2, starter, dolly:PATH, oasst:PATH or jsonl:PATH"
 FLAG = ""  # what a switch shows in place of a value
@@ -321,6 +324,9 @@ def doctor(as_json: Json = False) -> None:
         _print_json(findings)
     else:
         show(findings, _console())
+
+
+app.command(epilog=_examples("guildgpt bot --check", "guildgpt bot starter"))(bot)
 
 
 @app.callback(invoke_without_command=True)

@@ -41,3 +41,11 @@ class ModelError(GuildError):
 
 class EngineError(GuildError):
     """An engine that would not start, or died while answering."""
+
+
+class StoreError(GuildError):
+    """The feedback store cannot be opened, read or written, or lacks what is referred to."""
+
+
+class RecordGone(StoreError):
+    """What is referred to is no longer in the store: it was erased, or its time was over."""

@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from guildgpt.bot.settings import BotSettings
 from guildgpt.cli import app
 from guildgpt.data import SourceSpec, load
 from guildgpt.data.provenance import PERMISSIVE, PUBLIC_DOMAIN, SHARE_ALIKE
@@ -92,7 +93,7 @@ def test_every_command_is_in_the_readme() -> None:
 def test_every_make_target_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for name, text in DOCUMENTS.items():
-        for target in re.findall(r"(?:^|`)make ([a-z]+)", text, re.M):
+        for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M):
             assert re.search(rf"^{target}:", makefile, re.M), f"{name}: make {target}"
 
 
@@ -188,6 +189,18 @@ def in_toml(value: Any) -> str:
     if value is PydanticUndefined:
         return "required"
     return "not set" if value is None else f"`{json.dumps(value)}`"
+
+
+def test_every_setting_of_the_bot_is_described() -> None:
+    shown = {
+        row[0].strip("`"): row[1]
+        for row in map(cells, DOCUMENTS["docs/discord.md"].splitlines())
+        if len(row) == 3
+    }
+    for key, field in BotSettings.model_fields.items():
+        assert key in shown, f"docs/discord.md has no row for `{key}`"
+        if key not in ("token", "store"):
+            assert shown[key] == f"`{json.dumps(field.default)}`", key
 
 
 def test_the_policies_licences_are_listed() -> None:

@@ -75,7 +75,12 @@ def sources() -> Iterator[tuple[str, Path]]:
 RUNTIME = [
     "guildgpt",
     *(f"guildgpt.{name}" for name in ("cli", "recipe", "repl", "doctor", "paths", "errors")),
-    *(name for room in ("chat", "data", "engines") for name in modules(room)),
+    *(
+        name
+        for room in ("chat", "data", "engines", "feedback", "bot")
+        for name in modules(room)
+        if not name.startswith("guildgpt.feedback.migrations.")  # Alembic runs these
+    ),
     *(f"guildgpt.model.{name}" for name in ("starter", "locate", "config", "gguf")),
     "guildgpt.train.config",
     "guildgpt.evaluate.config",
@@ -156,6 +161,8 @@ BELOW = {
     "chat": set(),
     "data": {"chat"},
     "engines": {"chat"},
+    "feedback": {"chat", "data"},
+    "bot": {"chat", "data", "engines", "feedback", "model"},
     "model": {"chat", "data", "engines"},
     "pipeline": {"chat", "data", "engines", "model", "evaluate", "train", "recipe"},
     "train": {"chat", "data", "engines", "model", "evaluate"},
@@ -210,7 +217,7 @@ def test_nothing_below_knows_recipes_pipeline_or_command_line(name: str) -> None
     assert not ABOVE & {room for _, room in rooms(PACKAGE / f"{name}.py")}
 
 
-@pytest.mark.parametrize("room", ["chat", "data", "engines"])
+@pytest.mark.parametrize("room", ["chat", "data", "engines", "feedback", "bot"])
 def test_the_runtime_rooms_name_no_training_package(room: str) -> None:
     """Not even inside a function: what they do, they do without torch."""
     named = [
@@ -227,3 +234,12 @@ def test_the_house_does_not_import_what_belongs_to_a_server_or_a_bot_into_traini
     for room in ("model", "train"):
         for path in (PACKAGE / room).rglob("*.py"):
             assert not outside & {name.partition(".")[0] for _, name in imports(path)}, path
+
+
+def test_one_file_knows_discord() -> None:
+    knowing = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(name.partition(".")[0] == "discord" for _, name in imports(path))
+    ]
+    assert knowing == ["bot/discord_client.py"]

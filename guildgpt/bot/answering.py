@@ -1,0 +1,229 @@
+"""A growing answer, written into a channel at the pace that Discord allows.
+
+The text is cut into messages; as it grows only the last one changes. The edits on the way may be
+skipped, the last one never is: it carries the whole text and the buttons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from guildgpt.bot.buttons import Action
+from guildgpt.bot.outlet import Outlet, Undeliverable
+from guildgpt.bot.pacing import Pacer
+from guildgpt.bot.text import answer_text, split
+
+LOGGER = logging.getLogger(__name__)
+T = TypeVar("T")
+
+TYPING_SECONDS = 8.0  # Discord shows the bot typing for ten
+FIRST_WORDS_SECONDS = 0.5  # what comes in this time is shown together: half a word helps nobody
+BROKEN_OFF = " …"  # ends an answer that was not finished
+
+Over = asyncio.Future[None]
+"""Set when an answer need not go on: it was stopped, or (then it holds that) lost its place."""
+
+
+class Stopped(Exception):
+    """Somebody does not want the answer any more."""
+
+
+async def unless(over: Over, work: Coroutine[Any, Any, T]) -> T:
+    """Do `work`, broken off as soon as `over` is set: raises what it holds, or `Stopped`."""
+    task = asyncio.create_task(work)
+    try:
+        either: list[asyncio.Future[Any]] = [task, over]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        over.result()
+        raise Stopped
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+class ChannelWriter:
+    """Writes into channels within their budgets; what must be said goes before what may be."""
+
+    def __init__(self, pacer: Pacer, clock: Callable[[], float]):
+        self._pacer = pacer
+        self._clock = clock
+        self._urgent: Counter[int] = Counter()  # writers that wait for a channel
+
+    async def turn(self, channel_id: int, *, new: bool = False) -> None:
+        """Wait until the channel takes another write, and count it; `new`: an answer's first."""
+        self._urgent[channel_id] += 1
+        try:
+            while (wait := self._pacer.ready_at(channel_id, new=new) - self._clock()) > 0:
+                await asyncio.sleep(wait)
+            self._pacer.wrote(channel_id)
+        finally:
+            self._urgent[channel_id] -= 1
+            if not self._urgent[channel_id]:
+                del self._urgent[channel_id]
+
+    def may_write(self, channel_id: int) -> bool:
+        """Take the channel's next write if it is free now and nobody waits for it."""
+        if self._urgent[channel_id] or self._pacer.ready_at(channel_id) > self._clock():
+            return False
+        self._pacer.wrote(channel_id)
+        return True
+
+    def wait(self, channel_id: int) -> float:
+        """Seconds until a write may be tried again."""
+        return max(self._pacer.ready_at(channel_id) - self._clock(), 0.05)
+
+    async def whisper(self, outlet: Outlet, sentence: str) -> None:
+        """Say a sentence, if there is one, and if it can be said."""
+        if sentence:
+            await self.turn(outlet.channel_id, new=True)
+            with suppress(Undeliverable):
+                await outlet.whisper(sentence)
+
+
+@dataclass
+class Part:
+    """One message of an answer: its id, what it says (None: nobody knows), and its buttons."""
+
+    id: int
+    text: str | None = None
+    buttons: Sequence[Action] = ()
+
+
+@dataclass
+class LiveAnswer:
+    """One answer on its way into one outlet.
+
+    `earlier` are its messages from before a crash, which are written over, and `was_begun` says
+    that there may be more of them. `noted` is told of all messages' ids when there is a new one.
+    What is not `allowed` is not shown while the answer grows.
+    """
+
+    outlet: Outlet
+    writer: ChannelWriter
+    noted: Callable[[Sequence[int]], Awaitable[object]]
+    allowed: Callable[[str], bool]
+    nonce: str
+    earlier: Sequence[int] = ()
+    was_begun: bool = False
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        self._parts = [Part(id) for id in self.earlier]
+        self._changed = asyncio.Event()
+
+    def heard(self, text: str) -> None:
+        """The answer has grown to `text`."""
+        self.text = text
+        self._changed.set()
+
+    @asynccontextmanager
+    async def growing(self, stop_button: Action, over: Over) -> AsyncGenerator[None]:
+        """Show in the block what is heard, and the bot typing before the first word; that the
+        answer has lost its place is told to `over`."""
+        showing = asyncio.create_task(self._show(stop_button, over))
+        try:
+            yield
+        finally:
+            showing.cancel()
+            # What it has begun to write is there before anything else is written.
+            await asyncio.wait({showing})
+            if not showing.cancelled() and (error := showing.exception()):
+                LOGGER.error("showing failed", exc_info=error)  # what counts is the last write
+
+    async def finish(self, text: str, buttons: Sequence[Action] = ()) -> None:
+        """Write the answer's last state, and take back what an earlier try wrote beyond it."""
+        text = answer_text(text)
+        while not await self._write(text, buttons):
+            pass
+        await self.take_back(len(split(text)))
+
+    async def break_off(self, sentence: str) -> None:
+        """Say why there is no answer, or no more of it; without a sentence, leave nothing."""
+        with suppress(Undeliverable):
+            if not sentence:
+                await self.take_back()
+            elif self._parts and self.text and self.allowed(self.text):
+                await self.finish(self.text + BROKEN_OFF)
+            elif self._parts:  # nobody knows, or should know, what they say
+                await self.finish(sentence)
+                return
+        await self.writer.whisper(self.outlet, sentence)
+
+    async def take_back(self, count: int = 0) -> None:
+        """Delete the messages from `count` on."""
+        while len(self._parts) > count:
+            await self.writer.turn(self.outlet.channel_id)
+            with suppress(Undeliverable):
+                await self.outlet.delete(self._parts[-1].id)
+            del self._parts[-1]
+
+    async def _show(self, stop_button: Action, over: Over) -> None:
+        channel = self.outlet.channel_id
+        try:
+            while not self.text:
+                await self.outlet.typing()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), TYPING_SECONDS)
+            await asyncio.sleep(FIRST_WORDS_SECONDS)
+            while True:
+                await self._changed.wait()
+                if not self.writer.may_write(channel):
+                    await asyncio.sleep(self.writer.wait(channel))
+                    continue
+                self._changed.clear()
+                if self.allowed(self.text):
+                    await self._write(answer_text(self.text), (stop_button,), paid=True)
+        except Undeliverable as error:
+            if not over.done():
+                over.set_exception(error)
+
+    async def _write(self, text: str, buttons: Sequence[Action], *, paid: bool = False) -> bool:
+        """Make the messages say `text`, the buttons under the last; whether they surely do now.
+
+        `paid`: one write is taken.
+        """
+        wanted = split(text)
+        for index, words in enumerate(wanted):
+            under = tuple(buttons) if index == len(wanted) - 1 else ()
+            is_new = index >= len(self._parts)
+            if not is_new and self._parts[index] == Part(self._parts[index].id, words, under):
+                continue
+            if not paid:
+                new = is_new and index == 0
+                await self.writer.turn(self.outlet.channel_id, new=new)
+            paid = False
+            # Half a write would be forgotten: it ends even when the answer is stopped meanwhile.
+            await _to_its_end(self._put(index, words, under))
+        return all(part.text is not None for part in self._parts[: len(wanted)])
+
+    async def _put(self, index: int, words: str, buttons: Sequence[Action]) -> None:
+        if index < len(self._parts):
+            part = self._parts[index]
+            await self.outlet.edit(part.id, words, buttons)
+            part.text, part.buttons = words, buttons
+            return
+        part = Part(await self.outlet.send(words, buttons, f"{self.nonce}{index}"))
+        if not self.was_begun:  # else it may be one that was sent before, and say what it said then
+            part.text, part.buttons = words, buttons
+        self._parts.append(part)
+        await self.noted([part.id for part in self._parts])
+
+
+async def _to_its_end(work: Awaitable[None]) -> None:
+    """Await `work` whole, even when cancelled; the cancellation is raised after it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            with suppress(Undeliverable):
+                await task
+        raise

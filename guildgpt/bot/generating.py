@@ -1,0 +1,146 @@
+"""From a question to what the model has to say, through an engine that may die on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
+
+from guildgpt.bot import sentences as say
+from guildgpt.bot.answering import BROKEN_OFF, Over, Stopped, unless
+from guildgpt.bot.metrics import Metrics
+from guildgpt.bot.moderation import Moderator
+from guildgpt.bot.questions import Question
+from guildgpt.bot.settings import BotSettings
+from guildgpt.bot.text import NOTHING_YET, answer_text
+from guildgpt.engines.engine import Chunk, SamplingParams, StopReason
+from guildgpt.engines.opened import OpenedModel, ReopeningModel
+from guildgpt.errors import EngineError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What the model wrote, why it ended, and what is said in its place if it cannot be shown."""
+
+    text: str
+    stop: StopReason
+    instead: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What people read."""
+        return self.instead or self.text.rstrip() + BROKEN_OFF * (self.stop == "cancelled")
+
+
+class Generator:
+    """Asks the model; opens it again, once for each answer, when its engine died."""
+
+    def __init__(
+        self, model: ReopeningModel, settings: BotSettings, moderator: Moderator, metrics: Metrics
+    ):
+        self._model = model
+        self._moderator = moderator
+        self._metrics = metrics
+        self._params = SamplingParams(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_tokens=settings.max_tokens,
+        )
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How answers are drawn, as the store notes it."""
+        return asdict(self._params)
+
+    def allows(self, text: str) -> bool:
+        """Whether an answer may be shown as far as it is."""
+        return self._moderator.after(text) is None
+
+    async def answer(
+        self, question: Question, system: str, over: Over, heard: Callable[[str], None]
+    ) -> Finished:
+        """One answer, `heard` as it grows; what there is of it where somebody stops it.
+
+        Raises `EngineError` and `ModelError` when the engine died twice or cannot be opened, and
+        what `over` holds.
+        """
+        said = ""
+
+        def listen(text: str) -> None:
+            nonlocal said
+            said = text
+            heard(text)
+
+        try:
+            finished = await self._asked(
+                question, system, over, lambda model, ids: self._read(model, ids, listen)
+            )
+        except Stopped:
+            finished = Finished(said, "cancelled", "" if said.strip() else say.STOPPED)
+        return self._fit_to_show(finished)
+
+    async def two_answers(
+        self, question: Question, system: str, over: Over
+    ) -> tuple[Finished, Finished]:
+        """Two answers to compare; raises what `answer` raises, and `Stopped`."""
+
+        async def both(model: OpenedModel, ids: list[int]) -> tuple[Finished, Finished]:
+            tasks = [asyncio.create_task(self._read(model, ids)) for _ in range(2)]
+            try:
+                first, second = await asyncio.gather(*tasks)
+                return self._fit_to_show(first), self._fit_to_show(second)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
+        return await self._asked(question, system, over, both)
+
+    async def _asked(
+        self,
+        question: Question,
+        system: str,
+        over: Over,
+        read: Callable[[OpenedModel, list[int]], Coroutine[Any, Any, T]],
+    ) -> T:
+        """What `read` makes of the question's ids; tried again where the engine died meanwhile."""
+        for last_try in (False, True):
+            model = await self._model.get()
+            ids = await asyncio.to_thread(question.ids, model, system, self._params.max_tokens)
+            try:
+                return await unless(over, read(model, ids))
+            except EngineError:
+                await self._model.failed(model)
+                if last_try:
+                    raise
+        raise AssertionError("the loop above returns or raises")
+
+    async def _read(
+        self, model: OpenedModel, ids: list[int], heard: Callable[[str], None] | None = None
+    ) -> Finished:
+        async with aclosing(model.engine.generate(ids, self._params)) as chunks:
+            return await _collected(chunks, heard)
+
+    def _fit_to_show(self, finished: Finished) -> Finished:
+        """With the moderation's sentence, or that there are no words, in the place of the text."""
+        if verdict := self._moderator.after(finished.text):
+            self._metrics.moderated.labels("after", verdict.rule).inc()
+            return replace(finished, instead=verdict.say or say.NO_WORDS)
+        if not finished.instead and answer_text(finished.text) == NOTHING_YET:
+            return replace(finished, instead=say.NO_WORDS)
+        return finished
+
+
+async def _collected(chunks: AsyncIterator[Chunk], heard: Callable[[str], None] | None) -> Finished:
+    text = ""
+    stop: StopReason = "cancelled"
+    async for chunk in chunks:
+        text += chunk.text
+        stop = chunk.stop or stop
+        if chunk.text and heard:
+            heard(text)
+    return Finished(text, stop)

@@ -1,0 +1,239 @@
+"""The bot from its start to its end: store, lease, model, health, Discord."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+from guildgpt.bot.discord_client import GuildClient
+from guildgpt.bot.health import health_server
+from guildgpt.bot.logs import log
+from guildgpt.bot.metrics import Metrics
+from guildgpt.bot.moderation import moderators
+from guildgpt.bot.opinions import Opinions
+from guildgpt.bot.service import Service
+from guildgpt.bot.settings import BotSettings
+from guildgpt.chat import CHATML
+from guildgpt.data.lines import file_sha256
+from guildgpt.engines.engine import Engine
+from guildgpt.engines.opened import OpenedModel, ReopeningModel, open_model
+from guildgpt.errors import StoreError
+from guildgpt.feedback.location import member_key
+from guildgpt.feedback.records import Version
+from guildgpt.feedback.store import Store
+from guildgpt.model.locate import locate
+
+LOGGER = logging.getLogger(__name__)
+LEASE_SECONDS = 15.0
+SAVE_SECONDS = 2.0  # between writing down what has been read
+RETENTION_SECONDS = 6 * 3600.0
+MakeEngine = Callable[[], Engine]
+
+
+def run_bot(settings: BotSettings, *, engine: MakeEngine | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; `engine` makes what stands in for the model that `settings`
+    name.
+
+    Raises `GuildError` with words for what a person can mend: a wrong token, no model, a store
+    that cannot be opened, a port that is taken.
+    """
+
+    async def until_signalled() -> None:
+        stopping = asyncio.Event()
+        with suppress(NotImplementedError):  # Windows knows Ctrl-C only, which cancels
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        await serve(settings, engine, stopping)
+
+    asyncio.run(until_signalled())
+
+
+async def serve(
+    settings: BotSettings, engine: MakeEngine | None, stopping: asyncio.Event, **options: Any
+) -> None:
+    """Be the bot until `stopping` is set, or another process has become it; `options` are
+    discord.py's."""
+    store = await Store.open(settings.store, key=member_key(settings.store))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        lost = await stack.enter_async_context(_lease(store, stopping))
+        if stopping.is_set():
+            return
+
+        version, open_it = await asyncio.to_thread(_located, settings, engine)
+        served = ReopeningModel(open_it)
+        stack.push_async_callback(served.close)
+        await served.get()
+        await store.register_version(version)
+
+        metrics = Metrics()
+        service = Service(
+            store,
+            served,
+            version,
+            settings,
+            moderator=moderators(settings),
+            clock=time.monotonic,
+            chance=random.Random(),
+            metrics=metrics,
+        )
+        opinions = Opinions(
+            store,
+            metrics,
+            retention_days=settings.retention_days,
+            trains=settings.train_on_members,
+        )
+        client = await stack.enter_async_context(
+            GuildClient(service, opinions, settings, **options)
+        )
+        keeper = Housekeeper(client, settings.retention_days)
+        metrics.answering.set_function(lambda: service.busy)
+        if settings.health_port is not None:
+
+            def state() -> dict[str, bool]:
+                lease = not lost.is_set()
+                return {"discord": client.is_connected, "lease": lease, "store": keeper.content}
+
+            await stack.enter_async_context(
+                health_server(settings.health_host, settings.health_port, metrics, state)
+            )
+        await _connected(client, keeper, (stopping, lost))
+
+
+async def _connected(
+    client: GuildClient, keeper: Housekeeper, ends: tuple[asyncio.Event, ...]
+) -> None:
+    """Be on Discord until one of `ends` is set."""
+    talking = asyncio.create_task(client.talk())
+    others = [asyncio.create_task(end.wait()) for end in ends]
+    keeping = asyncio.create_task(keeper.keep())
+    try:
+        await asyncio.wait({talking, keeping, *others}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (talking, keeping):
+            if task.done():
+                task.result()
+    finally:
+        keeping.cancel()
+        for other in others:
+            other.cancel()
+        await client.close()
+        with suppress(StoreError):
+            await keeper.write_down()
+        talking.cancel()
+        await asyncio.wait({talking, keeping})
+
+
+class Housekeeper:
+    """Writes down what has been read and what was postponed, and deletes what is too old."""
+
+    def __init__(self, client: GuildClient, retention_days: int):
+        self._client = client
+        self._days = retention_days
+        self._cleaned = float("-inf")
+        self.content = True  # the store took what it was given last
+
+    async def keep(self) -> None:
+        """Go on for ever."""
+        while True:
+            try:
+                await self.write_down()
+                await self._clean()
+                self.content = True
+            except StoreError as error:
+                self.content = False
+                log(LOGGER, "store_failed", error=error)
+            await asyncio.sleep(SAVE_SECONDS)
+
+    async def write_down(self) -> None:
+        """Everything that the store does not know yet; raises `StoreError`."""
+        await self._client.service.postponed.catch_up()
+        await self._client.marks.save()
+
+    async def _clean(self) -> None:
+        if time.monotonic() - self._cleaned > RETENTION_SECONDS:
+            gone = await self._client.service.store.retain(self._days)
+            self._cleaned = time.monotonic()
+            log(LOGGER, "retention", rows=sum(gone.values()))
+
+
+@asynccontextmanager
+async def _lease(store: Store, stopping: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
+    """Hold the right to answer: only one process with this store has it.
+
+    Waits for it. Yields an event that is set when it was lost: then this one must be silent.
+    """
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+    told = False
+    while not stopping.is_set() and not await store.acquire_lease("bot", holder, LEASE_SECONDS):
+        earlier = await store.lease_holder("bot")
+        if earlier and _is_dead(earlier):
+            await store.release_lease("bot", earlier)
+            continue
+        if not told:
+            log(LOGGER, "waiting_for_lease")
+            told = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), 1.0)
+    lost = asyncio.Event()
+    renewing = asyncio.create_task(_renew(store, holder, lost))
+    try:
+        yield lost
+    finally:
+        renewing.cancel()
+        with suppress(StoreError):
+            await store.release_lease("bot", holder)
+
+
+async def _renew(store: Store, holder: str, lost: asyncio.Event) -> None:
+    held_until = time.monotonic() + LEASE_SECONDS
+    while time.monotonic() < held_until:
+        await asyncio.sleep(LEASE_SECONDS / 4)
+        asked = time.monotonic()
+        try:
+            if not await store.acquire_lease("bot", holder, LEASE_SECONDS):
+                break
+            held_until = asked + LEASE_SECONDS
+        except StoreError as error:
+            log(LOGGER, "store_failed", error=error)
+    log(LOGGER, "lease_lost")
+    lost.set()
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether the process that held a lease ran on this machine and is no more."""
+    host, pid, _ = holder.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    if int(pid) == os.getpid():
+        return True  # the holder of this number before us
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _located(
+    settings: BotSettings, engine: MakeEngine | None
+) -> tuple[Version, Callable[[], OpenedModel]]:
+    """The model the settings name, and how to open it."""
+    if engine is not None:
+        return Version("stand-in", "stand-in", "", ""), lambda: OpenedModel(engine(), CHATML)
+    found = locate(settings.model, on_progress=lambda text: log(LOGGER, "fetching_model"))
+    digest = file_sha256(found.gguf)
+    name = found.folder.parent.name if found.folder else found.name
+    version = Version(f"{name}@{digest[:8]}", found.name, str(found.gguf), digest)
+    return version, lambda: open_model(
+        found.gguf, found.folder, context=settings.context, slots=settings.slots
+    )

@@ -1,0 +1,144 @@
+"""Everything the bot says of its own accord: short, friendly, and never technical."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guildgpt.bot.text import answer_text
+from guildgpt.feedback.records import Consent, Stats
+
+EMPTY = "Ask me something: write it after my name, or use /ask."
+NO_WORDS = "I have no answer to that. Could you put it another way?"
+ENGINE_DOWN = "I cannot think at the moment. Please try again in a minute."
+STORE_DOWN = "I cannot take notes at the moment. Please try again in a minute."
+OTHER_CHANNEL = "I do not answer in this channel. /help says more."
+NOT_YOURS = "Only the person who asked can do that."
+NOTHING_TO_RETRY = "There is no question of yours here that I could answer again."
+NOTHING_TO_STOP = "There is nothing to stop: I have finished."
+STOPPED = "Stopped."
+RECORD_GONE = "That answer is too old: I no longer have it."
+WRONG_PLACE = "That vote belongs to another message."
+NO_TEXT = "There is no text in that message that I could read."
+ASK_AGAIN = "I was interrupted, and had kept nothing of your question. Please ask it again."
+NO_THREADS = "I cannot open a thread here: I lack the permission, or this is one already."
+NEED_MENTION = (
+    "I can only read messages that mention me here: write my name, reply to me, or use /ask."
+)
+CONSENT_NONE = (
+    "You asked me to keep nothing of yours, so I cannot keep this either. /privacy changes that."
+)
+RATED_UP = "Thank you, noted: 👍"
+RATED_DOWN = "Thank you, noted: 👎"
+REASON_NOTED = "Thank you, that helps."
+REPORTED = "Thank you. The people who run me will look at it."
+VOTED = {
+    "left": "Noted: the left one is better.",
+    "right": "Noted: the right one is better.",
+    "tie": "Noted: both are equally good.",
+    "both_bad": "Noted: neither is good.",
+}
+SYSTEM_SET = "From now on I follow that here."
+SYSTEM_CLEARED = "I follow my usual instructions again."
+FORGET_ASK = (
+    "This deletes everything I keep about you: your questions, my answers to them, your ratings "
+    "and votes. It cannot be undone. Messages in Discord itself stay; you can delete those there."
+)
+FORGET_KEPT = "Nothing was deleted."
+FAILED = "Something went wrong on my side. Please try again."
+
+HELP = """\
+**Talking to me**: mention me, reply to one of my messages, write me directly, or use
+`/ask` a question · `/chat` in a thread of its own · `/retry` answer again · `/stop` stop answering
+`/compare` two answers: you say which is better · right-click a message → Apps → *Ask about this*
+Under my answers: 👍 👎 tell me how they were · 🔁 another try · 🚩 report to the people who run me
+
+`/privacy` what I keep and for how long · `/forget-me` have it deleted · `/stats` what people think
+For admins: `/system` how I should behave here · `/settings` where I answer, and whether I ask for \
+opinions
+
+I am a small language model. I make mistakes: check what matters."""
+
+
+def privacy(consent: Consent, days: int, operator_trains: bool) -> str:
+    """What is kept of the member who asks, and what they may choose."""
+    kept = {
+        "none": "You chose **none**: I keep nothing of what you write, and cannot keep votes.",
+        "chat": "You chose **chat** (the default): I keep our conversations so that I can follow "
+        "them. Your words are never used to train a model.",
+        "train": "You chose **train**: I keep our conversations, and your words may be used to "
+        "improve me."
+        if operator_trains
+        else "You chose **train**, but the people who run me do not train on members' words, so "
+        "they are not used.",
+    }[consent]
+    return (
+        f"{kept}\nWhat I keep is deleted after {days} days. I know you by a code, not by your "
+        "name or number. Ratings and votes are kept as numbers about my own answers, to learn from."
+        "\nDiscord's Developer Policy (rule 21) forbids training models on message content without "
+        "Discord's permission; so training on your words needs your choice *and* that of the "
+        "people who run me.\n`/privacy consent:` changes your choice, `/forget-me` deletes "
+        "everything now."
+    )
+
+
+def here(thread: str) -> str:
+    """Where the conversation goes on."""
+    return f"Here: {thread}"
+
+
+def chat_with(name: str) -> str:
+    """The name of a thread without a topic."""
+    return f"A chat with {name}"
+
+
+def rules(channels: Sequence[str], feedback: bool) -> str:
+    """What an admin has set."""
+    where = ", ".join(channels) or "every channel"
+    return f"I answer in {where}; opinions: {'on' if feedback else 'off'}."
+
+
+def busy(seconds: float | None) -> str:
+    """The queue is full."""
+    return f"Many people are asking at once. Please try again in {_in_words(seconds)}."
+
+
+def too_many(seconds: float | None) -> str:
+    """One member asks too much."""
+    return f"One thing after another, please: ask again in {_in_words(seconds)}."
+
+
+def _in_words(seconds: float | None) -> str:
+    if seconds is None:
+        return "a little while"
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} seconds"
+    return f"{round(seconds / 60)} minutes"
+
+
+def side_by_side(left: str, right: str) -> str:
+    """Two answers to choose between."""
+    return (
+        f"**Left**\n{answer_text(left)}\n\n**Right**\n{answer_text(right)}\n\n"
+        "*Which one is better?*"
+    )
+
+
+def stats(counts: Stats) -> str:
+    """The store's counts for /stats."""
+    lines = [
+        f"**{counts.answers}** answers in {counts.conversations} conversations",
+        f"👍 {counts.up} · 👎 {counts.down}",
+        f"{counts.comparisons} comparisons, {sum(counts.votes.values())} votes",
+    ]
+    return "\n".join(lines)
+
+
+def forgotten(rows: int, versions: int) -> str:
+    """What /forget-me did."""
+    learned = (
+        f" {versions} version{'s' if versions != 1 else ''} of me had learned from some of it; the "
+        "people who run me have them listed."
+        if versions
+        else ""
+    )
+    return f"Done: {rows} record{'s' if rows != 1 else ''} deleted.{learned}"

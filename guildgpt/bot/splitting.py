@@ -1,0 +1,300 @@
+"""A long answer becomes several messages, and stays the same ones while it grows.
+
+The parts are found from left to right. Where a part ends depends only on the text up to the first
+character that no longer fits, so a part that has another one after it never changes again.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LIMIT = 2000  # UTF-16 units, as Discord counts a message's content
+LEAST_LIMIT = 200  # below it, added fences would leave too little room for the text
+
+# A fence longer than this, or with more behind it, is text: it bounds what a part must add.
+_LONGEST_RUN = 16
+_OPENS = re.compile(
+    rf"[ \t]*(?:(?P<ticks>`{{3,{_LONGEST_RUN}}})(?!`)(?P<info>[^`]{{0,80}})"
+    rf"|(?P<tildes>~{{3,{_LONGEST_RUN}}})(?!~)(?P<more>.{{0,80}}))"
+)
+# "Run this: ```sh" at the end of a line, which Discord takes for a fence and CommonMark does not.
+_OPENS_LATE = re.compile(
+    rf"(?:(?!```).)*[^`](?P<ticks>`{{3,{_LONGEST_RUN}}})(?P<info>[\w+#.-]{{0,40}})[ \t\r]*"
+)
+_CLOSES = re.compile(rf"[ \t]*(`{{3,{_LONGEST_RUN}}}|~{{3,{_LONGEST_RUN}}})[ \t\r]*")
+_LANGUAGE = re.compile(r"\s*([\w+#.-]{1,40})(?:\s|$)")
+
+# What a break within a line must not fall into: links, bare addresses, inline code. A link that
+# is still being written counts to the end of what is known.
+_WHOLE = re.compile(
+    r"\[[^\]\n]*(?:\](?:\([^)\n]*(?:\)|$)|$)|$)|<?https?://\S+|`[^`\n]+(?:`|$)", re.MULTILINE
+)
+_SPACES = re.compile(r"[^\S\n]+")
+_SENTENCE = re.compile(r"[^\W\d][.!?…]+[\"'”’»)\]*_]*$|[。！？]$")
+_IDEOGRAPHIC = re.compile(r"(?<=[。！？])(?=[^\s。！？”’」』）])")
+# At the start of a message these would become a fence, a heading, a quote or a list.
+_STARTS_SOMETHING = re.compile(r"\s*(?:[`~]|[#>*+-]+(?:\s|$)|\d+(?:[.)](?:\s|$)|$))")
+
+PARAGRAPH, LINE, CODE_LINE, SENTENCE, WORD = range(5)  # kinds of break, best first
+_LOOK_BACK = 64  # characters, for a place to cut a word
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """An open code fence: its marks and language; `late` if text stands before it on its line."""
+
+    run: str
+    language: str
+    late: bool = False
+
+    @property
+    def opening(self) -> str:
+        """The line that opens it (again)."""
+        return f"{self.run}{self.language}\n"
+
+    @property
+    def closing(self) -> str:
+        """The line that closes it, with the line end before it."""
+        return f"\n{self.run}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    start: int
+    end: int  # of the text, without its line end
+    fence: Fence | None  # open where the line starts
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One message: what is shown is `opening + body + closing`; the body alone is the text's."""
+
+    opening: str
+    body: str
+    closing: str
+
+    def __str__(self) -> str:
+        return f"{self.opening}{self.body}{self.closing}"
+
+
+def utf16_len(text: str) -> int:
+    """Length in UTF-16 units: characters beyond U+FFFF, most emoji among them, count twice."""
+    if text.isascii():
+        return len(text)
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def split(text: str, limit: int = LIMIT) -> list[str]:
+    """Messages of at most `limit` UTF-16 units that hold `text`; none of them is empty.
+
+    Breaks fall at the end of a paragraph, else of a line, a sentence, a word, where one of these
+    lies in the second half of the part; never inside a character, and inside a link or a cluster
+    of characters only where it alone is too long. A code fence is closed at the end of a part and
+    opened again, with its language, in the next. Whitespace at the breaks is dropped.
+
+    As `text` grows at its end only the last part changes; parts are added, none is taken back.
+    A text without anything visible gives no part. ValueError for a limit below 200.
+    """
+    return [str(part) for part in parts(text, limit)]
+
+
+def parts(text: str, limit: int = LIMIT) -> Iterator[Part]:
+    """What `split` shows, with the added fences apart from the text."""
+    if limit < LEAST_LIMIT:
+        raise ValueError(f"a part of {limit} UTF-16 units is too short; the least is {LEAST_LIMIT}")
+    fence: Fence | None = None
+    start = _skip(text, 0, fence, limit)
+    while start < len(text):
+        stop, lines = _window(text, start, fence, limit)
+        end = len(text) if stop is None else _end(text, start, stop, lines)
+        body = text[start:end].rstrip()
+        if not body:
+            return
+        after = open_fence(body, fence)
+        yield Part(fence.opening if fence else "", body, after.closing if after else "")
+        fence = after
+        start = _skip(text, end, fence, limit)
+
+
+def open_fence(text: str, fence: Fence | None = None) -> Fence | None:
+    """The code fence that is open at the end of `text`, if `fence` is open at its start."""
+    for line in text.split("\n"):
+        fence = _after(line, fence)
+    return fence
+
+
+def may_close(line: str, fence: Fence) -> bool:
+    """Whether a line closes the fence, or is on the way to when more of it comes."""
+    marks = line.strip()
+    return bool(marks) and len(marks) <= _LONGEST_RUN and set(marks) == {fence.run[0]}
+
+
+def _after(line: str, fence: Fence | None) -> Fence | None:
+    if fence is not None:
+        return None if _closes(line, fence) else fence
+    if found := _OPENS.fullmatch(line):
+        language = _LANGUAGE.match(found["info"] or found["more"] or "")
+        return Fence(found["ticks"] or found["tildes"], language[1] if language else "")
+    if found := _OPENS_LATE.fullmatch(line):
+        return Fence(found["ticks"], found["info"], late=True)
+    return None
+
+
+def _closes(line: str, fence: Fence) -> bool:
+    if found := _CLOSES.fullmatch(line):
+        return found[1].startswith(fence.run)
+    return fence.late and line.rstrip().endswith(fence.run)
+
+
+def _reserve(line: str, fence: Fence | None) -> int:
+    """Units to keep free for closing what is open in the line, however the line goes on."""
+    if fence is not None:
+        return len(fence.closing)
+    runs = [len(run) for run in re.findall(r"`{3,}|~{3,}", line)]
+    return 1 + min(max(runs), _LONGEST_RUN) if runs else 0
+
+
+def _window(
+    text: str, start: int, fence: Fence | None, limit: int
+) -> tuple[int | None, list[_Line]]:
+    """The end of the first character that does not fit (None if all do), and the lines to there."""
+    used = len(fence.opening) if fence else 0
+    lines: list[_Line] = []
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        line = text[start:end]
+        lines.append(_Line(start, end, fence))
+        if used + utf16_len(line.rstrip()) + _reserve(line, fence) > limit and line.strip():
+            return start + _overflow(line, used, fence, limit), lines
+        used += utf16_len(line) + 1
+        fence = _after(line, fence)
+        start = end + 1
+    return None, lines
+
+
+def _overflow(line: str, used: int, fence: Fence | None, limit: int) -> int:
+    """How much of the line it takes not to fit."""
+    reserve = _reserve("", fence)
+    run, before = 0, ""
+    for index, character in enumerate(line):
+        used += utf16_len(character)
+        run = run + 1 if character == before else 1
+        before = character
+        if fence is None and run >= 3 and character in "`~":
+            reserve = max(reserve, 1 + min(run, _LONGEST_RUN))
+        if used + reserve > limit and not character.isspace():
+            return index + 1
+    raise AssertionError("the line was known not to fit")
+
+
+def _end(text: str, start: int, stop: int, lines: list[_Line]) -> int:
+    """Where the part that starts at `start` ends; decided from text[:stop] alone."""
+    text = text[:stop]
+    places = [*_between_lines(text, lines), *_within_lines(text, lines)]
+    half = start + (stop - start) // 2
+    late = [(kind, -place) for kind, place in places if place >= half]
+    if late:
+        return -min(late)[1]
+    early = [place for _, place in places if text[start:place].strip()]
+    return max(early) if early else _cut(text, start, lines[-1])
+
+
+def _between_lines(text: str, lines: list[_Line]) -> Iterator[tuple[int, int]]:
+    """(kind, place) of the breaks before a line; none right after an opening fence or right
+    before a closing one, for an empty block would stand there."""
+    before: _Line | None = None
+    blank = False
+    for line in lines:
+        content = text[line.start : line.end]
+        if not content.strip():
+            blank = True
+            continue
+        inside = line.fence is not None
+        if before is None or (inside and before.fence is None):
+            pass
+        elif line.fence is not None:
+            if not _closes(content, line.fence) and not may_close(content, line.fence):
+                yield (LINE if blank else CODE_LINE), line.start
+        else:
+            block = before.fence is not None or _after(content, None) is not None
+            yield (PARAGRAPH if blank or block else LINE), line.start
+        before, blank = line, False
+
+
+def _within_lines(text: str, lines: list[_Line]) -> Iterator[tuple[int, int]]:
+    """(kind, place) of the breaks at the ends of sentences and words."""
+    for line in lines:
+        content = text[line.start : line.end].rstrip()
+        if content.lstrip().startswith(("```", "~~~")):
+            continue
+        whole = [] if line.fence else [found.span() for found in _WHOLE.finditer(content)]
+        matches = [*_SPACES.finditer(content), *_IDEOGRAPHIC.finditer(content)]
+        for found in matches:
+            place = found.end()
+            if not content[: found.start()].strip() or _STARTS_SOMETHING.match(content, place):
+                continue
+            if any(first < place < last for first, last in whole):
+                continue
+            before = content[max(0, found.start() - 8) : found.start()]
+            sentence = line.fence is None and _SENTENCE.search(before)
+            yield (SENTENCE if sentence else WORD), line.start + place
+
+
+def _cut(text: str, start: int, line: _Line) -> int:
+    """Where to cut what has no end: before a link, else between two characters."""
+    last = len(text) - 1
+    first = start + len(text[start:]) - len(text[start:].lstrip()) + 1  # a part has some text
+    if line.fence is None:
+        for found in _WHOLE.finditer(text, line.start):
+            if first <= found.start() < last < found.end():
+                last = found.start()
+    for place in range(last, max(first - 1, last - _LOOK_BACK), -1):
+        if _boundary(text, place) and not _STARTS_SOMETHING.match(text, place):
+            return place
+    return max(first, last - _halves_a_pair(text, last))
+
+
+def _boundary(text: str, place: int) -> bool:
+    """Whether two characters that a person sees as two meet at `place`."""
+    before, after = text[place - 1], text[place]
+    if _halves_a_pair(text, place) or before == "\u200d" or _extends(after):
+        return False
+    if _is_regional(before) and _is_regional(after):
+        count = 0  # flags are pairs of letters
+        while count < place and _is_regional(text[place - 1 - count]):
+            count += 1
+        return count % 2 == 0
+    return True
+
+
+def _halves_a_pair(text: str, place: int) -> bool:
+    return "\ud800" <= text[place - 1] <= "\udbff" and "\udc00" <= text[place] <= "\udfff"
+
+
+def _is_regional(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+def _extends(character: str) -> bool:
+    """Whether it belongs to the character before: accents, joiners, skin tones, flag tags."""
+    return (
+        character in "\u200c\u200d"
+        or unicodedata.category(character) in ("Mn", "Me", "Mc")
+        or "\U0001f3fb" <= character <= "\U0001f3ff"
+        or "\U000e0020" <= character <= "\U000e007f"
+    )
+
+
+def _skip(text: str, place: int, fence: Fence | None, limit: int) -> int:
+    """The start of the next part's text; in code its first line keeps its indentation."""
+    found = place
+    while found < len(text) and text[found].isspace():
+        found += 1
+    if fence is None:
+        return found
+    line = text.rfind("\n", place, found) + 1 or place
+    return line if utf16_len(text[line:found]) <= limit // 4 else found

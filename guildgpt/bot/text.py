@@ -1,0 +1,163 @@
+"""Text on its way in and out: what members typed and attached, and what the model wrote."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from pathlib import PurePath
+
+from guildgpt.bot.splitting import LIMIT, may_close, open_fence, split, utf16_len
+
+__all__ = ["LIMIT", "NOTHING_YET", "answer_text", "clean", "read_attachment", "split", "utf16_len"]
+
+NOTHING_YET = "…"
+
+_LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+# Characters that show nothing: zero-width ones, marks, overrides and isolates of direction, fillers
+# that people send as "empty" messages. The joiners, variation selectors and tags are looked at one
+# by one, for emoji and some scripts are spelled with them.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0080-\U000e00ff]"
+)
+_TAGS = re.compile("(\U0001f3f4[\U000e0030-\U000e007a]{2,6}\U000e007f)|[\U000e0000-\U000e007f]")
+_SELECTOR = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+_SELECTORS = re.compile(f"(?:(^|\\s){_SELECTOR}+|({_SELECTOR}){_SELECTOR}+)")
+_JOINERS = re.compile("[\u200c\u200d]")
+# Arabic to Sinhala, Myanmar, Khmer and Mongolian: scripts that are spelled with joiners.
+_JOINING_SCRIPT = re.compile("[\u0600-\u0dff\u1000-\u109f\u1780-\u18af]")
+_PICTURE = ("So", "Sk", "Sm")  # Unicode categories of emoji, skin tones and arrows
+_SHOWS_NOTHING = re.compile(
+    rf"(?:\s|{_UNSEEN.pattern}|{_SELECTOR}|[\u200c\u200d\U000e0000-\U000e007f])*"
+)
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_BINARY_HEADS = (b"%PDF-", b"\x7fELF", b"MZ\x90")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_CUT = "[… the rest of the file is left out]"
+_LANGUAGES = {
+    "bash": "sh", "c": "c", "cc": "cpp", "cpp": "cpp", "cs": "csharp", "css": "css", "csv": "csv",
+    "diff": "diff", "go": "go", "h": "c", "hpp": "cpp", "hs": "haskell", "html": "html",
+    "ini": "ini", "java": "java", "js": "js", "json": "json", "jsonl": "json", "jsx": "jsx",
+    "kt": "kotlin", "lua": "lua", "md": "md", "patch": "diff", "php": "php", "pl": "perl",
+    "ps1": "powershell", "py": "python", "r": "r", "rb": "ruby", "rs": "rust", "scala": "scala",
+    "sh": "sh", "sql": "sql", "svg": "xml", "swift": "swift", "toml": "toml", "ts": "ts",
+    "tsx": "tsx", "xml": "xml", "yaml": "yaml", "yml": "yaml", "zig": "zig",
+}  # fmt: skip
+
+
+def clean(text: str) -> str:
+    """What a member typed, without what cannot be seen: NFC, trimmed; '' if nothing is left.
+
+    Taken out are zero-width characters, marks, overrides and isolates of direction, control
+    characters (line ends and tabs stay), lone surrogates, tags, and blank fillers. Letters of
+    right-to-left scripts stay as they are, joiners stay where emoji and scripts need them.
+    """
+    return unicodedata.normalize("NFC", _visible(text)).strip()
+
+
+def read_attachment(
+    name: str, content_type: str | None, data: bytes, limit_bytes: int
+) -> str | None:
+    """A text file for the prompt: its name, and its text in a fence with its language.
+
+    Whether it is text is judged by `data` (UTF-8, or UTF-16 and UTF-32 with a byte order mark),
+    not by what it calls itself: None for anything else and for a file without text. Of more than
+    `limit_bytes` the beginning is read, and the text says so.
+    """
+    text = _decode(data[:limit_bytes], cut=len(data) > limit_bytes)
+    if text is None:
+        return None
+    text = _visible(text).strip("\n").rstrip()
+    if not text.strip():
+        return None
+    if len(data) > limit_bytes:
+        text += f"\n{_CUT}"
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{_file_name(name)}:\n{fence}{_language(name, content_type)}\n{text}\n{fence}"
+
+
+def answer_text(text: str) -> str:
+    """What the model wrote so far, fit to be shown; '…' while there is nothing to see.
+
+    Control characters are taken out. A code fence that is open at the end is closed, one that has
+    only just been opened is left away, as are the first marks of one that is being closed.
+    """
+    shown = _CONTROLS.sub("", _pairs_joined(text)).strip()
+    while fence := open_fence(shown):
+        head, _, last = shown.rpartition("\n")
+        if open_fence(head) is None:  # the last line opened it; words may stand before it there
+            words = last[: last.rindex(fence.run)] if fence.late else ""
+            shown = f"{head}\n{words}".strip()
+        elif may_close(last, fence):
+            shown = head.rstrip()
+        else:
+            shown += fence.closing
+            break
+    return NOTHING_YET if _SHOWS_NOTHING.fullmatch(shown) else shown
+
+
+def _visible(text: str) -> str:
+    text = _LINE_ENDS.sub("\n", _pairs_joined(text))
+    text = _UNSEEN.sub("", _CONTROLS.sub("", text))
+    text = _TAGS.sub(r"\1", text)
+    seen = text
+    text = _JOINERS.sub(lambda found: found[0] if _joins(seen, found.start()) else "", seen)
+    return _SELECTORS.sub(r"\1\2", text)
+
+
+def _pairs_joined(text: str) -> str:
+    """Surrogates that came as two halves of a character become that character."""
+    if not re.search("[\ud800-\udbff][\udc00-\udfff]", text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _joins(text: str, place: int) -> bool:
+    """Whether the joiner at `place` stands where emoji or a script need one."""
+    before, after = text[max(0, place - 2) : place], text[place + 1 : place + 2]
+    if not before or not after:
+        return False
+    if _JOINING_SCRIPT.match(before[-1]) and _JOINING_SCRIPT.match(after):
+        return True
+    picture = before[0] if before[-1] == "\ufe0f" else before[-1]
+    kinds = (unicodedata.category(picture), unicodedata.category(after))
+    return text[place] == "\u200d" and all(kind in _PICTURE for kind in kinds)
+
+
+def _decode(data: bytes, *, cut: bool) -> str | None:
+    """The text in `data`, or None for what is none; `cut` allows half a character at the end."""
+    bom, encoding = next(
+        ((bom, name) for bom, name in _BOMS if data.startswith(bom)), (b"", "utf-8")
+    )
+    if data.startswith(_BINARY_HEADS):
+        return None
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(data[len(bom) :], final=not cut)
+    except UnicodeDecodeError:
+        return None
+    text = _ANSI.sub("", text)
+    controls = len(_CONTROLS.findall(text.replace("\r", "").replace("\f", "")))
+    return None if "\0" in text or controls * 100 > len(text) else text
+
+
+def _file_name(name: str) -> str:
+    shown = re.sub(r"[\s`<>|:]+", " ", clean(name)).strip()
+    return shown[:100] or "file"
+
+
+def _language(name: str, content_type: str | None) -> str:
+    ending = PurePath(clean(name)).suffix.lstrip(".").lower()
+    if ending in _LANGUAGES:
+        return _LANGUAGES[ending]
+    subtype = (content_type or "").partition(";")[0].rpartition("/")[2].removeprefix("x-").lower()
+    return subtype if subtype in _LANGUAGES.values() else ""

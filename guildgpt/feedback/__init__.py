@@ -1,0 +1,1 @@
+"""The feedback store: conversations, deliveries, votes and ratings, in SQLite or PostgreSQL."""

@@ -1,0 +1,315 @@
+"""`guildgpt feedback`: look at what members said, write it out, take trees in, erase a member."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from guildgpt.errors import GuildError
+from guildgpt.feedback.policy import RULE_21
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from guildgpt.feedback.records import Snapshot
+    from guildgpt.feedback.store import Store
+
+Result = TypeVar("Result")
+
+
+def _examples(*lines: str) -> str:
+    """Commands to try, at the foot of a help page."""
+    return "\n".join(["For example:", *(f"  [bold]{line}[/]" for line in lines)])
+
+
+feedback_app = typer.Typer(
+    help="Votes, ratings and conversations: count, export, import, erase.", no_args_is_help=True
+)
+
+FLAG = ""  # what a switch shows in place of a value
+Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on standard output.")]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="sqlite:///FILE, a file, or postgresql://…; $GUILDGPT_STORE, else a file in the "
+        "user's data folder, if not given.",
+    ),
+]
+Guild = Annotated[int | None, typer.Option("--guild", metavar="ID", help="Only of this server.")]
+
+
+@feedback_app.command(
+    epilog=_examples("guildgpt feedback stats", "guildgpt feedback stats --store feedback.db")
+)
+def stats(store: StoreOption = None, guild: Guild = None, as_json: Json = False) -> None:
+    """Count what is in the store, and say how far the votes agree."""
+    from dataclasses import asdict
+
+    from guildgpt.feedback.report import show_stats, trust
+
+    async def look(opened: Store) -> tuple[dict[str, Any], Snapshot]:
+        return asdict(await opened.stats(guild)), await opened.snapshot(guild_id=guild)
+
+    counts, snapshot = _with_store(store, look)
+    result = {**counts, **trust(snapshot)}
+    if as_json:
+        _print_json(result)
+    else:
+        show_stats(counts, result, _console())
+
+
+@feedback_app.command(
+    epilog=_examples(
+        "guildgpt feedback export preference --out pairs.jsonl",
+        "guildgpt feedback export oasst --out trees.jsonl.gz",
+    )
+)
+def export(
+    form: Annotated[
+        str, typer.Argument(metavar="FORM", help="oasst, preference, kto, sft or arena.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="JSON lines; gzipped if it ends in .gz.")
+    ],
+    store: StoreOption = None,
+    guild: Guild = None,
+    train_on_members: Annotated[
+        bool,
+        typer.Option(
+            "--train-on-members",
+            envvar="GUILDGPT_TRAIN_ON_MEMBERS",
+            metavar=FLAG,
+            help=f"Also text of members who opted in to training. {RULE_21}",
+        ),
+    ] = False,
+    train_on_slash: Annotated[
+        bool,
+        typer.Option(
+            "--train-on-slash",
+            metavar=FLAG,
+            help="Also what members who opted in to training typed into slash commands; no other "
+            "text of theirs.",
+        ),
+    ] = False,
+    margin: Annotated[
+        bool,
+        typer.Option(
+            "--margin", metavar=FLAG, help="preference: add the lead in votes to every row."
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", metavar=FLAG, help="Overwrite the file.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the feedback as rows that others read, and say what was left out and why.
+
+    oasst: Open-Assistant's trees. preference, kto: as TRL reads them. sft: conversations whose
+    last answer was rated up and never down. arena: battles as Chatbot Arena publishes them.
+
+    Without switches no text that a member wrote leaves: neither it nor what was said below it.
+    Votes and ratings on prompts that no member wrote always leave, without names.
+    """
+    from guildgpt.feedback.exports import FORMS, write_lines
+    from guildgpt.feedback.exports import export as rows_of
+    from guildgpt.feedback.report import say
+    from guildgpt.feedback.view import Switches
+
+    chosen = next((known for known in FORMS if known == form), None)
+    if chosen is None:
+        raise _unknown_form(form, FORMS)
+    _check_out(out, force)
+    console = _console(as_json)
+
+    async def look(opened: Store) -> Snapshot:
+        return await opened.snapshot(guild_id=guild)
+
+    switches = Switches(members=train_on_members, slash=train_on_slash)
+    exported = rows_of(_with_store(store, look), chosen, switches=switches, margin=margin)
+    if not exported.rows:
+        raise GuildError(
+            f"there is nothing to export as {form}",
+            remedy=_reasons(exported.left_out) or "No vote and no rating is in the store.",
+        )
+    write_lines(out, exported.rows)
+    if as_json:
+        _print_json(
+            {"file": str(out), "rows": len(exported.rows), "left_out": dict(exported.left_out)}
+        )
+        return
+    many = "s" * (len(exported.rows) != 1)
+    say(console, f"{out}: {len(exported.rows):,} row{many}")
+    for reason, count in exported.left_out.most_common():
+        say(console, f"left out, {reason}: {count:,}")
+
+
+@feedback_app.command("import", epilog=_examples("guildgpt feedback import trees.jsonl.gz"))
+def import_trees(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Open-Assistant trees or messages; plain or .gz.")
+    ],
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Take Open-Assistant's trees into the store; what is there already is passed over."""
+    from datetime import UTC, datetime
+
+    from guildgpt.feedback.oasst_import import read
+    from guildgpt.feedback.report import say
+
+    left_out: Counter[str] = Counter()
+    snapshot = read(file, now=datetime.now(UTC), left_out=left_out)
+    if not snapshot.messages:
+        raise GuildError(
+            "there is no message to import",
+            where=file,
+            remedy=_reasons(left_out) or "The file is empty.",
+        )
+
+    async def take(opened: Store) -> Counter[str]:
+        return await opened.add_snapshot(snapshot)
+
+    counts = _with_store(store, take, make=True)
+    if as_json:
+        _print_json({"file": str(file), "counts": dict(counts), "left_out": dict(left_out)})
+        return
+    console = _console()
+    for what, count in counts.items():
+        say(console, f"{what.replace('_', ' ')}: {count:,}")
+    for reason, count in left_out.most_common():
+        say(console, f"left out, {reason}: {count:,}")
+
+
+@feedback_app.command(epilog=_examples("guildgpt feedback erase 80351110224678912"))
+def erase(
+    user_id: Annotated[
+        str, typer.Argument(metavar="USER_ID", help="The Discord id of a user: 17 to 20 digits.")
+    ],
+    store: StoreOption = None,
+    yes: Annotated[bool, typer.Option("--yes", metavar=FLAG, help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase everything of a member, and name the model versions that learned from it."""
+    from guildgpt.feedback.report import say
+
+    user = _user_id(user_id)
+    _url(store)  # say what is wrong before asking
+    if not yes:
+        typer.confirm(
+            f"Erase everything of user {user} for ever: texts, answers to them, votes, ratings?",
+            abort=True,
+            err=True,
+        )
+
+    async def forget(opened: Store) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        return asdict(await opened.erase_member(user))
+
+    erasure = _with_store(store, forget)
+    if as_json:
+        _print_json(erasure)
+        return
+    console = _console()
+    counts: Mapping[str, int] = erasure["counts"]
+    for what, count in counts.items():
+        say(console, f"{what.replace('_', ' ')}: {count:,}")
+    if not any(counts.values()):
+        say(console, "Nothing of this user was in the store.")
+    if erasure["versions"]:
+        say(console, f"Learned from it: {', '.join(erasure['versions'])}. Train these again.")
+
+
+# What the commands share
+
+
+def _url(store: str | None, *, make: bool = False) -> str:
+    """The store's URL; GuildError if no store is there, unless one is to be made."""
+    from guildgpt.feedback.location import as_url, default_store, store_file
+
+    url = as_url(store) if store else default_store()
+    file = store_file(url)
+    if not make and file is not None and not file.is_file():
+        raise GuildError(
+            "there is no feedback store yet",
+            where=file,
+            remedy="`guildgpt bot` makes it at its first start, `guildgpt feedback import` too; "
+            "--store or $GUILDGPT_STORE names another place.",
+        )
+    return url
+
+
+def _with_store(
+    store: str | None, work: Callable[[Store], Awaitable[Result]], *, make: bool = False
+) -> Result:
+    """What `work` finds or does in the opened store."""
+    import asyncio
+
+    from guildgpt.feedback.location import member_key
+    from guildgpt.feedback.store import Store
+
+    url = _url(store, make=make)
+
+    async def run() -> Result:
+        async with await Store.open(url, key=member_key(url)) as opened:
+            return await work(opened)
+
+    return asyncio.run(run())
+
+
+def _unknown_form(form: str, known: tuple[str, ...]) -> GuildError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(form, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return GuildError(
+        f"there is no form `{form}`", where="FORM", remedy=f"{hint}The forms: {', '.join(known)}."
+    )
+
+
+def _check_out(out: Path, force: bool) -> None:
+    if out.is_dir():
+        raise GuildError("this is a folder", where=out, remedy="Name a file in it.")
+    if not out.parent.is_dir():
+        raise GuildError("there is no such folder", where=out.parent, remedy="Make it first.")
+    if out.exists() and not force:
+        raise GuildError("the file is there already", where=out, remedy="--force overwrites it.")
+
+
+def _user_id(text: str) -> int:
+    """The id, also as Discord's own mention `<@…>` spells it."""
+    import re
+
+    found = re.fullmatch(r"(?:<@!?)?(\d{1,19})>?", text.strip())
+    if found is None or int(found[1]) >= 2**63:
+        raise GuildError(
+            f"{text!r} is no user id",
+            where="USER_ID",
+            remedy="Discord shows it after a right click on the user (Copy User ID), once "
+            "Settings > Advanced > Developer Mode is on.",
+        )
+    return int(found[1])
+
+
+def _reasons(left_out: Counter[str]) -> str:
+    """What was left out, in one sentence; '' for nothing."""
+    counts = ", ".join(f"{reason}: {count:,}" for reason, count in left_out.most_common())
+    return f"Left out: {counts}." if counts else ""
+
+
+def _console(as_json: bool = False) -> Console:
+    """Where people read: standard output, or standard error while that one carries JSON."""
+    from rich.console import Console
+
+    return Console(stderr=as_json)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))

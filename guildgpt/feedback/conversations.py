@@ -1,0 +1,224 @@
+"""Conversations: trees of messages."""
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+from typing import Any, get_args
+
+from sqlalchemy import Row, Select, and_, bindparam, literal, select, union, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from guildgpt.chat import Role
+from guildgpt.feedback.part import Part, new_id
+from guildgpt.feedback.records import ConversationKind, StoredMessage
+from guildgpt.feedback.schema import conversations, deliveries, messages, parts
+from guildgpt.feedback.view import storable
+
+
+class Conversations(Part):
+    """What was said."""
+
+    async def start_conversation(
+        self,
+        kind: ConversationKind,
+        *,
+        guild_id: int | None = None,
+        channel_id: int | None = None,
+        source: str = "discord",
+        lang: str = "",
+    ) -> str:
+        """A new conversation without messages; its id."""
+        if kind not in get_args(ConversationKind):
+            raise ValueError(f"no kind of conversation: {kind!r}")
+        row = {
+            "id": new_id(),
+            "kind": kind,
+            "guild_id": guild_id,
+            "channel_id": channel_id,
+            "source": storable(source),
+            "lang": storable(lang),
+            "created_at": self._now(),
+        }
+
+        async def work(connection: AsyncConnection) -> str:
+            await connection.execute(self._insert(conversations).on_conflict_do_nothing(), row)
+            return str(row["id"])
+
+        return await self._database.write(work)
+
+    async def channel_of(self, conversation_id: str) -> int | None:
+        """The channel that the conversation takes place in; None if there is none."""
+
+        async def work(connection: AsyncConnection) -> int | None:
+            wanted = select(conversations.c.channel_id).where(conversations.c.id == conversation_id)
+            return (await connection.execute(wanted)).scalar_one_or_none()
+
+        return await self._database.read(work)
+
+    async def add_message(
+        self,
+        *,
+        conversation_id: str,
+        parent_id: str | None,
+        role: Role,
+        text: str,
+        name: str | None = None,
+        member_id: str | None = None,
+        version_id: str | None = None,
+        sampling: dict[str, Any] | None = None,
+        stop: str | None = None,
+        discord_id: int | None = None,
+        synthetic: bool = False,
+        id: str | None = None,
+    ) -> StoredMessage:
+        """Put a message into its tree.
+
+        With the `id` of a message that is in the same place already, that one is written anew: an
+        answer that was taken up again after a crash. Raises RecordGone if the conversation or the
+        parent is gone, and for an answer to a deleted question, which it may quote.
+        """
+        if role not in get_args(Role):
+            raise ValueError(f"no role: {role!r}")
+        row: dict[str, Any] = {
+            "id": id or new_id(),
+            "conversation_id": conversation_id,
+            "parent_id": parent_id,
+            "role": role,
+            "text": storable(text),
+            "name": storable(name),
+            "member_id": member_id,
+            "version_id": version_id,
+            "sampling": storable(sampling),
+            "stop": stop,
+            "discord_id": discord_id,
+            "synthetic": synthetic,
+            "rank": None,
+            "deleted": False,
+            "extra": {},
+            "created_at": self._now(),
+        }
+
+        async def work(connection: AsyncConnection) -> StoredMessage:
+            if parent_id is not None:
+                await self._check_parent(connection, parent_id, conversation_id, role)
+            if not (await connection.execute(self._adding, row)).rowcount:
+                raise self._gone()
+            wanted = select(messages).where(messages.c.id == row["id"])
+            return _stored((await connection.execute(wanted)).one()) if id else StoredMessage(**row)
+
+        return await self._database.write(work)
+
+    async def message(self, id: str) -> StoredMessage | None:
+        """The message with this id."""
+        return await self._first(select(messages).where(messages.c.id == id))
+
+    async def message_by_discord_id(self, discord_id: int) -> StoredMessage | None:
+        """What a message on Discord says; any part of an answer finds it, the newest if several."""
+        answered = (
+            select(deliveries.c.answer_id)
+            .join(parts, parts.c.delivery_id == deliveries.c.id)
+            .where(parts.c.discord_id == discord_id, deliveries.c.answer_id.is_not(None))
+        )
+        said = select(messages.c.id).where(messages.c.discord_id == discord_id)
+        return await self._first(
+            select(messages)
+            .where(messages.c.id.in_(union(said, answered)))
+            .order_by(messages.c.created_at.desc(), messages.c.id)
+            .limit(1)
+        )
+
+    async def path_to(self, message_id: str) -> list[StoredMessage]:
+        """The messages from the root of the tree to this one; empty if it is gone."""
+
+        async def work(connection: AsyncConnection) -> list[StoredMessage]:
+            found = await connection.execute(_path(), {"last": message_id})
+            return [_stored(row) for row in found]
+
+        return await self._database.read(work)
+
+    async def channel_tail(self, channel_id: int) -> StoredMessage | None:
+        """The newest message of the thread or the direct messages that the channel is."""
+        return await self._first(
+            select(messages)
+            .join(conversations, conversations.c.id == messages.c.conversation_id)
+            .where(
+                conversations.c.channel_id == channel_id,
+                conversations.c.kind.in_(("thread", "dm")),
+            )
+            .order_by(messages.c.created_at.desc(), messages.c.id)
+            .limit(1)
+        )
+
+    async def last_question(self, member_id: str, channel_id: int) -> StoredMessage | None:
+        """What the member asked last in the channel, if it is still there."""
+        return await self._first(
+            select(messages)
+            .join(deliveries, deliveries.c.question_id == messages.c.id)
+            .where(
+                deliveries.c.member_id == member_id,
+                deliveries.c.channel_id == channel_id,
+                ~messages.c.deleted,
+            )
+            .order_by(deliveries.c.created_at.desc(), deliveries.c.id)
+            .limit(1)
+        )
+
+    async def mark_deleted(self, discord_id: int) -> None:
+        """A member deleted their message: its text goes, its row stays to hold the tree."""
+        blank: dict[str, Any] = {"text": "", "name": None, "deleted": True, "extra": {}}
+
+        async def work(connection: AsyncConnection) -> None:
+            theirs = messages.c.discord_id == discord_id
+            await connection.execute(update(messages).where(theirs).values(blank))
+            asked = deliveries.c.event_id == discord_id
+            await connection.execute(update(deliveries).where(asked).values(extra={}))
+
+        await self._database.write(work)
+
+    async def _first(self, wanted: Select[Any]) -> StoredMessage | None:
+        async def work(connection: AsyncConnection) -> StoredMessage | None:
+            row = (await connection.execute(wanted)).first()
+            return _stored(row) if row else None
+
+        return await self._database.read(work)
+
+    @cached_property
+    def _adding(self) -> Any:
+        """The INSERT of a message; built once, for it is long."""
+        adding = self._insert(messages)
+        place = ("conversation_id", "parent_id", "role")
+        same = [messages.c[key].is_not_distinct_from(adding.excluded[key]) for key in place]
+        fixed = {"id", *place, "rank", "deleted", "extra", "created_at"}
+        return adding.on_conflict_do_update(
+            index_elements=["id"],
+            set_={c.key: adding.excluded[c.key] for c in messages.c if c.key not in fixed},
+            where=and_(~messages.c.deleted, *same),
+        )
+
+    async def _check_parent(
+        self, connection: AsyncConnection, parent_id: str, conversation_id: str, role: Role
+    ) -> None:
+        wanted = select(messages.c.conversation_id, messages.c.deleted)
+        found = (await connection.execute(wanted.where(messages.c.id == parent_id))).one_or_none()
+        if found is None or (found.deleted and role == "assistant"):
+            raise self._gone()
+        if found.conversation_id != conversation_id:
+            raise ValueError(f"the parent {parent_id} is in another conversation")
+
+
+@cache
+def _path() -> Select[Any]:
+    """From the root to the message `last`; built once, for it is long."""
+    last = select(messages.c.id, messages.c.parent_id, literal(0).label("above"))
+    path = last.where(messages.c.id == bindparam("last")).cte("path", recursive=True)
+    path = path.union_all(
+        select(messages.c.id, messages.c.parent_id, path.c.above + 1).join(
+            path, messages.c.id == path.c.parent_id
+        )
+    )
+    wanted = select(messages).join(path, messages.c.id == path.c.id)
+    return wanted.order_by(path.c.above.desc())
+
+
+def _stored(row: Row[Any]) -> StoredMessage:
+    return StoredMessage(**row._asdict())

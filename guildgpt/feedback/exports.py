@@ -1,0 +1,252 @@
+"""The feedback in the forms that others read: preference, KTO, SFT and arena rows.
+
+preference  {prompt, chosen, rejected[, margin]}: TRL's conversational preference format
+kto         {prompt, completion, label}: TRL's unpaired preference format
+sft         {messages}: conversations to imitate
+arena       {question_id, model_a, model_b, winner, judge, conversation_a, conversation_b, …}:
+            battles as Chatbot Arena publishes them
+oasst       trees; see `guildgpt.feedback.oasst`
+
+The first three also have `group`, the tree's id: our own loader keeps a group on one side of the
+split, TRL passes over it. What may leave at all, `guildgpt.feedback.view` decides; every row left
+out is counted by reason.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from guildgpt.errors import GuildError
+from guildgpt.feedback import oasst
+from guildgpt.feedback.rankings import Ballot, ballot, lock, margins, seen
+from guildgpt.feedback.records import Snapshot, StoredMessage
+from guildgpt.feedback.view import Export, Switches, View, model_of, passed_review
+
+Form = Literal["oasst", "preference", "kto", "sft", "arena"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+
+def export(
+    snapshot: Snapshot, form: Form, *, switches: Switches | None = None, margin: bool = False
+) -> Export:
+    """The rows of one form. `switches` says which text of members may leave: by default none."""
+    view = View(snapshot, switches)
+    if form == "oasst":
+        return oasst.trees(view)
+    if form == "preference":
+        return preference(view, margin=margin)
+    return {"kto": kto, "sft": sft, "arena": arena}[form](view)
+
+
+def write_lines(out: Path, rows: list[dict[str, Any]]) -> None:
+    """All rows or no file: they are written beside it, then take its name; GuildError if not.
+
+    Gzipped if the name ends in .gz, without a time in it: equal rows give equal files.
+    """
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            if out.suffix == ".gz":
+                with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as zipped:
+                    zipped.writelines(f"{oasst.dumps(row)}\n".encode() for row in rows)
+            else:
+                file.writelines(f"{oasst.dumps(row)}\n".encode() for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(out)
+    except OSError as error:
+        raise GuildError(f"the file cannot be written ({error.strerror})", where=out) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def preference(view: View, *, margin: bool = False) -> Export:
+    """A row for each pair of answers of which voters prefer one.
+
+    All votes on a question count together, each on the answers it saw, and a ranking that was
+    imported as one vote. A pair gives a row if more voters who saw both prefer the one than the
+    other, and if ranked pairs upholds it against stronger pairs, so that rows never contradict
+    each other. `margin` adds the lead in votes by all votes on that pair, above 0 and at most 1,
+    which TRL's reward trainer takes off the difference of the rewards.
+    """
+    export = Export(left_out=Counter(view.uncounted_votes))
+    for question in view.questions():
+        casts = view.casts(question.id)
+        ranking = view.imported_ranking(question.id)
+        ballots = [cast.ballot for cast in casts] + ([ranking] if ranking else [])
+        leads = margins(ballots)
+        answers = sorted(frozenset().union(*map(seen, ballots)))
+        held = lock(leads, sorted(answers, key=lambda answer: (-view.score(answer), answer)))
+        path = view.path(question.id)
+        for better, worse in sorted(_pairs_seen(ballots)):
+            lead = leads.get((better, worse), 0)
+            if not lead and (worse, better) in leads:
+                continue  # the same pair the other way round
+            if not lead:
+                if better < worse:
+                    export.left_out["as many votes for the one as for the other"] += 1
+                continue
+            if (better, worse) not in held:
+                export.left_out["outvoted by stronger pairs (the votes go in a circle)"] += 1
+                continue
+            chosen, rejected = view.messages[better], view.messages[worse]
+            reason = _unfit(view, path, chosen, rejected)
+            if reason is None and view.text(chosen).strip() == view.text(rejected).strip():
+                reason = "both answers are the same"
+            if reason:
+                export.left_out[reason] += 1
+                continue
+            row = {
+                "prompt": [view.turn(turn) for turn in path],
+                "chosen": [view.turn(chosen)],
+                "rejected": [view.turn(rejected)],
+                "group": path[0].id,
+            }
+            both = [tiers for tiers in ballots if {better, worse} <= seen(tiers)]
+            export.rows.append(row | ({"margin": lead / len(both)} if margin else {}))
+            _learn(export, *path, chosen, rejected)
+            for cast in casts:
+                if {better, worse} <= seen(cast.ballot):
+                    export.events.add(("vote", cast.vote.id))
+                    export.events.add(("comparison", cast.vote.comparison_id))
+    return export
+
+
+def kto(view: View) -> Export:
+    """A row for each rated answer; it is good if more members rate it up than down."""
+    export = Export(left_out=Counter(view.uncounted_ratings))
+    for answer, path in _rated(view, export):
+        ups, downs = view.ups_and_downs(answer.id)
+        if ups == downs:
+            export.left_out["rated up as often as down"] += 1
+            continue
+        export.rows.append(
+            {
+                "prompt": [view.turn(turn) for turn in path],
+                "completion": [view.turn(answer)],
+                "label": ups > downs,
+                "group": path[0].id,
+            }
+        )
+        _learn(export, *path, answer)
+        export.events |= {("rating", rating.id) for rating in view.ratings[answer.id]}
+    return export
+
+
+def sft(view: View) -> Export:
+    """Conversations that end with an answer rated up at least once and down never.
+
+    Training imitates every answer of a row, so none before the last may be rated down either, and
+    the last must not be cut off. A conversation that goes on in a longer row has none of its own.
+    """
+    export = Export(left_out=Counter(view.uncounted_ratings))
+    fit: dict[str, list[StoredMessage]] = {}
+    for answer, path in _rated(view, export):
+        ups, downs = view.ups_and_downs(answer.id)
+        if downs or not ups:
+            export.left_out["rated down"] += 1
+        elif any(view.ups_and_downs(turn.id)[1] for turn in path):
+            export.left_out["an earlier answer was rated down"] += 1
+        elif answer.stop in ("length", "cancelled"):
+            export.left_out["the answer was cut off"] += 1
+        else:
+            fit[answer.id] = [*path, answer]
+    begun = {turn.id for row in fit.values() for turn in row[:-1]}
+    for answer_id, row in fit.items():
+        _learn(export, *row)
+        export.events |= {("rating", rating.id) for rating in view.ratings[answer_id]}
+        if answer_id in begun:
+            export.left_out["goes on in a longer row"] += 1
+            continue
+        export.rows.append({"messages": [view.turn(turn) for turn in row], "group": row[0].id})
+    return export
+
+
+def arena(view: View) -> Export:
+    """A row for each vote between two answers, as in Chatbot Arena's published battles.
+
+    `model_a` was shown first. `judge` numbers the voters of this export, no more.
+    """
+    export = Export(left_out=Counter(view.uncounted_votes))
+    judges: dict[str, str] = {}
+    for vote in view.votes:
+        comparison = view.comparisons.get(vote.comparison_id)
+        tiers = ballot(comparison, vote) if comparison else None
+        if comparison is None or tiers is None:
+            continue  # counted as skipped already
+        if len(comparison.candidates) != 2:
+            export.left_out["vote between more than two answers"] += 1
+            continue
+        if any(answer not in view.messages for answer in comparison.candidates):
+            continue  # counted as deleted already
+        first, second = (view.messages[answer] for answer in comparison.candidates)
+        path = view.path(comparison.question_id)
+        if view.refused_on([first]) or view.refused_on([second]):
+            continue  # counted as deleted already
+        if reason := _unfit(view, path, first, second):
+            export.left_out[reason] += 1
+            continue
+        winner = "tie (bothbad)" if vote.verdict == "both_bad" else "tie"
+        if vote.verdict == "ranked":
+            winner = "model_a" if first.id in tiers[0] else "model_b"
+        judge = judges.setdefault(vote.member_id or "", f"member_{len(judges) + 1}")
+        conversation = view.conversations.get(first.conversation_id)
+        prompt = [view.turn(turn) for turn in path]
+        export.rows.append(
+            {
+                "question_id": comparison.question_id,
+                "model_a": model_of(first),
+                "model_b": model_of(second),
+                "winner": winner,
+                "judge": judge,
+                "conversation_a": [*prompt, view.turn(first)],
+                "conversation_b": [*prompt, view.turn(second)],
+                "turn": sum(turn.role == "user" for turn in path),
+                "anony": True,
+                "language": (conversation.lang if conversation else "") or "unknown",
+                "tstamp": vote.created_at.timestamp(),
+            }
+        )
+        _learn(export, *path, first, second)
+        export.events |= {("vote", vote.id), ("comparison", comparison.id)}
+    return export
+
+
+def _rated(view: View, export: Export) -> list[tuple[StoredMessage, list[StoredMessage]]]:
+    """Rated answers that may leave, oldest first, each with the turns before it."""
+    found = []
+    for message in sorted(view.messages.values(), key=lambda m: (m.created_at, m.id)):
+        if message.id not in view.ratings:
+            continue
+        path = view.path(message.id)[:-1]
+        if message.role != "assistant":
+            export.left_out["rated, but not an answer"] += 1
+        elif reason := view.refusal(message) or _unfit(view, path, message):
+            export.left_out[reason] += 1
+        else:
+            found.append((message, path))
+    return found
+
+
+def _unfit(view: View, path: list[StoredMessage], *answers: StoredMessage) -> str | None:
+    """Why a prompt or its answers cannot be trained on or may not leave."""
+    if reason := view.refused_on(path):
+        return reason
+    if not any(turn.role == "user" for turn in path):
+        return "no question before the answer"
+    if not all(map(passed_review, (*path, *answers))):
+        return "not passed in review"
+    return None
+
+
+def _pairs_seen(ballots: list[Ballot]) -> set[tuple[str, str]]:
+    """Every ordered pair of answers that somebody saw together."""
+    return {(a, b) for tiers in ballots for a in seen(tiers) for b in seen(tiers) if a != b}
+
+
+def _learn(export: Export, *messages: StoredMessage) -> None:
+    export.events |= {("message", message.id) for message in messages}

@@ -1,0 +1,188 @@
+"""What the store hands out and takes in: plain frozen rows, no database in them.
+
+Ids of our own rows are uuid4 strings, Discord's ids are whole numbers, times are in UTC and aware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from guildgpt.chat import Role
+
+Consent = Literal["none", "chat", "train"]
+ConversationKind = Literal["chain", "thread", "dm", "slash", "terminal", "import"]
+DeliveryState = Literal["pending", "answering", "done", "failed", "skipped"]
+Verdict = Literal["ranked", "tie", "both_bad", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody who talks to the bot; who they are on Discord, only the keyed hash knows."""
+
+    id: str
+    consent: Consent
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A model that answers: `id` is its name, "@" and the first 8 hex digits of its sha256."""
+
+    id: str
+    name: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """A tree of messages: where it takes place, or which file it came from (`source`)."""
+
+    id: str
+    kind: ConversationKind
+    guild_id: int | None
+    channel_id: int | None
+    source: str
+    lang: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """One message of a tree.
+
+    `name` is the speaker's display name as the model was told it; `version_id`, `sampling` and
+    `stop` say how a model wrote it; `rank` is 0 for the best of several answers; `synthetic` text
+    was written by a model; the text of a `deleted` message is gone; `extra` is what an import
+    carried beside all this.
+    """
+
+    id: str
+    conversation_id: str
+    parent_id: str | None
+    role: Role
+    text: str
+    name: str | None
+    member_id: str | None
+    version_id: str | None
+    sampling: dict[str, Any] | None
+    stop: str | None
+    discord_id: int | None
+    rank: int | None
+    synthetic: bool
+    deleted: bool
+    extra: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event of Discord's on its way to its answer; `parts` are the answer's messages in order.
+
+    `answer_id` may name an answer that is not yet written down.
+    """
+
+    id: str
+    event_id: int
+    kind: str
+    guild_id: int | None
+    channel_id: int | None
+    question_id: str | None
+    answer_id: str | None
+    state: DeliveryState
+    parts: tuple[int, ...]
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredComparison:
+    """Answers to one question in the order shown; `candidates` are messages' ids."""
+
+    id: str
+    question_id: str
+    candidates: tuple[str, ...]
+    discord_id: int | None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One verdict on a comparison; `ranking` are positions, the best first, if it is `ranked`.
+
+    Of several votes of one member the newest counts. A vote without a member replaces none.
+    """
+
+    id: str
+    comparison_id: str
+    member_id: str | None
+    verdict: Verdict
+    ranking: tuple[int, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """Thumbs up (1) or down (-1), or taken back (0); of several of one member the newest counts."""
+
+    id: str
+    message_id: str
+    member_id: str | None
+    value: int
+    reason: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStats:
+    """What members think of a version's answers; wins and losses are against other versions."""
+
+    answers: int = 0
+    up: int = 0
+    down: int = 0
+    wins: int = 0
+    losses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts of what is in the store; of votes and ratings, each member's newest. 0 counts none.
+
+    `messages` and `answers` leave out deleted ones; an answer is what the assistant said.
+    """
+
+    members: int
+    conversations: int
+    messages: int
+    answers: int
+    up: int
+    down: int
+    comparisons: int
+    votes: dict[Verdict, int]
+    reports: int
+    consents: dict[Consent, int]
+    versions: dict[str, VersionStats]
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an erasure took away, by kind of row, and the versions that had learned from it."""
+
+    counts: dict[str, int]
+    versions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The store's contents for export, oldest first; or what an import brings.
+
+    Deleted messages are in it, flagged. `members` has everybody who is referred to.
+    """
+
+    conversations: list[StoredConversation] = field(default_factory=list)
+    messages: list[StoredMessage] = field(default_factory=list)
+    comparisons: list[StoredComparison] = field(default_factory=list)
+    votes: list[Vote] = field(default_factory=list)
+    ratings: list[Rating] = field(default_factory=list)
+    members: dict[str, Member] = field(default_factory=dict)
+    versions: dict[str, Version] = field(default_factory=dict)

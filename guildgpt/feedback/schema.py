@@ -1,0 +1,268 @@
+"""The tables, the same in SQLite and PostgreSQL. Whoever changes them adds a migration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+HEAD = "0001"  # the newest migration: a store that has it is opened without loading Alembic
+VERSION_TABLE = "guildgpt_version"  # Alembic's mark of the migration that a database has
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC, aware on both databases; SQLite knows no time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC; a naive time raises, for nobody knows when it is."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    }
+)
+
+
+def _json(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, JSON(none_as_null=True), nullable=nullable)
+
+
+def _moment(name: str) -> Column[datetime]:
+    return Column(name, UtcDateTime, nullable=False)
+
+
+def _snowflake(name: str, *, nullable: bool = True) -> Column[int]:
+    """An id of Discord's."""
+    return Column(name, BigInteger, nullable=nullable)
+
+
+members = Table(
+    "members",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("hash", String, nullable=False, unique=True),
+    Column("consent", String, nullable=False),
+    _moment("created_at"),
+    _moment("seen_at"),
+)
+
+guild_settings = Table(
+    "guild_settings",
+    metadata,
+    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),
+    _json("settings"),
+    _moment("updated_at"),
+)
+
+# Not referred to by foreign keys: a message may name a version that was never registered here.
+versions = Table(
+    "versions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("path", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    _moment("registered_at"),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    _snowflake("guild_id"),
+    _snowflake("channel_id"),
+    Column("source", String, nullable=False),
+    Column("lang", String, nullable=False),
+    _moment("created_at"),
+    Index(None, "guild_id"),
+    Index(None, "channel_id"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("conversation_id", ForeignKey("conversations.id"), nullable=False),
+    Column("parent_id", ForeignKey("messages.id")),
+    Column("role", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("name", String),
+    Column("member_id", ForeignKey("members.id")),
+    Column("version_id", String),
+    _json("sampling", nullable=True),
+    Column("stop", String),
+    _snowflake("discord_id"),
+    Column("rank", Integer),
+    Column("synthetic", Boolean, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    _json("extra"),
+    _moment("created_at"),
+    Index(None, "conversation_id", "created_at"),
+    Index(None, "parent_id"),
+    Index(None, "member_id"),
+    Index(None, "discord_id"),
+)
+
+# The answer's id is chosen before the answer is written, so it is no foreign key.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("event_id", BigInteger, nullable=False, unique=True),
+    Column("kind", String, nullable=False),
+    _snowflake("guild_id"),
+    _snowflake("channel_id"),
+    Column("member_id", ForeignKey("members.id")),
+    Column("question_id", ForeignKey("messages.id")),
+    Column("answer_id", String),
+    Column("state", String, nullable=False),
+    _json("extra"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    Index(None, "member_id"),
+    Index(None, "question_id"),
+    Index(None, "answer_id"),
+    Index(None, "state"),
+)
+
+# The Discord messages that an answer was split into: a table, so that any of them finds it fast.
+parts = Table(
+    "parts",
+    metadata,
+    Column("delivery_id", ForeignKey("deliveries.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _snowflake("discord_id", nullable=False),
+    Index(None, "discord_id"),
+)
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("question_id", ForeignKey("messages.id"), nullable=False),
+    _snowflake("discord_id"),
+    _moment("created_at"),
+    Index(None, "question_id"),
+)
+
+candidates = Table(
+    "candidates",
+    metadata,
+    Column("comparison_id", ForeignKey("comparisons.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("message_id", ForeignKey("messages.id"), nullable=False),
+    Index(None, "message_id"),
+)
+
+votes = Table(
+    "votes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("comparison_id", ForeignKey("comparisons.id"), nullable=False),
+    Column("member_id", ForeignKey("members.id")),
+    Column("verdict", String, nullable=False),
+    _json("ranking"),
+    _moment("created_at"),
+    Index(None, "comparison_id", "member_id"),
+    Index(None, "member_id"),
+)
+
+ratings = Table(
+    "ratings",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False),
+    Column("member_id", ForeignKey("members.id")),
+    Column("value", Integer, nullable=False),
+    Column("reason", Text),
+    _moment("created_at"),
+    Index(None, "message_id", "member_id"),
+    Index(None, "member_id"),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False),
+    Column("member_id", ForeignKey("members.id")),
+    Column("reason", Text),
+    _moment("created_at"),
+    Index(None, "message_id"),
+    Index(None, "member_id"),
+)
+
+lineage = Table(
+    "lineage",
+    metadata,
+    Column("version_id", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("event_id", String, primary_key=True),
+    Index(None, "event_id"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", String, primary_key=True),
+    _moment("created_at"),
+    _json("counts"),
+    _json("versions"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    _moment("expires_at"),
+)
+
+channel_marks = Table(
+    "channel_marks",
+    metadata,
+    Column("channel_id", BigInteger, primary_key=True, autoincrement=False),
+    _snowflake("guild_id"),
+    _snowflake("last_seen", nullable=False),
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)

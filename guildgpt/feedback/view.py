@@ -1,0 +1,259 @@
+"""A snapshot as exports see it: paths, the votes and ratings that count, and what may not leave.
+
+What of a member may leave:
+
+- their own text (a turn that is not the model's and has a member, or a speaker's name) only if
+  their consent is `train` *and* the operator has switched it on: `members` for text of any origin,
+  `slash` for what was typed into a slash command alone, that is the first question of a
+  conversation of kind `slash`. A turn refused takes everything below it along;
+- their votes and ratings unless their consent is `none`;
+- never their names, their ids, or anything that was deleted or blanked.
+
+Turns without a member or name (written by the operator, bundled, imported) always may.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from guildgpt.feedback.rankings import Ballot, ballot, latest
+from guildgpt.feedback.records import Rating, Snapshot, StoredMessage, Vote
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_MENTION = re.compile(r"<@!?\d+>")  # Discord writes a member's id into the text
+BELOW = "reply to a message that was left out"
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What the operator allows of members' own text; each member's consent is needed besides."""
+
+    members: bool = False  # `policy.RULE_21` stands beside this switch wherever it is shown
+    slash: bool = False  # only what was submitted through a slash command's option or modal
+
+
+@dataclass(slots=True)
+class Export:
+    """Rows to write, what was left out by reason, and the events that the rows rest on.
+
+    `events` are (kind, id) pairs as `Store.learned` takes them: whoever trains a version on the
+    rows records them, so that an erasure can name it.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    events: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A vote that counts, as an order of answers that may leave."""
+
+    vote: Vote
+    ballot: Ballot
+
+
+class View:
+    """A snapshot with its links followed once. Nothing in it changes after the first line."""
+
+    def __init__(self, snapshot: Snapshot, switches: Switches | None = None) -> None:
+        self.snapshot = snapshot
+        self.switches = switches or Switches()
+        self.messages = {message.id: message for message in snapshot.messages}
+        self.conversations = {item.id: item for item in snapshot.conversations}
+        self.comparisons = {item.id: item for item in snapshot.comparisons}
+        self.uncounted_votes: Counter[str] = Counter()  # by reason
+        self.uncounted_ratings: Counter[str] = Counter()
+        self.votes = [vote for vote in latest(snapshot.votes) if self._counts(vote)]
+        self.ratings = self._latest_ratings()
+        self._replies: dict[str | None, list[StoredMessage]] = {}
+        for message in sorted(snapshot.messages, key=_place):
+            parent = message.parent_id if message.parent_id in self.messages else None
+            self._replies.setdefault(parent, []).append(message)
+        self._casts: dict[str, list[Cast]] = {}
+        for vote in self.votes:
+            self._cast(vote)
+
+    def replies(self, message_id: str | None) -> list[StoredMessage]:
+        """The replies to a message; the first messages of all trees for None.
+
+        Imported ones come in the order of their file, then the others by age.
+        """
+        return self._replies.get(message_id, [])
+
+    def path(self, message_id: str) -> list[StoredMessage]:
+        """From the first message of the tree to this one."""
+        path: list[StoredMessage] = []
+        seen: set[str] = set()
+        at: str | None = message_id
+        while at in self.messages and at not in seen:
+            seen.add(at)
+            path.append(self.messages[at])
+            at = path[-1].parent_id
+        return path[::-1]
+
+    def below(self, message_id: str) -> Iterator[StoredMessage]:
+        """Every message below this one."""
+        stack = list(self.replies(message_id))
+        while stack:
+            message = stack.pop()
+            stack += self.replies(message.id)
+            yield message
+
+    def refusal(self, message: StoredMessage) -> str | None:
+        """Why this message itself may not leave, in words; None if it may."""
+        if message.deleted or not message.text.strip():
+            return "deleted or blank"
+        if message.parent_id is not None and message.parent_id not in self.messages:
+            return "its parent is missing"
+        if message.role == "assistant" or (message.member_id is None and message.name is None):
+            return None
+        member = self.snapshot.members.get(message.member_id or "")
+        if member is None:
+            return "text of a speaker who is not on record"
+        if member.consent != "train":
+            return f"text of a member with consent {member.consent}"
+        if self.switches.members or (self.switches.slash and self._submitted(message)):
+            return None
+        return "text of members (the operator's switch is off)"
+
+    def refused_on(self, path: list[StoredMessage]) -> str | None:
+        """Why the path may not leave: the first refusal on it."""
+        return next((reason for reason in map(self.refusal, path) if reason), None)
+
+    def leave_out(self, export: Export, message: StoredMessage, reason: str) -> None:
+        """Count a message and everything below it."""
+        export.left_out[reason] += 1
+        if below := sum(1 for _ in self.below(message.id)):
+            export.left_out[BELOW] += below
+
+    def casts(self, question_id: str) -> list[Cast]:
+        """The votes that count on the answers to this question, in the order cast."""
+        return self._casts.get(question_id, [])
+
+    def questions(self) -> list[StoredMessage]:
+        """Every message whose answers have votes or an imported ranking, oldest first."""
+        asked = {item.question_id for item in self.snapshot.comparisons}
+        asked |= {m.parent_id for m in self.snapshot.messages if m.rank is not None and m.parent_id}
+        found = (self.messages[id] for id in asked if id in self.messages)
+        return sorted(found, key=lambda message: (message.created_at, message.id))
+
+    def imported_ranking(self, question_id: str) -> Ballot | None:
+        """The ranks that an import gave the answers, if they tell at least two apart."""
+        tiers: dict[int, set[str]] = {}
+        for reply in self.replies(question_id):
+            if reply.rank is not None and self.refusal(reply) is None:
+                tiers.setdefault(reply.rank, set()).add(reply.id)
+        return tuple(frozenset(tiers[rank]) for rank in sorted(tiers)) if len(tiers) > 1 else None
+
+    def ups_and_downs(self, message_id: str) -> tuple[int, int]:
+        """How many members rate the message up, and how many down."""
+        values = [rating.value for rating in self.ratings.get(message_id, [])]
+        return values.count(1), values.count(-1)
+
+    def score(self, message_id: str) -> int:
+        """Ratings up minus ratings down."""
+        ups, downs = self.ups_and_downs(message_id)
+        return ups - downs
+
+    def text(self, message: StoredMessage) -> str:
+        """The text as it may leave: in our own conversations no member's Discord id is left."""
+        text = str(storable(message.text))
+        return text if is_imported(message) else _MENTION.sub("@member", text)
+
+    def turn(self, message: StoredMessage) -> dict[str, str]:
+        """`{"role": …, "content": …}`."""
+        return {"role": message.role, "content": self.text(message)}
+
+    def _submitted(self, message: StoredMessage) -> bool:
+        """Whether it was typed into a slash command: later turns are ordinary messages."""
+        conversation = self.conversations.get(message.conversation_id)
+        above = self.path(message.id)[:-1]
+        return (
+            conversation is not None
+            and conversation.kind == "slash"
+            and all(turn.role == "system" for turn in above)
+        )
+
+    def _counts(self, event: Vote | Rating) -> bool:
+        if event.member_id is None:
+            return True  # the operator's, at the terminal
+        member = self.snapshot.members.get(event.member_id)
+        if member is not None and member.consent != "none":
+            return True
+        if isinstance(event, Vote):
+            self.uncounted_votes["vote of a member with consent none"] += 1
+        else:
+            self.uncounted_ratings["rating of a member with consent none"] += 1
+        return False
+
+    def _latest_ratings(self) -> dict[str, list[Rating]]:
+        ordered = sorted(self.snapshot.ratings, key=lambda rating: (rating.created_at, rating.id))
+        newest = {(r.message_id, r.member_id or r.id): r for r in ordered}
+        found: dict[str, list[Rating]] = {}
+        for rating in newest.values():
+            if rating.value and self._counts(rating):  # 0 takes a rating back
+                found.setdefault(rating.message_id, []).append(rating)
+        return found
+
+    def _cast(self, vote: Vote) -> None:
+        comparison = self.comparisons.get(vote.comparison_id)
+        tiers = ballot(comparison, vote) if comparison else None
+        if comparison is None or tiers is None:
+            self.uncounted_votes["skipped vote"] += 1
+            return
+        stay = {
+            answer
+            for answer in comparison.candidates
+            if answer in self.messages and self.refusal(self.messages[answer]) is None
+        }
+        if len(stay) < 2:
+            self.uncounted_votes["vote on answers that were deleted"] += 1
+            return
+        tiers = tuple(tier & stay for tier in tiers if tier & stay)
+        self._casts.setdefault(comparison.question_id, []).append(Cast(vote, tiers))
+
+
+def storable(value: Any) -> Any:
+    """A value of JSON as every database can hold it.
+
+    U+FFFD for NUL and for halves of surrogate pairs, null for NaN and the infinities.
+    """
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def is_imported(message: StoredMessage) -> bool:
+    """Whether the message came out of a file of Open-Assistant trees."""
+    return "oasst" in message.extra
+
+
+def carried(message: StoredMessage) -> dict[str, Any]:
+    """What its row in that file said besides text and replies; empty for our own messages."""
+    row: dict[str, Any] = message.extra.get("oasst", {})
+    return row
+
+
+def passed_review(message: StoredMessage) -> bool:
+    """False for an imported message that reviewers refused or have not seen."""
+    return bool(carried(message).get("review_result", True))
+
+
+def model_of(message: StoredMessage) -> str:
+    """Who wrote an answer: its version, the model that an import names, `human`, `unknown`."""
+    name = message.version_id or carried(message).get("model_name")
+    return str(name) if name else "unknown" if message.synthetic else "human"
+
+
+def _place(message: StoredMessage) -> tuple[float, Any, str]:
+    return (message.extra.get("place", float("inf")), message.created_at, message.id)

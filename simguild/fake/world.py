@@ -1,0 +1,343 @@
+"""What the fake Discord knows: users, guilds, channels, threads and messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from simguild.fake import payloads
+from simguild.fake.limits import Limits
+from simguild.fake.permissions import ALL, EVERYONE, Permission, resolve
+
+if TYPE_CHECKING:
+    from simguild.fake.interactions import Interaction
+
+Json = dict[str, Any]
+
+# Kinds of channels, flags of messages and intents, by Discord's numbers.
+TEXT, DM, PUBLIC_THREAD, PRIVATE_THREAD = 0, 1, 11, 12
+HAS_THREAD, EPHEMERAL, LOADING = 1 << 5, 1 << 6, 1 << 7
+GUILDS, MEMBERS, PRESENCES, CONTENT = 1 << 0, 1 << 1, 1 << 8, 1 << 15
+MESSAGES, REACTIONS, DM_MESSAGES, DM_REACTIONS = 1 << 9, 1 << 10, 1 << 12, 1 << 13
+
+EPOCH = 1_420_070_400_000  # the first millisecond of 2015, from which Discord counts
+_PAST = 157_766_400_000  # 2020, since when the simulated users and guilds have existed
+
+
+@dataclass(eq=False)
+class User:
+    """An account."""
+
+    id: int
+    name: str
+    bot: bool = False
+    blocks_dms: bool = False  # the bot may not write to them
+
+    @property
+    def mention(self) -> str:
+        """`<@id>`."""
+        return f"<@{self.id}>"
+
+
+@dataclass(eq=False)
+class Role:
+    """A role; the one with the guild's own id is @everyone."""
+
+    id: int
+    name: str
+    permissions: int
+    position: int
+    managed_by: User | None = None
+
+    @property
+    def mention(self) -> str:
+        """`<@&id>`."""
+        return f"<@&{self.id}>"
+
+
+@dataclass(eq=False)
+class Member:
+    """A user in a guild."""
+
+    user: User
+    roles: list[Role]
+    joined: float
+
+
+@dataclass(eq=False)
+class Attachment:
+    """A file, and what the fake's own CDN serves."""
+
+    id: int
+    channel_id: int
+    filename: str
+    content: bytes = field(repr=False)
+    content_type: str
+
+
+@dataclass(eq=False)
+class FakeMessage:
+    """A message. `edits` are the contents it was given later, the last one being `content`."""
+
+    id: int
+    channel: Channel = field(repr=False)
+    author: User
+    content: str
+    sent: float = field(repr=False)  # on the world's clock
+    embeds: list[Json] = field(default_factory=list)
+    components: list[Json] = field(default_factory=list)
+    reference: FakeMessage | None = None
+    edits: list[str] = field(default_factory=list)
+    deleted: bool = False
+    attachments: list[Attachment] = field(default_factory=list)
+    flags: int = 0
+    kind: int = 0
+    nonce: str | None = None
+    mentions: list[User] = field(default_factory=list)
+    role_mentions: list[Role] = field(default_factory=list)
+    everyone: bool = False
+    thread: Channel | None = None
+    interaction: Interaction | None = field(default=None, repr=False)
+    reactions: dict[str, list[User]] = field(default_factory=dict)
+    edited: float | None = None  # seconds since 1970
+    reacted_ms: float | None = None  # from its sending to the bot's first sign of life
+
+    @property
+    def ephemeral(self) -> bool:
+        """Whether only the user of the interaction sees it."""
+        return bool(self.flags & EPHEMERAL)
+
+    @property
+    def loading(self) -> bool:
+        """Whether it is the "… is thinking" of a deferred answer."""
+        return bool(self.flags & LOADING)
+
+    @property
+    def buttons(self) -> list[Json]:
+        """Its buttons, row by row, as the bot sent them."""
+        return [part for row in self.components for part in row["components"] if part["type"] == 2]
+
+
+class Publish(Protocol):
+    """Tells connected clients; returns how many heard it at once."""
+
+    def __call__(
+        self,
+        name: str,
+        payload: Json,
+        *,
+        guild: Guild | None = None,
+        channel: Channel | None = None,
+        intent: int = 0,
+        bare: Json | None = None,
+    ) -> int: ...
+
+
+@dataclass(eq=False)
+class Channel:
+    """A text channel, a thread or a direct conversation with the bot."""
+
+    world: World = field(repr=False)
+    id: int
+    name: str
+    kind: int = TEXT
+    guild: Guild | None = field(default=None, repr=False)
+    parent: Channel | None = None
+    recipient: User | None = None
+    owner: User | None = None
+    members: list[User] = field(default_factory=list)  # of a thread
+    overwrites: dict[int, tuple[int, int]] = field(default_factory=dict)
+    messages: list[FakeMessage] = field(default_factory=list, repr=False)  # deleted ones, too
+    archived: bool = False
+    locked: bool = False
+    typed: int = 0  # how often the bot showed that it is typing
+    waiting: list[FakeMessage] = field(default_factory=list, repr=False)  # the bot is still silent
+
+    @property
+    def is_thread(self) -> bool:
+        """Whether it hangs from another channel."""
+        return self.kind in (PUBLIC_THREAD, PRIVATE_THREAD)
+
+    @property
+    def mention(self) -> str:
+        """`<#id>`."""
+        return f"<#{self.id}>"
+
+    def by(self, author: User) -> list[FakeMessage]:
+        """The messages of one author that are still there, oldest first."""
+        return [one for one in self.messages if one.author is author and not one.deleted]
+
+    def permissions(self, user: User) -> int:
+        """What `user` may do here."""
+        if self.guild is None:
+            return ALL if user is self.recipient or user is self.world.bot else 0
+        return self.guild.permissions(user, (self.parent or self).overwrites)
+
+    def can(self, user: User, permission: Permission | int) -> bool:
+        """Whether `user` has all of `permission` here."""
+        needed = int(permission)
+        return self.permissions(user) & needed == needed
+
+    def deny(self, target: User | Role, permission: Permission | int) -> None:
+        """Take permissions from a member or role in this channel."""
+        self._overwrite(target, deny=int(permission))
+
+    def allow(self, target: User | Role, permission: Permission | int) -> None:
+        """Give permissions to a member or role in this channel."""
+        self._overwrite(target, allow=int(permission))
+
+    def _overwrite(self, target: User | Role, *, allow: int = 0, deny: int = 0) -> None:
+        before = self.overwrites.get(target.id, (0, 0))
+        self.overwrites[target.id] = (before[0] & ~deny | allow, before[1] & ~allow | deny)
+        self.tell("CHANNEL_UPDATE")
+
+    def tell(self, event: str) -> None:
+        """Publish the channel as it is now."""
+        self.world.publish(event, payloads.channel(self), guild=self.guild, intent=GUILDS)
+
+
+@dataclass(eq=False)
+class Guild:
+    """A server and its members."""
+
+    world: World = field(repr=False)
+    id: int
+    name: str
+    owner: User
+    created: float
+    everyone: Role
+    admin: Role
+    bot_role: Role
+    roles: list[Role] = field(default_factory=list)
+    channels: list[Channel] = field(default_factory=list, repr=False)
+    members: dict[int, Member] = field(default_factory=dict, repr=False)
+    has_bot: bool = True
+
+    @property
+    def threads(self) -> list[Channel]:
+        """Its threads that are not archived."""
+        return [one for one in self.channels if one.is_thread and not one.archived]
+
+    def add_channel(self, name: str, *, kind: int = TEXT, parent: Channel | None = None) -> Channel:
+        """A new text channel."""
+        return self.world.add_channel(name, guild=self, kind=kind, parent=parent)
+
+    def add_role(self, name: str, permissions: Permission | int = 0) -> Role:
+        """A new role, given to nobody."""
+        role = Role(self.world.new_id(), name, int(permissions), len(self.roles))
+        self.roles.append(role)
+        payload = {"guild_id": str(self.id), "role": payloads.role(role)}
+        self.world.publish("GUILD_ROLE_CREATE", payload, guild=self, intent=GUILDS)
+        return role
+
+    def join(self, user: User, admin: bool = False, roles: tuple[Role, ...] = ()) -> Member:
+        """Make `user` a member; an admin may do everything."""
+        held = [self.everyone, *([self.admin] if admin else []), *roles]
+        member = self.members[user.id] = Member(user, held, time.time())
+        payload = {**payloads.member(member), "guild_id": str(self.id)}
+        self.world.publish("GUILD_MEMBER_ADD", payload, guild=self, intent=MEMBERS)
+        return member
+
+    def leave(self, user: User) -> None:
+        """The user goes; what they wrote stays."""
+        del self.members[user.id]
+        payload = {"guild_id": str(self.id), "user": payloads.user(user)}
+        self.world.publish("GUILD_MEMBER_REMOVE", payload, guild=self, intent=MEMBERS)
+
+    def remove_bot(self) -> None:
+        """The operator throws the bot out."""
+        payload = {"id": str(self.id)}
+        self.world.publish("GUILD_DELETE", payload, guild=self, intent=GUILDS)
+        self.has_bot = False
+        del self.members[self.world.bot.id]
+
+    def permissions(self, user: User, overwrites: dict[int, tuple[int, int]] | None = None) -> int:
+        """What `user` may do in the guild, or in a channel of it with these overwrites."""
+        if user is self.owner:
+            return ALL
+        member = self.members.get(user.id)
+        if member is None:
+            return 0
+        roles = {role.id: role.permissions for role in member.roles}
+        return resolve(roles, self.id, user.id, overwrites)
+
+
+class World:
+    """Everything there is, and the settings of the application in the developer portal."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self.clock = clock  # seconds; for durations only, messages carry the time of day
+        self.limits = Limits()
+        self.message_content = True  # the privileged intents, as switched in the portal
+        self.members_intent = False
+        self.presences_intent = False
+        self.cdn = ""  # the address under which attachments are served
+        self.violations: list[str] = []
+        self.users: dict[int, User] = {}
+        self.guilds: dict[int, Guild] = {}
+        self.channels: dict[int, Channel] = {}
+        self.messages: dict[int, FakeMessage] = {}
+        self.files: dict[int, Attachment] = {}
+        self.publish: Publish = _nobody_listens
+        self._last_id = 0
+        self._past = _past_ids()
+        self.bot = self.add_user("guildgpt", bot=True)
+        self.owner = self.add_user("operator")
+        self.application_id = self.bot.id
+
+    def new_id(self) -> int:
+        """A snowflake of this moment, larger than all before."""
+        now = (time.time_ns() // 1_000_000 - EPOCH) << 22
+        self._last_id = max(now, self._last_id + 1)
+        return self._last_id
+
+    def add_user(self, name: str, *, bot: bool = False) -> User:
+        """A new account, in no guild yet."""
+        user = User(next(self._past), name, bot)
+        self.users[user.id] = user
+        return user
+
+    def add_guild(self, name: str, *, bot_permissions: int = EVERYONE) -> Guild:
+        """A new server with the bot and the operator in it, and no channel."""
+        id = next(self._past)
+        everyone = Role(id, "@everyone", EVERYONE, 0)
+        admin = Role(self.new_id(), "admin", int(Permission.ADMINISTRATOR), 2)
+        bot_role = Role(self.new_id(), self.bot.name, int(bot_permissions), 1, self.bot)
+        guild = Guild(self, id, name, self.owner, time.time(), everyone, admin, bot_role)
+        guild.roles += [everyone, admin, bot_role]
+        for user, roles in ((self.owner, [everyone]), (self.bot, [everyone, bot_role])):
+            guild.members[user.id] = Member(user, roles, guild.created)
+        self.guilds[id] = guild
+        self.publish("GUILD_CREATE", payloads.guild(guild), guild=guild, intent=GUILDS)
+        return guild
+
+    def add_channel(self, name: str, *, guild: Guild | None = None, **more: Any) -> Channel:
+        """A new channel; `more` are fields of `Channel`."""
+        channel = Channel(self, more.pop("id", None) or self.new_id(), name, guild=guild, **more)
+        self.channels[channel.id] = channel
+        if guild is not None:
+            guild.channels.append(channel)
+            if not channel.is_thread:
+                channel.tell("CHANNEL_CREATE")
+        return channel
+
+    def open_dm(self, user: User) -> Channel:
+        """The direct conversation between `user` and the bot."""
+        for channel in self.channels.values():
+            if channel.recipient is user:
+                return channel
+        return self.add_channel(user.name, kind=DM, recipient=user)
+
+
+def _past_ids() -> Iterator[int]:
+    """Ids of users and guilds: a millisecond apart, so that guilds spread over all shards."""
+    moment = _PAST
+    while True:
+        moment += 1
+        yield moment << 22
+
+
+def _nobody_listens(*_: object, **__: object) -> int:
+    return 0

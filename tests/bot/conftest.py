@@ -1,0 +1,62 @@
+"""The fake Discord with a guild, and the bot: see `house.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from guildgpt.bot.discord_client import GuildClient
+from guildgpt.feedback.store import Store
+from simguild.fake import FakeDiscord
+
+from .house import KEY, House, copied
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store's file, with all tables."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+
+    async def make() -> None:
+        await (await Store.open(str(path), key=KEY)).close()
+
+    asyncio.run(make())
+    return path
+
+
+async def at_once(client: object, shard_id: int | None, *, initial: bool = False) -> None:
+    """Nobody waits five seconds for a new session in a test."""
+
+
+@pytest.fixture
+async def house(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[House]:
+    """A guild, and the bot that is not yet started: `await house.open()` does that.
+
+    At the end the bot must have kept all of Discord's limits and rules.
+    """
+    monkeypatch.setenv("GUILDGPT_MEMBER_KEY", KEY.hex())
+    monkeypatch.setattr(GuildClient, "before_identify_hook", at_once)
+    copied(empty_store, tmp_path)
+    async with FakeDiscord() as fake:
+        with fake.redirected():
+            guild = fake.add_guild("rustaceans")
+            channel = guild.add_channel("general")
+            newcomer, teacher = fake.add_user("newcomer"), fake.add_user("teacher")
+            guild.join(newcomer)
+            guild.join(teacher, admin=True)
+            made = House(fake, tmp_path, guild, channel, newcomer, teacher)
+            yield made
+            await made.close()
+            assert fake.violations == []
+
+
+@pytest.fixture
+async def bot(house: House) -> House:
+    """The same with the bot started."""
+    await house.open()
+    return house

@@ -1,0 +1,423 @@
+"""Lost connections, crashes and restarts: nothing is lost, and nothing is answered twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from guildgpt.bot import marks, run
+from guildgpt.bot import sentences as say
+from simguild.fake import FakeMessage
+from simguild.journal import buttons, finished
+
+from .house import KEY, SLOW, House, words
+
+# Lost connections
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "cut": {},
+    "cut, repeated": {"duplicate": 5},
+    "session gone": {"resume": False},
+    "op 7": {"op": 7},
+    "op 7, repeated": {"op": 7, "duplicate": 5},
+    "op 9, may resume": {"invalid": True},
+    "op 9, may not": {"invalid": False},
+    "4000": {"code": 4000},
+    "4009": {"code": 4009},
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_every_message_has_one_answer_whatever_is_lost(bot: House, loss: str) -> None:
+    private = bot.fake.open_dm(bot.newcomer)
+    asked = [await bot.say("Before?"), await bot.say("Before?", where=private)]
+    for one in asked:
+        await bot.answer(one)
+    bot.fake.drop(**LOSSES[loss])
+    asked += [await bot.say("Meanwhile?"), await bot.say("Meanwhile?", where=private)]
+    for one in asked:
+        await bot.answer(one, 15)
+    asked.append(await bot.say("After?"))
+    await bot.answer(asked[-1], 15)
+    await bot.settled(5)
+    assert [len(bot.answers(one)) for one in asked] == [1] * 5
+
+
+async def test_an_answer_goes_on_while_the_connection_is_lost(house: House) -> None:
+    house.model.rate = 60.0
+    await house.open()
+    asked = await house.say("What is TLS?")
+    await house.begun(asked)
+    house.fake.drop()
+    answer = await house.answer(asked)
+    assert "another one" in answer.content
+    assert len(house.model.prompts) == 1
+
+
+async def test_a_gap_is_not_hidden_by_what_is_heard_after_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is heard before the missed messages were read must not pass for all there was."""
+    monkeypatch.setattr(run, "SAVE_SECONDS", 0.02)
+    await house.open()
+    await house.ask("Before?")
+    await house.close()
+    missed = await house.say("Meanwhile?")
+    house.ready_seconds = 0.5
+    await house.open()
+    await house.ask("After?")
+    await asyncio.sleep(0.1)
+    assert house.answers(missed) == []
+    await house.answer(missed)
+
+
+async def test_what_comes_while_it_gets_ready_is_answered_once(house: House) -> None:
+    house.ready_seconds = 0.4
+    house.model.rate = 60.0
+    await house.open()
+    asked = await house.say("What is TLS?")
+    await house.answer(asked)
+    await house.settled()
+    assert len(house.model.prompts) == len(house.answers(asked)) == 1
+
+
+# The bot is started anew
+
+WHOLE = "another one."  # how every answer ends here
+
+
+async def finished_after(house: House, begun: FakeMessage) -> None:
+    """The answer that was begun is there, whole and alone, after the bot was started anew."""
+    assert list(buttons(begun)) == ["stop"]
+    await house.restart()
+    await house.fake.until(lambda: finished(begun))
+    assert begun.content.endswith(WHOLE)
+    await house.settled()
+    own = [one for one in begun.channel.by(house.fake.bot) if one.content != say.here("")]
+    assert own == [begun]
+
+
+@pytest.fixture
+async def slow(house: House) -> House:
+    """The bot with a model that takes its time."""
+    house.model.rate = SLOW * 2
+    await house.open()
+    return house
+
+
+@pytest.mark.parametrize("private", [False, True])
+async def test_a_message_mid_answer(slow: House, private: bool) -> None:
+    where = slow.fake.open_dm(slow.newcomer) if private else slow.channel
+    asked = await slow.say("What is TLS?", where=where)
+    begun = await slow.begun(asked)
+    await finished_after(slow, begun)
+    assert slow.answers(asked) == [begun]
+    assert slow.rows("SELECT COUNT(*) FROM messages") == [(2,)]
+    assert slow.model.prompts[0] == slow.model.prompts[1]
+
+
+async def test_a_command_mid_answer(slow: House) -> None:
+    called = await slow.fake.slash(slow.newcomer, slow.channel, "ask", {"question": "What?"})
+    begun = await slow.fake.until(lambda: called.responses[0])
+    await finished_after(slow, begun)
+    assert called.responses == [begun]
+
+
+async def test_a_command_whose_time_is_over_mid_answer(slow: House) -> None:
+    called = await slow.fake.slash(slow.newcomer, slow.channel, "ask", {"question": "What?"})
+    begun = await slow.fake.until(lambda: called.responses[0])
+    slow.fake.expire(called)
+    await finished_after(slow, begun)
+
+
+async def test_a_thread_mid_answer(slow: House) -> None:
+    await slow.command("chat", topic="What is TLS?")
+    [thread] = slow.guild.threads
+    await slow.fake.until(lambda: thread.messages[0].content)
+    await finished_after(slow, thread.messages[0])
+
+
+async def test_another_try_mid_answer(slow: House) -> None:
+    answer = await slow.ask("What is TLS?")
+    clicked = await slow.press(answer, "again")
+    begun = await slow.fake.until(lambda: clicked.responses[0])
+    await slow.restart()
+    await slow.fake.until(lambda: finished(begun))
+    assert begun.content == answer.content
+    assert len(slow.channel.by(slow.fake.bot)) == 2
+
+
+async def test_a_comparison_mid_answer(slow: House) -> None:
+    called = await slow.fake.slash(slow.newcomer, slow.channel, "compare", {"question": "What?"})
+    await slow.fake.until(lambda: slow.model.now.active == 2)
+    await slow.restart()
+    shown = await slow.fake.until(lambda: called.responses[0])
+    assert shown.content.count(WHOLE) == 2
+    assert list(buttons(shown)) == ["left", "right", "tie", "both_bad"]
+    assert slow.channel.by(slow.fake.bot) == [shown]
+
+
+async def test_a_long_answer_mid_way(house: House) -> None:
+    """What an earlier try wrote beyond the end of the later one is taken back."""
+    house.model.rate = 300.0
+    house.model.answer = lambda prompt: "word " * 900
+    await house.open(max_tokens=2000)
+    asked = await house.say("Tell me a lot.")
+    await house.fake.until(lambda: len(house.channel.by(house.fake.bot)) >= 2)
+    house.model.answer = lambda prompt: "Short."
+    await house.restart()
+    answer = await house.answer(asked, 10)
+    await house.settled()
+    assert words(house.channel.by(house.fake.bot)) == ["Short."]
+    assert answer.content == "Short."
+
+
+async def test_questions_that_wait_are_answered_after_a_restart(slow: House) -> None:
+    await slow.restart(workers=1, waiting_per_user=3)
+    asked = [await slow.say(f"Question {number}?") for number in range(3)]
+    await slow.begun(asked[0])
+    await slow.fake.until(lambda: slow.rows("SELECT COUNT(*) FROM deliveries") == [(3,)])
+    slow.model.rate = 4000.0
+    # Whom it had let in it does not send away now.
+    await slow.restart(queue_bound=0, waiting_per_user=1, questions_per_user=1)
+    for one in asked:
+        await slow.answer(one, 10)
+    assert [len(slow.answers(one)) for one in asked] == [1, 1, 1]
+    assert all(WHOLE in one.content for one in slow.channel.by(slow.fake.bot))
+
+
+async def test_killed_between_writing_and_noting_it(slow: House) -> None:
+    """Discord knows the nonce, and gives the message that is there already."""
+    asked = await slow.say("What is TLS?")
+    begun = await slow.begun(asked)
+    await slow.close()
+    await slow.change("DELETE FROM parts")
+    slow.model.rate = 4000.0
+    await slow.open()
+    await slow.fake.until(lambda: finished(begun))
+    assert begun.content.endswith(WHOLE)
+    assert slow.answers(asked) == [begun]
+
+
+async def test_killed_between_keeping_the_answer_and_noting_it(bot: House) -> None:
+    """What was read, and perhaps rated, stays as it is."""
+    asked = await bot.say("What is TLS?")
+    answer = await bot.answer(asked)
+    await bot.press(answer, "up")
+    await bot.settled()
+    text = answer.content
+    await bot.close()
+    await bot.change(
+        "UPDATE deliveries SET state = 'answering', extra = json_object('member_id', member_id)"
+    )
+    bot.model.answer = lambda prompt: "Something else."
+    await bot.open()
+    assert await bot.settled() == ["done"]
+    assert answer.content == text
+    assert len(bot.model.prompts) == 1
+    assert bot.answers(asked) == [answer]
+
+
+async def test_killed_between_claiming_and_keeping_the_question(house: House) -> None:
+    asked = await house.say("What is TLS?")
+    async with house.store() as store:
+        member = await store.member(house.newcomer.id)
+        extra = {"member_id": member.id, "name": "newcomer", "text": "What is TLS?"}
+        place = {"guild_id": house.guild.id, "channel_id": house.channel.id}
+        await store.claim(asked.id, "message", extra=extra, **place)
+    await house.open()
+    assert (await house.answer(asked)).content.startswith("You wrote: What is TLS?")
+
+
+async def test_who_wants_nothing_kept_is_asked_to_ask_again(slow: House) -> None:
+    await slow.command("privacy", consent="none")
+    asked = await slow.say("The secret is 7391.")
+    begun = await slow.begun(asked)
+    assert "7391" not in slow.tables()
+    await slow.restart()
+    await slow.fake.until(lambda: begun.content == say.ASK_AGAIN)
+    await slow.settled()
+    assert slow.answers(asked) == [begun]
+
+
+async def test_nothing_is_open_after_a_question_was_deleted_or_a_member_erased(
+    slow: House,
+) -> None:
+    slow.model.rate = 5.0
+    await slow.restart()
+    asked = [await slow.say("What is TLS?"), await slow.say("What is TLS?", who=slow.teacher)]
+    await slow.fake.until(lambda: slow.model.now.active == 2)
+    await slow.close()
+    async with slow.store() as store:
+        await store.mark_deleted(asked[0].id)
+        await store.erase_member(slow.teacher.id)
+    await slow.open()
+    assert await slow.settled() == ["skipped"]
+
+
+# What was said while it was away
+
+
+async def test_what_was_said_while_it_was_away_is_answered_once(bot: House) -> None:
+    private = bot.fake.open_dm(bot.newcomer)
+    first = await bot.ask("Before?")
+    await bot.ask("Before?", where=private)
+    await bot.command("chat")
+    [thread] = bot.guild.threads
+    await bot.close()
+    new = bot.guild.add_channel("new")
+    asked = [
+        await bot.say("Meanwhile?"),
+        await bot.say("Meanwhile?", mention=False, reply_to=first),
+        await bot.say("Meanwhile?", where=new),
+        await bot.say("Meanwhile?", where=thread),
+        await bot.say("Meanwhile?", where=private),
+    ]
+    await bot.say("Not for the bot.", mention=False)
+    for _ in range(2):
+        await bot.open(questions_per_user=50, waiting_per_user=50)
+        for one in asked:
+            await bot.answer(one, 10)
+        await bot.settled()
+        await bot.close()
+    assert [len(bot.answers(one)) for one in asked] == [1] * len(asked)
+
+
+async def test_more_than_a_page_of_what_was_said(bot: House) -> None:
+    await bot.ask("Before?")
+    await bot.close()
+    for number in range(120):
+        await bot.say(f"Chatter {number}.", mention=False)
+    asked = await bot.say("Meanwhile?")
+    await bot.open()
+    await bot.answer(asked)
+
+
+async def test_what_is_too_long_ago_is_left_alone(
+    bot: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bot.ask("Before?")
+    await bot.close()
+    old = await bot.say("Yesterday?")
+    monkeypatch.setattr(marks, "CATCH_UP_SECONDS", -1.0)
+    await bot.open()
+    await asyncio.sleep(0.3)
+    assert bot.answers(old) == []
+
+
+async def test_at_its_first_start_it_answers_nothing_old(house: House) -> None:
+    old = await house.say("Before you came?")
+    await asyncio.sleep(0.01)
+    await house.open()
+    await house.ask("And now?")
+    await house.restart()
+    await asyncio.sleep(0.2)
+    assert house.answers(old) == []
+
+
+async def test_a_channel_it_may_not_read_does_not_stop_it(bot: House) -> None:
+    hidden, other = bot.guild.add_channel("hidden"), bot.guild.add_channel("other")
+    for channel in (hidden, other):
+        await bot.ask("Before?", where=channel)
+    await bot.close()
+    await bot.say("Meanwhile?", where=hidden)
+    asked = await bot.say("Meanwhile?", where=other)
+    hidden.deny(bot.fake.bot, 1 << 10)  # seeing it
+    await bot.open()
+    await bot.answer(asked)
+
+
+# Processes
+
+
+class Process:
+    """The bot in a process of its own: `python -m simguild.launch`."""
+
+    def __init__(self, house: House, rate: float):
+        self._house = house
+        self._rate = rate
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it; it may take a moment to connect."""
+        environment = {
+            **os.environ,
+            **self._house.fake.environment(),
+            "SIMGUILD_ENGINE": f"paced:{self._rate}",
+            "GUILDGPT_STORE": str(self._house.database),
+            "GUILDGPT_MEMBER_KEY": KEY.hex(),
+        }
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "simguild.launch"),
+            env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def end(self, how: signal.Signals) -> int:
+        """Send a signal, and wait for the end; its status."""
+        assert self._process
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(how)
+        _, log = await self._process.communicate()
+        self.log = log.decode()
+        assert self._process.returncode is not None
+        return self._process.returncode
+
+
+@pytest.fixture
+async def processes(house: House) -> AsyncIterator[list[Process]]:
+    """Two of them that are not started; what still runs at the end is killed."""
+    made = [Process(house, SLOW * 2), Process(house, SLOW * 2)]
+    yield made
+    for one in made:
+        if one._process and one._process.returncode is None:
+            await one.end(signal.SIGKILL)
+
+
+async def test_kill_9_mid_answer_and_the_one_that_waits_takes_over(
+    house: House, processes: list[Process]
+) -> None:
+    """Two processes with one token and one store: one of them is the bot."""
+    first, second = processes
+    await first.start()
+    await house.fake.until(lambda: house.fake.connected, 15)
+    await second.start()
+    private = house.fake.open_dm(house.teacher)
+    asked = [await house.say("What is TLS?")]
+    begun = await house.begun(asked[0])
+    assert house.fake.connected == 1
+
+    await first.end(signal.SIGKILL)
+    asked.append(await house.say("And what is SSH?"))
+    asked.append(await house.say("Hello?", where=private, who=house.teacher))
+    await house.fake.until(lambda: house.fake.connected, 15)
+    for one in asked[:2]:
+        await house.answer(one, 15)
+    assert house.answers(asked[0]) == [begun]
+    assert begun.content.endswith(WHOLE)
+    await house.settled()
+    assert [len(house.answers(one)) for one in asked[:2]] == [1, 1]
+    assert house.fake.gateway_server.identified == 2
+    assert await second.end(signal.SIGTERM) == 0
+    assert "What is TLS" not in second.log
+    assert '"event": "ready"' in second.log or " ready " in second.log
+
+
+async def test_who_has_lost_the_lease_is_silent(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LEASE_SECONDS", 0.4)
+    await house.open()
+    await house.ask("Before?")
+    await house.change("UPDATE leases SET holder = 'elsewhere:1:x', expires_at = '2999-01-01'")
+    await house.fake.until(lambda: house.ended)
+    await house.close()
+    assert house.fake.connected == 0

@@ -1,0 +1,224 @@
+"""Splitting: every part fits, nothing is lost, and what was shown stays as it was shown."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from guildgpt.bot.splitting import parts, split, utf16_len
+from guildgpt.bot.text import answer_text
+
+FAMILY = "👩‍👩‍👧"
+PIECES = [
+    "a", "word ", "Ein Satz endet. ", "ein sehr langes Wort" * 3, "\n", "\n\n", " ", "    ", "\t",
+    "`", "``", "```", "````", "~~~", "```py\n", "```python title=x\n", "\n```\n", "\n````\n",
+    "\n~~~\n", "~~~~js\n", "Run: ```sh\n", "`code` ", "[a link](https://example.org/a) ", "[",
+    "https://example.org/x/y ", "- item\n", "1. first\n", "# Head\n", "> quoted\n", "> ```\n",
+    "日本語の文。", "\U0001f600", FAMILY, "e\u0301", "🇩🇪", "\r\n", "x" * 90, "`" * 40, "\u00a0",
+    "مرحبا ", "\ud83d", "\ude00", " " * 120, "\n" * 30, "-" * 50,
+]  # fmt: skip
+messy = st.lists(st.sampled_from(PIECES), max_size=80).map("".join)
+LIMITS = st.sampled_from([200, 201, 256, 400])
+
+
+def bare(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
+
+@given(messy | st.text(max_size=900), LIMITS)
+@settings(max_examples=300, deadline=None)
+@example("```\n" + "x" * 1990 + "\n```", 2000)
+@example("```py\n" + " " * 3000 + "x", 2000)
+@example("`" * 5000, 2000)
+def test_every_part_fits_and_the_text_is_all_there(text: str, limit: int) -> None:
+    found = list(parts(text, limit))
+    assert split(text, limit) == [str(part) for part in found]
+    for part in found:
+        assert str(part).strip()
+        assert utf16_len(str(part)) <= limit
+        assert part.body == part.body.rstrip()
+    assert bare("".join(part.body for part in found)) == bare(text)
+    # What is open at the end of a part is what is opened in the next.
+    for one, two in pairwise(found):
+        assert bool(one.closing) == bool(two.opening)
+        assert two.opening.startswith(one.closing.strip())
+
+
+@given(messy, LIMITS, st.data())
+@settings(max_examples=300, deadline=None)
+def test_parts_that_have_one_after_them_never_change(
+    text: str, limit: int, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(text)))
+    before, after = split(text[:cut], limit), split(text, limit)
+    assert len(before) <= len(after)
+    assert before[:-1] == after[: max(0, len(before) - 1)]
+
+
+@given(messy, LIMITS, st.data())
+@settings(max_examples=300, deadline=None)
+def test_the_same_holds_for_an_answer_as_it_is_shown(
+    text: str, limit: int, data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(text)))
+    before, after = split(answer_text(text[:cut]), limit), split(answer_text(text), limit)
+    assert before
+    assert before[:-1] == after[: len(before) - 1]
+
+
+def test_an_answer_keeps_its_parts_at_every_character() -> None:
+    text = (
+        "Here is a program.\n\n```python\n"
+        + 'print("`" * 3)\n' * 60
+        + "```\n\nAnd **so** on. " * 20
+    )
+    shown: list[str] = []
+    for end in range(len(text) + 1):
+        now = split(answer_text(text[:end]), 400)
+        assert len(now) >= len(shown)
+        assert now[: max(0, len(shown) - 1)] == shown[:-1]
+        shown = now
+    assert len(shown) > 3
+
+
+WORDS = st.lists(
+    st.text(st.sampled_from("abcdefg äöü"), min_size=1, max_size=12), min_size=1, max_size=60
+).map(lambda words: " ".join("".join(w.split()) or "x" for w in words))
+CODE_LINES = st.lists(
+    st.sampled_from(["x = 1", "    y = `z`", "print('```')", "", "``", "a ``` b", "\t- item", "#"]),
+    min_size=1,
+    max_size=40,
+).filter(lambda lines: any(line.strip() for line in lines))
+
+
+@given(
+    st.lists(WORDS | CODE_LINES, min_size=1, max_size=6), st.sampled_from(["```", "~~~", "`````"])
+)
+@settings(max_examples=200, deadline=None)
+def test_code_stays_code_in_its_language_for_a_markdown_reader(
+    blocks: list[str | list[str]], run: str
+) -> None:
+    """Held against a CommonMark parser that knows nothing of ours."""
+    rendered = [
+        block if isinstance(block, str) else "\n".join([f"{run}py", *block, run])
+        for block in blocks
+    ]
+    wanted = [bare("\n".join(block)) for block in blocks if not isinstance(block, str)]
+    reader = MarkdownIt("commonmark")
+    prose, code = "", []
+    for number, part in enumerate(parts("\n\n".join(rendered), 256)):
+        for token in reader.parse(str(part)):
+            if token.type == "fence":
+                assert token.info == "py"
+                assert token.content.strip()
+                continued = bool(number and part.opening) and token.map == [0, token.map[1]]
+                if continued:
+                    code[-1] += bare(token.content)
+                else:
+                    code.append(bare(token.content))
+            elif token.type == "inline":
+                prose += bare(token.content)
+    assert code == wanted
+    assert prose == bare("".join(block for block in blocks if isinstance(block, str)))
+
+
+@given(
+    st.lists(
+        st.sampled_from([FAMILY, "🇩🇪", "e\u0301", "👍🏽", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "\U0001f600", "x"]), min_size=150
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_no_cluster_is_cut(clusters: list[str]) -> None:
+    starts, at = {0}, 0
+    for cluster in clusters:
+        at += len(cluster)
+        starts.add(at)
+    text, at = "".join(clusters), 0
+    for part in split(text, 200):
+        at += len(part)
+        assert at in starts
+    assert at == len(text)
+
+
+def test_two_halves_of_a_character_stay_together() -> None:
+    text = "x" + "\ud83d\ude00" * 300
+    for part in split(text, 200):
+        assert not part.startswith("\ude00")
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n \t", "\u2003"])
+def test_nothing_gives_nothing(text: str) -> None:
+    assert split(text) == []
+
+
+def test_a_text_that_fits_is_one_part_as_it_is() -> None:
+    assert split("  Hello.\n\n    code\n") == ["Hello.\n\n    code"]
+    assert split("x" * 2000) == ["x" * 2000]
+    assert [len(part) for part in split("x" * 2001)] == [2000, 1]
+    assert [len(part) for part in split("\U0001f600" * 1001)] == [1000, 1]
+
+
+def test_the_best_break_in_the_second_half_is_taken() -> None:
+    paragraph = "One two three. Four five six.\nSeven eight."
+    assert split(f"{'a' * 120}\n\n{paragraph}\n{'b' * 90}", 200)[0] == "a" * 120
+    assert split(f"{'a' * 120}\nb b b\n{'b ' * 90}", 200)[0] == f"{'a' * 120}\nb b b"
+    assert split(f"{'word ' * 30}end. Next {'word ' * 30}", 200)[0] == f"{'word ' * 30}end."
+    assert split("word " * 50, 200)[0] == ("word " * 40).strip()
+    assert split("語" * 150 + "。" + "文" * 100, 200)[0] == "語" * 150 + "。"
+
+
+def test_a_link_is_not_broken_but_where_it_is_too_long() -> None:
+    link = "[a link of several words](https://example.org/some/place)"
+    before = "word " * 33
+    assert split(f"{before}{link} and more", 200) == [before.strip(), f"{link} and more"]
+    assert split("語" * 180 + link, 200) == ["語" * 180, link]
+    endless = "https://example.org/" + "x" * 400
+    assert "".join(split(endless, 200)) == endless
+
+
+def test_a_break_makes_no_list_and_no_heading_of_a_text() -> None:
+    for mark in ("- 3 is less", "# 3 is it", "1. is a number", "> 3 is more"):
+        for fill in range(40):
+            text = "x " * 85 + "y" * fill + f" {mark} " + "z" * 50
+            assert not split(text, 200)[1].startswith(mark[:2])
+
+
+def test_an_empty_block_is_never_made() -> None:
+    assert split("```py\n" + "x" * 300, 200)[0].startswith("```py\nxxx")
+    for fill in range(150, 210):
+        text = "w" * fill + "\n```py\ncode\n```\n" + "v" * 150
+        for part in split(text, 200):
+            assert "```py\n```" not in part
+            assert "```py\n\n```" not in part
+
+
+def test_a_fence_inside_a_longer_one_is_text() -> None:
+    text = "````md\n" + "```py\ncode\n```\n" * 20 + "````\nend"
+    found = split(text, 200)
+    assert len(found) > 1
+    assert all(part.startswith("````md\n") for part in found)
+    assert all(part.endswith("\n````") for part in found[:-1])
+    assert found[-1].endswith("````\nend")
+
+
+def test_a_fence_that_begins_late_in_its_line_is_one() -> None:
+    found = split("Run this: ```sh\n" + "ls -l\n" * 40 + "```\nDone.", 200)
+    assert found[0].endswith("ls -l\n```")
+    assert found[1].startswith("```sh\nls -l")
+    assert found[-1].endswith("ls -l\n```\nDone.")
+
+
+def test_code_keeps_its_indentation_across_parts() -> None:
+    code = "def f():\n" + "    return 1\n" * 40
+    found = split(f"```py\n{code}```", 200)
+    assert all(part.startswith("```py\n    return 1") for part in found[1:])
+
+
+def test_a_limit_too_small_for_fences_is_refused() -> None:
+    with pytest.raises(ValueError, match="the least is 200"):
+        split("x", 199)

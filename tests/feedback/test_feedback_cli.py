@@ -1,0 +1,397 @@
+"""`guildgpt feedback` as an operator meets it, and where the store and its key lie."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from guildgpt.errors import DataError, GuildError, StoreError
+from guildgpt.feedback.cli import feedback_app
+from guildgpt.feedback.location import (
+    KEY_VARIABLE,
+    STORE_VARIABLE,
+    as_url,
+    default_store,
+    member_key,
+    store_file,
+)
+from guildgpt.feedback.records import Version
+from guildgpt.feedback.store import Store
+
+NEWCOMER, TEACHER = 80351110224678912, 80351110224678913
+VERSION = Version("starter@8f3a21c0", "starter", "runs/starter", "8f3a21c0" * 8)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder of the test's own, and no settings from outside."""
+    monkeypatch.delenv(STORE_VARIABLE, raising=False)
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+async def _fill(url: str) -> None:
+    """An operator's question with two answers, one vote, one rating; a member's with one answer."""
+    async with await Store.open(url, key=member_key(url)) as store:
+        await store.register_version(VERSION)
+        teacher, newcomer = await store.member(TEACHER), await store.member(NEWCOMER)
+        await store.set_consent(newcomer.id, "train")
+        conversation = await store.start_conversation("terminal", source="terminal", lang="en")
+        told: dict[str, Any] = {"conversation_id": conversation, "synthetic": True}
+        told["version_id"] = VERSION.id
+        question = await store.add_message(
+            conversation_id=conversation, parent_id=None, role="user", text="What is TLS?"
+        )
+        answers = [
+            await store.add_message(parent_id=question.id, role="assistant", text=text, **told)
+            for text in ("No idea.", "A protocol.")
+        ]
+        comparison = await store.add_comparison(question.id, [answer.id for answer in answers])
+        vote = await store.vote(comparison.id, teacher.id, "ranked", [1, 0])
+        await store.rate(answers[1].id, teacher.id, 1)
+        await store.learned(VERSION.id, [("vote", vote.id)])
+        chain = await store.start_conversation("chain", guild_id=5, channel_id=6, lang="en")
+        mine = await store.add_message(
+            conversation_id=chain,
+            parent_id=None,
+            role="user",
+            text="My cat is called Ferris.",
+            name="The Newcomer",
+            member_id=newcomer.id,
+            discord_id=7,
+        )
+        told["conversation_id"] = chain
+        answer = await store.add_message(
+            parent_id=mine.id, role="assistant", text="Fine name.", **told
+        )
+        await store.rate(answer.id, newcomer.id, 1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """The URL of a store with a little in it."""
+    url = f"sqlite:///{tmp_path / 'feedback.db'}"
+    asyncio.run(_fill(url))
+    return url
+
+
+def ask(*arguments: object, answer: str | None = None) -> Result:
+    environment = {"COLUMNS": "100", "TERM": "dumb"}
+    return CliRunner().invoke(feedback_app, [*map(str, arguments)], input=answer, env=environment)
+
+
+def told(*arguments: object, answer: str | None = None) -> str:
+    """What a command says that ends well."""
+    result = ask(*arguments, answer=answer)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def refused(*arguments: object, kind: type[GuildError] = GuildError) -> GuildError:
+    """The error that a command ends with."""
+    result = ask(*arguments)
+    assert isinstance(result.exception, kind), (result.output, result.exception)
+    return result.exception
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    data = path.read_bytes()
+    text = gzip.decompress(data) if path.suffix == ".gz" else data
+    return [json.loads(line) for line in text.decode().splitlines()]
+
+
+def test_stats_in_words(store: str) -> None:
+    text = told("stats", "--store", store)
+    lines = {
+        line.rsplit(None, 1)[0].strip(): line.rsplit(None, 1)[-1] for line in text.splitlines()
+    }
+    assert (lines["members"], lines["messages"], lines["answers"]) == ("2", "5", "3")
+    assert lines["consents: train"] == "1"
+    assert "The left answer wins 0% of 1 decided votes" in text
+    assert "starter@8f3a21c0  3" in text
+
+
+def test_stats_as_json(store: str) -> None:
+    found = json.loads(told("stats", "--store", store, "--json"))
+    assert (found["up"], found["down"], found["votes"]["ranked"]) == (2, 0, 1)
+    assert found["left_wins"]["of"] == 1
+    assert found["agreement"]["alpha"] is None
+    in_guild = json.loads(told("stats", "--store", store, "--guild", 5, "--json"))
+    assert (in_guild["conversations"], in_guild["left_wins"]["of"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("form", "count"), [("oasst", 1), ("preference", 1), ("kto", 1), ("sft", 1), ("arena", 1)]
+)
+def test_every_form_is_written(store: str, tmp_path: Path, form: str, count: int) -> None:
+    out = tmp_path / "rows.jsonl"
+    text = told("export", form, "--out", out, "--store", store)
+    rows = read_rows(out)
+    assert len(rows) == count
+    assert "Ferris" not in out.read_text()
+    assert text.startswith(f"{out}: {count} row\n")
+    if form in ("oasst", "kto", "sft"):
+        assert "left out, text of members (the operator's switch is off): 1" in text
+
+
+def test_members_text_leaves_by_the_switch_that_states_the_rule(store: str, tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    found = json.loads(
+        told("export", "kto", "--out", out, "--store", store, "--train-on-members", "--json")
+    )
+    assert found == {"file": str(out), "rows": 2, "left_out": {}}
+    assert "Ferris" in out.read_text()
+    assert "The Newcomer" not in out.read_text()
+    help_text = " ".join(told("export", "--help").replace("│", " ").split())
+    assert "--train-on-members" in help_text
+    assert "Discord's Developer Policy, rule 21" in help_text
+    assert "may not be used to train machine-learning models" in help_text
+
+
+def test_the_margin(store: str, tmp_path: Path) -> None:
+    told("export", "preference", "--out", tmp_path / "p.jsonl", "--store", store, "--margin")
+    assert read_rows(tmp_path / "p.jsonl")[0]["margin"] == 1.0
+
+
+def test_a_zipped_export_is_the_same_each_time(store: str, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz"
+    for out in (first, second):
+        told("export", "oasst", "--out", out, "--store", store)
+    assert first.read_bytes() == second.read_bytes()
+    assert read_rows(first)[0]["prompt"]["text"] == "What is TLS?"
+
+
+def test_an_export_overwrites_only_when_told(store: str, tmp_path: Path) -> None:
+    out = tmp_path / "mine.jsonl"
+    out.write_text("precious")
+    error = refused("export", "sft", "--out", out, "--store", store)
+    assert "there already" in error.what
+    assert "--force" in str(error.remedy)
+    assert out.read_text() == "precious"
+    told("export", "sft", "--out", out, "--store", store, "--force")
+    assert read_rows(out)
+
+
+def test_a_failed_export_leaves_no_file_behind(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out" / "rows.jsonl"
+    out.parent.mkdir()
+    out.write_text("precious")
+
+    def full(row: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("guildgpt.feedback.oasst.dumps", full)
+    error = refused("export", "sft", "--out", out, "--store", store, "--force")
+    assert "No space left on device" in error.what
+    assert [path.read_text() for path in out.parent.iterdir()] == ["precious"]
+
+
+def test_an_export_of_nothing_says_why(store: str, tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    error = refused("export", "kto", "--out", out, "--store", store, "--guild", 5)
+    assert "nothing to export" in error.what
+    assert "the operator's switch is off" in str(error.remedy)
+    error = refused("export", "arena", "--out", out, "--store", store, "--guild", 404)
+    assert error.remedy == "No vote and no rating is in the store."
+    assert not out.exists()
+
+
+def test_an_unknown_form_is_told_the_nearest(store: str, tmp_path: Path) -> None:
+    error = refused("export", "preferences", "--out", tmp_path / "x", "--store", store)
+    assert str(error.remedy).startswith("Did you mean preference? ")
+
+
+def test_where_an_export_cannot_go(store: str, tmp_path: Path) -> None:
+    assert "is a folder" in refused("export", "sft", "--out", tmp_path, "--store", store).what
+    nowhere = tmp_path / "nowhere" / "x.jsonl"
+    assert "no such folder" in refused("export", "sft", "--out", nowhere, "--store", store).what
+
+
+@pytest.mark.parametrize("arguments", [("stats",), ("export", "sft", "--out", "x"), ("erase", 1)])
+def test_no_store_yet(tmp_path: Path, arguments: tuple[object, ...]) -> None:
+    missing = tmp_path / "none.db"
+    for store in (missing, f"sqlite:///{missing}"):
+        error = refused(*arguments, "--store", store)
+        assert "no feedback store yet" in error.what
+        assert error.where == str(missing)
+    assert not missing.exists()
+    assert not list(tmp_path.glob("*.key"))
+
+
+TREE = {
+    "message_tree_id": "11111111-1111-4111-8111-111111111111",
+    "tree_state": "ready_for_export",
+    "prompt": {
+        "message_id": "11111111-1111-4111-8111-111111111111",
+        "text": "What is TLS?",
+        "role": "prompter",
+        "labels": {"quality": {"value": 1.0, "count": 3}},
+        "zebra": [1, None, {"b": 1, "a": 2}],
+        "replies": [
+            {
+                "message_id": f"22222222-2222-4222-8222-22222222222{place}",
+                "parent_id": "11111111-1111-4111-8111-111111111111",
+                "text": f"Answer {place}",
+                "role": "assistant",
+                "rank": 1 - place,
+                "replies": [],
+            }
+            for place in (0, 1)
+        ],
+    },
+}
+
+
+def test_import_makes_a_store_and_export_gives_the_file_back(tmp_path: Path) -> None:
+    file, out, url = tmp_path / "t.jsonl.gz", tmp_path / "out.jsonl", tmp_path / "new.db"
+    file.write_bytes(gzip.compress((json.dumps(TREE) + "\n").encode()))
+    found = json.loads(told("import", file, "--store", url, "--json"))
+    assert (found["counts"]["messages"], found["left_out"]) == (3, {})
+    told("export", "oasst", "--out", out, "--store", url)
+    assert read_rows(out) == [TREE]
+    first = out.read_bytes()
+    again = told("import", out, "--store", url)  # what is there already is passed over
+    assert "messages already there: 3" in again
+    told("import", out, "--store", tmp_path / "other.db")
+    told("export", "oasst", "--out", out, "--store", tmp_path / "other.db", "--force")
+    assert out.read_bytes() == first
+    told("export", "preference", "--out", tmp_path / "p.jsonl", "--store", url)
+    assert read_rows(tmp_path / "p.jsonl")[0]["chosen"][0]["content"] == "Answer 1"
+
+
+def test_import_of_what_is_no_tree(tmp_path: Path) -> None:
+    file, store = tmp_path / "t.jsonl", tmp_path / "new.db"
+    assert "no such file" in refused("import", file, "--store", store, kind=DataError).what
+    file.write_text('{"instruction": "x"}\n')
+    assert "neither a tree nor" in refused("import", file, "--store", store, kind=DataError).what
+    prompt = {"message_id": "q", "text": "", "role": "prompter"}
+    file.write_text(json.dumps({"message_tree_id": "q", "prompt": prompt}) + "\n")
+    assert "no text: 1" in str(refused("import", file, "--store", store).remedy)
+    assert not store.exists()
+
+
+def test_erase_asks_first_and_names_what_learned(store: str, tmp_path: Path) -> None:
+    result = ask("erase", TEACHER, "--store", store, answer="n\n")
+    assert result.exit_code == 1
+    assert json.loads(told("stats", "--store", store, "--json"))["members"] == 2
+    text = told("erase", f"<@{TEACHER}>", "--store", store, answer="y\n")
+    assert "votes: 1" in text
+    assert "Learned from it: starter@8f3a21c0. Train these again." in text
+    assert json.loads(told("stats", "--store", store, "--json"))["members"] == 1
+    error = refused("export", "preference", "--out", tmp_path / "p.jsonl", "--store", store)
+    assert "nothing to export" in error.what
+
+
+def test_nothing_of_an_erased_member_is_in_any_export(store: str, tmp_path: Path) -> None:
+    erased = json.loads(told("erase", NEWCOMER, "--store", store, "--yes", "--json"))
+    assert erased["versions"] == []
+    assert sum(erased["counts"].values()) > 0
+    for form in ("oasst", "preference", "kto", "sft", "arena"):
+        out = tmp_path / f"{form}.jsonl"
+        told("export", form, "--out", out, "--store", store, "--train-on-members")
+        for word in ("Ferris", "Fine name", "Newcomer"):
+            assert word not in out.read_text()
+    text = told("erase", NEWCOMER, "--store", store, "--yes")
+    assert "Nothing of this user was in the store." in text
+
+
+@pytest.mark.parametrize("user", ["newcomer", "-1", "9" * 19, "1.5", "<#80351110224678912>"])
+def test_what_is_no_user_id(store: str, user: str) -> None:
+    error = refused("erase", "--store", store, "--yes", "--", user)
+    assert "is no user id" in error.what
+    assert "Developer Mode" in str(error.remedy)
+
+
+# Where things lie
+
+
+def test_the_default_store_lies_in_the_users_data_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform == "linux":
+        assert default_store() == f"sqlite:///{home / 'data' / 'guildgpt' / 'feedback.db'}"
+    monkeypatch.setenv(STORE_VARIABLE, "postgresql://operator@host/guild")
+    assert default_store() == "postgresql://operator@host/guild"
+    monkeypatch.setenv(STORE_VARIABLE, str(home / "mine.db"))
+    assert default_store() == f"sqlite:///{home / 'mine.db'}"
+    assert "mine.db" in str(refused("stats").where)
+
+
+def test_urls_and_files() -> None:
+    assert store_file("sqlite:///a/b.db") == Path("a/b.db")
+    assert store_file("sqlite+aiosqlite:////a/b.db?timeout=5") == Path("/a/b.db")
+    assert store_file("sqlite://") is None
+    assert store_file("postgresql://user:secret@host/name") is None
+    assert as_url("~/x.db") == f"sqlite:///{Path.home() / 'x.db'}"
+
+
+def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / 'feedback.db'}"
+    key = member_key(url)
+    path = tmp_path / "new" / "feedback.db.key"
+    assert len(key) == 32
+    assert bytes.fromhex(path.read_text()) == key == member_key(url)
+    assert [entry.name for entry in path.parent.iterdir()] == ["feedback.db.key"]
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.chmod(0o644)
+        assert member_key(url) == key
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_servers_key_lies_in_the_data_folder(home: Path) -> None:
+    key = member_key("postgresql://operator:secret@host/guild")
+    (path,) = home.rglob("member.key")
+    assert bytes.fromhex(path.read_text()) == key
+
+
+def test_the_key_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, " " + "ab" * 32 + "\n")
+    assert member_key(f"sqlite:///{tmp_path / 'x.db'}") == b"\xab" * 32
+    assert not list(tmp_path.glob("*.key"))
+    for bad in ("hunter2", "ab" * 31, "ä" * 64):
+        monkeypatch.setenv(KEY_VARIABLE, bad)
+        with pytest.raises(GuildError, match="this is no key") as error:
+            member_key("sqlite:///x.db")
+        assert bad not in str(error.value)
+
+
+def test_a_lost_key_is_not_replaced(store: str, tmp_path: Path) -> None:
+    key = tmp_path / "feedback.db.key"
+    kept = key.read_text()
+    key.unlink()
+    error = refused("stats", "--store", store)
+    assert "the key of this store's members is gone" in error.what
+    assert not key.exists()
+    key.write_text("0" * 64)
+    refused("stats", "--store", store, kind=StoreError)
+    key.write_text(kept)
+    told("stats", "--store", store)
+    key.write_text("not a key")
+    assert "this is no key" in refused("stats", "--store", store).what
+
+
+def test_help_loads_neither_database_nor_tables() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\n"
+        "from guildgpt.feedback.cli import feedback_app\n"
+        "assert CliRunner().invoke(feedback_app, ['--help']).exit_code == 0\n"
+        "print(*[m for m in ('sqlalchemy', 'alembic', 'asyncio', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == ""

@@ -1,0 +1,123 @@
+"""The migrations make the schema, whole or not at all, however many open the store at once."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from guildgpt.errors import StoreError
+from guildgpt.feedback.database import Database, migrate
+from guildgpt.feedback.schema import HEAD, VERSION_TABLE, metadata
+from guildgpt.feedback.store import Store
+
+from .conftest import KEY
+
+
+@pytest_asyncio.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """A migrated database."""
+    opened = await Database.open(url, patience=1.0)
+    yield opened
+    await opened.close()
+
+
+def described(connection: Connection) -> dict[str, Any]:
+    """Every table as the database itself describes it."""
+    found = inspect(connection)
+    return {
+        table: {
+            "columns": {
+                column["name"]: (str(column["type"]), column["nullable"], column["default"])
+                for column in found.get_columns(table)
+            },
+            "key": found.get_pk_constraint(table),
+            "links": sorted(found.get_foreign_keys(table), key=str),
+            "unique": sorted(found.get_unique_constraints(table), key=str),
+            "indexes": sorted(found.get_indexes(table), key=str),
+        }
+        for table in found.get_table_names()
+        if table != VERSION_TABLE
+    }
+
+
+async def test_the_migrations_make_what_the_schema_says(database: Database) -> None:
+    """Where this fails, `guildgpt/feedback/schema.py` was changed and lacks a migration."""
+
+    def both(connection: Connection) -> tuple[dict[str, Any], dict[str, Any]]:
+        migrated = described(connection)
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
+        return migrated, described(connection)
+
+    migrated, declared = await database.write(lambda c: c.run_sync(both), alone=True)
+    assert set(migrated) == set(metadata.tables)
+    assert migrated == declared
+
+
+def test_the_newest_migration_is_named_in_the_schema() -> None:
+    config = Config()
+    config.set_main_option("script_location", "guildgpt.feedback:migrations")
+    script = ScriptDirectory.from_config(config)
+    assert script.get_current_head() == HEAD
+    ids = [revision.revision for revision in script.walk_revisions()]
+    assert ids == [f"{number:04}" for number in range(len(ids), 0, -1)]  # one line, in order
+
+
+async def test_many_open_a_new_store_at_once(empty_url: str) -> None:
+    stores = await asyncio.gather(*(Store.open(empty_url, key=KEY) for _ in range(4)))
+    members = [await store.member(1) for store in stores]
+    assert len({member.id for member in members}) == 1
+    for store in stores:
+        await store.close()
+
+
+async def test_a_migration_that_breaks_off_leaves_nothing(database: Database) -> None:
+    def empty(connection: Connection) -> None:
+        metadata.drop_all(connection)
+        connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
+
+    def broken(connection: Connection) -> None:
+        migrate(connection)
+        raise RuntimeError("the power went")
+
+    await database.write(lambda c: c.run_sync(empty))
+    with pytest.raises(RuntimeError, match="power"):
+        await database.write(lambda c: c.run_sync(broken))
+    tables = await database.read(lambda c: c.run_sync(lambda sync: inspect(sync).get_table_names()))
+    assert tables == []
+
+
+async def test_a_store_of_a_newer_guildgpt(url: str, database: Database) -> None:
+    newer = text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    await database.write(lambda c: c.execute(newer))
+    with pytest.raises(StoreError, match="a newer GuildGPT wrote this store") as caught:
+        await Store.open(url, key=KEY)
+    assert "pip install -U guildgpt" in str(caught.value)
+
+
+async def test_a_database_of_something_else(url: str, database: Database) -> None:
+    await database.write(lambda c: c.execute(text(f"DROP TABLE {VERSION_TABLE}")))
+    with pytest.raises(StoreError, match="holds something else"):
+        await Store.open(url, key=KEY)
+
+
+def test_a_store_that_is_up_to_date_opens_without_alembic(made_file: Path) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from guildgpt.feedback.store import Store\n"
+        f"async def main(): await (await Store.open({str(made_file)!r}, key={KEY!r})).close()\n"
+        "asyncio.run(main())\n"
+        "print([name for name in ('alembic', 'mako', 'asyncpg') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
