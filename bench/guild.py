@@ -75,6 +75,8 @@ def figures(outcome: Outcome) -> dict[str, float]:
         "kills": outcome.kills,
         "rss_mb": outcome.rss_mb,
         "cpu_cores": outcome.cpu,
+        "cpu_cores_of_the_guild": outcome.own_cpu,
+        "lag_of_the_guild_p99_ms": percentile(outcome.lags_ms, 99),
         "exit_status": outcome.status,
         "seconds": outcome.seconds,
     }
@@ -112,7 +114,7 @@ def table(outcome: Outcome, measured: dict[str, float]) -> Table:
     for name, value in measured.items():
         asked = f"≤ {ASKED[name]:g}" if ASKED.get(name) else "0" if name in ASKED else ""
         style = "red" if name in wrong else "green" if name in ASKED else ""
-        number = f"{value:,.2f}" if name == "cpu_cores" else f"{value:,.0f}"
+        number = f"{value:,.2f}" if name.startswith("cpu") else f"{value:,.0f}"
         shown.add_row(name.replace("_", " "), asked, number, style=style)
     return shown
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -96,6 +97,8 @@ class Outcome:
     kills: int = 0
     rss_mb: float = 0.0
     cpu: float = 0.0
+    own_cpu: float = 0.0  # of the process with the fake and the members
+    lags_ms: list[float] = field(default_factory=list)  # by which that process was late itself
     seconds: float = 0.0
     status: int = 0  # the bot's exit status, in the end
 
@@ -237,17 +240,24 @@ def _away(spans: list[Span], clock: Callable[[], float]) -> Iterator[None]:
 
 
 async def _steadily(seconds: float, bot: BotProcess, crowd: Crowd, outcome: Outcome) -> None:
-    """Watch the bot's process once a second."""
-    process = psutil.Process(bot.pid)
+    """Watch the bot's process, and how late this one's own clock is."""
+    process, own = psutil.Process(bot.pid), psutil.Process()
     clock = asyncio.get_running_loop().time
-    began, before = clock(), process.cpu_times()
+    began, before, own_before = clock(), process.cpu_times(), own.cpu_times()
     while clock() < began + seconds:
         outcome.rss_mb = max(outcome.rss_mb, process.memory_info().rss / 1e6)
         outcome.busiest = max(outcome.busiest, crowd.waiting)
-        await asyncio.sleep(1.0)
-    after = process.cpu_times()
-    used = after.user + after.system - before.user - before.system
-    outcome.cpu = used / (clock() - began)
+        for _ in range(20):
+            due = clock() + 0.05
+            await asyncio.sleep(0.05)
+            outcome.lags_ms.append((clock() - due) * 1000)
+    outcome.cpu = _used(before, process.cpu_times()) / (clock() - began)
+    outcome.own_cpu = _used(own_before, own.cpu_times()) / (clock() - began)
+
+
+def _used(before: Any, after: Any) -> float:
+    """Seconds of CPU between two of psutil's `cpu_times`."""
+    return float(after.user + after.system - before.user - before.system)
 
 
 def _count(journal: Journal, steady: Span, away: list[Span], outcome: Outcome) -> None:

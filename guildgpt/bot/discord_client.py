@@ -390,6 +390,8 @@ class GuildClient(discord.AutoShardedClient):
         self._away: set[int] = set()  # shards
         self._seen = Recent()  # interactions
         self._told_to_mention: set[int] = set()  # threads
+        service.metrics.connected.set_function(lambda: self.is_connected)
+        service.metrics.guilds.set_function(lambda: len(self.guilds))
 
     async def talk(self) -> None:
         """Be on Discord until `close`; raises `GuildError` for a token or intents it refuses."""
@@ -447,25 +449,19 @@ class GuildClient(discord.AutoShardedClient):
 
     async def on_shard_ready(self, shard_id: int) -> None:
         """The guilds of a new session are there: read what was missed in them."""
-        self._is_back(shard_id)
+        self._away.discard(shard_id)
         log(LOGGER, "ready", shard=shard_id, guilds=len(self.guilds))
-        self.service.metrics.guilds.set(len(self.guilds))
         self.spawn(self._catch_up(shard_id))
 
     async def on_shard_resumed(self, shard_id: int) -> None:
         """The session goes on; Discord itself sends what was missed."""
-        self._is_back(shard_id)
+        self._away.discard(shard_id)
         self._note_caught_up(shard_id)
 
     async def on_shard_disconnect(self, shard_id: int) -> None:
         """The gateway is gone; discord.py connects again."""
         self._away.add(shard_id)
-        self.service.metrics.connected.set(0)
         self.marks.behind(shard_id)
-
-    def _is_back(self, shard_id: int) -> None:
-        self._away.discard(shard_id)
-        self.service.metrics.connected.set(not self._away)
 
     def _note_caught_up(self, shard_id: int) -> None:
         """Nothing is missing, unless a session has begun whose past is still to be read."""

@@ -47,4 +47,8 @@ class Postponed:
                 await self._waiting[0]()
             except RecordGone:
                 log(LOGGER, "erased_meanwhile")
+            except StoreError:
+                raise
+            except Exception:  # it must not hold up those behind it
+                LOGGER.exception("postponed write failed")
             self._waiting.popleft()

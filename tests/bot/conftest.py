@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from guildgpt.bot import answering, discord_client
 from guildgpt.bot.discord_client import GuildClient
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeDiscord
@@ -41,6 +42,9 @@ async def house(
     """
     monkeypatch.setenv("GUILDGPT_MEMBER_KEY", KEY.hex())
     monkeypatch.setattr(GuildClient, "before_identify_hook", at_once)
+    monkeypatch.setattr(answering, "FIRST_WORDS_SECONDS", 0.1)
+    # discord.py waits for the next window after the last write that one allows.
+    monkeypatch.setattr(discord_client, "CLOSE_SECONDS", 0.5)
     copied(empty_store, tmp_path)
     async with FakeDiscord() as fake:
         with fake.redirected():

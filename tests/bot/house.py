@@ -30,11 +30,13 @@ class Model:
     rate: float = FAST
     answer: Callable[[str], str] = echo
     context: int = 4096
+    dies_after: int | None = None  # tokens of every answer
     made: list[PacedEngine] = field(default_factory=list)
 
     def __call__(self) -> PacedEngine:
         self.made.append(PacedEngine(self.rate, self._answer, context=self.context))
-        return self.made[-1]
+        self.now.fail_after(self.dies_after)
+        return self.now
 
     def _answer(self, prompt: str) -> str:
         return self.answer(prompt)

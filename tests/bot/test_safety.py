@@ -15,7 +15,7 @@ from guildgpt.feedback.view import Switches
 from simguild.fake import FakeMessage, Permission, Refused
 from simguild.journal import buttons, finished
 
-from .house import House, words
+from .house import SLOW, House, words
 
 # Pings
 
@@ -28,12 +28,12 @@ async def test_nothing_it_says_pings_anyone(house: House) -> None:
     await house.open(max_tokens=4000, blocked_words=["forbidden"])
     house.model.answer = lambda prompt: f"Hello {called}! "
     first = await house.ask(f"Greet {called}")
-    house.model.answer = lambda prompt: f"Hello {called}! " * 30  # several messages
     await house.command("chat", topic="Greet @everyone", who=house.teacher)
     private = house.fake.open_dm(house.newcomer)
     await house.ask("Greet them", where=private)
     elsewhere = house.guild.add_channel("elsewhere")
     await house.command("ask", question=f"Greet {called}", where=elsewhere)
+    house.model.answer = lambda prompt: f"Hello {called}! " * 15  # several messages
     await house.command("compare", question=f"Greet {called}", where=elsewhere)
     await house.press(first, "again")
     await house.say(f"forbidden {called}", where=elsewhere)
@@ -260,7 +260,7 @@ async def test_who_is_not_known_has_nothing_to_forget(bot: House) -> None:
 
 
 async def test_an_erasure_mid_answer_keeps_nothing_of_it(house: House) -> None:
-    house.model.rate = 60.0
+    house.model.rate = SLOW
     await house.open()
     asked = await house.say("My cat is called Tilde.")
     begun = await house.begun(asked)

@@ -23,7 +23,7 @@ from simguild.engine import PacedEngine
 from simguild.fake import Permission
 from simguild.journal import buttons, finished
 
-from .house import SLOW, House, words
+from .house import FAST, SLOW, House, words
 
 # What people write
 
@@ -62,10 +62,8 @@ async def test_a_file_that_cannot_be_read(bot: House, content: bytes) -> None:
 
 async def test_a_file_that_is_gone(bot: House) -> None:
     file = ("thing.txt", b"text", "text/plain")
-    asked = bot.say("What is this?", attachments=[file])
-    bot.fake.world.files = {}
     bot.fake.world.files = _Forgetful()
-    await bot.answer(await asked)
+    await bot.ask("What is this?", attachments=[file])
     assert "not readable as text: thing.txt" in bot.model.prompts[-1]
 
 
@@ -242,7 +240,8 @@ async def test_an_interaction_that_ends_before_the_first_word(house: House) -> N
 async def test_an_engine_that_dies_mid_answer_is_opened_again(house: House) -> None:
     house.model.rate = SLOW * 2
     await house.open()
-    house.model.now.fail_after(45)
+    house.model.now.fail_after(20)
+    house.model.rate = FAST
     asked = await house.say("What is TLS?")
     begun = await house.begun(asked)
     await house.fake.until(lambda: len(house.model.made) == 2)
@@ -280,25 +279,15 @@ async def test_an_engine_that_is_down(bot: House, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_an_engine_that_dies_in_every_answer(house: House) -> None:
-    house.model.rate = SLOW * 2
+    house.model.rate, house.model.dies_after = SLOW * 2, 20
     house.model.answer = lambda prompt: "It is a long story. " * 20
-
-    def dying(*arguments: Any, **options: Any) -> PacedEngine:
-        engine = PacedEngine(*arguments, **options)
-        engine.fail_after(45)
-        house.model.made.append(engine)
-        return engine
-
-    house.model.__class__ = type(
-        "Dying", (type(house.model),), {"__call__": lambda self: dying(self.rate, self._answer)}
-    )
     await house.open()
     asked = await house.say("Tell me a story")
     begun = await house.begun(asked)
     sorry = await house.fake.until(lambda: house.channel.by(house.fake.bot)[1])
     assert sorry.content == say.ENGINE_DOWN
-    assert begun.content.endswith(" …")
     assert begun.content.startswith("It is a long story.")
+    assert begun.content.endswith(" …")
     assert not begun.buttons
     assert await house.settled() == ["failed"]
 
