@@ -395,6 +395,21 @@ async def test_a_database_in_trouble_mid_answer(troubled: tuple[House, Any]) -> 
     assert "What is TLS?" in bot.model.prompts[-1]
 
 
+async def test_a_database_in_trouble_when_a_message_is_repeated(
+    house: House, broken: Broken
+) -> None:
+    """The message is being answered: nobody is told that it cannot be."""
+    house.model.rate = SLOW * 2
+    await house.open()
+    asked = await house.say("What is TLS?")
+    begun = await house.begun(asked)
+    async with broken("the disk is full", "write"):
+        house.fake.drop(duplicate=True)
+        await house.fake.until(lambda: house.fake.gateway_server.resumed)
+        await house.answer(asked)
+    assert house.channel.by(house.fake.bot) == [begun]
+
+
 async def test_a_comparison_whose_answers_cannot_be_kept_yet(house: House, impatient: None) -> None:
     house.model.rate = 60.0
     await house.open()
