@@ -103,17 +103,20 @@ class Marks:
     async def save(self) -> None:
         """Write what has changed; raises `StoreError`, and then tries again the next time."""
         async with self._saving:
-            for channel_id, channel in list(self._channels.items()):
-                if self._behind:
-                    return
-                if not channel.changed:
-                    continue
+            if self._behind:
+                return
+            changed = {id: channel for id, channel in self._channels.items() if channel.changed}
+            for channel in changed.values():
                 channel.changed = False
-                try:
-                    await self._store.see(channel_id, channel.read, channel.guild_id)
-                except BaseException:
+            try:
+                await self._store.see_all(
+                    {id: (channel.guild_id, channel.read) for id, channel in changed.items()}
+                )
+            except BaseException:
+                for channel in changed.values():
                     channel.changed = True
-                    raise
+                raise
+            for channel_id, channel in changed.items():
                 if not channel.open and not channel.changed:
                     del self._channels[channel_id]  # the store knows it now
 

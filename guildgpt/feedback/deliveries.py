@@ -6,7 +6,7 @@ answer rests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack, get_args
 
@@ -123,19 +123,27 @@ class Deliveries(Part):
 
     async def see(self, channel_id: int, message_id: int, guild_id: int | None) -> None:
         """The channel is read up to this message; a mark only ever moves forward."""
-        seeing = self._insert(channel_marks).values(
-            channel_id=channel_id, guild_id=guild_id, last_seen=message_id
-        )
+        await self.see_all({channel_id: (guild_id, message_id)})
+
+    async def see_all(self, marks: Mapping[int, tuple[int | None, int]]) -> None:
+        """The same for many channels at once: for each its guild and the message."""
+        seeing = self._insert(channel_marks)
+        told = seeing.excluded
         seeing = seeing.on_conflict_do_update(
             index_elements=["channel_id"],
-            set_={"last_seen": message_id, "guild_id": guild_id},
-            where=channel_marks.c.last_seen < message_id,
+            set_={"last_seen": told.last_seen, "guild_id": told.guild_id},
+            where=channel_marks.c.last_seen < told.last_seen,
         )
+        rows = [
+            {"channel_id": channel_id, "guild_id": guild_id, "last_seen": message_id}
+            for channel_id, (guild_id, message_id) in sorted(marks.items())
+        ]
 
         async def work(connection: AsyncConnection) -> None:
-            await connection.execute(seeing)
+            await connection.execute(seeing, rows)
 
-        await self._database.write(work)
+        if rows:
+            await self._database.write(work)
 
     async def channel_marks(self) -> dict[int, tuple[int | None, int]]:
         """For every channel its guild and the newest message read in it."""
