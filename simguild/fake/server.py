@@ -186,7 +186,7 @@ class FakeDiscord(People):
 
     # Waiting
 
-    async def until(self, condition: Callable[[], T], timeout: float = 5.0) -> T:
+    async def until(self, condition: Callable[[], T], timeout: float = 20.0) -> T:
         """Wait until `condition` holds, and return what it gave.
 
         A condition that does not find something yet (`IndexError`, `KeyError`, `AttributeError`)

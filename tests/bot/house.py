@@ -131,7 +131,7 @@ class House:
         """Write a message, and wait for the whole answer."""
         return await self.answer(await self.say(text, **more))
 
-    async def answer(self, asked: FakeMessage, timeout: float = 5.0) -> FakeMessage:
+    async def answer(self, asked: FakeMessage, timeout: float = 20.0) -> FakeMessage:
         """The whole answer to a message: its first part."""
         found = await self.fake.until(
             lambda: [one for one in self.answers(asked) if finished(one)], timeout
