@@ -717,7 +717,8 @@ class GuildClient(discord.AutoShardedClient):
         that was clicked.
         """
         work = asyncio.ensure_future(_or_sorry(sentence))
-        await asyncio.wait({work}, timeout=ACKNOWLEDGE_SECONDS)
+        # An erasure rewrites the store's file: that takes long for sure.
+        await asyncio.wait({work}, timeout=0 if in_place else ACKNOWLEDGE_SECONDS)
         with _may_be_too_late():
             answer = interaction.response
             if not work.done():
