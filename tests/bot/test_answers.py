@@ -74,18 +74,18 @@ async def test_direct_messages_are_one_conversation(bot: House) -> None:
 
 
 async def test_nothing_is_shared_between_people_and_channels(bot: House) -> None:
-    secret = await bot.ask("The secret is 7391.", where=bot.fake.open_dm(bot.newcomer))
+    secret = await bot.ask("The secret is xyzzy.", where=bot.fake.open_dm(bot.newcomer))
     elsewhere = bot.guild.add_channel("elsewhere")
-    await bot.ask("The secret is 7391.", who=bot.teacher)
+    await bot.ask("The secret is xyzzy.", who=bot.teacher)
     await bot.ask("What is the secret?", where=bot.fake.open_dm(bot.teacher), who=bot.teacher)
     await bot.ask("What is the secret?", where=elsewhere)
     await bot.ask("What is the secret?")
-    assert [prompt for prompt in bot.model.prompts if "7391" in prompt] == bot.model.prompts[:2]
+    assert [prompt for prompt in bot.model.prompts if "xyzzy" in prompt] == bot.model.prompts[:2]
 
     # A reply that claims to be to a message of another channel.
     forged = await bot.say("What is the secret?", where=elsewhere, reply_to=secret)
     await bot.answer(forged)
-    assert "7391" not in bot.model.prompts[-1]
+    assert "xyzzy" not in bot.model.prompts[-1]
 
 
 async def test_several_speakers_are_told_apart(bot: House) -> None:

@@ -157,7 +157,7 @@ def forge(message: FakeMessage, *custom_ids: str) -> None:
 
 
 async def test_a_button_copied_to_another_channel_does_nothing(bot: House) -> None:
-    answer, shown = await bot.ask("The secret is 7391."), await compared(bot)
+    answer, shown = await bot.ask("The secret is xyzzy."), await compared(bot)
     elsewhere = bot.guild.add_channel("elsewhere")
     there = await bot.ask("Hello?", where=elsewhere)
     asked = len(bot.model.prompts)

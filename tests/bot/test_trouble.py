@@ -79,22 +79,22 @@ class _Forgetful(dict[int, Any]):
 async def test_a_question_deleted_mid_answer(house: House) -> None:
     house.model.rate = SLOW
     await house.open()
-    asked = await house.say("The secret is 7391.")
+    asked = await house.say("The secret is xyzzy.")
     begun = await house.begun(asked)
     await house.fake.delete(asked)
     await house.fake.until(lambda: begun.deleted)
     await house.settled()
     assert house.channel.by(house.fake.bot) == []
     assert house.model.now.cancelled == 1
-    assert "7391" not in house.tables()
+    assert "xyzzy" not in house.tables()
 
 
 async def test_a_question_deleted_while_it_waits(house: House) -> None:
     house.model.rate = SLOW
     await house.open(workers=1)
     await house.begun(await house.say("What is TLS?", who=house.teacher))
-    asked = await house.say("The secret is 7391.")
-    await house.fake.until(lambda: "7391" in house.tables())
+    asked = await house.say("The secret is xyzzy.")
+    await house.fake.until(lambda: "xyzzy" in house.tables())
     await house.fake.delete(asked)
     await house.fake.until(lambda: "skipped" in str(house.rows("SELECT state FROM deliveries")))
     assert len(house.model.prompts) == 1
@@ -106,24 +106,24 @@ async def test_a_question_deleted_before_it_is_claimed(bot: House) -> None:
     """The file takes its time; the deletion is there before the question."""
     bot.fake.world.files = _Forgetful()
     files = [(f"{number}.txt", b"text", "text/plain") for number in range(4)]
-    asked = await bot.say("The secret is 7391.", attachments=files)
+    asked = await bot.say("The secret is xyzzy.", attachments=files)
     await bot.fake.delete(asked)
     await bot.settled()
     await asyncio.sleep(0.05)
     assert bot.channel.by(bot.fake.bot) == []
-    assert bot.rows("SELECT COUNT(*) FROM messages WHERE text LIKE '%7391%'") == [(0,)]
+    assert bot.rows("SELECT COUNT(*) FROM messages WHERE text LIKE '%xyzzy%'") == [(0,)]
 
 
 async def test_an_answered_question_deleted_later(bot: House) -> None:
-    asked = await bot.say("The secret is 7391.")
+    asked = await bot.say("The secret is xyzzy.")
     bot.model.answer = lambda prompt: "I see."
     answer = await bot.answer(asked)
     await bot.fake.delete(asked)
     await bot.fake.until(lambda: bot.rows("SELECT 1 FROM messages WHERE deleted"))
-    assert bot.rows("SELECT COUNT(*) FROM messages WHERE text LIKE '%7391%'") == [(0,)]
+    assert bot.rows("SELECT COUNT(*) FROM messages WHERE text LIKE '%xyzzy%'") == [(0,)]
     # The answer stays, and can be gone on from.
     await bot.ask("And?", reply_to=answer)
-    assert "7391" not in bot.model.prompts[-1]
+    assert "xyzzy" not in bot.model.prompts[-1]
     assert await bot.told(await bot.press(answer, "again")) == say.RECORD_GONE
 
 
