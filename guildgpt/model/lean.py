@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EXPLICIT_ATTENTION = 512  # up to this length attention weights are kept; longer ones are recomputed
+DEFAULT_ADAPTER = "default"  # what peft calls a model's only one
 QUERY_BLOCK = 72  # queries that attend together: the fewer, the less is computed of what is masked
 
 
@@ -31,30 +32,25 @@ class Projection:
     LoRA: Hu et al. 2021, arXiv 2106.09685, eq. 3.
     """
 
-    def __init__(self, layers: Sequence[Any]):
-        weights: list[Any] = [_base(layer).weight for layer in layers]
+    def __init__(self, layers: Sequence[Any], adapter: str | None):
+        weights: list[Any] = [_base(layer, adapter).weight for layer in layers]
         self.layers = layers
         self.sizes = [len(weight) for weight in weights]
         self.weights = weights
         self.trains_weights = bool(weights[0].requires_grad)
-        self.fused: Tensor = weights[0].data
-        if len(weights) > 1:
-            self.fused = torch.cat([weight.data for weight in weights])
-            for weight, part in zip(weights, torch.split(self.fused, self.sizes), strict=True):
-                weight.data = part
+        self.fused = fused(weights)
         self.matrix = self.fused
         self.down = self.fused[:0]
         self.adapters: list[_Adapter] = []
         self.adapted = False
         for index, layer in enumerate(self.layers):
-            if hasattr(layer, "lora_A"):
-                name = layer.active_adapters[0]
+            if adapter is not None and hasattr(layer, "lora_A"):
                 first = sum(self.sizes[:index])
                 columns = slice(first, first + self.sizes[index])
-                down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-                rank = sum(len(adapter.down) for adapter in self.adapters)
+                down, up = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+                rank = sum(len(one.down) for one in self.adapters)
                 ranks = slice(rank, rank + len(down))
-                scale = float(layer.scaling[name])
+                scale = float(layer.scaling[adapter])
                 self.adapters.append(_Adapter(down, up, scale, columns, ranks))
         uneven = any(weight.requires_grad != self.trains_weights for weight in weights)
         if uneven or (self.trains_weights and self.adapters):
@@ -126,21 +122,45 @@ class _Adapter(NamedTuple):
 _Gradients = tuple[Tensor | None, Sequence[Tensor | None]]
 
 
-def _base(layer: Any) -> nn.Linear:
+def fused(weights: Sequence[Any]) -> Tensor:
+    """The matrices (out, in) one below the other, as one of which each becomes a view.
+
+    Where they are that already, because another pass over the same model was here, nothing moves.
+    """
+    first, rows = weights[0].data, sum(map(len, weights))
+    width = first.shape[1]
+    place = first.data_ptr()
+    together = first.is_contiguous()
+    for weight in weights:
+        together = together and weight.data.is_contiguous() and weight.data_ptr() == place
+        place += weight.numel() * weight.element_size()
+    room = first.untyped_storage().nbytes() // first.element_size() - first.storage_offset()
+    if together and room >= rows * width:
+        view: Tensor = first.as_strided((rows, width), (width, 1))
+        return view
+    whole = torch.cat([weight.data for weight in weights])
+    for weight, part in zip(weights, torch.split(whole, [len(w) for w in weights]), strict=True):
+        weight.data = part
+    return whole
+
+
+def _base(layer: Any, adapter: str | None) -> nn.Linear:
     """The linear layer itself, inside peft's wrapper if it has one."""
     base = layer.base_layer if hasattr(layer, "base_layer") else layer
     if type(base) is not nn.Linear or base.bias is not None:
         raise TypeError(f"only plain linear layers without bias, not {base}")
     if hasattr(layer, "base_layer"):
-        names = layer.active_adapters
-        plain = hasattr(layer, "lora_A") and len(names) == 1 and not layer.merged
-        if not plain or names[0] not in layer.lora_A:
-            raise TypeError("only one unmerged LoRA adapter")
-        name = names[0]
+        if not hasattr(layer, "lora_A") or layer.merged:
+            raise TypeError("only unmerged LoRA adapters")
+        if adapter is None:
+            return base
+        alone = adapter != DEFAULT_ADAPTER or list(layer.active_adapters) == [adapter]
+        if adapter not in layer.lora_A or not alone:
+            raise TypeError(f"only one LoRA adapter, named {adapter}")
         odd = (
-            not isinstance(layer.lora_dropout[name], nn.Identity),
-            layer.use_dora.get(name, False),
-            layer.lora_bias.get(name, False),
+            not isinstance(layer.lora_dropout[adapter], nn.Identity),
+            layer.use_dora.get(adapter, False),
+            layer.lora_bias.get(adapter, False),
         )
         if any(odd):
             raise TypeError("only LoRA without dropout, DoRA and bias")
@@ -180,7 +200,7 @@ class _Attention(torch.autograd.Function):
     """h + attention(norm(h)), for all sequences at once; none sees another."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, layer: _Layer, run: _Run, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, h: Tensor, layer: _Layer, run: RunOf, *parameters: Tensor) -> Tensor:
         y, scale = rms_norm(h, layer.norm1, layer.eps)
         qkv, hidden_in = layer.qkv.forward(y)
         rotate(layer.query_key_heads(qkv), run.cos, run.sin)
@@ -250,7 +270,7 @@ def _with_norm(weight: Tensor, grad: Tensor | None) -> list[Tensor | None]:
     return [grad] if weight.requires_grad else []
 
 
-class _Run:
+class RunOf:
     """What all layers of one pass share: where sequences lie, rotary tables, causal masks."""
 
     def __init__(self, lengths: Sequence[int], cos: Tensor, sin: Tensor):
@@ -271,13 +291,13 @@ class _Run:
 class _Layer:
     """One decoder layer's weights, fused, and its attention."""
 
-    def __init__(self, layer: nn.Module, config: Any):
+    def __init__(self, layer: nn.Module, config: Any, adapter: str | None):
         attention: Any = layer.self_attn
         mlp: Any = layer.mlp
-        self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj])
-        self.out = Projection([attention.o_proj])
-        self.gate_up = Projection([mlp.gate_proj, mlp.up_proj])
-        self.down = Projection([mlp.down_proj])
+        self.qkv = Projection([attention.q_proj, attention.k_proj, attention.v_proj], adapter)
+        self.out = Projection([attention.o_proj], adapter)
+        self.gate_up = Projection([mlp.gate_proj, mlp.up_proj], adapter)
+        self.down = Projection([mlp.down_proj], adapter)
         self.norm1: Tensor = layer.input_layernorm.weight  # type: ignore[assignment,union-attr]
         self.norm2: Tensor = layer.post_attention_layernorm.weight  # type: ignore[assignment,union-attr]
         self.eps = float(config.rms_norm_eps)
@@ -297,7 +317,7 @@ class _Layer:
         for projection in (self.qkv, self.out, self.gate_up, self.down):
             projection.prepare(dtype)
 
-    def forward(self, h: Tensor, run: _Run) -> Tensor:
+    def forward(self, h: Tensor, run: RunOf) -> Tensor:
         h = _Attention.apply(h, self, run, *self.attention_parameters)  # type: ignore[no-untyped-call]
         out: Tensor = _Mlp.apply(h, self, *self.mlp_parameters)  # type: ignore[no-untyped-call]
         return out
@@ -306,6 +326,12 @@ class _Layer:
         """A view of the query and key heads, (N, H + G, D)."""
         both = (self.heads + self.kv_heads) * self.head_size
         return qkv[:, :both].view(len(qkv), -1, self.head_size)
+
+    def key_value_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
+        """Views of the key heads and of the value heads, (N, G, D) each."""
+        heads = qkv.view(len(qkv), -1, self.head_size)[:, self.heads :]
+        keys, values = heads.chunk(2, dim=1)
+        return keys, values
 
     def _split(self, rows: Tensor) -> _Heads:
         """One sequence's q (G, H/G, length, D) and k, v (G, length, D), from its rows of `qkv`.
@@ -321,14 +347,17 @@ class _Layer:
         """A view (G, H/G, length, D) of query heads in rows, (length, H · D)."""
         return heads.view(len(heads), self.kv_heads, -1, self.head_size).permute(1, 2, 0, 3)
 
-    def attend(self, qkv: Tensor, run: _Run) -> tuple[Tensor, list[list[Tensor]]]:
-        """Causal attention within each sequence: (N, H · D), and what the backward pass reuses."""
+    def attend(
+        self, qkv: Tensor, run: RunOf, keep: bool = True
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Causal attention within each sequence: (N, H · D), and what the backward pass reuses,
+        if it is to be kept."""
         mixed = qkv.new_empty(len(qkv), self.heads * self.head_size)
         kept: list[list[Tensor]] = []
         for rows in run.rows:
             q, k, v = self._split(qkv[rows])
             out = self._group(mixed[rows])
-            if len(qkv[rows]) <= EXPLICIT_ATTENTION:
+            if keep and len(qkv[rows]) <= EXPLICIT_ATTENTION:
                 kept.append(self._by_blocks(q, k, v, out, run))
             else:
                 out.copy_(self._flash(q, k, v))
@@ -336,7 +365,7 @@ class _Layer:
         return mixed, kept
 
     def attend_backward(
-        self, qkv: Tensor, grad: Tensor, kept: list[list[Tensor]], run: _Run
+        self, qkv: Tensor, grad: Tensor, kept: list[list[Tensor]], run: RunOf
     ) -> Tensor:
         """The gradient of `qkv` (N, (H + 2 G) · D) from that of `attend`'s answer."""
         result = torch.zeros_like(qkv)
@@ -348,7 +377,7 @@ class _Layer:
                 self._flash_backward(inputs, self._group(grad[rows]), grads)
         return result
 
-    def _by_blocks(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, run: _Run) -> list[Tensor]:
+    def _by_blocks(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, run: RunOf) -> list[Tensor]:
         """Write the answer into `out` (like q); each block's attention weights."""
         kept = []
         for block in query_blocks(k.shape[1]):
@@ -407,15 +436,16 @@ def query_blocks(length: int) -> list[slice]:
 class LeanLlama:
     """The trunk of a `LlamaForCausalLM` (peft-wrapped or not) over sequences laid end to end.
 
+    Of several adapters it uses the one named, or none. Passes over one model share its weights.
     Raises `TypeError` where the model has something this pass does not know (biases, dropout, other
     adapters): the caller then uses the model's own forward.
     """
 
-    def __init__(self, model: Any):
-        from transformers import LlamaForCausalLM
+    def __init__(self, model: Any, adapter: str | None = DEFAULT_ADAPTER):
+        from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
         causal: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
-        if type(causal) is not LlamaForCausalLM:
+        if type(causal) not in (LlamaForCausalLM, LlamaForSequenceClassification):
             raise TypeError(f"only LlamaForCausalLM, not {type(causal).__name__}")
         config = causal.config
         if config.hidden_act != "silu" or config.attention_dropout:
@@ -423,7 +453,7 @@ class LeanLlama:
         if type(causal.model.embed_tokens) is not nn.Embedding:
             raise TypeError("only a plain embedding")
         self.trunk: Any = causal.model
-        self.layers = [_Layer(layer, config) for layer in causal.model.layers]
+        self.layers = [_Layer(layer, config, adapter) for layer in causal.model.layers]
         self.eps = float(config.rms_norm_eps)
 
     def hidden(self, ids: Tensor, lengths: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -431,7 +461,7 @@ class LeanLlama:
         positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
         h: Tensor = self.trunk.embed_tokens(ids).to(dtype)
         cos, sin = self.trunk.rotary_emb(h, positions[None])
-        run = _Run(lengths, cos[0], sin[0])
+        run = RunOf(lengths, cos[0], sin[0])
         for layer in self.layers:
             layer.prepare(dtype)
             h = layer.forward(h, run)

@@ -70,3 +70,56 @@ def head_cross_entropy(
     # Inside `forward` gradients always count as switched off, so it is asked here.
     learning = torch.is_grad_enabled()
     return _HeadCrossEntropy.apply(hidden, weight, targets, scale, learning)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _HeadLogprobs(torch.autograd.Function):
+    """log softmax(s h Wᵀ)[target] a chunk of rows at a time.
+
+    Each row's value is one number, so its gradient s (W[target] - Σ_v p_v W_v) is formed while the
+    chunk's logits exist, and multiplied by whatever backward brings.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, weight: Tensor, targets: Tensor, scale: float, learning: bool
+    ) -> tuple[Tensor, Tensor]:
+        logprobs = h.new_empty(len(h), dtype=torch.float32)
+        entropies = torch.empty_like(logprobs)
+        grad_h = torch.empty_like(h) if learning and ctx.needs_input_grad[0] else None
+        matrix = weight.to(h.dtype)
+        for start in range(0, len(h), CHUNK):
+            rows = slice(start, start + CHUNK)
+            logits = (h[rows] @ matrix.t()).float()
+            if scale != 1.0:
+                logits.mul_(scale)
+            norm = torch.logsumexp(logits, dim=-1)
+            logprobs[rows] = logits.gather(1, targets[rows, None])[:, 0] - norm
+            probabilities = torch.softmax(logits, dim=-1)
+            entropies[rows] = norm - torch.linalg.vecdot(probabilities, logits)
+            if grad_h is not None:
+                mean = probabilities.to(h.dtype) @ matrix
+                grad_h[rows] = (matrix[targets[rows]] - mean).mul_(scale)
+        ctx.grad_h = grad_h
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        grad_h, ctx.grad_h = ctx.grad_h, None
+        grad = grads[0][:, None].to(grad_h.dtype)
+        return grad_h.mul_(grad), None, None, None, None
+
+
+def head_logprobs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (K,) of `targets` (K,) and entropies (K,), in nats, of rows `hidden`
+    (K, d) under the frozen head `weight` (V, d).
+
+    log softmax(scale · h_k Wᵀ)[target_k]; the entropies carry no gradient. Never holds more than
+    `CHUNK` rows of logits.
+    """
+    if weight.requires_grad:
+        raise ValueError("the head is frozen here: detach its weight")
+    learning = torch.is_grad_enabled()
+    return _HeadLogprobs.apply(hidden, weight, targets, scale, learning)  # type: ignore[no-any-return,no-untyped-call]

@@ -7,8 +7,8 @@ sequences padded on the right, where no real token can look.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
-from guildgpt.model.lean import LeanLlama
-from guildgpt.model.losses import head_cross_entropy
+from guildgpt.model.lean import DEFAULT_ADAPTER, LeanLlama
+from guildgpt.model.losses import head_cross_entropy, head_logprobs
 
 
 class Trunk(Protocol):
@@ -36,10 +36,10 @@ class LeanTrunk:
 
     padded = False
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype):
+    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = DEFAULT_ADAPTER):
         self.model = model
         self.dtype = dtype
-        self.lean = LeanLlama(model)
+        self.lean = LeanLlama(model, adapter)
 
     def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
         """See `Trunk.hidden`."""
@@ -53,9 +53,10 @@ class PaddedTrunk:
 
     padded = True
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype):
+    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = DEFAULT_ADAPTER):
         self.model = model
         self.dtype = dtype
+        self.adapter = adapter
         causal = causal_model(model)
         self.body: nn.Module = getattr(causal, causal.base_model_prefix)
 
@@ -68,12 +69,29 @@ class PaddedTrunk:
         places = torch.cat(
             [torch.arange(len(e)) + row * longest for row, e in enumerate(examples)]
         ).to(rows.device)
-        device = rows.device.type
-        mixed = torch.autocast(device, self.dtype) if self.dtype != torch.float32 else nullcontext()
-        with mixed:
+        with self.mixed(rows.device), wearing(self.model, self.adapter):
             out = self.body(input_ids=ids.to(rows.device), use_cache=False)
         hidden: Tensor = out.last_hidden_state.flatten(0, 1)[places[rows]]
         return hidden.to(self.dtype)
+
+    def mixed(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Automatic mixed precision, where the computation is not in float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(device.type, self.dtype)
+
+
+@contextmanager
+def wearing(model: Any, adapter: str | None) -> Iterator[None]:
+    """A peft model with one of its adapters on, or none; other models as they are."""
+    if adapter == DEFAULT_ADAPTER or not hasattr(model, "peft_config"):
+        yield
+    elif adapter is None:
+        with model.disable_adapter():
+            yield
+    else:
+        model.set_adapter(adapter)
+        yield
 
 
 def causal_model(model: Any) -> Any:
@@ -91,8 +109,8 @@ ODD_HEADS = (
 )
 
 
-def trunk_for(model: nn.Module, dtype: torch.dtype) -> Trunk:
-    """The leanest trunk this model allows."""
+def trunk_for(model: nn.Module, dtype: torch.dtype, adapter: str | None = DEFAULT_ADAPTER) -> Trunk:
+    """The leanest trunk this model allows, with one of its adapters or none."""
     config = causal_model(model).config
     for odd in ODD_HEADS:
         if getattr(config, odd, None) not in (None, 1, 1.0):
@@ -101,9 +119,9 @@ def trunk_for(model: nn.Module, dtype: torch.dtype) -> Trunk:
                 remedy="Llama-shaped models, GPT-NeoX, MPT and most others have a plain head.",
             )
     try:
-        return LeanTrunk(model, dtype)
+        return LeanTrunk(model, dtype, adapter)
     except TypeError:
-        return PaddedTrunk(model, dtype)
+        return PaddedTrunk(model, dtype, adapter)
 
 
 def summed_loss(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
@@ -111,19 +129,63 @@ def summed_loss(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
 
     -sum log p(x_t | x_<t), within each example.
     """
-    causal = causal_model(trunk.model)
-    head = causal.get_output_embeddings()
-    weight, bias = head.weight, getattr(head, "bias", None)
-    mask = np.concatenate([np.concatenate([[False], e.mask[1:]]) for e in examples])
-    places = torch.from_numpy(mask.nonzero()[0]).to(weight.device)
-    ids = torch.from_numpy(np.concatenate([e.ids for e in examples])).to(weight.device).long()
-    hidden = trunk.hidden(examples, places - 1)
-    if bias is not None:  # as one more column, under a hidden state that is always 1
+    head = Head(trunk)
+    hidden, targets = _predicting(trunk, examples, head)
+    return head_cross_entropy(*head.folded(hidden), targets, head.scale)
+
+
+def token_logprobs(
+    trunk: Trunk, examples: Sequence[Example], temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """log p(x_t | x_<t) of every predicted token, laid end to end (K,), and the entropy (K,) in
+    nats of the distribution it was predicted from.
+
+    `temperature` divides the logits, as it did when the tokens were sampled. Gradients reach the
+    trunk through the first alone; the head itself is not trained here.
+    """
+    head = Head(trunk)
+    hidden, targets = _predicting(trunk, examples, head)
+    hidden, weight = head.folded(hidden)
+    return head_logprobs(hidden, weight.detach(), targets, head.scale / temperature)
+
+
+class Head:
+    """From final hidden states to logits: scale · (h Wᵀ + b), W (V, d)."""
+
+    def __init__(self, trunk: Trunk):
+        causal = causal_model(trunk.model)
+        layer = causal.get_output_embeddings()
+        self.weight: Tensor = layer.weight
+        self.bias: Tensor | None = getattr(layer, "bias", None)
+        # Only the models that apply a scale hold it; some configurations name one that is ignored.
+        self.scale = float(getattr(causal, "logit_scale", None) or 1.0)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (K, V) in float32 of hidden states (K, d)."""
+        hidden, weight = self.folded(hidden)
+        return (hidden @ weight.to(hidden.dtype).t()).float() * self.scale
+
+    def folded(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states and matrix with the bias, if any, as one more column, under a hidden state
+        that is always 1."""
+        if self.bias is None:
+            return hidden, self.weight
         hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
-        weight = torch.cat([weight, bias[:, None].to(weight.dtype)], dim=1)
-    # Only the models that apply a scale hold it; some configurations name one that is ignored.
-    scale = getattr(causal, "logit_scale", None) or 1.0
-    return head_cross_entropy(hidden, weight, ids[places], float(scale))
+        return hidden, torch.cat([self.weight, self.bias[:, None].to(self.weight.dtype)], dim=1)
+
+
+def _predicting(trunk: Trunk, examples: Sequence[Example], head: Head) -> tuple[Tensor, Tensor]:
+    """Hidden states (K, d) that predict, and the tokens that come (K,)."""
+    device = head.weight.device
+    places = predicted(examples).to(device)
+    ids = torch.from_numpy(np.concatenate([e.ids for e in examples])).to(device).long()
+    return trunk.hidden(examples, places - 1), ids[places]
+
+
+def predicted(examples: Sequence[Example]) -> Tensor:
+    """Where the predicted tokens stand (K,) in the examples laid end to end."""
+    mask = np.concatenate([np.concatenate([[False], e.mask[1:]]) for e in examples])
+    return torch.from_numpy(mask.nonzero()[0])
 
 
 def micro_batches(examples: Sequence[Example], limit: int, *, padded: bool) -> list[list[Example]]:
