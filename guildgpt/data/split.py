@@ -22,10 +22,24 @@ def split_side(item: Conversation | Comparison, held_out: float) -> Side:
     What is hashed: the group the source gives, or else the first user turn without regard to case
     and spacing. Raising `held_out` only ever moves rows from train to held out.
     """
+    return side_of(tree_of(item), held_out)
+
+
+def tree_of(item: Conversation | Comparison) -> str:
+    """What decides a row's side: its group, or else its first user turn, normalised."""
     if item.source.group:
-        return side_of(item.source.group, held_out)
+        return item.source.group
     messages = item.prompt + item.answers if isinstance(item, Comparison) else item.messages
-    return side_of(normalised(_opening(messages)), held_out)
+    return normalised(_opening(messages))
+
+
+def in_first_half(item: Comparison) -> bool:
+    """Which of two disjoint halves a comparison falls into, whole trees together.
+
+    One half trains the reward model, the other its judge, so that a policy which found the faults
+    of the first is not praised for them by the second.
+    """
+    return fraction("half", tree_of(item)) < 0.5
 
 
 def side_of(text: str, held_out: float) -> Side:

@@ -69,6 +69,11 @@ class Hats:
                     parameter.copy_(_fitting(weights, key, parameter))
         self.model.eval()
 
+    def config(self, name: str) -> AdapterConfig:
+        """A hat's rank and scale."""
+        settings = self.model.peft_config[name]
+        return AdapterConfig(rank=settings.r, alpha=settings.lora_alpha)
+
     def trunk(self, name: str | None) -> Trunk:
         """The model up to its head, wearing the hat `name`, or none."""
         model = self.base if self.model is None else self.model

@@ -26,6 +26,7 @@ class Trunk(Protocol):
 
     padded: bool
     model: nn.Module
+    dtype: torch.dtype
 
     def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
         """Final hidden states (K, d) at `rows` (K,), places in the examples laid end to end."""
@@ -193,12 +194,20 @@ def micro_batches(examples: Sequence[Example], limit: int, *, padded: bool) -> l
 
     A single example that is longer than the limit stands alone.
     """
-    groups: list[list[Example]] = []
-    for example in sorted(examples, key=len):
-        group = groups[-1] if groups else []
-        total = len(example) * (len(group) + 1) if padded else sum(map(len, group)) + len(example)
-        if group and total <= limit:
-            group.append(example)
+    groups = length_groups([len(example) for example in examples], limit, padded=padded)
+    return [[examples[index] for index in group] for group in groups]
+
+
+def length_groups(lengths: Sequence[int], limit: int, *, padded: bool) -> list[list[int]]:
+    """The same for lengths: which places of the list go together."""
+    groups: list[list[int]] = []
+    total = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        count = len(groups[-1]) if groups else 0
+        total = lengths[index] * (count + 1) if padded else total + lengths[index]
+        if count and total <= limit:
+            groups[-1].append(index)
         else:
-            groups.append([example])
+            groups.append([index])
+            total = lengths[index]
     return groups

@@ -14,7 +14,7 @@ from guildgpt.model.base import load_tokenizer
 from guildgpt.pipeline.prepare import gather, prepare
 from guildgpt.recipe import Recipe
 from guildgpt.train.config import TrainConfig
-from guildgpt.train.next_token import schedule
+from guildgpt.train.schedule import schedule
 
 
 def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:

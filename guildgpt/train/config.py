@@ -30,6 +30,8 @@ class TrainConfig(BaseModel):
     """The learning rate at the end, as a share of the highest."""
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(default=1e-8, gt=0)
+    """AdamW's: what keeps it from dividing by nothing."""
     clip: float = Field(default=1.0, gt=0)
     """The gradient's norm at most."""
     dtype: Dtype = "auto"
@@ -72,3 +74,134 @@ class PretrainConfig(TrainConfig):
     """Rows of up to the context's length per optimizer step, each packed full of documents."""
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
+
+
+class RewardConfig(TrainConfig):
+    """The `[reward]` section: a scalar model that learns which of two answers is better.
+
+    The `judge` stage trains with the same settings on the other half of the comparisons.
+    """
+
+    lora: AdapterConfig = AdapterConfig()
+    batch_size: int = Field(default=8, ge=1)
+    """Prompts per optimizer step, each with all its answers."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    centring: float = Field(default=0.01, ge=0)
+    """The weight of (r_better + r_worse)², which holds scores around zero."""
+    margin: float = Field(default=0.0, ge=0)
+    """How far apart two answers should score, for each place between them in a ranking."""
+    evaluations: int = Field(default=6, ge=0)
+    patience: int = Field(default=3, ge=0)
+    """Measurements of held-out accuracy in a row without a gain before training stops; 0: never."""
+
+
+class DpoConfig(TrainConfig):
+    """The `[dpo]` section: the policy learns from comparisons directly, without a reward model."""
+
+    lora: AdapterConfig = AdapterConfig()
+    batch_size: int = Field(default=8, ge=1)
+    """Prompts per optimizer step, each with all its pairs."""
+    learning_rate: float = Field(default=5e-5, gt=0)
+    beta: float = Field(default=0.1, gt=0)
+    """How dearly it is held to the model it starts from."""
+    smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """The share of comparisons taken to be the wrong way round."""
+
+
+class KlConfig(BaseModel):
+    """The price of moving away from the reference, in reward per nat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    beta: float = Field(default=0.05, ge=0)
+    """The price; with `adaptive`, the one to start from."""
+    adaptive: bool = False
+    target: float = Field(default=6.0, gt=0)
+    """Nats an answer that the adaptive price steers towards."""
+    horizon: int = Field(default=10_000, ge=1)
+    """Episodes over which it may change by a fifth."""
+
+
+class GuardConfig(BaseModel):
+    """Limits at which reinforcement learning stops and says why; each is a mean over `window`
+    iterations."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window: int = Field(default=3, ge=1)
+    max_kl: float = Field(default=30.0, gt=0)
+    """Nats an answer."""
+    min_entropy: float = Field(default=0.2, ge=0, le=1)
+    """Of the entropy a token had at the start."""
+    min_length: float = Field(default=0.25, ge=0, le=1)
+    """Of the tokens an answer had at the start."""
+    max_cut: float = Field(default=0.5, gt=0)
+    """The share of answers cut at `max_new_tokens` may rise this far above the start's."""
+    max_loops: float = Field(default=0.15, gt=0)
+    """The share of answers that loop may rise this far above the start's while the reward rises."""
+
+
+class RolloutConfig(TrainConfig):
+    """What PPO and GRPO have in common: answers are written, scored, and learned from."""
+
+    lora: AdapterConfig = AdapterConfig()
+    epochs: float = Field(default=1.0, gt=0)
+    """How often each prompt is answered; `steps` overrides it."""
+    steps: int | None = Field(default=None, ge=1)
+    """Iterations: rollout, scoring and update."""
+    batch_size: int = Field(default=32, ge=1)
+    """Answers an iteration."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    decay: Literal["cosine", "linear", "constant"] = "linear"
+    final: float = Field(default=0.0, ge=0, le=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-5, gt=0)
+    evaluations: int = Field(default=0, ge=0)
+    """Unused: what the answers are like is logged in every iteration."""
+    max_prompt_tokens: int = Field(default=256, ge=1)
+    """Longer prompts are left out and counted."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    """Divides the logits when answers are written and when they are learned from."""
+    sample_rows: int = Field(default=32, ge=1)
+    """Answers that are written at the same time."""
+    passes: int = Field(default=4, ge=1)
+    """How often an iteration goes over its answers."""
+    minibatches: int = Field(default=1, ge=1)
+    """Optimizer steps in each pass."""
+    clip_ratio: float = Field(default=0.2, gt=0)
+    missing_eos: float | None = -1.0
+    """The score of an answer that was cut, in place of the reward's; none leaves it."""
+    kl: KlConfig = KlConfig()
+    guards: GuardConfig = GuardConfig()
+    show_every: int = Field(default=5, ge=0)
+    """Iterations between samples in the log; 0 shows none."""
+
+
+class PpoConfig(RolloutConfig):
+    """The `[ppo]` section: reinforcement learning of the model on its own answers, with a value
+    model (Schulman et al. 2017, arXiv 1707.06347; Ouyang et al. 2022, arXiv 2203.02155)."""
+
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    lam: float = Field(default=0.95, ge=0, le=1)
+    """λ of generalised advantage estimation."""
+    clip_value: float = Field(default=0.2, gt=0)
+    value_weight: float = Field(default=0.1, ge=0)
+    value_from: Literal["reward", "zero"] = "reward"
+    """The value model starts as the reward model, or as the base with a head of zeros."""
+    whiten_advantages: bool = True
+    whiten_rewards: bool = False
+
+
+class GrpoConfig(RolloutConfig):
+    """The `[grpo]` section: several answers to each prompt are held against each other; there is
+    no value model (GRPO, arXiv 2402.03300; RLOO, arXiv 2402.14740)."""
+
+    group: int = Field(default=4, ge=2)
+    """Answers to each prompt; `batch_size` is a multiple of it."""
+    baseline: Literal["group", "leave_one_out"] = "group"
+    """What a score is held against: its group's mean and spread (GRPO), or the mean of the others
+    (RLOO)."""
+    by_spread: bool = True
+    """With the group as the baseline: divide by the group's spread."""

@@ -28,7 +28,7 @@ class MetricsLog:
         tensorboard: bool = False,
     ):
         board = _board(path.parent / "tensorboard", keep_until + 1) if tensorboard else None
-        _cut(path, keep_until)
+        cut_log(path, keep_until)
         self.path = path
         self.board = board
         self.warned = warned
@@ -75,8 +75,8 @@ class MetricsLog:
                     self.board.add_scalar(prefix + key, value, row["step"])
 
 
-def _cut(path: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint: those steps are about to be run again."""
+def cut_log(path: Path, step: int) -> None:
+    """Drop the lines that were logged after step `step`: those steps are about to be run again."""
     if not path.exists():
         return
     kept = []

@@ -16,36 +16,17 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from guildgpt.errors import GuildError
 from guildgpt.model.hardware import memory_in_use, peak_flops
 from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.log import MetricsLog
+from guildgpt.train.objective import Objective
+from guildgpt.train.selection import Selection
 
 METRICS = "metrics.jsonl"
-
-
-class Objective(Protocol):
-    """What a stage trains: its data, cut into passes, and the loss of each pass."""
-
-    steps: int
-
-    def batches(self, step: int) -> Sequence[Any]:
-        """The forward and backward passes of one optimizer step."""
-
-    def weight(self, batch: Any) -> int:
-        """How many terms (trained tokens, pairs) the batch's summed loss has."""
-
-    def tokens(self, batch: Any) -> int:
-        """How many tokens the model reads in this batch."""
-
-    def flops(self, batch: Any) -> float:
-        """Floating-point operations that the batch's products take, forward and backward."""
-
-    def loss(self, batch: Any) -> Tensor:
-        """The summed loss of the batch, a scalar."""
 
 
 class Watcher(Protocol):
@@ -59,6 +40,9 @@ class Watcher(Protocol):
 
     def measured(self, step: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
         """Held-out rows were measured."""
+
+    def noted(self, message: str) -> None:
+        """Something worth a line: an answer that a policy wrote."""
 
     def warned(self, message: str) -> None:
         """Something went wrong that does not end the run."""
@@ -89,18 +73,20 @@ def run_loop(
     watcher: Watcher,
     seed: int = 0,
     evaluate: Callable[[], Mapping[str, Mapping[str, float]]] | None = None,
+    selection: Selection | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Train `parameters` for `objective.steps` steps, from the last checkpoint in `folder` if any.
 
     Writes `folder/metrics.jsonl` (a line a step: loss in nats per term, lr, grad_norm, tokens so
     far, trained terms, tokens_per_second, share_of_peak, memory_bytes, seconds of training so far;
-    and a line a source for each held-out measurement). Raises GuildError when the loss is not a
-    number.
+    a line a source for each held-out measurement, and whatever the objective adds). With a
+    `selection`, training stops when held-out rows say so, and the best weights are put back at its
+    end. Raises GuildError when the loss is not a number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = make_optimizer(parameters, config)
-    done, totals = _resume(folder, parameters, optimizer, watcher)
+    done, totals = _resume(folder, parameters, optimizer, objective, selection, watcher)
     resumed_from = done
     watcher.started(objective.steps, done)
     evaluation_steps = spread(objective.steps, config.evaluations) if evaluate else set()
@@ -115,49 +101,63 @@ def run_loop(
     ) as log:
         if done == 0 and evaluate and evaluation_steps:
             _measure(0, evaluate, log, watcher)
-        for step in range(done, objective.steps):
+        over = bool(selection and selection.over)  # it was, before this resume
+        for step in range(done, done if over else objective.steps):
             begun = clock()
             torch.manual_seed(_step_seed(seed, step))
-            batches = objective.batches(step)
             rate = learning_rate(step, objective.steps, config)
-            loss, norm = _take_step(objective, batches, parameters, optimizer, rate, config.clip)
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise GuildError(
-                    f"the loss is {loss} and the gradient's norm {norm} at step {step + 1}",
-                    where=folder,
-                    remedy="Lower learning_rate and give the run another --out folder. The last "
-                    "checkpoint here is from before this step.",
+            taken = _Taken()
+            for batches in objective.updates(step):
+                loss, norm = _take_step(
+                    objective, batches, parameters, optimizer, rate, config.clip
                 )
+                if not (math.isfinite(loss) and math.isfinite(norm)):
+                    raise GuildError(
+                        f"the loss is {loss} and the gradient's norm {norm} at step {step + 1}",
+                        where=folder,
+                        remedy="Lower learning_rate and give the run another --out folder. The "
+                        "last checkpoint here is from before this step.",
+                    )
+                taken.add(objective, batches, loss, norm)
 
             seconds = max(clock() - begun, 1e-9)
-            tokens = sum(map(objective.tokens, batches))
-            flops = sum(map(objective.flops, batches))
             memory = memory_in_use(device)
-            totals.add(tokens, seconds, flops, memory)
+            totals.add(taken.tokens, seconds, taken.flops, memory)
             metrics = {
                 "step": step + 1,
-                "loss": loss,
+                "loss": taken.loss / taken.weight,
                 "lr": rate,
-                "grad_norm": norm,
+                "grad_norm": taken.norm,
                 "tokens": totals.tokens,
-                "trained": sum(map(objective.weight, batches)),
-                "tokens_per_second": tokens / seconds,
-                "share_of_peak": flops / seconds / peak,
+                "trained": taken.weight,
+                "tokens_per_second": taken.tokens / seconds,
+                "share_of_peak": taken.flops / seconds / peak,
                 "memory_bytes": memory,
                 "seconds": totals.seconds,
+                **objective.figures(),
             }
             log.write(metrics)
             watcher.stepped(metrics)
+            objective.check()
             if evaluate and step + 1 in evaluation_steps:
-                _measure(step + 1, evaluate, log, watcher)
+                held_out = _measure(step + 1, evaluate, log, watcher)
                 peak = max(peak, peak_flops(device, dtype))  # a busy machine shows less than it has
-            last = step + 1 == objective.steps
+                if selection:
+                    selection.consider(step + 1, held_out, parameters, folder)
+            last = step + 1 == objective.steps or bool(selection and selection.over)
             if last or clock() - saved_at >= config.checkpoint_minutes * 60:
-                _save(folder, step + 1, parameters, optimizer, totals, config, watcher)
+                state = {"totals": vars(totals), "objective": objective.state()}
+                if selection:
+                    state["selection"] = selection.state()
+                _save(folder, step + 1, parameters, optimizer, state, config, watcher)
                 saved_at = clock()
+            if last:
+                break
+    if selection:
+        selection.put_back(parameters, folder)
     peak = max(peak, peak_flops(device, dtype))
     return Outcome(
-        steps=objective.steps,
+        steps=totals.steps,
         tokens=totals.tokens,
         seconds=totals.seconds,
         tokens_per_second=totals.tokens / max(totals.seconds, 1e-9),
@@ -210,6 +210,7 @@ def make_optimizer(
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=config.betas,
+        eps=config.eps,
         fused=True,
     )
 
@@ -240,15 +241,36 @@ def _step_seed(seed: int, step: int) -> int:
 
 
 @dataclass
+class _Taken:
+    """What one step of the loop took, all its optimizer steps together."""
+
+    loss: float = 0.0  # summed over terms
+    weight: float = 0.0
+    norm: float = 0.0  # the largest
+    tokens: int = 0
+    flops: float = 0.0
+
+    def add(self, objective: Objective, batches: Sequence[Any], loss: float, norm: float) -> None:
+        weight = sum(map(objective.weight, batches))
+        self.loss += loss * weight
+        self.weight += weight
+        self.norm = max(self.norm, norm)
+        self.tokens += sum(map(objective.tokens, batches))
+        self.flops += sum(map(objective.flops, batches))
+
+
+@dataclass
 class _Totals:
     """Sums over all steps of the stage, those before a resume too."""
 
+    steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
     flops: float = 0.0
     peak_memory: int = 0
 
     def add(self, tokens: int, seconds: float, flops: float, memory: int) -> None:
+        self.steps += 1
         self.tokens += tokens
         self.seconds += seconds
         self.flops += flops
@@ -259,6 +281,8 @@ def _resume(
     folder: Path,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    selection: Selection | None,
     watcher: Watcher,
 ) -> tuple[int, _Totals]:
     checkpoint, damaged = latest_checkpoint(folder / "checkpoints")
@@ -277,7 +301,10 @@ def _resume(
         for name, parameter in parameters.items():
             parameter.copy_(checkpoint.weights[name])
     optimizer.load_state_dict(checkpoint.optimizer)
-    return checkpoint.step, _Totals(**checkpoint.state)
+    objective.restore(checkpoint.state["objective"])
+    if selection:
+        selection.restore(checkpoint.state["selection"])
+    return checkpoint.step, _Totals(**checkpoint.state["totals"])
 
 
 def _save(
@@ -285,7 +312,7 @@ def _save(
     step: int,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    totals: _Totals,
+    state: dict[str, Any],
     config: TrainConfig,
     watcher: Watcher,
 ) -> None:
@@ -296,7 +323,7 @@ def _save(
             step,
             dict(parameters),
             optimizer.state_dict(),
-            vars(totals),
+            state,
             keep=config.keep_checkpoints,
         )
     except OSError as error:
@@ -311,8 +338,9 @@ def _measure(
     evaluate: Callable[[], Mapping[str, Mapping[str, float]]],
     log: MetricsLog,
     watcher: Watcher,
-) -> None:
+) -> Mapping[str, Mapping[str, float]]:
     held_out = evaluate()
     for source, figures in held_out.items():
         log.write({"step": step, "source": source, **figures})
     watcher.measured(step, held_out)
+    return held_out

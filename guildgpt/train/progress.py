@@ -57,8 +57,11 @@ class ProgressWatcher:
         rate = sum(self.rates) / len(self.rates)
         per_step = metrics["seconds"] / step
         left = duration(per_step * (self.steps - step))
+        learned = f"loss {metrics['loss']:.3f}"
+        if "reward" in metrics:  # a policy's loss says nothing
+            learned = f"reward {metrics['reward']:+.2f} · KL {metrics['kl']:.2f}"
         figures = (
-            f"loss {metrics['loss']:.3f} · {rate:,.0f} tok/s · "
+            f"{learned} · {rate:,.0f} tok/s · "
             f"{metrics['share_of_peak']:.0%} of peak · {metrics['memory_bytes'] / 2**30:.1f} GiB · "
             f"{left} left"
         )
@@ -74,9 +77,13 @@ class ProgressWatcher:
 
     def measured(self, step: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
         """See `Watcher.measured`."""
-        shown = ", ".join(f"{name} {row['bits_per_byte']:.3f}" for name, row in held_out.items())
-        line = f"  held-out bits per byte at step {step}: {shown}"
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        figure = next(iter(next(iter(held_out.values()))))  # the first stands for the rest
+        shown = ", ".join(f"{name} {row[figure]:.3f}" for name, row in held_out.items())
+        self.noted(f"held-out {figure.replace('_', ' ')} at step {step}: {shown}")
+
+    def noted(self, message: str) -> None:
+        """See `Watcher.noted`."""
+        self.console.print(f"  {message}", highlight=False, markup=False, soft_wrap=True)
 
     def warned(self, message: str) -> None:
         """See `Watcher.warned`."""

@@ -21,6 +21,7 @@ class Remembering:
         self.starts: list[tuple[int, int]] = []
         self.steps: list[dict[str, float]] = []
         self.evaluations: list[tuple[int, Mapping[str, Mapping[str, float]]]] = []
+        self.notes: list[str] = []
         self.warnings: list[str] = []
 
     def started(self, steps: int, done: int) -> None:
@@ -31,6 +32,9 @@ class Remembering:
 
     def measured(self, step: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
         self.evaluations.append((step, held_out))
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
 
     def warned(self, message: str) -> None:
         self.warnings.append(message)
@@ -48,6 +52,11 @@ def watcher() -> Remembering:
 @pytest.fixture
 def model() -> LlamaForCausalLM:
     """A fresh Llama of 10 thousand weights, always the same one."""
+    return tiny_llama()
+
+
+def tiny_llama() -> LlamaForCausalLM:
+    """What `model` gives."""
     torch.manual_seed(3)
     shape = LlamaConfig(
         vocab_size=VOCABULARY,

@@ -20,6 +20,7 @@ from guildgpt.train import loop
 from guildgpt.train.checkpoint import latest_checkpoint
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.loop import Outcome, learning_rate, make_optimizer, run_loop, spread
+from guildgpt.train.objective import Objective
 
 from .conftest import Remembering
 
@@ -32,7 +33,7 @@ def small_matrix_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "peak_flops", partial(peak_flops, size=64))
 
 
-class Fit:
+class Fit(Objective):
     """Two passes a step over random points of y = Wx + b, with dropout on the way."""
 
     def __init__(self, steps: int, *, nan_at: int | None = None, dropout: float = 0.0):

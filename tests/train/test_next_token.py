@@ -11,7 +11,8 @@ import torch
 from guildgpt.data.examples import Example
 from guildgpt.model.trunk import trunk_for
 from guildgpt.train.config import TrainConfig
-from guildgpt.train.next_token import NextToken, schedule
+from guildgpt.train.next_token import NextToken
+from guildgpt.train.schedule import schedule
 
 from .conftest import example
 

@@ -1,0 +1,87 @@
+"""Guards: reinforcement learning that goes wrong stops, and says what went wrong.
+
+A policy that is paid for a score finds what the score overlooks. Each guard watches a sign of that
+which needs no judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from guildgpt.errors import GuildError
+from guildgpt.train.config import GuardConfig
+
+WATCHED = ("kl", "entropy", "length", "cut", "loops", "reward")
+
+
+class GuardError(GuildError):
+    """Reinforcement learning went wrong in a way that has a name."""
+
+
+class Guards:
+    """The means of the first iterations, and of the latest, held against the limits.
+
+    `kl` in nats an answer, `entropy` in nats a token, `length` in tokens, `cut` and `loops` as
+    shares of answers, `reward` as the scorer gives it.
+    """
+
+    def __init__(self, config: GuardConfig):
+        self.config = config
+        self.history: list[dict[str, float]] = []
+
+    def check(self, figures: Mapping[str, float]) -> None:
+        """Note an iteration's figures; GuardError, with the cause, where a limit is passed."""
+        self.history.append({name: float(figures[name]) for name in WATCHED})
+        if len(self.history) < self.config.window:
+            return
+        first = _means(self.history[: self.config.window])
+        last = _means(self.history[-self.config.window :])
+        if cause := self._cause(first, last):
+            raise GuardError(
+                f"stopped after {len(self.history)} iterations: {cause}",
+                remedy="Lower learning_rate, raise kl.beta, or look at the samples in "
+                "samples.jsonl for what the reward overlooks. The limits are `guards`.",
+            )
+
+    def _cause(self, first: Mapping[str, float], last: Mapping[str, float]) -> str | None:
+        limits = self.config
+        if last["kl"] > limits.max_kl:
+            return (
+                f"KL runaway: the policy is {last['kl']:.1f} nats an answer away from where it "
+                f"began (limit {limits.max_kl:g})"
+            )
+        if last["entropy"] < limits.min_entropy * first["entropy"]:
+            return (
+                f"entropy collapse: {last['entropy']:.2f} nats a token, {first['entropy']:.2f} at "
+                "the start; it says the same thing every time"
+            )
+        if last["length"] < limits.min_length * first["length"]:
+            return (
+                f"length collapse: {last['length']:.0f} tokens an answer, {first['length']:.0f} "
+                "at the start"
+            )
+        if last["cut"] > first["cut"] + limits.max_cut:
+            return (
+                f"length explosion: {last['cut']:.0%} of the answers do not end, "
+                f"{first['cut']:.0%} at the start"
+            )
+        rises = last["reward"] > first["reward"]
+        if rises and last["loops"] > first["loops"] + limits.max_loops:
+            return (
+                f"loops rise with the reward: {last['loops']:.0%} of the answers loop, "
+                f"{first['loops']:.0%} at the start; the reward likes repetition"
+            )
+        return None
+
+    def state(self) -> list[dict[str, Any]]:
+        """For a checkpoint."""
+        return self.history
+
+    def restore(self, state: Sequence[Mapping[str, float]]) -> None:
+        """From a checkpoint."""
+        self.history = [dict(row) for row in state]
+
+
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: sum(row[name] for row in rows) / len(rows) for name in WATCHED}

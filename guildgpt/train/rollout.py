@@ -1,0 +1,175 @@
+"""A rollout: the policy answers prompts, the answers are scored, and held against the reference.
+
+Shapes: R answers, T tokens of the longest, right-padded; `mask` (R, T) is true where a token is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from guildgpt.chat import ChatTemplate, FileTokenizer, Message
+from guildgpt.data.examples import Example
+from guildgpt.data.split import normalised
+from guildgpt.model.sampler import Sampled, Sampling, sample
+from guildgpt.model.trunk import Trunk, length_groups, token_logprobs
+from guildgpt.train.advantages import Floats, Mask
+from guildgpt.train.config import RolloutConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the policy is asked: turns and their ids (with the header that asks for an answer), and
+    what a checkable answer has to pass."""
+
+    messages: tuple[Message, ...]
+    ids: tuple[int, ...]
+    checks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer as scorers see it."""
+
+    prompt: Prompt
+    sampled: Sampled
+    example: Example  # prompt and answer, of which the answer is predicted
+    text: str
+
+
+class Scorer(Protocol):
+    """Whatever says how good answers are."""
+
+    def __call__(self, answers: Sequence[Answer]) -> tuple[Floats, Mapping[str, Floats]]:
+        """The score (R,) of each answer, and its parts by name, (R,) each, for the log."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Answers with everything that was true when they were written."""
+
+    answers: list[Answer]
+    mask: Mask
+    logprobs: Floats  # (R, T), of the policy at the temperature of sampling
+    ref: Floats  # (R, T), of the reference
+    scores: Floats  # (R,), with `missing_eos` in place of the score of an answer that was cut
+    raw: Floats  # (R,), the scorer's own
+    parts: Mapping[str, Floats]
+
+    @property
+    def kl(self) -> Floats:
+        """log π - log π_ref of each token, (R, T), in nats; 0 where there is none."""
+        return np.where(self.mask, self.logprobs - self.ref, 0.0)
+
+
+def prompts_of(
+    asked: Sequence[tuple[Message, ...]],
+    tokenizer: FileTokenizer,
+    template: ChatTemplate,
+    *,
+    limit: int,
+    checks: Sequence[Mapping[str, str]] = (),
+) -> tuple[list[Prompt], int]:
+    """Different prompts of at most `limit` tokens, and how many were longer."""
+    seen: set[str] = set()
+    prompts: list[Prompt] = []
+    too_long = 0
+    for index, messages in enumerate(asked):
+        key = "\n".join(f"{m.role}: {normalised(m.content)}" for m in messages)
+        if key in seen:
+            continue
+        seen.add(key)
+        ids = tuple(template.prompt(messages, tokenizer))
+        if len(ids) > limit:
+            too_long += 1
+            continue
+        prompts.append(Prompt(messages, ids, checks[index] if checks else {}))
+    return prompts, too_long
+
+
+def collect(
+    policy: Trunk,
+    reference: Trunk,
+    scorer: Scorer,
+    prompts: Sequence[Prompt],
+    config: RolloutConfig,
+    tokenizer: FileTokenizer,
+    eos_id: int,
+    *,
+    seed: int,
+) -> Rollout:
+    """Answers to `prompts`, their log-probabilities under policy and reference, and their scores.
+
+    In float32 the policy's log-probabilities are those the answers were drawn at; where rounding
+    is coarser they are computed again by the pass that will be differentiated, so that the first
+    update starts at a ratio of 1.
+    """
+    sampling = Sampling(config.max_new_tokens, config.temperature)
+    sampled = sample(
+        policy,
+        [prompt.ids for prompt in prompts],
+        sampling,
+        eos_id=eos_id,
+        seed=seed,
+        rows=config.sample_rows,
+    )
+    answers = [
+        Answer(prompt, one, _whole(prompt, one), tokenizer.decode(one.ids.tolist()))
+        for prompt, one in zip(prompts, sampled, strict=True)
+    ]
+    examples = [answer.example for answer in answers]
+    longest = max(len(one) for one in sampled)
+    mask = np.arange(longest) < np.array([len(one) for one in sampled])[:, None]
+
+    def logprobs(trunk: Trunk) -> Floats:
+        return by_token(
+            lambda batch: token_logprobs(trunk, batch, config.temperature)[0],
+            examples,
+            mask,
+            config.micro_tokens,
+            padded=trunk.padded,
+        )
+
+    if policy.dtype == torch.float32:
+        old = np.zeros(mask.shape)
+        old[mask] = np.concatenate([one.logprobs for one in sampled])
+    else:
+        old = logprobs(policy)
+    raw, parts = scorer(answers)
+    scores = raw
+    if config.missing_eos is not None:
+        ended = np.array([one.ended for one in sampled])
+        scores = np.where(ended, raw, config.missing_eos)
+    return Rollout(answers, mask, old, logprobs(reference), scores, raw, parts)
+
+
+@torch.no_grad()
+def by_token(
+    values: Callable[[Sequence[Example]], Tensor],
+    examples: Sequence[Example],
+    mask: Mask,
+    micro_tokens: int,
+    *,
+    padded: bool,
+) -> Floats:
+    """A value for each answer token, (R, T), computed by passes of at most `micro_tokens`."""
+    result = np.zeros(mask.shape)
+    for group in length_groups([len(e) for e in examples], micro_tokens, padded=padded):
+        found = values([examples[index] for index in group]).float().cpu().numpy()
+        first = 0
+        for index in group:
+            count = int(mask[index].sum())
+            result[index, :count] = found[first : first + count]
+            first += count
+    return result
+
+
+def _whole(prompt: Prompt, answer: Sampled) -> Example:
+    ids: NDArray[np.int32] = np.concatenate([np.array(prompt.ids, np.int32), answer.ids])
+    return Example(ids, np.arange(len(ids)) >= len(prompt.ids), 0, "rollout")
