@@ -21,6 +21,14 @@ from .conftest import Remembering, tiny_llama
 EOS, WANTED = 3, 17
 
 
+def outspoken() -> Any:
+    """The tiny model with a head large enough that a policy can be sure of something."""
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.embed_tokens.weight.mul_(20)
+    return model
+
+
 class Letters:
     """A tokenizer of sorts: what the scorer reads are ids."""
 
@@ -50,7 +58,7 @@ def run(folder: Path, watcher: Remembering, seed: int = 0, **changes: Any) -> An
         "decay": "constant",
         **changes,
     }
-    hats = Hats(tiny_llama(), torch.float32, torch.device("cpu"))
+    hats = Hats(outspoken(), torch.float32, torch.device("cpu"))
     generator = np.random.default_rng(5)
     prompts = [Prompt((), tuple(generator.integers(4, 60, size=5).tolist())) for _ in range(16)]
     return train_ppo(
