@@ -7,7 +7,7 @@ from guildgpt.data.starter import starter_prompts
 
 def test_the_starter_pack_is_whole() -> None:
     loaded = load(SourceSpec.parse("starter"))
-    assert (len(loaded.conversations), len(loaded.comparisons)) == (256, 314)
+    assert (len(loaded.conversations), len(loaded.comparisons)) == (256, 396)
     assert loaded.skipped.total() == 0
     assert loaded.provenance.licence == "CC0-1.0"
     assert {row.source.file for row in loaded.conversations} == {"conversations.jsonl"}
