@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections import Counter
@@ -168,6 +169,17 @@ def test_many_bad_answers_go_in_circles_and_no_good_one_does() -> None:
     circling = sum(repeated(text_of(row, "rejected")) > 0.15 for row in comparisons)
     assert circling >= len(comparisons) / 4
     assert all(repeated(text_of(row, "chosen")) <= 0.15 for row in comparisons)
+
+
+def test_python_in_a_good_answer_is_python() -> None:
+    blocks = [
+        code
+        for row in rows("comparisons.jsonl")
+        for code in re.findall(r"```python\n(.*?)```", text_of(row, "chosen"), flags=re.DOTALL)
+    ]
+    assert len(blocks) >= 40
+    for code in blocks:
+        ast.parse(code)
 
 
 def test_the_answers_in_the_starters_tokens(starter: Path) -> None:
