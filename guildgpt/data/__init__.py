@@ -6,7 +6,7 @@ from guildgpt.data.preview import Statistics, check_trainable, preview
 from guildgpt.data.provenance import Policy, Provenance, WrittenBy, attributions, check, judge
 from guildgpt.data.source import Loaded, SourceSpec, load
 from guildgpt.data.split import Side, split_side
-from guildgpt.data.starter import StarterPrompt, starter_prompts
+from guildgpt.data.starter import StarterPrompt, StarterTask, starter_prompts, starter_tasks
 
 __all__ = [
     "Dataset",
@@ -18,6 +18,7 @@ __all__ = [
     "SourceReport",
     "SourceSpec",
     "StarterPrompt",
+    "StarterTask",
     "Statistics",
     "WrittenBy",
     "attributions",
@@ -30,4 +31,5 @@ __all__ = [
     "read_documents",
     "split_side",
     "starter_prompts",
+    "starter_tasks",
 ]

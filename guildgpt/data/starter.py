@@ -1,4 +1,4 @@
-"""The starter pack: a few hundred rows that come with GuildGPT, and prompts to try a model on."""
+"""The starter pack: rows to train on, prompts to try a model on, tasks that check themselves."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ class StarterPrompt(NamedTuple):
     category: str
 
 
+class StarterTask(NamedTuple):
+    """A small Python task, and the tests that an answer's code has to pass."""
+
+    prompt: str
+    tests: str  # one `assert` a line, to be run after the code that was written
+
+
 @contextmanager
 def training_files() -> Iterator[tuple[Path, ...]]:
     """Paths of the pack's rows to train on, for as long as the context lasts (a wheel may be
@@ -34,6 +41,14 @@ def starter_prompts() -> list[StarterPrompt]:
         return [
             StarterPrompt(str(row["prompt"]), str(row["category"]))
             for _, row in read_json_lines(path)
+        ]
+
+
+def starter_tasks() -> list[StarterTask]:
+    """The Python tasks, in file order; each asks for one function of a few lines."""
+    with _file("verifiable.jsonl") as path:
+        return [
+            StarterTask(str(row["prompt"]), str(row["tests"])) for _, row in read_json_lines(path)
         ]
 
 
