@@ -25,7 +25,7 @@ def outspoken() -> Any:
     """The tiny model with a head large enough that a policy can be sure of something."""
     model = tiny_llama()
     with torch.no_grad():
-        model.model.embed_tokens.weight.mul_(20)
+        model.model.embed_tokens.weight.mul_(10)
     return model
 
 
