@@ -17,9 +17,19 @@ from guildgpt.data.source import SourceSpec
 from guildgpt.errors import RecipeError
 from guildgpt.evaluate.config import EvaluateConfig
 from guildgpt.model.config import BaseConfig, Dtype
-from guildgpt.train.config import PretrainConfig, SftConfig
+from guildgpt.train.config import (
+    DpoConfig,
+    GrpoConfig,
+    PpoConfig,
+    PretrainConfig,
+    RewardConfig,
+    SftConfig,
+    TrainConfig,
+)
 
-Stage = Literal["pretrain", "sft"]
+Stage = Literal["pretrain", "sft", "reward", "judge", "dpo", "grpo", "ppo"]
+REWARD_STAGES: tuple[Stage, ...] = ("reward", "judge")  # they leave a model that scores
+POLICY_STAGES: tuple[Stage, ...] = ("dpo", "grpo", "ppo")  # they start from a model that talks
 Quantization = Literal["F32", "F16", "Q8_0", "Q4_1"]
 
 
@@ -60,6 +70,10 @@ class Recipe(Section):
     data: DataConfig = DataConfig()
     pretrain: PretrainConfig = PretrainConfig()
     sft: SftConfig = SftConfig()
+    reward: RewardConfig = RewardConfig()
+    dpo: DpoConfig = DpoConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    ppo: PpoConfig = PpoConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
 
@@ -72,6 +86,11 @@ class Recipe(Section):
         if stages != sorted(set(stages), key=order.index):
             raise ValueError(f"each stage stands once, in the order {', '.join(order)}")
         return stages
+
+    def settings(self, stage: Stage) -> TrainConfig:
+        """A stage's own section; the judge is trained as the reward model is."""
+        section: TrainConfig = getattr(self, "reward" if stage == "judge" else stage)
+        return section
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -95,3 +95,53 @@ def write_rows(path: Path, houses: int = 6) -> None:
         for place, other in zip(PLACES, PLACES[1:] + PLACES[:1], strict=True)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+# The whole road, from text to feedback, in seconds.
+FEEDBACK = RECIPE.replace(
+    'stages = ["pretrain", "sft"]', 'stages = ["pretrain", "sft", "reward", "judge", "ppo"]'
+).replace(
+    'sources = [{source = "jsonl:rows.jsonl", licence = "own", written_by = "people"}]',
+    'sources = [\n'
+    '  {source = "jsonl:rows.jsonl", licence = "own", written_by = "people"},\n'
+    '  {source = "jsonl:pairs.jsonl", licence = "own", written_by = "people"},\n'
+    ']',
+) + """
+[reward]
+epochs = 2
+batch_size = 4
+lora = {rank = 4, alpha = 8}
+evaluations = 2
+checkpoint_minutes = 0
+dtype = "float32"
+
+[ppo]
+steps = 3
+batch_size = 4
+max_new_tokens = 8
+lora = {rank = 4, alpha = 8}
+checkpoint_minutes = 0
+dtype = "float32"
+"""
+
+
+def write_feedback_run(folder: Path, recipe: str = FEEDBACK) -> Path:
+    """`write_run` with comparisons besides: the better answer says where, the worse one rambles."""
+    pairs = [
+        {
+            "prompt": f"Where is the {place} of house {house}?",
+            "chosen": f"The {place} stands by the {other}.",
+            "rejected": f"The {place} the {place} the {place} the {other}.",
+        }
+        for house in range(10, 14)
+        for place, other in zip(PLACES, PLACES[1:] + PLACES[:1], strict=True)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in pairs)
+    (folder / "pairs.jsonl").write_text(text, encoding="utf-8")
+    path = write_run(folder, recipe)
+    path.write_text(
+        path.read_text(encoding="utf-8").replace(
+            "jsonl:pairs.jsonl", f"jsonl:{folder / 'pairs.jsonl'}"
+        ),
+        encoding="utf-8",
+    )
+    return path

@@ -16,3 +16,8 @@ class EvaluateConfig(BaseModel):
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy: what the model does without the help of chance."""
     concurrency: int = Field(default=8, ge=1)
+    judged_prompts: int = Field(default=128, ge=1)
+    """Prompts that no stage was trained on, at most, on which a policy is held against the model
+    it came from: those of held-out conversations, then the starter pack's."""
+    judged_answers: int = Field(default=1, ge=1)
+    """Answers to each of them."""

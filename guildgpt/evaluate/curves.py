@@ -15,7 +15,16 @@ Point = tuple[float, float | None]  # step and value; None is a gap
 MAX_POINTS = 1000  # of one curve on the page; report.json keeps them all
 FROM_ZERO = {"lr", "tokens_per_second"}  # on an axis cut short, their noise looks like news
 SMOOTHED = {"loss", "tokens_per_second"}
-TITLES = {"loss": "Training loss", "lr": "Learning rate", "tokens_per_second": "Tokens per second"}
+TITLES = {
+    "reward": "Reward",
+    "kl": "KL from the reference, nats an answer",
+    "entropy": "Entropy, nats a token",
+    "length": "Tokens an answer",
+    "loops": "Share of answers that loop",
+    "loss": "Training loss",
+    "lr": "Learning rate",
+    "tokens_per_second": "Tokens per second",
+}
 CLOCKS = {"step", "epoch", "seconds", "time", "tokens"}  # these only rise
 
 
@@ -30,6 +39,8 @@ def charts(stage: StageReport) -> list[dict[str, Any]]:
     drawn = [_chart(stage, key) for key in TITLES if key in logged]
     if stage.evaluations:
         drawn.insert(1 if "loss" in logged else 0, _held_out(stage))
+    if {"reward", "kl"} <= set(logged):
+        drawn.insert(0, _frontier(stage))
     return drawn + [_chart(stage, key) for key in logged if key not in {*TITLES, *CLOCKS}]
 
 
@@ -89,12 +100,27 @@ def _chart(stage: StageReport, key: str) -> dict[str, Any]:
     }
 
 
+def _frontier(stage: StageReport) -> dict[str, Any]:
+    """Reward against KL: what each nat of distance from the reference has bought."""
+    pairs = [(finite(row.get("kl")), finite(row.get("reward"))) for row in stage.metrics]
+    points = sorted((kl, reward) for kl, reward in pairs if kl is not None and reward is not None)
+    return {
+        "title": "Reward against KL",
+        "note": "Across: KL from the reference, in nats an answer.",
+        "main": True,
+        "zero": False,
+        "series": [_series("an iteration each", thin(points))],
+    }
+
+
 def _held_out(stage: StageReport) -> dict[str, Any]:
+    of_pairs = all(one.bits_per_byte is None for one in stage.evaluations)
     points: dict[str, list[Point]] = {}
     for one in stage.evaluations:
-        points.setdefault(one.source, []).append((one.step, finite(one.bits_per_byte)))
+        value = one.accuracy if of_pairs else one.bits_per_byte
+        points.setdefault(one.source, []).append((one.step, finite(value)))
     series = [_series(source, thin(line)) for source, line in points.items()]
-    title = "Held-out bits per byte"
+    title = "Held-out pairs in the right order" if of_pairs else "Held-out bits per byte"
     return {"title": title, "note": "", "main": True, "zero": False, "series": series}
 
 

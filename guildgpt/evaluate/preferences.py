@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from guildgpt.data.examples import Example
 from guildgpt.data.rankings import Ranking
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RESAMPLES = 2000
 BINS = 4
@@ -59,7 +61,7 @@ class Preferences:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**asdict(self), "by_length": self.by_length}
+        return asdict(self)
 
 
 def measure_preferences(

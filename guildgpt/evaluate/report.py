@@ -10,24 +10,27 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from guildgpt.chat import Message
 from guildgpt.errors import DataError
 from guildgpt.evaluate import figures
 from guildgpt.evaluate.compare import headline, sample_rows, summary_table
 from guildgpt.evaluate.curves import charts
+from guildgpt.evaluate.plain import plain, typed
+from guildgpt.evaluate.preferences import Preferences
 from guildgpt.evaluate.samples import SampleMeasures
+from guildgpt.evaluate.win_rate import HeadToHead
 
 __all__ = [
     "BaseReport",
     "Evaluation",
     "HeldOut",
     "Phase",
+    "PreferenceReport",
     "ProbeAnswer",
     "ProbeResult",
     "Report",
@@ -51,8 +54,9 @@ class Evaluation:
 
     step: int
     source: str
-    bits_per_byte: float | None
+    bits_per_byte: float | None = None
     perplexity: float | None = None
+    accuracy: float | None = None  # of a reward model, or of DPO's policy, on held-out pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class ProbeResult:
     before: ProbeAnswer | None = None
     after: ProbeAnswer | None = None
     seen: bool = False
+    base: ProbeAnswer | None = None  # where `before` is what fine-tuning made of a base
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,15 @@ class BaseReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PreferenceReport:
+    """A reward model, or its judge, on the comparisons held out of one source."""
+
+    stage: str
+    source: str
+    figures: Preferences
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """A part of the run's wall-clock time, in seconds."""
 
@@ -181,6 +195,9 @@ class Report:
     held_out: tuple[HeldOut, ...] = ()
     samples_before: SampleMeasures | None = None
     samples_after: SampleMeasures | None = None
+    samples_base: SampleMeasures | None = None  # where before is a fine-tuned base
+    preferences: tuple[PreferenceReport, ...] = ()
+    head_to_head: HeadToHead | None = None
     probes: tuple[ProbeResult, ...] = ()
     sources: tuple[SourceReport, ...] = ()
     base: BaseReport | None = None
@@ -205,12 +222,12 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is not finite becomes None, for JSON has no NaN."""
-        return _plain(asdict(self))  # type: ignore[no-any-return]
+        return plain(asdict(self))  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Report:
         """The inverse of `as_dict`."""
-        return _typed(cls, values)  # type: ignore[no-any-return]
+        return typed(cls, values)  # type: ignore[no-any-return]
 
 
 def read_report(folder: str | Path) -> Report:
@@ -231,7 +248,7 @@ def read_metrics(
 ) -> tuple[tuple[dict[str, float | None], ...], tuple[Evaluation, ...]]:
     """A stage's `metrics.jsonl`: its training rows and its held-out measurements, by step.
 
-    A row that has a `source` and `bits_per_byte` is a measurement. A run that was killed and
+    A row that has a `source` is a measurement. A run that was killed and
     resumed may have written a step twice, the later row counts, and may end in half a line.
     """
     rows: dict[float, dict[str, float | None]] = {}
@@ -243,13 +260,14 @@ def read_metrics(
             continue
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             continue
-        if "source" in row and "bits_per_byte" in row:
+        if "source" in row:
             step, source = row["step"], str(row["source"])
             evaluations[step, source] = Evaluation(
                 step,
                 source,
-                figures.finite(row["bits_per_byte"]),
+                figures.finite(row.get("bits_per_byte")),
                 figures.finite(row.get("perplexity")),
+                figures.finite(row.get("accuracy")),
             )
         else:
             rows[row["step"]] = {
@@ -307,31 +325,6 @@ def render(report: Report) -> str:
         sample_rows=sample_rows(report),
         charts=[charts(stage) for stage in report.stages],
     )
-
-
-def _plain(value: Any) -> Any:
-    """Nested data as JSON has it: lists, dicts, and None for a float that is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return figures.finite(value) if isinstance(value, float) else value
-
-
-def _typed(kind: Any, value: Any) -> Any:
-    """Plain JSON as the type `kind`: dataclasses, tuples of them, optional ones; else as it is."""
-    if is_dataclass(kind):
-        types = get_type_hints(kind)
-        unknown = sorted(set(value) - set(types))
-        if unknown:
-            raise ValueError(f"{kind.__name__} has no {' and no '.join(unknown)}")  # type: ignore[union-attr]
-        return kind(**{key: _typed(types[key], item) for key, item in value.items()})  # type: ignore[operator]
-    if get_origin(kind) in (Union, UnionType):
-        inner = next(option for option in get_args(kind) if option is not NoneType)
-        return None if value is None else _typed(inner, value)
-    if get_origin(kind) is tuple:
-        return tuple(_typed(get_args(kind)[0], item) for item in value)
-    return value
 
 
 def _sha256(text: str) -> str:

@@ -151,7 +151,7 @@ def locate_base(config: BaseConfig, *, weights: bool = True) -> tuple[Path, list
         return folder, own
     fact = known.base(name) or Provenance(name, "base", _card_licence(folder), name)
     commit = folder.name if folder.parent.name == "snapshots" else config.revision or ""
-    item = Provenance(**{**fact.as_dict(), "revision": commit, "sha256": _weights_sha256(folder)})
+    item = Provenance(**{**fact.as_dict(), "revision": commit, "sha256": weights_sha256(folder)})
     return folder, [_stated(config, item)]
 
 
@@ -392,7 +392,8 @@ def _card_licence(folder: Path) -> str:
     return spdx(stated[0]) if stated and stated[0] else UNKNOWN
 
 
-def _weights_sha256(folder: Path) -> str:
+def weights_sha256(folder: Path) -> str:
+    """The hash of a folder's (first) file of weights, or ""."""
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
     return file_sha256(files[0]) if files else ""
 

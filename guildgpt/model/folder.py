@@ -36,8 +36,10 @@ def write_model_folder(
     dtype: Dtype = "auto",
     gguf: Sequence[str] = ("Q8_0",),
     metrics: Path | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Write `model` (plain transformers, float32) with everything that belongs to it."""
+    """Write `model` (plain transformers, float32) with everything that belongs to it, and whatever
+    other `files` there are, by name."""
     work = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -54,6 +56,8 @@ def write_model_folder(
         (work / "README.md").write_text(card, encoding="utf-8")
         if metrics is not None:
             shutil.copyfile(metrics, work / "metrics.jsonl")
+        for name, content in (files or {}).items():
+            (work / name).write_bytes(content)
         for quantization in gguf:
             write_gguf(work, work / f"model-{quantization}.gguf", quantization)
         _replace(work, folder)
@@ -71,12 +75,14 @@ def model_card(
     *,
     stages: Sequence[str],
     figures: Sequence[str],
+    task: str = "text-generation",
+    introduction: str = "It speaks ChatML; every answer ends with `<|im_end|>`.",
 ) -> str:
     """The README.md of a model folder, with the credits that the licences ask for."""
     licences = {item.licence for item in provenance}
     header = {
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": task,
         "license": licences.pop().lower() if len(licences) == 1 else "other",
         "tags": ["guildgpt", *stages],
     }
@@ -85,7 +91,7 @@ def model_card(
         f"# {name}",
         "",
         f"Made with GuildGPT {__version__} from {provenance[0].name} "
-        f"({', '.join(stages)}). It speaks ChatML; every answer ends with `{chat.template.end}`.",
+        f"({', '.join(stages)}). {introduction}",
         "",
         "## Figures",
         "",

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guildgpt.chat import Conversation
+from guildgpt.chat import Conversation, Message
 from guildgpt.data import Dataset, Document, Provenance, build, check, load, read_documents
 from guildgpt.data.dataset import SourceReport
 from guildgpt.data.documents import document_side, documents_provenance
 from guildgpt.data.examples import Example, conversation_examples, document_examples
 from guildgpt.data.preview import check_trainable
-from guildgpt.data.split import digest
+from guildgpt.data.rankings import Ranking, rankings, without_held_out_prompts
+from guildgpt.data.split import digest, in_first_half
+from guildgpt.data.starter import starter_prompts
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.model import known
 from guildgpt.model.base import ChatTokenizer, locate_base, scratch_provenance
@@ -50,14 +52,15 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     documents: list[Document] = []
     if "pretrain" in stages or base.base == "scratch":
         documents = _read_documents(recipe)
-    if "sft" in stages and not recipe.data.sources:
+    reading = any(stage != "pretrain" for stage in stages)
+    if reading and not recipe.data.sources:
         raise RecipeError(
             "there are no sources to fine-tune on",
             where="data.sources",
             remedy="Name some, such as `starter` or `jsonl:PATH`.",
         )
     dataset = build(
-        [load(spec) for spec in recipe.data.sources] if "sft" in stages else [],
+        [load(spec) for spec in recipe.data.sources] if reading else [],
         held_out=recipe.data.held_out,
         held_out_limit=recipe.data.held_out_limit,
         seed=recipe.seed,
@@ -73,6 +76,64 @@ def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -
     if stage == "pretrain":
         return _prepare_documents(recipe, data, chat)
     return _prepare_conversations(recipe, data, chat)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Comparisons as token ids, for the stages that learn from them or are measured on them."""
+
+    train: list[Ranking]
+    held_out: dict[str, list[Ranking]]  # by source
+    dropped: Counter[str]
+
+
+def prepare_comparisons(
+    stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
+) -> Compared:
+    """A stage's comparisons; DataError where there are none.
+
+    With a judge in the recipe, comparisons are shared out: one half trains the reward model and
+    DPO, the other the judge. A train row whose prompt is held out too is left out.
+    """
+    rows, overlapping = without_held_out_prompts(
+        data.dataset.train_comparisons, data.dataset.held_out_comparisons
+    )
+    if "judge" in recipe.stages:
+        rows = [row for row in rows if in_first_half(row) != (stage == "judge")]
+    shape = (chat.tokenizer, chat.template)
+    train, dropped = rankings(rows, *shape, context=recipe.model.context)
+    if overlapping:
+        dropped["whose prompt is held out too"] = overlapping
+    if not train:
+        raise DataError(
+            f"there are no comparisons to train `{stage}` on",
+            where="data.sources",
+            remedy="Name a source that has some, such as `starter`, `oasst1`, or JSON lines with "
+            "prompt, chosen and rejected.",
+        )
+    held_out: dict[str, list[Ranking]] = {}
+    found, _ = rankings(data.dataset.held_out_comparisons, *shape, context=recipe.model.context)
+    for ranking in found:
+        held_out.setdefault(ranking.source, []).append(ranking)
+    return Compared(train, held_out, dropped)
+
+
+def policy_prompts(data: Gathered) -> list[tuple[Message, ...]]:
+    """What a policy is asked in training: every train row's prompt, conversations first."""
+    asked = [row.prompt for row in data.dataset.train]
+    return [
+        prompt
+        for prompt in asked + [row.prompt for row in data.dataset.train_comparisons]
+        if prompt
+    ]
+
+
+def judged_prompts(recipe: Recipe, data: Gathered) -> list[tuple[Message, ...]]:
+    """What policies are judged on: prompts of held-out conversations, then the starter pack's."""
+    held_out = [row.prompt for rows in data.dataset.held_out.values() for row in rows]
+    asked = held_out + [(Message("user", one.prompt),) for one in starter_prompts()]
+    different = {tuple((m.role, m.content) for m in prompt): prompt for prompt in asked if prompt}
+    return list(different.values())[: recipe.evaluate.judged_prompts]
 
 
 def base_provenance(config: BaseConfig) -> list[Provenance]:

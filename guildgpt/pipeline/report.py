@@ -17,7 +17,7 @@ from guildgpt.evaluate.probes import probes, seen
 from guildgpt.evaluate.report import (
     BaseReport,
     HeldOut,
-    Phase,
+    PreferenceReport,
     ProbeAnswer,
     ProbeResult,
     Report,
@@ -28,33 +28,38 @@ from guildgpt.evaluate.report import (
     write_report,
 )
 from guildgpt.evaluate.samples import Sample, measure
+from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.model.hardware import describe, pick_device
 from guildgpt.pipeline.folder import differences, finished
 from guildgpt.pipeline.prepare import Prepared
-from guildgpt.recipe import Recipe, Stage
+from guildgpt.pipeline.stage import StageRun
+from guildgpt.recipe import POLICY_STAGES, REWARD_STAGES, Recipe, Stage
 from guildgpt.train.loop import Outcome
 
 
 def stage_report(
-    recipe: Recipe,
-    recipe_text: str,
-    stage: Stage,
-    folder: Path,
+    run: StageRun,
     *,
     prepared: Prepared,
     provenance: Sequence[Provenance],
-    warnings: Sequence[str],
     parameters: int,
     outcome: Outcome,
-    before: Measured,
-    after: Measured,
-    phases: Sequence[Phase],
+    before: Measured | None,
+    after: Measured | None,
+    preferences: Sequence[PreferenceReport] = (),
+    head_to_head: HeadToHead | None = None,
 ) -> Report:
-    """The report of one stage of the run in `folder`.
+    """The report of one stage.
 
     Before and after are before and after this stage: what fine-tuning did to a pretrained model is
-    not mixed with what pretraining did. The curves are those of every stage so far.
+    not mixed with what pretraining did, nor what feedback did with either. The answers of the base
+    stand beside them where an earlier stage asked it the same. The curves, and the reward models'
+    figures, are those of every stage so far.
     """
+    stage, recipe, folder = run.stage, run.recipe, run.folder
+    before, after = before or Measured({}, []), after or Measured({}, [])
+    earlier = _earlier(recipe, stage, folder)
+    first = _base_answers(earlier) if stage in POLICY_STAGES else None
     fixed = probes()
     known = seen(fixed, prepared.conversations)
     base = provenance[0]
@@ -63,11 +68,14 @@ def stage_report(
         title=f"{recipe.name}: before and after {stage}" if several else recipe.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         recipe_name=recipe.name,
-        recipe_text=recipe_as_run(recipe, recipe_text),
-        stages=(*_earlier(recipe, stage, folder), _stage(stage, outcome)),
+        recipe_text=recipe_as_run(recipe, run.recipe_text),
+        stages=(*(report.stages[-1] for report in earlier), _stage(stage, outcome)),
         held_out=_held_out(before, after),
         samples_before=measure(before.samples) if before.samples else None,
         samples_after=measure(after.samples) if after.samples else None,
+        samples_base=first.samples_before if first else None,
+        preferences=(*(one for report in earlier for one in _own(report)), *preferences),
+        head_to_head=head_to_head,
         probes=tuple(
             ProbeResult(
                 id=probe.id,
@@ -76,8 +84,10 @@ def stage_report(
                 before=_shown(before.samples, index),
                 after=_shown(after.samples, index),
                 seen=probe.id in known,
+                base=first.probes[index].before if first else None,
             )
             for index, probe in enumerate(fixed)
+            if before.samples or after.samples
         ),
         sources=tuple(
             SourceReport(
@@ -107,13 +117,13 @@ def stage_report(
         ),
         policy=recipe.policy,
         warnings=(
-            *warnings,
+            *run.data.warnings,
             *(f"{count} rows {reason}" for reason, count in prepared.dropped.items()),
         ),
-        phases=tuple(phases),
+        phases=run.clock.phases(),
         hardware=describe(pick_device()),
         price_per_hour=recipe.price_per_hour,
-        chat_command=f"guildgpt chat {shlex.quote(str(folder / stage / 'model'))}",
+        chat_command=_chat_command(run),
         version=__version__,
     )
 
@@ -143,10 +153,28 @@ def recipe_as_run(recipe: Recipe, text: str) -> str:
     return "\n".join([text.rstrip(), "", "# Set on the command line:", *notes, ""])
 
 
-def _earlier(recipe: Recipe, stage: Stage, folder: Path) -> list[StageReport]:
-    """What the stages before this one reported of themselves."""
+def _earlier(recipe: Recipe, stage: Stage, folder: Path) -> list[Report]:
+    """The reports of the stages before this one."""
     reports = [finished(folder / name) for name in recipe.stages[: recipe.stages.index(stage)]]
-    return [report.stages[-1] for report in reports if report]
+    return [report for report in reports if report]
+
+
+def _own(report: Report) -> list[PreferenceReport]:
+    """What a stage's report says of this stage itself."""
+    return [one for one in report.preferences if one.stage == report.stages[-1].name]
+
+
+def _base_answers(earlier: Sequence[Report]) -> Report | None:
+    """The report of fine-tuning, whose answers before are the base's."""
+    return next((one for one in earlier if one.stages[-1].name == "sft" and one.probes), None)
+
+
+def _chat_command(run: StageRun) -> str:
+    """How to talk to what this stage left, or, after a reward model, to what it scores."""
+    model = run.place / "model"
+    if run.stage in REWARD_STAGES:
+        model = Path(run.base.base)
+    return f"guildgpt chat {shlex.quote(str(model))}"
 
 
 def _stage(stage: Stage, outcome: Outcome) -> StageReport:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from guildgpt.data.provenance import UNKNOWN, WrittenBy
 from guildgpt.model.config import AdapterConfig, Dtype
+from guildgpt.rewards.config import RewardTerms
 
 
 class TrainConfig(BaseModel):
@@ -171,6 +172,12 @@ class RolloutConfig(TrainConfig):
     minibatches: int = Field(default=1, ge=1)
     """Optimizer steps in each pass."""
     clip_ratio: float = Field(default=0.2, gt=0)
+    reward_model: str | None = None
+    """A reward model's folder; the recipe's `reward` stage if not given."""
+    reward_weight: float = Field(default=1.0, ge=0)
+    """What its score is multiplied by."""
+    terms: RewardTerms = RewardTerms()
+    """Programmatic rewards that are added to it, or stand for it."""
     missing_eos: float | None = -1.0
     """The score of an answer that was cut, in place of the reward's; none leaves it."""
     kl: KlConfig = KlConfig()

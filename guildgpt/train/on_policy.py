@@ -180,19 +180,22 @@ class OnPolicy(Objective):
         mask = rollout.mask
         lengths = mask.sum(1)
         ended = np.array([answer.sampled.ended for answer in rollout.answers])
-        ids = [_without_end(answer.sampled.ids.tolist(), self.eos_id) for answer in rollout.answers]
         k3 = kl_k3(torch.from_numpy(rollout.logprobs), torch.from_numpy(rollout.ref)).numpy()
         return {
             "reward": float(rollout.raw.mean()),
             "score": float(rollout.scores.mean()),
-            **{f"reward_{name}": float(values.mean()) for name, values in rollout.parts.items()},
+            **{
+                f"reward_{name}": float(np.nanmean(values))
+                for name, values in rollout.parts.items()
+                if not np.isnan(values).all()  # such as tests, where no prompt has any
+            },
             "kl": float(rollout.kl.sum(1).mean()),
             "kl_k3": float(np.where(mask, k3, 0.0).sum(1).mean()),
             "kl_beta": self.kl.beta,
             "entropy": float(-rollout.logprobs[mask].mean()),
             "length": float(lengths.mean()),
             "cut": float(1 - ended.mean()),
-            "loops": float(np.mean([loops(one) for one in ids])),
+            "loops": float(np.mean([loops(answer.ids) for answer in rollout.answers])),
             **{name: float(torch.stack(values).mean()) for name, values in self.sums.items()},
         }
 
@@ -231,10 +234,6 @@ class OnPolicy(Objective):
         self.kl.restore(state["kl"])
         self.guards.restore(state["guards"])
         cut_log(self.folder / SAMPLES, len(self.guards.history))
-
-
-def _without_end(ids: list[int], eos_id: int) -> list[int]:
-    return ids[:-1] if ids and ids[-1] == eos_id else ids
 
 
 def _short(text: str, size: int) -> str:

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
@@ -19,6 +18,7 @@ from guildgpt.data.examples import Example
 from guildgpt.data.split import normalised
 from guildgpt.model.sampler import Sampled, Sampling, sample
 from guildgpt.model.trunk import Trunk, length_groups, token_logprobs
+from guildgpt.rewards.combined import Wanted
 from guildgpt.train.advantages import Floats, Mask
 from guildgpt.train.config import RolloutConfig
 
@@ -26,11 +26,11 @@ from guildgpt.train.config import RolloutConfig
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What the policy is asked: turns and their ids (with the header that asks for an answer), and
-    what a checkable answer has to pass."""
+    what its answer has to pass, where that can be checked."""
 
     messages: tuple[Message, ...]
     ids: tuple[int, ...]
-    checks: Mapping[str, str] = field(default_factory=dict)
+    wanted: Wanted = field(default_factory=Wanted)
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Answer:
     prompt: Prompt
     sampled: Sampled
     example: Example  # prompt and answer, of which the answer is predicted
+    ids: tuple[int, ...]  # without the end of turn
     text: str
 
 
@@ -74,7 +75,7 @@ def prompts_of(
     template: ChatTemplate,
     *,
     limit: int,
-    checks: Sequence[Mapping[str, str]] = (),
+    wanted: Sequence[Wanted] = (),
 ) -> tuple[list[Prompt], int]:
     """Different prompts of at most `limit` tokens, and how many were longer."""
     seen: set[str] = set()
@@ -89,7 +90,7 @@ def prompts_of(
         if len(ids) > limit:
             too_long += 1
             continue
-        prompts.append(Prompt(messages, ids, checks[index] if checks else {}))
+        prompts.append(Prompt(messages, ids, wanted[index] if wanted else Wanted()))
     return prompts, too_long
 
 
@@ -120,8 +121,7 @@ def collect(
         rows=config.sample_rows,
     )
     answers = [
-        Answer(prompt, one, _whole(prompt, one), tokenizer.decode(one.ids.tolist()))
-        for prompt, one in zip(prompts, sampled, strict=True)
+        _answer(prompt, one, tokenizer) for prompt, one in zip(prompts, sampled, strict=True)
     ]
     examples = [answer.example for answer in answers]
     longest = max(len(one) for one in sampled)
@@ -170,6 +170,9 @@ def by_token(
     return result
 
 
-def _whole(prompt: Prompt, answer: Sampled) -> Example:
-    ids: NDArray[np.int32] = np.concatenate([np.array(prompt.ids, np.int32), answer.ids])
-    return Example(ids, np.arange(len(ids)) >= len(prompt.ids), 0, "rollout")
+def _answer(prompt: Prompt, sampled: Sampled, tokenizer: FileTokenizer) -> Answer:
+    whole = np.concatenate([np.array(prompt.ids, np.int32), sampled.ids])
+    example = Example(whole, np.arange(len(whole)) >= len(prompt.ids), 0, "rollout")
+    ids = tuple(int(token) for token in sampled.ids)
+    ids = ids[:-1] if sampled.ended else ids
+    return Answer(prompt, sampled, example, ids, tokenizer.decode(ids))

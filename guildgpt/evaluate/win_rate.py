@@ -1,0 +1,135 @@
+"""How often one model's answers beat another's, with the length of the answers taken out.
+
+A judge that likes length makes every longer-winded model a winner. The rate is therefore also given
+at equal length, by a regression of the verdicts on the difference in length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guildgpt.evaluate.samples import SampleMeasures
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 500
+RIDGE = 0.05  # on the slope: length explains no more than the verdicts insist on
+SETTLE = 12  # Newton steps
+
+
+@dataclass(frozen=True, slots=True)
+class WinRate:
+    """Shares of comparisons in 0..1; ties count half. Intervals are of 95 %, prompts resampled."""
+
+    comparisons: int
+    prompts: int
+    wins: int
+    losses: int
+    ties: int
+    rate: float
+    low: float
+    high: float
+    controlled: float  # at equal length
+    controlled_low: float
+    controlled_high: float
+    tokens: float  # mean length of the challenger's answers
+    other_tokens: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadToHead:
+    """A challenger held against what it came from, on prompts that neither was trained on."""
+
+    verdicts: WinRate | None  # the judge's; none where there is no judge
+    reward_before: float | None  # the mean score of the reward model that was trained against
+    reward_after: float | None
+    judge_before: float | None
+    judge_after: float | None
+    kl: float | None  # nats an answer, the challenger's answers under both models
+    measures_before: SampleMeasures
+    measures_after: SampleMeasures
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def win_rate(
+    scores: Floats,
+    others: Floats,
+    lengths: Floats,
+    other_lengths: Floats,
+    prompts: NDArray[np.int64],
+    *,
+    tie: float = 0.0,
+    seed: int = 0,
+) -> WinRate:
+    """The challenger's `scores` (N,) held against the `others` (N,), both the judge's.
+
+    Scores closer than `tie` are a tie, equal ones always. `prompts` (N,) says which comparisons
+    share a prompt, for the interval. Each answer is scored by itself, so the order in which two are
+    shown cannot matter: with the sides exchanged the rate is one minus itself.
+    """
+    difference = scores - others
+    verdicts = np.where(np.abs(difference) <= tie, 0.5, (difference > 0).astype(float))
+    gap = length_gap(lengths, other_lengths)
+    groups = [np.flatnonzero(prompts == one) for one in np.unique(prompts)]
+    generator = np.random.default_rng(seed)
+    plain, level = [], []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate(
+            [groups[i] for i in generator.integers(len(groups), size=len(groups))]
+        )
+        plain.append(verdicts[drawn].mean())
+        level.append(controlled_rate(verdicts[drawn], gap[drawn]))
+    low, high = np.percentile(plain, [2.5, 97.5])
+    level_low, level_high = np.percentile(level, [2.5, 97.5])
+    return WinRate(
+        comparisons=len(scores),
+        prompts=len(groups),
+        wins=int((verdicts == 1).sum()),
+        losses=int((verdicts == 0).sum()),
+        ties=int((verdicts == 0.5).sum()),
+        rate=float(verdicts.mean()),
+        low=float(low),
+        high=float(high),
+        controlled=controlled_rate(verdicts, gap),
+        controlled_low=float(level_low),
+        controlled_high=float(level_high),
+        tokens=float(lengths.mean()),
+        other_tokens=float(other_lengths.mean()),
+    )
+
+
+def length_gap(lengths: Floats, others: Floats) -> Floats:
+    """tanh(Δ / sd(Δ)) of the difference in tokens, (N,): 0 where both are equally long."""
+    gap = lengths - others
+    spread = gap.std()
+    result: Floats = np.tanh(gap / spread) if spread > 0 else np.zeros_like(gap)
+    return result
+
+
+def controlled_rate(verdicts: Floats, gap: Floats) -> float:
+    """σ(θ) of P(win) = σ(θ + φ gap), fitted by maximum likelihood with a small ridge on both.
+
+    The rate that would be seen were all answers equally long. After Dubois et al. 2024
+    (length-controlled AlpacaEval), arXiv 2404.04475, eq. 2, without its terms for prompts.
+    """
+    design = np.stack([np.ones_like(gap), gap], axis=1)
+    ridge = np.array([1e-3, RIDGE]) * len(gap)
+    weights = np.zeros(2)
+    for _ in range(SETTLE):
+        expected = 1 / (1 + np.exp(-design @ weights))
+        gradient = design.T @ (verdicts - expected) - ridge * weights
+        curvature = design.T @ (design * (expected * (1 - expected))[:, None]) + np.diag(ridge)
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights + np.clip(step, -2, 2)
+    return float(1 / (1 + np.exp(-weights[0])))

@@ -1,0 +1,172 @@
+"""Stages that train a language model on text: pretraining and supervised fine-tuning."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from guildgpt.data.provenance import Provenance
+from guildgpt.errors import ModelError
+from guildgpt.evaluate.report import Report
+from guildgpt.model.base import Base, ChatTokenizer, load_base, load_tokenizer
+from guildgpt.model.folder import model_card, write_model_folder
+from guildgpt.pipeline.before_after import measured_after, measured_before
+from guildgpt.pipeline.folder import read_outcome, write_failed, write_outcome
+from guildgpt.pipeline.prepare import Prepared, prepare
+from guildgpt.pipeline.report import stage_report
+from guildgpt.pipeline.stage import StageRun, card_figures, save_settings
+from guildgpt.recipe import Recipe, Stage
+from guildgpt.train.loop import Outcome
+from guildgpt.train.pretrain import pretrain
+from guildgpt.train.progress import ProgressWatcher
+from guildgpt.train.sft import sft
+
+
+def language_stage(run: StageRun) -> Report:
+    """Load, prepare, measure, train, save, measure again, report."""
+    stage, recipe, place, console = run.stage, run.recipe, run.place, run.console
+    with run.phase("load"):
+        torch.manual_seed(recipe.seed)
+        base = load_base(run.base, documents=[d.text for d in run.data.documents])
+        base = _with_untrained_chat_tokens(base, stage, recipe)
+        parameters = sum(p.numel() for p in base.model.parameters())
+        prepared = prepare(stage, recipe, run.data, base.chat)
+        provenance = base.provenance + [item for item, _ in prepared.sources]
+        say_sources(prepared, console)
+
+    with run.phase("measure before"):
+        before = measured_before(recipe, stage, place, base, run.base, prepared, console)
+
+    outcome = read_outcome(place)
+    if outcome is None:
+        with run.phase("train"):
+            model, outcome = _train(stage, recipe, base, prepared, place, console)
+        with run.phase("save"):
+            save_language_model(run, model, base.chat, provenance, outcome)
+            write_outcome(place, outcome)
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)  # several times the model's size
+        del model
+    del base  # before the trained model is loaded: memory holds one of them
+
+    with run.phase("measure after"):
+        after = measured_after(recipe, stage, place, prepared, console)
+
+    return stage_report(
+        run,
+        prepared=prepared,
+        provenance=provenance,
+        parameters=parameters,
+        outcome=outcome,
+        before=before,
+        after=after,
+    )
+
+
+def _with_untrained_chat_tokens(base: Base, stage: Stage, recipe: Recipe) -> Base:
+    """Pretraining sees no conversation: chat tokens that were new before it are so after it."""
+    if stage != "sft" or stage == recipe.stages[0]:
+        return base
+    if recipe.model.base == "scratch":
+        tokens = [base.chat.tokenizer.token_id(name) for name in base.chat.template.control_tokens]
+        new = [token for token in tokens if token is not None]
+    else:
+        new = load_tokenizer(recipe.model)[0].new_tokens
+    return replace(base, chat=replace(base.chat, new_tokens=new))
+
+
+def _train(
+    stage: Stage,
+    recipe: Recipe,
+    base: Base,
+    prepared: Prepared,
+    place: Path,
+    console: Console,
+) -> tuple[Any, Outcome]:
+    watcher = ProgressWatcher(console, stage)
+    try:
+        if stage == "pretrain":
+            return pretrain(
+                base,
+                prepared.train,
+                prepared.held_out,
+                recipe.pretrain,
+                place,
+                context=recipe.model.context,
+                seed=recipe.seed,
+                watcher=watcher,
+            )
+        return sft(
+            base,
+            prepared.train,
+            prepared.held_out,
+            recipe.sft,
+            place,
+            seed=recipe.seed,
+            watcher=watcher,
+        )
+    finally:
+        watcher.close()
+
+
+def save_language_model(
+    run: StageRun,
+    model: Any,
+    chat: ChatTokenizer,
+    provenance: Sequence[Provenance],
+    outcome: Outcome,
+    figures: Sequence[str] = (),
+) -> None:
+    """Write the model folder; where its form has no GGUF, without one."""
+    recipe = run.recipe
+    card = model_card(
+        recipe.name,
+        chat,
+        provenance,
+        stages=recipe.stages[: recipe.stages.index(run.stage) + 1],
+        figures=card_figures(outcome, figures),
+    )
+
+    def write(gguf: Sequence[str]) -> None:
+        write_model_folder(
+            run.place / "model",
+            model,
+            chat,
+            card=card,
+            gguf=gguf,
+            metrics=outcome.metrics,
+            **save_settings(run, provenance),
+        )
+
+    try:
+        write(recipe.export.gguf)
+    except ModelError as error:
+        if write_failed(error):
+            raise
+        run.console.print(f"[yellow]There is no GGUF: {escape(error.what)}.[/]", soft_wrap=True)
+        write(())
+
+
+def say_sources(prepared: Prepared, console: Console) -> None:
+    """What was read, a line a source."""
+    # The report counts comparisons too, which these stages do not read.
+    conversations = Counter(row.source.name for row in prepared.conversations)
+    for item, report in prepared.sources:
+        rows = conversations[item.name] or report.train
+        held_out = len(prepared.held_out.get(item.name, ()))
+        console.print(
+            f"{item.name}: {rows:,} to train on, {held_out:,} held out, "
+            f"{report.duplicates:,} duplicates, {sum(report.skipped.values()):,} left out",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    for reason, count in prepared.dropped.items():
+        console.print(f"  {count:,} rows {reason}", highlight=False)

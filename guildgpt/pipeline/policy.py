@@ -1,0 +1,280 @@
+"""Stages that teach a model to answer as people like it: DPO, GRPO and PPO.
+
+Read `policy_stage` from top to bottom: load, put on the hats, train, hold the answers against those
+it gave before, save, measure, report.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from guildgpt.chat import Message
+from guildgpt.data import starter_tasks
+from guildgpt.errors import RecipeError
+from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
+from guildgpt.evaluate.model import Measured
+from guildgpt.evaluate.plain import typed
+from guildgpt.evaluate.report import Report
+from guildgpt.evaluate.win_rate import HeadToHead
+from guildgpt.model.base import Base, load_base
+from guildgpt.model.hardware import pick_device, pick_dtype
+from guildgpt.model.hats import Hats
+from guildgpt.model.reward_model import (
+    RewardModel,
+    check_same_language,
+    load_reward_model,
+    wear_reward_model,
+)
+from guildgpt.model.sampler import Sampling
+from guildgpt.pipeline.before_after import measured_after, measured_before
+from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_outcome
+from guildgpt.pipeline.language import save_language_model, say_sources
+from guildgpt.pipeline.prepare import (
+    Prepared,
+    judged_prompts,
+    policy_prompts,
+    prepare,
+    prepare_comparisons,
+)
+from guildgpt.pipeline.report import stage_report
+from guildgpt.pipeline.reward import base_sha256
+from guildgpt.pipeline.stage import StageRun
+from guildgpt.rewards.combined import Rewards, Wanted
+from guildgpt.train.config import RolloutConfig
+from guildgpt.train.dpo import train_dpo
+from guildgpt.train.grpo import train_grpo
+from guildgpt.train.loop import Outcome
+from guildgpt.train.on_policy import POLICY
+from guildgpt.train.ppo import train_ppo
+from guildgpt.train.progress import ProgressWatcher
+from guildgpt.train.rollout import Prompt, prompts_of
+from guildgpt.train.scoring import Scoring
+
+REWARD = "reward"
+
+
+def policy_stage(run: StageRun) -> Report:
+    """One of DPO, GRPO and PPO, from the model before it to a report that compares the two."""
+    recipe, place = run.recipe, run.place
+    with run.phase("load"):
+        torch.manual_seed(recipe.seed)
+        base = load_base(run.base)
+        parameters = sum(p.numel() for p in base.model.parameters())
+        prepared = prepare("sft", recipe, run.data, base.chat)
+        provenance = base.provenance + [
+            item for item, _ in prepared.sources if item not in base.provenance
+        ]
+        say_sources(prepared, run.console)
+
+    with run.phase("measure before"):
+        before = _before(run, base, prepared)
+
+    outcome = read_outcome(place)
+    duel = _kept_duel(run)
+    if outcome is None or duel is None:
+        device = pick_device()
+        hats = Hats(base.model, pick_dtype(recipe.settings(run.stage).dtype, device), device)
+        reward = _reward(run, hats, base)
+        with run.phase("train"):
+            outcome = _train(run, hats, reward, base, prepared)
+        with run.phase("compare"):
+            duel = _compare(run, hats, reward, base)
+        with run.phase("save"):
+            model = hats.merged(POLICY)
+            lines = duel_lines(duel)
+            save_language_model(run, model, base.chat, provenance, outcome, lines)
+            write_outcome(place, outcome)
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+        del model, hats, reward
+    del base
+
+    with run.phase("measure after"):
+        after = measured_after(recipe, run.stage, place, prepared, run.console)
+    return stage_report(
+        run,
+        prepared=prepared,
+        provenance=provenance,
+        parameters=parameters,
+        outcome=outcome,
+        before=before,
+        after=after,
+        head_to_head=duel,
+    )
+
+
+@dataclass(frozen=True)
+class Rewarding:
+    """The reward model, and the hat it is if it is one."""
+
+    model: RewardModel
+    hat: str | None
+
+
+def _reward(run: StageRun, hats: Hats, base: Base) -> Rewarding | None:
+    """The reward model that the stage is trained against: the recipe's own, or one named."""
+    settings = run.recipe.settings(run.stage)
+    named = getattr(settings, "reward_model", None)
+    folder = Path(named) if named else run.folder / "reward" / "model"
+    before = run.recipe.stages[: run.recipe.stages.index(run.stage)]
+    if not named and "reward" not in before:
+        return None
+    check_same_language(folder, base.chat)
+    model = wear_reward_model(hats, REWARD, folder, base_sha256(run), settings.micro_tokens)
+    return Rewarding(model, REWARD if model.trunk.model is hats.model else None)
+
+
+def _train(
+    run: StageRun, hats: Hats, reward: Rewarding | None, base: Base, prepared: Prepared
+) -> Outcome:
+    watcher = ProgressWatcher(run.console, run.stage)
+    recipe, place = run.recipe, run.place
+    common: dict[str, Any] = {"seed": recipe.seed, "watcher": watcher}
+    try:
+        if run.stage == "dpo":
+            compared = prepare_comparisons(run.stage, recipe, run.data, base.chat)
+            run.say(f"{len(compared.train):,} comparisons to train on")
+            return train_dpo(hats, compared.train, compared.held_out, recipe.dpo, place, **common)
+        settings = recipe.settings(run.stage)
+        assert isinstance(settings, RolloutConfig)
+        prompts = _prompts(run, base, reward, settings)
+        scorer = Scoring(reward.model if reward else None, settings.reward_weight, settings.terms)
+        rest = (base.chat.tokenizer, base.chat.eos_id, place)
+        if run.stage == "grpo":
+            return train_grpo(hats, prompts, scorer, recipe.grpo, *rest, **common)
+        return train_ppo(
+            hats,
+            reward.model if reward else None,
+            reward.hat if reward else None,
+            prompts,
+            scorer,
+            recipe.ppo,
+            *rest,
+            **common,
+        )
+    finally:
+        watcher.close()
+
+
+def _prompts(
+    run: StageRun, base: Base, reward: Rewarding | None, settings: RolloutConfig
+) -> list[Prompt]:
+    """What the policy is asked; RecipeError where there is nothing to ask or nothing to reward."""
+    if reward is None and not Rewards(settings.terms).names:
+        raise RecipeError(
+            f"there is nothing that `{run.stage}` could be rewarded by",
+            where="stages",
+            remedy=f"Put `reward` before it, name {run.stage}.reward_model, or give "
+            f"{run.stage}.terms.",
+        )
+    asked = policy_prompts(run.data)
+    wanted = [Wanted() for _ in asked]
+    if settings.terms.verify and settings.terms.verify.weight:
+        for number, task in enumerate(starter_tasks(), start=1):
+            asked.append((Message("user", task.prompt),))
+            wanted.append(Wanted(task.tests, where=f"starter task {number}"))
+    prompts, too_long = prompts_of(
+        asked,
+        base.chat.tokenizer,
+        base.chat.template,
+        limit=min(settings.max_prompt_tokens, run.recipe.model.context - settings.max_new_tokens),
+        wanted=wanted,
+    )
+    run.say(f"{len(prompts):,} prompts to answer, {too_long:,} left out as too long")
+    if not prompts:
+        raise RecipeError(
+            "no prompt fits",
+            where=f"{run.stage}.max_prompt_tokens",
+            remedy="Raise it, or model.context.",
+        )
+    return prompts
+
+
+def _before(run: StageRun, base: Base, prepared: Prepared) -> Measured:
+    """The figures of what the stage starts from; those that its own stage measured, if one did."""
+    record = read_json(Path(run.base.base).parent / "after.json")
+    if record is not None:
+        with suppress(LookupError, TypeError):
+            return Measured.from_dict(record)
+    return measured_before(run.recipe, run.stage, run.place, base, run.base, prepared, run.console)
+
+
+def _compare(run: StageRun, hats: Hats, reward: Rewarding | None, base: Base) -> HeadToHead:
+    """The policy against what it came from, on prompts that no stage was trained on."""
+    settings, evaluation = run.recipe.settings(run.stage), run.recipe.evaluate
+    asked = judged_prompts(run.recipe, run.data)
+    limit = run.recipe.model.context - evaluation.max_tokens
+    fits = [
+        index
+        for index, prompt in enumerate(asked)
+        if len(base.chat.template.prompt(prompt, base.chat.tokenizer)) <= limit
+    ]
+    places = [index for index in fits for _ in range(evaluation.judged_answers)]
+    prompts = [asked[index] for index in places]
+    temperature = getattr(settings, "temperature", 1.0)
+    sampling = Sampling(evaluation.max_tokens, temperature)
+    policy, reference = hats.trunk(POLICY), hats.trunk(None)
+    with run.console.status("answering held-out prompts before and after"):
+        before, after = (
+            write(trunk, base.chat, prompts, sampling, seed=run.recipe.seed)
+            for trunk in (reference, policy)
+        )
+        kl = divergence(policy, reference, after, temperature, settings.micro_tokens)
+        duel = head_to_head(
+            before,
+            after,
+            base.chat.eos_id,
+            judge=_judge(run, base),
+            reward=reward.model if reward else None,
+            kl=kl,
+            prompts=places,
+        )
+    write_json(run.place / "head_to_head.json", duel.as_dict())
+    for line in duel_lines(duel):
+        run.say(line)
+    return duel
+
+
+def _judge(run: StageRun, base: Base) -> RewardModel | None:
+    """The second reward model, which the policy was never trained against."""
+    folder = run.folder / "judge" / "model"
+    if "judge" not in run.recipe.stages[: run.recipe.stages.index(run.stage)]:
+        return None
+    check_same_language(folder, base.chat)
+    device = pick_device()
+    dtype = pick_dtype(run.recipe.reward.dtype, device)
+    return load_reward_model(folder, dtype, device, run.recipe.reward.micro_tokens)
+
+
+def _kept_duel(run: StageRun) -> HeadToHead | None:
+    record = read_json(run.place / "head_to_head.json")
+    if record is not None:
+        with suppress(ValueError, TypeError):  # another version's
+            duel: HeadToHead = typed(HeadToHead, record)
+            return duel
+    return None
+
+
+def duel_lines(duel: HeadToHead) -> Sequence[str]:
+    """A comparison of two models in sentences."""
+    lines = []
+    if duel.verdicts:
+        v = duel.verdicts
+        lines.append(
+            f"the judge prefers it to the model it came from in {v.controlled:.1%} of "
+            f"{v.comparisons:,} comparisons at equal length (95 % interval {v.controlled_low:.1%} "
+            f"to {v.controlled_high:.1%}), {v.rate:.1%} as they are"
+        )
+    if duel.reward_after is not None and duel.reward_before is not None:
+        lines.append(
+            f"held-out reward {duel.reward_before:+.2f} before, {duel.reward_after:+.2f} after"
+        )
+    if duel.kl is not None:
+        lines.append(f"{duel.kl:.1f} nats an answer away from it")
+    return lines

@@ -1,0 +1,86 @@
+"""One stage of a run: where it lies, what it starts from, and what was gathered for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from guildgpt.data.provenance import Provenance
+from guildgpt.errors import RecipeError
+from guildgpt.model.config import BaseConfig
+from guildgpt.pipeline.folder import Clock, read_outcome
+from guildgpt.pipeline.prepare import Gathered
+from guildgpt.recipe import REWARD_STAGES, Recipe, Stage
+from guildgpt.train.loop import Outcome
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage of the run in `folder`, about to happen."""
+
+    stage: Stage
+    recipe: Recipe
+    recipe_text: str
+    folder: Path
+    data: Gathered
+    clock: Clock
+    console: Console
+
+    @property
+    def place(self) -> Path:
+        """The stage's own folder."""
+        return self.folder / self.stage
+
+    @property
+    def base(self) -> BaseConfig:
+        """What it starts from."""
+        return base_of(self.stage, self.recipe, self.folder)
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Count what happens inside towards this part of the stage."""
+        several = len(self.recipe.stages) > 1
+        return self.clock(f"{self.stage}: {name}" if several else name)
+
+    def say(self, line: str) -> None:
+        """A line of plain text on the console."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def base_of(stage: Stage, recipe: Recipe, folder: Path) -> BaseConfig:
+    """The recipe's base, or what the last stage before this one left that is a language model."""
+    earlier = language_before(stage, recipe)
+    if earlier is None:
+        return recipe.model
+    if read_outcome(folder / earlier) is None:
+        raise RecipeError(
+            f"`{stage}` starts from what `{earlier}` leaves: not there",
+            where=folder / earlier / "model",
+            remedy="Run the earlier stage first, or all of them.",
+        )
+    return recipe.model.model_copy(update={"base": str(folder / earlier / "model")})
+
+
+def language_before(stage: Stage, recipe: Recipe) -> Stage | None:
+    """The last stage before this one that leaves a language model, or None."""
+    before = recipe.stages[: recipe.stages.index(stage)]
+    return next((one for one in reversed(before) if one not in REWARD_STAGES), None)
+
+
+def card_figures(outcome: Outcome, extra: Sequence[str] = ()) -> list[str]:
+    """The first lines of a model card's figures."""
+    return [f"{outcome.tokens:,} tokens seen in {outcome.steps:,} steps", *extra]
+
+
+def save_settings(run: StageRun, provenance: Sequence[Provenance]) -> dict[str, Any]:
+    """What every model folder of a run is written with."""
+    return {
+        "context": run.recipe.model.context,
+        "provenance": provenance,
+        "recipe": run.recipe.model_dump(mode="json"),
+        "dtype": run.recipe.export.dtype,
+    }
