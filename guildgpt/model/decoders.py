@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -41,6 +41,28 @@ def decoder_for(trunk: Trunk) -> Decoder:
     return CachedDecoder(trunk)
 
 
+class _Folded(NamedTuple):
+    """A layer and its four matrices, (outs, in), adapters folded in: a step of generation has few
+    rows, and two more small products for each matrix would cost more than they compute."""
+
+    layer: Any
+    qkv: Tensor
+    out: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+    def feed_forward(self, h: Tensor) -> Tensor:
+        """h + down(silu(gate) * up), (N, d)."""
+        gate_up = rms_norm(h, self.layer.norm2, self.layer.eps)[0] @ self.gate_up.t()
+        gate, up = gate_up.chunk(2, dim=-1)
+        return torch.addmm(h, F.silu(gate).mul_(up), self.down.t())
+
+
+def _fold(layer: Any, dtype: torch.dtype) -> _Folded:
+    layer.prepare(dtype)
+    return _Folded(layer, *(p.folded() for p in (layer.qkv, layer.out, layer.gate_up, layer.down)))
+
+
 class LeanDecoder:
     """Llama-shaped models: prompts are read without padding, each different one once.
 
@@ -60,21 +82,22 @@ class LeanDecoder:
         longest, first = max(lengths), self.lean.layers[0]
         shape = (len(unique), first.kv_heads, longest + steps, first.head_size)
         kept = [ids.new_zeros((2, *shape), dtype=self.dtype) for _ in self.lean.layers]
+        self.layers = [_fold(layer, self.dtype) for layer in self.lean.layers]
 
         positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
         h = self.lean.trunk.embed_tokens(ids).to(self.dtype)
         cos, sin = self.lean.trunk.rotary_emb(h, positions[None])
         run = RunOf(lengths, cos[0], sin[0])
-        for layer, cache in zip(self.lean.layers, kept, strict=True):
-            layer.prepare(self.dtype)
-            qkv = layer.qkv.forward(rms_norm(h, layer.norm1, layer.eps)[0])[0]
+        for folded, cache in zip(self.layers, kept, strict=True):
+            layer = folded.layer
+            qkv = rms_norm(h, layer.norm1, layer.eps)[0] @ folded.qkv.t()
             rotate(layer.query_key_heads(qkv), run.cos, run.sin)
             for row, (span, length) in enumerate(zip(run.rows, lengths, strict=True)):
                 keys, values = layer.key_value_heads(qkv[span])
                 cache[0, row, :, longest - length : longest] = keys.transpose(0, 1)
                 cache[1, row, :, longest - length : longest] = values.transpose(0, 1)
-            h = layer.out.forward(layer.attend(qkv, run, keep=False)[0])[0].add_(h)
-            h = _feed_forward(layer, h)
+            h = torch.addmm(h, layer.attend(qkv, run, keep=False)[0], folded.out.t())
+            h = folded.feed_forward(h)
 
         last = torch.tensor(lengths, device=ids.device).cumsum(0) - 1
         self.cache = [cache[:, index] for cache in kept] if len(unique) < len(index) else kept
@@ -92,8 +115,9 @@ class LeanDecoder:
         end = self.filled + 1
         hidden = torch.arange(end, device=h.device) < self.begin[:, None]  # padding, (B, end)
         unseen = hidden[:, None, None] if bool(hidden.any()) else None
-        for layer, cache in zip(self.lean.layers, self.cache, strict=True):
-            qkv = layer.qkv.forward(rms_norm(h, layer.norm1, layer.eps)[0])[0]
+        for folded, cache in zip(self.layers, self.cache, strict=True):
+            layer = folded.layer
+            qkv = rms_norm(h, layer.norm1, layer.eps)[0] @ folded.qkv.t()
             rotate(layer.query_key_heads(qkv), cos, sin)
             keys, values = layer.key_value_heads(qkv)  # (B, G, D)
             cache[0, :, :, self.filled], cache[1, :, :, self.filled] = keys, values
@@ -103,8 +127,8 @@ class LeanDecoder:
             if unseen is not None:
                 scores.masked_fill_(unseen, float("-inf"))
             mixed = torch.softmax(scores, dim=-1) @ cache[1, :, :, :end]
-            h = layer.out.forward(mixed.view(len(h), -1))[0].add_(h)
-            h = _feed_forward(layer, h)
+            h = torch.addmm(h, mixed.view(len(h), -1), folded.out.t())
+            h = folded.feed_forward(h)
         self.filled = end
         self.position = self.position + 1
         return self.lean.norm(h).to(self.dtype)
@@ -115,13 +139,6 @@ class LeanDecoder:
         self.cache = [cache[:, rows, :, unneeded:] for cache in self.cache]
         self.begin, self.position = self.begin[rows] - unneeded, self.position[rows]
         self.filled -= unneeded
-
-
-def _feed_forward(layer: Any, h: Tensor) -> Tensor:
-    gate_up = layer.gate_up.forward(rms_norm(h, layer.norm2, layer.eps)[0])[0]
-    gate, up = gate_up.chunk(2, dim=-1)
-    out: Tensor = layer.down.forward(F.silu(gate).mul_(up))[0]
-    return out.add_(h)
 
 
 class CachedDecoder:

@@ -72,6 +72,17 @@ class Projection:
         if self.adapted:
             self.down = torch.cat([adapter.down.data for adapter in self.adapters]).to(dtype)
 
+    def folded(self) -> Tensor:
+        """The weights of one pass with their adapters folded in, (sum of outs, in); those that are
+        there already where no adapter is worn. `prepare` must have been called."""
+        if not self.adapted:
+            return self.matrix
+        whole = self.matrix.clone()
+        for adapter in self.adapters:
+            down = self.down[adapter.ranks]
+            whole[adapter.columns].addmm_(adapter.up.to(whole.dtype), down, alpha=adapter.scale)
+        return whole
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(N, in) to (N, sum of outs), and what `backward` reuses: x Aᵀ of all adapters."""
         y = x @ self.matrix.t()

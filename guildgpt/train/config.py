@@ -197,6 +197,9 @@ class PpoConfig(RolloutConfig):
     value_weight: float = Field(default=0.1, ge=0)
     value_from: Literal["reward", "zero"] = "reward"
     """The value model starts as the reward model, or as the base with a head of zeros."""
+    value_trunk: Literal["own", "reward"] = "own"
+    """`own` gives the value model an adapter of its own; `reward` trains its head alone, on the
+    reward model's hidden states, which are there already: half the work, and a little coarser."""
     whiten_advantages: bool = True
     whiten_rewards: bool = False
 
