@@ -1,0 +1,96 @@
+"""What a recipe says of the rewards that a program gives. A term that is not named is off."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from guildgpt.rewards.confine import Limits
+from guildgpt.rewards.formats import rule
+
+
+class Term(BaseModel):
+    """What every term has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """What the term's value is multiplied with before it is added; 0 turns the term off."""
+
+
+class RepetitionTerm(Term):
+    """Minus the share of repeated n-grams; minus one for a loop."""
+
+    ngram: int = Field(default=4, ge=1)
+    """Tokens of what counts as repeated."""
+
+
+class LengthTerm(Term):
+    """Nothing inside a band of tokens, down to minus one outside it."""
+
+    shortest: int = Field(default=1, ge=0)
+    """Tokens, without the end of turn."""
+    longest: int = Field(default=256, ge=1)
+    slack: int = Field(default=64, ge=1)
+    """So many tokens outside the band the whole weight is lost."""
+
+    @model_validator(mode="after")
+    def _a_band(self) -> Self:
+        if self.longest < self.shortest:
+            raise ValueError(f"longest ({self.longest}) is below shortest ({self.shortest})")
+        return self
+
+
+class FormatTerm(Term):
+    """The share of rules about its form that an answer keeps."""
+
+    rules: tuple[str, ...] = ()
+    """For every prompt: json, python, list, ends, sentences<=N, words<=N, lines<=N. A row's own
+    rules take their place."""
+
+    @field_validator("rules")
+    @classmethod
+    def _known(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        for text in rules:
+            rule(text)
+        return rules
+
+
+class WordsTerm(Term):
+    """Minus one for an unwanted word."""
+
+    lists: tuple[Literal["slurs", "cruelty"], ...] = ("slurs", "cruelty")
+    """Of the built-in lists, which the bot uses too."""
+    file: str | None = None
+    """More words and phrases, one a line; lines that begin with # are notes."""
+
+
+class VerifyTerm(Term):
+    """The tests of a row, if it has any, passed by the answer's Python code in the sandbox."""
+
+    partial: float = Field(default=0.5, ge=0, lt=1)
+    """What passing nearly all tests is worth; passing all is worth 1."""
+    seconds: float = Field(default=10.0, gt=0)
+    """Wall time of one answer with its tests."""
+    cpu_seconds: int = Field(default=4, ge=1)
+    memory_mib: int = Field(default=512, ge=64)
+    workers: int = Field(default=2, ge=1)
+    """How many answers are tried side by side."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits as the sandbox takes them."""
+        return Limits(self.seconds, self.cpu_seconds, self.memory_mib)
+
+
+class RewardTerms(BaseModel):
+    """The terms that are added to the reward model's score, or stand for it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repetition: RepetitionTerm | None = None
+    length: LengthTerm | None = None
+    format: FormatTerm | None = None
+    words: WordsTerm | None = None
+    verify: VerifyTerm | None = None

@@ -1,0 +1,110 @@
+"""The two sides of a verification, each in a confined process of its own.
+
+The answer's side runs the code and then does what it is asked. The tests' side runs the tests, in
+which the answer's names stand for `Remote`s, and reports each test over a pipe that only it has.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import os
+import sys
+import types
+from typing import Any
+
+from guildgpt.rewards.asserts import steps
+from guildgpt.rewards.wire import CannotCross, Gone, Peer
+
+FILE = "answer.py"
+
+
+def run_alone(code: str) -> None:
+    """Run the code as a script; what it raises is raised."""
+    module = _module("__main__")
+    exec(compile(code, FILE, "exec"), module.__dict__)
+
+
+def run_answer(code: str, peer: Peer) -> None:
+    """Run the answer's code, tell the tests' side its names, and serve it to the end."""
+    module = _module("answer")
+    try:
+        exec(compile(code, FILE, "exec"), module.__dict__)
+    except BaseException as error:  # sys.exit() too
+        peer.send(["broken", f"{type(error).__name__}: {error}"[:500]])
+        return
+    names = {}
+    for name, value in list(module.__dict__.items()):
+        if name.startswith("_") or isinstance(value, types.ModuleType):
+            continue
+        if isinstance(value, type) and issubclass(value, Exception):
+            names[name] = {"error": [one.__name__ for one in value.__mro__]}
+        else:
+            names[name] = {"value": peer.out(value)}
+    peer.send(["names", names])
+    peer.serve()
+
+
+def run_tests(tests: str, peer: Peer, report_fd: int) -> None:
+    """Run each test and report it: a JSON line `{"passed": …, "problem": …}`, at last an empty one.
+
+    What goes wrong in the set-up shows in the tests that need it. `{"unusable": …}` if the tests
+    hand over what cannot be handed over.
+    """
+
+    def report(**what: Any) -> None:
+        os.write(report_fd, json.dumps(what).encode() + b"\n")
+
+    module, setup = _module("tests"), ""
+    try:
+        names = _names(peer)
+        module.__dict__.update(names)
+        _module("answer").__dict__.update(names)  # for tests that import what they test
+    except Exception as error:  # whatever the other side sends instead of its names
+        setup = f"the code did not run: {error}"
+    for statement, is_test in steps(tests):
+        problem = ""
+        try:
+            exec(compile(ast.Module([statement], []), "tests", "exec"), module.__dict__)
+        except CannotCross as error:
+            report(unusable=f"{_shown(statement)}: {error}")
+            return
+        except BaseException as error:
+            problem = f"{_shown(statement)}: {type(error).__name__} {error}".rstrip()[:500]
+        if is_test:
+            report(passed=not problem, problem=(problem and setup) or problem)
+        setup = setup or problem
+    report()
+
+
+def _module(name: str) -> types.ModuleType:
+    module = types.ModuleType(name)
+    sys.modules[name] = module  # dataclasses look for the module of a class
+    return module
+
+
+def _names(peer: Peer) -> dict[str, Any]:
+    """The answer's names and what they stand for here. Builtins stay what they are."""
+    kind, names = peer.receive()
+    if kind != "names" or not isinstance(names, dict):
+        raise Gone(str(names))
+    here = {}
+    for name, described in names.items():
+        if not name.isidentifier() or name.startswith("_") or hasattr(builtins, name):
+            continue
+        if "error" in described:
+            bases = [getattr(builtins, str(one), None) for one in described["error"][1:]]
+            base = next(
+                (b for b in bases if isinstance(b, type) and issubclass(b, Exception)), None
+            )
+            peer.errors[name] = type(name, (base or Exception,), {})
+            here[name] = peer.errors[name]
+        else:
+            here[name] = peer.in_(described.get("value"))
+    return here
+
+
+def _shown(statement: ast.stmt) -> str:
+    text = ast.unparse(statement)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,0 +1,122 @@
+"""Does the answer's Python pass the tests? They run apart from it, and it never sees them."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guildgpt.errors import DataError
+from guildgpt.rewards.asserts import count
+from guildgpt.rewards.confine import DEFAULT_LIMITS, Level, Limits
+from guildgpt.rewards.sandbox import Job, run_jobs
+
+_FENCED = re.compile(
+    r"^ {0,3}(?P<run>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)[^\n`]*\n(?P<code>.*?)^ {0,3}(?P=run)",
+    re.M | re.S,
+)
+_PYTHON = ("python", "python3", "py")
+# What `ast.parse` raises for a text that is no Python, or too deep for it.
+_NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How many of the tests an answer passed, and what went wrong first ('' if nothing did)."""
+
+    passed: int
+    total: int
+    problem: str = ""
+
+    def score(self, partial: float = 0.5) -> float:
+        """1 if all tests passed, else the share that passed times `partial`: in 0..1."""
+        share = self.passed / self.total
+        return 1.0 if share == 1 else share * partial
+
+
+def code_of(answer: str) -> str | None:
+    """The Python in an answer, or None if there is none.
+
+    That is the first closed block marked as Python; else the first one without a mark, if it is
+    Python; without any block the whole answer, if that is Python.
+    """
+    blocks = [(found["language"].lower(), found["code"]) for found in _FENCED.finditer(answer)]
+    marked = next((code for language, code in blocks if language in _PYTHON), None)
+    if marked is not None:
+        return marked
+    if not blocks:
+        return answer if "```" not in answer and answer.strip() and is_python(answer) else None
+    return next((code for language, code in blocks if not language and is_python(code)), None)
+
+
+def is_python(text: str) -> bool:
+    """Whether a text is Python by its grammar."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a model's odd escapes nobody wants to hear
+            ast.parse(text)
+    except _NO_PYTHON:
+        return False
+    return True
+
+
+def count_tests(tests: str, where: str) -> int:
+    """How many tests a row holds. DataError, with the row, if it holds none or is no Python."""
+    try:
+        found = count(tests)
+    except _NO_PYTHON as error:
+        raise DataError(
+            f"the tests are no Python: {error}", where=where, remedy="Write them as asserts."
+        ) from None
+    if not found:
+        raise DataError(
+            "the tests hold no assert, so there is nothing to pass",
+            where=where,
+            remedy='Write for instance "assert add(2, 3) == 5", one a line.',
+        )
+    return found
+
+
+def verify_all(
+    answers: Sequence[str],
+    tests: Sequence[str],
+    workers: int = 1,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    where: Sequence[str] | None = None,
+    at: Level | None = None,
+) -> list[Verdict]:
+    """Each answer's verdict against its own tests, `workers` side by side.
+
+    `where` names the rows. DataError if a row's tests are of no use, SandboxError if code cannot be
+    run safely here or the sandbox fails; an answer's own failings only ever cost it tests.
+    """
+    where = where or [f"answer {number}" for number in range(1, len(answers) + 1)]
+    totals = [count_tests(text, place) for text, place in zip(tests, where, strict=True)]
+    codes = [code_of(answer) for answer in answers]
+    coded = [index for index, code in enumerate(codes) if code is not None]
+    jobs = [Job(codes[index] or "", tests[index], where[index]) for index in coded]
+    results = dict(zip(coded, run_jobs(jobs, limits, workers, at=at), strict=True))
+    verdicts = []
+    for index, (total, place) in enumerate(zip(totals, where, strict=True)):
+        if index not in results:
+            verdicts.append(Verdict(0, total, "there is no Python code in the answer"))
+            continue
+        lines = results[index]["tests"]
+        for line in lines:
+            if "unusable" in line:
+                raise DataError(
+                    f"the tests hand over what cannot be handed over: {line['unusable']}",
+                    where=place,
+                    remedy="Tests may pass numbers, texts, lists, dictionaries and functions.",
+                )
+        told = [line for line in lines if "passed" in line]
+        problem = next((line["problem"] for line in told if not line["passed"]), "")
+        if len(told) < total and not problem:
+            problem = {"time": "it ran out of time", "files": "it wrote too much"}.get(
+                results[index]["ended"], "the tests did not come to their end"
+            )
+        verdicts.append(Verdict(sum(line["passed"] for line in told), total, problem))
+    return verdicts
