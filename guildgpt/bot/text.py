@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import codecs
 import re
-import unicodedata
 from pathlib import PurePath
 
 from guildgpt.bot.splitting import LIMIT, may_close, open_fence, split, utf16_len
+from guildgpt.chat.text import CONTROLS, SELECTOR, UNSEEN, clean, pairs_joined, visible
 
 __all__ = ["LIMIT", "NOTHING_YET", "answer_text", "clean", "read_attachment", "split", "utf16_len"]
 
 NOTHING_YET = "…"
 
-_LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-# Characters that show nothing: zero-width ones, marks, overrides and isolates of direction, fillers
-# that people send as "empty" messages. The joiners, variation selectors and tags are looked at one
-# by one, for emoji and some scripts are spelled with them.
-_UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
-    "\u2800\u3164\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0080-\U000e00ff]"
-)
-_TAGS = re.compile("(\U0001f3f4[\U000e0030-\U000e007a]{2,6}\U000e007f)|[\U000e0000-\U000e007f]")
-_SELECTOR = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
-_SELECTORS = re.compile(f"(?:(^|\\s){_SELECTOR}+|({_SELECTOR}){_SELECTOR}+)")
-_JOINERS = re.compile("[\u200c\u200d]")
-# Arabic to Sinhala, Myanmar, Khmer and Mongolian: scripts that are spelled with joiners.
-_JOINING_SCRIPT = re.compile("[\u0600-\u0dff\u1000-\u109f\u1780-\u18af]")
-_PICTURE = ("So", "Sk", "Sm")  # Unicode categories of emoji, skin tones and arrows
 _SHOWS_NOTHING = re.compile(
-    rf"(?:\s|{_UNSEEN.pattern}|{_SELECTOR}|[\u200c\u200d\U000e0000-\U000e007f])*"
+    rf"(?:\s|{UNSEEN.pattern}|{SELECTOR}|[\u200c\u200d\U000e0000-\U000e007f])*"
 )
 
 _BOMS = (
@@ -54,16 +38,6 @@ _LANGUAGES = {
 }  # fmt: skip
 
 
-def clean(text: str) -> str:
-    """What a member typed, without what cannot be seen: NFC, trimmed; '' if nothing is left.
-
-    Taken out are zero-width characters, marks, overrides and isolates of direction, control
-    characters (line ends and tabs stay), lone surrogates, tags, and blank fillers. Letters of
-    right-to-left scripts stay as they are, joiners stay where emoji and scripts need them.
-    """
-    return unicodedata.normalize("NFC", _visible(text)).strip()
-
-
 def read_attachment(
     name: str, content_type: str | None, data: bytes, limit_bytes: int
 ) -> str | None:
@@ -76,7 +50,7 @@ def read_attachment(
     text = _decode(data[:limit_bytes], cut=len(data) > limit_bytes)
     if text is None:
         return None
-    text = _visible(text).strip("\n").rstrip()
+    text = visible(text).strip("\n").rstrip()
     if not text.strip():
         return None
     if len(data) > limit_bytes:
@@ -92,7 +66,7 @@ def answer_text(text: str) -> str:
     Control characters are taken out. A code fence that is open at the end is closed, one that has
     only just been opened is left away, as are the first marks of one that is being closed.
     """
-    shown = _CONTROLS.sub("", _pairs_joined(text)).strip()
+    shown = CONTROLS.sub("", pairs_joined(text)).strip()
     while fence := open_fence(shown):
         head, _, last = shown.rpartition("\n")
         if open_fence(head) is None:  # the last line opened it; words may stand before it there
@@ -104,34 +78,6 @@ def answer_text(text: str) -> str:
             shown += fence.closing
             break
     return NOTHING_YET if _SHOWS_NOTHING.fullmatch(shown) else shown
-
-
-def _visible(text: str) -> str:
-    text = _LINE_ENDS.sub("\n", _pairs_joined(text))
-    text = _UNSEEN.sub("", _CONTROLS.sub("", text))
-    text = _TAGS.sub(r"\1", text)
-    seen = text
-    text = _JOINERS.sub(lambda found: found[0] if _joins(seen, found.start()) else "", seen)
-    return _SELECTORS.sub(r"\1\2", text)
-
-
-def _pairs_joined(text: str) -> str:
-    """Surrogates that came as two halves of a character become that character."""
-    if not re.search("[\ud800-\udbff][\udc00-\udfff]", text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-
-
-def _joins(text: str, place: int) -> bool:
-    """Whether the joiner at `place` stands where emoji or a script need one."""
-    before, after = text[max(0, place - 2) : place], text[place + 1 : place + 2]
-    if not before or not after:
-        return False
-    if _JOINING_SCRIPT.match(before[-1]) and _JOINING_SCRIPT.match(after):
-        return True
-    picture = before[0] if before[-1] == "\ufe0f" else before[-1]
-    kinds = (unicodedata.category(picture), unicodedata.category(after))
-    return text[place] == "\u200d" and all(kind in _PICTURE for kind in kinds)
 
 
 def _decode(data: bytes, *, cut: bool) -> str | None:
@@ -146,7 +92,7 @@ def _decode(data: bytes, *, cut: bool) -> str | None:
     except UnicodeDecodeError:
         return None
     text = _ANSI.sub("", text)
-    controls = len(_CONTROLS.findall(text.replace("\r", "").replace("\f", "")))
+    controls = len(CONTROLS.findall(text.replace("\r", "").replace("\f", "")))
     return None if "\0" in text or controls * 100 > len(text) else text
 
 

@@ -13,10 +13,10 @@ from guildgpt.bot.moderation import (
     Moderators,
     Verdict,
     WordList,
-    built_in_words,
     moderators,
 )
 from guildgpt.bot.settings import BotSettings
+from guildgpt.chat.words import built_in_words
 
 LIST = WordList(["weasel", "vile toad", "Straße"])
 

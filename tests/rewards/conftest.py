@@ -1,0 +1,44 @@
+"""The tests here confine real processes; where that cannot be had they are skipped, not in CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guildgpt.rewards.confine import level
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def confined() -> None:
+    """Skip where the kernel lacks Landlock or seccomp."""
+    if level() != "full" and os.environ.get("CI") != "true":
+        pytest.skip("this kernel cannot confine a process fully")
+
+
+def processes() -> set[int]:
+    """The keepers of this checkout, what they forked, and zombies of our own."""
+    found = set()
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                command = (place / "cmdline").read_bytes()
+                state, parent = (place / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            keeper = b"guildgpt.rewards" in command and bytes(ROOT) in command
+            if keeper or (state == "Z" and int(parent) == os.getpid()):
+                found.add(int(place.name))
+    return found
+
+
+@pytest.fixture
+def nothing_left(confined: None) -> Iterator[None]:
+    """After the test no keeper, nothing that one forked, and no zombie is there."""
+    before = processes()
+    yield
+    assert processes() <= before
