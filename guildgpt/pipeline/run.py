@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.pipeline.before_after import measured_after, measured_before
 from guildgpt.pipeline.folder import (
     Clock,
+    alone_in,
     claim,
     claim_data,
     finished,
@@ -58,7 +60,7 @@ def run(
     Before anything is loaded, all data is read and held against the recipe's policy.
     """
     wanted = _wanted(recipe, stages)
-    try:
+    with _full_disk_in_words(folder), alone_in(folder):
         claim(folder, recipe)
         clock = Clock(folder / "phases.json")
         reports = {stage: finished(folder / stage) for stage in wanted}
@@ -77,10 +79,6 @@ def run(
                 report = replace(report, price_per_hour=recipe.price_per_hour)
             publish(report, stage, folder)
             reports[stage] = report
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise disk_error(error, "the run", folder) from error
     last = reports[wanted[-1]]
     assert last is not None
     return last
@@ -142,6 +140,16 @@ def _stage(
         after=after,
         phases=clock.phases(),
     )
+
+
+@contextmanager
+def _full_disk_in_words(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise disk_error(error, "the run", folder) from error
 
 
 def _wanted(recipe: Recipe, stages: Sequence[Stage] | None) -> list[Stage]:
