@@ -594,7 +594,7 @@ def test_a_download_that_breaks_off(hub: FakeHub, tmp_path: Path) -> None:
 # --- the starter ---------------------------------------------------------------------------------
 
 
-def test_the_starter(starter: Path) -> None:
+def test_the_starter(starter_base: Path) -> None:
     base = load_base(BaseConfig())
     settings_are_true(base)
     chat = base.chat
