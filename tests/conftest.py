@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from guildgpt.errors import ModelError
 from guildgpt.model.starter import starter_gguf
@@ -21,6 +22,10 @@ from guildgpt.paths import cache_dir
 # Before torch is loaded, here and in every process that a test starts: at small products threads
 # wait for each other longer than they compute, and far longer where other work fills the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test may depend on how busy the machine is.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
