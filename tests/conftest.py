@@ -22,6 +22,7 @@ from guildgpt.paths import cache_dir
 # Before torch is loaded, here and in every process that a test starts: at small products threads
 # wait for each other longer than they compute, and far longer where other work fills the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test has several: sleep, do not spin
 
 # No test may depend on how busy the machine is.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

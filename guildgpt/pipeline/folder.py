@@ -15,6 +15,7 @@ runs/NAME/
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -38,6 +39,15 @@ from guildgpt.train.loop import Outcome
 
 CHANGES_NOTHING = {"description", "price_per_hour"}
 REMEDY = "Give --out another folder or the recipe another name, or delete this folder."
+UNUSABLE = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
 BEAT = 5.0  # seconds between two notes of the time: what a kill may cost the sum
 
 
@@ -45,15 +55,23 @@ BEAT = 5.0  # seconds between two notes of the time: what a kill may cost the su
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes out of a run's folder for as long as this one works in it.
 
-    GuildError if one is there already. The system lets go of the lock when the process ends, even
-    by `kill -9`: nobody ever has to delete a file.
+    GuildError if one is there already, or if the folder cannot be made. The system lets go of the
+    lock when the process ends, even by `kill -9`: nobody ever has to delete a file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     owner = folder / ".lock.json"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", blocking=False).acquire()
     except Timeout:
         raise _occupied(folder, read_json(owner)) from None
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        raise GuildError(
+            f"the run's folder cannot be made or written to ({error.strerror})",
+            where=folder,
+            remedy="Give --out a folder of your own, or correct this one's name or permissions.",
+        ) from error
     with lock:
         write_json(owner, {"process": os.getpid(), "host": socket.gethostname()})
         yield

@@ -278,3 +278,16 @@ def test_the_command_refuses_a_folder_at_work(tmp_path: Path) -> None:
         assert {file.name for file in (tmp_path / "run").iterdir()} == {".lock", ".lock.json"}
     finally:
         first.kill()
+
+
+@pytest.mark.parametrize("folder", ["a-file", "a-file/run", "n" * 300])
+def test_a_place_where_no_folder_can_be(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("mine")
+    with (
+        pytest.raises(GuildError, match="the run's folder cannot be made") as raised,
+        alone_in(tmp_path / folder),
+    ):
+        pytest.fail("there is none")
+    assert raised.value.where == str(tmp_path / folder)
+    assert "--out" in str(raised.value.remedy)
+    assert (tmp_path / "a-file").read_text() == "mine"

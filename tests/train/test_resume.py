@@ -37,7 +37,7 @@ held_out = 0.2
 
 [sft]
 adapter = "lora"
-steps = 24
+steps = 9
 batch_size = 8
 evaluations = 3
 checkpoint_minutes = 0
@@ -76,8 +76,8 @@ MetricsLog.write = slowly
 """
 
 
-def kill_at(step: int, log: Path, *arguments: object) -> None:
-    """Start the command, and SIGKILL once the log says that the step is done, or later."""
+def kill_at(step: int, of: int, log: Path, *arguments: object) -> None:
+    """Start the command, and SIGKILL once the log says that the step is done, one `of` so many."""
     process = start(*arguments, before=SLOWLY)
     until = time.monotonic() + PATIENCE
     while not any(row["step"] >= step for row in steps(log)):
@@ -85,7 +85,7 @@ def kill_at(step: int, log: Path, *arguments: object) -> None:
         assert time.monotonic() < until, process.output()
         time.sleep(0.002)
     process.kill()
-    assert steps(log)[-1]["step"] < 24, "it was over before the kill"
+    assert steps(log)[-1]["step"] < of, "it was over before the kill"
 
 
 def steps(log: Path) -> list[dict[str, Any]]:
@@ -156,7 +156,7 @@ def test_killed_wherever_it_hurts(
     command = (whole / "tiny.toml", "--out", tmp_path)
     pretrain, sft = tmp_path / "pretrain", tmp_path / "sft"
 
-    kill_at(9, pretrain / "metrics.jsonl", *command)
+    kill_at(9, 24, pretrain / "metrics.jsonl", *command)
     before = os.stat(pretrain / "before.json")
     assert json.loads((tmp_path / "phases.json").read_text())["pretrain: measure before"] > 0
 
@@ -175,7 +175,7 @@ def test_killed_wherever_it_hurts(
     assert (pretrain / "done.json").is_file()
     assert not (pretrain / "checkpoints").exists()  # of no more use
 
-    kill_at(11, sft / "metrics.jsonl", *command)
+    kill_at(11, 24, sft / "metrics.jsonl", *command)
     assert "going on from step" in start(*command).finish()
 
     # After the first kill nothing of the first stage was trained or measured again.
@@ -211,7 +211,7 @@ def test_fine_tuning_with_lora(whole: Path, tmp_path: Path, two_threads: None) -
     base = whole / "whole" / "pretrain" / "model"
     recipe = write_run(tmp_path, TUNE.replace("BASE", str(base)))
     train_here(recipe, tmp_path / "whole")
-    kill_at(10, tmp_path / "cut/sft/metrics.jsonl", recipe, "--out", tmp_path / "cut")
+    kill_at(4, 9, tmp_path / "cut/sft/metrics.jsonl", recipe, "--out", tmp_path / "cut")
     train_here(recipe, tmp_path / "cut")
-    assert len(numbers(tmp_path / "cut/sft/metrics.jsonl")) == 24 + 4
+    assert len(numbers(tmp_path / "cut/sft/metrics.jsonl")) == 9 + 4
     assert_equal_stages(tmp_path / "whole/sft", tmp_path / "cut/sft")
