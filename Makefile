@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
+# Processes that run tests; each may take 2 GB of memory.
+JOBS ?= 2
+TEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo guild-demo test quick lint format bench clean
 
@@ -10,7 +13,7 @@ help:
 	@echo "make demo        build a model from the starter and talk about it (about 6 minutes)"
 	@echo "make guild-demo  watch the bot in a simulated Discord server (a minute)"
 	@echo "make test        all tests"
-	@echo "make quick       the tests that take less than half a minute each"
+	@echo "make quick       all but the slowest tests"
 	@echo "make lint        formatting, lint and types"
 	@echo "make bench       speed and memory beside the peers"
 
@@ -21,10 +24,10 @@ guild-demo: $(VENV)/.core
 	@$(BIN)/python -m simguild.play
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(TEST)
 
 quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(TEST) -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

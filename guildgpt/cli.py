@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from guildgpt.chat import FileTokenizer
+    from guildgpt.chat import Tokenizer
     from guildgpt.data import Loaded
 
 
@@ -261,6 +262,7 @@ def export(
     ),
 )
 def preview_data(
+    command: typer.Context,
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"{SOURCES}.")],
     count: Annotated[int, typer.Option("-n", "--count", min=0, help="Examples to show.")] = 3,
     base: Annotated[
@@ -287,7 +289,7 @@ def preview_data(
     rows_of = {text: load(spec) for text, spec in zip(sources, specs, strict=True)}
     for text, loaded in rows_of.items():
         _refuse_useless(text, loaded)
-    tokenizer = _tokenizer(base)
+    tokenizer = command.with_resource(_tokenizer(base))
     for text, loaded in rows_of.items():
         statistics = check_trainable(loaded.conversations, tokenizer, CHATML, max_tokens=context)
         result[text] = {
@@ -386,31 +388,51 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _needs_torch() -> None:
+def _missing_for_training() -> list[str]:
     from importlib.util import find_spec
 
-    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
-    if missing:
+    return [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
+
+
+def _needs_torch() -> None:
+    if missing := _missing_for_training():
         raise GuildError(
             f"training needs {', '.join(missing)}, not installed here",
             remedy="pip install 'guildgpt[train]'",
         )
 
 
-def _tokenizer(base: str) -> FileTokenizer:
-    """The tokenizer of a model folder, or of whatever else training can start from."""
+@contextmanager
+def _tokenizer(base: str) -> Iterator[Tokenizer]:
+    """The tokenizer of a model folder, or of whatever else training can start from.
+
+    The core install alone reads a GGUF's by way of llama.cpp: the same ids, ten times as slow.
+    """
     from guildgpt.chat import FileTokenizer
 
     if (Path(base) / "template.json").is_file():
-        return FileTokenizer(Path(base) / "tokenizer.json")
-    _needs_torch()
-    from guildgpt.model.base import load_tokenizer
-    from guildgpt.model.config import BaseConfig
+        yield FileTokenizer(Path(base) / "tokenizer.json")
+    elif _missing_for_training() and (base == "starter" or base.endswith(".gguf")):
+        import asyncio
 
-    try:
-        return load_tokenizer(BaseConfig(base=base))[0].tokenizer
-    except ModelError as error:
-        _raise_in_words_of_the_command(error)
+        from guildgpt.engines.opened import open_model
+        from guildgpt.model.locate import locate
+
+        opened = open_model(locate(base).gguf, None, context=512)
+        try:
+            yield opened.engine.tokenizer
+        finally:
+            asyncio.run(opened.engine.close())
+    else:
+        _needs_torch()
+        from guildgpt.model.base import load_tokenizer
+        from guildgpt.model.config import BaseConfig
+
+        try:
+            tokenizer = load_tokenizer(BaseConfig(base=base))[0].tokenizer
+        except ModelError as error:
+            _raise_in_words_of_the_command(error)
+        yield tokenizer
 
 
 def _raise_in_words_of_the_command(error: ModelError) -> NoReturn:

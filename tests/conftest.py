@@ -1,22 +1,73 @@
-"""What the tests of several parts share."""
+"""What the tests of several parts share.
+
+`make test` runs them in two processes, each file in one of them. What both might make at once, in
+the cache, is made under a lock.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from guildgpt.errors import ModelError
 from guildgpt.model.starter import starter_gguf
+from guildgpt.paths import cache_dir
+
+# Before torch is loaded, here and in every process that a test starts: at small products threads
+# wait for each other longer than they compute, and far longer where other work fills the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test has several: sleep, do not spin
+
+# No test may depend on how busy the machine is.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: begun last, one of them would keep a single process busy."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
 def starter() -> Path:
     """The starter's GGUF, fetched once; without a network its tests are skipped, but not in CI."""
     try:
-        return starter_gguf()
+        with made_once():
+            return starter_gguf()
     except ModelError as error:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"the starter model is not here: {error}")
+
+
+@pytest.fixture(scope="session")
+def starter_base(starter: Path) -> Path:
+    """The same, converted for training, which takes a while the first time."""
+    from guildgpt.model.base import converted
+    from guildgpt.model.starter import STARTER
+
+    with made_once():
+        return converted(starter, STARTER.gguf_sha256)
+
+
+@pytest.fixture(scope="session")
+def small_matrix_products() -> Iterator[None]:
+    """Measuring the machine's peak takes longer than training what the tests train."""
+    from guildgpt.train import loop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "peak_flops", partial(loop.peak_flops, size=64))
+        yield
+
+
+def made_once() -> FileLock:
+    """Held by whoever looks into the cache and may have to fill it."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    return FileLock(cache_dir() / ".tests.lock")

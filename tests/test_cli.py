@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_wings import guildgpt_without_torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner, Result
 
@@ -239,6 +240,14 @@ def test_preview_as_json_counts_as_transformers_does(data: Path, model: Path) ->
     )
     fits = [size for size in sizes if size - 1 <= limit]
     assert report[f"jsonl:{data}"]["dropped"] == len(sizes) - len(fits)
+
+
+def test_preview_needs_the_core_alone_and_counts_the_same(data: Path, starter_base: Path) -> None:
+    """With the starter's tokenizer, which llama.cpp then applies."""
+    arguments = ("data", "preview", f"jsonl:{data}", "starter", "--json")
+    done = guildgpt_without_torch(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == answered(*arguments)
 
 
 def test_preview_takes_several_sources(data: Path, model: Path, tmp_path: Path) -> None:
@@ -533,7 +542,7 @@ def test_a_dry_run_is_a_table_for_people(data: Path, model: Path, tmp_path: Path
 
 
 def test_strict_refuses_the_starter_base_and_says_why(
-    data: Path, starter: Path, tmp_path: Path
+    data: Path, starter_base: Path, tmp_path: Path
 ) -> None:
     path = recipe(tmp_path, data, "starter", policy="strict")
     error = refused(PolicyError, "train", path, "--dry-run")

@@ -197,7 +197,7 @@ class Terminal:
 
 @pytest.fixture(scope="module")
 def terminal(starter: Path) -> Iterator[Terminal]:
-    person = Terminal(CHAT.format(tokens=48))
+    person = Terminal(CHAT.format(tokens=300))  # long enough to be stopped on a busy machine
     yield person
     os.close(person.screen)
 

@@ -116,7 +116,7 @@ def test_help_and_doctor_run_without_the_training_wing() -> None:
     [
         ("train", str(PACKAGE.parent / "recipes" / "starter.toml")),
         ("eval", "starter", "--data", "starter"),
-        ("data", "preview", "starter"),
+        ("data", "preview", "starter", "--base", "owner/name"),
     ],
     ids=lambda arguments: arguments[0],
 )

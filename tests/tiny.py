@@ -96,16 +96,19 @@ def write_rows(path: Path, houses: int = 6) -> None:
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
+
 # The whole road, from text to feedback, in seconds.
-FEEDBACK = RECIPE.replace(
-    'stages = ["pretrain", "sft"]', 'stages = ["pretrain", "sft", "reward", "judge", "ppo"]'
-).replace(
-    'sources = [{source = "jsonl:rows.jsonl", licence = "own", written_by = "people"}]',
-    'sources = [\n'
-    '  {source = "jsonl:rows.jsonl", licence = "own", written_by = "people"},\n'
-    '  {source = "jsonl:pairs.jsonl", licence = "own", written_by = "people"},\n'
-    ']',
-) + """
+FEEDBACK = (
+    RECIPE.replace(
+        'stages = ["pretrain", "sft"]', 'stages = ["pretrain", "sft", "reward", "judge", "ppo"]'
+    ).replace(
+        'sources = [{source = "jsonl:rows.jsonl", licence = "own", written_by = "people"}]',
+        "sources = [\n"
+        '  {source = "jsonl:rows.jsonl", licence = "own", written_by = "people"},\n'
+        '  {source = "jsonl:pairs.jsonl", licence = "own", written_by = "people"},\n'
+        "]",
+    )
+    + """
 [reward]
 epochs = 2
 batch_size = 4
@@ -122,6 +125,7 @@ lora = {rank = 4, alpha = 8}
 checkpoint_minutes = 0
 dtype = "float32"
 """
+)
 
 
 def write_feedback_run(folder: Path, recipe: str = FEEDBACK) -> Path:

@@ -44,7 +44,7 @@ class Statistics:
     def __str__(self) -> str:
         share = self.trained_tokens / self.tokens if self.tokens else 0.0
         parts = [
-            f"{self.rows:,} rows",
+            f"{self.rows:,} row{'s' * (self.rows != 1)}",
             f"{self.tokens:,} tokens, {self.trained_tokens:,} of them trained ({share:.0%})",
             f"the longest row {self.longest:,} ({self.longest_row})",
         ]

@@ -27,8 +27,8 @@ from transformers.utils import logging as transformers_logging
 from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data.lines import file_sha256
 from guildgpt.data.provenance import UNKNOWN, Provenance, spdx
-from guildgpt.engines.gguf_file import read_head
-from guildgpt.errors import GuildError, ModelError
+from guildgpt.engines.gguf_file import diagnose, read_head
+from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.model import known
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.replit import is_replit, load_replit
@@ -210,6 +210,7 @@ def converted(gguf: Path, sha256: str) -> Path:
     folder = cache_dir() / "converted" / f"{sha256[:16]}-v{CONVERSION}"
     if (folder / "config.json").is_file():
         return folder
+    _check_whole(gguf)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, quiet():
         work = Path(scratch) / "model"
@@ -231,6 +232,15 @@ def converted(gguf: Path, sha256: str) -> Path:
         if not folder.exists():
             work.rename(folder)
     return folder
+
+
+def _check_whole(gguf: Path) -> None:
+    """ModelError for a GGUF that ends early, of which transformers says something about shapes."""
+    try:
+        if read_head(gguf).last_tensor >= gguf.stat().st_size:
+            raise diagnose(gguf)
+    except EngineError as error:
+        raise ModelError(error.what, where=error.where, remedy=error.remedy) from error
 
 
 def _mend_pre_tokenizer(gguf: Path, tokenizer_json: Path) -> None:

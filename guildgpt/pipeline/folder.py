@@ -1,6 +1,7 @@
 """A run's folder: whose it is, what is finished in it, and how long that took.
 
 runs/NAME/
+  .lock, .lock.json        held by the one process that is at work here, and which that is
   recipe.json, data.json   what the run belongs to: another recipe or other data is refused
   phases.json              seconds spent in each phase, all interruptions together
   STAGE/                   one for each stage
@@ -14,9 +15,11 @@ runs/NAME/
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +28,63 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from guildgpt.data.provenance import Provenance
-from guildgpt.errors import DataError, ModelError, RecipeError
+from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
 from guildgpt.evaluate.report import Phase, Report, read_report
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.train.loop import Outcome
 
 CHANGES_NOTHING = {"description", "price_per_hour"}
 REMEDY = "Give --out another folder or the recipe another name, or delete this folder."
+UNUSABLE = (
+    errno.EACCES,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
 BEAT = 5.0  # seconds between two notes of the time: what a kill may cost the sum
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run's folder for as long as this one works in it.
+
+    GuildError if one is there already, or if the folder cannot be made. The system lets go of the
+    lock when the process ends, even by `kill -9`: nobody ever has to delete a file.
+    """
+    owner = folder / ".lock.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", blocking=False).acquire()
+    except Timeout:
+        raise _occupied(folder, read_json(owner)) from None
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        raise GuildError(
+            f"the run's folder cannot be made or written to ({error.strerror})",
+            where=folder,
+            remedy="Give --out a folder of your own, or correct this one's name or permissions.",
+        ) from error
+    with lock:
+        write_json(owner, {"process": os.getpid(), "host": socket.gethostname()})
+        yield
+
+
+def _occupied(folder: Path, owner: Any) -> GuildError:
+    who = "process {process} on {host}".format(**owner) if owner else "a process that just started"
+    return GuildError(
+        f"another run is at work in this folder: {who}",
+        where=folder,
+        remedy="Wait until it ends, or stop it with Ctrl-C; the same command then goes on from its "
+        "last checkpoint. To train beside it, give --out another folder.",
+    )
 
 
 def claim(folder: Path, recipe: Recipe) -> None:

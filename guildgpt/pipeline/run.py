@@ -7,7 +7,8 @@ was interrupted goes on from its last checkpoint.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rich.markup import escape
 from guildgpt.errors import RecipeError
 from guildgpt.evaluate.report import Report
 from guildgpt.model.base import disk_error
-from guildgpt.pipeline.folder import Clock, claim, claim_data, finished
+from guildgpt.pipeline.folder import Clock, alone_in, claim, claim_data, finished
 from guildgpt.pipeline.language import language_stage
 from guildgpt.pipeline.policy import policy_stage
 from guildgpt.pipeline.prepare import gather
@@ -51,7 +52,7 @@ def run(
     Before anything is loaded, all data is read and held against the recipe's policy.
     """
     wanted = _wanted(recipe, stages)
-    try:
+    with _full_disk_in_words(folder), alone_in(folder):
         claim(folder, recipe)
         clock = Clock(folder / "phases.json")
         reports = {stage: finished(folder / stage) for stage in wanted}
@@ -74,13 +75,19 @@ def run(
                 report = replace(report, price_per_hour=recipe.price_per_hour)
             publish(report, stage, folder)
             reports[stage] = report
+    last = reports[wanted[-1]]
+    assert last is not None
+    return last
+
+
+@contextmanager
+def _full_disk_in_words(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise disk_error(error, "the run", folder) from error
-    last = reports[wanted[-1]]
-    assert last is not None
-    return last
 
 
 def _wanted(recipe: Recipe, stages: Sequence[Stage] | None) -> list[Stage]:

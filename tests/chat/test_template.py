@@ -79,7 +79,7 @@ def test_quotes_braces_and_newlines_in_a_system_text_survive_the_jinja(
 
 
 @pytest.fixture(scope="session")
-def starter_tokenizer(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def starter_tokenizer(starter_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The starter's tokenizer.json with its chat tokens."""
     path = tmp_path_factory.mktemp("starter") / "tokenizer.json"
     chat, _ = load_tokenizer(BaseConfig(base="starter"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import threading
@@ -29,6 +30,9 @@ class FakeHub:
     """Serves one file at one revision, and remembers what it was asked."""
 
     url: str = ""
+    repo: str = REPO
+    file: str = FILE
+    content: bytes = CONTENT
     drop_after: int | None = None  # bytes of the first download before the line goes dead
     ranges: list[str | None] = field(default_factory=list)  # of each GET
 
@@ -49,11 +53,15 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
             self.answer(body=True)
 
         def answer(self, body: bool) -> None:
-            paths = [f"/datasets/{REPO}/resolve/{name}/{FILE}" for name in ("main", COMMIT)]
+            paths = [
+                f"/datasets/{state.repo}/resolve/{name}/{state.file}" for name in ("main", COMMIT)
+            ]
             if self.path not in paths:
                 missing = "EntryNotFound" if "/resolve/main/" in self.path else "RevisionNotFound"
                 self.send_response(404)
-                self.send_header("X-Error-Code", missing if REPO in self.path else "RepoNotFound")
+                self.send_header(
+                    "X-Error-Code", missing if state.repo in self.path else "RepoNotFound"
+                )
                 self.send_header("X-Repo-Commit", COMMIT)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -61,19 +69,19 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
             start = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
             self.send_response(206 if self.headers.get("Range") else 200)
             self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hashlib.sha256(CONTENT).hexdigest()}"')
+            self.send_header("ETag", f'"{hashlib.sha256(state.content).hexdigest()}"')
             self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(CONTENT) - start))
+            self.send_header("Content-Length", str(len(state.content) - start))
             if start:
-                last = len(CONTENT) - 1
-                self.send_header("Content-Range", f"bytes {start}-{last}/{len(CONTENT)}")
+                last = len(state.content) - 1
+                self.send_header("Content-Range", f"bytes {start}-{last}/{len(state.content)}")
             self.end_headers()
             if body and state.drop_after is not None:
-                self.wfile.write(CONTENT[start : start + state.drop_after])
+                self.wfile.write(state.content[start : start + state.drop_after])
                 state.drop_after = None
                 self.close_connection = True
             elif body:
-                self.wfile.write(CONTENT[start:])
+                self.wfile.write(state.content[start:])
 
         def log_message(self, *args: object) -> None:
             pass
@@ -96,6 +104,29 @@ def test_a_set_is_fetched_by_name_and_its_commit_and_hash_recorded(fake_hub, tmp
     assert item.sha256 == hashlib.sha256(CONTENT).hexdigest()
     assert loaded.conversations[0].source.file == FILE
     assert item.written_by == "people"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("oasst1", "2023-04-12_oasst_ready.trees.jsonl.gz"),
+        ("oasst2", "2023-11-05_oasst2_ready.trees.jsonl.gz"),
+    ],
+)
+def test_open_assistant_s_releases_by_name(fake_hub, tmp_path, name: str, file: str) -> None:
+    """Gzipped trees, as they lie on the Hub."""
+    answer = {"message_id": "b", "parent_id": "a", "role": "assistant", "text": "So.", "rank": 0}
+    prompt = {"message_id": "a", "role": "prompter", "text": "Why?", "replies": [answer]}
+    prompt |= {"lang": "en", "review_result": True, "deleted": False}
+    answer |= {"lang": "en", "review_result": True, "deleted": False, "replies": []}
+    tree = {"message_tree_id": "a", "tree_state": "ready_for_export", "prompt": prompt}
+    fake_hub.repo, fake_hub.file = f"OpenAssistant/{name}", file
+    fake_hub.content = gzip.compress(json.dumps(tree).encode())
+    loaded = load(SourceSpec.parse(name), cache_dir=tmp_path, endpoint=fake_hub.url)
+    assert [message.content for message in loaded.conversations[0].messages] == ["Why?", "So."]
+    item = loaded.provenance
+    assert (item.origin, item.revision, item.note) == (fake_hub.repo, COMMIT, file)
+    assert (item.licence, item.written_by) == ("Apache-2.0", "people")
 
 
 def test_a_second_time_comes_from_the_cache(fake_hub, tmp_path) -> None:

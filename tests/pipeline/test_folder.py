@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
+import signal
 import threading
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
+from rich.console import Console
+from tiny import write_run
 
 from guildgpt.data.provenance import Provenance
-from guildgpt.errors import DataError, RecipeError
+from guildgpt.errors import DataError, GuildError, RecipeError
 from guildgpt.pipeline.folder import (
     Clock,
+    alone_in,
     claim,
     claim_data,
     differences,
@@ -27,7 +31,8 @@ from guildgpt.pipeline.folder import (
     write_json,
     write_outcome,
 )
-from guildgpt.recipe import Recipe
+from guildgpt.pipeline.run import run
+from guildgpt.recipe import Recipe, load_recipe
 from guildgpt.train.loop import Outcome
 
 RECIPE = Recipe.model_validate({"name": "mine", "sft": {"steps": 3}})
@@ -206,8 +211,7 @@ with run_folder.Clock(file)("train"):
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False, env=os.environ, timeout=240)
-    assert done.returncode == -9
+    assert Forked(code).wait() == -signal.SIGKILL
     assert Clock(tmp_path / "phases.json").seconds["train"] >= 0.2
 
 
@@ -223,3 +227,67 @@ def test_a_full_disk_does_not_stop_the_clock(tmp_path: Path) -> None:
     clock = Clock(tmp_path / "gone" / "phases.json", seconds)
     seconds.pass_by(clock, "train", 7)
     assert [(phase.name, phase.seconds) for phase in clock.phases()] == [("train", 7.0)]
+
+
+# --- one at a time -------------------------------------------------------------------------------
+
+
+def at_work_in(folder: Path) -> Forked:
+    """A process that holds the folder until it is killed."""
+    code = f"""
+import time
+from pathlib import Path
+from guildgpt.pipeline.folder import alone_in
+with alone_in(Path({str(folder)!r})):
+    print("at work", flush=True)
+    time.sleep(600)
+"""
+    process = Forked(code)
+    process.wait_for("at work")
+    return process
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    """The second is told whose it is; after `kill -9` of the first it is free, and nothing else."""
+    folder = tmp_path / "runs" / "mine"
+    first = at_work_in(folder)
+    try:
+        with pytest.raises(GuildError, match="another run is at work") as raised, alone_in(folder):
+            pytest.fail("both are in")
+        assert raised.value.where == str(folder)
+        assert f"process {first.pid} on " in raised.value.what
+        assert "--out" in str(raised.value.remedy)
+        with alone_in(tmp_path / "runs" / "other"):
+            pass
+    finally:
+        first.kill()
+    with alone_in(folder):
+        assert read_json(folder / ".lock.json")["process"] == os.getpid()
+    at_work_in(folder).kill()  # whoever leaves lets the next one in
+
+
+def test_the_command_refuses_a_folder_at_work(tmp_path: Path) -> None:
+    """Before it reads data or touches what the other one has."""
+    path = write_run(tmp_path)
+    recipe = load_recipe(path)
+    console = Console(file=StringIO())
+    first = at_work_in(tmp_path / "run")
+    try:
+        with pytest.raises(GuildError, match="another run is at work"):
+            run(recipe, path.read_text(), tmp_path / "run", console=console)
+        assert {file.name for file in (tmp_path / "run").iterdir()} == {".lock", ".lock.json"}
+    finally:
+        first.kill()
+
+
+@pytest.mark.parametrize("folder", ["a-file", "a-file/run", "n" * 300])
+def test_a_place_where_no_folder_can_be(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("mine")
+    with (
+        pytest.raises(GuildError, match="the run's folder cannot be made") as raised,
+        alone_in(tmp_path / folder),
+    ):
+        pytest.fail("there is none")
+    assert raised.value.where == str(tmp_path / folder)
+    assert "--out" in str(raised.value.remedy)
+    assert (tmp_path / "a-file").read_text() == "mine"

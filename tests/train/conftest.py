@@ -14,6 +14,11 @@ from guildgpt.data.examples import Example
 VOCABULARY = 64
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick(small_matrix_products: None) -> None:
+    """For every test here."""
+
+
 class Remembering:
     """A `Watcher` that keeps what it is told."""
 

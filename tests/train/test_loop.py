@@ -6,7 +6,6 @@ import json
 import math
 import resource
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from guildgpt.errors import GuildError
-from guildgpt.model.hardware import peak_flops
 from guildgpt.train import loop
 from guildgpt.train.checkpoint import latest_checkpoint
 from guildgpt.train.config import TrainConfig
@@ -25,12 +23,6 @@ from guildgpt.train.objective import Objective
 from .conftest import Remembering
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def small_matrix_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measuring the machine's peak takes longer than these runs do."""
-    monkeypatch.setattr(loop, "peak_flops", partial(peak_flops, size=64))
 
 
 class Fit(Objective):

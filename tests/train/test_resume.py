@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import PATIENCE, Forked
 from rich.console import Console
 from tiny import RECIPE, write_run
 
@@ -22,8 +21,6 @@ from guildgpt.evaluate.report import Report
 from guildgpt.pipeline import run as pipeline
 from guildgpt.recipe import load_recipe
 from guildgpt.train import loop
-
-PATIENCE = 240.0  # seconds until a run counts as hung, however busy the machine is
 
 # No answers are sampled: this is about training.
 QUIET = RECIPE.replace('gguf = ["Q8_0"]', "gguf = []")
@@ -40,7 +37,7 @@ held_out = 0.2
 
 [sft]
 adapter = "lora"
-steps = 24
+steps = 9
 batch_size = 8
 evaluations = 3
 checkpoint_minutes = 0
@@ -50,32 +47,45 @@ gguf = []
 """
 
 
-def start(*arguments: object, before: str = "") -> subprocess.Popen[bytes]:
+# As in this process: the number of threads, and small products where the peak is measured.
+SAME = """
+import torch
+from functools import partial
+from guildgpt.train import loop
+torch.set_num_threads({threads})
+loop.peak_flops = partial(loop.peak_flops, size=64)
+"""
+
+
+def start(*arguments: object, before: str = "") -> Forked:
     """`guildgpt train …` in a process of its own; `before` is run in it first."""
-    same = f"import torch\ntorch.set_num_threads({torch.get_num_threads()})"  # as in this process
-    code = f"{same}\n{before}\nimport sys\nfrom guildgpt.cli import main\nmain(sys.argv[1:])"
-    command = [sys.executable, "-c", code, "train", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    same = SAME.format(threads=torch.get_num_threads())
+    words = ["train", *map(str, arguments)]
+    return Forked(f"{same}\n{before}\nfrom guildgpt.cli import main\nmain({words!r})")
 
 
-def finish(process: subprocess.Popen[bytes]) -> str:
-    output = process.communicate(timeout=PATIENCE)[0].decode()
-    assert process.returncode == 0, output
-    return output
+# So that there is time to kill it: a step takes milliseconds.
+SLOWLY = """
+import time
+from guildgpt.train.log import MetricsLog
+write = MetricsLog.write
+def slowly(*row):
+    write(*row)
+    time.sleep(0.1)
+MetricsLog.write = slowly
+"""
 
 
-def kill_at(process: subprocess.Popen[bytes], log: Path, step: int) -> None:
-    """SIGKILL once the log says that the step is done, or later."""
+def kill_at(step: int, of: int, log: Path, *arguments: object) -> None:
+    """Start the command, and SIGKILL once the log says that the step is done, one `of` so many."""
+    process = start(*arguments, before=SLOWLY)
     until = time.monotonic() + PATIENCE
     while not any(row["step"] >= step for row in steps(log)):
-        if process.poll() is not None:
-            raise AssertionError(f"it ended too soon: {process.communicate()[0].decode()}")
-        assert time.monotonic() < until
-        time.sleep(0.02)
+        process.check()
+        assert time.monotonic() < until, process.output()
+        time.sleep(0.002)
     process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert steps(log)[-1]["step"] < 24, "it was over before the kill"
+    assert steps(log)[-1]["step"] < of, "it was over before the kill"
 
 
 def steps(log: Path) -> list[dict[str, Any]]:
@@ -135,8 +145,7 @@ pipeline._stage = lambda name, *rest: die() if name == "sft" else stage(name, *r
 
 def killed(arguments: Sequence[object], where: str) -> None:
     process = start(*arguments, before=where)
-    output = process.communicate(timeout=PATIENCE)[0].decode()
-    assert process.returncode == -signal.SIGKILL, output
+    assert process.wait() == -signal.SIGKILL, process.output()
 
 
 @pytest.mark.slow
@@ -147,7 +156,7 @@ def test_killed_wherever_it_hurts(
     command = (whole / "tiny.toml", "--out", tmp_path)
     pretrain, sft = tmp_path / "pretrain", tmp_path / "sft"
 
-    kill_at(start(*command), pretrain / "metrics.jsonl", 9)
+    kill_at(9, 24, pretrain / "metrics.jsonl", *command)
     before = os.stat(pretrain / "before.json")
     assert json.loads((tmp_path / "phases.json").read_text())["pretrain: measure before"] > 0
 
@@ -166,8 +175,8 @@ def test_killed_wherever_it_hurts(
     assert (pretrain / "done.json").is_file()
     assert not (pretrain / "checkpoints").exists()  # of no more use
 
-    kill_at(start(*command), sft / "metrics.jsonl", 11)
-    assert "going on from step" in finish(start(*command))
+    kill_at(11, 24, sft / "metrics.jsonl", *command)
+    assert "going on from step" in start(*command).finish()
 
     # After the first kill nothing of the first stage was trained or measured again.
     assert (pretrain / "metrics.jsonl").read_text() == trained
@@ -188,12 +197,21 @@ def test_killed_wherever_it_hurts(
     assert [stage.name for stage in report.stages] == ["pretrain", "sft"]
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As at home, where all cores compute: sums must not depend on which one was done first."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
-def test_fine_tuning_with_lora(whole: Path, tmp_path: Path) -> None:
+def test_fine_tuning_with_lora(whole: Path, tmp_path: Path, two_threads: None) -> None:
     base = whole / "whole" / "pretrain" / "model"
     recipe = write_run(tmp_path, TUNE.replace("BASE", str(base)))
     train_here(recipe, tmp_path / "whole")
-    kill_at(start(recipe, "--out", tmp_path / "cut"), tmp_path / "cut/sft/metrics.jsonl", 10)
+    kill_at(4, 9, tmp_path / "cut/sft/metrics.jsonl", recipe, "--out", tmp_path / "cut")
     train_here(recipe, tmp_path / "cut")
-    assert len(numbers(tmp_path / "cut/sft/metrics.jsonl")) == 24 + 4
+    assert len(numbers(tmp_path / "cut/sft/metrics.jsonl")) == 9 + 4
     assert_equal_stages(tmp_path / "whole/sft", tmp_path / "cut/sft")

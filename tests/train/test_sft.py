@@ -40,6 +40,7 @@ def test_known_chat_tokens_are_trained_with_adapters_only_if_asked(
     wanted: bool, tmp_path: Path, watcher: Remembering
 ) -> None:
     """A base whose vocabulary lists the chat tokens, but which never saw a chat."""
+    torch.manual_seed(0)  # of the fresh weights
     config = BaseConfig(base="scratch", scratch=SMALL, context=64)
     base = load_base(config, documents=["What is a number? " * 20])
     assert base.chat.new_tokens == []
