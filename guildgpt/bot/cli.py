@@ -47,8 +47,8 @@ def bot(
     if model is not None:
         loaded = loaded.model_copy(update={"model": model})
     if check:
+        from guildgpt.bot.adapter.account import inquire
         from guildgpt.bot.check import check as look
-        from guildgpt.bot.discord_client import inquire
 
         findings, invite = asyncio.run(look(loaded, inquire))
         if as_json:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
-from guildgpt.bot.discord_client import GuildClient
+from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.health import health_server
 from guildgpt.bot.logs import log
 from guildgpt.bot.metrics import Metrics

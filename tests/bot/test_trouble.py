@@ -14,8 +14,9 @@ import aiohttp
 import discord
 import pytest
 
-from guildgpt.bot import discord_client, run
+from guildgpt.bot import run
 from guildgpt.bot import sentences as say
+from guildgpt.bot.adapter import outlets
 from guildgpt.errors import EngineError, StoreError
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.store import Store
@@ -440,7 +441,7 @@ async def test_a_slow_database_is_acknowledged_in_time(house: House) -> None:
 async def test_discord_cannot_be_reached_for_a_moment(
     bot: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discord_client, "PAUSES", (0.05,) * 10)
+    monkeypatch.setattr(outlets, "PAUSES", (0.05,) * 10)
     request = discord.http.HTTPClient.request
     failures = iter([aiohttp.ServerDisconnectedError(), OSError("no route"), TimeoutError()])
 
