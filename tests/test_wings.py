@@ -161,7 +161,7 @@ BELOW = {
     "chat": set(),
     "data": {"chat"},
     "engines": {"chat"},
-    "feedback": {"chat", "data"},
+    "feedback": {"chat", "data", "model"},
     "bot": {"chat", "data", "engines", "feedback", "model"},
     "model": {"chat", "data", "engines"},
     "pipeline": {"chat", "data", "engines", "model", "evaluate", "train", "recipe"},
