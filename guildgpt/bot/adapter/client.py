@@ -166,12 +166,26 @@ class GuildClient(discord.AutoShardedClient):
         self._note_caught_up(shard_id)
 
     async def _read_after(self, channel: Any, after: int) -> None:
+        """What was said to the bot in a channel, and has no answer there yet.
+
+        The store says which of it is being answered; of what was erased since, the channel alone.
+        """
+        missed: list[discord.Message] = []
+        answered: set[int | None] = set()
         try:
             history = channel.history(after=discord.Object(after), limit=None, oldest_first=True)
             async for message in history:
-                await self._hear(message, live=False)
+                if message.author == self.user:
+                    answered.add(message.reference and message.reference.message_id)
+                elif is_for_us(message, self.user):
+                    missed.append(message)
+                else:
+                    await self._hear(message, live=False)
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
             log(LOGGER, "cannot_catch_up", channel=channel.id, error=error)
+        for message in missed:
+            if message.id not in answered:
+                await self._hear(message, live=False)
 
     def _outlet_again(self, delivery: Delivery) -> Outlet:
         """Where an answer goes on after a crash."""
