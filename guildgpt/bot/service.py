@@ -64,7 +64,7 @@ class Service:
         self._settings = settings
         self._clock = clock
         self._pacer = Pacer(clock)
-        self._writer = ChannelWriter(self._pacer, clock)
+        self.writer = ChannelWriter(self._pacer, clock)
         self._generator = Generator(model, settings, moderator, metrics)
         self._running = AllRunning()
         self._heard = Recent()  # events
@@ -136,7 +136,7 @@ class Service:
             )
         except StoreError as error:
             self._note_failure("store", error, event)
-            return self._writer.whisper(outlet, say.STORE_DOWN)
+            return self.writer.whisper(outlet, say.STORE_DOWN)
         if delivery is None:
             self._note_duplicate(event)
             return None
@@ -194,7 +194,7 @@ class Service:
         delivery = work.delivery
         return LiveAnswer(
             outlet,
-            self._writer,
+            self.writer,
             noted=lambda parts: self.postponed.do(
                 lambda: self.store.update_delivery(delivery.id, parts=parts)
             ),

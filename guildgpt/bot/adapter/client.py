@@ -172,6 +172,7 @@ class GuildClient(discord.AutoShardedClient):
         """
         missed: list[discord.Message] = []
         answered: set[int | None] = set()
+        await self.service.writer.request()
         try:
             history = channel.history(after=discord.Object(after), limit=None, oldest_first=True)
             async for message in history:
@@ -225,6 +226,7 @@ class GuildClient(discord.AutoShardedClient):
                 self.spawn(work)
 
     async def _acknowledge(self, message: discord.Message, outlet: MessageOutlet) -> None:
+        self.service.writer.note_request()
         with suppress(Undeliverable):
             await outlet.typing()
             self.service.metrics.heard(message.created_at)

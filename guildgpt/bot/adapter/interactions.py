@@ -26,7 +26,7 @@ from guildgpt.bot.service import Rest, Service
 from guildgpt.errors import StoreError
 
 LOGGER = logging.getLogger(__name__)
-ACKNOWLEDGE_SECONDS = 1.5  # work that takes longer than this is acknowledged before it is done
+ACKNOWLEDGE_SECONDS = 0.25  # work that takes longer than this is acknowledged before it is done
 At = discord.Interaction[Any]
 
 

@@ -20,6 +20,7 @@ LOGGER = logging.getLogger(__name__)
 TOKEN_SECONDS = 14 * 60.0  # an interaction's token lives for fifteen minutes
 TOKEN_OVER = 50027  # Discord's code for one that does not
 NO_HISTORY = 160002  # ... and for a reply where the bot may not read what it replies to
+TYPING_SECONDS = 8.0  # Discord shows the bot typing for ten
 PAUSES = (1, 2, 5, 10, *[30] * 20)  # seconds between tries while Discord cannot be reached
 
 
@@ -32,14 +33,21 @@ class MessageOutlet:
         self._reference = replies_to and discord.MessageReference(
             message_id=replies_to, channel_id=channel_id, fail_if_not_exists=False
         )
+        self._typing_until = float("-inf")  # on the monotonic clock
 
     @property
     def channel_id(self) -> int:
         """See `Outlet`."""
         return self._channel.id
 
+    @property
+    def is_typing(self) -> bool:
+        """See `Outlet`."""
+        return time.monotonic() < self._typing_until
+
     async def typing(self) -> None:
         """See `Outlet`."""
+        self._typing_until = time.monotonic() + TYPING_SECONDS
         try:
             await self._client.http.send_typing(self.channel_id)
         except (discord.Forbidden, discord.NotFound) as error:
@@ -97,8 +105,13 @@ class InteractionOutlet:
         """See `Outlet`."""
         return self._elsewhere.channel_id
 
-    async def typing(self) -> None:
+    @property
+    def is_typing(self) -> bool:
         """Discord shows the bot thinking by itself."""
+        return not self.unheard
+
+    async def typing(self) -> None:
+        """See `Outlet`."""
         if self.unheard:
             raise Undeliverable("the interaction was over before it was acknowledged", gone=True)
 
