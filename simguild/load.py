@@ -45,7 +45,8 @@ class Plan:
     """How many, how long (seconds), and what happens to them.
 
     `pause` is how long a member does nothing between two rounds, `rate` the engine's tokens a
-    second. `haste` divides the seconds that members think and pause.
+    second. `haste` divides the seconds that members think and pause. `losses` are the names of
+    `LOSSES` that the reconnects take in turn.
     """
 
     members: int = 200
@@ -58,6 +59,7 @@ class Plan:
     haste: float = 1.0
     patience: float = 60.0
     seed: int = 0
+    losses: tuple[str, ...] = tuple(LOSSES)
 
 
 @dataclass
@@ -205,9 +207,8 @@ async def _phases(
     steady.end = clock()
     outcome.limited = fake.limited - limited
 
-    names = list(LOSSES)
     for number in range(plan.reconnects):
-        name = names[number % len(names)]
+        name = plan.losses[number % len(plan.losses)]
         say(f"reconnect {number + 1} of {plan.reconnects}: {name}")
         fake.drop(**LOSSES[name])  # type: ignore[arg-type]
         outcome.reconnects += 1

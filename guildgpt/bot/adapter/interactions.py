@@ -59,9 +59,13 @@ class Interactions:
     ) -> None:
         """Claim an interaction, acknowledge it in time, and work on it.
 
-        The claim comes first, so that what was acknowledged is never forgotten; unless the store
-        is slow: Discord waits for three seconds only.
+        The claim comes first, so that what was acknowledged is never forgotten, whatever happens to
+        this process. But nobody waits long for it: while the store is slow the acknowledgement
+        overtakes it. There are no two answers in either order: without a claim there is none.
         """
+        if self.service.ignores(at.user.id):
+            log(LOGGER, "blocked", guild=at.guild_id)
+            return
         outlet = InteractionOutlet(self._client, event.channel_id, event.id, at.token)
         claim = asyncio.ensure_future(step(event, outlet))
         await asyncio.wait({claim}, timeout=ACKNOWLEDGE_SECONDS)
