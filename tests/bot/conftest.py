@@ -14,7 +14,7 @@ from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeDiscord
 
-from .house import KEY, House, copied
+from .house import KEY, House, copied, pace
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +48,7 @@ async def house(
     monkeypatch.setattr(client, "CLOSE_SECONDS", 0.5)
     copied(empty_store, tmp_path)
     async with FakeDiscord() as fake:
+        pace(monkeypatch, fake, 0.2)
         with fake.redirected():
             guild = fake.add_guild("rustaceans")
             channel = guild.add_channel("general")

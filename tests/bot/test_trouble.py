@@ -32,8 +32,9 @@ NOTHING = ["", " ", "\u200b\u200d\u2060", "\u202e\u2066 \u3164", "\U000e0041\ufe
 
 
 async def test_an_empty_mention(bot: House) -> None:
-    for text in NOTHING:
-        assert (await bot.ask(text)).content == say.EMPTY
+    for number, text in enumerate(NOTHING):
+        where = bot.guild.add_channel(f"number-{number}")  # each with a budget of its own
+        assert (await bot.ask(text, where=where)).content == say.EMPTY
     assert set(await bot.settled()) == {"skipped"}
     assert bot.model.prompts == []
 
