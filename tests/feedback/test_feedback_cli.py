@@ -113,13 +113,49 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def test_stats_in_words(store: str) -> None:
     text = told("stats", "--store", store)
-    lines = {
-        line.rsplit(None, 1)[0].strip(): line.rsplit(None, 1)[-1] for line in text.splitlines()
-    }
-    assert (lines["members"], lines["messages"], lines["answers"]) == ("2", "5", "3")
-    assert lines["consents: train"] == "1"
+    lines = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in text.splitlines()}
+    assert lines["members"] == "2  consent: 1 chat, 1 train"
+    assert lines["messages"] == "5  3 answers"
+    assert lines["ratings"] == "2  2 up"
+    assert lines["votes"] == "1  1 ranked"
+    assert lines["reports"] == "0"
     assert "The left answer wins 0% of 1 decided votes" in text
-    assert "starter@8f3a21c0  3" in text
+    assert lines["starter@8f3a21c0"].split() == ["3", "2", "0"]
+    assert "wins" not in text.split("version", 1)[1]  # it met no other version
+
+
+def test_stats_of_an_empty_store(tmp_path: Path) -> None:
+    async def make(url: str) -> None:
+        await (await Store.open(url, key=member_key(url))).close()
+
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    asyncio.run(make(url))
+    assert told("stats", "--store", url) == "Nobody has talked to the bot yet.\n"
+
+
+def test_stats_of_versions_that_met(store: str) -> None:
+    async def meet() -> None:
+        async with await Store.open(store, key=member_key(store)) as opened:
+            teacher = await opened.member(TEACHER)
+            snapshot = await opened.snapshot()
+            question = next(one for one in snapshot.messages if one.text == "What is TLS?")
+            newer = await opened.add_message(
+                conversation_id=question.conversation_id,
+                parent_id=question.id,
+                role="assistant",
+                text="Transport Layer Security.",
+                version_id="newer@00000000",
+                synthetic=True,
+            )
+            older = next(one for one in snapshot.messages if one.text == "A protocol.")
+            shown = await opened.add_comparison(question.id, [older.id, newer.id])
+            await opened.vote(shown.id, teacher.id, "ranked", [1, 0])
+
+    asyncio.run(meet())
+    lines = told("stats", "--store", store).splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines if "@" in line}
+    assert rows["newer@00000000"] == ["1", "0", "0", "1", "0", "0", "100%"]
+    assert rows["starter@8f3a21c0"] == ["3", "2", "0", "0", "1", "0", "0%"]
 
 
 def test_stats_as_json(store: str) -> None:
