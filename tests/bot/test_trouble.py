@@ -436,6 +436,20 @@ async def test_a_slow_database_is_acknowledged_in_time(house: House) -> None:
     assert house.rows("SELECT COUNT(*) FROM ratings") == [(1,)]
 
 
+async def test_a_question_is_acknowledged_before_a_slow_claim_and_answered_once(
+    bot: House,
+) -> None:
+    async with locked(bot):
+        called = await bot.fake.slash(bot.newcomer, bot.channel, "ask", {"question": "What?"})
+        assert called.acknowledged_ms is not None
+        assert called.responses == []  # it thinks
+        bot.fake.drop(duplicate=5)  # the same interaction once more
+        await bot.fake.until(lambda: bot.fake.connected)
+    await bot.fake.until(lambda: finished(called.responses[0]))
+    assert await bot.settled(1) == ["done"]
+    assert len(bot.model.prompts) == len(called.responses) == 1
+
+
 # Discord itself
 
 
