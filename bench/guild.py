@@ -37,9 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured = figures(outcome)
     if out:
         full = {"machine": _machine(), "plan": asdict(plan), **measured, "broken": outcome.broken}
+        full["rate_limited_by"] = outcome.limited + outcome.limited_later
         out.write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for one in outcome.broken[:20]:
         console.print(one, style="red", markup=False)
+    for what, count in outcome.limited_later.most_common():
+        console.print(f"later, 429 for {what}: {count}", style="dim", markup=False)
     console.print(table(outcome, measured))
     raise SystemExit(bool(failed(measured)))
 
@@ -68,8 +71,8 @@ def figures(outcome: Outcome) -> dict[str, float]:
         "forms_that_outlived_their_process": outcome.forms_outlived,
         "opinions_acknowledged": outcome.opinions,
         "opinions_missing": len(outcome.opinions_missing),
-        "rate_limited_steady": outcome.rate_limited,
-        "rate_limited_later": outcome.rate_limited_later,
+        "rate_limited_steady": outcome.limited.total(),
+        "rate_limited_later": outcome.limited_later.total(),
         "violations": len(outcome.violations),
         "reconnects": outcome.reconnects,
         "kills": outcome.kills,

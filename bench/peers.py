@@ -72,8 +72,8 @@ def pairs(title: str, first: Callable[[], dict[str, float]], second: Callable[[]
         print(f"  peer {_short(theirs[-1])}\n  ours {_short(ours[-1])}\n  ratio {ratios[-1]:.2f}",
               flush=True)  # fmt: skip
     print(
-        f"{title}: GuildGPT {median(ours, figure):.3g}, peer {median(theirs, figure):.3g} {figure}: "
-        f"{statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f}, "
+        f"{title}: GuildGPT {median(ours, figure):.3g}, peer {median(theirs, figure):.3g} "
+        f"{figure}: {statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f}, "
         f"{repeat} pairs)"
     )
 

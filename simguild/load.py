@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -44,7 +45,8 @@ class Plan:
     """How many, how long (seconds), and what happens to them.
 
     `pause` is how long a member does nothing between two rounds, `rate` the engine's tokens a
-    second. `haste` divides the seconds that members think and pause.
+    second. `haste` divides the seconds that members think and pause. `losses` are the names of
+    `LOSSES` that the reconnects take in turn.
     """
 
     members: int = 200
@@ -57,6 +59,7 @@ class Plan:
     haste: float = 1.0
     patience: float = 60.0
     seed: int = 0
+    losses: tuple[str, ...] = tuple(LOSSES)
 
 
 @dataclass
@@ -90,8 +93,8 @@ class Outcome:
     late: list[str] = field(default_factory=list)
     opinions: int = 0
     opinions_missing: list[str] = field(default_factory=list)
-    rate_limited: int = 0  # in the steady state
-    rate_limited_later: int = 0
+    limited: Counter[str] = field(default_factory=Counter)  # 429s in the steady state, by route
+    limited_later: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     reconnects: int = 0
     kills: int = 0
@@ -106,7 +109,7 @@ class Outcome:
     def broken(self) -> list[str]:
         """Everything that must not happen, in words."""
         ended = [f"the bot ended with status {self.status}"] if self.status else []
-        limited = [f"{self.rate_limited} answers of 429"] if self.rate_limited else []
+        limited = [f"{count} answers of 429: {what}" for what, count in self.limited.items()]
         groups = (self.violations, self.lost, self.doubled, self.unfinished, self.put_off)
         more = (self.late, self.opinions_missing)
         return [*ended, *limited, *(one for group in (*groups, *more) for one in group)]
@@ -199,14 +202,13 @@ async def _phases(
     await asyncio.sleep(plan.pause[1] / plan.haste)
 
     say(f"steady for {plan.steady:g} s")
-    steady, limited = Span(clock()), fake.rate_limited
+    steady, limited = Span(clock()), fake.limited
     await _steadily(plan.steady, bot, crowd, outcome)
     steady.end = clock()
-    outcome.rate_limited = fake.rate_limited - limited
+    outcome.limited = fake.limited - limited
 
-    names = list(LOSSES)
     for number in range(plan.reconnects):
-        name = names[number % len(names)]
+        name = plan.losses[number % len(plan.losses)]
         say(f"reconnect {number + 1} of {plan.reconnects}: {name}")
         fake.drop(**LOSSES[name])  # type: ignore[arg-type]
         outcome.reconnects += 1
@@ -225,7 +227,7 @@ async def _phases(
 
     say("the members finish")
     await crowd.end(plan.patience)
-    outcome.rate_limited_later = fake.rate_limited - limited - outcome.rate_limited
+    outcome.limited_later = fake.limited - limited - outcome.limited
     outcome.seconds = clock() - began
     _count(crowd.journal, steady, away, outcome)
     return outcome

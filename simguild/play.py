@@ -249,7 +249,7 @@ async def _checks(fake: FakeDiscord, journal: Journal, bot: BotProcess, status: 
     return [
         Check(f"{_count(asked, 'question')}, each answered exactly once", wrong),
         Check(f"{_count(silent, 'message')} not meant for it, left alone", disturbed),
-        Check(f"{_count(journal.interactions, 'click or command')}, each heard within 3 s", late),
+        Check(f"{len(journal.interactions)} clicks and commands, each heard within 3 s", late),
         Check(
             f"{_count(journal.noted, 'opinion')} acknowledged, all of them in the store", missing
         ),

@@ -161,7 +161,7 @@ BELOW = {
     "chat": set(),
     "data": {"chat"},
     "engines": {"chat"},
-    "feedback": {"chat", "data"},
+    "feedback": {"chat", "data", "model"},
     "bot": {"chat", "data", "engines", "feedback", "model"},
     "model": {"chat", "data", "engines"},
     "pipeline": {"chat", "data", "engines", "model", "evaluate", "train", "recipe"},
@@ -236,10 +236,21 @@ def test_the_house_does_not_import_what_belongs_to_a_server_or_a_bot_into_traini
             assert not outside & {name.partition(".")[0] for _, name in imports(path)}, path
 
 
-def test_one_file_knows_discord() -> None:
+def test_one_room_knows_discord() -> None:
     knowing = [
-        path.relative_to(PACKAGE).as_posix()
+        path.relative_to(PACKAGE)
         for path in PACKAGE.rglob("*.py")
         if any(name.partition(".")[0] == "discord" for _, name in imports(path))
     ]
-    assert knowing == ["bot/discord_client.py"]
+    assert {path.parent.as_posix() for path in knowing} == {"bot/adapter"}
+
+
+def test_only_the_bots_own_start_and_command_know_that_room() -> None:
+    """The rest of the bot is plain Python, tried without Discord and its client."""
+    knowing = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.parent.name != "adapter"
+        and any(name.startswith("guildgpt.bot.adapter") for _, name in imports(path))
+    ]
+    assert knowing == ["bot/cli.py", "bot/run.py"]

@@ -22,7 +22,7 @@ from guildgpt.bot.text import answer_text, split
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
 
-TYPING_SECONDS = 8.0  # Discord shows the bot typing for ten
+LOOK_SECONDS = 2.0  # between looks whether the bot is still shown typing
 FIRST_WORDS_SECONDS = 0.5  # what comes in this time is shown together: half a word helps nobody
 BROKEN_OFF = " …"  # ends an answer that was not finished
 
@@ -68,6 +68,16 @@ class ChannelWriter:
             self._urgent[channel_id] -= 1
             if not self._urgent[channel_id]:
                 del self._urgent[channel_id]
+
+    async def request(self) -> None:
+        """Wait until Discord takes a request that is no write, and count it."""
+        while (wait := self._pacer.free_at() - self._clock()) > 0:
+            await asyncio.sleep(wait)
+        self._pacer.asked()
+
+    def note_request(self) -> None:
+        """Count one that could not wait."""
+        self._pacer.asked()
 
     def may_write(self, channel_id: int) -> bool:
         """Take the channel's next write if it is free now and nobody waits for it."""
@@ -169,9 +179,11 @@ class LiveAnswer:
         channel = self.outlet.channel_id
         try:
             while not self.text:
-                await self.outlet.typing()
+                if not self.outlet.is_typing:
+                    await self.writer.request()
+                    await self.outlet.typing()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), TYPING_SECONDS)
+                    await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
             await asyncio.sleep(FIRST_WORDS_SECONDS)
             while True:
                 await self._changed.wait()

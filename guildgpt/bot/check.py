@@ -43,7 +43,12 @@ async def check(
     findings = []
     if not token:
         findings.append(
-            Finding("token", False, "there is none: set DISCORD_TOKEN (docs/discord.md, step 2)")
+            Finding(
+                "token",
+                False,
+                "there is none: set DISCORD_TOKEN to that of your bot, from "
+                "https://discord.com/developers/applications, page Bot, button Reset Token",
+            )
         )
     else:
         try:

@@ -47,8 +47,8 @@ def bot(
     if model is not None:
         loaded = loaded.model_copy(update={"model": model})
     if check:
+        from guildgpt.bot.adapter.account import inquire
         from guildgpt.bot.check import check as look
-        from guildgpt.bot.discord_client import inquire
 
         findings, invite = asyncio.run(look(loaded, inquire))
         if as_json:
@@ -86,3 +86,8 @@ def _show(findings: Any, invite: str | None) -> None:
         )
     if invite:
         console.print(Text.assemble(("\nInvite it: ", "bold"), invite), soft_wrap=True)
+    missing = [finding.what for finding in findings if finding.needed and not finding.ok]
+    if missing:
+        console.print(Text(f"\nIt cannot start yet: {', '.join(missing)}.", "red"))
+    else:
+        console.print(Text("\nIt can start: guildgpt bot", "green"))

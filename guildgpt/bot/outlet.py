@@ -28,6 +28,10 @@ class Outlet(Protocol):
     def channel_id(self) -> int:
         """The channel whose budget of writes it uses."""
 
+    @property
+    def is_typing(self) -> bool:
+        """Whether people see that an answer is on its way."""
+
     async def typing(self) -> None:
         """Show that an answer is on its way."""
 

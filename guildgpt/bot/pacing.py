@@ -24,11 +24,13 @@ class Pacer:
     seconds apart at least. Times are those of `clock`, in monotonic seconds; `margin` seconds are
     added to the window, since requests do not all take the same time to arrive.
 
-    All channels together get at most `everywhere` writes a second, a quarter of which edits may not
-    take: Discord allows a bot 50 requests a second, and it also types and reads.
+    All requests together are at most `everywhere` a second, of the 50 that Discord allows a bot. A
+    quarter of them only new answers may take: what can wait, edits and what is no write at all
+    (typing, reading), leaves it to them. What cannot wait for anything is counted all the same.
 
-    Ask `ready_at`, wait until then, ask again (another answer may have been quicker), and call
-    `wrote` before awaiting the request itself. Channels at rest are forgotten.
+    Ask `ready_at` (or `free_at`), wait until then, ask again (another answer may have been
+    quicker), and call `wrote` (or `asked`) before awaiting the request itself. Channels at rest are
+    forgotten.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class Pacer:
         burst: int = 5,
         window: float = 5.0,
         margin: float = 0.25,
-        everywhere: int = 32,
+        everywhere: int = 36,
     ):
         if burst < 2:
             raise ValueError("a burst holds 2 writes or more: one of them is kept for new answers")
@@ -48,7 +50,7 @@ class Pacer:
         self._window = window + margin
         self._second = 1.0 + margin
         self._everywhere = everywhere
-        self._writes: deque[float] = deque(maxlen=everywhere)  # the latest of all channels
+        self._requests: deque[float] = deque(maxlen=everywhere)  # the latest of all
         self._channels: OrderedDict[int, _Channel] = OrderedDict()  # by latest use
 
     def __len__(self) -> int:
@@ -57,10 +59,7 @@ class Pacer:
 
     def ready_at(self, channel_id: int, *, new: bool = False) -> float:
         """When the next write is fine: now, or later; `new` is an answer's first message."""
-        at = self._clock()
-        slots = self._everywhere if new else self._everywhere * 3 // 4
-        if len(self._writes) >= slots:
-            at = max(at, self._writes[-slots] + self._second)
+        at = self.free_at(new=new)
         channel = self._channels.get(channel_id)
         if channel is None:
             return at
@@ -76,8 +75,20 @@ class Pacer:
         """A message is being sent to the channel, or one in it edited."""
         channel = self._touch(channel_id)
         channel.writes.append(self._clock())
-        self._writes.append(self._clock())
+        self.asked()
         channel.spacing = max(self._per_edit, channel.spacing * 0.9)
+
+    def free_at(self, *, new: bool = False) -> float:
+        """When the next request that no channel's budget counts is fine: now, or later."""
+        now = self._clock()
+        slots = self._everywhere if new else self._everywhere * 3 // 4
+        if len(self._requests) < slots:
+            return now
+        return max(now, self._requests[-slots] + self._second)
+
+    def asked(self) -> None:
+        """Such a request is being made."""
+        self._requests.append(self._clock())
 
     def slow_down(self, channel_id: int, seconds: float) -> None:
         """Discord answered 429: nothing for `seconds`, and edits are twice as far apart at first.

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
-from guildgpt.bot.discord_client import GuildClient
+from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.health import health_server
 from guildgpt.bot.logs import log
 from guildgpt.bot.metrics import Metrics
@@ -23,13 +23,13 @@ from guildgpt.bot.opinions import Opinions
 from guildgpt.bot.service import Service
 from guildgpt.bot.settings import BotSettings
 from guildgpt.chat import CHATML
-from guildgpt.data.lines import file_sha256
 from guildgpt.engines.engine import Engine
 from guildgpt.engines.opened import OpenedModel, ReopeningModel, open_model
 from guildgpt.errors import StoreError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.records import Version
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.versions import version_of
 from guildgpt.model.locate import locate
 
 LOGGER = logging.getLogger(__name__)
@@ -231,9 +231,6 @@ def _located(
     if engine is not None:
         return Version("stand-in", "stand-in", "", ""), lambda: OpenedModel(engine(), CHATML)
     found = locate(settings.model, on_progress=lambda text: log(LOGGER, "fetching_model"))
-    digest = file_sha256(found.gguf)
-    name = found.folder.parent.name if found.folder else found.name
-    version = Version(f"{name}@{digest[:8]}", found.name, str(found.gguf), digest)
-    return version, lambda: open_model(
+    return version_of(found), lambda: open_model(
         found.gguf, found.folder, context=settings.context, slots=settings.slots
     )

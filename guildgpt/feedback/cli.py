@@ -1,4 +1,4 @@
-"""`guildgpt feedback`: look at what members said, write it out, take trees in, erase a member."""
+"""`guildgpt feedback`: look at what members said, write it out, note who learned from it, erase."""
 
 from __future__ import annotations
 
@@ -148,6 +148,78 @@ def export(
     say(console, f"{out}: {len(exported.rows):,} row{many}")
     for reason, count in exported.left_out.most_common():
         say(console, f"left out, {reason}: {count:,}")
+
+
+@feedback_app.command(
+    epilog=_examples("guildgpt feedback learned runs/tonight --rows pairs.jsonl --rows kto.jsonl")
+)
+def learned(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="What was trained: a model folder, a GGUF file, or a version as `stats` names it.",
+        ),
+    ],
+    rows: Annotated[
+        list[Path], typer.Option("--rows", metavar="FILE", help="An export that it learned from.")
+    ],
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Note what a model was trained on, so that an erasure can name it.
+
+    Every row of an export says which messages, votes and ratings it rests on; those are noted
+    beside the model's version. Once a member has their part erased, `guildgpt feedback erase`
+    says which versions to train again.
+    """
+    from guildgpt.data.origin import read_origin
+    from guildgpt.feedback.report import say
+    from guildgpt.feedback.versions import named
+
+    _url(store)  # say what is wrong before reading gigabytes
+    origins = [read_origin(file) for file in rows]
+    events = {event for one in origins for event in one.events}
+    if not events:
+        raise GuildError(
+            "no row says which feedback it rests on",
+            where=rows[0],
+            remedy="Take a file that `guildgpt feedback export` wrote; older ones did not say.",
+        )
+    version = named(model)
+
+    async def note(opened: Store) -> set[tuple[str, str]]:
+        if isinstance(version, str):
+            return await opened.learned(version, events)
+        gone = await opened.learned(version.id, events)
+        if gone != events:
+            await opened.register_version(version)
+        return gone
+
+    gone = _with_store(store, note)
+    if gone == events:
+        raise GuildError(
+            "nothing that these rows rest on is in this store",
+            where=rows[0],
+            remedy="Is it the store that they were exported from (--store)? Or was all of it "
+            "erased since: then train without them.",
+        )
+    id = version if isinstance(version, str) else version.id
+    counts = Counter(kind for kind, _ in sorted(events - gone))
+    silent = sum(one.unknown for one in origins)
+    if as_json:
+        _print_json({"version": id, "noted": counts, "gone": len(gone), "rows_unknown": silent})
+        return
+    console = _console()
+    say(console, f"{id} learned from {_counted(counts)}.")
+    if gone:
+        say(
+            console,
+            f"{len(gone):,} more are not in the store any more. If members had them "
+            "erased, train again without those rows.",
+        )
+    if silent:
+        say(console, f"{silent:,} rows do not say what they rest on: nothing is noted for them.")
 
 
 @feedback_app.command("import", epilog=_examples("guildgpt feedback import trees.jsonl.gz"))
@@ -302,6 +374,11 @@ def _reasons(left_out: Counter[str]) -> str:
     """What was left out, in one sentence; '' for nothing."""
     counts = ", ".join(f"{reason}: {count:,}" for reason, count in left_out.most_common())
     return f"Left out: {counts}." if counts else ""
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """'3 messages, 1 vote'."""
+    return ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in counts.items())
 
 
 def _console(as_json: bool = False) -> Console:

@@ -8,8 +8,9 @@ arena       {question_id, model_a, model_b, winner, judge, conversation_a, conve
 oasst       trees; see `guildgpt.feedback.oasst`
 
 The first three also have `group`, the tree's id: our own loader keeps a group on one side of the
-split, TRL passes over it. What may leave at all, `guildgpt.feedback.view` decides; every row left
-out is counted by reason.
+split, TRL passes over it. All have `origin`, the ids of what the row rests on, for
+`guildgpt feedback learned`; see `guildgpt.data.origin`. What may leave at all,
+`guildgpt.feedback.view` decides; every row left out is counted by reason.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from guildgpt.data.origin import Events
 from guildgpt.errors import GuildError
 from guildgpt.feedback import oasst
 from guildgpt.feedback.rankings import Ballot, ballot, lock, margins, seen
-from guildgpt.feedback.records import Snapshot, StoredMessage
+from guildgpt.feedback.records import Snapshot, StoredMessage, Vote
 from guildgpt.feedback.view import Export, Switches, View, model_of, passed_review
 
 Form = Literal["oasst", "preference", "kto", "sft", "arena"]
@@ -100,19 +102,17 @@ def preference(view: View, *, margin: bool = False) -> Export:
             if reason:
                 export.left_out[reason] += 1
                 continue
-            row = {
+            row: dict[str, Any] = {
                 "prompt": [view.turn(turn) for turn in path],
                 "chosen": [view.turn(chosen)],
                 "rejected": [view.turn(rejected)],
                 "group": path[0].id,
             }
             both = [tiers for tiers in ballots if {better, worse} <= seen(tiers)]
-            export.rows.append(row | ({"margin": lead / len(both)} if margin else {}))
-            _learn(export, *path, chosen, rejected)
-            for cast in casts:
-                if {better, worse} <= seen(cast.ballot):
-                    export.events.add(("vote", cast.vote.id))
-                    export.events.add(("comparison", cast.vote.comparison_id))
+            if margin:
+                row["margin"] = lead / len(both)
+            votes = [cast.vote for cast in casts if {better, worse} <= seen(cast.ballot)]
+            export.add(row, _said(*path, chosen, rejected) | _cast(*votes))
     return export
 
 
@@ -124,16 +124,13 @@ def kto(view: View) -> Export:
         if ups == downs:
             export.left_out["rated up as often as down"] += 1
             continue
-        export.rows.append(
-            {
-                "prompt": [view.turn(turn) for turn in path],
-                "completion": [view.turn(answer)],
-                "label": ups > downs,
-                "group": path[0].id,
-            }
-        )
-        _learn(export, *path, answer)
-        export.events |= {("rating", rating.id) for rating in view.ratings[answer.id]}
+        row = {
+            "prompt": [view.turn(turn) for turn in path],
+            "completion": [view.turn(answer)],
+            "label": ups > downs,
+            "group": path[0].id,
+        }
+        export.add(row, _said(*path, answer) | _rated_by(view, answer))
     return export
 
 
@@ -156,13 +153,12 @@ def sft(view: View) -> Export:
         else:
             fit[answer.id] = [*path, answer]
     begun = {turn.id for row in fit.values() for turn in row[:-1]}
-    for answer_id, row in fit.items():
-        _learn(export, *row)
-        export.events |= {("rating", rating.id) for rating in view.ratings[answer_id]}
+    for answer_id, turns in fit.items():
         if answer_id in begun:
             export.left_out["goes on in a longer row"] += 1
             continue
-        export.rows.append({"messages": [view.turn(turn) for turn in row], "group": row[0].id})
+        row = {"messages": [view.turn(turn) for turn in turns], "group": turns[0].id}
+        export.add(row, _said(*turns) | _rated_by(view, *turns))
     return export
 
 
@@ -196,23 +192,20 @@ def arena(view: View) -> Export:
         judge = judges.setdefault(vote.member_id or "", f"member_{len(judges) + 1}")
         conversation = view.conversations.get(first.conversation_id)
         prompt = [view.turn(turn) for turn in path]
-        export.rows.append(
-            {
-                "question_id": comparison.question_id,
-                "model_a": model_of(first),
-                "model_b": model_of(second),
-                "winner": winner,
-                "judge": judge,
-                "conversation_a": [*prompt, view.turn(first)],
-                "conversation_b": [*prompt, view.turn(second)],
-                "turn": sum(turn.role == "user" for turn in path),
-                "anony": True,
-                "language": (conversation.lang if conversation else "") or "unknown",
-                "tstamp": vote.created_at.timestamp(),
-            }
-        )
-        _learn(export, *path, first, second)
-        export.events |= {("vote", vote.id), ("comparison", comparison.id)}
+        row = {
+            "question_id": comparison.question_id,
+            "model_a": model_of(first),
+            "model_b": model_of(second),
+            "winner": winner,
+            "judge": judge,
+            "conversation_a": [*prompt, view.turn(first)],
+            "conversation_b": [*prompt, view.turn(second)],
+            "turn": sum(turn.role == "user" for turn in path),
+            "anony": True,
+            "language": (conversation.lang if conversation else "") or "unknown",
+            "tstamp": vote.created_at.timestamp(),
+        }
+        export.add(row, _said(*path, first, second) | _cast(vote))
     return export
 
 
@@ -248,5 +241,15 @@ def _pairs_seen(ballots: list[Ballot]) -> set[tuple[str, str]]:
     return {(a, b) for tiers in ballots for a in seen(tiers) for b in seen(tiers) if a != b}
 
 
-def _learn(export: Export, *messages: StoredMessage) -> None:
-    export.events |= {("message", message.id) for message in messages}
+def _said(*messages: StoredMessage) -> Events:
+    return {("message", message.id) for message in messages}
+
+
+def _cast(*votes: Vote) -> Events:
+    events = {("vote", vote.id) for vote in votes}
+    return events | {("comparison", vote.comparison_id) for vote in votes}
+
+
+def _rated_by(view: View, *turns: StoredMessage) -> Events:
+    answers = [turn.id for turn in turns if turn.role == "assistant"]
+    return {("rating", rating.id) for id in answers for rating in view.ratings.get(id, ())}

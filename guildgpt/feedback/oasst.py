@@ -11,6 +11,7 @@ Our own messages are written thus:
 - a system turn is no message of these trees, in which prompter and assistant alternate: its text
   stands as `system` in the message that follows it. Both loaders pass over that key; our
   import makes a turn of it again;
+- a tree whose ranks or ratings are members' has an `origin`, the ids of their votes and ratings;
 - `user_id` is null and no name is written. Trees are cut below 200 turns, for readers of nested
   JSON give up at about twice that.
 
@@ -26,7 +27,9 @@ from collections import Counter
 from datetime import UTC
 from typing import Any
 
+from guildgpt.data import origin
 from guildgpt.data.oasst import READY
+from guildgpt.data.origin import Events
 from guildgpt.feedback.rankings import Ballot, common, ranked_pairs, seen
 from guildgpt.feedback.records import StoredMessage
 from guildgpt.feedback.view import Cast, Export, View, carried, is_imported
@@ -64,6 +67,7 @@ def dumps(row: dict[str, Any]) -> str:
 def trees(view: View) -> Export:
     """Every tree that may leave, imported ones first, in the order of their file."""
     export = Export(left_out=view.uncounted_votes + view.uncounted_ratings)
+    judged: list[Events] = []  # what members said of each tree
     stack: list[_Task] = [(root, None, (), 0, {}) for root in reversed(view.replies(None))]
     while stack:
         message, above, system, depth, ranks = stack.pop()
@@ -77,11 +81,20 @@ def trees(view: View) -> Export:
             stack += [(reply, above, system, depth, ranks) for reply in reversed(replies)]
             continue
         node = _node(view, message, above, system, ranks)
+        if above is None:  # a new tree; whatever comes next off the stack belongs to it
+            judged.append(set())
         _place_in(export, above, node, message)
         export.events.add(("message", message.id))
-        export.events |= {("rating", rating.id) for rating in view.ratings.get(message.id, [])}
-        ranks = _ranks(view, message, export)
+        judged[-1] |= {("rating", rating.id) for rating in view.ratings.get(message.id, [])}
+        ranks, cast = _ranks(view, message, export)
+        judged[-1] |= cast
         stack += [(reply, node, (), depth + 1, ranks) for reply in reversed(replies)]
+    for tree, events in zip(export.rows, judged, strict=True):
+        if events:
+            before = tree.get(origin.KEY)  # of votes in the store that it was imported from
+            earlier = before if isinstance(before, list) else []
+            tree[origin.KEY] = sorted({*map(str, earlier), *origin.written(events)})
+            export.events |= events
     return export
 
 
@@ -159,8 +172,8 @@ def _with_ratings(emojis: object, ups: int, downs: int) -> dict[str, int]:
     return {name: count for name, count in sorted(counts.items()) if count}
 
 
-def _ranks(view: View, question: StoredMessage, export: Export) -> dict[str, int]:
-    """The ranks that members' votes give the answers; empty if nobody voted.
+def _ranks(view: View, question: StoredMessage, export: Export) -> tuple[dict[str, int], Events]:
+    """The ranks that members' votes give the answers, and the votes; empty if nobody voted.
 
     The comparison with the most votes is taken first, then every other one that shares at least
     two answers with all taken before. A ranking that was imported counts as one vote.
@@ -169,19 +182,20 @@ def _ranks(view: View, question: StoredMessage, export: Export) -> dict[str, int
     for cast in view.casts(question.id):
         by_comparison.setdefault(cast.vote.comparison_id, []).append(cast)
     ballots: list[Ballot] = []
+    events: Events = set()
     for _, casts in sorted(by_comparison.items(), key=lambda item: (-len(item[1]), item[0])):
         both = [*ballots, *(cast.ballot for cast in casts)]
         if len(common(both)) < 2:
             export.left_out["vote on answers that other voters did not see"] += len(casts)
             continue
         ballots = both
-        export.events |= {("vote", cast.vote.id) for cast in casts}
-        export.events.add(("comparison", casts[0].vote.comparison_id))
+        events |= {("vote", cast.vote.id) for cast in casts}
+        events.add(("comparison", casts[0].vote.comparison_id))
     ranking = view.imported_ranking(question.id)
     if ballots and ranking and len(common([*ballots, ranking])) > 1:
         ballots.append(ranking)
     if not ballots:
-        return {}
+        return {}, events
     scores = {answer: view.score(answer) for answer in seen(ballots[0])}
     places = ranked_pairs(ballots, scores)
-    return {answer: place for place, answers in enumerate(places) for answer in answers}
+    return {answer: place for place, answers in enumerate(places) for answer in answers}, events

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildgpt.feedback.part import Part, chunks, new_id
@@ -22,6 +22,12 @@ from guildgpt.feedback.schema import (
 from guildgpt.feedback.view import storable
 
 EventKind = Literal["vote", "rating", "message", "comparison"]
+_EVENTS: dict[EventKind, Table] = {
+    "vote": votes,
+    "rating": ratings,
+    "message": messages,
+    "comparison": comparisons,
+}
 
 
 class Opinions(Part):
@@ -144,20 +150,35 @@ class Opinions(Part):
 
         await self._database.write(work)
 
-    async def learned(self, version_id: str, events: Iterable[tuple[str, str]]) -> None:
-        """Note which events, as (kind, id), a version was trained on."""
-        rows = [
-            {"version_id": version_id, "kind": kind, "event_id": event}
-            for kind, event in dict.fromkeys(events)
-        ]
-        if unknown := {row["kind"] for row in rows} - set(get_args(EventKind)):
+    async def learned(
+        self, version_id: str, events: Iterable[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        """Note which events, as (kind, id), a version was trained on.
+
+        Returns those that are not in the store (any more): they are not noted, for nobody could
+        ever ask for them, and ids of what was erased do not come back.
+        """
+        wanted = set(events)
+        if unknown := {kind for kind, _ in wanted} - _EVENTS.keys():
             raise ValueError(f"no kind of event: {', '.join(sorted(unknown))}")
 
-        async def work(connection: AsyncConnection) -> None:
-            for chunk in chunks(rows):
-                await connection.execute(self._insert(lineage).on_conflict_do_nothing(), chunk)
+        async def work(connection: AsyncConnection) -> set[tuple[str, str]]:
+            there: set[tuple[str, str]] = set()
+            for kind, table in _EVENTS.items():
+                for chunk in chunks(id for its, id in wanted if its == kind):
+                    found = await connection.scalars(
+                        select(table.c.id).where(table.c.id.in_(chunk))
+                    )
+                    there |= {(kind, id) for id in found}
+            rows = [
+                {"version_id": version_id, "kind": kind, "event_id": id}
+                for kind, id in sorted(there)
+            ]
+            for some in chunks(rows):
+                await connection.execute(self._insert(lineage).on_conflict_do_nothing(), some)
+            return wanted - there
 
-        await self._database.write(work)
+        return await self._database.write(work)
 
     async def _check_there(self, connection: AsyncConnection, wanted: Sequence[str]) -> None:
         """Raise RecordGone unless all the messages are there and none is deleted."""

@@ -30,15 +30,15 @@ def trust(snapshot: Snapshot) -> dict[str, Any]:
 
 def show_stats(counts: Mapping[str, Any], result: Mapping[str, Any], console: Console) -> None:
     """The store's counts, then what `trust` found, then a line for each version."""
+    if not counts["members"] and not counts["messages"]:
+        say(console, "Nobody has talked to the bot yet.")
+        return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
-    for name, value in counts.items():
-        if isinstance(value, int):
-            table.add_row(name.replace("_", " "), f"{value:,}")
-        elif isinstance(value, dict) and all(isinstance(item, int) for item in value.values()):
-            for key, count in value.items():
-                table.add_row(f"{name.replace('_', ' ')}: {key}", f"{count:,}")
+    table.add_column()
+    for what, number, of_these in _lines(counts):
+        table.add_row(what, f"{number:,}", of_these)
     console.print(table)
     agreed, left = result["agreement"], result["left_wins"]
     if agreed["share"] is not None:
@@ -52,15 +52,48 @@ def show_stats(counts: Mapping[str, Any], result: Mapping[str, Any], console: Co
             f"(95 % interval {left['low']:.0%} to {left['high']:.0%}; 50 % is no bias).",
         )
     if counts["versions"]:
-        columns = ("answers", "up", "down"), ("wins", "losses", "ties")
-        versions = Table("version", *columns[0], *columns[1], "rate", box=None, pad_edge=False)
-        for name, opinion in counts["versions"].items():
-            won = result["win_rates"].get(name, {})
-            cells = [f"{opinion[key]:,}" for key in columns[0]]
-            cells += [f"{won.get(key, 0):,}" for key in columns[1]]
+        console.print(_versions(counts["versions"], result["win_rates"]))
+
+
+def _lines(counts: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """What there is, how much of it, and how much of what kind that is."""
+    up, down = counts["up"], counts["down"]
+    votes = counts["votes"]
+    return [
+        ("members", counts["members"], _kinds(counts["consents"], "consent: ")),
+        ("conversations", counts["conversations"], ""),
+        ("messages", counts["messages"], _kinds({"answers": counts["answers"]})),
+        ("ratings", up + down, _kinds({"up": up, "down": down})),
+        ("comparisons", counts["comparisons"], ""),
+        ("votes", sum(votes.values()), _kinds(votes)),
+        ("reports", counts["reports"], ""),
+    ]
+
+
+def _kinds(counts: Mapping[str, int], about: str = "") -> str:
+    """'3 ranked, 1 both bad'; '' for nothing."""
+    parts = [f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items() if count]
+    return about + ", ".join(parts) if parts else ""
+
+
+def _versions(opinions: Mapping[str, Any], rates: Mapping[str, Any]) -> Table:
+    """A line for each version; wins only where versions were compared with each other."""
+    columns = ["answers", "up", "down"]
+    compared = any(rate["wins"] or rate["losses"] or rate["ties"] for rate in rates.values())
+    against = ["wins", "losses", "ties"] if compared else []
+    table = Table(box=None, pad_edge=False)
+    table.add_column("version")
+    for name in [*columns, *against, *(["rate"] if compared else [])]:
+        table.add_column(name, justify="right")
+    for name, opinion in opinions.items():
+        won = rates.get(name, {})
+        cells = [f"{opinion[key]:,}" for key in columns]
+        cells += [f"{won.get(key, 0):,}" for key in against]
+        if compared:
             rate = won.get("rate")
-            versions.add_row(plain(name), *cells, "" if rate is None else f"{rate:.0%}")
-        console.print(versions)
+            cells.append("" if rate is None else f"{rate:.0%}")
+        table.add_row(plain(name), *cells)
+    return table
 
 
 def say(console: Console, line: str) -> None:

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from guildgpt.data import origin
+from guildgpt.data.origin import Events
 from guildgpt.feedback.rankings import Ballot, ballot, latest
 from guildgpt.feedback.records import Rating, Snapshot, StoredMessage, Vote
 
@@ -41,13 +43,17 @@ class Switches:
 class Export:
     """Rows to write, what was left out by reason, and the events that the rows rest on.
 
-    `events` are (kind, id) pairs as `Store.learned` takes them: whoever trains a version on the
-    rows records them, so that an erasure can name it.
+    `events` are those of all rows together, as `Store.learned` takes them; each row names its own.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    events: set[tuple[str, str]] = field(default_factory=set)
+    events: Events = field(default_factory=set)
+
+    def add(self, row: dict[str, Any], events: Events) -> None:
+        """One more row, which rests on these events."""
+        self.rows.append(row | {origin.KEY: origin.written(events)})
+        self.events |= events
 
 
 @dataclass(frozen=True, slots=True)

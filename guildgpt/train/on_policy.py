@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from guildgpt.chat import FileTokenizer
+from guildgpt.chat.repetition import loops
 from guildgpt.data.examples import Example
-from guildgpt.evaluate.samples import loops
 from guildgpt.model.hats import Hats
 from guildgpt.model.trunk import length_groups, token_logprobs
 from guildgpt.train.advantages import Floats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ class Rest:
         self._interactions = interactions
         self._gateway_info = gateway_info
         self._limiter = RateLimiter(world.clock)
-        self.rate_limited = 0
+        self.limited: Counter[str] = Counter()  # answers of 429, by what was asked for
 
     def add_routes(self, app: web.Application) -> None:
         """Hang all routes into the server."""
@@ -87,7 +88,7 @@ class Rest:
                 for taken in self._take(request, bucket):
                     headers |= taken.headers()
                     if taken.refused:
-                        self.rate_limited += 1
+                        self.limited[_asked_for(request, taken)] += 1
                         return reply(429, taken.body(), headers)
                 result = handler(await read(request))
             except ApiError as error:
@@ -209,3 +210,9 @@ class Rest:
 
     def _delete_response(self, call: Call) -> None:
         self._interactions.delete(call.path["token"], call.path["message"])
+
+
+def _asked_for(request: web.Request, taken: Taken) -> str:
+    resource = request.match_info.route.resource
+    path = resource.canonical.removeprefix(BASE) if resource else request.path
+    return f"{request.method} {path}{' (global)' * taken.is_global}"

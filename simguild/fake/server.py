@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Self, TypeVar
 
@@ -116,7 +117,12 @@ class FakeDiscord(People):
     @property
     def rate_limited(self) -> int:
         """How many 429 were given."""
-        return self._rest.rate_limited
+        return self._rest.limited.total()
+
+    @property
+    def limited(self) -> Counter[str]:
+        """The same, by what was asked for."""
+        return self._rest.limited.copy()
 
     @property
     def connected(self) -> int:

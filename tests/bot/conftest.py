@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from guildgpt.bot import answering, discord_client
-from guildgpt.bot.discord_client import GuildClient
+from guildgpt.bot import answering
+from guildgpt.bot.adapter import client
+from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeDiscord
 
-from .house import KEY, House, copied
+from .house import KEY, House, copied, pace
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-async def at_once(client: object, shard_id: int | None, *, initial: bool = False) -> None:
+async def at_once(self: object, shard_id: int | None, *, initial: bool = False) -> None:
     """Nobody waits five seconds for a new session in a test."""
 
 
@@ -44,9 +45,10 @@ async def house(
     monkeypatch.setattr(GuildClient, "before_identify_hook", at_once)
     monkeypatch.setattr(answering, "FIRST_WORDS_SECONDS", 0.1)
     # discord.py waits for the next window after the last write that one allows.
-    monkeypatch.setattr(discord_client, "CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr(client, "CLOSE_SECONDS", 0.5)
     copied(empty_store, tmp_path)
     async with FakeDiscord() as fake:
+        pace(monkeypatch, fake, 0.2)
         with fake.redirected():
             guild = fake.add_guild("rustaceans")
             channel = guild.add_channel("general")

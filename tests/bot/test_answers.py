@@ -12,7 +12,7 @@ from simguild.fake import Permission
 from simguild.fake.limits import utf16_length
 from simguild.journal import buttons, finished
 
-from .house import SLOW, House, words
+from .house import SLOW, House, pace, words
 
 
 async def test_a_mention_is_answered_as_a_reply(bot: House) -> None:
@@ -143,7 +143,10 @@ async def test_without_the_intent_a_thread_needs_a_mention(bot: House) -> None:
     assert len(sentences) == 1
 
 
-async def test_an_answer_grows_by_edits_at_discords_pace(house: House) -> None:
+async def test_an_answer_grows_by_edits_at_discords_pace(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace(monkeypatch, house.fake, 1.0)
     house.model.rate = 60.0
     await house.open()
     asked = await house.say("What is TLS?")
@@ -156,7 +159,10 @@ async def test_an_answer_grows_by_edits_at_discords_pace(house: House) -> None:
     assert house.fake.rate_limited == 0
 
 
-async def test_many_answers_in_one_channel_keep_its_budget(house: House) -> None:
+async def test_many_answers_in_one_channel_keep_its_budget(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace(monkeypatch, house.fake, 1.0)
     house.model.rate = 60.0
     await house.open(workers=4, slots=4)
     asked = [await house.say(f"Question {number}?") for number in range(4)]

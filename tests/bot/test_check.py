@@ -55,6 +55,7 @@ async def test_all_is_well(house: House) -> None:
     assert f"client_id={house.fake.application_id}" in invite
     assert "scope=bot+applications.commands" in invite
     assert house.fake.token not in result.output
+    assert result.output.endswith("\nIt can start: guildgpt bot\n")
 
 
 async def test_as_json(house: House) -> None:
@@ -74,6 +75,7 @@ async def test_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "✗ token: there is none: set DISCORD_TOKEN" in result.output
     assert "✓ store" in result.output
     assert "Invite" not in result.output
+    assert result.output.endswith("\nIt cannot start yet: token.\n")
 
 
 async def test_a_wrong_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,3 +143,15 @@ def test_all_channels_together_keep_a_budget_that_edits_may_not_use_up(clock: Cl
     assert pacer.ready_at(100, new=True) == clock.now + 1.25
     clock.now += 1.25
     assert pacer.ready_at(100) == clock.now
+
+
+def test_what_is_no_write_counts_as_well_and_leaves_room_for_new_answers(clock: Clock) -> None:
+    pacer = Pacer(clock, everywhere=8)
+    for _ in range(6):
+        assert pacer.free_at() == clock.now
+        pacer.asked()
+    assert pacer.free_at() == pacer.ready_at(1) == clock.now + 1.25
+    assert pacer.ready_at(1, new=True) == clock.now
+    for _ in range(2):  # what cannot wait, such as showing at once that a question was heard
+        pacer.asked()
+    assert pacer.ready_at(1, new=True) == clock.now + 1.25

@@ -295,6 +295,24 @@ async def test_what_was_said_while_it_was_away_is_answered_once(bot: House) -> N
     assert [len(bot.answers(one)) for one in asked] == [1] * len(asked)
 
 
+async def test_what_was_answered_and_erased_is_not_answered_again(bot: House) -> None:
+    """Of an erased question no claim is left, and a killed process saves no mark."""
+    asked = await bot.ask("What is TLS?")
+    await bot.settled(1)
+    question = asked.reference
+    assert question is not None
+    erased = (await bot.command("forget-me")).responses[0]
+    await bot.press(erased, "forget")
+    await bot.fake.until(lambda: erased.content != say.FORGET_ASK)
+    await bot.close()
+    assert bot.rows("SELECT count(*) FROM deliveries") == [(0,)]
+    await bot.change("UPDATE channel_marks SET last_seen = ?", question.id - 1)
+    missed = await bot.say("And what is SSH?")
+    await bot.open()
+    await bot.answer(missed)
+    assert len(bot.answers(question)) == 1
+
+
 async def test_more_than_a_page_of_what_was_said(bot: House) -> None:
     await bot.ask("Before?")
     await bot.close()

@@ -288,7 +288,7 @@ async def test_the_logs_hold_neither_text_nor_people(
     await house.open(blocked_words=["forbidden"])
     answer = await converse(house)
     await house.press(answer, "down")
-    await house.say("forbidden")
+    await house.ask("forbidden")
     await house.fake.delete(answer)
     await house.settled()
     await house.close()

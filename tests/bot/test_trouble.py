@@ -14,8 +14,9 @@ import aiohttp
 import discord
 import pytest
 
-from guildgpt.bot import discord_client, run
+from guildgpt.bot import run
 from guildgpt.bot import sentences as say
+from guildgpt.bot.adapter import outlets
 from guildgpt.errors import EngineError, StoreError
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.store import Store
@@ -31,8 +32,9 @@ NOTHING = ["", " ", "\u200b\u200d\u2060", "\u202e\u2066 \u3164", "\U000e0041\ufe
 
 
 async def test_an_empty_mention(bot: House) -> None:
-    for text in NOTHING:
-        assert (await bot.ask(text)).content == say.EMPTY
+    for number, text in enumerate(NOTHING):
+        where = bot.guild.add_channel(f"number-{number}")  # each with a budget of its own
+        assert (await bot.ask(text, where=where)).content == say.EMPTY
     assert set(await bot.settled()) == {"skipped"}
     assert bot.model.prompts == []
 
@@ -434,13 +436,27 @@ async def test_a_slow_database_is_acknowledged_in_time(house: House) -> None:
     assert house.rows("SELECT COUNT(*) FROM ratings") == [(1,)]
 
 
+async def test_a_question_is_acknowledged_before_a_slow_claim_and_answered_once(
+    bot: House,
+) -> None:
+    async with locked(bot):
+        called = await bot.fake.slash(bot.newcomer, bot.channel, "ask", {"question": "What?"})
+        assert called.acknowledged_ms is not None
+        assert called.responses == []  # it thinks
+        bot.fake.drop(duplicate=5)  # the same interaction once more
+        await bot.fake.until(lambda: bot.fake.connected)
+    await bot.fake.until(lambda: finished(called.responses[0]))
+    assert await bot.settled(1) == ["done"]
+    assert len(bot.model.prompts) == len(called.responses) == 1
+
+
 # Discord itself
 
 
 async def test_discord_cannot_be_reached_for_a_moment(
     bot: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discord_client, "PAUSES", (0.05,) * 10)
+    monkeypatch.setattr(outlets, "PAUSES", (0.05,) * 10)
     request = discord.http.HTTPClient.request
     failures = iter([aiohttp.ServerDisconnectedError(), OSError("no route"), TimeoutError()])
 

@@ -35,6 +35,12 @@ def left_out(guild: Guild, form: Form, **more: Any) -> Counter[str]:
     return export(guild.snapshot, form, **more).left_out
 
 
+def origins(row: dict[str, Any]) -> set[tuple[str, str]]:
+    """What a row says it rests on."""
+    pairs = [item.partition(":") for item in row.get("origin", [])]
+    return {(kind, id) for kind, _, id in pairs}
+
+
 def load(tmp_path: Path, found: list[dict[str, Any]]) -> tuple[list[Any], Counter[str]]:
     """What training's reader makes of the rows."""
     path = tmp_path / "rows.jsonl"
@@ -66,6 +72,11 @@ def test_preference_rows(tmp_path: Path) -> None:
         "chosen": [{"role": "assistant", "content": "A protocol."}],
         "rejected": [{"role": "assistant", "content": "No idea."}],
         "group": guild.rows.messages[0].id,
+        "origin": [
+            "comparison:comparison-0005",
+            *(f"message:{message.id}" for message in guild.rows.messages),
+            "vote:vote-0006",
+        ],
     }
     (item,), skipped = load(tmp_path, [row])
     assert isinstance(item, Comparison)
@@ -138,7 +149,7 @@ def test_kto_rows(tmp_path: Path) -> None:
         ("No idea.", False),
         ("A protocol.", True),
     ]
-    assert found[0].keys() == {"prompt", "completion", "label", "group"}
+    assert found[0].keys() == {"prompt", "completion", "label", "group", "origin"}
     (item,), skipped = load(tmp_path, found)
     assert isinstance(item, Conversation)
     assert skipped == {"labelled bad": 1}
@@ -200,6 +211,9 @@ def test_arena_rows_are_chatbot_arenas() -> None:
     found = rows(guild, "arena")
     assert [row["winner"] for row in found] == ["tie", "tie (bothbad)", "model_b"]
     assert [row["judge"] for row in found] == ["member_1", "member_2", "member_3"]
+    said = {("message", message.id) for message in guild.rows.messages}
+    assert origins(found[2]) == said | {("vote", vote.id), ("comparison", comparison.id)}
+    del found[2]["origin"]
     assert found[2] == {
         "question_id": question.id,
         "model_a": "old@11111111",
@@ -283,6 +297,33 @@ def test_the_events_are_what_the_rows_rest_on() -> None:
         ("rating", guild.rows.ratings[0].id),
     }
     assert export(guild.snapshot, "oasst").events >= texts | cast | ratings
+
+
+def test_each_row_names_its_own_events_and_all_rows_together_all() -> None:
+    guild = judged(judged(), text="What is SSH?")
+    first, second = guild.rows.votes
+    for form in ("preference", "arena"):
+        one, two = rows(guild, form)
+        assert ("vote", first.id) in origins(one)
+        assert ("vote", second.id) not in origins(one)
+        assert ("vote", second.id) in origins(two)
+    for form in FORMS:
+        found = export(guild.snapshot, form)
+        named = set().union(*map(origins, found.rows))
+        said = {event for event in found.events if event[0] == "message"}
+        assert named | (said if form == "oasst" else set()) == found.events
+        assert len(found.rows) >= 2
+
+
+def test_a_conversation_rests_on_the_ratings_of_all_its_answers() -> None:
+    guild = Guild()
+    question = guild.say("q")
+    answer = guild.answer("a", question)
+    last = guild.answer("b", guild.say("and?", answer))
+    teacher = guild.member("teacher")
+    ratings = {("rating", guild.rate(one, teacher, 1).id) for one in (answer, last)}
+    (row,) = rows(guild, "sft")
+    assert ratings <= origins(row)
 
 
 # Members

@@ -113,13 +113,49 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def test_stats_in_words(store: str) -> None:
     text = told("stats", "--store", store)
-    lines = {
-        line.rsplit(None, 1)[0].strip(): line.rsplit(None, 1)[-1] for line in text.splitlines()
-    }
-    assert (lines["members"], lines["messages"], lines["answers"]) == ("2", "5", "3")
-    assert lines["consents: train"] == "1"
+    lines = {line.split()[0]: line.split(maxsplit=1)[1].strip() for line in text.splitlines()}
+    assert lines["members"] == "2  consent: 1 chat, 1 train"
+    assert lines["messages"] == "5  3 answers"
+    assert lines["ratings"] == "2  2 up"
+    assert lines["votes"] == "1  1 ranked"
+    assert lines["reports"] == "0"
     assert "The left answer wins 0% of 1 decided votes" in text
-    assert "starter@8f3a21c0  3" in text
+    assert lines["starter@8f3a21c0"].split() == ["3", "2", "0"]
+    assert "wins" not in text.split("version", 1)[1]  # it met no other version
+
+
+def test_stats_of_an_empty_store(tmp_path: Path) -> None:
+    async def make(url: str) -> None:
+        await (await Store.open(url, key=member_key(url))).close()
+
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    asyncio.run(make(url))
+    assert told("stats", "--store", url) == "Nobody has talked to the bot yet.\n"
+
+
+def test_stats_of_versions_that_met(store: str) -> None:
+    async def meet() -> None:
+        async with await Store.open(store, key=member_key(store)) as opened:
+            teacher = await opened.member(TEACHER)
+            snapshot = await opened.snapshot()
+            question = next(one for one in snapshot.messages if one.text == "What is TLS?")
+            newer = await opened.add_message(
+                conversation_id=question.conversation_id,
+                parent_id=question.id,
+                role="assistant",
+                text="Transport Layer Security.",
+                version_id="newer@00000000",
+                synthetic=True,
+            )
+            older = next(one for one in snapshot.messages if one.text == "A protocol.")
+            shown = await opened.add_comparison(question.id, [older.id, newer.id])
+            await opened.vote(shown.id, teacher.id, "ranked", [1, 0])
+
+    asyncio.run(meet())
+    lines = told("stats", "--store", store).splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines if "@" in line}
+    assert rows["newer@00000000"] == ["1", "0", "0", "1", "0", "0", "100%"]
+    assert rows["starter@8f3a21c0"] == ["3", "2", "0", "0", "1", "0", "0%"]
 
 
 def test_stats_as_json(store: str) -> None:
@@ -306,6 +342,79 @@ def test_nothing_of_an_erased_member_is_in_any_export(store: str, tmp_path: Path
             assert word not in out.read_text()
     text = told("erase", NEWCOMER, "--store", store, "--yes")
     assert "Nothing of this user was in the store." in text
+
+
+TRAINED = "tonight@1a2b3c4d"
+
+
+@pytest.mark.parametrize("form", ["oasst", "preference", "kto", "sft", "arena"])
+def test_export_train_erase_names_the_version(store: str, tmp_path: Path, form: str) -> None:
+    """Only the teacher's vote and rating are in these rows; the question is the operator's."""
+    out = tmp_path / "rows.jsonl.gz"
+    told("export", form, "--out", out, "--store", store)
+    text = told("learned", TRAINED, "--rows", out, "--store", store)
+    assert text.startswith(f"{TRAINED} learned from ")
+    told("learned", TRAINED, "--rows", out, "--store", store)  # a second time changes nothing
+    unconcerned = json.loads(told("erase", NEWCOMER, "--store", store, "--yes", "--json"))
+    assert unconcerned["versions"] == []
+    erased = json.loads(told("erase", TEACHER, "--store", store, "--yes", "--json"))
+    assert TRAINED in erased["versions"]
+
+
+def test_a_members_own_text_is_traced_as_well(store: str, tmp_path: Path) -> None:
+    files = [tmp_path / "sft.jsonl", tmp_path / "kto.jsonl"]
+    for file in files:
+        told("export", file.stem, "--out", file, "--store", store, "--train-on-members")
+    found = json.loads(
+        told("learned", TRAINED, "--rows", files[0], "--rows", files[1], "--store", store, "--json")
+    )
+    assert found == {
+        "version": TRAINED,
+        "noted": {"message": 4, "rating": 2},
+        "gone": 0,
+        "rows_unknown": 0,
+    }
+    erased = json.loads(told("erase", NEWCOMER, "--store", store, "--yes", "--json"))
+    assert erased["versions"] == [TRAINED]
+
+
+def test_what_was_erased_before_it_was_noted_is_told_and_not_kept(
+    store: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "sft.jsonl"
+    told("export", "sft", "--out", out, "--store", store, "--train-on-members")
+    told("erase", NEWCOMER, "--store", store, "--yes")
+    text = told("learned", TRAINED, "--rows", out, "--store", store)
+    assert "learned from 2 messages, 1 rating." in text
+    assert "3 more are not in the store any more" in text
+    again = json.loads(told("erase", NEWCOMER, "--store", store, "--yes", "--json"))
+    assert again["versions"] == []
+
+
+def test_a_model_is_named_by_its_folder(store: str, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "tonight" / "sft" / "model"
+    folder.mkdir(parents=True)
+    (folder / "template.json").write_text("{}")
+    (folder / "model-q8_0.gguf").write_bytes(b"weights")
+    out = tmp_path / "kto.jsonl"
+    told("export", "kto", "--out", out, "--store", store)
+    text = told("learned", folder, "--rows", out, "--store", store)
+    assert text.startswith("sft@9a129038 learned from ")
+    erased = json.loads(told("erase", TEACHER, "--store", store, "--yes", "--json"))
+    assert "sft@9a129038" in erased["versions"]
+
+
+def test_rows_that_say_nothing_or_are_of_another_store(store: str, tmp_path: Path) -> None:
+    out, other = tmp_path / "kto.jsonl", tmp_path / "other.db"
+    told("export", "kto", "--out", out, "--store", store)
+    asyncio.run(_fill(f"sqlite:///{other}"))
+    error = refused("learned", TRAINED, "--rows", out, "--store", other)
+    assert "in this store" in error.what
+    assert "--store" in str(error.remedy)
+    out.write_text('{"messages": []}\n')
+    assert "no row says" in refused("learned", TRAINED, "--rows", out, "--store", store).what
+    error = refused("learned", "no/such/model", "--rows", out, "--store", store)
+    assert "no row says" in error.what  # the rows come first
 
 
 @pytest.mark.parametrize("user", ["newcomer", "-1", "9" * 19, "1.5", "<#80351110224678912>"])

@@ -18,6 +18,7 @@ from sqlalchemy import event
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.database import parse
+from guildgpt.feedback.sqlite import Sqlite
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.trouble import diagnose
 
@@ -93,14 +94,15 @@ async def test_full_and_roomy_again(lite: Store) -> None:
         cursor.execute(f"PRAGMA max_page_count = {pages[0] or 1}")
         cursor.close()
 
-    engine = lite._database.engine
-    event.listen(engine.sync_engine, "connect", limit)
-    await engine.dispose()
+    server = lite._database.server
+    assert isinstance(server, Sqlite)
+    event.listen(server.engine, "connect", limit)
+    server.engine.dispose()
     with pytest.raises(StoreError, match="the disk is full"):
         await lite.save_guild_settings(1, {"system": "x" * 500_000})
     assert await lite.guild_settings(1) == {}
     pages[0] = 2**30
-    await engine.dispose()
+    server.engine.dispose()
     await lite.save_guild_settings(1, {"system": "x" * 500_000})
     assert len((await lite.guild_settings(1))["system"]) == 500_000
 
@@ -272,10 +274,10 @@ def test_other_errors_stay_what_they_are() -> None:
 @pytest.mark.parametrize(
     ("written", "read"),
     [
-        ("feedback.db", "sqlite+aiosqlite:///feedback.db"),
-        ("sqlite:///feedback.db", "sqlite+aiosqlite:///feedback.db"),
-        ("sqlite:////srv/feedback.db", "sqlite+aiosqlite:////srv/feedback.db"),
-        ("sqlite://", "sqlite+aiosqlite://"),
+        ("feedback.db", "sqlite:///feedback.db"),
+        ("sqlite:///feedback.db", "sqlite:///feedback.db"),
+        ("sqlite:////srv/feedback.db", "sqlite:////srv/feedback.db"),
+        ("sqlite://", "sqlite://"),
         ("postgresql://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
         ("postgres://u:p@h:5/d", "postgresql+asyncpg://u:p@h:5/d"),
         ("postgresql://h/d?sslmode=require", "postgresql+asyncpg://h/d?ssl=require"),

@@ -1,0 +1,1 @@
+"""The only room that knows discord.py: its events become ours, our answers its messages."""

@@ -1,0 +1,241 @@
+"""discord.py's client: connecting, reading what was missed, and messages as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import Counter
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import discord
+
+from guildgpt.bot import sentences as say
+from guildgpt.bot.adapter.account import in_words
+from guildgpt.bot.adapter.commands import Commands
+from guildgpt.bot.adapter.controls import ActionButton
+from guildgpt.bot.adapter.incoming import cannot_read, is_for_us, message_event
+from guildgpt.bot.adapter.interactions import Interactions
+from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
+from guildgpt.bot.logs import log
+from guildgpt.bot.marks import Marks
+from guildgpt.bot.opinions import Opinions
+from guildgpt.bot.outlet import Outlet, Undeliverable
+from guildgpt.bot.service import Service
+from guildgpt.bot.settings import BotSettings
+from guildgpt.feedback.records import Delivery
+
+LOGGER = logging.getLogger(__name__)
+CLOSE_SECONDS = 5.0  # for what is being written when the bot stops
+_CHANNEL = re.compile(r"/channels/(\d+)/messages")
+
+
+class GuildClient(discord.AutoShardedClient):
+    """discord.py's client, its events handed to the service."""
+
+    def __init__(
+        self,
+        service: Service,
+        opinions: Opinions,
+        settings: BotSettings,
+        **options: Any,
+    ):
+        intents = discord.Intents.none()
+        intents.guilds = intents.guild_messages = intents.dm_messages = True
+        intents.message_content = settings.message_content_intent
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(self._request_ended)
+        super().__init__(
+            intents=intents,
+            # Nothing the model writes pings anyone.
+            allowed_mentions=discord.AllowedMentions.none(),
+            max_messages=None,  # the store remembers, not the client
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            shard_count=None if settings.shards == "auto" else settings.shards or 1,
+            http_trace=trace,
+            **options,
+        )
+        self.service = service
+        self.settings = settings
+        self.marks = Marks(service.store)
+        self.interactions = Interactions(self, service, opinions, self.marks, self.spawn)
+        self.tree = Commands(self, self.interactions, settings)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving = False
+        self._sessions: Counter[int] = Counter()  # begun, by shard
+        self._read: Counter[int] = Counter()  # the last one whose past was read, by shard
+        self._away: set[int] = set()  # shards
+        self._told_to_mention: set[int] = set()  # threads
+        service.metrics.connected.set_function(lambda: self.is_connected)
+        service.metrics.guilds.set_function(lambda: len(self.guilds))
+
+    async def talk(self) -> None:
+        """Be on Discord until `close`; raises `GuildError` for a token or intents it refuses."""
+        with in_words():
+            await self.start(self.settings.token.get_secret_value())
+
+    async def close(self) -> None:
+        """Leave Discord; what is not finished stays open in the store, to be taken up again."""
+        self._leaving = True
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        await super().close()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside the events, and log what goes wrong in it."""
+        if self._leaving:
+            work.close()
+            return
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            LOGGER.error("event failed", exc_info=error)
+
+    async def _request_ended(self, session: Any, context: Any, request: Any) -> None:
+        """discord.py waits when Discord says 429; so must those who come after."""
+        channel = _CHANNEL.search(request.url.path)
+        if request.response.status == 429 and channel:
+            seconds = float(request.response.headers.get("Retry-After", 1))
+            self.service.slow_down(int(channel[1]), seconds)
+
+    # Connecting, and what was missed
+
+    async def setup_hook(self) -> None:
+        """Once, before any event: buttons and commands, and the work that a crash left."""
+        self.add_dynamic_items(ActionButton)
+        await self.tree.sync()
+        for delivery in await self.service.store.open_deliveries():
+            self.spawn(self.service.resume(delivery, self._outlet_again(delivery)))
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Discord's events arrive."""
+        return self.is_ready() and not self._away
+
+    async def on_shard_connect(self, shard_id: int) -> None:
+        """A new session: it knows nothing of what was written before it."""
+        self._sessions[shard_id] += 1
+        self.marks.behind(shard_id)
+
+    async def on_shard_ready(self, shard_id: int) -> None:
+        """The guilds of a new session are there: read what was missed in them."""
+        self._away.discard(shard_id)
+        log(LOGGER, "ready", shard=shard_id, guilds=len(self.guilds))
+        self.spawn(self._catch_up(shard_id))
+
+    async def on_shard_resumed(self, shard_id: int) -> None:
+        """The session goes on; Discord itself sends what was missed."""
+        self._away.discard(shard_id)
+        self._note_caught_up(shard_id)
+
+    async def on_shard_disconnect(self, shard_id: int) -> None:
+        """The gateway is gone; discord.py connects again."""
+        self._away.add(shard_id)
+        self.marks.behind(shard_id)
+
+    def _note_caught_up(self, shard_id: int) -> None:
+        """Nothing is missing, unless a session has begun whose past is still to be read."""
+        if self._read[shard_id] == self._sessions[shard_id]:
+            self.marks.caught_up(shard_id)
+
+    async def _catch_up(self, shard_id: int) -> None:
+        session = self._sessions[shard_id]
+        missed = await self.marks.missed()
+        for guild in self.guilds:
+            if guild.shard_id != shard_id:
+                continue
+            places: list[Any] = [*guild.text_channels, *guild.voice_channels, *guild.threads]
+            for channel in places:
+                if (channel.last_message_id or 0) > missed.after(channel.id):
+                    await self._read_after(channel, missed.after(channel.id))
+        if shard_id == 0:  # direct messages: Discord lists no such channels
+            for channel_id in missed.direct:
+                channel = self.get_partial_messageable(channel_id)
+                await self._read_after(channel, missed.after(channel_id))
+        self._read[shard_id] = session
+        self._note_caught_up(shard_id)
+
+    async def _read_after(self, channel: Any, after: int) -> None:
+        """What was said to the bot in a channel, and has no answer there yet.
+
+        The store says which of it is being answered; of what was erased since, the channel alone.
+        """
+        missed: list[discord.Message] = []
+        answered: set[int | None] = set()
+        await self.service.writer.request()
+        try:
+            history = channel.history(after=discord.Object(after), limit=None, oldest_first=True)
+            async for message in history:
+                if message.author == self.user:
+                    answered.add(message.reference and message.reference.message_id)
+                elif is_for_us(message, self.user):
+                    missed.append(message)
+                else:
+                    await self._hear(message, live=False)
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            log(LOGGER, "cannot_catch_up", channel=channel.id, error=error)
+        for message in missed:
+            if message.id not in answered:
+                await self._hear(message, live=False)
+
+    def _outlet_again(self, delivery: Delivery) -> Outlet:
+        """Where an answer goes on after a crash."""
+        token, channel_id = delivery.extra.get("token"), delivery.channel_id or 0
+        if token:
+            return InteractionOutlet(self, channel_id, delivery.event_id, token)
+        is_message = delivery.kind == "message"
+        return MessageOutlet(self, channel_id, delivery.event_id if is_message else None)
+
+    # Messages
+
+    async def on_message(self, message: discord.Message) -> None:
+        """A message somewhere: answered if it is meant for the bot."""
+        await self._hear(message, live=True)
+
+    async def _hear(self, message: discord.Message, *, live: bool) -> None:
+        """One that was written just now is acknowledged at once, even before it is claimed."""
+        channel: Any = message.channel
+        guild_id = message.guild.id if message.guild else None
+        with self.marks.handling(channel.id, message.id, guild_id):
+            if not is_for_us(message, self.user):
+                return
+            places = (channel.id, getattr(channel, "parent_id", None))
+            if not await self.service.hears(message.author.id, guild_id, *places):
+                return
+            outlet = MessageOutlet(self, channel.id, message.id)
+            if cannot_read(message, self.user, self.settings):
+                if channel.id not in self._told_to_mention:
+                    self._told_to_mention.add(channel.id)
+                    with suppress(Undeliverable):
+                        await outlet.whisper(say.NEED_MENTION)
+                return
+            if live:
+                self.spawn(self._acknowledge(message, outlet))
+            event = await message_event(message, self.user, self.settings)
+            if work := await self.service.ask(event, outlet):
+                self.spawn(work)
+
+    async def _acknowledge(self, message: discord.Message, outlet: MessageOutlet) -> None:
+        self.service.writer.note_request()
+        with suppress(Undeliverable):
+            await outlet.typing()
+            self.service.metrics.heard(message.created_at)
+
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        """What a member takes back is taken out of the store as well."""
+        await self.service.forget(payload.message_id)
+
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        """What a moderator clears away, too."""
+        for message_id in payload.message_ids:
+            await self.service.forget(message_id)

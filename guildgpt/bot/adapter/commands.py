@@ -1,0 +1,209 @@
+"""The slash commands and the context menu."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any, Literal
+from uuid import uuid4
+
+import discord
+from discord import app_commands
+
+from guildgpt.bot import sentences as say
+from guildgpt.bot.adapter.controls import view
+from guildgpt.bot.adapter.incoming import interaction_event, quoted, texts_in
+from guildgpt.bot.adapter.interactions import At, Interactions, may_be_too_late
+from guildgpt.bot.adapter.outlets import MessageOutlet
+from guildgpt.bot.buttons import Action
+from guildgpt.bot.events import Event
+from guildgpt.bot.logs import log
+from guildgpt.bot.outlet import Outlet
+from guildgpt.bot.service import Rest
+from guildgpt.bot.settings import BotSettings
+from guildgpt.bot.text import clean
+
+LOGGER = logging.getLogger(__name__)
+Text = app_commands.Range[str, 1, 4000]
+
+
+class Commands(app_commands.CommandTree[Any]):
+    """What members can call, each handed to `desk`."""
+
+    def __init__(self, client: discord.Client, desk: Interactions, settings: BotSettings):
+        super().__init__(client)
+        self._desk = desk
+        _add_questions(self, desk, settings)
+        _add_rights(self, desk)
+        _add_admin(self, desk)
+
+    async def interaction_check(self, at: At) -> bool:
+        """Each only once."""
+        return self._desk.is_new(at)
+
+    async def on_error(self, at: At, error: app_commands.AppCommandError) -> None:
+        """What nobody has foreseen."""
+        LOGGER.error("command failed", exc_info=error)
+        with may_be_too_late():
+            if at.response.is_done():
+                await at.followup.send(say.FAILED, ephemeral=True)
+            else:
+                await at.response.send_message(say.FAILED, ephemeral=True)
+
+
+def _add_questions(tree: Commands, desk: Interactions, settings: BotSettings) -> None:
+    """What is answered."""
+    service = desk.service
+
+    @tree.command(description="Ask me something")
+    @app_commands.describe(question="What you want to know", file="A text file to read with it")
+    async def ask(at: At, question: Text, file: discord.Attachment | None = None) -> None:
+        async def with_file(event: Event, outlet: Outlet) -> Rest:
+            texts = await texts_in([file] if file else [], settings)
+            return await service.ask(replace(event, text="\n\n".join([event.text, *texts])), outlet)
+
+        await desk.begin(at, interaction_event(at, "slash", clean(question)), with_file)
+
+    @tree.command(description="Talk with me in a thread of its own")
+    @app_commands.describe(topic="What it is about; I answer it as your first question")
+    @app_commands.guild_only()
+    async def chat(at: At, topic: app_commands.Range[str, 1, 2000] | None = None) -> None:
+        title = clean(topic or "") or say.chat_with(at.user.display_name)
+        event = interaction_event(at, "slash", title)
+
+        async def opened() -> str:
+            refusal = await service.refusal(event)
+            if refusal is not None:
+                return refusal or say.FAILED
+            thread = await _thread(at, title)
+            if thread is None:
+                return say.NO_THREADS
+            if topic:
+                first = replace(
+                    event,
+                    channel_id=thread.id,
+                    home_id=event.channel_id,
+                    continues=True,
+                    token=None,
+                )
+                if work := await service.ask(first, MessageOutlet(at.client, thread.id)):
+                    desk.spawn(work)
+            return say.here(thread.mention)
+
+        if not service.ignores(at.user.id):
+            await desk.tell(at, opened())
+
+    @tree.command(description="Answer my last question here once more")
+    async def retry(at: At) -> None:
+        event = interaction_event(at, "retry")
+        await desk.begin(at, event, lambda event, outlet: service.again(event, outlet, None))
+
+    @tree.command(description="Two answers to one question: you say which is better")
+    @app_commands.describe(question="What you want to know")
+    async def compare(at: At, question: Text) -> None:
+        await desk.begin(at, interaction_event(at, "compare", clean(question)), service.compare)
+
+    @tree.context_menu(name="Ask about this")
+    async def ask_about_this(at: At, message: discord.Message) -> None:
+        about = quoted(message, bots_too=True)
+        if about is None:
+            with may_be_too_late():
+                await at.response.send_message(say.NO_TEXT, ephemeral=True)
+            return
+
+        async def submitted(at: At, question: str) -> None:
+            event = interaction_event(at, "context", question)
+            await desk.begin(at, replace(event, answers_to=message.id, quoted=about), service.ask)
+
+        field: discord.ui.TextInput[Any] = discord.ui.TextInput(
+            label="What do you want to know?", default="What does this mean?", max_length=1000
+        )
+        with may_be_too_late():
+            await at.response.send_modal(desk.form("Ask about this", field, submitted))
+
+    @tree.command(description="Stop the answer you are getting here")
+    async def stop(at: At) -> None:
+        stopping = service.stop(
+            at.user.id, answer_id=None, channel_id=at.channel_id or 0, admin=False
+        )
+        await desk.tell(at, stopping)
+
+
+async def _thread(at: At, title: str) -> discord.Thread | None:
+    """A thread with the member in it; None where there can be none."""
+    if not isinstance(at.channel, discord.TextChannel):
+        return None
+    try:
+        kind = discord.ChannelType.public_thread
+        thread = await at.channel.create_thread(name=title[:90], type=kind)
+        await thread.add_user(at.user)
+        return thread
+    except discord.HTTPException as error:
+        log(LOGGER, "no_thread", error=error)
+        return None
+
+
+def _add_rights(tree: Commands, desk: Interactions) -> None:
+    """What everybody may know and decide."""
+
+    @tree.command(name="help", description="How to talk to me")
+    async def help_(at: At) -> None:
+        with may_be_too_late():
+            await at.response.send_message(say.HELP, ephemeral=True)
+
+    @tree.command(description="What people here think of my answers")
+    async def stats(at: At) -> None:
+        await desk.tell(at, desk.opinions.stats(at.guild_id))
+
+    @tree.command(description="What I keep of you, and for how long")
+    @app_commands.describe(consent="What I may keep and use; leave it out to see what you chose")
+    async def privacy(at: At, consent: Literal["none", "chat", "train"] | None = None) -> None:
+        await desk.tell(at, desk.opinions.privacy(at.user.id, consent))
+
+    @tree.command(name="forget-me", description="Delete everything I keep about you")
+    async def forget_me(at: At) -> None:
+        choices = view([Action("forget", str(uuid4())), Action("keep", str(uuid4()))])
+        with may_be_too_late():
+            await at.response.send_message(say.FORGET_ASK, view=choices, ephemeral=True)
+
+
+def _add_admin(tree: Commands, desk: Interactions) -> None:
+    """What the admins of a guild decide."""
+
+    async def change(at: At, said: str = "", **changes: Any) -> None:
+        async def changed() -> str:
+            rules = await desk.service.guilds.change(at.guild_id or 0, **changes)
+            return said or say.rules([f"<#{id}>" for id in rules.channels], rules.feedback)
+
+        await desk.tell(at, changed())
+
+    @tree.command(description="How I should behave in this server (for admins)")
+    @app_commands.describe(text="Instructions that I always see; leave it out to use my usual ones")
+    @app_commands.default_permissions(manage_guild=True)
+    @app_commands.guild_only()
+    async def system(at: At, text: app_commands.Range[str, 1, 2000] | None = None) -> None:
+        said = say.SYSTEM_SET if text else say.SYSTEM_CLEARED
+        await change(at, said, system=clean(text) if text else None)
+
+    @tree.command(description="Where I answer, and whether I ask for opinions (for admins)")
+    @app_commands.describe(
+        channel="Answer in this channel; the first one ends my answering everywhere",
+        everywhere="Answer in every channel again",
+        feedback="Show 👍 👎 under my answers",
+    )
+    @app_commands.default_permissions(manage_guild=True)
+    @app_commands.guild_only()
+    async def settings(
+        at: At,
+        channel: discord.TextChannel | None = None,
+        everywhere: bool | None = None,
+        feedback: bool | None = None,
+    ) -> None:
+        changes: dict[str, Any] = {}
+        if feedback is not None:
+            changes["feedback"] = feedback
+        if everywhere:
+            changes["channels"] = []
+        if channel:
+            changes["add_channel"] = channel.id
+        await change(at, **changes)

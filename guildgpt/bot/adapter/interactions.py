@@ -1,0 +1,201 @@
+"""Clicks, commands and forms: each is heard once, acknowledged in time, and then worked on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+import discord
+
+from guildgpt.bot import sentences as say
+from guildgpt.bot.adapter.controls import Form
+from guildgpt.bot.adapter.incoming import interaction_event
+from guildgpt.bot.adapter.outlets import InteractionOutlet
+from guildgpt.bot.buttons import Action
+from guildgpt.bot.events import Event
+from guildgpt.bot.logs import log
+from guildgpt.bot.marks import Marks
+from guildgpt.bot.opinions import Opinions
+from guildgpt.bot.outlet import Outlet
+from guildgpt.bot.recent import Recent
+from guildgpt.bot.service import Rest, Service
+from guildgpt.errors import StoreError
+
+LOGGER = logging.getLogger(__name__)
+ACKNOWLEDGE_SECONDS = 0.25  # work that takes longer than this is acknowledged before it is done
+At = discord.Interaction[Any]
+
+
+class Interactions:
+    """What members do with the bot's buttons, commands and forms."""
+
+    def __init__(
+        self,
+        client: discord.Client,
+        service: Service,
+        opinions: Opinions,
+        marks: Marks,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ):
+        self.service = service
+        self.opinions = opinions
+        self.spawn = spawn
+        self._client = client
+        self._marks = marks
+        self._seen = Recent()  # interactions
+
+    def is_new(self, at: At) -> bool:
+        """Whether it comes for the first time: a resumed session may bring it again."""
+        is_new = self._seen.add(at.id)
+        self.service.metrics.duplicates.inc(not is_new)
+        return is_new
+
+    async def begin(
+        self, at: At, event: Event, step: Callable[[Event, Outlet], Awaitable[Rest]]
+    ) -> None:
+        """Claim an interaction, acknowledge it in time, and work on it.
+
+        The claim comes first, so that what was acknowledged is never forgotten, whatever happens to
+        this process. But nobody waits long for it: while the store is slow the acknowledgement
+        overtakes it. There are no two answers in either order: without a claim there is none.
+        """
+        if self.service.ignores(at.user.id):
+            log(LOGGER, "blocked", guild=at.guild_id)
+            return
+        outlet = InteractionOutlet(self._client, event.channel_id, event.id, at.token)
+        claim = asyncio.ensure_future(step(event, outlet))
+        await asyncio.wait({claim}, timeout=ACKNOWLEDGE_SECONDS)
+        if claim.done() and claim.result() is None:
+            return  # nobody we answer
+        try:
+            await at.response.defer(thinking=True)
+            self.service.metrics.heard(at.created_at)
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            log(LOGGER, "not_acknowledged", kind=event.kind, error=error)
+            outlet.unheard = isinstance(error, discord.NotFound)
+        if work := await claim:
+            self.spawn(work)
+
+    async def tell(
+        self,
+        at: At,
+        sentence: Awaitable[str],
+        *,
+        form: Form | None = None,
+        in_place: bool = False,
+    ) -> None:
+        """Tell the member alone, when it is done; acknowledge before where that takes long.
+
+        `form` opens in place of the sentence that a 👎 is noted; `in_place` writes over the message
+        that was clicked.
+        """
+        work = asyncio.ensure_future(_or_sorry(sentence))
+        # An erasure rewrites the store's file: that takes long for sure.
+        await asyncio.wait({work}, timeout=0 if in_place else ACKNOWLEDGE_SECONDS)
+        with may_be_too_late():
+            answer = at.response
+            if not work.done():
+                await answer.defer(ephemeral=True, thinking=not in_place)
+                text = await work
+                if in_place:
+                    await at.edit_original_response(content=text, view=None)
+                else:
+                    await at.followup.send(text, ephemeral=True)
+            elif form and work.result() == say.RATED_DOWN:
+                await answer.send_modal(form)
+            elif in_place:
+                await answer.edit_message(content=work.result(), view=None)
+            else:
+                await answer.send_message(work.result(), ephemeral=True)
+
+    async def clicked(self, at: At, action: Action) -> None:
+        """A button under one of the bot's messages."""
+        user, channel = at.user.id, at.channel_id or 0
+        if not self.is_new(at):
+            return
+        if action.kind == "forget":
+            await self.tell(at, self._forget(user), in_place=True)
+        elif action.kind == "keep":
+            with may_be_too_late():
+                await at.response.edit_message(content=say.FORGET_KEPT, view=None)
+        elif self.service.ignores(user):
+            log(LOGGER, "blocked", guild=at.guild_id)
+        elif action.kind == "again":
+            await self.begin(
+                at,
+                interaction_event(at, "retry"),
+                lambda event, outlet: self.service.again(event, outlet, action.id),
+            )
+        elif action.kind == "stop":
+            stopping = self.service.stop(
+                user,
+                answer_id=action.id,
+                channel_id=channel,
+                admin=at.permissions.manage_messages,
+            )
+            await self.tell(at, stopping)
+        else:
+            giving = self.opinions.give(user, action, channel_id=channel)
+            form = self._reason_form(action) if action.kind == "down" else None
+            await self.tell(at, giving, form=form)
+
+    def form(
+        self,
+        title: str,
+        field: discord.ui.TextInput[Any],
+        submitted: Callable[[At, str], Awaitable[None]],
+    ) -> Form:
+        """A form whose text is given to `submitted`, once."""
+
+        async def once(at: At, text: str) -> None:
+            if self.is_new(at):
+                await submitted(at, text)
+
+        return Form(title, field, once)
+
+    def _reason_form(self, action: Action) -> Form:
+        """What was wrong with an answer; may be left empty."""
+
+        async def submitted(at: At, reason: str) -> None:
+            giving = self.opinions.give(
+                at.user.id, action, channel_id=at.channel_id or 0, reason=reason
+            )
+            await self.tell(at, giving)
+
+        field: discord.ui.TextInput[Any] = discord.ui.TextInput(
+            label="What was wrong? (optional)",
+            style=discord.TextStyle.paragraph,
+            required=False,
+            max_length=500,
+        )
+        return self.form("Noted: 👎", field, submitted)
+
+    async def _forget(self, user_id: int) -> str:
+        """Erase a member's everything, with what is not yet written of it."""
+        await self._marks.save()
+        return await self.opinions.forget(user_id)
+
+
+@contextmanager
+def may_be_too_late() -> Iterator[None]:
+    """What answers an interaction: if its time is over, nobody is told."""
+    try:
+        yield
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+        log(LOGGER, "not_told", error=error)
+
+
+async def _or_sorry(sentence: Awaitable[str]) -> str:
+    """The sentence, or a friendly one where it cannot be had."""
+    try:
+        return await sentence
+    except StoreError as error:
+        log(LOGGER, "store_failed", error=error)
+        return say.STORE_DOWN
+    except Exception:
+        LOGGER.exception("interaction failed")
+        return say.FAILED

@@ -1,0 +1,190 @@
+"""Where answers go: the two kinds of `Outlet`, a channel and an interaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import aiohttp
+import discord
+
+from guildgpt.bot.adapter.controls import view
+from guildgpt.bot.buttons import Action
+from guildgpt.bot.logs import log
+from guildgpt.bot.outlet import Undeliverable
+
+LOGGER = logging.getLogger(__name__)
+TOKEN_SECONDS = 14 * 60.0  # an interaction's token lives for fifteen minutes
+TOKEN_OVER = 50027  # Discord's code for one that does not
+NO_HISTORY = 160002  # ... and for a reply where the bot may not read what it replies to
+TYPING_SECONDS = 8.0  # Discord shows the bot typing for ten
+PAUSES = (1, 2, 5, 10, *[30] * 20)  # seconds between tries while Discord cannot be reached
+
+
+class MessageOutlet:
+    """Answers in a channel, as replies to a message where there is one."""
+
+    def __init__(self, client: discord.Client, channel_id: int, replies_to: int | None = None):
+        self._client = client
+        self._channel = client.get_partial_messageable(channel_id)
+        self._reference = replies_to and discord.MessageReference(
+            message_id=replies_to, channel_id=channel_id, fail_if_not_exists=False
+        )
+        self._typing_until = float("-inf")  # on the monotonic clock
+
+    @property
+    def channel_id(self) -> int:
+        """See `Outlet`."""
+        return self._channel.id
+
+    @property
+    def is_typing(self) -> bool:
+        """See `Outlet`."""
+        return time.monotonic() < self._typing_until
+
+    async def typing(self) -> None:
+        """See `Outlet`."""
+        self._typing_until = time.monotonic() + TYPING_SECONDS
+        try:
+            await self._client.http.send_typing(self.channel_id)
+        except (discord.Forbidden, discord.NotFound) as error:
+            raise undeliverable(error) from error
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            log(LOGGER, "typing_failed", error=error)  # nothing hangs on it
+
+    async def send(self, text: str, buttons: Sequence[Action], nonce: str) -> int:
+        """See `Outlet`; only the first message points at what it answers."""
+        return await self._send(text, view=view(buttons), nonce=nonce)
+
+    async def edit(self, message_id: int, text: str, buttons: Sequence[Action]) -> None:
+        """See `Outlet`."""
+        self._reference = None
+        message = self._channel.get_partial_message(message_id)
+        await delivered(lambda: message.edit(content=text, view=view(buttons)))
+
+    async def delete(self, message_id: int) -> None:
+        """See `Outlet`."""
+        await delivered(self._channel.get_partial_message(message_id).delete)
+
+    async def whisper(self, text: str) -> None:
+        """See `Outlet`."""
+        await self._send(text)
+
+    async def _send(self, text: str, **more: Any) -> int:
+        if self._reference:
+            more["reference"] = self._reference
+        try:
+            message = await delivered(lambda: self._channel.send(text, **more))
+        except Undeliverable as error:
+            if error.code != NO_HISTORY:
+                raise
+            del more["reference"]
+            message = await delivered(lambda: self._channel.send(text, **more))
+        self._reference = None
+        return int(message.id)
+
+
+class InteractionOutlet:
+    """Answers to a command or a click, whose "thinking…" stands there already; once its time is
+    over, as messages in the channel."""
+
+    def __init__(self, client: discord.Client, channel_id: int, event_id: int, token: str):
+        assert client.application_id
+        self._hook = discord.Webhook.partial(client.application_id, token, client=client)
+        self._hook.type = discord.WebhookType.application
+        self._elsewhere = MessageOutlet(client, channel_id)
+        self._over_at = discord.utils.snowflake_time(event_id).timestamp() + TOKEN_SECONDS
+        self._original: int | None = None
+        self.unheard = False  # Discord told the member that it failed
+
+    @property
+    def channel_id(self) -> int:
+        """See `Outlet`."""
+        return self._elsewhere.channel_id
+
+    @property
+    def is_typing(self) -> bool:
+        """Discord shows the bot thinking by itself."""
+        return not self.unheard
+
+    async def typing(self) -> None:
+        """See `Outlet`."""
+        if self.unheard:
+            raise Undeliverable("the interaction was over before it was acknowledged", gone=True)
+
+    async def send(self, text: str, buttons: Sequence[Action], nonce: str) -> int:
+        """See `Outlet`: the first takes the place of "thinking…"."""
+        sent: int = await self._in_time(
+            lambda: self._send(text, buttons),
+            lambda: self._elsewhere.send(text, buttons, nonce),
+        )
+        return sent
+
+    async def _send(self, text: str, buttons: Sequence[Action]) -> int:
+        if self._original is not None:
+            return int((await self._hook.send(text, view=view(buttons), wait=True)).id)
+        original: Any = "@original"  # Discord's name for it, where the others have numbers
+        written = await self._hook.edit_message(original, content=text, view=view(buttons))
+        self._original = int(written.id)
+        return self._original
+
+    async def edit(self, message_id: int, text: str, buttons: Sequence[Action]) -> None:
+        """See `Outlet`."""
+        self._original = self._original or message_id
+        await self._in_time(
+            lambda: self._hook.edit_message(message_id, content=text, view=view(buttons)),
+            lambda: self._elsewhere.edit(message_id, text, buttons),
+        )
+
+    async def delete(self, message_id: int) -> None:
+        """See `Outlet`."""
+        await self._in_time(
+            lambda: self._hook.delete_message(message_id),
+            lambda: self._elsewhere.delete(message_id),
+        )
+
+    async def whisper(self, text: str) -> None:
+        """See `Outlet`: only who asked reads it."""
+
+        async def whispered() -> None:
+            if self._original is None:  # "thinking…" is there for all to see, and so would this be
+                original: Any = "@original"
+                await self._hook.delete_message(original)
+            await self._hook.send(text, ephemeral=True)
+
+        if time.time() < self._over_at:
+            await delivered(whispered)
+
+    async def _in_time(
+        self, by_token: Callable[[], Awaitable[Any]], later: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        if time.time() < self._over_at:
+            try:
+                return await delivered(by_token)
+            except Undeliverable as error:
+                if error.code != TOKEN_OVER:
+                    raise
+                self._over_at = 0.0
+        return await later()
+
+
+async def delivered(call: Callable[[], Awaitable[Any]]) -> Any:
+    """Call Discord, for ten minutes if it cannot be reached; what it refuses for good becomes
+    `Undeliverable`."""
+    for pause in PAUSES:
+        try:
+            return await call()
+        except (discord.DiscordServerError, aiohttp.ClientError, OSError) as error:
+            log(LOGGER, "discord_unreachable", error=error)
+            await asyncio.sleep(pause)
+        except discord.HTTPException as error:
+            raise undeliverable(error) from error
+    raise Undeliverable("Discord cannot be reached", gone=False)
+
+
+def undeliverable(error: discord.HTTPException) -> Undeliverable:
+    kind = {403: "not allowed", 404: "gone"}.get(error.status, f"refused with {error.status}")
+    return Undeliverable(f"{kind} ({error.code})", gone=error.status == 404, code=error.code)

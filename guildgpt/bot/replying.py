@@ -1,0 +1,187 @@
+"""From a claimed event to its answer: once, once more, or two side by side.
+
+Raises `Refused` for what gets a sentence in an answer's place, and what the store, the engine and
+the outlet raise; `Service` says what becomes of that.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import uuid4
+
+from guildgpt.bot import sentences as say
+from guildgpt.bot.answering import Stopped, unless
+from guildgpt.bot.buttons import Action, Kind
+from guildgpt.bot.events import Event, Work
+from guildgpt.bot.generating import Finished, Generator
+from guildgpt.bot.guilds import Guilds, Rules
+from guildgpt.bot.metrics import Metrics
+from guildgpt.bot.moderation import Moderator
+from guildgpt.bot.postponed import Postponed
+from guildgpt.bot.questions import Question, Questions, Refused
+from guildgpt.bot.running import AllRunning, Running
+from guildgpt.bot.waiting import Busy, FairQueue, TooMany
+from guildgpt.feedback.records import StoredMessage, Version
+from guildgpt.feedback.store import Store
+
+
+class Replies:
+    """The three ways to answer an event that is `Running`."""
+
+    def __init__(
+        self,
+        store: Store,
+        postponed: Postponed,
+        guilds: Guilds,
+        generator: Generator,
+        queue: FairQueue,
+        running: AllRunning,
+        version: Version,
+        *,
+        moderator: Moderator,
+        chance: random.Random,
+        metrics: Metrics,
+    ):
+        self._store = store
+        self._postponed = postponed
+        self._guilds = guilds
+        self._generator = generator
+        self._queue = queue
+        self._all = running
+        self._version = version
+        self._moderator = moderator
+        self._chance = chance
+        self._metrics = metrics
+        self._questions = Questions(store)
+
+    async def ask(self, running: Running) -> None:
+        """Answer the question that the event holds."""
+        rules = await self._guilds.rules(running.work.event.guild_id)
+        question = await self._checked_question(running, rules)
+        await self._answer(running, question, rules)
+
+    async def again(self, running: Running) -> None:
+        """Answer an earlier question once more."""
+        rules = await self._guilds.rules(running.work.event.guild_id)
+        question = await self._questions.asked_before(running.work, running.member)
+        await self._answer(running, question, rules)
+
+    async def compare(self, running: Running) -> None:
+        """Give two answers, blind and in random order, to be voted on."""
+        work, live = running.work, running.live
+        rules = await self._guilds.rules(work.event.guild_id)
+        if running.member.consent == "none":
+            raise Refused(say.CONSENT_NONE, "consent-none")
+        question = await self._checked_question(running, rules)
+        assert question.stored
+        try:
+            async with self._turn(running):
+                pair = await self._generator.two_answers(question, rules.system, running.over)
+        except Stopped:
+            raise Refused(say.STOPPED, "stopped") from None
+        left, right = self._chance.sample(pair, 2)
+        if left.instead or right.instead:  # there is nothing to choose between
+            await live.finish(left.instead or right.instead)
+            return
+        id = str(uuid4())
+        kept = await self._keep_comparison(id, question.stored, (left, right))
+        choices: tuple[Kind, ...] = ("left", "right", "tie", "both_bad") if kept else ()
+        buttons = [Action(kind, id) for kind in choices]
+        await live.finish(say.side_by_side(left.shown, right.shown), buttons)
+
+    async def _answer(self, running: Running, question: Question, rules: Rules) -> None:
+        work, live, over = running.work, running.live, running.over
+        answer_id = work.answer_id
+        await self._postponed.do(
+            lambda: self._store.update_delivery(
+                work.delivery.id, state="answering", answer_id=answer_id
+            )
+        )
+        finished = await self._kept_before(work)
+        kept = finished is not None
+        if finished is None:
+            async with live.growing(Action("stop", answer_id), over), self._turn(running):
+                finished = await self._generator.answer(question, rules.system, over, live.heard)
+            if self._all.is_taken_back(work):
+                return
+            if question.stored and not finished.instead:
+                kept = await self._keep(answer_id, question.stored, finished)
+        await live.finish(finished.shown, _buttons(answer_id, rules) if kept else ())
+
+    async def _kept_before(self, work: Work) -> Finished | None:
+        """The answer that was written down before a crash: it may have been read and rated."""
+        answer = await self._store.message(work.answer_id) if work.taken_up else None
+        if answer is None or answer.deleted:
+            return None
+        return Finished(answer.text, "cancelled" if answer.stop == "cancelled" else "eos")
+
+    async def _checked_question(self, running: Running, rules: Rules) -> Question:
+        work = running.work
+        if not work.taken_up or work.event.text:  # else it was looked at before the crash
+            self.check(work.event, rules)
+        return await self._questions.asked(work, running.member)
+
+    def check(self, event: Event, rules: Rules) -> None:
+        """Raise `Refused` for what is not answered."""
+        if not rules.allow(event.channel_id, event.home_id):
+            raise Refused("" if event.kind == "message" else say.OTHER_CHANNEL, "other-channel")
+        if not event.text:
+            raise Refused(say.EMPTY, "empty")
+        if verdict := self._moderator.before(event.text):
+            self._metrics.moderated.labels("before", verdict.rule).inc()
+            raise Refused(verdict.say, f"moderation-{verdict.rule}")
+
+    async def _keep(self, answer_id: str, question: StoredMessage, finished: Finished) -> bool:
+        """Write the answer down; False if its question was erased meanwhile."""
+        return await self._postponed.do(
+            lambda: self._store.add_message(
+                id=answer_id,
+                conversation_id=question.conversation_id,
+                parent_id=question.id,
+                role="assistant",
+                text=finished.text,
+                version_id=self._version.id,
+                sampling=self._generator.sampling,
+                stop=finished.stop,
+                synthetic=True,
+            )
+        )
+
+    async def _keep_comparison(
+        self, id: str, question: StoredMessage, shown: Sequence[Finished]
+    ) -> bool:
+        """Write answers down in the order shown; False if their question was erased meanwhile."""
+        ids = [str(uuid4()) for _ in shown]
+        for answer_id, finished in zip(ids, shown, strict=True):
+            if not await self._keep(answer_id, question, finished):
+                return False
+        return await self._postponed.do(lambda: self._store.add_comparison(question.id, ids, id=id))
+
+    @asynccontextmanager
+    async def _turn(self, running: Running) -> AsyncGenerator[None]:
+        """A turn at the model; raises `Refused` where the wait is too long, the member too eager,
+        or the question withdrawn while it waits."""
+        waiting = self._queue.turn(
+            guild=running.work.event.guild_id,
+            user=running.member.id,
+            admitted=running.work.taken_up,
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                await unless(running.over, stack.enter_async_context(waiting))
+            except Busy as busy:
+                raise Refused(say.busy(busy.seconds), "busy") from busy
+            except TooMany as many:
+                raise Refused(say.too_many(many.seconds), "too-many") from many
+            except Stopped:
+                raise Refused(say.STOPPED, "stopped") from None
+            yield
+
+
+def _buttons(answer_id: str, rules: Rules) -> list[Action]:
+    kinds: tuple[Kind, ...] = ("again", "report")
+    if rules.feedback:
+        kinds = ("up", "down", *kinds)
+    return [Action(kind, answer_id) for kind in kinds]

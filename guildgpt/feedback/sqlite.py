@@ -1,0 +1,150 @@
+"""SQLite behind the store: each unit of work is one errand of a thread, its commit included.
+
+A unit is a coroutine, but nothing in it has to wait here: the connection that it is given answers
+at once. So a thread runs it from its first statement to the end of its transaction. The usual
+asynchronous driver sends its thread on an errand for every call, ten and more a unit; on a machine
+whose cores are taken each of them waits for its turn, and writes pile up behind one another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import URL, Connection, Engine, Result, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import QueuePool, StaticPool
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+_READERS = 3  # connections to a file that read beside the one that writes
+_PRAGMAS = (
+    "busy_timeout = 100",  # milliseconds; then we wait ourselves, without holding the thread
+    "journal_mode = WAL",  # readers and the writer do not wait for each other
+    "synchronous = NORMAL",  # outlasts kill -9; a power cut may take the last moments, never more
+    "foreign_keys = ON",
+    "secure_delete = ON",  # what is deleted is overwritten
+)
+
+
+class Sqlite:
+    """A SQLite file, or a database in memory: one connection there, with one thread for all."""
+
+    def __init__(self, url: URL):
+        in_memory = url.database in (None, "", ":memory:")
+        if not in_memory:
+            _make_private(Path(str(url.database)))
+        self.engine = _engine(url, in_memory)
+        self._writer = ThreadPoolExecutor(1, "store-writer")
+        self._readers = self._writer if in_memory else ThreadPoolExecutor(_READERS, "store-reader")
+        self._writing = self.engine.execution_options(writes=True)
+
+    async def read(self, work: Work[T]) -> T:
+        """Do the work in a transaction that sees one moment."""
+        return await _errand(self._readers, lambda: _done(self.engine, work))
+
+    async def write(self, work: Work[T], *, alone: bool) -> T:
+        """Do the work in a transaction; here a writer always is alone."""
+        return await _errand(self._writer, lambda: _done(self._writing, work))
+
+    async def rewrite(self) -> None:
+        """Write the file anew, without what was deleted in it."""
+        await _errand(self._writer, lambda: self._driver("VACUUM"))
+
+    async def empty_log(self) -> bool:
+        """Whether the log could be emptied; not while somebody reads an older state."""
+        rows = await _errand(self._writer, lambda: self._driver("PRAGMA wal_checkpoint(TRUNCATE)"))
+        return not rows[0][0]
+
+    async def close(self) -> None:
+        """Close the file, its log written back into it."""
+        await asyncio.to_thread(self.engine.dispose)
+        for threads in (self._readers, self._writer):
+            threads.shutdown()
+
+    def _driver(self, statement: str) -> list[Any]:
+        """A statement outside of any transaction."""
+        with self.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            return list(driver.execute(statement))
+
+
+async def _errand(threads: Executor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _done(engine: Engine, work: Work[T]) -> T:
+    """The unit of work, done in this thread."""
+    with engine.begin() as connection:
+        steps = work(cast(AsyncConnection, _Immediate(connection))).__await__()
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(T, end.value)
+        raise RuntimeError("a unit of work waits for nothing but its connection")
+
+
+class _Immediate:
+    """What units of work use of an `AsyncConnection`, over a connection of this thread."""
+
+    def __init__(self, connection: Connection):
+        self._connection = connection
+
+    async def execute(self, statement: Any, parameters: Any = None) -> Result[Any]:
+        """Its rows are read to the end: what is written next may not change them."""
+        result: Result[Any] = self._connection.execute(statement, parameters)
+        return result.freeze()() if result.returns_rows else result  # type: ignore[attr-defined]
+
+    async def scalar(self, statement: Any, parameters: Any = None) -> Any:
+        return self._connection.scalar(statement, parameters)
+
+    async def scalars(self, statement: Any, parameters: Any = None) -> Any:
+        return (await self.execute(statement, parameters)).scalars()
+
+    async def run_sync(self, function: Callable[..., T], *arguments: Any) -> T:
+        return function(self._connection, *arguments)
+
+
+def _engine(url: URL, in_memory: bool) -> Engine:
+    size = {} if in_memory else {"pool_size": _READERS + 1, "max_overflow": 0}
+    engine = create_engine(
+        url,
+        hide_parameters=True,  # errors must not carry them: they are what members wrote
+        poolclass=StaticPool if in_memory else QueuePool,
+        connect_args={"check_same_thread": False},  # but only one at a time
+        pool_reset_on_return=None,  # every unit of work commits or rolls back itself
+        **size,
+    )
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    """A new file is for its owner only; SQLite gives its log the same mode."""
+    with suppress(OSError):  # of which SQLite will say more
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _set_up(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say, not where sqlite3 thinks
+    cursor = connection.cursor()
+    try:
+        for pragma in _PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+    except BaseException:
+        connection.close()  # the pool never gets to see it
+        raise
+
+
+def _begin(connection: Connection) -> None:
+    # A writer that begins as a reader can find itself locked out without having waited.
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
