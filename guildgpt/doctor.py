@@ -14,6 +14,7 @@ from rich.text import Text
 
 from guildgpt import __version__
 from guildgpt.paths import cache_dir
+from guildgpt.rewards.sandbox import check
 
 TRAINING = ("torch", "transformers", "peft", "safetensors", "sentencepiece", "psutil", "jinja2")
 PACKAGES = ("xllamacpp", "tokenizers", *TRAINING)
@@ -38,6 +39,7 @@ def examine() -> dict[str, Any]:
         "packages": packages,
         "can_chat": packages["xllamacpp"] is not None,
         "can_train": all(packages[name] for name in TRAINING),
+        "sandbox": check().words,
         "advice": [],
     }
     advice: list[str] = findings["advice"]
@@ -81,6 +83,7 @@ def show(findings: dict[str, Any], console: Console) -> None:
     table.add_row("Disk", Text(free))  # a path may hold what looks like markup
     table.add_row("Chat", _tick(findings["can_chat"]))
     table.add_row("Train", _tick(findings["can_train"]))
+    table.add_row("Sandbox", Text(findings["sandbox"]))
     missing = [name for name, found in findings["packages"].items() if found is None]
     if missing:
         table.add_row("Not installed", ", ".join(missing))

@@ -164,8 +164,9 @@ BELOW = {
     "feedback": {"chat", "data", "model"},
     "bot": {"chat", "data", "engines", "feedback", "model"},
     "model": {"chat", "data", "engines"},
-    "pipeline": {"chat", "data", "engines", "model", "evaluate", "train", "recipe"},
-    "train": {"chat", "data", "engines", "model", "evaluate"},
+    "rewards": {"chat"},
+    "pipeline": {"chat", "data", "engines", "model", "evaluate", "rewards", "train", "recipe"},
+    "train": {"chat", "data", "engines", "model", "evaluate", "rewards"},
     "evaluate": {"chat", "data", "engines", "model"},
 }
 SHARED = {"errors", "paths"}
@@ -217,7 +218,7 @@ def test_nothing_below_knows_recipes_pipeline_or_command_line(name: str) -> None
     assert not ABOVE & {room for _, room in rooms(PACKAGE / f"{name}.py")}
 
 
-@pytest.mark.parametrize("room", ["chat", "data", "engines", "feedback", "bot"])
+@pytest.mark.parametrize("room", ["chat", "data", "engines", "feedback", "bot", "rewards"])
 def test_the_runtime_rooms_name_no_training_package(room: str) -> None:
     """Not even inside a function: what they do, they do without torch."""
     named = [
