@@ -38,6 +38,7 @@ from guildgpt.model import folder as model_folder
 from guildgpt.model import starter
 from guildgpt.model.base import load_base
 from guildgpt.model.config import BaseConfig
+from guildgpt.pipeline import language
 from guildgpt.pipeline import run as pipeline
 from guildgpt.pipeline.plan import dry_run as plan_of
 from guildgpt.recipe import load_recipe
@@ -241,7 +242,7 @@ def test_a_finished_run_does_nothing_more(
     def nothing(*_: object, **__: object) -> None:
         raise AssertionError("it is all done")
 
-    monkeypatch.setattr(pipeline, "load_base", nothing)
+    monkeypatch.setattr(language, "load_base", nothing)
     monkeypatch.setattr(pipeline, "gather", nothing)
     before = hashes(scratch.folder)
     report, printed = train(scratch.recipe, scratch.folder)
@@ -298,11 +299,11 @@ def test_chat_tokens_are_untrained_after_pretraining(scratch: Scratch) -> None:
     base = load_base(BaseConfig(base=str(scratch.folder / "pretrain" / "model"), context=512))
     assert base.chat.new_tokens == []
     recipe = load_recipe(scratch.recipe)
-    marked = pipeline._with_untrained_chat_tokens(base, "sft", recipe)
+    marked = language._with_untrained_chat_tokens(base, "sft", recipe)
     names = [base.chat.tokenizer.token_id(name) for name in base.chat.template.control_tokens]
     assert marked.chat.new_tokens == names
     alone = load_recipe(scratch.recipe, ['stages=["sft"]', f"model.base={scratch.folder}"])
-    assert pipeline._with_untrained_chat_tokens(base, "sft", alone) is base
+    assert language._with_untrained_chat_tokens(base, "sft", alone) is base
 
 
 def test_a_changed_recipe_is_refused_in_words(scratch: Scratch) -> None:
@@ -346,7 +347,7 @@ def test_strict_refuses_the_starter_before_it_is_fetched(
         raise AssertionError("no weights are needed to say no")
 
     monkeypatch.setattr(starter, "starter_gguf", nothing)
-    monkeypatch.setattr(pipeline, "load_base", nothing)
+    monkeypatch.setattr(language, "load_base", nothing)
     recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", "starter"))
     lines = [line for line in recipe.read_text().splitlines() if "CC-BY-SA" not in line]
     recipe.write_text("\n".join(line for line in lines if line != 'written_by = "people"'))
@@ -584,7 +585,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved(
     """The training is not lost, nor done again."""
     base = scratch.folder / "pretrain" / "model"
     recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
-    step, save = getattr(model_folder, at), pipeline._save
+    step, save = getattr(model_folder, at), language.save_language_model
 
     def on_a_full_disk(*arguments: Any) -> None:
         with no_file_larger_than(1000):
@@ -595,7 +596,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved(
         save(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "_save", saved)
+        patched.setattr(language, "save_language_model", saved)
         with pytest.raises(GuildError, match="could not be written") as raised:
             train(recipe, tmp_path / "run")
     assert "room" in str(raised.value.remedy)

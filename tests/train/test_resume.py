@@ -18,6 +18,7 @@ from rich.console import Console
 from tiny import RECIPE, write_run
 
 from guildgpt.evaluate.report import Report
+from guildgpt.pipeline import language
 from guildgpt.pipeline import run as pipeline
 from guildgpt.recipe import load_recipe
 from guildgpt.train import loop
@@ -134,12 +135,11 @@ def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 """
 WRITING_THE_MODEL = f"{DIE}\nfrom guildgpt.model import folder\nfolder._replace = die"
 BEFORE_THE_STAGE_IS_NOTED = (
-    f"{DIE}\nfrom guildgpt.pipeline import run as pipeline\npipeline.write_outcome = die"
+    f"{DIE}\nfrom guildgpt.pipeline import language\nlanguage.write_outcome = die"
 )
 BETWEEN_STAGES = f"""{DIE}
 from guildgpt.pipeline import run as pipeline
-stage = pipeline._stage
-pipeline._stage = lambda name, *rest: die() if name == "sft" else stage(name, *rest)
+pipeline.STAGES["sft"] = lambda run: die()
 """
 
 
@@ -192,7 +192,7 @@ def test_killed_wherever_it_hurts(
         raise AssertionError("it is all done")
 
     monkeypatch.setattr(loop, "_take_step", nothing)
-    monkeypatch.setattr(pipeline, "load_base", nothing)
+    monkeypatch.setattr(language, "load_base", nothing)
     report = train_here(whole / "tiny.toml", tmp_path)
     assert [stage.name for stage in report.stages] == ["pretrain", "sft"]
 
