@@ -195,6 +195,8 @@ class PpoConfig(RolloutConfig):
     """λ of generalised advantage estimation."""
     clip_value: float = Field(default=0.2, gt=0)
     value_weight: float = Field(default=0.1, ge=0)
+    value_pace: float = Field(default=1.0, gt=0)
+    """The value model's learning rate, as a multiple of the policy's."""
     value_from: Literal["reward", "zero"] = "reward"
     """The value model starts as the reward model, or as the base with a head of zeros."""
     value_trunk: Literal["own", "reward"] = "own"

@@ -74,18 +74,20 @@ def run_loop(
     seed: int = 0,
     evaluate: Callable[[], Mapping[str, Mapping[str, float]]] | None = None,
     selection: Selection | None = None,
+    pace: Mapping[str, float] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Train `parameters` for `objective.steps` steps, from the last checkpoint in `folder` if any.
 
     Writes `folder/metrics.jsonl` (a line a step: loss in nats per term, lr, grad_norm, tokens so
     far, trained terms, tokens_per_second, share_of_peak, memory_bytes, seconds of training so far;
-    a line a source for each held-out measurement, and whatever the objective adds). With a
-    `selection`, training stops when held-out rows say so, and the best weights are put back at its
-    end. Raises GuildError when the loss is not a number.
+    a line a source for each held-out measurement, and whatever the objective adds). `pace`
+    multiplies the learning rate of the parameters it names. With a `selection`, training stops when
+    held-out rows say so, and the best weights are put back at its end. Raises GuildError when the
+    loss is not a number.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = make_optimizer(parameters, config)
+    optimizer = make_optimizer(parameters, config, pace)
     done, totals = _resume(folder, parameters, optimizer, objective, selection, watcher)
     resumed_from = done
     watcher.started(objective.steps, done)
@@ -190,24 +192,30 @@ def _take_step(
     norm = float(nn.utils.clip_grad_norm_(list(parameters.values()), clip))
     if math.isfinite(loss) and math.isfinite(norm):
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["pace"]
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss, norm
 
 
 def make_optimizer(
-    parameters: Mapping[str, nn.Parameter], config: TrainConfig
+    parameters: Mapping[str, nn.Parameter],
+    config: TrainConfig,
+    pace: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); vectors and norms are never decayed."""
-    matrices = [p for p in parameters.values() if p.ndim >= 2]
-    vectors = [p for p in parameters.values() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); vectors and norms are never decayed.
+
+    Each group has the `pace` of its parameters, 1 where none is named.
+    """
+    kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+        kinds.setdefault((decay, (pace or {}).get(name, 1.0)), []).append(parameter)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            {"params": some, "weight_decay": decay, "pace": factor}
+            for (decay, factor), some in kinds.items()
+        ],
         lr=config.learning_rate,
         betas=config.betas,
         eps=config.eps,

@@ -63,16 +63,18 @@ def train_ppo(
         watcher=watcher,
         value=value,
     )
-    parameters = {f"{POLICY}.{name}": p for name, p in hats.parameters(POLICY).items()}
+    policy = {f"{POLICY}.{name}": p for name, p in hats.parameters(POLICY).items()}
+    values = {f"{VALUE}.{name}": p for name, p in value.parameters.items()}
     return run_loop(
         objective,
-        parameters | {f"{VALUE}.{name}": p for name, p in value.parameters.items()},
+        policy | values,
         config,
         folder,
         device=hats.device,
         dtype=hats.dtype,
         watcher=watcher,
         seed=seed,
+        pace=dict.fromkeys(values, config.value_pace),
     )
 
 

@@ -72,6 +72,7 @@ def test_words_come_from_the_built_in_lists_and_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("confined")
+@pytest.mark.usefixtures("nothing_left")
 def test_verify_applies_to_rows_with_tests() -> None:
     rows = [
         NOTHING,

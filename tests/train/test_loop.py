@@ -175,7 +175,11 @@ def test_gradients_are_clipped_to_their_norm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With plain gradient descent the step is the gradient times the rate, which shows it."""
-    monkeypatch.setattr(loop, "make_optimizer", lambda p, config: torch.optim.SGD(p.values()))
+    monkeypatch.setattr(
+        loop,
+        "make_optimizer",
+        lambda p, config, pace: torch.optim.SGD([{"params": p.values(), "pace": 1.0}]),
+    )
     objective = Fit(1)
     before = {name: p.detach().clone() for name, p in objective.parameters.items()}
     train(objective, tmp_path, watcher, clip=clip, warmup=0, learning_rate=1e-3)
