@@ -189,7 +189,11 @@ def _take_step(
         part = objective.loss(batch) / weight
         part.backward()  # type: ignore[no-untyped-call]
         loss += part.item()
-    norm = float(nn.utils.clip_grad_norm_(list(parameters.values()), clip))
+    # Each pace by itself: a value model's gradients must not decide how far the policy goes.
+    paces: dict[float, list[nn.Parameter]] = {}
+    for group in optimizer.param_groups:
+        paces.setdefault(group["pace"], []).extend(group["params"])
+    norm = math.hypot(*(float(nn.utils.clip_grad_norm_(some, clip)) for some in paces.values()))
     if math.isfinite(loss) and math.isfinite(norm):
         for group in optimizer.param_groups:
             group["lr"] = rate * group["pace"]
