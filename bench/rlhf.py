@@ -140,7 +140,7 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
         train_grpo(
             hats,
             asked,
-            Scoring(reward, 1.0, config.terms),
+            Scoring(reward, 1.0, config.terms, NEVER),
             config,
             base.chat.tokenizer,
             NEVER,

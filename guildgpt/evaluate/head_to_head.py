@@ -15,6 +15,7 @@ from guildgpt.evaluate.preferences import Scorer
 from guildgpt.evaluate.samples import SampleMeasures, measure
 from guildgpt.evaluate.win_rate import HeadToHead, win_rate
 from guildgpt.model.base import ChatTokenizer
+from guildgpt.model.reward_model import closed
 from guildgpt.model.sampler import Sampled, Sampling, sample
 from guildgpt.model.trunk import Trunk, length_groups, token_logprobs
 
@@ -75,8 +76,8 @@ def head_to_head(
     prompts: Sequence[int] | None = None,
 ) -> HeadToHead:
     """The figures; `prompts` says which answers share a prompt, each its own if not given."""
-    judged = _both(judge, before, after)
-    rewarded = _both(reward, before, after)
+    judged = _both(judge, before, after, eos_id)
+    rewarded = _both(reward, before, after, eos_id)
     verdicts = None
     if judged is not None:
         same = np.array([a == b for a, b in zip(before.texts, after.texts, strict=True)])
@@ -119,10 +120,11 @@ def _mean(scores: _Scores | None, side: int) -> float | None:
     return float(scores[side].mean()) if scores is not None else None
 
 
-def _both(scorer: Scorer | None, before: Written, after: Written) -> _Scores | None:
+def _both(scorer: Scorer | None, before: Written, after: Written, eos_id: int) -> _Scores | None:
     if scorer is None:
         return None
     first, second = (
-        scorer.scores(written.examples).double().numpy() for written in (before, after)
+        scorer.scores([closed(example, eos_id) for example in written.examples]).double().numpy()
+        for written in (before, after)
     )
     return first, second

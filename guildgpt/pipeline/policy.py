@@ -144,7 +144,12 @@ def _train(
         settings = recipe.settings(run.stage)
         assert isinstance(settings, RolloutConfig)
         prompts = _prompts(run, base, reward, settings)
-        scorer = Scoring(reward.model if reward else None, settings.reward_weight, settings.terms)
+        scorer = Scoring(
+            reward.model if reward else None,
+            settings.reward_weight,
+            settings.terms,
+            base.chat.eos_id,
+        )
         rest = (base.chat.tokenizer, base.chat.eos_id, place)
         if run.stage == "grpo":
             return train_grpo(hats, prompts, scorer, recipe.grpo, *rest, **common)

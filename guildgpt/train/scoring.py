@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from guildgpt.model.reward_model import RewardModel
+from guildgpt.model.reward_model import RewardModel, closed
 from guildgpt.rewards import combined
 from guildgpt.rewards.config import RewardTerms
 from guildgpt.train.advantages import Floats
@@ -19,8 +19,9 @@ class Scoring:
     RecipeError or SandboxError where a term cannot work here.
     """
 
-    def __init__(self, model: RewardModel | None, weight: float, terms: RewardTerms):
+    def __init__(self, model: RewardModel | None, weight: float, terms: RewardTerms, eos_id: int):
         self.model = model
+        self.eos_id = eos_id
         self.weight = weight
         self.rewards = combined.Rewards(terms)
         if model is None and not self.rewards.names:
@@ -31,7 +32,8 @@ class Scoring:
         total = np.zeros(len(answers))
         parts: dict[str, Floats] = {}
         if self.model is not None:
-            scores = self.model.scores([answer.example for answer in answers]).double().numpy()
+            examples = [closed(answer.example, self.eos_id) for answer in answers]
+            scores = self.model.scores(examples).double().numpy()
             total += self.weight * scores
             parts["model"] = scores
         if self.rewards.names:
