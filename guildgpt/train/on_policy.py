@@ -81,7 +81,8 @@ class OnPolicy(Objective):
         self.guards = Guards(config.guards)
         self.shape = Shape(self.policy)
         self.per_step = max(config.batch_size // self.group, 1)
-        self.steps = config.steps or math.ceil(config.epochs * len(prompts) / self.per_step)
+        places = round(config.epochs * len(prompts), 6)  # 0.07 of 100 prompts are 7, not 8
+        self.steps = config.steps or math.ceil(places / self.per_step)
         self.last: dict[str, float] = {}
         self.sums: dict[str, list[Tensor]] = {}
 
@@ -204,6 +205,7 @@ class OnPolicy(Objective):
         every = self.config.show_every
         if not every or (step % every and step + 1 != self.steps):
             return
+        cut_log(self.folder / SAMPLES, step)  # of a run that was killed after its last checkpoint
         with open(self.folder / SAMPLES, "a", encoding="utf-8") as file:
             for answer, score in list(zip(rollout.answers, rollout.raw, strict=True))[:SHOWN]:
                 asked = answer.prompt.messages[-1].content
@@ -233,7 +235,6 @@ class OnPolicy(Objective):
         """See `Objective.restore`."""
         self.kl.restore(state["kl"])
         self.guards.restore(state["guards"])
-        cut_log(self.folder / SAMPLES, len(self.guards.history))
 
 
 def _short(text: str, size: int) -> str:
