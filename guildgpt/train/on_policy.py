@@ -6,7 +6,6 @@ Read `OnPolicy.updates` from top to bottom: collect, turn scores into advantages
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from guildgpt.train.objective import Objective
 from guildgpt.train.operations import Shape
 from guildgpt.train.policy_losses import clip_fraction, clipped_policy_loss, kl_k3
 from guildgpt.train.rollout import Prompt, Rollout, Scorer, collect
-from guildgpt.train.schedule import shuffled, step_places
+from guildgpt.train.schedule import iterations, shuffled, step_places
 
 POLICY = "policy"
 SAMPLES = "samples.jsonl"
@@ -81,8 +80,7 @@ class OnPolicy(Objective):
         self.guards = Guards(config.guards)
         self.shape = Shape(self.policy)
         self.per_step = max(config.batch_size // self.group, 1)
-        places = round(config.epochs * len(prompts), 6)  # 0.07 of 100 prompts are 7, not 8
-        self.steps = config.steps or math.ceil(places / self.per_step)
+        self.steps = iterations(len(prompts), config, self.group)
         self.last: dict[str, float] = {}
         self.sums: dict[str, list[Tensor]] = {}
 
