@@ -84,15 +84,27 @@ class PaddedTrunk:
 
 @contextmanager
 def wearing(model: Any, adapter: str | None) -> Iterator[None]:
-    """A peft model with one of its adapters on, or none; other models as they are."""
+    """A peft model with one of its adapters on, or none; other models as they are.
+
+    peft freezes whatever adapter it takes off, and a weight that is frozen when gradients arrive
+    gets none of them, though it was worn in the pass that they come from: so that is undone.
+    """
     if adapter == DEFAULT_ADAPTER or not hasattr(model, "peft_config"):
         yield
-    elif adapter is None:
-        with model.disable_adapter():
-            yield
-    else:
-        model.set_adapter(adapter)
+        return
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with model.disable_adapter() if adapter is None else nullcontext():
+        if adapter is not None:
+            model.set_adapter(adapter)
+            _train_only(model, trained)
         yield
+    _train_only(model, trained)
+
+
+def _train_only(model: nn.Module, trained: Sequence[nn.Parameter]) -> None:
+    model.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
 
 
 def causal_model(model: Any) -> Any:

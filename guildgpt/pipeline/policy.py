@@ -15,9 +15,6 @@ from typing import Any
 
 import torch
 
-from guildgpt.chat import Message
-from guildgpt.data import starter_tasks
-from guildgpt.errors import RecipeError
 from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
 from guildgpt.evaluate.model import Measured
 from guildgpt.evaluate.plain import typed
@@ -38,15 +35,15 @@ from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_
 from guildgpt.pipeline.language import save_language_model, say_sources
 from guildgpt.pipeline.prepare import (
     Prepared,
+    has_reward_model,
     judged_prompts,
-    policy_prompts,
     prepare,
     prepare_comparisons,
+    prepare_prompts,
 )
 from guildgpt.pipeline.report import stage_report
 from guildgpt.pipeline.reward import base_sha256
 from guildgpt.pipeline.stage import StageRun
-from guildgpt.rewards.combined import Rewards, Wanted
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.dpo import train_dpo
 from guildgpt.train.grpo import train_grpo
@@ -54,7 +51,6 @@ from guildgpt.train.loop import Outcome
 from guildgpt.train.on_policy import POLICY
 from guildgpt.train.ppo import train_ppo
 from guildgpt.train.progress import ProgressWatcher
-from guildgpt.train.rollout import Prompt, prompts_of
 from guildgpt.train.scoring import Scoring
 
 REWARD = "reward"
@@ -122,8 +118,7 @@ def _reward(run: StageRun, hats: Hats, base: Base) -> Rewarding | None:
     settings = run.recipe.settings(run.stage)
     named = getattr(settings, "reward_model", None)
     folder = Path(named) if named else run.folder / "reward" / "model"
-    before = run.recipe.stages[: run.recipe.stages.index(run.stage)]
-    if not named and "reward" not in before:
+    if not has_reward_model(run.stage, run.recipe):
         return None
     check_same_language(folder, base.chat)
     model = wear_reward_model(hats, REWARD, folder, base_sha256(run), settings.micro_tokens)
@@ -143,7 +138,8 @@ def _train(
             return train_dpo(hats, compared.train, compared.held_out, recipe.dpo, place, **common)
         settings = recipe.settings(run.stage)
         assert isinstance(settings, RolloutConfig)
-        prompts = _prompts(run, base, reward, settings)
+        prompts, too_long = prepare_prompts(run.stage, recipe, run.data, base.chat)
+        run.say(f"{len(prompts):,} prompts to answer, {too_long:,} left out as too long")
         scorer = Scoring(
             reward.model if reward else None,
             settings.reward_weight,
@@ -165,40 +161,6 @@ def _train(
         )
     finally:
         watcher.close()
-
-
-def _prompts(
-    run: StageRun, base: Base, reward: Rewarding | None, settings: RolloutConfig
-) -> list[Prompt]:
-    """What the policy is asked; RecipeError where there is nothing to ask or nothing to reward."""
-    if reward is None and not Rewards(settings.terms).names:
-        raise RecipeError(
-            f"there is nothing that `{run.stage}` could be rewarded by",
-            where="stages",
-            remedy=f"Put `reward` before it, name {run.stage}.reward_model, or give "
-            f"{run.stage}.terms.",
-        )
-    asked = policy_prompts(run.data)
-    wanted = [Wanted() for _ in asked]
-    if settings.terms.verify and settings.terms.verify.weight:
-        for number, task in enumerate(starter_tasks(), start=1):
-            asked.append((Message("user", task.prompt),))
-            wanted.append(Wanted(task.tests, where=f"starter task {number}"))
-    prompts, too_long = prompts_of(
-        asked,
-        base.chat.tokenizer,
-        base.chat.template,
-        limit=min(settings.max_prompt_tokens, run.recipe.model.context - settings.max_new_tokens),
-        wanted=wanted,
-    )
-    run.say(f"{len(prompts):,} prompts to answer, {too_long:,} left out as too long")
-    if not prompts:
-        raise RecipeError(
-            "no prompt fits",
-            where=f"{run.stage}.max_prompt_tokens",
-            remedy="Raise it, or model.context.",
-        )
-    return prompts
 
 
 def _before(run: StageRun, base: Base, prepared: Prepared) -> Measured:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guildgpt.chat import Conversation, Message
-from guildgpt.data import Dataset, Document, Provenance, build, check, load, read_documents
+from guildgpt.data import (
+    Dataset,
+    Document,
+    Provenance,
+    build,
+    check,
+    load,
+    read_documents,
+    starter_tasks,
+)
 from guildgpt.data.dataset import SourceReport
 from guildgpt.data.documents import document_side, documents_provenance
 from guildgpt.data.examples import Example, conversation_examples, document_examples
@@ -21,6 +30,9 @@ from guildgpt.model import known
 from guildgpt.model.base import ChatTokenizer, locate_base, scratch_provenance
 from guildgpt.model.config import BaseConfig
 from guildgpt.recipe import Recipe, Stage
+from guildgpt.rewards.combined import Rewards, Wanted
+from guildgpt.train.config import RolloutConfig
+from guildgpt.train.rollout import Prompt, prompts_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +59,11 @@ class Prepared:
 def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathered:
     """Read what `stages` need, starting from `base`, before any weights are loaded.
 
-    PolicyError if the recipe's policy refuses the base or a source.
+    PolicyError if the recipe's policy refuses the base or a source, RecipeError if a stage has
+    nothing to learn from.
     """
+    for stage in stages:
+        _check_rewarded(stage, recipe)
     documents: list[Document] = []
     if "pretrain" in stages or base.base == "scratch":
         documents = _read_documents(recipe)
@@ -118,14 +133,56 @@ def prepare_comparisons(
     return Compared(train, held_out, dropped)
 
 
-def policy_prompts(data: Gathered) -> list[tuple[Message, ...]]:
-    """What a policy is asked in training: every train row's prompt, conversations first."""
-    asked = [row.prompt for row in data.dataset.train]
-    return [
-        prompt
-        for prompt in asked + [row.prompt for row in data.dataset.train_comparisons]
-        if prompt
-    ]
+def has_reward_model(stage: Stage, recipe: Recipe) -> bool:
+    """Whether a stage has a reward model: one that it names, or that an earlier stage leaves."""
+    before = recipe.stages[: recipe.stages.index(stage)]
+    return bool(getattr(recipe.settings(stage), "reward_model", None)) or "reward" in before
+
+
+def _check_rewarded(stage: Stage, recipe: Recipe) -> None:
+    """RecipeError where nothing could reward the answers of a stage that writes some."""
+    settings = recipe.settings(stage)
+    if not isinstance(settings, RolloutConfig) or has_reward_model(stage, recipe):
+        return
+    if not Rewards(settings.terms).names:
+        raise RecipeError(
+            f"there is nothing that `{stage}` could be rewarded by",
+            where="stages",
+            remedy=f"Put `reward` before it, name {stage}.reward_model, or give {stage}.terms.",
+        )
+
+
+def prepare_prompts(
+    stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
+) -> tuple[list[Prompt], int]:
+    """What a policy is asked in training, and how many prompts were left out as too long.
+
+    Every train row's prompt, conversations first, then the starter's tasks where tests are a
+    reward. RecipeError where nothing fits.
+    """
+    settings = recipe.settings(stage)
+    assert isinstance(settings, RolloutConfig)
+    rows = [*data.dataset.train, *data.dataset.train_comparisons]
+    asked = [row.prompt for row in rows if row.prompt]
+    wanted = [Wanted() for _ in asked]
+    if settings.terms.verify and settings.terms.verify.weight:
+        for number, task in enumerate(starter_tasks(), start=1):
+            asked.append((Message("user", task.prompt),))
+            wanted.append(Wanted(task.tests, where=f"starter task {number}"))
+    prompts, too_long = prompts_of(
+        asked,
+        chat.tokenizer,
+        chat.template,
+        limit=min(settings.max_prompt_tokens, recipe.model.context - settings.max_new_tokens),
+        wanted=wanted,
+    )
+    if not prompts:
+        raise RecipeError(
+            "no prompt fits",
+            where=f"{stage}.max_prompt_tokens",
+            remedy="Raise it, or model.context.",
+        )
+    return prompts, too_long
 
 
 def judged_prompts(recipe: Recipe, data: Gathered) -> list[tuple[Message, ...]]:

@@ -6,7 +6,6 @@ Read `OnPolicy.updates` from top to bottom: collect, turn scores into advantages
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from guildgpt.train.objective import Objective
 from guildgpt.train.operations import Shape
 from guildgpt.train.policy_losses import clip_fraction, clipped_policy_loss, kl_k3
 from guildgpt.train.rollout import Prompt, Rollout, Scorer, collect
-from guildgpt.train.schedule import shuffled, step_places
+from guildgpt.train.schedule import iterations, shuffled, step_places
 
 POLICY = "policy"
 SAMPLES = "samples.jsonl"
@@ -81,7 +80,7 @@ class OnPolicy(Objective):
         self.guards = Guards(config.guards)
         self.shape = Shape(self.policy)
         self.per_step = max(config.batch_size // self.group, 1)
-        self.steps = config.steps or math.ceil(config.epochs * len(prompts) / self.per_step)
+        self.steps = iterations(len(prompts), config, self.group)
         self.last: dict[str, float] = {}
         self.sums: dict[str, list[Tensor]] = {}
 
@@ -204,6 +203,7 @@ class OnPolicy(Objective):
         every = self.config.show_every
         if not every or (step % every and step + 1 != self.steps):
             return
+        cut_log(self.folder / SAMPLES, step)  # of a run that was killed after its last checkpoint
         with open(self.folder / SAMPLES, "a", encoding="utf-8") as file:
             for answer, score in list(zip(rollout.answers, rollout.raw, strict=True))[:SHOWN]:
                 asked = answer.prompt.messages[-1].content
@@ -233,7 +233,6 @@ class OnPolicy(Objective):
         """See `Objective.restore`."""
         self.kl.restore(state["kl"])
         self.guards.restore(state["guards"])
-        cut_log(self.folder / SAMPLES, len(self.guards.history))
 
 
 def _short(text: str, size: int) -> str:

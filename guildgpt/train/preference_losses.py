@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,15 +40,3 @@ def dpo(
     """
     h = beta * ((better - ref_better) - (worse - ref_worse))
     return -(1 - smoothing) * F.logsigmoid(h) - smoothing * F.logsigmoid(-h)
-
-
-def accuracy(better: Tensor, worse: Tensor) -> float:
-    """The share of pairs that are put in the right order; equal scores count half."""
-    difference = better - worse
-    return float(((difference > 0).float() + 0.5 * (difference == 0).float()).mean())
-
-
-def stack_pairs(scores: Tensor, pairs: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """The scores (P,) of each pair's better answer, and of its worse one."""
-    index = torch.tensor(pairs, device=scores.device).reshape(-1, 2)
-    return scores[index[:, 0]], scores[index[:, 1]]

@@ -86,7 +86,8 @@ def train_reward(
     if demonstrations:
         with torch.no_grad():
             head.bias.sub_(model.scores(demonstrations).mean())
-    return TrainedReward(hats, model, outcome, selection.step if selection else outcome.steps)
+    kept = selection.step if selection and selection.best is not None else outcome.steps
+    return TrainedReward(hats, model, outcome, kept)
 
 
 class Preferences(Objective):

@@ -16,6 +16,7 @@ from torch import Tensor
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
 from guildgpt.data.examples import Example
 from guildgpt.data.split import normalised
+from guildgpt.errors import GuildError
 from guildgpt.model.sampler import Sampled, Sampling, sample
 from guildgpt.model.trunk import Trunk, length_groups, token_logprobs
 from guildgpt.rewards.combined import Wanted
@@ -142,6 +143,7 @@ def collect(
     else:
         old = logprobs(policy)
     raw, parts = scorer(answers)
+    _check_scores(raw, parts, answers)
     scores = raw
     if config.missing_eos is not None:
         ended = np.array([one.ended for one in sampled])
@@ -168,6 +170,18 @@ def by_token(
             result[index, :count] = found[first : first + count]
             first += count
     return result
+
+
+def _check_scores(raw: Floats, parts: Mapping[str, Floats], answers: Sequence[Answer]) -> None:
+    """GuildError where an answer's score is not a number, with the parts that it is made of."""
+    bad = np.flatnonzero(~np.isfinite(raw))
+    if len(bad):
+        made_of = ", ".join(f"{name} {values[bad[0]]}" for name, values in parts.items())
+        raise GuildError(
+            f"{len(bad)} of {len(raw)} answers score {raw[bad[0]]} ({made_of}); the first is "
+            f"{answers[bad[0]].text[:80]!r}",
+            remedy="What scores them is broken: was the reward model's training healthy?",
+        )
 
 
 def _answer(prompt: Prompt, sampled: Sampled, tokenizer: FileTokenizer) -> Answer:

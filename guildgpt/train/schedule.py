@@ -33,3 +33,9 @@ def schedule(rows: int, config: TrainConfig) -> tuple[int, int]:
         return config.steps, config.steps * config.batch_size
     places = math.ceil(round(config.epochs * rows, 6))  # 0.07 of 100 rows are 7, not 8
     return max(math.ceil(places / config.batch_size), 1), places
+
+
+def iterations(prompts: int, config: TrainConfig, group: int = 1) -> int:
+    """How many iterations of reinforcement learning a stage takes, `group` answers a prompt."""
+    places = round(config.epochs * prompts, 6)
+    return config.steps or max(math.ceil(places / max(config.batch_size // group, 1)), 1)

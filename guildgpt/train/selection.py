@@ -41,7 +41,7 @@ class Selection:
     ) -> None:
         """A measurement: the weights are kept in `folder` if it is the best so far."""
         value = sum(row[self.figure] for row in held_out.values()) / len(held_out)
-        if self.best is not None and value <= self.best:
+        if self.best is not None and not value > self.best:  # nor is what is not a number
             self.waited += 1
             return
         self.best, self.step, self.waited = value, step, 0

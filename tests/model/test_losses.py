@@ -1,13 +1,16 @@
-"""The chunked loss under a head equals torch's cross-entropy of the whole logits."""
+"""Chunked losses and log-probabilities under a head equal torch's own of the whole logits."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from guildgpt.model.losses import CHUNK, head_cross_entropy
+from guildgpt.model.losses import CHUNK, head_cross_entropy, head_logprobs
 
 VOCABULARY, WIDTH = 61, 24
 
@@ -102,3 +105,68 @@ def test_no_rows_at_all() -> None:
     loss.backward()
     assert float(loss) == 0
     assert float(head.grad.abs().max()) == 0
+
+
+# --- log-probabilities ---------------------------------------------------------------------------
+
+
+def plain_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, scale: float) -> Tensor:
+    return torch.log_softmax(scale * (hidden @ head.t()), -1).gather(1, targets[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("count", [1, CHUNK, CHUNK + 1, 2 * CHUNK + 30])
+@pytest.mark.parametrize("scale", [1.0, 0.25, 1 / 0.7])
+def test_log_probabilities_and_their_gradients(count: int, scale: float) -> None:
+    hidden, head, targets = problem(count)
+    weights = torch.randn(count, generator=torch.Generator().manual_seed(1))
+    found, entropies = head_logprobs(hidden, head.detach(), targets, scale)
+    (got,) = torch.autograd.grad((weights * found).sum(), hidden)
+    exact = hidden.detach().double().requires_grad_()
+    expected = plain_logprobs(exact, head.detach().double(), targets, scale)
+    (gradient,) = torch.autograd.grad((weights.double() * expected).sum(), exact)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got.double(), gradient, rtol=1e-4, atol=1e-5)
+    whole = torch.log_softmax(scale * (hidden @ head.t()), -1)
+    torch.testing.assert_close(entropies, -(whole.exp() * whole).sum(-1), rtol=1e-4, atol=1e-5)
+    assert not entropies.requires_grad
+
+
+def test_log_probabilities_in_bfloat16() -> None:
+    hidden, head, targets = problem(CHUNK + 9, torch.bfloat16)
+    found, _ = head_logprobs(hidden, head.detach(), targets)
+    (got,) = torch.autograd.grad(found.sum(), hidden)
+    exact = hidden.detach().float().requires_grad_()
+    expected = plain_logprobs(exact, head.detach(), targets, 1.0)
+    (gradient,) = torch.autograd.grad(expected.sum(), exact)
+    assert (found.dtype, got.dtype) == (torch.float32, torch.bfloat16)
+    assert (found - expected).norm() < 0.01 * expected.norm()
+    assert (got.float() - gradient).norm() < 0.02 * gradient.norm()
+
+
+def test_a_head_that_learns_is_refused() -> None:
+    hidden, head, targets = problem(3)
+    with pytest.raises(ValueError, match="detach"):
+        head_logprobs(hidden, head, targets)
+
+
+class Largest(TorchDispatchMode):
+    """The most rows of logits that any operation gave."""
+
+    rows = 0
+
+    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = call(*args, **(kwargs or {}))
+        for one in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(one, Tensor) and one.ndim and one.shape[-1] == VOCABULARY:
+                self.rows = max(self.rows, one.numel() // VOCABULARY)
+        return result
+
+
+def test_logits_never_exist_for_more_rows_than_a_chunk_has() -> None:
+    hidden, head, targets = problem(5 * CHUNK + 3)
+    with Largest() as ours:
+        head_logprobs(hidden, head.detach(), targets)[0].sum().backward()
+    assert ours.rows == CHUNK
+    with Largest() as theirs:
+        plain_logprobs(hidden, head, targets, 1.0)
+    assert theirs.rows == len(hidden)  # it would have been seen

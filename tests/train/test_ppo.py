@@ -1,84 +1,74 @@
-"""PPO on a model of two layers: it finds what it is paid for, and starts where theory says."""
+"""PPO on a model of two layers: it finds what it is paid for, whatever its value model is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from model.tiny import gpt_neox, mpt
 
+from guildgpt.errors import RecipeError
 from guildgpt.model.config import AdapterConfig
-from guildgpt.model.hats import Hats
+from guildgpt.model.reward_model import RewardModel, scalar_head
 from guildgpt.train.config import PpoConfig
-from guildgpt.train.ppo import train_ppo
-from guildgpt.train.rollout import Answer, Prompt
+from guildgpt.train.ppo import value_model
 
-from .conftest import Remembering, tiny_llama
-
-EOS, WANTED = 3, 17
-
-
-def outspoken() -> Any:
-    """The tiny model with a head large enough that a policy can be sure of something."""
-    model = tiny_llama()
-    with torch.no_grad():
-        model.model.embed_tokens.weight.mul_(10)
-    return model
-
-
-class Letters:
-    """A tokenizer of sorts: what the scorer reads are ids."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return " ".join(map(str, ids))
-
-
-def paid_for_one_token(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
-    """The share of an answer's tokens that are `WANTED`."""
-    scores = np.array([float((a.sampled.ids == WANTED).mean()) for a in answers])
-    return scores, {"wanted": scores}
-
-
-def run(folder: Path, watcher: Remembering, seed: int = 0, **changes: Any) -> Any:
-    settings = {
-        "steps": 40,
-        "batch_size": 32,
-        "max_new_tokens": 8,
-        "learning_rate": 1e-2,
-        "lora": AdapterConfig(rank=8, alpha=16),
-        "missing_eos": None,
-        "kl": {"beta": 0.0},
-        "guards": {"min_entropy": 0.0, "max_kl": 1e9, "max_loops": 1.0},
-        "show_every": 0,
-        "checkpoint_minutes": 0,
-        "dtype": "float32",
-        "decay": "constant",
-        **changes,
-    }
-    hats = Hats(outspoken(), torch.float32, torch.device("cpu"))
-    generator = np.random.default_rng(5)
-    prompts = [Prompt((), tuple(generator.integers(4, 60, size=5).tolist())) for _ in range(16)]
-    return train_ppo(
-        hats,
-        None,
-        None,
-        prompts,
-        paid_for_one_token,
-        PpoConfig(**settings),
-        Letters(),  # type: ignore[arg-type]
-        EOS,
-        folder,
-        seed=seed,
-        watcher=watcher,
-    )
+from .conftest import Remembering
+from .policies import hats_of, outspoken, paid_for_small_ids, ppo
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_known_reward_is_reached(tmp_path: Path, watcher: Remembering, seed: int) -> None:
-    run(tmp_path, watcher, seed)
+    ppo(tmp_path, watcher, seed)
     rewards = [step["reward"] for step in watcher.steps]
     assert rewards[0] < 0.1
     assert np.mean(rewards[-3:]) > 0.7  # the frozen head allows 0.82 at most
+
+
+@pytest.mark.parametrize("kind", [outspoken, mpt, gpt_neox])
+def test_policy_and_value_model_are_both_trained(
+    tmp_path: Path, watcher: Remembering, kind: Any
+) -> None:
+    """Also where adapters are taken on and off by peft, which freezes those that are off."""
+    hats = ppo(
+        tmp_path, watcher, hats=hats_of(kind()), scorer=paid_for_small_ids, steps=2, batch_size=8
+    )
+    for name in ("policy", "value"):
+        ups = [p for key, p in hats.parameters(name).items() if key.endswith("lora_B")]
+        assert all(float(p.detach().abs().max()) > 0 for p in ups)
+
+
+@pytest.mark.parametrize("start", ["reward", "zero"])
+def test_the_value_model_starts_as_the_recipe_says(start: str) -> None:
+    hats = hats_of(outspoken())
+    hats.add("reward", AdapterConfig(rank=4, alpha=8), seed=1)
+    with torch.no_grad():
+        for parameter in hats.parameters("reward").values():
+            parameter.normal_(std=0.1)
+    head = scalar_head(hats.width, seed=2)
+    head.bias.data.fill_(0.5)
+    reward = RewardModel(hats.trunk("reward"), head)
+    value = value_model(hats, reward, "reward", PpoConfig(value_from=start), 0)  # type: ignore[arg-type]
+    theirs, ours = hats.adapter_weights("reward"), hats.adapter_weights("value")
+    if start == "reward":
+        assert torch.equal(value.head.weight, head.weight)
+        assert torch.equal(value.head.bias, head.bias)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    else:
+        assert not value.head.weight.any()
+        assert not any(ours[key].any() for key in ours if key.endswith("lora_B"))
+    # Nothing is shared: what the value model learns, the reward model does not.
+    with torch.no_grad():
+        for parameter in value.parameters.values():
+            parameter.add_(1.0)
+    assert all(torch.equal(hats.adapter_weights("reward")[key], theirs[key]) for key in theirs)
+    assert head.bias.tolist() == [0.5]
+
+
+def test_a_head_on_the_reward_models_states_needs_a_reward_model() -> None:
+    with pytest.raises(RecipeError, match="no reward model") as caught:
+        value_model(hats_of(outspoken()), None, None, PpoConfig(value_trunk="reward"), 0)
+    assert "ppo.value_trunk" in str(caught.value)

@@ -1,0 +1,118 @@
+"""Small policies, what they are asked, and what they are paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from guildgpt.chat import Message
+from guildgpt.model.config import AdapterConfig
+from guildgpt.model.hats import Hats
+from guildgpt.train.config import GrpoConfig, PpoConfig
+from guildgpt.train.grpo import train_grpo
+from guildgpt.train.ppo import train_ppo
+from guildgpt.train.rollout import Answer, Prompt, Scorer
+
+from .conftest import Remembering, tiny_llama
+
+EOS, WANTED = 3, 17
+CPU = torch.device("cpu")
+SETTINGS: dict[str, Any] = {
+    "steps": 40,
+    "batch_size": 32,
+    "max_new_tokens": 8,
+    "learning_rate": 1e-2,
+    "lora": AdapterConfig(rank=8, alpha=16),
+    "missing_eos": None,
+    "kl": {"beta": 0.0},
+    "guards": {"min_entropy": 0.0, "max_kl": 1e9, "max_loops": 1.0},
+    "show_every": 0,
+    "checkpoint_minutes": 0,
+    "dtype": "float32",
+    "decay": "constant",
+}
+
+
+def outspoken() -> Any:
+    """The tiny model with a head large enough that a policy can be sure of something."""
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.embed_tokens.weight.mul_(10)
+    return model
+
+
+def hats_of(model: Any, dtype: torch.dtype = torch.float32) -> Hats:
+    return Hats(model, dtype, CPU)
+
+
+class Letters:
+    """A tokenizer of sorts: what the scorer reads are ids."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(map(str, ids))
+
+
+def asked(count: int = 16, length: int = 5) -> list[Prompt]:
+    rows = np.random.default_rng(5).integers(4, 60, size=(count, length)).tolist()
+    return [Prompt((Message("user", str(ids)),), tuple(ids)) for ids in rows]
+
+
+def paid_for_one_token(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
+    """The share of an answer's tokens that are `WANTED`."""
+    scores = np.array([float((a.sampled.ids == WANTED).mean()) for a in answers])
+    return scores, {"wanted": scores}
+
+
+def paid_for_small_ids(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
+    """The share of an answer's tokens that are below 32: there are some from the start."""
+    scores = np.array([float((a.sampled.ids < 32).mean()) for a in answers])
+    return scores, {"small": scores}
+
+
+def ppo(
+    folder: Path,
+    watcher: Remembering,
+    seed: int = 0,
+    *,
+    hats: Hats | None = None,
+    scorer: Scorer = paid_for_one_token,
+    prompts: Sequence[Prompt] | None = None,
+    **changes: Any,
+) -> Hats:
+    """Train a policy with PPO; the hats afterwards."""
+    hats = hats or hats_of(outspoken())
+    config = PpoConfig(**{**SETTINGS, **changes})
+    rest = (Letters(), EOS, folder)
+    train_ppo(
+        hats,
+        None,
+        None,
+        prompts or asked(),
+        scorer,
+        config,
+        *rest,
+        seed=seed,
+        watcher=watcher,  # type: ignore[arg-type]
+    )
+    return hats
+
+
+def grpo(
+    folder: Path,
+    watcher: Remembering,
+    seed: int = 0,
+    *,
+    hats: Hats | None = None,
+    scorer: Scorer = paid_for_one_token,
+    **changes: Any,
+) -> Hats:
+    """Train a policy with GRPO; the hats afterwards."""
+    hats = hats or hats_of(outspoken())
+    config = GrpoConfig(**{**SETTINGS, **changes})
+    rest = (Letters(), EOS, folder)
+    train_grpo(hats, asked(), scorer, config, *rest, seed=seed, watcher=watcher)  # type: ignore[arg-type]
+    return hats

@@ -1,0 +1,110 @@
+"""DPO on a model of two layers: its loss by hand, and what it learns."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from model.tiny import gpt_neox, mpt
+
+from guildgpt.model.config import AdapterConfig
+from guildgpt.model.hats import Hats
+from guildgpt.train.config import DpoConfig
+from guildgpt.train.dpo import Dpo, train_dpo
+
+from .comparisons import answered, planted, ranking
+from .conftest import Remembering, tiny_llama
+from .policies import hats_of, outspoken
+
+LORA = AdapterConfig(rank=4, alpha=8)
+
+
+def trained(folder: Path, watcher: Remembering, hats: Hats, **changes: Any) -> Hats:
+    settings = {
+        "steps": 40,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "lora": LORA,
+        "evaluations": 2,
+        "checkpoint_minutes": 0,
+        "dtype": "float32",
+        **changes,
+    }
+    held_out = {"planted": planted(32, seed=1)}
+    config = DpoConfig(**settings)
+    train_dpo(hats, planted(96, seed=0), held_out, config, folder, seed=0, watcher=watcher)
+    return hats
+
+
+def test_it_learns_which_answers_are_better(tmp_path: Path, watcher: Remembering) -> None:
+    hats = trained(tmp_path, watcher, hats_of(outspoken()))
+    first, *_, last = watcher.evaluations
+    assert first[1]["planted"] == {"accuracy": 0.5, "loss": pytest.approx(math.log(2))}
+    assert last[1]["planted"]["accuracy"] > 0.9
+    assert last[1]["planted"]["loss"] < 0.5
+    assert watcher.steps[0]["loss"] == pytest.approx(math.log(2))
+    assert watcher.steps[0]["accuracy"] == 0.5
+    # And the reference is what it was.
+    untouched = outspoken().state_dict()
+    for name, tensor in hats.base.state_dict().items():
+        if "lora_" not in name:
+            assert torch.equal(tensor, untouched[name.replace(".base_layer", "")])
+
+
+@pytest.mark.parametrize("kind", [mpt, gpt_neox])
+def test_models_of_other_shapes_learn_too(tmp_path: Path, watcher: Remembering, kind: Any) -> None:
+    trained(tmp_path, watcher, hats_of(kind()), steps=15)
+    assert watcher.evaluations[-1][1]["planted"]["accuracy"] > 0.7
+
+
+def test_the_loss_by_hand_with_rankings_of_three_and_four(tmp_path: Path) -> None:
+    """Against transformers' own logits: the mean of a prompt's pairs, then summed over prompts."""
+    hats = hats_of(outspoken())
+    hats.add("policy", LORA, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in hats.parameters("policy").values():
+            parameter.normal_(std=0.05, generator=generator)
+    rows = [*planted(1, 2, answers=3), *planted(1, 3, answers=4), *planted(1, 4)]
+    assert [len(row.pairs) for row in rows] == [3, 6, 1]
+    config = DpoConfig(lora=LORA, beta=0.3, smoothing=0.1)
+    objective = Dpo(hats, rows, config, seed=0)
+    loss = float(objective.loss(rows).detach())
+
+    def summed(model: Any, ids: torch.Tensor, answer: int) -> float:
+        with torch.no_grad():
+            logits = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].double(), -1)
+        return float(logits.gather(1, ids[1:, None])[-answer:].sum())
+
+    reference = outspoken().eval()
+    hats.model.set_adapter("policy")
+    total = 0.0
+    for row in rows:
+        moved = []
+        for one in row.answers:
+            ids = torch.from_numpy(one.ids).long()
+            moved.append(summed(hats.model, ids, one.trained) - summed(reference, ids, one.trained))
+        losses = []
+        for better, worse in row.pairs:
+            h = 0.3 * (moved[better] - moved[worse])
+            losses.append(0.9 * math.log1p(math.exp(-h)) + 0.1 * math.log1p(math.exp(h)))
+        total += sum(losses) / len(losses)
+    assert loss == pytest.approx(total, rel=1e-4)
+
+
+def test_ties_and_identical_answers_pull_nowhere() -> None:
+    """Two answers at one place make no pair, and are read all the same without harm."""
+    hats = hats_of(tiny_llama())
+    hats.add("policy", LORA, seed=0)
+    good, bad = answered([1, 2], [3, 4]), answered([1, 2], [5, 6])
+    row = ranking([good, good, bad], places=[0, 0, 1])
+    assert row.pairs == ((0, 2), (1, 2))
+    plain = ranking([good, bad])
+    losses = [
+        float(Dpo(hats, [one], DpoConfig(lora=LORA), seed=0).loss([one]).detach())
+        for one in (row, plain)
+    ]
+    assert losses[0] == pytest.approx(losses[1]) == pytest.approx(math.log(2))

@@ -1,0 +1,81 @@
+"""Each guard fires on its own sign and names it; none fires on a run that goes well."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from guildgpt.train.config import GuardConfig
+from guildgpt.train.guards import GuardError, Guards
+
+HEALTHY = {"kl": 4.0, "entropy": 2.0, "length": 20.0, "cut": 0.1, "loops": 0.02, "reward": 1.0}
+
+
+def lived(guards: Guards, *rows: dict[str, float]) -> Guards:
+    for row in rows:
+        guards.check({**HEALTHY, **row})
+    return guards
+
+
+@pytest.mark.parametrize(
+    ("sign", "named"),
+    [
+        ({"kl": 31.0}, "KL runaway: the policy is 31.0 nats"),
+        ({"entropy": 0.39}, "entropy collapse: 0.39 nats a token, 2.00 at the start"),
+        ({"length": 4.9}, "length collapse: 5 tokens an answer, 20 at the start"),
+        ({"cut": 0.61}, "length explosion: 61% of the answers do not end, 10% at the start"),
+        ({"loops": 0.18, "reward": 1.5}, "loops rise with the reward: 18% of the answers loop"),
+    ],
+)
+def test_each_sign_has_a_name(sign: dict[str, float], named: str) -> None:
+    guards = lived(Guards(GuardConfig()), *[{}] * 5)
+    lived(guards, sign, sign)  # two of three: the mean is not there yet
+    with pytest.raises(GuardError, match="stopped after 8 iterations") as caught:
+        lived(guards, sign)
+    assert named in str(caught.value)
+    assert "learning_rate" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"kl": 29.0},
+        {"kl": -1.0},
+        {"entropy": 0.41},
+        {"length": 5.1},
+        {"length": 60.0, "cut": 0.59},
+        {"loops": 0.18, "reward": 1.0},  # loops that are not paid for are another matter
+        {"loops": 0.16, "reward": 9.0},
+        {"reward": -9.0},
+    ],
+    ids=str,
+)
+def test_a_run_that_stays_within_the_limits_goes_on(sign: dict[str, float]) -> None:
+    lived(Guards(GuardConfig()), *[{}] * 5, *[sign] * 10)
+
+
+def test_nothing_is_judged_before_there_is_a_window() -> None:
+    guards = lived(Guards(GuardConfig()), {"kl": 99.0}, {"kl": 99.0})
+    with pytest.raises(GuardError, match="KL runaway"):
+        lived(guards, {"kl": 99.0})
+
+
+def test_a_window_of_one_sees_every_iteration() -> None:
+    with pytest.raises(GuardError, match="stopped after 1 iterations"):
+        lived(Guards(GuardConfig(window=1)), {"kl": 99.0})
+
+
+def test_limits_come_from_the_recipe() -> None:
+    loose = GuardConfig(max_kl=1e9, min_entropy=0, min_length=0, max_cut=2, max_loops=2)
+    wild = {"kl": 1e6, "entropy": 0.0, "length": 1.0, "cut": 1.0, "loops": 1.0, "reward": 5.0}
+    lived(Guards(loose), *[{}] * 5, *[wild] * 5)
+
+
+def test_what_was_seen_goes_through_a_checkpoint() -> None:
+    first = lived(Guards(GuardConfig()), *[{}] * 5, {"entropy": 0.1}, {"entropy": 0.1})
+    second = Guards(GuardConfig())
+    second.restore(json.loads(json.dumps(first.state())))
+    for guards in (first, second):
+        with pytest.raises(GuardError, match="stopped after 8 iterations: entropy collapse"):
+            lived(guards, {"entropy": 0.1})

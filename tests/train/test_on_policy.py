@@ -1,0 +1,307 @@
+"""Where reinforcement learning starts, what it leaves alone, and what it does not pass over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from model.tiny import examples, gpt_neox, llama, mpt
+
+from guildgpt.chat import ChatTemplate, FileTokenizer, Message
+from guildgpt.errors import GuildError
+from guildgpt.model.config import AdapterConfig
+from guildgpt.model.hats import Hats
+from guildgpt.model.reward_model import RewardModel, scalar_head
+from guildgpt.model.scratch import train_tokenizer
+from guildgpt.model.trunk import LeanTrunk, PaddedTrunk, token_logprobs, trunk_for
+from guildgpt.train.config import GrpoConfig, PpoConfig, RolloutConfig
+from guildgpt.train.grpo import Grpo
+from guildgpt.train.on_policy import SAMPLES, OnPolicy
+from guildgpt.train.ppo import Ppo, value_model
+from guildgpt.train.rollout import Answer, Rollout, collect, prompts_of
+
+from .conftest import Remembering
+from .policies import (
+    EOS,
+    SETTINGS,
+    Letters,
+    asked,
+    grpo,
+    hats_of,
+    outspoken,
+    paid_for_one_token,
+    paid_for_small_ids,
+    ppo,
+)
+
+LORA = AdapterConfig(rank=4, alpha=8)
+KINDS: dict[str, Callable[[], Any]] = {"llama": llama, "mpt": mpt, "gpt-neox": gpt_neox}
+EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
+
+
+def shaken_hat(hats: Hats, name: str) -> None:
+    """A hat that makes a difference."""
+    hats.add(name, LORA, seed=7)
+    generator = torch.Generator().manual_seed(len(name))
+    with torch.no_grad():
+        for parameter in hats.parameters(name).values():
+            parameter.normal_(std=0.05, generator=generator)
+
+
+def objective(hats: Hats, form: str, folder: Path, **changes: Any) -> OnPolicy:
+    """A method about to begin, its policy a hat that was trained already."""
+    shaken_hat(hats, "policy")
+    # Passes of some rows each, so that order and padding have a chance to go wrong.
+    settings = {**SETTINGS, "batch_size": 12, "lora": LORA, "micro_tokens": 60, **changes}
+    rest: tuple[Any, ...] = (Letters(), EOS, folder)
+    named: dict[str, Any] = {"seed": 0, "watcher": Remembering()}
+    if form == "grpo":
+        grouped = GrpoConfig(**settings)
+        return Grpo(hats, asked(), paid_for_one_token, grouped, *rest, **named)
+    shaken_hat(hats, "reward")
+    reward = RewardModel(hats.trunk("reward"), scalar_head(hats.width, seed=1))
+
+    def scorer(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
+        scores = reward.scores([answer.example for answer in answers]).double().numpy()
+        return scores, {"model": scores}
+
+    trunk = "reward" if form == "head on the reward model" else "own"
+    config = PpoConfig(**settings, value_trunk=trunk)  # type: ignore[arg-type]
+    value = value_model(hats, reward, "reward", config, 0)
+    return Ppo(hats, asked(), scorer, config, *rest, **named, value=value)
+
+
+@EVERY_KIND
+@pytest.mark.parametrize("form", ["grpo", "value model", "head on the reward model"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_first_update_starts_where_the_answers_were_written(
+    tmp_path: Path, kind: str, form: str, temperature: float
+) -> None:
+    hats = hats_of(KINDS[kind]())
+    method = objective(hats, form, tmp_path, temperature=temperature)
+    assert isinstance(method.policy, LeanTrunk if kind == "llama" else PaddedTrunk)
+    first = next(iter(method.updates(0)))
+    assert len(first) > 1
+    losses = [method.loss(part) for part in first]
+    assert all(bool(torch.isfinite(loss)) for loss in losses)
+    for ratio, kl, clipped in zip(*(method.sums[n] for n in _FIGURES), strict=True):
+        assert float(ratio) == pytest.approx(1, abs=1e-4)
+        assert float(kl) == pytest.approx(0, abs=1e-4)
+        assert float(clipped) == 0
+    if form == "head on the reward model":  # its states were kept for the right tokens
+        for part in first:
+            assert isinstance(method, Ppo)
+            now = method.value.now(part.examples)
+            torch.testing.assert_close(now, part.extra["values"], rtol=1e-4, atol=1e-5)
+
+
+_FIGURES = ("ratio", "approx_kl", "clip_fraction")
+
+
+def test_in_bfloat16_it_starts_at_a_ratio_of_exactly_one(tmp_path: Path) -> None:
+    method = objective(hats_of(llama(), torch.bfloat16), "grpo", tmp_path)
+    for part in next(iter(method.updates(0))):
+        method.loss(part)
+    assert all(float(ratio) == 1.0 for ratio in method.sums["ratio"])
+
+
+def test_value_states_are_those_of_a_pass_of_their_own(tmp_path: Path) -> None:
+    """Read by the way while answers are scored, or computed again: the same values."""
+    values = {}
+    for form in ("value model", "head on the reward model"):
+        method = objective(hats_of(llama()), form, tmp_path)
+        rollout = method.collect(0)
+        values[form] = method.advantages(rollout)[1]["values"]
+    one, other = values.values()
+    assert one.any()
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+# --- the reference -------------------------------------------------------------------------------
+
+
+@EVERY_KIND
+def test_without_its_hat_the_policy_is_the_model_it_came_from_bit_for_bit(
+    tmp_path: Path, watcher: Remembering, kind: str
+) -> None:
+    batch = examples([9, 2, 31, 5, 17])
+    with torch.no_grad():
+        before, _ = token_logprobs(trunk_for(KINDS[kind](), torch.float32), batch)
+    hats = ppo(
+        tmp_path,
+        watcher,
+        hats=hats_of(KINDS[kind]()),
+        scorer=paid_for_small_ids,
+        steps=3,
+        batch_size=8,
+    )
+    untouched = KINDS[kind]().state_dict()
+    for name, tensor in hats.base.state_dict().items():
+        if "lora_" not in name:
+            assert torch.equal(tensor, untouched[name.replace(".base_layer", "")]), name
+    with torch.no_grad():
+        off, _ = token_logprobs(hats.trunk(None), batch)
+        on, _ = token_logprobs(hats.trunk("policy"), batch)
+    assert torch.equal(off, before)
+    assert not torch.allclose(on, before, atol=1e-3)
+
+
+def test_the_divergence_that_is_logged_is_that_from_the_reference(
+    tmp_path: Path, watcher: Remembering
+) -> None:
+    ppo(tmp_path, watcher, scorer=paid_for_small_ids, steps=4)
+    kl = [step["kl"] for step in watcher.steps]
+    assert kl[0] == pytest.approx(0, abs=1e-4)  # the policy is still the reference
+    assert kl[-1] > 0.1
+    assert all(step["kl_k3"] >= 0 for step in watcher.steps)
+
+
+# --- the rollout ---------------------------------------------------------------------------------
+
+
+def rolled_out(hats: Hats, scorer: Any, **changes: Any) -> Rollout:
+    config = RolloutConfig(**{**SETTINGS, **changes})
+    trunks = (hats.trunk("policy"), hats.trunk(None))
+    letters: Any = Letters()
+    return collect(*trunks, scorer, asked(), config, letters, EOS, seed=3)
+
+
+def five(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
+    return np.full(len(answers), 5.0), {}
+
+
+def test_only_answers_that_were_cut_get_the_penalty_in_place_of_their_score() -> None:
+    hats = hats_of(llama())
+    shaken_hat(hats, "policy")
+    rollout = rolled_out(hats, five, missing_eos=-2.0, max_new_tokens=40, temperature=2.0)
+    ended = np.array([answer.sampled.ended for answer in rollout.answers])
+    assert 0 < ended.sum() < len(ended)
+    np.testing.assert_array_equal(rollout.scores, np.where(ended, 5.0, -2.0))
+    np.testing.assert_array_equal(rollout.raw, 5.0)  # for the log
+    for answer, one in zip(rollout.answers, ended, strict=True):
+        assert (answer.sampled.ids[-1] == EOS) == one
+        assert EOS not in answer.ids
+    left = rolled_out(hats, five, missing_eos=None, max_new_tokens=40, temperature=2.0)
+    np.testing.assert_array_equal(left.scores, 5.0)
+
+
+@EVERY_KIND
+@pytest.mark.parametrize("temperature", [0.6, 1.8])
+def test_the_temperature_divides_the_logits_of_policy_and_reference(
+    kind: str, temperature: float
+) -> None:
+    """Against transformers' own logits, an answer at a time."""
+    hats = hats_of(KINDS[kind]())
+    hats.add("policy", LORA, seed=0)  # it changes nothing yet
+    rollout = rolled_out(hats, five, temperature=temperature)
+    model = KINDS[kind]()
+    for row, answer in enumerate(rollout.answers):
+        ids = torch.from_numpy(answer.example.ids).long()
+        with torch.no_grad():
+            logits = model(input_ids=ids[None]).logits[0, :-1] / temperature
+        wanted = torch.log_softmax(logits, -1).gather(1, ids[1:, None])[:, 0].numpy()
+        count = len(answer.sampled)
+        for found in (rollout.logprobs, rollout.ref):
+            np.testing.assert_allclose(found[row, :count], wanted[-count:], rtol=1e-3, atol=2e-4)
+            assert not found[row, count:].any()
+
+
+def test_prompts_that_are_too_long_are_counted_and_equal_ones_asked_once(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    train_tokenizer(["What is it? Who was that?"], 300).save(str(path))
+    tokenizer, template = FileTokenizer(path), ChatTemplate()
+
+    def ask(text: str) -> tuple[Message, ...]:
+        return (Message("user", text),)
+
+    exact = len(template.prompt(ask("What is it?"), tokenizer))
+    texts = ["What is it?", "what  is IT?", "What is it? " * 9, "Who was that? " * 9, "Who?"]
+    prompts, too_long = prompts_of(list(map(ask, texts)), tokenizer, template, limit=exact)
+    assert [prompt.messages[0].content for prompt in prompts] == ["What is it?", "Who?"]
+    assert too_long == 2
+    assert list(prompts[0].ids) == template.prompt(ask("What is it?"), tokenizer)
+
+
+# --- what is not a number ------------------------------------------------------------------------
+
+
+def test_a_score_that_is_no_number_ends_the_run_and_is_named(
+    tmp_path: Path, watcher: Remembering
+) -> None:
+    def broken(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
+        scores, _ = paid_for_one_token(answers)
+        bad = np.where(np.arange(len(scores)) == 5, np.nan, scores)
+        return bad, {"wanted": scores, "odd": bad}
+
+    for train in (ppo, grpo):
+        with pytest.raises(GuildError, match=r"1 of 32 answers score nan \(.*odd nan\)"):
+            train(tmp_path, watcher, scorer=broken)
+    assert not watcher.steps
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_it_does_harm(
+    tmp_path: Path, watcher: Remembering
+) -> None:
+    hats = hats_of(outspoken())
+    calls = []
+
+    def poisoning(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
+        calls.append(len(answers))
+        if len(calls) == 3:  # after the answers were written, before they are learned from
+            with torch.no_grad():
+                next(iter(hats.parameters("policy").values())).fill_(float("nan"))
+        return paid_for_one_token(answers)
+
+    with pytest.raises(GuildError, match=r"the loss is nan .* at step 3"):
+        ppo(tmp_path, watcher, hats=hats, scorer=poisoning)
+    assert len(watcher.steps) == 2
+    assert (tmp_path / "checkpoints" / "step-0000002").is_dir()
+    assert not (tmp_path / "checkpoints" / "step-0000003").exists()
+
+
+def test_a_guard_ends_the_run(tmp_path: Path, watcher: Remembering) -> None:
+    with pytest.raises(GuildError, match="KL runaway"):
+        ppo(tmp_path, watcher, scorer=paid_for_small_ids, guards={"max_kl": 0.5})
+    assert 3 <= len(watcher.steps) < 40
+
+
+# --- samples -------------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    """In place of the signal: test_feedback_resume.py sends that."""
+
+
+class Mortal(Remembering):
+    """Dies after a step's figures are logged, before they are in a checkpoint."""
+
+    def __init__(self, step: int):
+        super().__init__()
+        self.last = step
+
+    def stepped(self, metrics: Mapping[str, float]) -> None:
+        super().stepped(metrics)
+        if metrics["step"] == self.last:
+            raise Killed
+
+
+@pytest.mark.parametrize("minutes", [0, 9], ids=["from a checkpoint", "from the beginning"])
+def test_samples_are_there_once_after_a_resume(
+    tmp_path: Path, watcher: Remembering, minutes: int
+) -> None:
+    settings = {"steps": 6, "batch_size": 8, "show_every": 2, "checkpoint_minutes": minutes}
+    ppo(tmp_path / "whole", watcher, **settings)
+    for step in (3, 5):
+        with pytest.raises(Killed):
+            ppo(tmp_path / "cut", Mortal(step), **settings)
+    ppo(tmp_path / "cut", Remembering(), **settings)
+    whole, cut = ((tmp_path / name / SAMPLES).read_text() for name in ("whole", "cut"))
+    assert cut == whole
+    rows = [json.loads(line) for line in whole.splitlines()]
+    assert [row["step"] for row in rows] == [1, 1, 3, 3, 5, 5, 6, 6]
+    assert len(watcher.notes) == len(rows)

@@ -1,0 +1,116 @@
+"""The losses of a policy that learns from its own answers, against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from guildgpt.train.policy_losses import (
+    clip_fraction,
+    clipped_policy_loss,
+    clipped_value_loss,
+    kl_k1,
+    kl_k3,
+)
+
+
+def policy_loss(ratio: float, advantage: float) -> tuple[float, float]:
+    """The loss of one token and its gradient with respect to the log-probability."""
+    old = torch.tensor([-1.0])
+    logprobs = (old + math.log(ratio)).requires_grad_()
+    loss = clipped_policy_loss(logprobs, old, torch.tensor([advantage]), 0.2)
+    (gradient,) = torch.autograd.grad(loss.sum(), logprobs)
+    return float(loss.detach()), float(gradient)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "gradient"),
+    [
+        (1.0, 2.0, -2.0, -2.0),
+        (1.0, -2.0, 2.0, 2.0),
+        (1.1, 2.0, -2.2, -2.2),  # inside the clip: -A ρ, whose derivative is itself
+        (1.5, 2.0, -2.4, 0.0),  # likelier by more than a fifth already: no more to gain
+        (0.5, 2.0, -1.0, -1.0),  # good, and less likely: pulled back with all its weight
+        (0.5, -2.0, 1.6, 0.0),  # bad, and less likely by more than a fifth: enough
+        (1.5, -2.0, 3.0, 3.0),  # bad, and likelier: pushed down with all its weight
+    ],
+)
+def test_the_clip_by_hand(ratio: float, advantage: float, loss: float, gradient: float) -> None:
+    assert policy_loss(ratio, advantage) == pytest.approx((loss, gradient), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "old", "target", "loss", "gradient"),
+    [
+        (1.1, 1.0, 2.0, 0.405, -0.9),  # inside: ½ (1.1 - 2)²
+        (1.5, 1.0, 2.0, 0.32, 0.0),  # moved far enough towards it: ½ (1.2 - 2)²
+        (0.5, 1.0, 2.0, 1.125, -1.5),  # moved away: ½ (0.5 - 2)² is more than ½ (0.8 - 2)²
+        (0.5, 1.0, 0.0, 0.32, 0.0),
+        (1.5, 1.0, 0.0, 1.125, 1.5),
+    ],
+)
+def test_the_value_clip_by_hand(
+    value: float, old: float, target: float, loss: float, gradient: float
+) -> None:
+    values = torch.tensor([value], requires_grad=True)
+    found = clipped_value_loss(values, torch.tensor([old]), torch.tensor([target]), 0.2)
+    (slope,) = torch.autograd.grad(found.sum(), values)
+    assert (float(found.detach()), float(slope)) == pytest.approx((loss, gradient), abs=1e-6)
+
+
+# --- divergence ----------------------------------------------------------------------------------
+
+
+def distributions(seed: int) -> tuple[Tensor, Tensor]:
+    """log π and log π_ref of a vocabulary of 40."""
+    logits = 2 * torch.randn(2, 40, generator=torch.Generator().manual_seed(seed)).double()
+    ours, ref = torch.log_softmax(logits, -1)
+    return ours, ref
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_both_estimates_have_the_mean_that_the_divergence_is(seed: int) -> None:
+    """By exact expectation under π, no sampling."""
+    ours, ref = distributions(seed)
+    kl = torch.nn.functional.kl_div(ref, ours, log_target=True, reduction="sum")
+    weights = ours.exp()
+    assert float((weights * kl_k1(ours, ref)).sum()) == pytest.approx(float(kl))
+    assert float((weights * kl_k3(ours, ref)).sum()) == pytest.approx(float(kl))
+    assert float(kl) > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_k3_is_never_negative_and_varies_less(seed: int) -> None:
+    ours, ref = distributions(seed)
+    k1, k3 = kl_k1(ours, ref), kl_k3(ours, ref)
+    assert bool((k1 < 0).any())
+    assert bool((k3 >= 0).all())
+    assert float(kl_k3(ours, ours).abs().max()) == 0
+    near = torch.log_softmax(ours + 0.1 * (ref - ours), -1)
+    weights = ours.exp()
+    spread = [float((weights * k(ours, near).square()).sum()) for k in (kl_k1, kl_k3)]
+    assert spread[1] < spread[0]
+
+
+def test_a_policy_surer_of_its_tokens_than_the_reference_has_a_positive_divergence() -> None:
+    sure, unsure = torch.tensor([-0.1, -0.2]), torch.tensor([-1.0, -3.0])
+    assert float(kl_k1(sure, unsure).sum()) == pytest.approx(3.7)
+    assert float(kl_k1(unsure, sure).sum()) == pytest.approx(-3.7)
+
+
+def test_the_gradient_of_k3_pulls_towards_the_reference() -> None:
+    logprobs = torch.tensor([-0.5, -2.0], requires_grad=True)
+    kl_k3(logprobs, torch.tensor([-1.0, -1.0])).sum().backward()
+    # 1 - e^{ref - log π}: the first token is likelier than it was, the second less likely.
+    expected = [1 - math.exp(-0.5), 1 - math.exp(1.0)]
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == pytest.approx(expected)
+
+
+def test_the_share_of_clipped_tokens() -> None:
+    old = torch.zeros(5)
+    ratios = torch.tensor([1.0, 1.19, 1.21, 0.79, 0.81])
+    assert float(clip_fraction(ratios.log(), old, 0.2)) == pytest.approx(0.4)
