@@ -162,8 +162,9 @@ def prepare_prompts(
     """
     settings = recipe.settings(stage)
     assert isinstance(settings, RolloutConfig)
-    rows = [*data.dataset.train, *data.dataset.train_comparisons]
-    asked = [row.prompt for row in rows if row.prompt]
+    asked = [row.prompt for row in data.dataset.train]
+    asked += [row.prompt for row in data.dataset.train_comparisons]
+    asked = [prompt for prompt in asked if prompt]
     wanted = [Wanted() for _ in asked]
     if settings.terms.verify and settings.terms.verify.weight:
         for number, task in enumerate(starter_tasks(), start=1):
