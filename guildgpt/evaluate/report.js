@@ -77,6 +77,10 @@
     ? "series raw"
     : `series s${chart.series.filter((other) => !other.raw).indexOf(one) % 6}`;
 
+  // Where on the horizontal axis: a step, or a value of what the chart names instead.
+  const placed = (chart, at) =>
+    chart.across ? `${chart.across}: ${show(at)}` : `step ${at.toLocaleString("en")}`;
+
   // Round steps (1, 2, 2.5 or 5 times a power of ten) that cover low..high.
   const ticks = (low, high, wanted, whole) => {
     const rough = (high - low) / wanted;
@@ -119,15 +123,16 @@
       make(svg, "line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: at, y2: at });
       make(svg, "text", { x: LEFT - 8, y: at + 4, "text-anchor": "end" }, show(value));
     }
-    for (const step of ticks(left, right, width < 420 ? 4 : 6, true)) {
+    for (const step of ticks(left, right, width < 420 ? 4 : 6, !chart.across)) {
       make(svg, "line", {
         class: "axis", x1: x(step), x2: x(step), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 5,
       });
       make(svg, "text", {
         x: x(step), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle",
-      }, step.toLocaleString("en"));
+      }, show(step));
     }
-    make(svg, "text", { x: width - RIGHT, y: HEIGHT - 2, "text-anchor": "end" }, "step");
+    make(svg, "text", { x: width - RIGHT, y: HEIGHT - 2, "text-anchor": "end" },
+      chart.across || "step");
     make(svg, "line", {
       class: "axis", x1: LEFT, x2: width - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM,
     });
@@ -141,8 +146,8 @@
         path += `${open ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`;
         open = true;
       }
-      make(svg, "path", { class: color, d: path });
-      if (known.length <= 30 && !one.raw) {  // few enough to be seen as measurements
+      if (!one.dots) make(svg, "path", { class: color, d: path });
+      if (one.dots || (known.length <= 30 && !one.raw)) {  // few enough to be seen as measurements
         for (const [step, value] of known) {
           make(svg, "circle", { class: color, cx: x(step), cy: y(value), r: 3 });
         }
@@ -161,7 +166,7 @@
       rule.style.display = "";
       tip.replaceChildren();
       const head = document.createElement("b");
-      head.textContent = `step ${step.toLocaleString("en")}`;
+      head.textContent = placed(chart, step);
       tip.append(head);
       for (const one of chart.series) {
         const point = one.points.find((candidate) => candidate[0] === step);
@@ -206,7 +211,7 @@
     const key = figure.querySelector(".key");
     const known = chart.series.map((one) => one.points.filter((point) => point[1] !== null));
     const line = known.at(-1);
-    const say = ([step, value]) => `${show(value)} at step ${step}`;
+    const say = ([step, value]) => `${show(value)} at ${placed(chart, step)}`;
     figure.dataset.summary = line.length > 1
       ? `${chart.title}: from ${say(line[0])} to ${say(line.at(-1))}`
       : `${chart.title}: ${line.length ? say(line[0]) : "no values"}`;
@@ -214,7 +219,8 @@
       chart.series.forEach((one) => {
         const item = document.createElement("li");
         const swatch = make(item, "svg", { viewBox: "0 0 22 8", "aria-hidden": "true" });
-        make(swatch, "path", { class: colorOf(chart, one), d: "M1 4H21" });
+        if (one.dots) make(swatch, "circle", { class: colorOf(chart, one), cx: 11, cy: 4, r: 3 });
+        else make(swatch, "path", { class: colorOf(chart, one), d: "M1 4H21" });
         item.append(one.name);
         key.append(item);
       });

@@ -338,6 +338,7 @@ def render(report: Report) -> str:
         headline=headline(report),
         columns=columns(report),
         scorers=SCORERS,
+        zip=zip,
         sample_rows=sample_rows(report),
         charts=[charts(stage) for stage in report.stages],
     )
