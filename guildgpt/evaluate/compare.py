@@ -91,17 +91,17 @@ def verdict_sentence(
     ruling = favours(verdicts)
     if ruling is None:
         return (
-            f"The judge does not clearly prefer {challenger} or {other}: at equal length "
-            f"{challenger} win {rate} of {many}, and the 95 % interval, {between}, includes half."
+            f"The judge names no clear winner: at equal length {challenger} win {rate} of {many}, "
+            f"and the 95% interval, {between}, includes half."
         )
     if ruling:
         return (
             f"The judge prefers {challenger} to {other}: at equal length they win {rate} of "
-            f"{many} (95 % interval {between})."
+            f"{many} (95% interval {between})."
         )
     return (
         f"The judge prefers {other} to {challenger}: at equal length {challenger} win only "
-        f"{rate} of {many} (95 % interval {between})."
+        f"{rate} of {many} (95% interval {between})."
     )
 
 
@@ -242,9 +242,9 @@ def _scorer(stage: str, preferences: Iterable[PreferenceReport]) -> str:
         length = percent(f.by_length)
         parts.append(
             f"{percent(f.accuracy)} of {f.pairs:,} held-out pairs of {one.source} in the right "
-            f"order (95 % interval {percent(f.low)} to {percent(f.high)}; "
+            f"order (95% interval {percent(f.low)} to {percent(f.high)}; "
             + (
-                f"length alone {length}, chance 50 %)"
+                f"length alone {length}, chance 50%)"
                 if beats_length(f)
                 else f"length alone gives {length}, so it is not clearly better than that)"
             )
