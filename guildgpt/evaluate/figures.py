@@ -85,6 +85,11 @@ def signed(value: float | None, unit: str = "%") -> str:
     return NONE if value is None else f"{100 * value:+.1f}{unit}".replace("-", "−")
 
 
+def sign(value: float | None, digits: int = 2) -> str:
+    """A score, or a difference of scores, with its sign: "+0.15", "−0.16"."""
+    return NONE if value is None else f"{value:+,.{digits}f}".replace("-", "−")
+
+
 def finite(value: float | None) -> float | None:
     """The value, or None where it is not a number that a page (or JSON) can show."""
     return value if value is not None and math.isfinite(value) else None

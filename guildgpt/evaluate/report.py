@@ -18,7 +18,15 @@ from typing import Any
 from guildgpt.chat import Message
 from guildgpt.errors import DataError
 from guildgpt.evaluate import figures
-from guildgpt.evaluate.compare import headline, sample_rows, summary_table
+from guildgpt.evaluate.compare import (
+    SCORERS,
+    beats_length,
+    columns,
+    favours,
+    headline,
+    sample_rows,
+    summary_table,
+)
 from guildgpt.evaluate.curves import charts
 from guildgpt.evaluate.plain import plain, typed
 from guildgpt.evaluate.preferences import Preferences
@@ -46,6 +54,7 @@ __all__ = [
 
 REPORT_HTML = "report.html"
 REPORT_JSON = "report.json"
+REPORT_SCRIPT = "report.js"
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,9 +308,11 @@ def render(report: Report) -> str:
     `figures.visible` names control and direction characters, and the page's own content security
     policy runs no script but the one whose hash it states and loads nothing from anywhere.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
+        loader=FunctionLoader(_part),
         autoescape=True,
         finalize=figures.visible,
         undefined=StrictUndefined,
@@ -309,22 +320,33 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "beats_length": beats_length,
         "blocks": figures.blocks,
         "decimals": figures.decimals,
         "duration": figures.duration,
+        "favours": favours,
         "percent": figures.percent,
         "sha256": _sha256,
+        "sign": figures.sign,
         "signed": figures.signed,
         "size": figures.size,
         "whole": figures.whole,
     }
-    source = files("guildgpt.evaluate").joinpath(REPORT_HTML).read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    return environment.get_template(REPORT_HTML).render(
         report=report,
+        script=Markup(_part(REPORT_SCRIPT)),  # noqa: S704 - our own file
         headline=headline(report),
+        columns=columns(report),
+        scorers=SCORERS,
+        zip=zip,
         sample_rows=sample_rows(report),
         charts=[charts(stage) for stage in report.stages],
     )
+
+
+def _part(name: str) -> str:
+    """A file of the page: its frame, a section, its style, its script."""
+    return files("guildgpt.evaluate").joinpath(name).read_text(encoding="utf-8")
 
 
 def _sha256(text: str) -> str:
