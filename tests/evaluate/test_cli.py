@@ -165,7 +165,7 @@ def test_a_judge_with_another_tokenizer_is_refused_before_anything_is_written(
 ) -> None:
     chat = add_chat_tokens(train_tokenizer(["some other text"], 300).to_str(), CHATML)
     shape = ScratchConfig(
-        vocabulary=300, hidden_size=16, layers=1, heads=2, kv_heads=1, intermediate_size=16
+        vocabulary=300, hidden_size=32, layers=1, heads=2, kv_heads=1, intermediate_size=32
     )
     network = small_gpt(shape, len(chat.tokenizer), 256)
     other = write_model_folder(
