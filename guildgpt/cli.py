@@ -6,37 +6,44 @@ the runtime wing never meets torch.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from guildgpt import __version__
 from guildgpt.bot.cli import bot
 from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
+from guildgpt.evaluate.cli import compare, evaluate
 from guildgpt.feedback.cli import feedback_app
+from guildgpt.terminal import (
+    FLAG,
+    SOURCES,
+    Json,
+    console_for,
+    examples,
+    missing_for_training,
+    needs_torch,
+    print_json,
+    raise_in_words_of_the_command,
+    say,
+    visible,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
     from guildgpt.chat import Tokenizer
     from guildgpt.data import Loaded
 
 
-def _examples(*lines: str) -> str:
-    """Commands to try, at the foot of a help page."""
-    return "\n".join(["For example:", *(f"  [bold]{line}[/]" for line in lines)])
-
-
 app = typer.Typer(
     name="guildgpt",
     help="Build your own micro ChatGPT: an open base, open data, your people.",
-    epilog=_examples(
+    epilog=examples(
         "guildgpt chat",
         "guildgpt train recipes/starter.toml",
         "guildgpt eval runs/starter/sft/model --data starter",
@@ -49,17 +56,9 @@ data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(feedback_app, name="feedback")
 
-SOURCES = "dolly, oasst1, oasst2, starter, dolly:PATH, oasst:PATH or jsonl:PATH"
-FLAG = ""  # what a switch shows in place of a value
-Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on standard output.")]
-
-# Characters from files and models that would steer the terminal are shown as their pictures.
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
-_PICTURES |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "guildgpt train recipes/starter.toml --dry-run",
         "guildgpt train recipes/starter.toml",
         "guildgpt train recipes/starter.toml --out runs/long --set sft.epochs=3",
@@ -102,14 +101,14 @@ def train(
                 where="--stage",
                 remedy=f"It has {', '.join(loaded.stages)}.",
             )
-    console = _console(as_json)
-    _needs_torch()
+    console = console_for(as_json)
+    needs_torch()
     if dry_run:
         from guildgpt.pipeline.plan import dry_run as plan
 
         result = plan(loaded, console)
         if as_json:
-            _print_json(result)
+            print_json(result)
         return
     from guildgpt.evaluate.report import headline, summary_table
     from guildgpt.pipeline.run import run
@@ -123,7 +122,7 @@ def train(
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         raise typer.Exit(130) from None
     if as_json:
-        _print_json(report.as_dict())
+        print_json(report.as_dict())
         return
     console.print(summary_table(report))
     _print_answers(report, console)
@@ -134,7 +133,7 @@ def train(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "guildgpt chat",
         "guildgpt chat runs/starter/sft/model --system 'You are a patient teacher.'",
         "echo 'What is TLS?' | guildgpt chat starter --temperature 0",
@@ -165,60 +164,25 @@ def chat(
     talk(model, system=system, params=params)
 
 
-@app.command(
+app.command(
     "eval",
-    epilog=_examples(
+    epilog=examples(
         "guildgpt eval starter --data starter",
         "guildgpt eval runs/starter/sft/model --data dolly jsonl:mine.jsonl --limit 200",
         "guildgpt eval runs/starter/sft/model --samples",
+        "guildgpt eval runs/starter/reward/model --comparisons starter",
     ),
-)
-def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="A model folder, `starter`, a Hub id or a GGUF file."),
-    ],
-    data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SOURCE…", help=f"What to predict: {SOURCES}."),
-    ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="SOURCE", hidden=True)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows of each source at most.")] = None,
-    context: Annotated[
-        int | None,
-        typer.Option(
-            min=32, help="Tokens of a conversation at most; 1024, or what the model holds."
-        ),
-    ] = None,
-    samples: Annotated[
-        bool,
-        typer.Option(
-            "--samples", metavar=FLAG, help="Also sample answers to a list of fixed questions."
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Measure a model: bits per byte and perplexity on each source, and how it answers.
-
-    A source that the model was trained on is measured on its held-out rows only.
-    """
-    _needs_torch()
-    from guildgpt.evaluate.model import evaluate_model, show
-
-    try:
-        result = evaluate_model(
-            model, [*(data or ()), *(more or ())], limit=limit, context=context, samples=samples
-        )
-    except ModelError as error:
-        _raise_in_words_of_the_command(error)
-    if as_json:
-        _print_json(result)
-    else:
-        show(result, _console())
+)(evaluate)
+app.command(
+    epilog=examples(
+        "guildgpt compare runs/starter/sft/model runs/starter/ppo/model --judge "
+        "runs/starter/judge/model",
+    ),
+)(compare)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "guildgpt export runs/starter/sft/model",
         "guildgpt export runs/starter/sft/model --gguf Q4_1",
     )
@@ -243,7 +207,7 @@ def export(
             where=model,
             remedy="Model folders made by `guildgpt train` lie at runs/NAME/STAGE/model.",
         )
-    console = _console(as_json)
+    console = console_for(as_json)
     written = []
     for quantization in gguf or ["F16", "Q8_0", "Q4_1"]:
         path = write_gguf(model, model / f"model-{quantization}.gguf", quantization)
@@ -251,12 +215,12 @@ def export(
         size = path.stat().st_size / 1e6
         console.print(f"{path} ({size:,.0f} MB)", highlight=False, soft_wrap=True)
     if as_json:
-        _print_json(written)
+        print_json(written)
 
 
 @data_app.command(
     "preview",
-    epilog=_examples(
+    epilog=examples(
         "guildgpt data preview starter",
         "guildgpt data preview jsonl:mine.jsonl dolly:dolly.jsonl -n 1 --context 512",
     ),
@@ -282,7 +246,7 @@ def preview_data(
     from guildgpt.chat import CHATML
     from guildgpt.data import SourceSpec, check_trainable, load, preview
 
-    console = _console(as_json)
+    console = console_for(as_json)
     result = {}
     # Rows before the tokenizer, which may need seconds: what is wrong with them is told at once.
     specs = [SourceSpec.parse(text) for text in sources]
@@ -300,20 +264,20 @@ def preview_data(
         }
         if as_json:
             continue
-        console.rule(_visible(text), align="left")
+        console.rule(visible(text), align="left")
         if loaded.conversations:
             preview(
                 loaded.conversations, tokenizer, CHATML, console, count=count, max_tokens=context
             )
-            _say(console, "", str(statistics))
+            say(console, "", str(statistics))
         if loaded.comparisons:
             many = len(loaded.comparisons) != 1
-            _say(console, f"{len(loaded.comparisons):,} comparison{'s' * many}")
+            say(console, f"{len(loaded.comparisons):,} comparison{'s' * many}")
         for reason, rows in loaded.skipped.most_common():
             first = f" (first: {loaded.places[reason]})" if reason in loaded.places else ""
-            _say(console, f"left out, {reason}: {rows:,}{first}")
+            say(console, f"left out, {reason}: {rows:,}{first}")
     if as_json:
-        _print_json(result)
+        print_json(result)
 
 
 @app.command()
@@ -323,12 +287,12 @@ def doctor(as_json: Json = False) -> None:
 
     findings = examine()
     if as_json:
-        _print_json(findings)
+        print_json(findings)
     else:
-        show(findings, _console())
+        show(findings, console_for())
 
 
-app.command(epilog=_examples("guildgpt bot --check", "guildgpt bot starter"))(bot)
+app.command(epilog=examples("guildgpt bot --check", "guildgpt bot starter"))(bot)
 
 
 @app.callback(invoke_without_command=True)
@@ -357,49 +321,10 @@ def _print_error(error: GuildError) -> None:
 
     console = Console(stderr=True)
     where = f"{error.where}: " if error.where else ""
-    head = Text.assemble(("Error: ", "bold red"), _visible(where + error.what))
+    head = Text.assemble(("Error: ", "bold red"), visible(where + error.what))
     console.print(head, soft_wrap=not console.is_terminal)
     if error.remedy:
-        _say(console, error.remedy)
-
-
-def _console(as_json: bool = False) -> Console:
-    """Where people read: standard output, or standard error while that one carries JSON."""
-    from rich.console import Console
-
-    return Console(stderr=as_json)
-
-
-def _say(console: Console, *lines: str) -> None:
-    """Lines of plain text, wrapped at words on a terminal and nowhere else."""
-    for line in lines:
-        console.print(_visible(line), soft_wrap=not console.is_terminal)
-
-
-def _visible(text: str) -> Text:
-    """Text from outside, as it is: neither rich's markup nor its `:100:` for an emoji, nor
-    characters that steer the terminal."""
-    from rich.text import Text
-
-    return Text(text.translate(_PICTURES))
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _missing_for_training() -> list[str]:
-    from importlib.util import find_spec
-
-    return [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
-
-
-def _needs_torch() -> None:
-    if missing := _missing_for_training():
-        raise GuildError(
-            f"training needs {', '.join(missing)}, not installed here",
-            remedy="pip install 'guildgpt[train]'",
-        )
+        say(console, error.remedy)
 
 
 @contextmanager
@@ -412,7 +337,7 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
 
     if (Path(base) / "template.json").is_file():
         yield FileTokenizer(Path(base) / "tokenizer.json")
-    elif _missing_for_training() and (base == "starter" or base.endswith(".gguf")):
+    elif missing_for_training() and (base == "starter" or base.endswith(".gguf")):
         import asyncio
 
         from guildgpt.engines.opened import open_model
@@ -424,26 +349,15 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
         finally:
             asyncio.run(opened.engine.close())
     else:
-        _needs_torch()
+        needs_torch()
         from guildgpt.model.base import load_tokenizer
         from guildgpt.model.config import BaseConfig
 
         try:
             tokenizer = load_tokenizer(BaseConfig(base=base))[0].tokenizer
         except ModelError as error:
-            _raise_in_words_of_the_command(error)
+            raise_in_words_of_the_command(error)
         yield tokenizer
-
-
-def _raise_in_words_of_the_command(error: ModelError) -> NoReturn:
-    """The same error for a command that has options where a recipe has a `[model]` section."""
-    if error.where not in ("model.base", "model.context"):
-        raise error
-    raise ModelError(
-        error.what.replace("model.context", "--context"),
-        where="--context" if error.where == "model.context" else None,
-        remedy=error.remedy and error.remedy.replace("`scratch`, ", ""),
-    ) from error
 
 
 def _refuse_useless(source: str, loaded: Loaded) -> None:
@@ -473,8 +387,8 @@ def _print_answers(report: Any, console: Console) -> None:
     for probe in report.probes[:3]:
         if probe.after is None:
             continue
-        question = _visible(probe.messages[-1].content)
+        question = visible(probe.messages[-1].content)
         question.stylize("bold")
         console.print("", question, sep="\n", soft_wrap=not console.is_terminal)
-        _say(console, probe.after.text)
+        say(console, probe.after.text)
     console.print()

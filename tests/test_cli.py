@@ -131,13 +131,14 @@ def conversations() -> list[Conversation]:
 def test_help_tells_the_story_in_commands() -> None:
     result = ask("--help")
     assert result.exit_code == 0
-    for command in ("train", "chat", "eval", "export", "data", "doctor"):
+    for command in ("train", "chat", "eval", "compare", "export", "data", "doctor"):
         assert f" {command} " in result.output
     assert "guildgpt train recipes/starter.toml" in result.output
 
 
 @pytest.mark.parametrize(
-    "command", [("train",), ("chat",), ("eval",), ("export",), ("doctor",), ("data", "preview")]
+    "command",
+    [("train",), ("chat",), ("eval",), ("compare",), ("export",), ("doctor",), ("data", "preview")],
 )
 def test_every_command_has_help_with_an_example_that_parses(command: tuple[str, ...]) -> None:
     result = ask(*command, "--help")

@@ -74,7 +74,10 @@ def sources() -> Iterator[tuple[str, Path]]:
 
 RUNTIME = [
     "guildgpt",
-    *(f"guildgpt.{name}" for name in ("cli", "recipe", "repl", "doctor", "paths", "errors")),
+    *(
+        f"guildgpt.{name}"
+        for name in ("cli", "terminal", "recipe", "repl", "doctor", "paths", "errors")
+    ),
     *(
         name
         for room in ("chat", "data", "engines", "feedback", "bot")
@@ -84,6 +87,7 @@ RUNTIME = [
     *(f"guildgpt.model.{name}" for name in ("starter", "locate", "config", "gguf")),
     "guildgpt.train.config",
     "guildgpt.evaluate.config",
+    "guildgpt.evaluate.cli",
 ]
 
 
@@ -116,6 +120,7 @@ def test_help_and_doctor_run_without_the_training_wing() -> None:
     [
         ("train", str(PACKAGE.parent / "recipes" / "starter.toml")),
         ("eval", "starter", "--data", "starter"),
+        ("compare", "starter", "starter", "--judge", "judge"),
         ("data", "preview", "starter", "--base", "owner/name"),
     ],
     ids=lambda arguments: arguments[0],
@@ -169,7 +174,7 @@ BELOW = {
     "train": {"chat", "data", "engines", "model", "evaluate", "rewards"},
     "evaluate": {"chat", "data", "engines", "model"},
 }
-SHARED = {"errors", "paths"}
+SHARED = {"errors", "paths", "terminal"}
 ABOVE = {"cli", "recipe", "pipeline"}
 
 
@@ -213,7 +218,7 @@ def test_every_room_has_its_place() -> None:
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(BELOW)
 
 
-@pytest.mark.parametrize("name", ["errors", "paths", "repl", "doctor"])
+@pytest.mark.parametrize("name", ["errors", "paths", "repl", "doctor", "terminal"])
 def test_nothing_below_knows_recipes_pipeline_or_command_line(name: str) -> None:
     assert not ABOVE & {room for _, room in rooms(PACKAGE / f"{name}.py")}
 

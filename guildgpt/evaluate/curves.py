@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 Point = tuple[float, float | None]  # step and value; None is a gap
 
 MAX_POINTS = 1000  # of one curve on the page; report.json keeps them all
-FROM_ZERO = {"lr", "tokens_per_second", "length", "loops", "cut"}  # cut short, noise looks like news
+FROM_ZERO = {
+    "lr",
+    "tokens_per_second",
+    "length",
+    "loops",
+    "cut",
+}  # cut short, noise looks like news
 SMOOTHED = {"loss", "tokens_per_second"}
 # What is drawn first, in this order: a title, and a sentence on how to read it.
 MAIN = {
@@ -57,7 +63,10 @@ OTHERS = {
     "kl_beta": ("Price of KL", "What a nat of distance costs in reward."),
     "approx_kl": ("KL of one iteration", "How far a single iteration moved the model."),
     "clip_fraction": ("Share clipped", "Tokens whose change was larger than a step may make it."),
-    "ratio": ("Ratio", "New probability over old, of the tokens written: near 1 if steps are small."),
+    "ratio": (
+        "Ratio",
+        "New probability over old, of the tokens written: near 1 if steps are small.",
+    ),
     "value_loss": ("Value loss", "How wrong the value model’s forecasts of the reward were."),
     "explained_variance": (
         "Explained variance",

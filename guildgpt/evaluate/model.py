@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,20 +12,22 @@ from rich.console import Console
 from rich.table import Table
 
 from guildgpt.chat import Conversation, Message
-from guildgpt.data import SourceSpec, load, split_side, starter_prompts
+from guildgpt.data import SourceSpec, load, starter_prompts
 from guildgpt.data.dataset import distinct_names
 from guildgpt.data.examples import Example, conversation_examples
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.llamacpp import LlamaCppEngine
-from guildgpt.errors import GuildError
+from guildgpt.errors import GuildError, ModelError
 from guildgpt.evaluate.bits import Bits, measure_all
 from guildgpt.evaluate.config import EvaluateConfig
+from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
 from guildgpt.evaluate.probes import probes
 from guildgpt.evaluate.samples import Sample, measure, sample
-from guildgpt.model.base import PROVENANCE_FILE, Base, ChatTokenizer, context_limit, load_base
+from guildgpt.model.base import Base, ChatTokenizer, context_limit, load_base
 from guildgpt.model.config import BaseConfig, Dtype
 from guildgpt.model.hardware import pick_device, pick_dtype
 from guildgpt.model.locate import locate
+from guildgpt.model.reward_model import REWARD_FILE
 from guildgpt.model.trunk import trunk_for
 
 
@@ -116,19 +117,25 @@ def evaluate_model(
     were held out of training are measured. `context` is 1024 tokens if not given, or what the
     model holds if that is less.
     """
+    if (Path(model).expanduser() / REWARD_FILE).is_file():
+        raise ModelError(
+            "this is a reward model: it predicts no text and answers nothing",
+            where=model,
+            remedy="Give --comparisons SOURCE.",
+        )
     if not sources and not samples:
         raise GuildError("there is nothing to measure", remedy="Give --data SOURCE, or --samples.")
     loaded = [load(SourceSpec.parse(text)) for text in sources]
     base = load_base(BaseConfig(base=model, context=context or 32))
     context = context or min(1024, context_limit(base.model.config) or 1024)
-    trained = _trained_on(Path(model))
+    trained = trained_on(Path(model))
     held_out: dict[str, list[Example]] = {}
     notes: dict[str, str] = {}
     for name, item in zip(distinct_names([one.name for one in loaded]), loaded, strict=True):
         rows: Sequence[Conversation] = item.conversations
         if share := trained.get(item.provenance.sha256):
-            rows = [row for row in rows if split_side(row, share) == "held_out"]
-            notes[name] = "held-out rows only: the model was trained on the others"
+            rows = unseen(rows, [share])
+            notes[name] = NOTE
         rows = rows[:limit]
         held_out[name], dropped = conversation_examples(
             rows, base.chat.tokenizer, base.chat.template, context=context
@@ -173,13 +180,3 @@ def show(result: Mapping[str, Any], console: Console) -> None:
         for key, value in result["samples"].items():
             answers.add_row(key.replace("_", " "), f"{value:.3g}")
         console.print(answers)
-
-
-def _trained_on(folder: Path) -> dict[str, float]:
-    """The hashes of the sources a model folder learned from, and the share held out of them."""
-    try:
-        record = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
-        share = float(record["recipe"]["data"]["held_out"])
-        return {item["sha256"]: share for item in record["sources"] if item["kind"] == "data"}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}

@@ -334,7 +334,7 @@ def render(report: Report) -> str:
     }
     return environment.get_template(REPORT_HTML).render(
         report=report,
-        script=Markup(_part(REPORT_SCRIPT)),  # noqa: S704 - our own file
+        script=Markup(_part(REPORT_SCRIPT)),
         headline=headline(report),
         columns=columns(report),
         scorers=SCORERS,

@@ -1,0 +1,271 @@
+"""Two models answer the same held-out prompts, and a reward model judges; `guildgpt compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from guildgpt.chat import ChatTemplate, Message
+from guildgpt.data import SourceSpec, load, starter_prompts
+from guildgpt.data.split import digest
+from guildgpt.errors import DataError, GuildError, ModelError
+from guildgpt.evaluate.compare import favours, verdict_sentence
+from guildgpt.evaluate.figures import decimals, percent, sign, visible
+from guildgpt.evaluate.head_to_head import Written, head_to_head, write
+from guildgpt.evaluate.held_out import trained_on, unseen
+from guildgpt.evaluate.win_rate import HeadToHead, WinRate
+from guildgpt.model.base import (
+    PROVENANCE_FILE,
+    ChatTokenizer,
+    context_limit,
+    load_base,
+    load_tokenizer,
+    locate_base,
+)
+from guildgpt.model.config import BaseConfig
+from guildgpt.model.hardware import pick_device, pick_dtype
+from guildgpt.model.reward_model import (
+    REWARD_FILE,
+    check_same_language,
+    load_reward_model,
+    read_record,
+)
+from guildgpt.model.sampler import Sampling
+from guildgpt.model.trunk import trunk_for
+
+Prompt = tuple[Message, ...]
+FEEDBACK_STAGES = ("dpo", "grpo", "ppo")
+
+
+def compare_models(
+    model_a: str,
+    model_b: str,
+    judge: str,
+    sources: Sequence[str] = (),
+    *,
+    limit: int | None = None,
+    max_tokens: int = 160,
+    temperature: float = 0.7,
+    seed: int = 0,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """What `guildgpt compare` reports, as plain values; the win rate is B's over A.
+
+    Prompts are the starter pack's held-out ones, or those of `sources`; of a source that any of
+    the three models was trained on, only what was held out from all of them is asked. Both models
+    draw with the same seed, so that with A and B exchanged the same answers meet again. One model
+    is in memory at a time.
+    """
+    models = {"a": model_a, "b": model_b}
+    folder = Path(judge).expanduser()
+    read_record(folder)
+    chats = {side: _checked(name, folder) for side, name in models.items()}
+    asked = _prompts(
+        sources, [trained_on(Path(name).expanduser()) for name in (*models.values(), judge)]
+    )
+    asked = asked if limit is None else sorted(asked, key=_digest)[:limit]
+    holds = min(_holds(name) for name in (*models.values(), judge))
+    fits = [p for p in asked if _tokens(p, chats["a"]) + max_tokens <= holds]
+    if not fits:
+        raise DataError(
+            f"none of {len(asked):,} prompts leaves room for an answer of {max_tokens:,} tokens",
+            remedy=f"The models hold {holds:,} tokens: lower --max-tokens, or name other prompts.",
+        )
+    sampling = Sampling(max_tokens, temperature)
+    written = {}
+    for side, name in models.items():
+        on_progress(f"{visible(name)} answers {len(fits):,} prompts")
+        written[side] = _answers(name, chats[side], fits, sampling, seed)
+    on_progress("the judge reads")
+    device = pick_device()
+    scorer = load_reward_model(folder, pick_dtype("auto", device), device)
+    duel = head_to_head(written["a"], written["b"], chats["a"].eos_id, judge=scorer)
+    return {
+        "model_a": model_a,
+        "model_b": model_b,
+        "judge": judge,
+        "prompts": len(fits),
+        "prompts_from": list(sources) or ["starter"],
+        "too_long": len(asked) - len(fits),
+        "sampling": {"max_tokens": max_tokens, "temperature": temperature, "seed": seed},
+        **_verdict(duel),
+        "notes": [
+            f"{name} was trained against this judge, or on the comparisons that it learned from: "
+            "its verdict flatters it. Take the stage `judge`, which is kept apart for this."
+            for name in dict.fromkeys(models.values())
+            if _learned_from(Path(name).expanduser(), folder)
+        ],
+        "answers": [
+            {"prompt": prompt[-1].content, "a": first, "b": second}
+            for prompt, first, second in zip(
+                fits, written["a"].texts, written["b"].texts, strict=True
+            )
+        ],
+    }
+
+
+def show(result: Mapping[str, Any], console: Console) -> None:
+    """`compare_models`' figures as a table, and who won in a sentence."""
+    rate, samples, scores = result["win_rate"], result["samples"], result["judge_scores"]
+    for side in ("a", "b"):
+        line = Text(visible(f"{side.upper()}: {result[f'model_{side}']}"))
+        console.print(line, soft_wrap=not console.is_terminal)
+    table = Table(title=f"{result['prompts']:,} held-out prompts", title_justify="left")
+    for heading in ("measure", "A", "B"):
+        table.add_column(heading, justify="left" if heading == "measure" else "right")
+    for name, key in (("wins at equal length", "controlled"), ("wins as they are", "rate")):
+        table.add_row(name, percent(1 - rate[key]), percent(rate[key]))
+    table.add_row("wins, ties apart", f"{rate['losses']:,}", f"{rate['wins']:,}")
+    table.add_row("the judge's mean score", *(sign(scores[side]) for side in ("a", "b")))
+    for name, key in (
+        ("ends its turn by itself", "end_of_turn_rate"),
+        ("runs into a loop", "loop_rate"),
+    ):
+        table.add_row(name, *(percent(samples[side][key]) for side in ("a", "b")))
+    table.add_row("tokens, mean", *(decimals(samples[s]["tokens_mean"], 1) for s in ("a", "b")))
+    console.print(table)
+    lines = [result["verdict"], *result["notes"]]
+    if rate["ties"]:
+        lines.insert(1, f"{rate['ties']:,} of {rate['comparisons']:,} were ties.")
+    if result["too_long"]:
+        lines.append(f"{result['too_long']:,} prompts were left out as too long.")
+    for line in lines:
+        console.print(Text(visible(line)), soft_wrap=not console.is_terminal)
+
+
+def _verdict(duel: HeadToHead) -> dict[str, Any]:
+    verdicts = duel.verdicts
+    assert verdicts is not None  # there is a judge
+    better = {True: "b", False: "a", None: None}[favours(verdicts)]
+    if better == "a":
+        sentence = verdict_sentence(mirrored(verdicts), "A's answers", "B's answers")
+    else:
+        sentence = verdict_sentence(verdicts, "B's answers", "A's answers")
+    return {
+        "better": better,
+        "verdict": sentence,
+        "win_rate": verdicts.as_dict(),
+        "judge_scores": {"a": duel.judge_before, "b": duel.judge_after},
+        "samples": {"a": duel.measures_before.as_dict(), "b": duel.measures_after.as_dict()},
+    }
+
+
+def mirrored(verdicts: WinRate) -> WinRate:
+    """The same verdicts, told of the other model."""
+    return WinRate(
+        comparisons=verdicts.comparisons,
+        prompts=verdicts.prompts,
+        wins=verdicts.losses,
+        losses=verdicts.wins,
+        ties=verdicts.ties,
+        rate=1 - verdicts.rate,
+        low=1 - verdicts.high,
+        high=1 - verdicts.low,
+        controlled=1 - verdicts.controlled,
+        controlled_low=1 - verdicts.controlled_high,
+        controlled_high=1 - verdicts.controlled_low,
+        tokens=verdicts.other_tokens,
+        other_tokens=verdicts.tokens,
+    )
+
+
+def _config(model: str) -> BaseConfig:
+    """The model as it was trained: with the system prompt that its own template holds."""
+    folder = Path(model).expanduser()
+    with suppress(GuildError, OSError):
+        return BaseConfig(base=model, context=32, system=ChatTemplate.load(folder).system)
+    return BaseConfig(base=model, context=32)
+
+
+def _checked(model: str, judge: Path) -> ChatTokenizer:
+    """A model's tokenizer; ModelError if it writes no answers, or none that the judge can read."""
+    if (Path(model).expanduser() / REWARD_FILE).is_file():
+        raise ModelError(
+            "this is a reward model: it scores answers and writes none",
+            where=model,
+            remedy="Name two models that answer, and this one after --judge.",
+        )
+    chat = load_tokenizer(_config(model))[0]
+    try:
+        check_same_language(judge, chat)
+    except ModelError as error:
+        raise ModelError(
+            f"this judge cannot read what {model} writes: "
+            + error.what.replace("the policy", "that model"),
+            where=judge,
+            remedy="A judge scores models of the base that it was trained on itself.",
+        ) from error
+    return chat
+
+
+def _prompts(sources: Sequence[str], trained: Iterable[Mapping[str, float]]) -> list[Prompt]:
+    """What is asked, each prompt once."""
+    asked: list[Prompt] = (
+        [(Message("user", one.prompt),) for one in starter_prompts()] if not sources else []
+    )
+    learned = list(trained)
+    for text in sources:
+        loaded = load(SourceSpec.parse(text))
+        sha256 = loaded.provenance.sha256
+        shares = [one[sha256] for one in learned if sha256 in one]
+        found = [row.prompt for row in unseen(loaded.conversations, shares)]
+        found += [row.prompt for row in unseen(loaded.comparisons, shares)]
+        if not any(found):
+            raise DataError(
+                "there is no prompt here that none of the models was trained on",
+                where=text,
+                remedy="Name another source, or none for the starter pack's held-out prompts.",
+            )
+        asked += [prompt for prompt in found if prompt]
+    return list({_key(prompt): prompt for prompt in asked}.values())
+
+
+def _key(prompt: Prompt) -> str:
+    return json.dumps([[m.role, m.content] for m in prompt])
+
+
+def _digest(prompt: Prompt) -> str:
+    """An order in which a limit takes some of every source."""
+    return digest("compare", _key(prompt))
+
+
+def _tokens(prompt: Prompt, chat: ChatTokenizer) -> int:
+    return len(chat.template.prompt(prompt, chat.tokenizer))
+
+
+def _holds(model: str) -> int:
+    """The most tokens that a model says it holds."""
+    folder = locate_base(BaseConfig(base=model, context=32))[0]
+    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return context_limit(SimpleNamespace(**record)) or 1024
+
+
+def _answers(
+    model: str, chat: ChatTokenizer, prompts: Sequence[Prompt], sampling: Sampling, seed: int
+) -> Written:
+    device = pick_device()
+    dtype = pick_dtype("auto", device)
+    network = load_base(_config(model)).model.to(device, dtype).eval()
+    return write(trunk_for(network, dtype), chat, prompts, sampling, seed=seed)
+
+
+def _learned_from(model: Path, judge: Path) -> bool:
+    """Whether a model's own run trained it against this judge, or both on the same comparisons."""
+    stage, run = model.resolve().parent.name, model.resolve().parent.parent
+    if stage not in FEEDBACK_STAGES:
+        return False
+    try:
+        record = json.loads((model / PROVENANCE_FILE).read_text(encoding="utf-8"))
+        named = record["recipe"][stage].get("reward_model")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        named = None
+    against = Path(named).expanduser() if named else run / "reward" / "model"
+    return against.resolve() == judge.resolve()

@@ -1,0 +1,37 @@
+"""Which rows of a source a model may be measured on: those that it was not trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from guildgpt.chat import Comparison, Conversation
+from guildgpt.data import split_side
+from guildgpt.model.base import PROVENANCE_FILE
+
+Row = TypeVar("Row", Conversation, Comparison)
+
+NOTE = "held-out rows only: the model was trained on the others"
+
+
+def trained_on(folder: Path) -> dict[str, float]:
+    """The hashes of the sources a model folder learned from, and the share held out of them."""
+    try:
+        record = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
+        share = float(record["recipe"]["data"]["held_out"])
+        return {item["sha256"]: share for item in record["sources"] if item["kind"] == "data"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def unseen(rows: Sequence[Row], shares: Iterable[float]) -> list[Row]:
+    """The rows that are on the held-out side for each of these shares; all where there is none.
+
+    A larger share only adds rows to that side, so the smallest decides.
+    """
+    smallest = min(shares, default=None)
+    if smallest is None:
+        return list(rows)
+    return [row for row in rows if split_side(row, smallest) == "held_out"]

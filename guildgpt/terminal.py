@@ -1,0 +1,80 @@
+"""What the commands share: how they speak, print JSON, and ask for what is not installed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from guildgpt.errors import GuildError, ModelError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+SOURCES = "dolly, oasst1, oasst2, starter, dolly:PATH, oasst:PATH or jsonl:PATH"
+FLAG = ""  # what a switch shows in place of a value
+Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on standard output.")]
+
+# Characters from files and models that would steer the terminal are shown as their pictures.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+_PICTURES |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+def examples(*lines: str) -> str:
+    """Commands to try, at the foot of a help page."""
+    return "\n".join(["For example:", *(f"  [bold]{line}[/]" for line in lines)])
+
+
+def console_for(as_json: bool = False) -> Console:
+    """Where people read: standard output, or standard error while that one carries JSON."""
+    from rich.console import Console
+
+    return Console(stderr=as_json)
+
+
+def say(console: Console, *lines: str) -> None:
+    """Lines of plain text, wrapped at words on a terminal and nowhere else."""
+    for line in lines:
+        console.print(visible(line), soft_wrap=not console.is_terminal)
+
+
+def visible(text: str) -> Text:
+    """Text from outside, as it is: neither rich's markup nor its `:100:` for an emoji, nor
+    characters that steer the terminal."""
+    from rich.text import Text
+
+    return Text(text.translate(_PICTURES))
+
+
+def print_json(value: Any) -> None:
+    """A value on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def missing_for_training() -> list[str]:
+    """What of the training wing is not installed."""
+    from importlib.util import find_spec
+
+    return [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
+
+
+def needs_torch() -> None:
+    """GuildError, with the command that helps, where the training wing is not installed."""
+    if missing := missing_for_training():
+        raise GuildError(
+            f"training needs {', '.join(missing)}, not installed here",
+            remedy="pip install 'guildgpt[train]'",
+        )
+
+
+def raise_in_words_of_the_command(error: ModelError) -> NoReturn:
+    """The same error for a command that has options where a recipe has a `[model]` section."""
+    if error.where not in ("model.base", "model.context"):
+        raise error
+    raise ModelError(
+        error.what.replace("model.context", "--context"),
+        where="--context" if error.where == "model.context" else None,
+        remedy=error.remedy and error.remedy.replace("`scratch`, ", ""),
+    ) from error

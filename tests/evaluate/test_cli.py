@@ -1,0 +1,264 @@
+"""`guildgpt compare` and `guildgpt eval --comparisons`, with reward models out of a tiny run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from rich.console import Console
+from transformers import AutoModelForSequenceClassification
+from typer.testing import CliRunner, Result
+
+from guildgpt.chat import CHATML, FileTokenizer
+from guildgpt.cli import app
+from guildgpt.data import SourceSpec, load, split_side
+from guildgpt.errors import DataError, GuildError, ModelError
+from guildgpt.evaluate.compare_models import mirrored
+from guildgpt.evaluate.win_rate import win_rate
+from guildgpt.model.base import add_chat_tokens
+from guildgpt.model.config import ScratchConfig
+from guildgpt.model.folder import write_model_folder
+from guildgpt.model.scratch import small_gpt, train_tokenizer
+from guildgpt.pipeline.run import run
+from guildgpt.recipe import load_recipe
+
+STAGES = 'stages = ["pretrain", "sft", "reward", "judge"'
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, small_matrix_products: None) -> Path:
+    """A run's folder: `pretrain`, `sft`, `reward`, `judge`, and beside it what it learned from."""
+    folder = tmp_path_factory.mktemp("judging")
+    path = tiny.write_feedback_run(folder, tiny.FEEDBACK.replace(f'{STAGES}, "ppo"]', f"{STAGES}]"))
+    text = path.read_text(encoding="utf-8")
+    run(load_recipe(path), text, folder / "run", console=Console(quiet=True))
+    return folder / "run"
+
+
+def ask(*arguments: object) -> Result:
+    return CliRunner().invoke(
+        app, [*map(str, arguments)], env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+    )
+
+
+def answered(*arguments: object) -> Any:
+    result = ask(*arguments, "--json")
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return json.loads(result.stdout)
+
+
+def refused(kind: type[GuildError], *arguments: object) -> GuildError:
+    error = ask(*arguments).exception
+    assert isinstance(error, kind), repr(error)
+    return error
+
+
+def compared(models: Path, a: str, b: str, *more: object) -> Any:
+    folders = (models / one / "model" for one in (a, b))
+    judge = ("--judge", models / "judge" / "model", "--max-tokens", 10)
+    return answered("compare", *folders, *judge, *more)
+
+
+# --- guildgpt compare ------------------------------------------------------------------------
+
+
+def test_with_a_and_b_exchanged_the_verdict_is_mirrored(models: Path) -> None:
+    there = compared(models, "pretrain", "sft")
+    back = compared(models, "sft", "pretrain")
+    rate, mirror = there["win_rate"], back["win_rate"]
+    assert (rate["wins"], rate["losses"]) == (mirror["losses"], mirror["wins"])
+    assert rate["ties"] == mirror["ties"]
+    assert rate["rate"] == pytest.approx(1 - mirror["rate"], abs=1e-15)
+    assert rate["wins"] + rate["losses"] > 0  # else it would show nothing
+    for low, high in (("low", "high"), ("controlled_low", "controlled_high")):
+        assert rate[low] == pytest.approx(1 - mirror[high], abs=1e-9)
+        assert rate[high] == pytest.approx(1 - mirror[low], abs=1e-9)
+    assert rate["controlled"] == pytest.approx(1 - mirror["controlled"], abs=1e-9)
+    assert there["better"] == {"a": "b", "b": "a", None: None}[back["better"]]
+    for key in ("judge_scores", "samples"):
+        assert there[key] == {"a": back[key]["b"], "b": back[key]["a"]}
+    assert [(one["a"], one["b"]) for one in there["answers"]] == [
+        (one["b"], one["a"]) for one in back["answers"]
+    ]
+
+
+def test_mirrored_is_what_the_other_side_sees() -> None:
+    draw = np.random.default_rng(1)
+    ours, theirs = draw.normal(0.4, 1, 40), draw.normal(size=40)
+    lengths, others = draw.integers(5, 50, 40) * 1.0, draw.integers(5, 90, 40) * 1.0
+    there = win_rate(ours, theirs, lengths, others, np.arange(40))
+    back = win_rate(theirs, ours, others, lengths, np.arange(40))
+    assert there.rate != 0.5
+    assert mirrored(there).as_dict() == pytest.approx(back.as_dict())
+
+
+def test_json_says_who_met_on_what_and_how_it_ended(models: Path) -> None:
+    result = compared(models, "pretrain", "sft", "--limit", 7, "--seed", 3, "--temperature", 0)
+    assert result["model_a"] == str(models / "pretrain" / "model")
+    assert result["model_b"] == str(models / "sft" / "model")
+    assert result["judge"] == str(models / "judge" / "model")
+    assert (result["prompts"], result["too_long"], result["prompts_from"]) == (7, 0, ["starter"])
+    assert result["sampling"] == {"max_tokens": 10, "temperature": 0.0, "seed": 3}
+    rate = result["win_rate"]
+    assert rate["comparisons"] == rate["wins"] + rate["losses"] + rate["ties"] == 7
+    assert rate["controlled_low"] <= rate["controlled"] <= rate["controlled_high"]
+    assert result["better"] in ("a", "b", None)
+    assert result["samples"]["a"]["answers"] == len(result["answers"]) == 7
+    assert result["samples"]["b"]["tokens_mean"] <= 10
+    assert result["notes"] == []
+    assert all(CHATML.end not in one["a"] + one["b"] for one in result["answers"])
+
+
+def test_a_model_against_itself_ties_and_nothing_more_is_claimed(models: Path) -> None:
+    same = ("compare", models / "sft" / "model", models / "sft" / "model")
+    result = ask(*same, "--judge", models / "judge" / "model", "--max-tokens", 6, "--limit", 5)
+    assert result.exit_code == 0, repr(result.exception)
+    words = " ".join(result.output.split())
+    assert "5 held-out prompts" in words
+    assert "does not clearly prefer B's answers or A's answers" in words
+    assert "includes half" in words
+    assert "5 of 5 were ties." in words
+
+
+def test_prompts_of_a_source_are_those_that_no_model_was_trained_on(models: Path) -> None:
+    rows = models.parent / "pairs.jsonl"
+    held_out = {
+        row.prompt[-1].content
+        for row in load(SourceSpec.parse(f"jsonl:{rows}")).comparisons
+        if split_side(row, 0.2) == "held_out"
+    }
+    result = compared(models, "pretrain", "sft", "--data", f"jsonl:{rows}")
+    assert {one["prompt"] for one in result["answers"]} == held_out
+    assert 0 < len(held_out) < 40
+
+
+def test_who_was_trained_against_the_judge_is_named(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "sft", tmp_path / "ppo")
+    shutil.copytree(models / "reward", tmp_path / "reward")
+    shutil.copytree(models / "judge", tmp_path / "judge")
+    asked = ("compare", models / "sft" / "model", tmp_path / "ppo" / "model", "--max-tokens", 4)
+    asked = (*asked, "--limit", 2, "--judge")
+    (note,) = answered(*asked, tmp_path / "reward" / "model")["notes"]
+    assert note.startswith(f"{tmp_path / 'ppo' / 'model'} was trained against this judge")
+    assert answered(*asked, tmp_path / "judge" / "model")["notes"] == []
+
+
+def test_a_judge_must_be_a_reward_model_and_a_contestant_must_not(models: Path) -> None:
+    sft, judge = models / "sft" / "model", models / "judge" / "model"
+    error = refused(ModelError, "compare", sft, sft, "--judge", sft)
+    assert error.what.startswith("this is not a reward model")
+    assert error.where == str(sft)
+    assert "judge/model" in (error.remedy or "")
+    error = refused(ModelError, "compare", sft, judge, "--judge", judge)
+    assert error.what == "this is a reward model: it scores answers and writes none"
+    assert error.where == str(judge)
+
+
+def test_a_judge_with_another_tokenizer_is_refused_before_anything_is_written(
+    models: Path, tmp_path: Path
+) -> None:
+    chat = add_chat_tokens(train_tokenizer(["some other text"], 300).to_str(), CHATML)
+    shape = ScratchConfig(
+        vocabulary=300, hidden_size=32, layers=1, heads=2, kv_heads=1, intermediate_size=32
+    )
+    network = small_gpt(shape, len(chat.tokenizer), 256)
+    other = write_model_folder(
+        tmp_path / "model", network, chat, context=256, provenance=[], recipe={}, card="", gguf=()
+    )
+    judge = models / "judge" / "model"
+    error = refused(ModelError, "compare", models / "sft" / "model", other, "--judge", judge)
+    assert f"cannot read what {other} writes" in error.what
+    assert "another tokenizer" in error.what
+    assert error.where == str(judge)
+
+
+def test_answers_that_do_not_fit_are_told(models: Path) -> None:
+    sft = models / "sft" / "model"
+    asked = ("compare", sft, sft, "--judge", models / "judge" / "model", "--max-tokens", 512)
+    error = refused(DataError, *asked)
+    assert "leaves room for an answer of 512 tokens" in error.what
+    assert "--max-tokens" in (error.remedy or "")
+
+
+# --- guildgpt eval REWARD_MODEL --comparisons ------------------------------------------------
+
+
+def by_hand(folder: Path, rows: list[Any]) -> float:
+    """The share of pairs that plain transformers, reading at the last token, puts in order."""
+    tokenizer = FileTokenizer(folder / "tokenizer.json")
+    network = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    right = []
+    for row in rows:
+        scores = []
+        for one in row.answers:
+            ids = [*CHATML.prompt(row.prompt, tokenizer), *tokenizer.encode(one.content)]
+            ids.append(CHATML.eos_id(tokenizer))
+            with torch.no_grad():
+                scores.append(float(network(torch.tensor([ids])).logits[0, 0]))
+        right.append(scores[0] > scores[1])
+    return sum(right) / len(right)
+
+
+def test_only_held_out_comparisons_of_a_trained_source_are_measured(models: Path) -> None:
+    source = f"jsonl:{models.parent / 'pairs.jsonl'}"
+    folder = models / "reward" / "model"
+    rows = load(SourceSpec.parse(source)).comparisons
+    held_out = [row for row in rows if split_side(row, 0.2) == "held_out"]
+    assert 0 < len(held_out) < len(rows)
+    measured = answered("eval", folder, "--comparisons", source)["sources"]["pairs"]
+    assert measured["prompts"] == measured["pairs"] == len(held_out)
+    assert measured["note"].startswith("held-out rows only")
+    assert measured["chance"] == 0.5
+    assert measured["low"] <= measured["accuracy"] <= measured["high"]
+    assert sum(one["pairs"] for one in measured["bins"]) == len(held_out)
+    assert measured["better_than_length"] == (measured["low"] > measured["by_length"])
+    few = answered("eval", folder, "--comparisons", source, "--limit", 2)
+    assert few["sources"]["pairs"]["pairs"] == 2
+
+
+def test_a_source_that_the_reward_model_never_saw_is_measured_whole(
+    models: Path, tmp_path: Path
+) -> None:
+    lines = (models.parent / "pairs.jsonl").read_text(encoding="utf-8").splitlines()[:9]
+    turned = [json.loads(line) for line in lines]
+    for row in turned[:4]:  # so that neither all nor none is right
+        row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
+    path = tmp_path / "other.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in turned), encoding="utf-8")
+    folder = models / "judge" / "model"
+    measured = answered("eval", folder, "--comparisons", f"jsonl:{path}")["sources"]["other"]
+    assert (measured["pairs"], measured["note"]) == (9, "")
+    rows = load(SourceSpec.parse(f"jsonl:{path}")).comparisons
+    assert measured["accuracy"] == pytest.approx(by_hand(folder, rows))
+    assert 0 < measured["accuracy"] < 1
+
+
+def test_the_table_shows_the_baselines_and_the_margins(models: Path) -> None:
+    source = f"jsonl:{models.parent / 'pairs.jsonl'}"
+    result = ask("eval", models / "reward" / "model", "--comparisons", source)
+    assert result.exit_code == 0, repr(result.exception)
+    words = " ".join(result.output.split())
+    for piece in ("right", "95 % interval", "length", "chance", "pairs, by margin"):
+        assert piece in words
+    assert "better than length alone" in words
+    assert "held-out rows only" in words
+
+
+def test_what_cannot_be_measured_is_told(models: Path) -> None:
+    reward, source = models / "reward" / "model", f"jsonl:{models.parent / 'rows.jsonl'}"
+    error = refused(ModelError, "eval", models / "sft" / "model", "--comparisons", source)
+    assert error.what.startswith("this is not a reward model")
+    error = refused(DataError, "eval", reward, "--comparisons", source)
+    assert (error.what, error.where) == ("there is no comparison to measure", "rows")
+    error = refused(ModelError, "eval", reward, "--data", source)
+    assert (error.where, error.remedy) == (str(reward), "Give --comparisons SOURCE.")
+    error = refused(GuildError, "eval", reward, "--comparisons", source, "--samples")
+    assert error.where == "--comparisons"
+    error = refused(ModelError, "eval", reward, "--comparisons", source, "--context", 4096)
+    assert (error.where, error.remedy) == ("--context", "Set it to 512 or less.")
