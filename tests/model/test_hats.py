@@ -149,10 +149,11 @@ def test_the_merged_model_is_what_the_hat_was(kind: str) -> None:
 
 def test_the_seed_decides_how_a_hat_begins_and_nothing_else_is_drawn() -> None:
     def first(seed: int) -> dict[str, torch.Tensor]:
-        hats = Hats(llama(), torch.float32, CPU)
+        hats = Hats(models.pop(), torch.float32, CPU)
         hats.add("policy", LORA, seed=seed)
         return hats.adapter_weights("policy")
 
+    models = [llama(), llama(), llama()]
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
