@@ -103,9 +103,9 @@ class Hats:
 
         The others are gone afterwards: this is a run's last step.
         """
+        self.model.set_adapter(name)  # before the others go, or peft warns of losing the active one
         for other in [one for one in self.model.peft_config if one != name]:
             self.model.delete_adapter(other)
-        self.model.set_adapter(name)
         return self.model.to("cpu").float().merge_and_unload()
 
 

@@ -132,7 +132,8 @@ def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
     """
     from transformers import AutoModelForSequenceClassification
 
-    config = type(causal.config).from_dict({**causal.config.to_dict(), "num_labels": 1})
+    labels = {"id2label": {0: "score"}, "label2id": {"score": 0}}
+    config = type(causal.config).from_dict({**causal.config.to_dict(), **labels})
     config.architectures = None
     config.pad_token_id = chat.pad_id
     try:
