@@ -67,6 +67,7 @@ steps = 3
 batch_size = 4
 evaluations = 0
 learning_rate = 1e-2
+dtype = "float32"  # bfloat16 would round what is frozen
 
 [evaluate]
 prompts = 0

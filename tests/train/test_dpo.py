@@ -43,7 +43,7 @@ def test_it_learns_which_answers_are_better(tmp_path: Path, watcher: Remembering
     hats = trained(tmp_path, watcher, hats_of(outspoken()))
     first, *_, last = watcher.evaluations
     assert first[1]["planted"] == {"accuracy": 0.5, "loss": pytest.approx(math.log(2))}
-    assert last[1]["planted"]["accuracy"] > 0.9
+    assert last[1]["planted"]["accuracy"] > 0.8
     assert last[1]["planted"]["loss"] < 0.5
     assert watcher.steps[0]["loss"] == pytest.approx(math.log(2))
     assert watcher.steps[0]["accuracy"] == 0.5

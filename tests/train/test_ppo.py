@@ -25,7 +25,7 @@ def test_a_known_reward_is_reached(tmp_path: Path, watcher: Remembering, seed: i
     ppo(tmp_path, watcher, seed)
     rewards = [step["reward"] for step in watcher.steps]
     assert rewards[0] < 0.1
-    assert np.mean(rewards[-3:]) > 0.7  # the frozen head allows 0.82 at most
+    assert np.mean(rewards[-3:]) > 0.6  # the frozen head allows 0.82 at most
 
 
 @pytest.mark.parametrize("kind", [outspoken, mpt, gpt_neox])
