@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from guildgpt.model.lean import RunOf, rms_norm, rotate
+from guildgpt.model.packed import packed
 from guildgpt.model.trunk import LeanTrunk, PaddedTrunk, Trunk, causal_model, wearing
 
 
@@ -41,33 +41,45 @@ def decoder_for(trunk: Trunk) -> Decoder:
     return CachedDecoder(trunk)
 
 
-class _Folded(NamedTuple):
-    """A layer and its four matrices, (outs, in), adapters folded in: a step of generation has few
-    rows, and two more small products for each matrix would cost more than they compute."""
+class _Step:
+    """One layer and its matrices, adapters folded in: two more small products for each matrix would
+    cost more than they compute."""
 
-    layer: Any
-    qkv: Tensor
-    out: Tensor
-    gate_up: Tensor
-    down: Tensor
+    def __init__(self, layer: Any, dtype: torch.dtype, rows: int):
+        layer.prepare(dtype)
+        gate_up = layer.gate_up.folded()
+        gate, up = gate_up.chunk(2)
+        self.layer = layer
+        self.qkv = packed(layer.qkv.folded(), rows)
+        self.out = packed(layer.out.folded(), rows)
+        self.gate, self.up = packed(gate, rows), packed(up, rows)
+        self.down = packed(layer.down.folded(), rows)
+
+    def heads(self, h: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Queries, keys and values of the next tokens, rotated, (N, (H + 2 G) · D)."""
+        qkv = self.qkv(rms_norm(h, self.layer.norm1, self.layer.eps)[0])
+        rotate(self.layer.query_key_heads(qkv), cos, sin)
+        return qkv
 
     def feed_forward(self, h: Tensor) -> Tensor:
         """h + down(silu(gate) * up), (N, d)."""
-        gate_up = rms_norm(h, self.layer.norm2, self.layer.eps)[0] @ self.gate_up.t()
-        gate, up = gate_up.chunk(2, dim=-1)
-        return torch.addmm(h, F.silu(gate).mul_(up), self.down.t())
+        y = rms_norm(h, self.layer.norm2, self.layer.eps)[0]
+        return self.down.plus(self.up.times(y, self.gate.silu(y)), h)
 
 
-def _fold(layer: Any, dtype: torch.dtype) -> _Folded:
-    layer.prepare(dtype)
-    return _Folded(layer, *(p.folded() for p in (layer.qkv, layer.out, layer.gate_up, layer.down)))
+class _Past(NamedTuple):
+    """One layer's keys (B, G, D, T) and values (B, G, T, D) so far, T the room for them."""
+
+    keys: Tensor
+    values: Tensor
+
+    def take(self, rows: Tensor, columns: slice) -> _Past:
+        """Those of some sequences, and of some places."""
+        return _Past(self.keys[rows][..., columns], self.values[rows][:, :, columns])
 
 
 class LeanDecoder:
-    """Llama-shaped models: prompts are read without padding, each different one once.
-
-    Keys and values: (layers, B, G, longest prompt + steps, D).
-    """
+    """Llama-shaped models: prompts are read without padding, each different one once."""
 
     def __init__(self, trunk: LeanTrunk):
         self.trunk = trunk
@@ -79,28 +91,27 @@ class LeanDecoder:
         unique, index = _distinct(prompts)
         lengths = [len(prompt) for prompt in unique]
         ids = torch.cat(list(unique))
-        longest, first = max(lengths), self.lean.layers[0]
-        shape = (len(unique), first.kv_heads, longest + steps, first.head_size)
-        kept = [ids.new_zeros((2, *shape), dtype=self.dtype) for _ in self.lean.layers]
-        self.layers = [_fold(layer, self.dtype) for layer in self.lean.layers]
+        longest = max(lengths)
+        self.layers = [_Step(layer, self.dtype, len(prompts)) for layer in self.lean.layers]
 
         positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
         h = self.lean.trunk.embed_tokens(ids).to(self.dtype)
         cos, sin = self.lean.trunk.rotary_emb(h, positions[None])
         run = RunOf(lengths, cos[0], sin[0])
-        for folded, cache in zip(self.layers, kept, strict=True):
-            layer = folded.layer
-            qkv = rms_norm(h, layer.norm1, layer.eps)[0] @ folded.qkv.t()
-            rotate(layer.query_key_heads(qkv), run.cos, run.sin)
+        self.past = []
+        for step in self.layers:
+            layer = step.layer
+            qkv = step.heads(h, run.cos, run.sin)
+            past = self._room(len(unique), longest + steps, layer)
             for row, (span, length) in enumerate(zip(run.rows, lengths, strict=True)):
                 keys, values = layer.key_value_heads(qkv[span])
-                cache[0, row, :, longest - length : longest] = keys.transpose(0, 1)
-                cache[1, row, :, longest - length : longest] = values.transpose(0, 1)
-            h = torch.addmm(h, layer.attend(qkv, run, keep=False)[0], folded.out.t())
-            h = folded.feed_forward(h)
+                past.keys[row, :, :, longest - length : longest] = keys.permute(1, 2, 0)
+                past.values[row, :, longest - length : longest] = values.transpose(0, 1)
+            h = step.out.plus(layer.attend(qkv, run, keep=False)[0], h)
+            h = step.feed_forward(h)
+            self.past.append(past.take(index, slice(None)) if len(unique) < len(index) else past)
 
         last = torch.tensor(lengths, device=ids.device).cumsum(0) - 1
-        self.cache = [cache[:, index] for cache in kept] if len(unique) < len(index) else kept
         self.position = torch.tensor(lengths, device=ids.device)[index]
         self.begin = longest - self.position  # the first real key of each row
         self.filled = longest
@@ -112,33 +123,41 @@ class LeanDecoder:
         cos, sin = self.lean.trunk.rotary_emb(h, self.position[:, None])
         half = cos.shape[-1] // 2
         cos, sin = cos[..., :half], sin[..., :half]  # (B, 1, D/2)
-        end = self.filled + 1
-        hidden = torch.arange(end, device=h.device) < self.begin[:, None]  # padding, (B, end)
-        unseen = hidden[:, None, None] if bool(hidden.any()) else None
-        for folded, cache in zip(self.layers, self.cache, strict=True):
-            layer = folded.layer
-            qkv = rms_norm(h, layer.norm1, layer.eps)[0] @ folded.qkv.t()
-            rotate(layer.query_key_heads(qkv), cos, sin)
-            keys, values = layer.key_value_heads(qkv)  # (B, G, D)
-            cache[0, :, :, self.filled], cache[1, :, :, self.filled] = keys, values
+        here, self.filled = self.filled, self.filled + 1
+        unseen = self._unseen(h)
+        for step, past in zip(self.layers, self.past, strict=True):
+            layer = step.layer
+            qkv = step.heads(h, cos, sin)
+            past.keys[..., here], past.values[:, :, here] = layer.key_value_heads(qkv)
             query = qkv[:, : layer.heads * layer.head_size]
-            query = query.view(len(h), layer.kv_heads, -1, layer.head_size)
-            scores = (query @ cache[0, :, :, :end].transpose(2, 3)).mul_(layer.scale)
-            if unseen is not None:
-                scores.masked_fill_(unseen, float("-inf"))
-            mixed = torch.softmax(scores, dim=-1) @ cache[1, :, :, :end]
-            h = torch.addmm(h, mixed.view(len(h), -1), folded.out.t())
-            h = folded.feed_forward(h)
-        self.filled = end
+            query = query.reshape(len(h) * layer.kv_heads, -1, layer.head_size)
+            keys = past.keys.flatten(0, 1)[..., : self.filled]
+            values = past.values.flatten(0, 1)[:, : self.filled]
+            scores = torch.baddbmm(unseen, query, keys, alpha=layer.scale)
+            mixed = torch.softmax(scores, dim=-1) @ values
+            h = step.out.plus(mixed.view(len(h), -1), h)
+            h = step.feed_forward(h)
         self.position = self.position + 1
         return self.lean.norm(h).to(self.dtype)
 
     def keep(self, rows: Tensor) -> None:
         """See `Decoder.keep`; columns that none of the rows needs go as well."""
         unneeded = int(self.begin[rows].min())
-        self.cache = [cache[:, rows, :, unneeded:] for cache in self.cache]
+        self.past = [past.take(rows, slice(unneeded, None)) for past in self.past]
         self.begin, self.position = self.begin[rows] - unneeded, self.position[rows]
         self.filled -= unneeded
+
+    def _room(self, rows: int, places: int, layer: Any) -> _Past:
+        new = {"dtype": self.dtype, "device": self.lean.trunk.embed_tokens.weight.device}
+        keys = torch.zeros(rows, layer.kv_heads, layer.head_size, places, **new)
+        return _Past(keys, torch.zeros(rows, layer.kv_heads, places, layer.head_size, **new))
+
+    def _unseen(self, h: Tensor) -> Tensor:
+        """What is added to a row's scores: -inf at its padding, (B · G, 1, places filled)."""
+        padding = torch.arange(self.filled, device=h.device) < self.begin[:, None]
+        added = h.new_zeros(padding.shape).masked_fill_(padding, float("-inf"))
+        groups = self.lean.layers[0].kv_heads
+        return added.repeat_interleave(groups, 0)[:, None]
 
 
 class CachedDecoder:

@@ -93,6 +93,7 @@ def _batch(
 ) -> list[Sampled]:
     head = Head(trunk)
     device = head.weight.device
+    logits = head.for_generation(trunk.dtype, len(prompts))
     steps = sampling.max_new_tokens
     ids = np.zeros((len(prompts), steps), dtype=np.int32)
     logprobs = np.zeros((len(prompts), steps), dtype=np.float32)
@@ -104,7 +105,7 @@ def _batch(
     decoder = decoder_for(trunk)
     hidden = decoder.start([torch.tensor(p, device=device) for p in prompts], steps)
     for step in range(steps):
-        tokens, chosen = choose(head.logits(hidden), drawn[rows, step], sampling)
+        tokens, chosen = choose(logits(hidden), drawn[rows, step], sampling)
         alive = rows[running]
         ids[alive, step] = tokens.cpu().numpy()[running]
         logprobs[alive, step] = chosen.float().cpu().numpy()[running]
@@ -137,11 +138,10 @@ def choose(logits: Tensor, chance: Tensor, sampling: Sampling) -> tuple[Tensor, 
     if sampling.temperature != 1:
         logits = logits / sampling.temperature
     if not sampling.top_k and sampling.top_p == 1:
-        tokens = _draw(torch.exp(logits - logits.amax(-1, keepdim=True)), chance)
-        return tokens, _logprob(logits, tokens)
+        return _draw(logits, chance)
     values, places = _likeliest(logits, sampling)
-    picked = _draw(torch.exp(values - values[:, :1]), chance)
-    return places.gather(1, picked[:, None])[:, 0], _logprob(values, picked)
+    picked, logprobs = _draw(values, chance)
+    return places.gather(1, picked[:, None])[:, 0], logprobs
 
 
 def _likeliest(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
@@ -161,16 +161,19 @@ def _likeliest(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     return values.masked_fill(before >= sampling.top_p, float("-inf")), places
 
 
-def _draw(weights: Tensor, chance: Tensor) -> Tensor:
-    """The index (B,) at which the running sum of `weights` (B, V) passes `chance` times the whole.
+def _draw(logits: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
+    """The index (B,) at which the running sum of exp(logits) (B, V) passes `chance` times the
+    whole, and the log of its share of the whole (B,).
 
-    Summed by blocks first, in double precision: the vocabulary is long, and its tail is thin.
+    Summed by blocks first, these in double precision: the vocabulary is long, its tail thin.
     """
-    size = weights.shape[-1]
+    size = logits.shape[-1]
     block = min(BLOCK, size)
+    peak = logits.amax(-1, keepdim=True)
+    weights = (logits - peak).exp_()
     padded = torch.nn.functional.pad(weights, (0, -size % block)) if size % block else weights
     parts = padded.view(len(weights), -1, block)
-    sums = parts.sum(-1, dtype=torch.float64)
+    sums = parts.sum(-1).double()
     ends = sums.cumsum(-1)
     goal = chance.double()[:, None] * ends[:, -1:]
     place = torch.searchsorted(ends, goal, right=True).clamp_(max=sums.shape[-1] - 1)
@@ -179,7 +182,9 @@ def _draw(weights: Tensor, chance: Tensor) -> Tensor:
     goal = goal - (ends - sums).gather(1, place)
     goal = goal.clamp(min=0).minimum(running[:, -1:] * (1 - 1e-12))
     within = torch.searchsorted(running, goal, right=True).clamp_(max=block - 1)
-    return (place * block + within)[:, 0].clamp_(max=size - 1)
+    index = (place * block + within).clamp_(max=size - 1)
+    logprobs = logits.gather(1, index) - peak - ends[:, -1:].log().float()
+    return index[:, 0], logprobs[:, 0]
 
 
 def _logprob(logits: Tensor, tokens: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ sequences padded on the right, where no real token can look.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
 from guildgpt.model.lean import DEFAULT_ADAPTER, LeanLlama
 from guildgpt.model.losses import head_cross_entropy, head_logprobs
+from guildgpt.model.packed import packed
 
 
 class Trunk(Protocol):
@@ -173,10 +174,18 @@ class Head:
         # Only the models that apply a scale hold it; some configurations name one that is ignored.
         self.scale = float(getattr(causal, "logit_scale", None) or 1.0)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (K, V) in float32 of hidden states (K, d)."""
-        hidden, weight = self.folded(hidden)
-        return (hidden @ weight.to(hidden.dtype).t()).float() * self.scale
+    def for_generation(self, dtype: torch.dtype, rows: int) -> Callable[[Tensor], Tensor]:
+        """Logits (K, V) in float32 of hidden states (K, d) in `dtype`, for many steps of about
+        `rows` of them."""
+        product = packed(self.weight.detach().to(dtype), rows)
+
+        def logits(hidden: Tensor) -> Tensor:
+            found = product(hidden).float()
+            if self.bias is not None:
+                found += self.bias
+            return found.mul_(self.scale) if self.scale != 1 else found
+
+        return logits
 
     def folded(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states and matrix with the bias, if any, as one more column, under a hidden state
