@@ -110,7 +110,7 @@ def train(
         if as_json:
             print_json(result)
         return
-    from guildgpt.evaluate.report import headline, summary_table
+    from guildgpt.evaluate.compare import headline, summary_table
     from guildgpt.pipeline.run import run
 
     folder = out or Path("runs") / loaded.name

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from guildgpt.evaluate.figures import finite, visible
-
-if TYPE_CHECKING:
-    from guildgpt.evaluate.report import StageReport
+from guildgpt.evaluate.report import StageReport
 
 Point = tuple[float, float | None]  # step and value; None is a gap
 

@@ -1,60 +1,26 @@
-"""The report of a run: one HTML file that opens offline, and the same figures as report.json.
+"""What the report of a run says, as plain data; `page.py` draws it.
 
-A `Report` is plain data. What it holds is what a reader may check: every figure on the page is in
-`report.json` beside it, and `Report.from_dict` reads that file back.
+What it holds is what a reader may check: every figure on the page is in `report.json` beside it,
+and `read_report` reads that file back.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from guildgpt.chat import Message
 from guildgpt.errors import DataError
 from guildgpt.evaluate import figures
-from guildgpt.evaluate.compare import (
-    SCORERS,
-    beats_length,
-    columns,
-    favours,
-    headline,
-    sample_rows,
-    summary_table,
-)
-from guildgpt.evaluate.curves import charts
 from guildgpt.evaluate.plain import plain, typed
 from guildgpt.evaluate.preferences import Preferences
 from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.evaluate.win_rate import HeadToHead
 
-__all__ = [
-    "BaseReport",
-    "Evaluation",
-    "HeldOut",
-    "Phase",
-    "PreferenceReport",
-    "ProbeAnswer",
-    "ProbeResult",
-    "Report",
-    "SampleMeasures",
-    "SourceReport",
-    "StageReport",
-    "headline",
-    "read_metrics",
-    "read_report",
-    "summary_table",
-    "write_report",
-]
-
-REPORT_HTML = "report.html"
 REPORT_JSON = "report.json"
-REPORT_SCRIPT = "report.js"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,67 +254,3 @@ def read_metrics(
         tuple(rows[step] for step in sorted(rows)),
         tuple(evaluations[place] for place in sorted(evaluations)),
     )
-
-
-def write_report(folder: str | Path, report: Report) -> Path:
-    """Write `report.json` and `report.html` into `folder`; the path of the page is returned."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    values = json.dumps(report.as_dict(), indent=1, allow_nan=False)
-    (folder / REPORT_JSON).write_text(values + "\n", encoding="utf-8")
-    page = folder / REPORT_HTML
-    page.write_text(render(report), encoding="utf-8", newline="\n")
-    return page
-
-
-def render(report: Report) -> str:
-    """The page as text.
-
-    Three locks keep what a model wrote from becoming part of the page: jinja2 escapes every value,
-    `figures.visible` names control and direction characters, and the page's own content security
-    policy runs no script but the one whose hash it states and loads nothing from anywhere.
-    """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FunctionLoader(_part),
-        autoescape=True,
-        finalize=figures.visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "beats_length": beats_length,
-        "blocks": figures.blocks,
-        "decimals": figures.decimals,
-        "duration": figures.duration,
-        "favours": favours,
-        "percent": figures.percent,
-        "sha256": _sha256,
-        "sign": figures.sign,
-        "signed": figures.signed,
-        "size": figures.size,
-        "whole": figures.whole,
-    }
-    return environment.get_template(REPORT_HTML).render(
-        report=report,
-        script=Markup(_part(REPORT_SCRIPT)),
-        headline=headline(report),
-        columns=columns(report),
-        scorers=SCORERS,
-        zip=zip,
-        sample_rows=sample_rows(report),
-        charts=[charts(stage) for stage in report.stages],
-    )
-
-
-def _part(name: str) -> str:
-    """A file of the page: its frame, a section, its style, its script."""
-    return files("guildgpt.evaluate").joinpath(name).read_text(encoding="utf-8")
-
-
-def _sha256(text: str) -> str:
-    """The hash of an inline script, as a content security policy states it."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

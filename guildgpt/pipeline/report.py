@@ -12,7 +12,9 @@ from pathlib import Path
 
 from guildgpt import __version__
 from guildgpt.data.provenance import Provenance
+from guildgpt.evaluate.compare import headline
 from guildgpt.evaluate.model import Measured
+from guildgpt.evaluate.page import write_report
 from guildgpt.evaluate.probes import probes, seen
 from guildgpt.evaluate.report import (
     BaseReport,
@@ -23,9 +25,7 @@ from guildgpt.evaluate.report import (
     Report,
     SourceReport,
     StageReport,
-    headline,
     read_metrics,
-    write_report,
 )
 from guildgpt.evaluate.samples import Sample, measure
 from guildgpt.evaluate.win_rate import HeadToHead

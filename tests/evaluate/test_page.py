@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from guildgpt.chat import Message
 from guildgpt.evaluate.figures import blocks, visible
+from guildgpt.evaluate.page import render as rendered
+from guildgpt.evaluate.page import write_report
 from guildgpt.evaluate.report import (
     HeldOut,
     ProbeAnswer,
@@ -25,9 +27,7 @@ from guildgpt.evaluate.report import (
     Report,
     SourceReport,
     StageReport,
-    write_report,
 )
-from guildgpt.evaluate.report import render as rendered
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "col", "base", "source"}
 EVIL = (

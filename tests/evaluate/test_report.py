@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from guildgpt.errors import DataError
+from guildgpt.evaluate.compare import headline, summary_table
 from guildgpt.evaluate.curves import charts, smooth, thin
 from guildgpt.evaluate.figures import duration, signed, size
+from guildgpt.evaluate.page import write_report
 from guildgpt.evaluate.report import (
     Evaluation,
     HeldOut,
     Report,
     StageReport,
-    headline,
     read_metrics,
     read_report,
-    summary_table,
-    write_report,
 )
 
 numbers = st.floats(-1e6, 1e6)
