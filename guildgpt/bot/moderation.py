@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from guildgpt.bot.settings import BotSettings
 from guildgpt.chat.words import WordMatcher, built_in_words
-
-if TYPE_CHECKING:
-    from guildgpt.bot.settings import BotSettings
 
 REFUSAL = "I'd rather not go into that. Is there something else I can help with?"
 CARE = (

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, get_origin
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from guildgpt.bot.logs import without_secrets
-from guildgpt.bot.moderation import WordList
+from guildgpt.chat.words import WordMatcher
 from guildgpt.errors import GuildError
 from guildgpt.feedback.location import as_url, default_store
 from guildgpt.feedback.policy import RULE_21
@@ -117,7 +117,7 @@ class BotSettings(BaseModel):
     @field_validator("blocked_words")
     @classmethod
     def _can_be_looked_for(cls, words: list[str]) -> list[str]:
-        WordList(words)
+        WordMatcher(words)
         return words
 
     @field_validator("log_level", mode="before")
