@@ -178,6 +178,9 @@ class RolloutConfig(TrainConfig):
     """What its score is multiplied by."""
     terms: RewardTerms = RewardTerms()
     """Programmatic rewards that are added to it, or stand for it."""
+    normalize: bool = False
+    """Measure scores in spreads above the mean of the first iteration's, whatever scale and zero a
+    reward model has: `missing_eos` and `kl.beta` then mean the same for all of them."""
     missing_eos: float | None = -1.0
     """The score of an answer that was cut, in place of the reward's; none leaves it."""
     kl: KlConfig = KlConfig()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from guildgpt.train.loop import Watcher
 from guildgpt.train.objective import Objective
 from guildgpt.train.operations import Shape
 from guildgpt.train.policy_losses import clip_fraction, clipped_policy_loss, kl_k3
-from guildgpt.train.rollout import Prompt, Rollout, Scorer, collect
+from guildgpt.train.rollout import Prompt, Rollout, Scale, Scorer, collect
 from guildgpt.train.schedule import iterations, shuffled, step_places
 
 POLICY = "policy"
@@ -78,6 +78,7 @@ class OnPolicy(Objective):
         self.watcher = watcher
         self.kl = controller(config.kl)
         self.guards = Guards(config.guards)
+        self.scale: Scale | None = None  # from the first iteration on
         self.shape = Shape(self.policy)
         self.per_step = max(config.batch_size // self.group, 1)
         self.steps = iterations(len(prompts), config, self.group)
@@ -102,7 +103,7 @@ class OnPolicy(Objective):
         """The iteration's answers; which prompts and what is drawn depend on seed and step."""
         places = step_places(step, self.per_step, self.steps * self.per_step)
         chosen = shuffled(len(self.prompts), places, self.seed)
-        return collect(
+        rollout = collect(
             self.policy,
             self.reference,
             self.scorer,
@@ -111,7 +112,10 @@ class OnPolicy(Objective):
             self.tokenizer,
             self.eos_id,
             seed=int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0]),
+            scale=self.scale,
         )
+        self.scale = rollout.scale
+        return rollout
 
     def advantages(self, rollout: Rollout) -> tuple[Floats, dict[str, Floats]]:
         """A method's advantages (R, T), and what else of this shape its loss needs."""
@@ -226,13 +230,15 @@ class OnPolicy(Objective):
         self.guards.check(self.last)
 
     def state(self) -> dict[str, Any]:
-        """See `Objective.state`: the KL controller, and what the guards have seen."""
-        return {"kl": self.kl.state(), "guards": self.guards.state()}
+        """See `Objective.state`: the KL controller, what the guards have seen, the scale."""
+        scale = asdict(self.scale) if self.scale else None
+        return {"kl": self.kl.state(), "guards": self.guards.state(), "scale": scale}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Objective.restore`."""
         self.kl.restore(state["kl"])
         self.guards.restore(state["guards"])
+        self.scale = Scale(**state["scale"]) if state["scale"] else None
 
 
 def _short(text: str, size: int) -> str:

@@ -52,6 +52,22 @@ class Scorer(Protocol):
         """The score (R,) of each answer, and its parts by name, (R,) each, for the log."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What a score is measured in: (score - mean) / spread."""
+
+    mean: float = 0.0
+    spread: float = 1.0
+
+    @classmethod
+    def of(cls, scores: Floats) -> Scale:
+        """The scale on which these scores have mean 0 and variance 1; equal ones are only shifted.
+
+        Ziegler et al. 2019, arXiv 1909.08593, section 2.1, of the reference's answers.
+        """
+        return cls(float(scores.mean()), float(scores.std()) or 1.0)
+
+
 @dataclass(frozen=True)
 class Rollout:
     """Answers with everything that was true when they were written."""
@@ -60,9 +76,10 @@ class Rollout:
     mask: Mask
     logprobs: Floats  # (R, T), of the policy at the temperature of sampling
     ref: Floats  # (R, T), of the reference
-    scores: Floats  # (R,), with `missing_eos` in place of the score of an answer that was cut
+    scores: Floats  # (R,), to scale, `missing_eos` in place of that of an answer that was cut
     raw: Floats  # (R,), the scorer's own
     parts: Mapping[str, Floats]
+    scale: Scale
 
     @property
     def kl(self) -> Floats:
@@ -105,8 +122,10 @@ def collect(
     eos_id: int,
     *,
     seed: int,
+    scale: Scale | None = None,
 ) -> Rollout:
-    """Answers to `prompts`, their log-probabilities under policy and reference, and their scores.
+    """Answers to `prompts`, their log-probabilities under policy and reference, and their scores,
+    on `scale` or, without one, on that of these answers if the configuration asks for any.
 
     In float32 the policy's log-probabilities are those the answers were drawn at; where rounding
     is coarser they are computed again by the pass that will be differentiated, so that the first
@@ -144,11 +163,12 @@ def collect(
         old = logprobs(policy)
     raw, parts = scorer(answers)
     _check_scores(raw, parts, answers)
-    scores = raw
+    scale = scale or (Scale.of(raw) if config.normalize else Scale())
+    scores = (raw - scale.mean) / scale.spread
     if config.missing_eos is not None:
         ended = np.array([one.ended for one in sampled])
-        scores = np.where(ended, raw, config.missing_eos)
-    return Rollout(answers, mask, old, logprobs(reference), scores, raw, parts)
+        scores = np.where(ended, scores, config.missing_eos)
+    return Rollout(answers, mask, old, logprobs(reference), scores, raw, parts, scale)
 
 
 @torch.no_grad()

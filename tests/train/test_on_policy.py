@@ -23,7 +23,7 @@ from guildgpt.train.config import GrpoConfig, PpoConfig, RolloutConfig
 from guildgpt.train.grpo import Grpo
 from guildgpt.train.on_policy import SAMPLES, OnPolicy
 from guildgpt.train.ppo import Ppo, value_model
-from guildgpt.train.rollout import Answer, Rollout, collect, prompts_of
+from guildgpt.train.rollout import Answer, Rollout, Scale, collect, prompts_of
 
 from .conftest import Remembering
 from .policies import (
@@ -188,6 +188,47 @@ def test_only_answers_that_were_cut_get_the_penalty_in_place_of_their_score() ->
         assert EOS not in answer.ids
     left = rolled_out(hats, five, missing_eos=None, max_new_tokens=40, temperature=2.0)
     np.testing.assert_array_equal(left.scores, 5.0)
+
+
+def lengths(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
+    return np.array([100.0 + len(answer.ids) for answer in answers]), {}
+
+
+def test_normalized_scores_are_spreads_above_the_mean_of_the_first_answers() -> None:
+    hats = hats_of(llama())
+    shaken_hat(hats, "policy")
+    settings = {"normalize": True, "max_new_tokens": 40, "temperature": 2.0}
+    free = rolled_out(hats, lengths, missing_eos=None, **settings)
+    assert free.scores.mean() == pytest.approx(0, abs=1e-9)
+    assert free.scores.std() == pytest.approx(1)
+    np.testing.assert_allclose(free.scores * free.raw.std() + free.raw.mean(), free.raw)
+    # What was cut has no say in its own score, and a scale that was found is kept.
+    first = rolled_out(hats, lengths, missing_eos=-0.5, **settings)
+    ended = np.array([answer.sampled.ended for answer in first.answers])
+    np.testing.assert_allclose(first.scores, np.where(ended, free.scores, -0.5))
+    assert first.scale == free.scale != Scale()
+    # Equal scores have no spread to be divided by.
+    same = rolled_out(hats, five, missing_eos=None, **settings)
+    np.testing.assert_array_equal(same.scores, 0.0)
+
+
+def test_the_scale_of_the_first_iteration_is_kept_and_survives_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    def made() -> OnPolicy:
+        hats = hats_of(llama())
+        shaken_hat(hats, "policy")
+        config = GrpoConfig(**{**SETTINGS, "normalize": True, "batch_size": 8, "group": 4})
+        rest = (Letters(), EOS, tmp_path)
+        return Grpo(hats, asked(), lengths, config, *rest, seed=0, watcher=Remembering())
+
+    one = made()
+    first = one.collect(0)
+    assert one.collect(1).scale == first.scale == Scale.of(first.raw)
+    other = made()
+    other.restore(json.loads(json.dumps(one.state())))
+    assert other.collect(1).scale == first.scale
+    np.testing.assert_array_equal(other.collect(2).scores, one.collect(2).scores)
 
 
 @EVERY_KIND
