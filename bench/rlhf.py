@@ -268,6 +268,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["sampling", "iteration"])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--peer", choices=["bfloat16", "float32"], help="the faster one; else tried")
     given = parser.parse_args()
     from guildgpt.model.hardware import describe, native_bfloat16, pick_device
 
@@ -293,7 +294,7 @@ def main() -> None:
             write_reward_model(Path(work) / "reward")
             seconds = {
                 dtype: run_side(__file__, "trl_iteration", work, dtype, 2)["seconds"]
-                for dtype in ("bfloat16", "float32")
+                for dtype in ((given.peer,) if given.peer else ("bfloat16", "float32"))
             }
             best = min(seconds, key=lambda dtype: seconds[dtype])
             print(f"TRL: {', '.join(f'{v:.1f} s in {k}' for k, v in seconds.items())}")
