@@ -268,7 +268,9 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["sampling", "iteration"])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--peer", choices=["bfloat16", "float32"], help="the faster one; else tried")
+    parser.add_argument(
+        "--peer", choices=["bfloat16", "float32"], help="the faster one; else tried"
+    )
     given = parser.parse_args()
     from guildgpt.model.hardware import describe, native_bfloat16, pick_device
 
