@@ -79,7 +79,7 @@ class Rollout:
     scores: Floats  # (R,), to scale, `missing_eos` in place of that of an answer that was cut
     raw: Floats  # (R,), the scorer's own
     parts: Mapping[str, Floats]
-    scale: Scale
+    scale: Scale = Scale()
 
     @property
     def kl(self) -> Floats:
