@@ -10,7 +10,7 @@ TEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorde
 .PHONY: help demo guild-demo test quick lint format bench clean
 
 help:
-	@echo "make demo        from a base to a model taught by feedback, and a report (10 to 20 minutes)"
+	@echo "make demo        from a base to a model taught by feedback, and a report (13 to 25 minutes)"
 	@echo "make guild-demo  watch the bot in a simulated Discord server (a minute)"
 	@echo "make test        all tests"
 	@echo "make quick       all but the slowest tests"
