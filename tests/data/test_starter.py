@@ -75,7 +75,7 @@ def text_of(row: dict[str, Any], key: str) -> str:
 
 def test_the_starter_pack_is_whole() -> None:
     loaded = load(SourceSpec.parse("starter"))
-    assert (len(loaded.conversations), len(loaded.comparisons)) == (256, 425)
+    assert (len(loaded.conversations), len(loaded.comparisons)) == (256, 471)
     assert loaded.skipped.total() == 0
     assert loaded.provenance.licence == "CC0-1.0"
     assert {row.source.file for row in loaded.conversations} == {"conversations.jsonl"}
