@@ -31,8 +31,13 @@ def pick_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
-def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 1536) -> float:
-    """Floating-point operations a second of a large matrix product, the best of a few."""
+def peak_flops(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
+    """Floating-point operations a second of a large matrix product, the best of a few.
+
+    `size` is that of its square matrices: by default one that keeps the device busy for longer than
+    it takes to start.
+    """
+    size = size or (8192 if device.type == "cuda" else 1536)
     a = torch.randn(size, size, device=device).to(dtype)
     b = torch.randn(size, size, device=device).to(dtype)
     best = float("inf")
@@ -46,9 +51,10 @@ def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 1536) -> fl
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Bytes the process holds now: resident memory, or what torch allocated on the GPU."""
+    """Bytes the process holds now: resident memory, or what torch reserved on the GPU, which it
+    keeps between steps and other programs cannot have."""
     if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
+        return torch.cuda.memory_reserved(device)
     import psutil
 
     return int(psutil.Process().memory_info().rss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,10 +84,16 @@ def _in_folder(path: Path) -> Located:
             where=path,
             remedy=f"To talk to the GGUF file alone, name it: {files[0]}",
         )
+    if has_template:
+        raise ModelError(
+            "this model folder has no .gguf file",
+            where=path,
+            remedy=f"Write one: guildgpt export {shlex.quote(str(path))} --gguf Q8_0",
+        )
     raise ModelError(
-        "this model folder has no .gguf file" if has_template else "there is no model here",
+        "there is no model here",
         where=path,
-        remedy="A folder made by `guildgpt train` holds one; was it copied whole?",
+        remedy="Those of `guildgpt train` lie at runs/NAME/STAGE/model; was it copied whole?",
     )
 
 
