@@ -107,8 +107,8 @@ def divergence(
     examples = written.examples
     for group in length_groups([len(e) for e in examples], micro_tokens, padded=challenger.padded):
         batch = [examples[index] for index in group]
-        ours, _ = token_logprobs(challenger, batch, temperature)
-        theirs, _ = token_logprobs(other, batch, temperature)
+        ours = token_logprobs(challenger, batch, temperature)
+        theirs = token_logprobs(other, batch, temperature)
         total += float((ours - theirs).sum())
     return total / len(examples)
 

@@ -10,6 +10,20 @@ from torch import Tensor
 CHUNK = 256  # rows of logits that exist at one time
 
 
+def _softmax(
+    h: Tensor, matrix: Tensor, targets: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log softmax(s h Wᵀ)[target] (K,) of some rows, and e^{s h Wᵀ - max} (K, V) with its sums
+    (K, 1), from which the probabilities follow; in float32, as few passes over it as can be."""
+    weights = (h @ matrix.t()).float()
+    if scale != 1.0:
+        weights.mul_(scale)
+    peak = weights.amax(-1, keepdim=True)
+    wanted = weights.gather(1, targets[:, None]) - peak
+    total = weights.sub_(peak).exp_().sum(-1, keepdim=True)
+    return (wanted - total.log())[:, 0], weights, total
+
+
 class _HeadCrossEntropy(torch.autograd.Function):
     """-log softmax(h Wᵀ)[target], a chunk of rows at a time; gradients are made on the way."""
 
@@ -24,17 +38,14 @@ class _HeadCrossEntropy(torch.autograd.Function):
         matrix = weight.to(h.dtype)
         for start in range(0, len(h), CHUNK):
             rows = slice(start, start + CHUNK)
-            goal = targets[rows, None]
-            logits = h[rows] @ matrix.t()
-            if scale != 1.0:
-                logits.mul_(scale)
-            logprobs = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-            losses[rows] = -logprobs.gather(1, goal)[:, 0]
+            logprobs, weights, total = _softmax(h[rows], matrix, targets[rows], scale)
+            losses[rows] = -logprobs
             if grad_h is None and grad_w is None:
                 continue
-            grad = logprobs.exp_()
-            grad.scatter_add_(1, goal, torch.full_like(goal, -1, dtype=grad.dtype))
-            grad = grad.mul_(scale).to(h.dtype) if scale != 1.0 else grad.to(h.dtype)
+            grad = weights.mul_(scale / total)
+            goal = targets[rows, None]
+            grad.scatter_add_(1, goal, torch.full_like(goal, -scale, dtype=grad.dtype))
+            grad = grad.to(h.dtype)
             if grad_h is not None:
                 torch.mm(grad, matrix, out=grad_h[rows])
             if grad_w is not None:
@@ -82,26 +93,18 @@ class _HeadLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, h: Tensor, weight: Tensor, targets: Tensor, scale: float, learning: bool
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         logprobs = h.new_empty(len(h), dtype=torch.float32)
-        entropies = torch.empty_like(logprobs)
         grad_h = torch.empty_like(h) if learning and ctx.needs_input_grad[0] else None
         matrix = weight.to(h.dtype)
         for start in range(0, len(h), CHUNK):
             rows = slice(start, start + CHUNK)
-            logits = (h[rows] @ matrix.t()).float()
-            if scale != 1.0:
-                logits.mul_(scale)
-            norm = torch.logsumexp(logits, dim=-1)
-            logprobs[rows] = logits.gather(1, targets[rows, None])[:, 0] - norm
-            probabilities = torch.softmax(logits, dim=-1)
-            entropies[rows] = norm - torch.linalg.vecdot(probabilities, logits)
+            logprobs[rows], weights, total = _softmax(h[rows], matrix, targets[rows], scale)
             if grad_h is not None:
-                mean = probabilities.to(h.dtype) @ matrix
+                mean = weights.div_(total).to(h.dtype) @ matrix
                 grad_h[rows] = (matrix[targets[rows]] - mean).mul_(scale)
         ctx.grad_h = grad_h
-        ctx.mark_non_differentiable(entropies)
-        return logprobs, entropies
+        return logprobs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -110,14 +113,11 @@ class _HeadLogprobs(torch.autograd.Function):
         return grad_h.mul_(grad), None, None, None, None
 
 
-def head_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, scale: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (K,) of `targets` (K,) and entropies (K,), in nats, of rows `hidden`
-    (K, d) under the frozen head `weight` (V, d).
+def head_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float = 1.0) -> Tensor:
+    """Log-probabilities (K,), in nats, of `targets` (K,) from rows `hidden` (K, d) under the frozen
+    head `weight` (V, d).
 
-    log softmax(scale · h_k Wᵀ)[target_k]; the entropies carry no gradient. Never holds more than
-    `CHUNK` rows of logits.
+    log softmax(scale · h_k Wᵀ)[target_k]. Never holds more than `CHUNK` rows of logits.
     """
     if weight.requires_grad:
         raise ValueError("the head is frozen here: detach its weight")

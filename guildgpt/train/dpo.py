@@ -122,7 +122,7 @@ class Dpo(Objective):
     def sums(self, trunk: Any, batch: Sequence[Ranking]) -> Tensor:
         """Σ_t log p(a_t) of each answer, in nats: (answers of the batch,)."""
         examples = [e for ranking in batch for e in ranking.answers]
-        logprobs, _ = token_logprobs(trunk, examples)
+        logprobs = token_logprobs(trunk, examples)
         parts = torch.split(logprobs, [e.trained for e in examples])
         return torch.stack([part.sum() for part in parts])
 

@@ -112,8 +112,8 @@ def test_the_divergence_is_that_of_the_challengers_own_answers(chat: ChatTokeniz
     answers = write(challenger, chat, PROMPTS * 3, Sampling(12, 1.3), seed=1)
     with torch.no_grad():
         sums = [
-            float(token_logprobs(challenger, [e], 1.3)[0].sum())
-            - float(token_logprobs(other, [e], 1.3)[0].sum())
+            float(token_logprobs(challenger, [e], 1.3).sum())
+            - float(token_logprobs(other, [e], 1.3).sum())
             for e in answers.examples
         ]
     found = divergence(challenger, other, answers, 1.3, micro_tokens=50)

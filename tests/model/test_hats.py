@@ -38,7 +38,7 @@ def draw(hats: Hats, name: str, seed: int = 0) -> None:
 
 def logprobs(hats: Hats, name: str | None) -> torch.Tensor:
     with torch.no_grad():
-        return token_logprobs(hats.trunk(name), examples([9, 2, 17]))[0]
+        return token_logprobs(hats.trunk(name), examples([9, 2, 17]))
 
 
 @EVERY_KIND
@@ -71,7 +71,7 @@ def test_a_new_hat_changes_nothing_and_a_trained_one_only_its_own(kind: str) -> 
     hats = dressed(kind)
     bare = logprobs(hats, None)
     with torch.no_grad():
-        plain = token_logprobs(trunk_for(KINDS[kind](), torch.float32), examples([9, 2, 17]))[0]
+        plain = token_logprobs(trunk_for(KINDS[kind](), torch.float32), examples([9, 2, 17]))
     assert torch.equal(bare, plain)
     for name in NAMES:
         assert torch.equal(logprobs(hats, name), bare)
@@ -91,8 +91,8 @@ def test_gradients_reach_the_hat_that_was_worn_and_no_other(kind: str) -> None:
     for seed, name in enumerate(NAMES):
         draw(hats, name, seed)
     batch = examples([9, 2, 17])
-    policy = token_logprobs(hats.trunk("policy"), batch)[0].sum()
-    value = token_logprobs(hats.trunk("value"), batch)[0].sum()
+    policy = token_logprobs(hats.trunk("policy"), batch).sum()
+    value = token_logprobs(hats.trunk("value"), batch).sum()
     with torch.no_grad():
         token_logprobs(hats.trunk(None), batch)
     (policy + value).backward()
@@ -101,7 +101,7 @@ def test_gradients_reach_the_hat_that_was_worn_and_no_other(kind: str) -> None:
     assert all(p.grad is None for p in hats.parameters("reward").values())
     alone = dressed(kind)
     draw(alone, "policy", 0)
-    token_logprobs(alone.trunk("policy"), batch)[0].sum().backward()
+    token_logprobs(alone.trunk("policy"), batch).sum().backward()
     for key, parameter in hats.parameters("policy").items():
         torch.testing.assert_close(parameter.grad, alone.parameters("policy")[key].grad)
 
@@ -142,7 +142,7 @@ def test_the_merged_model_is_what_the_hat_was(kind: str) -> None:
     model = hats.merged("policy")
     assert not any("lora" in name for name in model.state_dict())
     with torch.no_grad():
-        found = token_logprobs(trunk_for(model, torch.float32), examples([9, 2, 17]))[0]
+        found = token_logprobs(trunk_for(model, torch.float32), examples([9, 2, 17]))
     torch.testing.assert_close(found, worn, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(found, bare, atol=1e-2)
 

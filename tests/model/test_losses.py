@@ -119,21 +119,18 @@ def plain_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, scale: float) 
 def test_log_probabilities_and_their_gradients(count: int, scale: float) -> None:
     hidden, head, targets = problem(count)
     weights = torch.randn(count, generator=torch.Generator().manual_seed(1))
-    found, entropies = head_logprobs(hidden, head.detach(), targets, scale)
+    found = head_logprobs(hidden, head.detach(), targets, scale)
     (got,) = torch.autograd.grad((weights * found).sum(), hidden)
     exact = hidden.detach().double().requires_grad_()
     expected = plain_logprobs(exact, head.detach().double(), targets, scale)
     (gradient,) = torch.autograd.grad((weights.double() * expected).sum(), exact)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(got.double(), gradient, rtol=1e-4, atol=1e-5)
-    whole = torch.log_softmax(scale * (hidden @ head.t()), -1)
-    torch.testing.assert_close(entropies, -(whole.exp() * whole).sum(-1), rtol=1e-4, atol=1e-5)
-    assert not entropies.requires_grad
 
 
 def test_log_probabilities_in_bfloat16() -> None:
     hidden, head, targets = problem(CHUNK + 9, torch.bfloat16)
-    found, _ = head_logprobs(hidden, head.detach(), targets)
+    found = head_logprobs(hidden, head.detach(), targets)
     (got,) = torch.autograd.grad(found.sum(), hidden)
     exact = hidden.detach().float().requires_grad_()
     expected = plain_logprobs(exact, head.detach(), targets, 1.0)
@@ -165,7 +162,7 @@ class Largest(TorchDispatchMode):
 def test_logits_never_exist_for_more_rows_than_a_chunk_has() -> None:
     hidden, head, targets = problem(5 * CHUNK + 3)
     with Largest() as ours:
-        head_logprobs(hidden, head.detach(), targets)[0].sum().backward()
+        head_logprobs(hidden, head.detach(), targets).sum().backward()
     assert ours.rows == CHUNK
     with Largest() as theirs:
         plain_logprobs(hidden, head, targets, 1.0)

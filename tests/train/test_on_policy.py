@@ -131,7 +131,7 @@ def test_without_its_hat_the_policy_is_the_model_it_came_from_bit_for_bit(
 ) -> None:
     batch = examples([9, 2, 31, 5, 17])
     with torch.no_grad():
-        before, _ = token_logprobs(trunk_for(KINDS[kind](), torch.float32), batch)
+        before = token_logprobs(trunk_for(KINDS[kind](), torch.float32), batch)
     hats = ppo(
         tmp_path,
         watcher,
@@ -145,8 +145,8 @@ def test_without_its_hat_the_policy_is_the_model_it_came_from_bit_for_bit(
         if "lora_" not in name:
             assert torch.equal(tensor, untouched[name.replace(".base_layer", "")]), name
     with torch.no_grad():
-        off, _ = token_logprobs(hats.trunk(None), batch)
-        on, _ = token_logprobs(hats.trunk("policy"), batch)
+        off = token_logprobs(hats.trunk(None), batch)
+        on = token_logprobs(hats.trunk("policy"), batch)
     assert torch.equal(off, before)
     assert not torch.allclose(on, before, atol=1e-3)
 
