@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from guildgpt.model.lean import RunOf, rms_norm, rotate
+from guildgpt.model.layout import apart
+from guildgpt.model.lean import rms_norm, rotate
 from guildgpt.model.packed import packed
 from guildgpt.model.trunk import LeanTrunk, PaddedTrunk, Trunk, causal_model, wearing
 
@@ -94,17 +95,15 @@ class LeanDecoder:
         longest = max(lengths)
         self.layers = [_Step(layer, self.dtype, len(prompts)) for layer in self.lean.layers]
 
-        positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
         h = self.lean.trunk.embed_tokens(ids).to(self.dtype)
-        cos, sin = self.lean.trunk.rotary_emb(h, positions[None])
-        run = RunOf(lengths, cos[0], sin[0])
+        run = self.lean.run_of(apart(lengths), h)
         self.past = []
         for step in self.layers:
             layer = step.layer
             qkv = step.heads(h, run.cos, run.sin)
             past = self._room(len(unique), longest + steps, layer)
-            for row, (span, length) in enumerate(zip(run.rows, lengths, strict=True)):
-                keys, values = layer.key_value_heads(qkv[span])
+            for row, (prompt, length) in enumerate(zip(run.segments, lengths, strict=True)):
+                keys, values = layer.key_value_heads(qkv[prompt.rows])
                 past.keys[row, :, :, longest - length : longest] = keys.permute(1, 2, 0)
                 past.values[row, :, longest - length : longest] = values.transpose(0, 1)
             h = step.out.plus(layer.attend(qkv, run, keep=False)[0], h)

@@ -1,23 +1,27 @@
 """A lean pass for Llama-shaped models: transformers' weights, our own forward and backward.
 
-Same function as `LlamaForCausalLM`, arranged so that small machines waste nothing: sequences are
-laid end to end without padding, projections that share an input are one matrix product, low-rank
-adapters are added in place, the backward pass is written out (cheap things are computed again
-instead of stored), and the vocabulary head touches only the positions that are trained.
+Same function as `LlamaForCausalLM`, arranged so that small machines waste nothing: sequences lie
+end to end without padding and share their prompts (`layout.py`), projections that share an input
+are one matrix product, low-rank adapters are added in place, the backward pass is written out
+(cheap things are computed again instead of stored), and the vocabulary head touches only the
+positions that are trained.
 
-Shapes: N tokens of all sequences together, d hidden size, H query heads, G key-value heads, D head
-size, r rank. `lengths` gives the sequences' lengths, sum(lengths) = N.
+Shapes: N tokens of all segments together, d hidden size, H query heads, G key-value heads, D head
+size, r rank.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from guildgpt.data.examples import Example
+from guildgpt.model.layout import Layout, Segment, lay_out
 
 EXPLICIT_ATTENTION = 512  # up to this length attention weights are kept; longer ones are recomputed
 DEFAULT_ADAPTER = "default"  # what peft calls a model's only one
@@ -282,11 +286,10 @@ def _with_norm(weight: Tensor, grad: Tensor | None) -> list[Tensor | None]:
 
 
 class RunOf:
-    """What all layers of one pass share: where sequences lie, rotary tables, causal masks."""
+    """What all layers of one pass share: where segments lie, rotary tables, causal masks."""
 
-    def __init__(self, lengths: Sequence[int], cos: Tensor, sin: Tensor):
-        edges = accumulate(lengths, initial=0)
-        self.rows = [slice(*edge) for edge in pairwise(edges)]  # each sequence's
+    def __init__(self, segments: Sequence[Segment], cos: Tensor, sin: Tensor):
+        self.segments = segments
         half = cos.shape[-1] // 2
         self.cos, self.sin = (table[:, None, :half].contiguous() for table in (cos, sin))
         self._masks: dict[int, Tensor] = {}
@@ -340,19 +343,25 @@ class _Layer:
 
     def key_value_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
         """Views of the key heads and of the value heads, (N, G, D) each."""
-        heads = qkv.view(len(qkv), -1, self.head_size)[:, self.heads :]
+        heads = qkv.view(len(qkv), self.heads + 2 * self.kv_heads, self.head_size)[:, self.heads :]
         keys, values = heads.chunk(2, dim=1)
         return keys, values
 
-    def _split(self, rows: Tensor) -> _Heads:
-        """One sequence's q (G, H/G, length, D) and k, v (G, length, D), from its rows of `qkv`.
+    def _split(self, qkv: Tensor, segment: Segment) -> _Heads:
+        """A segment's q (G, H/G, length, D), and k, v (G, first + length, D) of all it may look at.
 
         The query heads that share a key head lie together: they are one larger matrix product in
         place of several small ones, and keys are never repeated.
         """
-        heads = rows.view(len(rows), -1, self.head_size)
-        q, k, v = torch.split(heads, [self.heads, self.kv_heads, self.kv_heads], dim=1)
-        return self._group(q), k.transpose(0, 1), v.transpose(0, 1)
+        q = qkv[segment.rows, : self.heads * self.head_size]
+        k, v = (heads.transpose(0, 1) for heads in self.key_value_heads(qkv[segment.rows]))
+        if segment.first:
+            earlier = self.key_value_heads(qkv[segment.before])
+            k, v = (
+                torch.cat([old.transpose(0, 1), new], dim=1)
+                for old, new in zip(earlier, (k, v), strict=True)
+            )
+        return self._group(q), k, v
 
     def _group(self, heads: Tensor) -> Tensor:
         """A view (G, H/G, length, D) of query heads in rows, (length, H · D)."""
@@ -365,10 +374,10 @@ class _Layer:
         if it is to be kept."""
         mixed = qkv.new_empty(len(qkv), self.heads * self.head_size)
         kept: list[list[Tensor]] = []
-        for rows in run.rows:
-            q, k, v = self._split(qkv[rows])
-            out = self._group(mixed[rows])
-            if keep and len(qkv[rows]) <= EXPLICIT_ATTENTION:
+        for segment in run.segments:
+            q, k, v = self._split(qkv, segment)
+            out = self._group(mixed[segment.rows])
+            if segment.first or (keep and segment.length <= EXPLICIT_ATTENTION):
                 kept.append(self._by_blocks(q, k, v, out, run))
             else:
                 out.copy_(self._flash(q, k, v))
@@ -380,34 +389,37 @@ class _Layer:
     ) -> Tensor:
         """The gradient of `qkv` (N, (H + 2 G) · D) from that of `attend`'s answer."""
         result = torch.zeros_like(qkv)
-        for rows, weights in zip(run.rows, kept, strict=True):
-            inputs, grads = self._split(qkv[rows]), self._split(result[rows])
-            if weights:
-                self._by_blocks_backward(inputs, self._group(grad[rows]), grads, weights)
-            else:
-                self._flash_backward(inputs, self._group(grad[rows]), grads)
+        keys, values = self.key_value_heads(result)
+        for segment, weights in zip(run.segments, kept, strict=True):
+            inputs, asked = self._split(qkv, segment), self._group(grad[segment.rows])
+            backward = self._by_blocks_backward if weights else self._flash_backward
+            grad_q, grad_k, grad_v = backward(inputs, asked, weights)
+            self._group(result[segment.rows, : self.heads * self.head_size]).copy_(grad_q)
+            for heads, found in ((keys, grad_k), (values, grad_v)):  # others may look there too
+                heads[segment.before] += found[:, : segment.first].transpose(0, 1)
+                heads[segment.rows] += found[:, segment.first :].transpose(0, 1)
         return result
 
     def _by_blocks(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, run: RunOf) -> list[Tensor]:
         """Write the answer into `out` (like q); each block's attention weights."""
         kept = []
-        for block in query_blocks(k.shape[1]):
-            seen, width = slice(block.stop), block.stop - block.start
+        first = k.shape[1] - q.shape[2]  # the position of the first query
+        for block in query_blocks(q.shape[2]):
+            seen, width = slice(first + block.stop), block.stop - block.start
             scores = (q[:, :, block].flatten(1, 2) @ k[:, seen].transpose(1, 2)).mul_(self.scale)
-            newest = scores.view(self.kv_heads, -1, width, block.stop)[..., block]
+            newest = scores.view(self.kv_heads, -1, width, seen.stop)[..., first + block.start :]
             newest.masked_fill_(run.mask(width), float("-inf"))
             weights = torch.softmax(scores, dim=-1)
             out[:, :, block] = (weights @ v[:, seen]).view_as(out[:, :, block])
             kept.append(weights)
         return kept
 
-    def _by_blocks_backward(
-        self, inputs: _Heads, grad: Tensor, grads: _Heads, kept: list[Tensor]
-    ) -> None:
-        """Write the gradients of q, k and v into `grads`, which hold zeros."""
-        (q, k, v), (grad_q, grad_k, grad_v) = inputs, grads
-        for block, weights in zip(query_blocks(k.shape[1]), kept, strict=True):
-            seen = slice(block.stop)
+    def _by_blocks_backward(self, inputs: _Heads, grad: Tensor, kept: list[Tensor]) -> _Heads:
+        """The gradients of q, k and v."""
+        q, k, v = inputs
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for block, weights in zip(query_blocks(q.shape[2]), kept, strict=True):
+            seen = slice(weights.shape[-1])
             asked, answer = (t[:, :, block].flatten(1, 2) for t in (q, grad))
             grad_scores = torch.ops.aten._softmax_backward_data(
                 answer @ v[:, seen].transpose(1, 2), weights, -1, weights.dtype
@@ -415,6 +427,7 @@ class _Layer:
             grad_q[:, :, block] = (grad_scores @ k[:, seen]).view_as(grad_q[:, :, block])
             grad_k[:, seen] += grad_scores.transpose(1, 2) @ asked
             grad_v[:, seen] += weights.transpose(1, 2) @ answer
+        return grad_q, grad_k, grad_v
 
     def _flash(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention of a long sequence, whose weights would not fit: like q."""
@@ -424,16 +437,15 @@ class _Layer:
         )
         return answer.view_as(q)
 
-    def _flash_backward(self, inputs: _Heads, grad: Tensor, grads: _Heads) -> None:
-        """Compute the answer again, and write the gradients of q, k and v into `grads`."""
+    def _flash_backward(self, inputs: _Heads, grad: Tensor, kept: list[Tensor]) -> _Heads:
+        """The same, for which the answer is computed again."""
         with torch.enable_grad():
             q, k, v = (t.detach().requires_grad_() for t in inputs)
             answer = self._flash(q, k, v)
-        for sink, part in zip(grads, torch.autograd.grad(answer, (q, k, v), grad), strict=True):
-            sink.copy_(part)
+        return torch.autograd.grad(answer, (q, k, v), grad)  # type: ignore[return-value]
 
 
-_Heads = tuple[Tensor, Tensor, Tensor]  # q (G, H/G, length, D), k and v (G, length, D)
+_Heads = tuple[Tensor, Tensor, Tensor]  # q (G, H/G, length, D), k and v (G, first + length, D)
 
 
 def query_blocks(length: int) -> list[slice]:
@@ -445,7 +457,7 @@ def query_blocks(length: int) -> list[slice]:
 
 
 class LeanLlama:
-    """The trunk of a `LlamaForCausalLM` (peft-wrapped or not) over sequences laid end to end.
+    """The trunk of a `LlamaForCausalLM` (peft-wrapped or not) over sequences that lie end to end.
 
     Of several adapters it uses the one named, or none. Passes over one model share its weights.
     Raises `TypeError` where the model has something this pass does not know (biases, dropout, other
@@ -467,16 +479,25 @@ class LeanLlama:
         self.layers = [_Layer(layer, config, adapter) for layer in causal.model.layers]
         self.eps = float(config.rms_norm_eps)
 
-    def hidden(self, ids: Tensor, lengths: Sequence[int], dtype: torch.dtype) -> Tensor:
+    @staticmethod
+    def lay_out(examples: Sequence[Example]) -> Layout:
+        """What is computed of `examples`: prompts are shared where attention keeps its weights."""
+        return lay_out(examples, EXPLICIT_ATTENTION)
+
+    def hidden(self, ids: Tensor, segments: Sequence[Segment], dtype: torch.dtype) -> Tensor:
         """Hidden states (N, d) after the last layer and before the final norm; ids (N,)."""
-        positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
         h: Tensor = self.trunk.embed_tokens(ids).to(dtype)
-        cos, sin = self.trunk.rotary_emb(h, positions[None])
-        run = RunOf(lengths, cos[0], sin[0])
+        run = self.run_of(segments, h)
         for layer in self.layers:
             layer.prepare(dtype)
             h = layer.forward(h, run)
         return h
+
+    def run_of(self, segments: Sequence[Segment], h: Tensor) -> RunOf:
+        """What the layers share of a pass over `segments`, from the embedded tokens (N, d)."""
+        positions = torch.cat([torch.arange(s.first, s.first + s.length) for s in segments])
+        cos, sin = self.trunk.rotary_emb(h, positions[None].to(h.device))
+        return RunOf(segments, cos[0], sin[0])
 
     def norm(self, h: Tensor) -> Tensor:
         """The final norm, of whichever rows the head will see."""

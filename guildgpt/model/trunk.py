@@ -32,6 +32,9 @@ class Trunk(Protocol):
     def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
         """Final hidden states (K, d) at `rows` (K,), places in the examples laid end to end."""
 
+    def work(self, examples: Sequence[Example]) -> tuple[int, int]:
+        """How many tokens and how many (query, key) pairs that takes, padding aside."""
+
 
 class LeanTrunk:
     """`LeanLlama` behind the trunk's interface."""
@@ -45,9 +48,15 @@ class LeanTrunk:
 
     def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
         """See `Trunk.hidden`."""
-        ids = torch.from_numpy(np.concatenate([e.ids for e in examples])).to(rows.device)
-        h = self.lean.hidden(ids.long(), [len(e) for e in examples], self.dtype)
-        return self.lean.norm(h[rows]).to(self.dtype)
+        layout = self.lean.lay_out(examples)
+        ids, places = (torch.from_numpy(t).to(rows.device) for t in (layout.ids, layout.places))
+        h = self.lean.hidden(ids.long(), layout.segments, self.dtype)
+        return self.lean.norm(h[places[rows]]).to(self.dtype)
+
+    def work(self, examples: Sequence[Example]) -> tuple[int, int]:
+        """See `Trunk.work`."""
+        layout = self.lean.lay_out(examples)
+        return len(layout.ids), layout.looks
 
 
 class PaddedTrunk:
@@ -75,6 +84,10 @@ class PaddedTrunk:
             out = self.body(input_ids=ids.to(rows.device), use_cache=False)
         hidden: Tensor = out.last_hidden_state.flatten(0, 1)[places[rows]]
         return hidden.to(self.dtype)
+
+    def work(self, examples: Sequence[Example]) -> tuple[int, int]:
+        """See `Trunk.work`."""
+        return sum(map(len, examples)), sum(len(e) ** 2 for e in examples)
 
     def mixed(self, device: torch.device) -> AbstractContextManager[Any]:
         """Automatic mixed precision, where the computation is not in float32."""
@@ -148,14 +161,11 @@ def summed_loss(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
     return head_cross_entropy(*head.folded(hidden), targets, head.scale)
 
 
-def token_logprobs(
-    trunk: Trunk, examples: Sequence[Example], temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """log p(x_t | x_<t) of every predicted token, laid end to end (K,), and the entropy (K,) in
-    nats of the distribution it was predicted from.
+def token_logprobs(trunk: Trunk, examples: Sequence[Example], temperature: float = 1.0) -> Tensor:
+    """log p(x_t | x_<t) of every predicted token, laid end to end (K,).
 
     `temperature` divides the logits, as it did when the tokens were sampled. Gradients reach the
-    trunk through the first alone; the head itself is not trained here.
+    trunk; the head itself is not trained here.
     """
     head = Head(trunk)
     hidden, targets = _predicting(trunk, examples, head)
@@ -211,7 +221,8 @@ def predicted(examples: Sequence[Example]) -> Tensor:
 
 
 def micro_batches(examples: Sequence[Example], limit: int, *, padded: bool) -> list[list[Example]]:
-    """Split into groups of similar length, each of at most `limit` tokens, padding included.
+    """Split into groups of at most `limit` tokens: where there is padding, which counts, of similar
+    length, elsewhere of neighbours, who may share a prompt.
 
     A single example that is longer than the limit stands alone.
     """
@@ -223,7 +234,8 @@ def length_groups(lengths: Sequence[int], limit: int, *, padded: bool) -> list[l
     """The same for lengths: which places of the list go together."""
     groups: list[list[int]] = []
     total = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+    places = range(len(lengths))
+    for index in sorted(places, key=lengths.__getitem__) if padded else places:
         count = len(groups[-1]) if groups else 0
         total = lengths[index] * (count + 1) if padded else total + lengths[index]
         if count and total <= limit:

@@ -188,6 +188,11 @@ class RolloutConfig(TrainConfig):
     show_every: int = Field(default=5, ge=0)
     """Iterations between samples in the log; 0 shows none."""
 
+    @property
+    def updates(self) -> int:
+        """Optimizer steps an iteration."""
+        return self.passes * self.minibatches
+
 
 class PpoConfig(RolloutConfig):
     """The `[ppo]` section: reinforcement learning of the model on its own answers, with a value

@@ -94,7 +94,8 @@ class OnPolicy(Objective):
         for number in range(self.config.passes):
             order = np.random.default_rng([self.seed, step, number]).permutation(rows)
             for some in np.array_split(order, min(self.config.minibatches, len(rows))):
-                yield self.parts(rollout, advantages, extra, some.tolist())
+                # In order, so that answers to one prompt stay neighbours.
+                yield self.parts(rollout, advantages, extra, sorted(some.tolist()))
         self.last = self.measure(rollout)
         self.show(step, rollout)
         self.kl.update(self.last["kl"], len(rows))
@@ -161,13 +162,15 @@ class OnPolicy(Objective):
 
     def loss(self, batch: Part) -> Tensor:
         """The summed loss of the policy; subclasses add theirs."""
-        logprobs, _ = token_logprobs(self.policy, batch.examples, self.config.temperature)
+        logprobs = token_logprobs(self.policy, batch.examples, self.config.temperature)
         clip = self.config.clip_ratio
+        # With one update an iteration the policy is still the one that wrote the answers.
+        old = logprobs.detach() if self.config.updates == 1 else batch.old
         with torch.no_grad():
-            self.note("approx_kl", (batch.old - logprobs).mean())
-            self.note("clip_fraction", clip_fraction(logprobs, batch.old, clip))
-            self.note("ratio", torch.exp(logprobs - batch.old).mean())
-        loss = clipped_policy_loss(logprobs, batch.old, batch.advantages, clip).sum()
+            self.note("approx_kl", (old - logprobs).mean())
+            self.note("clip_fraction", clip_fraction(logprobs, old, clip))
+            self.note("ratio", torch.exp(logprobs - old).mean())
+        loss = clipped_policy_loss(logprobs, old, batch.advantages, clip).sum()
         return loss + self.penalty(logprobs, batch)
 
     def penalty(self, logprobs: Tensor, batch: Part) -> Tensor:

@@ -127,9 +127,9 @@ def collect(
     """Answers to `prompts`, their log-probabilities under policy and reference, and their scores,
     on `scale` or, without one, on that of these answers if the configuration asks for any.
 
-    In float32 the policy's log-probabilities are those the answers were drawn at; where rounding
+    In float32 the policy's log-probabilities are those the answers were drawn at. Where rounding
     is coarser they are computed again by the pass that will be differentiated, so that the first
-    update starts at a ratio of 1.
+    update starts at a ratio of 1; a single update does so anyhow and needs them for the KL alone.
     """
     sampling = Sampling(config.max_new_tokens, config.temperature)
     sampled = sample(
@@ -149,14 +149,14 @@ def collect(
 
     def logprobs(trunk: Trunk) -> Floats:
         return by_token(
-            lambda batch: token_logprobs(trunk, batch, config.temperature)[0],
+            lambda batch: token_logprobs(trunk, batch, config.temperature),
             examples,
             mask,
             config.micro_tokens,
             padded=trunk.padded,
         )
 
-    if policy.dtype == torch.float32:
+    if policy.dtype == torch.float32 or config.updates == 1:
         old = np.zeros(mask.shape)
         old[mask] = np.concatenate([one.logprobs for one in sampled])
     else:

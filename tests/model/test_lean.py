@@ -6,13 +6,16 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
 from torch import Tensor
 from transformers import MistralConfig, MistralForCausalLM
 
+from guildgpt.data.examples import Example
 from guildgpt.model import lean
+from guildgpt.model.layout import apart
 from guildgpt.model.lean import LeanLlama
 from guildgpt.model.trunk import LeanTrunk, PaddedTrunk, causal_model, summed_loss, trunk_for
 
@@ -52,7 +55,7 @@ def at_once(
 ) -> tuple[Tensor, Tensor]:
     """The same two by the lean pass."""
     pass_ = LeanLlama(model)
-    h = pass_.hidden(torch.cat(list(sequences)), [len(ids) for ids in sequences], dtype)
+    h = pass_.hidden(torch.cat(list(sequences)), apart([len(ids) for ids in sequences]), dtype)
     return h, pass_.norm(h)
 
 
@@ -139,6 +142,34 @@ def test_hidden_states_and_gradients_are_those_of_transformers(name: str) -> Non
     objective(*expected).backward()
     objective(*got).backward()
     assert_same(gradients(ours), gradients(theirs), 2e-4)
+
+
+@pytest.mark.parametrize("block", [4, 72])
+@pytest.mark.parametrize("kind", ["all weights", "lora", "one key head"])
+def test_answers_that_share_a_prompt_cost_it_once_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, kind: str, block: int
+) -> None:
+    """In attention that keeps its weights; longer sequences do not share."""
+    monkeypatch.setattr(lean, "QUERY_BLOCK", block)
+    theirs = KNOWN[kind]()
+    ours = copy.deepcopy(theirs)
+    prompt, other, long = rows([9, 1, 14])
+    answers = rows([3, 1, 6, 7, 6, 5, 4])
+    prompts = (prompt, prompt, prompt, other, other, long, long)
+    batch = [answered(*pair) for pair in zip(prompts, answers, strict=True)]
+    trunk = LeanTrunk(ours, torch.float32)
+    assert trunk.work(batch)[0] == sum(map(len, batch)) - 2 * 9 - 1
+    expected = torch.stack([row_loss(theirs, one) for one in batch]).sum()
+    got = summed_loss(trunk, batch)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-4)
+    expected.backward()
+    got.backward()
+    assert_same(gradients(ours), gradients(theirs), 2e-4)
+
+
+def answered(prompt: Tensor, answer: Tensor) -> Example:
+    ids = torch.cat([prompt, answer]).numpy().astype(np.int32)
+    return Example(ids, np.arange(len(ids)) >= len(prompt), 0, "test")
 
 
 def lora_and_weights() -> Any:
@@ -295,12 +326,12 @@ def test_a_step_in_the_parameters_is_seen_by_the_pass() -> None:
     ids = torch.cat(sequences)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(2):
-        before = pass_.hidden(ids, LENGTHS, torch.float32)
+        before = pass_.hidden(ids, apart(LENGTHS), torch.float32)
         before.square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():
-        after = pass_.hidden(ids, LENGTHS, torch.float32)
+        after = pass_.hidden(ids, apart(LENGTHS), torch.float32)
         expected = by_row(copy.deepcopy(model), sequences)[0]
     torch.testing.assert_close(after, expected, rtol=1e-4, atol=1e-4)
     assert (after - before).abs().max() > 0.01
@@ -319,7 +350,7 @@ def test_loading_and_saving_do_not_notice(kind: str) -> None:
     model.load_state_dict(other.state_dict())  # what resuming does
     sequences = rows(LENGTHS)
     with torch.no_grad():
-        got = pass_.hidden(torch.cat(sequences), LENGTHS, torch.float32)
+        got = pass_.hidden(torch.cat(sequences), apart(LENGTHS), torch.float32)
         torch.testing.assert_close(got, by_row(other, sequences)[0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=0, atol=0)
 
@@ -342,8 +373,8 @@ def test_adapters_can_be_switched_off() -> None:
     with torch.no_grad():
         expected = by_row(plain, sequences)[0]
         with model.disable_adapter():
-            off = pass_.hidden(ids, LENGTHS, torch.float32)
-        on = pass_.hidden(ids, LENGTHS, torch.float32)
+            off = pass_.hidden(ids, apart(LENGTHS), torch.float32)
+        on = pass_.hidden(ids, apart(LENGTHS), torch.float32)
     torch.testing.assert_close(off, expected, rtol=1e-4, atol=1e-4)
     assert (on - off).abs().max() > 0.01
 

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from guildgpt.data.examples import Example
-from guildgpt.model.trunk import trunk_for
+from guildgpt.model.adapter import add_lora
+from guildgpt.model.config import AdapterConfig
+from guildgpt.model.trunk import PaddedTrunk, trunk_for
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.next_token import NextToken
+from guildgpt.train.operations import Shape
 from guildgpt.train.schedule import schedule
 
 from .conftest import example
@@ -153,3 +156,15 @@ def test_operations_are_counted(model: Any) -> None:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     assert objective(model).flops(batch) == products * 4 / 6 + attention
+
+
+def test_operations_are_counted_where_new_tokens_are_trained(model: Any) -> None:
+    """peft then gives a tied head a weight of its own making, which is not counted twice."""
+    weights = sum(p.numel() for p in model.parameters())
+    table = model.get_input_embeddings().weight.numel()
+    config = AdapterConfig(rank=2)
+    tuned = add_lora(model, config, new_tokens=[3, 5], dtype=torch.float32, seed=0)
+    shape = Shape(PaddedTrunk(tuned, torch.float32))
+    adapters = sum(p.numel() for name, p in tuned.named_parameters() if "lora_" in name)
+    assert shape.body == weights - table + adapters
+    assert shape.head == table
