@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,30 @@ def test_the_first_update_starts_where_the_answers_were_written(
 _FIGURES = ("ratio", "approx_kl", "clip_fraction")
 
 
-def test_in_bfloat16_it_starts_at_a_ratio_of_exactly_one(tmp_path: Path) -> None:
-    method = objective(hats_of(llama(), torch.bfloat16), "grpo", tmp_path)
+@pytest.mark.parametrize("passes", [1, 4])
+def test_in_bfloat16_it_starts_at_a_ratio_of_exactly_one(tmp_path: Path, passes: int) -> None:
+    method = objective(hats_of(llama(), torch.bfloat16), "grpo", tmp_path, passes=passes)
     for part in next(iter(method.updates(0))):
         method.loss(part)
     assert all(float(ratio) == 1.0 for ratio in method.sums["ratio"])
+
+
+def test_a_single_update_computes_no_log_probabilities_of_its_own_again(tmp_path: Path) -> None:
+    for passes in (1, 2):
+        method = objective(hats_of(llama(), torch.bfloat16), "grpo", tmp_path, passes=passes)
+        rollout = method.collect(0)
+        drawn = np.concatenate([answer.sampled.logprobs for answer in rollout.answers])
+        again = rollout.logprobs[rollout.mask]
+        assert np.array_equal(drawn, again) == (passes == 1)
+        np.testing.assert_allclose(drawn, again, atol=0.5)
+
+
+def test_answers_to_one_prompt_are_neighbours_in_an_update(tmp_path: Path) -> None:
+    method = objective(hats_of(llama()), "grpo", tmp_path, group=4, micro_tokens=10_000)
+    (part,) = next(iter(method.updates(0)))
+    prompts = [tuple(example.ids[:5].tolist()) for example in part.examples]
+    assert len(set(prompts)) == 3
+    assert [len(list(run)) for _, run in groupby(prompts)] == [4, 4, 4]
 
 
 def test_value_states_are_those_of_a_pass_of_their_own(tmp_path: Path) -> None:
