@@ -124,7 +124,8 @@ def train(
     if as_json:
         print_json(report.as_dict())
         return
-    console.print(summary_table(report))
+    if (table := summary_table(report)).rows:  # none of a run that only learns to score
+        console.print(table)
     _print_answers(report, console)
     for line in headline(report):
         console.print(line, highlight=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +19,9 @@ from guildgpt.model.base import Base, ChatTokenizer, load_base, load_tokenizer
 from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.pipeline.before_after import measured_after, measured_before
 from guildgpt.pipeline.folder import read_outcome, write_failed, write_outcome
-from guildgpt.pipeline.prepare import Prepared, prepare
+from guildgpt.pipeline.prepare import Prepared
 from guildgpt.pipeline.report import stage_report
-from guildgpt.pipeline.stage import StageRun, card_figures, save_settings
+from guildgpt.pipeline.stage import StageRun, card_figures, save_settings, stage_rows
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.train.loop import Outcome
 from guildgpt.train.pretrain import pretrain
@@ -38,9 +37,7 @@ def language_stage(run: StageRun) -> Report:
         base = load_base(run.base, documents=[d.text for d in run.data.documents])
         base = _with_untrained_chat_tokens(base, stage, recipe)
         parameters = sum(p.numel() for p in base.model.parameters())
-        prepared = prepare(stage, recipe, run.data, base.chat)
-        provenance = base.provenance + [item for item, _ in prepared.sources]
-        say_sources(prepared, console)
+        prepared, provenance = stage_rows(run, base, stage)
 
     with run.phase("measure before"):
         before = measured_before(recipe, stage, place, base, run.base, prepared, console)
@@ -152,21 +149,3 @@ def save_language_model(
             raise
         run.console.print(f"[yellow]There is no GGUF: {escape(error.what)}.[/]", soft_wrap=True)
         write(())
-
-
-def say_sources(prepared: Prepared, console: Console) -> None:
-    """What was read, a line a source."""
-    # The report counts comparisons too, which these stages do not read.
-    conversations = Counter(row.source.name for row in prepared.conversations)
-    for item, report in prepared.sources:
-        rows = conversations[item.name] or report.train
-        held_out = len(prepared.held_out.get(item.name, ()))
-        console.print(
-            f"{item.name}: {rows:,} to train on, {held_out:,} held out, "
-            f"{report.duplicates:,} duplicates, {sum(report.skipped.values()):,} left out",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-    for reason, count in prepared.dropped.items():
-        console.print(f"  {count:,} rows {reason}", highlight=False)

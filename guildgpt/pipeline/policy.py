@@ -32,18 +32,17 @@ from guildgpt.model.reward_model import (
 from guildgpt.model.sampler import Sampling
 from guildgpt.pipeline.before_after import measured_after, measured_before
 from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_outcome
-from guildgpt.pipeline.language import save_language_model, say_sources
+from guildgpt.pipeline.language import save_language_model
 from guildgpt.pipeline.prepare import (
     Prepared,
     has_reward_model,
     judged_prompts,
-    prepare,
     prepare_comparisons,
     prepare_prompts,
 )
 from guildgpt.pipeline.report import stage_report
 from guildgpt.pipeline.reward import base_sha256
-from guildgpt.pipeline.stage import StageRun
+from guildgpt.pipeline.stage import StageRun, stage_rows
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.dpo import train_dpo
 from guildgpt.train.grpo import train_grpo
@@ -63,11 +62,7 @@ def policy_stage(run: StageRun) -> Report:
         torch.manual_seed(recipe.seed)
         base = load_base(run.base)
         parameters = sum(p.numel() for p in base.model.parameters())
-        prepared = prepare("sft", recipe, run.data, base.chat)
-        provenance = base.provenance + [
-            item for item, _ in prepared.sources if item not in base.provenance
-        ]
-        say_sources(prepared, run.console)
+        prepared, provenance = stage_rows(run, base, "sft")
 
     with run.phase("measure before"):
         before = _before(run, base, prepared)

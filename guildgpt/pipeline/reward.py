@@ -22,10 +22,9 @@ from guildgpt.model.reward_model import (
     reward_files,
 )
 from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_outcome
-from guildgpt.pipeline.language import say_sources
-from guildgpt.pipeline.prepare import Compared, prepare, prepare_comparisons
+from guildgpt.pipeline.prepare import Compared, prepare_comparisons
 from guildgpt.pipeline.report import stage_report
-from guildgpt.pipeline.stage import StageRun, card_figures, save_settings
+from guildgpt.pipeline.stage import StageRun, card_figures, save_settings, stage_rows
 from guildgpt.train.progress import ProgressWatcher
 from guildgpt.train.reward import HAT, TrainedReward, train_reward
 
@@ -37,12 +36,8 @@ def reward_stage(run: StageRun) -> Report:
         torch.manual_seed(recipe.seed)
         base = load_base(run.base)
         parameters = sum(p.numel() for p in base.model.parameters())
-        prepared = prepare("sft", recipe, run.data, base.chat)
+        prepared, provenance = stage_rows(run, base, "sft")
         compared = prepare_comparisons(run.stage, recipe, run.data, base.chat)
-        provenance = base.provenance + [
-            item for item, _ in prepared.sources if item not in base.provenance
-        ]
-        say_sources(prepared, run.console)
         _say_comparisons(compared, run)
 
     outcome = read_outcome(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from rich.console import Console
 
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import RecipeError
+from guildgpt.model.base import Base
 from guildgpt.model.config import BaseConfig
 from guildgpt.pipeline.folder import Clock, read_outcome
-from guildgpt.pipeline.prepare import Gathered
+from guildgpt.pipeline.prepare import Gathered, Prepared, prepare
 from guildgpt.recipe import REWARD_STAGES, Recipe, Stage
 from guildgpt.train.loop import Outcome
 
@@ -69,6 +71,25 @@ def language_before(stage: Stage, recipe: Recipe) -> Stage | None:
     """The last stage before this one that leaves a language model, or None."""
     before = recipe.stages[: recipe.stages.index(stage)]
     return next((one for one in reversed(before) if one not in REWARD_STAGES), None)
+
+
+def stage_rows(run: StageRun, base: Base, kind: Stage) -> tuple[Prepared, list[Provenance]]:
+    """The rows that a stage of this kind reads, a line on the console for each source, and where
+    base and rows come from."""
+    prepared = prepare(kind, run.recipe, run.data, base.chat)
+    # The report counts comparisons too, which these stages do not read.
+    conversations = Counter(row.source.name for row in prepared.conversations)
+    for item, report in prepared.sources:
+        rows = conversations[item.name] or report.train
+        held_out = len(prepared.held_out.get(item.name, ()))
+        run.say(
+            f"{item.name}: {rows:,} to train on, {held_out:,} held out, "
+            f"{report.duplicates:,} duplicates, {sum(report.skipped.values()):,} left out"
+        )
+    for reason, count in prepared.dropped.items():
+        run.say(f"  {count:,} rows {reason}")
+    new = [item for item, _ in prepared.sources if item not in base.provenance]
+    return prepared, base.provenance + new
 
 
 def card_figures(outcome: Outcome, extra: Sequence[str] = ()) -> list[str]:

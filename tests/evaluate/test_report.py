@@ -116,6 +116,10 @@ def test_the_terminals_table(report: Report) -> None:
         assert piece in text
 
 
+def test_a_run_that_only_learns_to_score_has_no_rows_to_show() -> None:
+    assert not summary_table(Report("A run", "2026-11-23")).rows
+
+
 # --- curves ---
 
 
