@@ -121,10 +121,10 @@ def _mean(scores: _Scores | None, side: int) -> float | None:
 
 
 def _both(scorer: Scorer | None, before: Written, after: Written, eos_id: int) -> _Scores | None:
-    """The scores of either side; answers to one prompt stand together, so it is read once."""
     if scorer is None:
         return None
-    pairs = zip(before.examples, after.examples, strict=True)
-    scores = scorer.scores([closed(example, eos_id) for pair in pairs for example in pair])
-    found = scores.double().numpy()
-    return found[0::2], found[1::2]
+    first, second = (
+        scorer.scores([closed(example, eos_id) for example in written.examples]).double().numpy()
+        for written in (before, after)
+    )
+    return first, second
