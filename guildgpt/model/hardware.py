@@ -35,9 +35,9 @@ def peak_flops(device: torch.device, dtype: torch.dtype, size: int | None = None
     """Floating-point operations a second of a large matrix product, the best of a few.
 
     `size` is that of its square matrices: by default one that keeps the device busy for longer than
-    it takes to start.
+    it takes to start, and that a GPU whose memory is nearly full still has room for.
     """
-    size = size or (8192 if device.type == "cuda" else 1536)
+    size = size or (4096 if device.type == "cuda" else 1536)
     a = torch.randn(size, size, device=device).to(dtype)
     b = torch.randn(size, size, device=device).to(dtype)
     best = float("inf")

@@ -91,3 +91,10 @@ def test_folders_that_cannot_be_talked_to(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no template\.json") as raised:
         locate(str(tmp_path))
     assert "bare.gguf" in str(raised.value.remedy)
+
+
+def test_a_folder_without_a_gguf_is_told_how_to_get_one(tmp_path: Path) -> None:
+    place = folder(tmp_path / "my model")
+    with pytest.raises(ModelError, match=r"has no \.gguf file") as caught:
+        locate(str(place))
+    assert f"guildgpt export '{place}'" in str(caught.value.remedy)
