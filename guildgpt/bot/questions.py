@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.events import Event, Quoted, Work, without_words
+from guildgpt.bot.logs import log
 from guildgpt.bot.memory import Turn, build_prompt
 from guildgpt.engines.opened import OpenedModel
 from guildgpt.feedback.records import ConversationKind, Member, StoredMessage
 from guildgpt.feedback.store import Store
 
-_MENTION = re.compile(r"<@!?(\d+)>")
+LOGGER = logging.getLogger(__name__)
+_MENTION = re.compile(r"<@!?([0-9]{1,20})>")  # an id of Discord's fits into 64 bits
 SOMEONE = "someone"  # people whose names are not at hand
 
 
@@ -66,7 +69,7 @@ class Questions:
         if before is None and event.continues:
             before = await self._store.channel_tail(event.channel_id)
         path = await self._store.path_to(before.id) if before else []
-        turns = [_turn(message, event.names) for message in path]
+        turns = list(_turns(path, event.names))
         keeps = member.consent != "none"
         conversation = before.conversation_id if before else None
         if keeps and conversation is None:
@@ -126,8 +129,9 @@ class Questions:
         path = await self._store.path_to(question_id)
         if not path or path[-1].deleted:
             raise Refused("", "deleted")
-        *turns, asked = (_turn(message, work.event.names) for message in path)
-        return Question([turn for turn in turns if turn.text], asked, path[-1])
+        *before, last = path
+        turns = [turn for turn in _turns(before, work.event.names) if turn.text]
+        return Question(turns, _turn(last, work.event.names), last)
 
     async def _replied_to(self, event: Event) -> StoredMessage | None:
         if event.answers_to is None:
@@ -163,6 +167,16 @@ def _kind(event: Event) -> ConversationKind:
     if event.continues:
         return "dm" if event.guild_id is None else "thread"
     return "slash" if event.kind in ("slash", "compare") else "chain"
+
+
+def _turns(path: Iterable[StoredMessage], names: Mapping[int, str]) -> Iterator[Turn]:
+    """What was said, as the model is told it. A conversation outlives what is wrong with one old
+    message: that one is left out."""
+    for message in path:
+        try:
+            yield _turn(message, names)
+        except Exception as error:
+            log(LOGGER, "message_left_out", level=logging.ERROR, error=error)
 
 
 def _turn(message: StoredMessage, names: Mapping[int, str]) -> Turn:

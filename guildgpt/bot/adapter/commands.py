@@ -62,7 +62,7 @@ def _add_questions(tree: Commands, desk: Interactions, settings: BotSettings) ->
             texts = await texts_in([file] if file else [], settings)
             return await service.ask(replace(event, text="\n\n".join([event.text, *texts])), outlet)
 
-        await desk.begin(at, interaction_event(at, "slash", clean(question)), with_file)
+        await desk.begin(at, interaction_event(at, "slash", question), with_file)
 
     @tree.command(description="Talk with me in a thread of its own")
     @app_commands.describe(topic="What it is about; I answer it as your first question")
@@ -101,7 +101,7 @@ def _add_questions(tree: Commands, desk: Interactions, settings: BotSettings) ->
     @tree.command(description="Two answers to one question: you say which is better")
     @app_commands.describe(question="What you want to know")
     async def compare(at: At, question: Text) -> None:
-        await desk.begin(at, interaction_event(at, "compare", clean(question)), service.compare)
+        await desk.begin(at, interaction_event(at, "compare", question), service.compare)
 
     @tree.context_menu(name="Ask about this")
     async def ask_about_this(at: At, message: discord.Message) -> None:

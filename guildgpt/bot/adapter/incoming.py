@@ -57,7 +57,7 @@ async def message_event(
     return Event(
         id=message.id,
         kind="message",
-        asker=Asker(message.author.id, message.author.display_name),
+        asker=asker(message.author),
         channel_id=message.channel.id,
         guild_id=message.guild.id if message.guild else None,
         text="\n\n".join(part for part in (clean(text), *files) if part),
@@ -75,14 +75,19 @@ def interaction_event(interaction: discord.Interaction[Any], kind: str, text: st
     return Event(
         id=interaction.id,
         kind=kind,
-        asker=Asker(interaction.user.id, interaction.user.display_name),
+        asker=asker(interaction.user),
         channel_id=interaction.channel_id or 0,
         guild_id=interaction.guild_id,
-        text=text,
+        text=clean(text),
         continues=interaction.guild_id is None or is_thread_of(channel, interaction.client.user),
         home_id=getattr(channel, "parent_id", None),
         token=interaction.token,
     )
+
+
+def asker(user: discord.User | discord.Member) -> Asker:
+    """Who asks."""
+    return Asker(user.id, clean(user.display_name))
 
 
 def quoted(message: object, *, bots_too: bool = False) -> Quoted | None:
@@ -91,7 +96,7 @@ def quoted(message: object, *, bots_too: bool = False) -> Quoted | None:
         return None
     author, text = message.author, clean(message.content)
     user_id = None if author.bot else author.id
-    return Quoted(message.id, author.display_name, text, user_id) if text else None
+    return Quoted(message.id, clean(author.display_name), text, user_id) if text else None
 
 
 async def texts_in(attachments: Sequence[discord.Attachment], settings: BotSettings) -> list[str]:
