@@ -261,6 +261,7 @@ def preview_data(
             **asdict(statistics),
             "comparisons": len(loaded.comparisons),
             "skipped": dict(loaded.skipped),
+            "not_read": dict(loaded.unread),
             "licence": loaded.provenance.licence,
         }
         if as_json:
@@ -277,6 +278,7 @@ def preview_data(
         for reason, rows in loaded.skipped.most_common():
             first = f" (first: {loaded.places[reason]})" if reason in loaded.places else ""
             say(console, f"left out, {reason}: {rows:,}{first}")
+        say(console, *loaded.warnings)
     if as_json:
         print_json(result)
 

@@ -243,6 +243,16 @@ def test_preview_as_json_counts_as_transformers_does(data: Path, model: Path) ->
     assert report[f"jsonl:{data}"]["dropped"] == len(sizes) - len(fits)
 
 
+def test_preview_names_a_column_that_is_not_read(model: Path, tmp_path: Path) -> None:
+    row = {"prompt": "Why?", "completion": "So.", "persona": "You are an old sailor."}
+    data = write_rows(tmp_path / "mine.jsonl", [row, {**row, "prompt": "How?"}])
+    result = ask("data", "preview", f"jsonl:{data}", "--base", model)
+    assert result.exit_code == 0, result.output
+    assert "mine: the column `persona` has text in 2 rows, and is not read" in result.output
+    report = answered("data", "preview", f"jsonl:{data}", "--base", model, "--json")
+    assert report[f"jsonl:{data}"]["not_read"] == {"persona": 2}
+
+
 def test_preview_needs_the_core_alone_and_counts_the_same(data: Path, starter_base: Path) -> None:
     """With the starter's tokenizer, which llama.cpp then applies."""
     arguments = ("data", "preview", f"jsonl:{data}", "starter", "--json")

@@ -1,122 +1,159 @@
-"""JSON lines in any of the usual forms, told by each row's keys.
+"""JSON lines in any of the usual forms, told by each row's columns.
 
 messages                        a conversation: [{"role": …, "content": …}, …]
 conversations                   the same as ShareGPT writes it: [{"from": …, "value": …}, …]
-instruction, input, output      one question and answer (Alpaca); also context, response
-prompt, completion              text or messages; a row labelled false is left out (KTO)
+prompt, completion              one question and one answer, each text or messages
+instruction, input, output      the same with a passage (Alpaca); `history` holds earlier turns
 prompt, chosen, rejected        a comparison, each text or messages (TRL)
 chosen, rejected                the same, the prompt being what both begin with
 
-Besides, every form may have `system`, the text of a system turn, and `group`, which keeps rows
-that belong together on one side of the split. Other keys are passed over.
+`guildgpt/data/columns.py` has every column's other names. Besides, every form may have `system`,
+the text of a system turn, `group`, which keeps rows that belong together on one side of the split,
+and `label`, which leaves out what is labelled bad. A column that is null is not there.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from guildgpt.chat import Comparison, Conversation, Message, Source
+from guildgpt.chat import Comparison, Conversation, Message, Role, Source
+from guildgpt.data.columns import (
+    ANSWER,
+    BETTER,
+    HISTORY,
+    PASSAGE,
+    QUESTION,
+    SYSTEM,
+    TURNS,
+    WORSE,
+    Row,
+    is_bad,
+    is_content,
+)
 from guildgpt.data.lines import read_json_lines
-from guildgpt.data.rows import problem, question, role_of, text_of, type_name
+from guildgpt.data.rows import clean, problem, question, role_of, text_of, type_name
 from guildgpt.errors import DataError
 
 FORMS = (
-    "messages; instruction, [input or context], output or response; prompt, completion; "
-    "[prompt], chosen, rejected"
+    "messages; a question (prompt, instruction, question, query or input) with an answer "
+    "(completion, output, response or answer), or with chosen and rejected; chosen, rejected"
 )
+HUMAN_ASSISTANT = re.compile(r"(?:^|\n\n)(Human|Assistant):")  # how HH-RLHF writes turns
 
 Turns = tuple[Message, ...]
 
 
 def read(
-    path: str | Path, *, name: str, skipped: Counter[str], places: dict[str, str] | None = None
+    path: str | Path,
+    *,
+    name: str,
+    skipped: Counter[str],
+    places: dict[str, str] | None = None,
+    unread: Counter[str] | None = None,
 ) -> Iterator[Conversation | Comparison]:
     """The file's rows; those that cannot be trained on are counted in `skipped` by reason, and
-    `places` is told where each reason first occurred."""
+    `places` is told where each reason first occurred. `unread` counts, by column, the rows whose
+    text there belongs to no form."""
     file = Path(path).name
-    for number, row in read_json_lines(path):
+    for number, values in read_json_lines(path):
         where = f"{path}:{number}"
-        source = Source(name, file, number, _group(row, where))
-        item: Conversation | Comparison
-        if "chosen" in row and "rejected" in row:
-            item, reason = _comparison(row, source, where)
-        else:
-            item, reason = _conversation(row, source, where)
+        row = Row(values, where)
+        item, reason = _item(row, Source(name, file, number, _group(values, where)))
+        lost = row.unread(_texts_of(item))
+        if named := [column for column in lost if is_content(column)]:
+            raise DataError(
+                f"`{named[0]}` holds text that is not read in a row with {', '.join(row.read)}",
+                where=where,
+                remedy=f"Put it into a column that is, or delete it. The forms are {FORMS}.",
+            )
+        if is_bad(row.values.get("label"), "label", where):
+            reason = "labelled bad"
         if reason:
             skipped[reason] += 1
             if places is not None:
                 places.setdefault(reason, where)
-        else:
-            yield item
+            continue
+        if unread is not None:
+            unread.update(lost)
+        yield item
 
 
-def _conversation(
-    row: dict[str, Any], source: Source, where: str
-) -> tuple[Conversation, str | None]:
-    """The conversation, and why it cannot be used, if it cannot."""
-    answer = next((key for key in ("output", "response") if key in row), None)
-    if "messages" in row or "conversations" in row:
-        turns = _turns(row, "messages" if "messages" in row else "conversations", "user", where)
-    elif "instruction" in row and answer:
-        context = text_of(row, "input" if "input" in row else "context", where)
-        turns = (
-            Message("user", question(text_of(row, "instruction", where), context)),
-            Message("assistant", text_of(row, answer, where)),
-        )
-    elif "prompt" in row and "completion" in row:
-        turns = _turns(row, "prompt", "user", where) + _turns(row, "completion", "assistant", where)
-        if row.get("label") is False:
-            return Conversation(turns, source), "labelled bad"
+def _item(row: Row, source: Source) -> tuple[Conversation | Comparison, str | None]:
+    """What a row holds, and why it cannot be used, if it cannot.
+
+    Where its columns are those of several forms, the first counts whose columns are all filled.
+    """
+    better, worse, turns = row.find(BETTER), row.find(WORSE), row.find(TURNS)
+    asked, answer = row.find(QUESTION), row.find(ANSWER)
+    forms = [keys for keys in ((better, worse), (turns,), (asked, answer)) if None not in keys]
+    filled = [keys for keys in forms if all(map(row.says, keys))]
+    form = next(iter(filled or forms), None)
+    if better and form == (better, worse):
+        return _comparison(row, source)
+    if turns and form == (turns,):
+        found = _turns(row, turns, "user")
+    elif asked and answer:
+        found = _asked(row, asked) + _turns(row, answer, "assistant")
     else:
+        null = f"; null: {', '.join(row.null)}" if row.null else ""
         raise DataError(
-            f"the row's keys ({', '.join(row) or 'none'}) are of no known form",
-            where=where,
+            f"the row's keys ({', '.join(row.values) or 'none'}{null}) are of no known form",
+            where=row.where,
             remedy=f"The forms are {FORMS}.",
         )
-    conversation = Conversation(_with_system(row, turns, where), source)
-    return conversation, problem(conversation.messages)
+    conversation = Conversation(_with_system(row, found), source)
+    return conversation, row.fault or problem(conversation.messages)
 
 
-def _comparison(row: dict[str, Any], source: Source, where: str) -> tuple[Comparison, str | None]:
+def _comparison(row: Row, source: Source) -> tuple[Comparison, str | None]:
     """The comparison, and why it cannot be used, if it cannot."""
-    if row.get("prompt") is not None:
-        prompt = _turns(row, "prompt", "user", where)
-        chosen = _turns(row, "chosen", "assistant", where)
-        rejected = _turns(row, "rejected", "assistant", where)
+    (better,), (worse,) = BETTER, WORSE
+    asked = row.find((*QUESTION, *TURNS))
+    if asked and row.says(asked):
+        prompt = _asked(row, asked)
+        chosen, rejected = _turns(row, better, "assistant"), _turns(row, worse, "assistant")
+        if len(prompt) > 1 and prompt[-1:] == chosen[-1:]:  # the whole talk beside the two answers
+            prompt = prompt[:-1]
         # Some sets repeat the prompt in both answers.
         if chosen[: len(prompt)] == prompt == rejected[: len(prompt)]:
             chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
-    elif isinstance(row["chosen"], str) and isinstance(row["rejected"], str):
-        prompt, chosen, rejected = _split_texts(row, where)
     else:
-        chosen, rejected = (
-            _turns(row, "chosen", "user", where),
-            _turns(row, "rejected", "user", where),
-        )
-        shared = _shared(chosen, rejected)
-        prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-    comparison = Comparison(_with_system(row, prompt, where), chosen + rejected, source=source)
+        chosen, rejected = _turns(row, better, "user"), _turns(row, worse, "user")
+        if len(chosen) == len(rejected) == 1 and isinstance(row.values[better], str):
+            prompt, chosen, rejected = _split_texts(row, chosen[0].content, rejected[0].content)
+        else:
+            shared = _shared(chosen, rejected)
+            prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+    comparison = Comparison(_with_system(row, prompt), chosen + rejected, source=source)
     if chosen == rejected:
         return comparison, "both answers are the same"
     if not any(turn.content for turn in prompt):
         return comparison, "empty prompt"
     if any([turn.role for turn in answer] != ["assistant"] for answer in (chosen, rejected)):
         return comparison, "not two single answers to one prompt"
-    return comparison, problem(comparison.answers)
+    return comparison, row.fault or problem(comparison.answers)
 
 
-def _split_texts(row: dict[str, Any], where: str) -> tuple[Turns, Turns, Turns]:
-    """Two texts that begin alike: the prompt ends with the last whole word that they share."""
-    chosen, rejected = text_of(row, "chosen", where), text_of(row, "rejected", where)
-    shared = _shared(chosen, rejected)
+def _split_texts(row: Row, chosen: str, rejected: str) -> tuple[Turns, Turns, Turns]:
+    """Two texts that begin alike: the prompt ends with the last whole word that they share.
+
+    Only where nothing else could be the prompt; DataError where another column could.
+    """
+    if others := row.unread((chosen, rejected)):
+        raise DataError(
+            f"`{others[0]}` may be what was asked, and is the name of no prompt",
+            where=row.where,
+            remedy=f"Call it `prompt`, or delete it if it is none. The forms are {FORMS}.",
+        )
+    shared = 0 if row.find(QUESTION) else _shared(chosen, rejected)  # a blank prompt stays one
     while shared and not chosen[shared - 1].isspace():
         shared -= 1
-    prompt = chosen[:shared].strip()
     return (
-        (Message("user", prompt),),
+        (Message("user", chosen[:shared].strip()),),
         (Message("assistant", chosen[shared:].strip()),),
         (Message("assistant", rejected[shared:].strip()),),
     )
@@ -128,39 +165,97 @@ def _shared(one: Sequence[object], other: Sequence[object]) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _turns(row: dict[str, Any], key: str, role: str, where: str) -> Turns:
-    """The turns under `key`: a list of messages, or a text, spoken by `role`."""
-    value = row[key]
-    if isinstance(value, str) and key not in ("messages", "conversations"):
-        return (Message(role_of(role, where), text_of(row, key, where)),)
+def _asked(row: Row, name: str) -> Turns:
+    """The earlier turns, and the question in the column `name` with a passage below it."""
+    turns = _turns(row, name, "user")
+    if isinstance(row.values[name], str) and len(turns) == 1:
+        text = turns[0].content
+        for passage in PASSAGE:
+            if passage != name:
+                text = question(text, row.text((passage,)))
+        turns = (Message("user", text),)
+    return _history(row) + turns
+
+
+def _history(row: Row) -> Turns:
+    """The turns before the question: messages, or pairs of a question and its answer."""
+    name = row.find(HISTORY)
+    if name is None or not row.says(name):
+        return ()
+    value = row.values[name]
+    if isinstance(value, list) and all(_is_pair(item) for item in value):
+        row.take(name)
+        texts = [clean(text) for pair in value for text in pair]
+        roles: list[Role] = ["user", "assistant"]
+        return tuple(Message(roles[at % 2], text) for at, text in enumerate(texts))
+    return _turns(row, name, "user")
+
+
+def _is_pair(item: object) -> bool:
+    return isinstance(item, list) and len(item) == 2 and all(isinstance(t, str) for t in item)
+
+
+def _turns(row: Row, name: str, role: Role) -> Turns:
+    """The turns in a column: a list of messages, one message, or a text, spoken by `role` unless
+    it names the speakers itself."""
+    value = row.take(name)
+    if isinstance(value, str) and name not in (*TURNS, *HISTORY):
+        text = clean(value)
+        return _transcript(text) or (Message(role, text),)
+    if isinstance(value, dict) and ("role" in value or "from" in value):
+        value = [value]
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise DataError(
-            f"`{key}` is {type_name(value)}"
+            f"`{name}` is {type_name(value)}"
             + (" of other things than objects" if isinstance(value, list) else ""),
-            where=where,
-            remedy=f'Write a list of messages: "{key}": [{{"role": "user", "content": "…"}}, …].',
+            where=row.where,
+            remedy=f'Write a list of messages: "{name}": [{{"role": "user", "content": "…"}}, …].',
         )
-    return tuple(_message(item, where) for item in value)
+    return tuple(_message(item, row) for item in value)
 
 
-def _message(item: dict[str, Any], where: str) -> Message:
+def _transcript(text: str) -> Turns:
+    """The turns of a text that writes a talk as HH-RLHF does, from "Human: …" on; else none.
+
+    An "Assistant:" with nothing behind it asks for the answer, and is no turn.
+    """
+    parts = HUMAN_ASSISTANT.split(text)
+    if len(parts) < 5 or parts[0] or parts[1] != "Human" or "Assistant" not in parts[1::2]:
+        return ()
+    turns = [
+        Message(role_of(who.lower(), ""), clean(said))
+        for who, said in zip(parts[1::2], parts[2::2], strict=True)
+    ]
+    return tuple(turns if turns[-1].content else turns[:-1])
+
+
+def _message(item: dict[str, Any], row: Row) -> Message:
     role = "role" if "role" in item else "from"
     content = "content" if "content" in item else "value"
     if role not in item or content not in item:
         raise DataError(
             f"a message has only the keys {', '.join(item) or '(none)'}",
-            where=where,
+            where=row.where,
             remedy='Write a message as {"role": "user", "content": "…"}.',
         )
-    return Message(role_of(item[role], where), text_of(item, content, where))
+    if item.get("weight") == 0:  # how OpenAI's format marks an answer not to be learned
+        row.fault = "an answer has the weight 0"
+    for key in item.keys() - {role, content}:
+        row.values.setdefault(f"messages.{key}", []).append(item[key])
+    return Message(role_of(item[role], row.where), text_of(item, content, row.where))
 
 
-def _with_system(row: dict[str, Any], turns: Turns, where: str) -> Turns:
+def _with_system(row: Row, turns: Turns) -> Turns:
     """The turns, opened by the row's own system text if it has one and they have not."""
-    system = text_of(row, "system", where)
-    if not system or (turns and turns[0].role == "system"):
+    if turns and turns[0].role == "system":
         return turns
-    return (Message("system", system), *turns)
+    system = row.text(SYSTEM)
+    return (Message("system", system), *turns) if system else turns
+
+
+def _texts_of(item: Conversation | Comparison) -> Iterator[str]:
+    turns = item.messages if isinstance(item, Conversation) else item.prompt + item.answers
+    return (turn.content for turn in turns)
 
 
 def _group(row: dict[str, Any], where: str) -> str:

@@ -126,11 +126,21 @@ class Loaded:
     comparisons: list[Comparison]
     skipped: Counter[str]  # the reason in plain words: how often
     places: dict[str, str] = field(default_factory=dict)  # the reason: the first such row's place
+    unread: Counter[str] = field(default_factory=Counter)  # a column with text: rows that have it
 
     @property
     def name(self) -> str:
         """What reports call the source."""
         return self.provenance.name
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each column whose text is not learned."""
+        return [
+            f"{self.name}: the column `{column}` has text in {rows:,} row{'s' * (rows != 1)}, and "
+            "is not read"
+            for column, rows in self.unread.most_common()
+        ]
 
 
 def load(
@@ -144,12 +154,13 @@ def load(
     kind = KINDS[spec.kind]
     skipped: Counter[str] = Counter()
     places: dict[str, str] = {}
+    unread: Counter[str] = Counter()
     conversations: list[Conversation] = []
     comparisons: list[Comparison] = []
     with _files(spec, kind, cache_dir, endpoint) as files:
         sha256 = _checked_sha256(spec, files.paths)
         for path in files.paths:
-            for row in _rows(spec, kind, path, skipped, places):
+            for row in _rows(spec, kind, path, skipped, places, unread):
                 rows = conversations if isinstance(row, Conversation) else comparisons
                 if spec.limit is not None and len(rows) >= spec.limit:  # type: ignore[arg-type]
                     skipped["over the limit"] += 1
@@ -167,7 +178,7 @@ def load(
         attribution=spec.attribution or kind.attribution,
         note=files.note,
     )
-    return Loaded(spec, provenance, conversations, comparisons, skipped, places)
+    return Loaded(spec, provenance, conversations, comparisons, skipped, places, unread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +215,12 @@ def _files(
 
 
 def _rows(
-    spec: SourceSpec, kind: Kind, path: Path, skipped: Counter[str], places: dict[str, str]
+    spec: SourceSpec,
+    kind: Kind,
+    path: Path,
+    skipped: Counter[str],
+    places: dict[str, str],
+    unread: Counter[str],
 ) -> Iterator[Conversation | Comparison]:
     if kind.reader == "dolly":
         return dolly.read(path, name=spec.name, skipped=skipped)
@@ -216,7 +232,7 @@ def _rows(
             synthetic=spec.keep_synthetic,
         )
         return oasst.read(path, name=spec.name, keep=keep, skipped=skipped)
-    return jsonl.read(path, name=spec.name, skipped=skipped, places=places)
+    return jsonl.read(path, name=spec.name, skipped=skipped, places=places, unread=unread)
 
 
 def _checked_sha256(spec: SourceSpec, paths: tuple[Path, ...]) -> str:

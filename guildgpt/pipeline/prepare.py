@@ -74,8 +74,9 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
             where="data.sources",
             remedy="Name some, such as `starter` or `jsonl:PATH`.",
         )
+    loaded = [load(spec) for spec in recipe.data.sources] if reading else []
     dataset = build(
-        [load(spec) for spec in recipe.data.sources] if reading else [],
+        loaded,
         held_out=recipe.data.held_out,
         held_out_limit=recipe.data.held_out_limit,
         seed=recipe.seed,
@@ -83,7 +84,8 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     provenance = base_provenance(base) + dataset.provenance
     if documents:
         provenance.append(_documents_provenance(recipe, documents))
-    return Gathered(dataset, documents, provenance, check(recipe.policy, provenance))
+    warnings = check(recipe.policy, provenance) + [line for one in loaded for line in one.warnings]
+    return Gathered(dataset, documents, provenance, warnings)
 
 
 def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:

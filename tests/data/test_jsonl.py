@@ -12,6 +12,7 @@ from guildgpt.data import jsonl
 from guildgpt.errors import DataError
 
 Q, A, B = Message("user", "Why?"), Message("assistant", "So."), Message("assistant", "Dunno.")
+SYSTEM = Message("system", "Be brief.")
 DEEP = (Q, A, Message("user", "And then?"))
 
 
@@ -123,7 +124,7 @@ def test_useless_rows_are_counted_never_silent(write_lines, row, reason: str) ->
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"question": "Why?", "answer": "So."}, "(question, answer)"),
+        ({"title": "Why?", "body": "So."}, "(title, body)"),
         ({}, "(none)"),
         ({"messages": "Why?"}, "`messages` is a text"),
         ({"messages": ["Why?"]}, "`messages` is a list of other things"),
@@ -132,7 +133,7 @@ def test_useless_rows_are_counted_never_silent(write_lines, row, reason: str) ->
         ({"messages": [{"role": ["user"], "content": "x"}]}, "is no role"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "`content` is a list"),
         ({"instruction": 1, "output": "So."}, "`instruction` is a number"),
-        ({"prompt": "Why?", "chosen": "So.", "rejected": None}, "`rejected` is null"),
+        ({"prompt": "Why?", "chosen": "So.", "rejected": None}, "(prompt, chosen; null: rejected)"),
         ({"prompt": {"a": 1}, "completion": "So."}, "`prompt` is an object"),
         ({"messages": dicts(Q, A), "group": [1]}, "`group` is a list"),
     ],
@@ -144,6 +145,219 @@ def test_rows_of_no_known_form_are_errors(write_lines, row, said: str) -> None:
     assert caught.value.where == f"{path}:3"
     assert said in str(caught.value)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("key", ["prompt", "question", "query", "input", "instruction"])
+def test_a_comparison_knows_its_question_by_every_name(write_lines, key: str) -> None:
+    """Not taken for an unknown key, with what both answers begin with as the prompt."""
+    row = {"system": "Be brief.", key: "Why?", "chosen": "The answer is so.", "rejected": "The no."}
+    (item,), _ = read(write_lines("a.jsonl", [row]))
+    assert item.prompt == (Message("system", "Be brief."), Q)
+    assert [m.content for m in item.answers] == ["The answer is so.", "The no."]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"messages": dicts(*DEEP), "chosen": "So.", "rejected": "Dunno."}, DEEP),
+        ({"messages": dicts(*DEEP, A), "chosen": "So.", "rejected": "Dunno."}, DEEP),
+        ({"prompt": "Why?", "messages": dicts(Q, A), "chosen": "So.", "rejected": "Dunno."}, (Q,)),
+        (
+            {
+                "conversations": [{"from": "human", "value": "Why?"}],
+                "chosen": {"from": "gpt", "value": "So."},
+                "rejected": {"from": "gpt", "value": "Dunno."},
+            },
+            (Q,),
+        ),
+        (
+            {"instruction": "Why?", "input": "It is.", "chosen": "So.", "rejected": "Dunno."},
+            (Message("user", "Why?\n\nIt is."),),
+        ),
+        (
+            {"history": [["Why?", "So."]], "question": "And then?", "chosen": "So.",
+             "rejected": "Dunno."},
+            DEEP,
+        ),
+        ({"prompt": "", "chosen": dicts(Q, A), "rejected": dicts(Q, B)}, (Q,)),
+    ],
+)  # fmt: skip
+def test_a_comparison_s_prompt_in_other_columns(write_lines, row, prompt) -> None:
+    (item,), _ = read(write_lines("a.jsonl", [row]))
+    assert item.prompt == prompt
+    assert item.answers == (A, B)
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ({"ask": "Why is it?", "chosen": "The sky.", "rejected": "The sea."}, "ask"),
+        ({"topic": "What is it about", "chosen": "The sky.", "rejected": "The sea."}, "topic"),
+        ({"prompt": "Why?", "chosen": "So.", "rejected": "Or.", "context": ["a"]}, "context"),
+        ({"prompt": "Why?", "completion": "So.", "response": "Otherwise."}, "response"),
+        ({"prompt": dicts(Q), "completion": "So.", "context": "It rains."}, "context"),
+        ({"messages": dicts(Q, A), "context": "It rains."}, "context"),
+        ({"messages": dicts(Q, A), "history": [["Hi", "Hello"]]}, "history"),
+        ({"messages": dicts(Q, A), "chosen": "So.", "rejected": None}, None),
+        ({"messages": dicts(Q, A), "tools": [{"name": "look", "description": "Up."}]}, "tools"),
+        (
+            {"messages": [{"role": "user", "content": "Why?", "tool_calls": [{"f": "x"}]}]},
+            "messages.tool_calls",
+        ),
+        ({"messages": [SYSTEM.as_dict(), *dicts(Q, A)], "system": "Be kind."}, "system"),
+        ({"chosen": "So.", "rejected": "Or.", "prompt": "Why?", "output": "Another."}, "output"),
+    ],
+)
+def test_what_was_said_is_never_left_unread(write_lines, row, column: str | None) -> None:
+    """A row is refused by the name of its column; what is told anyway is no loss."""
+    path = write_lines("a.jsonl", [row])
+    if column is None:
+        assert read(path)[0]
+        return
+    with pytest.raises(DataError, match=f"`{column}`") as caught:
+        read(path)
+    assert caught.value.where == f"{path}:1"
+
+
+def test_columns_that_repeat_what_is_read_are_no_loss(write_lines) -> None:
+    rows = [
+        {"prompt": "Why? ", "prompt_id": "4f", "messages": dicts(Q, A), "category": "Open QA"},
+        {"prompt": "Why?", "response": "So.", "chosen": "So.", "rejected": "Dunno."},
+        {"messages": dicts(Q, A), "system": "", "history": [], "tools": None, "input": ""},
+    ]
+    unread: Counter[str] = Counter()
+    path = write_lines("a.jsonl", rows)
+    assert len(list(jsonl.read(path, name="a", skipped=Counter(), unread=unread))) == 3
+    assert not unread
+
+
+def test_other_columns_that_hold_sentences_are_counted(write_lines) -> None:
+    row = {
+        "prompt": "Why?",
+        "completion": "So.",
+        "persona": "You are an old sailor.",
+        "created": "2024-01-02 10:00:00",
+        "url": "https://example.org/?q=1",
+        "scores": [1, 2],
+    }
+    path = write_lines("a.jsonl", [row, {**row, "persona": None, "note": "なぜ"}])
+    unread: Counter[str] = Counter()
+    assert len(list(jsonl.read(path, name="a", skipped=Counter(), unread=unread))) == 2
+    assert unread == {"persona": 1, "note": 1}
+
+
+@pytest.mark.parametrize("label", [False, 0, 0.0, -1, "false", " False", "0", "0.0", "bad", "no"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Why?", "completion": "So."},
+        {"messages": dicts(Q, A)},
+        {"instruction": "Why?", "output": "So."},
+        {"prompt": "Why?", "chosen": "So.", "rejected": "Dunno."},
+    ],
+)
+def test_what_is_labelled_bad_is_left_out(write_lines, row, label) -> None:
+    items, skipped = read(write_lines("a.jsonl", [{**row, "label": label}, row]))
+    assert len(items) == 1
+    assert skipped == {"labelled bad": 1}
+
+
+@pytest.mark.parametrize("label", [True, 1, 1.0, "true", "1", "good", None, ""])
+def test_what_is_labelled_good_or_not_at_all_is_kept(write_lines, label) -> None:
+    row = {"prompt": "Why?", "completion": "So.", "label": label}
+    items, skipped = read(write_lines("a.jsonl", [row]))
+    assert (len(items), skipped) == (1, {})
+
+
+@pytest.mark.parametrize("label", [4, "sports", [1], 0.5])
+def test_a_label_that_says_neither_is_an_error(write_lines, label) -> None:
+    path = write_lines("a.jsonl", [{"messages": dicts(Q, A), "label": label}])
+    with pytest.raises(DataError, match="neither good nor bad") as caught:
+        read(path)
+    assert caught.value.where == f"{path}:1"
+
+
+def test_an_answer_of_weight_0_is_not_trained_on(write_lines) -> None:
+    light = [Q.as_dict(), {**A.as_dict(), "weight": 0}]
+    rows = [{"messages": light}, {"messages": [Q.as_dict(), {**A.as_dict(), "weight": 1}]}]
+    items, skipped = read(write_lines("a.jsonl", rows))
+    assert len(items) == 1
+    assert skipped == {"an answer has the weight 0": 1}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": None, "prompt": "Why?", "completion": "So."},
+        {"messages": [], "prompt": "Why?", "completion": "So."},
+        {"messages": dicts(Q, A), "prompt": None, "completion": None, "chosen": None},
+        {"messages": dicts(Q, A), "chosen": None, "rejected": None},
+        {"messages": dicts(Q, A), "chosen": "", "rejected": ""},
+        {"instruction": None, "prompt": "Why?", "completion": "So."},
+        {"instruction": "Why?", "input": None, "output": None, "response": "So."},
+        {"prompt": "Why?", "completion": "So.", "system": None, "history": None, "group": None},
+        {"conversations": None, "messages": dicts(Q, A)},
+        {"system_prompt": None, "question": "Why?", "response": "So."},
+    ],
+)
+def test_a_null_column_is_no_column(write_lines, row) -> None:
+    (item,), skipped = read(write_lines("a.jsonl", [row]))
+    assert item.messages == (Q, A)
+    assert not skipped
+
+
+TALK = "\n\nHuman: Why?\n\nAssistant: So.\n\nHuman: And then?\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": f"{TALK} So.", "rejected": f"{TALK} Dunno."},
+        {"chosen": f"{TALK} So.", "rejected": f"{TALK} Dunno.", "prompt": None},
+        {"prompt": TALK, "response": " So.", "chosen": " So.", "rejected": " Dunno."},
+        {"prompt": TALK, "chosen": f"{TALK} So.", "rejected": f"{TALK} Dunno."},
+    ],
+)
+def test_the_turns_of_hh_rlhf(write_lines, row) -> None:
+    (item,), _ = read(write_lines("a.jsonl", [row]))
+    assert item.prompt == DEEP
+    assert item.answers == (A, B)
+
+
+def test_hh_rlhf_s_turns_in_other_forms_and_its_useless_rows(write_lines) -> None:
+    fork = "\n\nHuman: Why?\n\nAssistant: Dunno.\n\nHuman: Oh?\n\nAssistant: Yes."
+    rows = [
+        {"prompt": TALK, "completion": " So."},
+        {"chosen": f"{TALK} So.", "rejected": fork},
+        {"chosen": f"{TALK} So.", "rejected": TALK},
+    ]
+    (item,), skipped = read(write_lines("a.jsonl", rows))
+    assert item.messages == (*DEEP, A)
+    assert skipped == {"not two single answers to one prompt": 2}
+    (item,), _ = read(write_lines("b.jsonl", [{"prompt": "Human: who?", "completion": "So."}]))
+    assert item.messages[0].content == "Human: who?"  # one mark makes no talk
+
+
+def test_alpaca_s_history_are_earlier_turns(write_lines) -> None:
+    row = {
+        "system": "Be kind.",
+        "history": [["Why?", "So."]],
+        "instruction": "And",
+        "input": "then?",
+        "output": "So.",
+    }
+    (item,), _ = read(write_lines("a.jsonl", [row]))
+    assert item.messages == (
+        Message("system", "Be kind."),
+        Q,
+        A,
+        Message("user", "And\n\nthen?"),
+        A,
+    )
+    (item,), _ = read(write_lines("b.jsonl", [{**row, "history": dicts(Q, A)}]))
+    assert len(item.messages) == 5
+    with pytest.raises(DataError, match="`history` is a list of other things"):
+        read(write_lines("c.jsonl", [{**row, "history": [["Why?", 3]]}]))
 
 
 CONTENT = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1).map(str.strip)
