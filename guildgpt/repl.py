@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
 from guildgpt.chat import ChatTemplate, Message
+from guildgpt.chat.text import harmless
 from guildgpt.engines.engine import Engine, SamplingParams, StopReason
 from guildgpt.engines.opened import open_model
 from guildgpt.errors import GuildError
@@ -160,7 +161,7 @@ class Screen:
 
     def write(self, text: str) -> None:
         """Show a piece of an answer at once, without the characters that steer a terminal."""
-        self.out.write("".join(c for c in text if c.isprintable() or c in "\n\t"))
+        self.out.write(harmless(text))
         self.out.flush()
 
     def note(self, text: str) -> None:
@@ -225,11 +226,11 @@ class Repl:
                 self.screen.write("\n")
                 self.screen.note("(Ctrl-D or /exit leaves.)")
                 continue
-            word, _, rest = message.partition(" ")
+            word, rest = [*message.split(None, 1), "", ""][:2]
             if word == "/exit":
                 return
             if word in self.commands:
-                self.commands[word](rest.strip())
+                self.commands[word](rest)
             elif word.startswith("/") and word[1:].isalpha():
                 self.screen.note(f"There is no command {word}. There are:\n{HELP}")
             elif message:

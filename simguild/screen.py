@@ -12,6 +12,7 @@ from rich.layout import Layout
 from rich.panel import Panel
 from rich.text import Text
 
+from guildgpt.chat.text import harmless
 from simguild.fake import Channel, FakeDiscord, FakeMessage, User
 from simguild.journal import Journal, buttons, finished
 from simguild.person import FACES
@@ -129,10 +130,7 @@ class Painter:
             text = text.replace(user.mention, f"@{user.name}")
         for channel in self._fake.world.channels.values():
             text = text.replace(channel.mention, f"#{channel.name}")
-        return "".join(
-            char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}"
-            for char in text
-        )
+        return harmless(text, "\N{REPLACEMENT CHARACTER}")
 
 
 class Screen:

@@ -132,9 +132,43 @@ def test_what_was_said_before_a_stop_stays_marked() -> None:
     assert conversation.stop == "cancelled"
 
 
-def test_answers_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    Screen().write("a\x1b[2Jb\x07\r\n\tç🦜")
-    assert capsys.readouterr().out == "a[2Jb\n\tç🦜"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[2Jb\x07\r\n\tç🦜", "a[2Jb\n\tç🦜"),
+        ("\x9b2Jb\x7f\x00", "2Jb"),
+        ("a\u202eb\u202c \u2066c\u2069 \u206ad", "ab c d"),  # what turns the direction
+        ("a\x0bb\x85c\u2028d", "a\nb\nc\nd"),
+        ("half \ud83d", "half "),
+    ],
+)
+def test_answers_cannot_steer_the_terminal(
+    text: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Screen().write(text)
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10\u00a0000\u202fkm, 3\u2009cm",
+        "東京\u3000大阪",
+        "می\u200cخواهم",
+        "क\u094d\u200dष",
+        "👩\u200d👩\u200d👧 🏳\ufe0f\u200d🌈",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # England
+        "\U0001fae9 \U0001fac6",  # newer than the tables of this Python
+        "\ue0b0 is an icon",
+        "สวัสดี\u200bครับ, soft\u00adhyphen",
+        "שלום\u200f!",
+    ],
+)
+def test_what_text_is_spelled_with_is_printed(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Screen().write(text)
+    assert capsys.readouterr().out == text
 
 
 def test_ask_prints_and_returns(starter: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,13 +188,14 @@ def test_a_model_without_chat_tokens(starter: Path, tmp_path: Path) -> None:
 def test_a_pipe_gets_answers_and_nothing_else(starter: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CHAT.format(tokens=6)],
-        input="Say hi\n\n/reset\nWho \\\nare you?\n/reset\nSay hi",
+        input="Say hi\n\n/reset\nWho \\\nare you?\n/reset\nSay hi\n/system\u00a0Be kind.\n/system",
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(re.findall(r"^I'm glad to make your$", done.stdout, re.M)) == 2
+    assert done.stdout.endswith("\nThe model is told: Be kind.\n")
     assert "Talking to" not in done.stdout
     assert ">" not in done.stdout
 

@@ -7,7 +7,7 @@ import re
 from pathlib import PurePath
 
 from guildgpt.bot.splitting import LIMIT, may_close, open_fence, split, utf16_len
-from guildgpt.chat.text import CONTROLS, SELECTOR, UNSEEN, clean, pairs_joined, visible
+from guildgpt.chat.text import CONTROLS, SELECTOR, UNSEEN, clean, harmless, pairs_joined, visible
 
 __all__ = ["LIMIT", "NOTHING_YET", "answer_text", "clean", "read_attachment", "split", "utf16_len"]
 
@@ -63,10 +63,10 @@ def read_attachment(
 def answer_text(text: str) -> str:
     """What the model wrote so far, fit to be shown; '…' while there is nothing to see.
 
-    Control characters are taken out. A code fence that is open at the end is closed, one that has
-    only just been opened is left away, as are the first marks of one that is being closed.
+    What would steer a screen is taken out. A code fence that is open at the end is closed, one
+    that has only just been opened is left away, as are the first marks of one that is being closed.
     """
-    shown = CONTROLS.sub("", pairs_joined(text)).strip()
+    shown = harmless(pairs_joined(text)).strip()
     while fence := open_fence(shown):
         head, _, last = shown.rpartition("\n")
         if open_fence(head) is None:  # the last line opened it; words may stand before it there

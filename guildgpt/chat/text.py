@@ -18,6 +18,10 @@ _TAGS = re.compile("(\U0001f3f4[\U000e0030-\U000e007a]{2,6}\U000e007f)|[\U000e00
 SELECTOR = "[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 _SELECTORS = re.compile(f"(?:(^|\\s){SELECTOR}+|({SELECTOR}){SELECTOR}+)")
 _JOINERS = re.compile("[\u200c\u200d]")
+_VIRAMA = 9  # the combining class of the sign that takes an Indic letter's vowel away
+_BREAKS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
+# What steers a screen: control characters, and what turns the reading direction of others' text.
+_STEERING = re.compile(f"{CONTROLS.pattern}|[\u202a-\u202e\u2066-\u206f]")
 # Arabic to Sinhala, Myanmar, Khmer and Mongolian: scripts that are spelled with joiners.
 _JOINING_SCRIPT = re.compile("[\u0600-\u0dff\u1000-\u109f\u1780-\u18af]")
 _PICTURE = ("So", "Sk", "Sm")  # Unicode categories of emoji, skin tones and arrows
@@ -43,6 +47,13 @@ def visible(text: str) -> str:
     return _SELECTORS.sub(r"\1\2", text)
 
 
+def harmless(text: str, instead: str = "") -> str:
+    """Text that someone else wrote, for a screen: all that is seen stays, and what it is spelled
+    with (blanks of any kind, joiners, letters newer than this Python); `instead` stands for what
+    would steer the screen. Line ends become LF."""
+    return _STEERING.sub(instead, _BREAKS.sub("\n", text.replace("\r\n", "\n")))
+
+
 def pairs_joined(text: str) -> str:
     """Surrogates that came as two halves of a character become that character."""
     if not re.search("[\ud800-\udbff][\udc00-\udfff]", text):
@@ -53,7 +64,11 @@ def pairs_joined(text: str) -> str:
 def _joins(text: str, place: int) -> bool:
     """Whether the joiner at `place` stands where emoji or a script need one."""
     before, after = text[max(0, place - 2) : place], text[place + 1 : place + 2]
-    if not before or not after:
+    if not before:
+        return False
+    if _JOINING_SCRIPT.match(before) and unicodedata.combining(before[-1]) == _VIRAMA:
+        return True  # at a word's end, too, as in Malayalam
+    if not after:
         return False
     if _JOINING_SCRIPT.match(before[-1]) and _JOINING_SCRIPT.match(after):
         return True

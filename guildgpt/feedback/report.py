@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from guildgpt.chat.text import harmless
 from guildgpt.feedback.rankings import agreement, position_bias, win_rates
 from guildgpt.feedback.records import Snapshot
 from guildgpt.feedback.view import View
@@ -103,6 +104,4 @@ def say(console: Console, line: str) -> None:
 
 def plain(text: str) -> Text:
     """Text from outside without rich's markup and without what steers the terminal."""
-    return Text(
-        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    )
+    return Text(harmless(text, "\N{REPLACEMENT CHARACTER}"))

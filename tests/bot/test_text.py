@@ -68,12 +68,13 @@ def test_a_message_of_nothing_is_empty(text: str) -> None:
     "text",
     [
         "hello", "two\nlines\tand a tab", "👩‍👩‍👧 and 🏳️‍🌈 and ❤️‍🔥 and 🙂‍↔️ and 👍🏽", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "☺️ 1️⃣",
-        "می‌خواهم بروم", "שלום עולם", "مرحبا بالعالم", "क्‍ष ക്‍", "日本語", "ελληνικά", "żółć",
+        "می‌خواهم بروم", "שלום עולם", "مرحبا بالعالم", "क्‍ष ക്‍", "അവന്‍ വന്നു", "日本語",
+        "10\u00a0000", "東京\u3000大阪", "ελληνικά", "żółć",
     ],
 )  # fmt: skip
 def test_ordinary_text_stays(text: str) -> None:
-    # The Malayalam word at the end: a joiner with nothing behind it goes.
-    assert clean(text) == text.removesuffix("\u200d")
+    assert clean(text) == text
+    assert answer_text(text) == text
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_ordinary_text_stays(text: str) -> None:
         ("read\U000e0068\U000e0069 this", "read this"),  # tags can smuggle orders to a model
         ("a\ufe0f\ufe01\ufe02\U000e0101b", "a\ufe0fb"),
         ("a\u200db \u200d c", "ab  c"),
+        ("we\u0d4d\u200dasel", "we\u0d4dasel"),
     ],
 )
 def test_what_is_not_seen_goes(text: str, kept: str) -> None:
@@ -117,6 +119,7 @@ def test_what_is_not_seen_goes(text: str, kept: str) -> None:
         ("Run: ```sh\nls", "Run: ```sh\nls\n```"),
         ("Use `x` and ``", "Use `x` and ``"),
         ("\r\nx\r\ny", "x\ny"),
+        ("a\u202eb\u202c\u2066c\u2028d\x1b[2J", "abc\nd[2J"),
     ],
 )
 def test_an_answer_is_presentable_while_it_grows(text: str, shown: str) -> None:

@@ -25,6 +25,7 @@ from guildgpt.feedback.location import (
     store_file,
 )
 from guildgpt.feedback.records import Version
+from guildgpt.feedback.report import plain
 from guildgpt.feedback.store import Store
 
 NEWCOMER, TEACHER = 80351110224678912, 80351110224678913
@@ -122,6 +123,10 @@ def test_stats_in_words(store: str) -> None:
     assert "The left answer wins 0% of 1 decided votes" in text
     assert lines["starter@8f3a21c0"].split() == ["3", "2", "0"]
     assert "wins" not in text.split("version", 1)[1]  # it met no other version
+
+
+def test_text_from_outside_is_shown_whole_and_steers_nothing() -> None:
+    assert plain("[b]10\u00a0000 👩\u200d💻\x1b[2J\u202e").plain == "[b]10\u00a0000 👩\u200d💻�[2J�"
 
 
 def test_stats_of_an_empty_store(tmp_path: Path) -> None:
