@@ -145,7 +145,7 @@ def test_percentiles() -> None:
 async def test_a_guild_on_the_terminal(fake: FakeDiscord, scene: Scene) -> None:
     scene.guild.add_channel("workshop")
     me = person(fake, scene)
-    asked = await me.ask("tea\u00a0or\x1b[31m coffee?", attachments=[("a.txt", b"x", "text/plain")])
+    asked = await me.ask("tea or\x1b[31m coffee?", attachments=[("a.txt", b"x", "text/plain")])
     assert asked.message is not None
     bot_writes(fake, asked.message, "Te", kind="stop")
     screen = Screen(fake, me.journal, Painter(fake))
@@ -153,7 +153,7 @@ async def test_a_guild_on_the_terminal(fake: FakeDiscord, scene: Scene) -> None:
     shown = drawn(screen)
     assert "# general" in shown
     assert "# workshop" in shown
-    assert "newcomer  @guildgpt tea\u00a0or\N{REPLACEMENT CHARACTER}[31m" in shown
+    assert "newcomer  @guildgpt tea or\N{REPLACEMENT CHARACTER}[31m" in shown
     assert "a.txt" in shown
     assert "guildgpt → newcomer  Te ▌" in shown
     assert "⏹ Stop" in shown
