@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from pathlib import PurePath
 
+from guildgpt.bot.decoding import decoded
 from guildgpt.bot.splitting import LIMIT, may_close, open_fence, split, utf16_len
-from guildgpt.chat.text import CONTROLS, SELECTOR, UNSEEN, clean, harmless, pairs_joined, visible
+from guildgpt.chat.text import SELECTOR, UNSEEN, clean, harmless, pairs_joined, visible
 
 __all__ = ["LIMIT", "NOTHING_YET", "answer_text", "clean", "read_attachment", "split", "utf16_len"]
 
@@ -17,15 +17,6 @@ _SHOWS_NOTHING = re.compile(
     rf"(?:\s|{UNSEEN.pattern}|{SELECTOR}|[\u200c\u200d\U000e0000-\U000e007f])*"
 )
 
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_BINARY_HEADS = (b"%PDF-", b"\x7fELF", b"MZ\x90")
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CUT = "[… the rest of the file is left out]"
 _LANGUAGES = {
     "bash": "sh", "c": "c", "cc": "cpp", "cpp": "cpp", "cs": "csharp", "css": "css", "csv": "csv",
@@ -43,21 +34,22 @@ def read_attachment(
 ) -> str | None:
     """A text file for the prompt: its name, and its text in a fence with its language.
 
-    Whether it is text is judged by `data` (UTF-8, or UTF-16 and UTF-32 with a byte order mark),
-    not by what it calls itself: None for anything else and for a file without text. Of more than
-    `limit_bytes` the beginning is read, and the text says so.
+    Whether it is text is judged by `data`, not by what it calls itself: None for anything else and
+    for a file without text. Where the encoding had to be guessed, the text says which it is. Of
+    more than `limit_bytes` the beginning is read, and the text says so.
     """
-    text = _decode(data[:limit_bytes], cut=len(data) > limit_bytes)
-    if text is None:
+    found = decoded(data[:limit_bytes], cut=len(data) > limit_bytes)
+    if found is None:
         return None
-    text = visible(text).strip("\n").rstrip()
+    text = visible(found.text).strip("\n").rstrip()
     if not text.strip():
         return None
     if len(data) > limit_bytes:
         text += f"\n{_CUT}"
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{_file_name(name)}:\n{fence}{_language(name, content_type)}\n{text}\n{fence}"
+    guess = f" (read as {found.guess})" if found.guess else ""
+    return f"{_file_name(name)}{guess}:\n{fence}{_language(name, content_type)}\n{text}\n{fence}"
 
 
 def answer_text(text: str) -> str:
@@ -78,22 +70,6 @@ def answer_text(text: str) -> str:
             shown += fence.closing
             break
     return NOTHING_YET if _SHOWS_NOTHING.fullmatch(shown) else shown
-
-
-def _decode(data: bytes, *, cut: bool) -> str | None:
-    """The text in `data`, or None for what is none; `cut` allows half a character at the end."""
-    bom, encoding = next(
-        ((bom, name) for bom, name in _BOMS if data.startswith(bom)), (b"", "utf-8")
-    )
-    if data.startswith(_BINARY_HEADS):
-        return None
-    try:
-        text = codecs.getincrementaldecoder(encoding)().decode(data[len(bom) :], final=not cut)
-    except UnicodeDecodeError:
-        return None
-    text = _ANSI.sub("", text)
-    controls = len(CONTROLS.findall(text.replace("\r", "").replace("\f", "")))
-    return None if "\0" in text or controls * 100 > len(text) else text
 
 
 def _file_name(name: str) -> str:

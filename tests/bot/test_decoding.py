@@ -1,0 +1,102 @@
+"""Text files in whatever encoding they were saved: read, and it is said what was guessed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from guildgpt.bot.decoding import decoded
+from guildgpt.bot.text import read_attachment
+
+from .house import House
+
+SENTENCES = {
+    ("cp1252", "Windows-1252 (Western European)"): [
+        "Die Straße ist für Fußgänger gesperrt, größere Umwege sind möglich.",
+        "El niño comió piñas en el jardín; ¿cuánto costó la mañana?",
+        "“Smart quotes” – and a dash — cost 5 € each…",
+        "Le café est fermé à cause de la grève générale.",
+        "Smörgåsbord på Åland är bäst i år.",
+    ],
+    ("gbk", "GBK"): [
+        "今天天气很好，我们去公园散步吧。",
+        "姓名,年龄\n张三,25\n李四,30",
+        "错误：无法打开文件",
+        "# 配置文件\nname = 测试\nport = 8080",
+        "你好，世界！",
+        "测试",
+    ],
+    ("cp932", "Shift-JIS"): [
+        "今日は天気がいいので、公園へ散歩に行きましょう。",
+        "名前,年齢\n田中,25\n鈴木,30",
+        "ファイルが見つかりません",
+        "ありがとうございます",
+        "# 設定ファイル\nname = テスト\nport = 8080",
+        "東京都千代田区",
+    ],
+    ("utf-16-le", "UTF-16"): [
+        "Saved as “Unicode”.",
+        "今天天气很好。",
+        "Привет!",
+        "오늘은 날씨가 좋다.",
+        "ok",
+    ],
+    ("utf-16-be", "UTF-16"): ["name,price\ncafé,3.50", "吾輩は猫である。名前はまだ無い。"],
+    ("cp1251", "Windows-1251 (Cyrillic)"): [
+        "Привет, как дела? Всё хорошо.",
+        "имя;возраст\nИван;25",
+    ],
+    ("cp949", "EUC-KR"): ["오늘은 날씨가 좋으니 공원에 산책하러 갑시다.", "감사합니다"],
+    ("big5", "Big5"): ["今天天氣很好，我們去公園散步吧。", "錯誤：無法開啟檔案"],
+    ("euc_jp", "EUC-JP"): ["今日は天気がいいので、公園へ散歩に行きましょう。"],
+    ("cp1250", "Windows-1250 (Central European)"): ["Zażółć gęślą jaźń, proszę bardzo."],
+    ("cp1253", "Windows-1253 (Greek)"): ["Καλημέρα, τι κάνεις σήμερα; Πάμε στο πάρκο."],
+    ("cp874", "Windows-874 (Thai)"): ["วันนี้อากาศดี ไปเดินเล่นที่สวนสาธารณะกันเถอะ"],
+}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "called", "text"),
+    [(*names, text) for names, texts in SENTENCES.items() for text in texts],
+)
+def test_the_encoding_is_guessed(encoding: str, called: str, text: str) -> None:
+    found = decoded(text.encode(encoding))
+    assert found is not None
+    assert (found.text, found.guess) == (text, called)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_what_the_file_says_itself_is_no_guess(encoding: str) -> None:
+    found = decoded("Grüße aus 東京".encode(encoding))
+    assert found is not None
+    assert (found.text, found.guess) == ("Grüße aus 東京", "")
+
+
+def test_a_cut_in_the_middle_of_a_character() -> None:
+    for text, encoding in [("今天天气很好。" * 20, "gbk"), ("Привет " * 20, "utf-16-le")]:
+        found = decoded(text.encode(encoding)[:101], cut=True)
+        assert found is not None
+        assert text.startswith(found.text)
+        assert len(found.text) >= 49
+
+
+@pytest.mark.parametrize(
+    "head", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"PK\x03\x04", b"GIF89a", b"ID3\x03", b""]
+)
+def test_binary_files_are_no_text(head: bytes) -> None:
+    noise = random.Random(7)
+    for _ in range(50):
+        assert decoded(head + noise.randbytes(400)) is None
+
+
+def test_the_guess_is_said() -> None:
+    found = read_attachment("notes.txt", None, "こんにちは、世界！".encode("cp932"), 1000)
+    assert found == "notes.txt (read as Shift-JIS):\n```\nこんにちは、世界！\n```"
+
+
+async def test_a_file_from_an_old_editor_is_read(bot: House) -> None:
+    files = [("notes.txt", "El niño comió piñas en el jardín.".encode("cp1252"), "text/plain")]
+    await bot.ask("What is this?", attachments=files)
+    assert "El niño comió piñas en el jardín." in bot.model.prompts[-1]
+    assert "notes.txt (read as Windows-1252 (Western European)):" in bot.model.prompts[-1]
