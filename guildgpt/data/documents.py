@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guildgpt.chat import Source
+from guildgpt.data.formats import GZIP, refuse_foreign
 from guildgpt.data.lines import require_file
 from guildgpt.data.provenance import UNKNOWN, Provenance, WrittenBy, spdx
 from guildgpt.data.split import Side, normalised, side_of
@@ -99,6 +100,7 @@ def _text_files(path: Path) -> Iterable[tuple[Path, str]]:
 
 def _text(file: Path) -> str:
     try:
+        _refuse_what_is_no_text(file)
         return file.read_bytes().decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DataError(
@@ -108,6 +110,22 @@ def _text(file: Path) -> str:
         ) from error
     except OSError as error:
         raise DataError(f"the file cannot be read ({error.strerror})", where=file) from error
+
+
+def _refuse_what_is_no_text(file: Path) -> None:
+    """DataError for a file whose content would be learned with its packing."""
+    refuse_foreign(file, made=".txt")
+    with file.open("rb") as stream:
+        zipped = stream.read(2) == GZIP
+    if zipped:
+        raise DataError("this is gzipped", where=file, remedy=f"Unpack it: gunzip -k {file.name}")
+    if file.suffix == ".jsonl":
+        raise DataError(
+            "these are JSON lines, no plain text",
+            where=file,
+            remedy=f"Make text of the column that holds it: jq -r .text {file.name} > "
+            f"{file.stem}.txt; or fine-tune on it with `sft`.",
+        )
 
 
 def _split(text: str, separator: str | None, name: str, label: str) -> Iterator[Document]:

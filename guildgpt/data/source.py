@@ -20,6 +20,7 @@ from guildgpt.data.lines import file_sha256, require_file
 from guildgpt.data.provenance import Provenance, WrittenBy, spdx
 from guildgpt.errors import DataError
 
+_FILES = (".jsonl", ".json", ".gz", ".parquet", ".arrow", ".csv", ".tsv", ".zst")
 _OASST_ONLY = ("lang", "threads", "keep_unreviewed", "keep_synthetic")
 
 
@@ -252,7 +253,7 @@ def _known_kind(source: str) -> Kind:
     name, _, _ = source.partition(":")
     if name in KINDS:
         return KINDS[name]
-    is_path = name == source and source.endswith((".jsonl", ".jsonl.gz", ".json"))
+    is_path = name == source and source.endswith(_FILES)
     if is_path or PureWindowsPath(source).drive:
         raise _SourceProblem(f"`{source}` has no kind", f"Write `jsonl:{source}`.")
     near = difflib.get_close_matches(name.lower(), KINDS, n=1, cutoff=0.5)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,23 @@ def test_where_they_came_from(tmp_path: Path) -> None:
     assert item.origin == "docs/a.txt, docs/b.txt, docs/c.txt and 2 more"
     write(tmp_path / "docs" / "a.txt", "changed")
     assert documents_provenance(read_documents([tmp_path / "docs"])).sha256 != item.sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said", "remedy"),
+    [
+        ("a.txt", gzip.compress(b"text"), "gzipped", "gunzip"),
+        ("a.txt", b"PAR1\x15", "a Parquet file", "to_json"),
+        ("a.txt", "text".encode("utf-16"), "UTF-16", "iconv -f UTF-16 -t UTF-8 a.txt > a-2.txt"),
+        ("a.jsonl", b'{"text": "Once."}\n', "JSON lines", "jq -r .text a.jsonl > a.txt"),
+    ],
+)
+def test_what_is_no_plain_text_is_named(
+    tmp_path: Path, name: str, content: bytes, said: str, remedy: str
+) -> None:
+    """Packed or marked up it would be learned as it lies there."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=said) as caught:
+        read_documents([path])
+    assert remedy in str(caught.value.remedy)

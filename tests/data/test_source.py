@@ -51,6 +51,7 @@ def test_parts_of_a_source(text: str, kind: str, path: Path | None, name: str) -
         ("jsonnl:a.jsonl", "Did you mean `jsonl`?"),
         ("wikipedia", "Known are dolly"),
         ("mine.jsonl", "Write `jsonl:mine.jsonl`"),
+        ("mine.parquet", "Write `jsonl:mine.parquet`"),
         ("C:\\data\\mine.jsonl", "Write `jsonl:C:\\data\\mine.jsonl`"),
         ("jsonl", "needs a path"),
         ("oasst", "needs a path"),

@@ -1,0 +1,110 @@
+"""Files that are not what a reader takes, told by their first bytes, and what to do about each."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from guildgpt.errors import DataError
+
+HEAD = 4096  # bytes that are looked at
+GZIP = b"\x1f\x8b"
+
+_PANDAS = (
+    "Make JSON lines of it: pip install pandas pyarrow, then python3 -c "
+    "\"import pandas; pandas.read_{how}({file!r}).to_json({out!r}, orient='records', lines=True)\""
+)
+_CSV = (
+    'Make JSON lines of it: python3 -c "import csv, json; [print(json.dumps(row)) for row in '
+    "csv.DictReader(open({file!r}, encoding='utf-8-sig', newline=''), delimiter={delimiter!r})]\" "
+    "> {out}"
+)
+
+# How a file begins: what it is, and what makes JSON lines (or plain text) of it.
+BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
+    (b"PAR1", "a Parquet file", _PANDAS.replace("{how}", "parquet")),
+    (b"ARROW1", "an Arrow file", _PANDAS.replace("{how}", "feather")),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "Unpack it: zstd -d {file}"),
+    (b"\xfd7zXZ\x00", "compressed with xz", "Unpack it: xz -dk {file}"),
+    (b"BZh", "compressed with bzip2", "Unpack it: bunzip2 -k {file}"),
+    (b"\x04\x22\x4d\x18", "compressed with lz4", "Unpack it: lz4 -d {file}"),
+    (b"PK\x03\x04", "a zip archive", "Unpack it, and name the file in it: unzip {file}"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it, and name the file in it: 7z x {file}"),
+    (b"SQLite format 3\x00", "an SQLite database", "Export its rows as JSON lines."),
+    (b"%PDF", "a PDF", "Make plain text of it: pdftotext {file}"),
+    (b"\xff\xfe", "UTF-16 text", "Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {file} > {out}"),
+    (b"\xfe\xff", "UTF-16 text", "Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {file} > {out}"),
+    (b"version https://git-lfs", "only a Git LFS pointer", "Fetch the file itself: git lfs pull"),
+)
+TABLES = {".csv": ",", ".tsv": "\t"}
+COLUMN = re.compile(rb'\s*"?[A-Za-z_][\w .-]{0,40}"?\s*')  # a name at the top of a table
+
+
+def refuse_foreign(path: Path, made: str = ".jsonl") -> None:
+    """DataError for a file whose beginning says that it is no text to be read as it is; `made` is
+    the ending of what is to be made of it."""
+    head = _head(path)
+    words = {"file": path.name, "out": _made_of(path, made)}
+    for beginning, what, remedy in BEGINNINGS:
+        if head.startswith(beginning):
+            raise DataError(f"this is {what}", where=path, remedy=remedy.format(**words))
+
+
+def refuse_table(path: Path) -> None:
+    """DataError for a table (CSV), told by its name or by the columns' names in its first line."""
+    first = _head(path).removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")[0]
+    named = next((TABLES[end] for end in path.suffixes[-2:] if end in TABLES), None)
+    for delimiter in (named,) if named else TABLES.values():
+        cells = first.split(delimiter.encode())
+        names = len(cells) > 1 and all(COLUMN.fullmatch(cell) for cell in cells)
+        if names or (named and not first.startswith((b"{", b"["))):
+            out = _made_of(path, ".jsonl")
+            remedy = _CSV.format(file=path.name, out=out, delimiter=delimiter)
+            raise DataError("this is a table (CSV)", where=path, remedy=remedy)
+
+
+def _made_of(path: Path, ending: str) -> str:
+    """A name for what is made of a file: never its own, which a shell would empty first."""
+    name = path.name.partition(".")[0]
+    return f"{name}{ending}" if name + ending != path.name else f"{name}-2{ending}"
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, of what is in it where it is gzipped."""
+    with path.open("rb") as stream:
+        head = stream.read(HEAD)
+    if head.startswith(GZIP):
+        with suppress(EOFError, OSError, zlib.error), gzip.open(path) as unpacked:
+            return unpacked.read(HEAD)
+        return b""  # damaged: who reads it says where
+    return head
+
+
+def folder_instead(path: Path) -> DataError:
+    """The error for a folder where a file is wanted, such as a data set in several parts."""
+    names = sorted(
+        os.fspath(file.relative_to(path)) for file in path.rglob("*") if _is_part(file, path)
+    )
+    remedy = "Name a file in it."
+    if len(names) == 1:
+        remedy = f"Name the file in it: {path / names[0]}"
+    elif names:
+        endings = {"".join(Path(name).suffixes[-2:]) for name in names}
+        remedy = (
+            f"It holds {len(names):,} files, such as {names[0]}. Name each as a source of its own"
+        )
+        if endings <= {".jsonl"} or endings <= {".jsonl.gz"}:
+            ending = endings.pop()
+            remedy += f", or make one of them: cat {path}/*{ending} > {path.name}{ending}"
+        else:
+            remedy += "."
+    return DataError("this is a folder, not a file", where=path, remedy=remedy)
+
+
+def _is_part(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return not hidden and file.is_file()
