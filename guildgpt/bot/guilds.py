@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +13,13 @@ from guildgpt.feedback.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds in one guild, or in direct messages. Without `channels` it is answered in all."""
+    """What holds in one guild, or in direct messages. Without `channels` it is answered in all;
+    `channels_deleted`: because those that were chosen are no more."""
 
     channels: tuple[int, ...]
     system: str
     feedback: bool
+    channels_deleted: bool = False
 
     def allow(self, *places: int | None) -> bool:
         """Whether it is answered in one of these: a channel, and the one that its thread is in."""
@@ -29,18 +33,42 @@ class Guilds:
         self._store = store
         self._settings = settings
         self._known: dict[int, GuildSettings] = {}
+        self._changing = asyncio.Lock()  # of two changes at once neither is lost
 
     async def rules(self, guild_id: int | None) -> Rules:
         """Those of a guild; None: of direct messages."""
         return self._over_defaults(await self._of(guild_id) if guild_id else GuildSettings())
 
     async def change(
-        self, guild_id: int, *, add_channel: int | None = None, **changes: Any
+        self,
+        guild_id: int,
+        *,
+        add_channel: int | None = None,
+        remove_channel: int | None = None,
+        **changes: Any,
     ) -> Rules:
         """Set some of a guild's settings anew, by their names in `GuildSettings`."""
-        now = await self._of(guild_id)
-        if add_channel is not None:
-            changes["channels"] = sorted({*changes.get("channels", now.channels), add_channel})
+        async with self._changing:
+            now = await self._of(guild_id)
+            channels = set(changes.get("channels", now.channels))
+            if add_channel is not None:
+                channels.add(add_channel)
+            channels.discard(remove_channel or 0)
+            if channels != set(now.channels):
+                changes |= {"channels": sorted(channels), "channels_deleted": False}
+            return await self._changed(guild_id, now, changes)
+
+    async def forget_channels(self, guild_id: int, deleted: Collection[int]) -> None:
+        """Channels were deleted in Discord: they leave the list. An empty list names every channel,
+        for a bot that is silent everywhere looks broken."""
+        async with self._changing:
+            now = await self._of(guild_id)
+            left = [id for id in now.channels if id not in deleted]
+            if left != now.channels:
+                changes = {"channels": left, "channels_deleted": not left}
+                await self._changed(guild_id, now, changes)
+
+    async def _changed(self, guild_id: int, now: GuildSettings, changes: dict[str, Any]) -> Rules:
         if changes:
             now = now.model_copy(update=changes)
             await self._store.save_guild_settings(guild_id, now.as_dict())
@@ -59,4 +87,5 @@ class Guilds:
             tuple(guild.channels),
             ours.system if guild.system is None else guild.system,
             ours.feedback if guild.feedback is None else guild.feedback,
+            guild.channels_deleted,
         )

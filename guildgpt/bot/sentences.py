@@ -20,7 +20,18 @@ RECORD_GONE = "That answer is too old: I no longer have it."
 WRONG_PLACE = "That vote belongs to another message."
 NO_TEXT = "There is no text in that message that I could read."
 ASK_AGAIN = "I was interrupted, and had kept nothing of your question. Please ask it again."
-NO_THREADS = "I cannot open a thread here: I lack the permission, or this is one already."
+NO_TOPIC = "I see no words in that topic. What shall we talk about?"
+NO_THREAD = "I could not open a thread. Please try again in a minute."
+THREAD_ALREADY = "This is a thread already: mention me here, or reply to me."
+NO_THREADS_IN_VOICE = (
+    "There are no threads in voice channels. Mention me here, or use /chat in a text channel."
+)
+TOO_MANY_THREADS = (
+    "This server has as many open threads as Discord allows. Once some are closed, I can open one."
+)
+TITLE_BLOCKED = (
+    "This server's filter does not let that title through. Could you put it another way?"
+)
 NEED_MENTION = (
     "I can only read messages that mention me here: write my name, reply to me, or use /ask."
 )
@@ -91,10 +102,26 @@ def chat_with(name: str) -> str:
     return f"A chat with {name}"
 
 
-def rules(channels: Sequence[str], feedback: bool) -> str:
-    """What an admin has set."""
+def lacking(permissions: Sequence[str]) -> str:
+    """Why there is no thread, by Discord's names of the permissions."""
+    named = " and ".join(f"**{name}**" for name in permissions)
+    many = "s" * (len(permissions) > 1)
+    return (
+        f"I cannot open a thread here: I lack the permission{many} {named}. "
+        "The people who run this server can give it to me."
+    )
+
+
+def rules(channels: Sequence[str], feedback: bool, *, emptied: bool = False) -> str:
+    """What an admin has set; `emptied`: the only channels on the list were deleted in Discord."""
     where = ", ".join(channels) or "every channel"
-    return f"I answer in {where}; opinions: {'on' if feedback else 'off'}."
+    because = " (the channels you had chosen were deleted)" if emptied else ""
+    return f"I answer in {where}{because}; opinions: {'on' if feedback else 'off'}."
+
+
+def not_listed(channel: str) -> str:
+    """There is nothing to take off the list."""
+    return f"{channel} was not on my list."
 
 
 def busy(seconds: float | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from guildgpt.bot import sentences as say
@@ -243,6 +243,21 @@ class Service:
         """A message was deleted: its text goes, and nobody waits for an answer to it."""
         self._running.take_back(message_id)
         await self.postponed.do(lambda: self.store.mark_deleted(message_id))
+
+    async def channel_deleted(self, guild_id: int, channel_id: int) -> None:
+        """A channel or thread is no more: the guild's settings forget it."""
+        try:
+            await self.guilds.forget_channels(guild_id, {channel_id})
+        except StoreError as error:  # it is looked up again at the next start
+            log(LOGGER, "store_failed", error=error)
+
+    async def named_channels(self, guild_id: int) -> Sequence[int]:
+        """The channels that a guild's settings name."""
+        try:
+            return (await self.guilds.rules(guild_id)).channels
+        except StoreError as error:
+            log(LOGGER, "store_failed", error=error)
+            return ()
 
     def slow_down(self, channel_id: int, seconds: float) -> None:
         """Discord said that the channel has had enough for `seconds`."""

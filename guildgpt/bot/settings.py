@@ -136,6 +136,8 @@ class GuildSettings(BaseModel):
 
     channels: list[int] = []
     """Where the bot answers; empty: everywhere it may write."""
+    channels_deleted: bool = False
+    """All that were on the list were deleted in Discord: it is empty for that."""
     system: Annotated[str, Field(max_length=LONGEST_SYSTEM)] | None = None
     feedback: bool | None = None
 

@@ -87,6 +87,20 @@ def utf16_len(text: str) -> int:
     return len(text) + sum(character > "\uffff" for character in text)
 
 
+def shortened(text: str, limit: int) -> str:
+    """The text in at most `limit` UTF-16 units: of a longer one the beginning and an ellipsis, cut
+    after a word where one ends in its second half, else between two characters."""
+    if utf16_len(text) <= limit:
+        return text
+    end, used = 0, 1
+    while used + utf16_len(text[end]) <= limit:
+        used += utf16_len(text[end])
+        end += 1
+    words = [place for place in range(end // 2, end + 1) if text[place].isspace()]
+    between = [place for place in range(1, end + 1) if _boundary(text, place)]
+    return text[: max(words or between or [end])].rstrip() + "…"
+
+
 def split(text: str, limit: int = LIMIT) -> list[str]:
     """Messages of at most `limit` UTF-16 units that hold `text`; none of them is empty.
 

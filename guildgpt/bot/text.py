@@ -6,10 +6,19 @@ import re
 from pathlib import PurePath
 
 from guildgpt.bot.decoding import decoded
-from guildgpt.bot.splitting import LIMIT, may_close, open_fence, split, utf16_len
+from guildgpt.bot.splitting import LIMIT, may_close, open_fence, shortened, split, utf16_len
 from guildgpt.chat.text import SELECTOR, UNSEEN, clean, harmless, pairs_joined, visible
 
-__all__ = ["LIMIT", "NOTHING_YET", "answer_text", "clean", "read_attachment", "split", "utf16_len"]
+__all__ = [
+    "LIMIT",
+    "NOTHING_YET",
+    "answer_text",
+    "clean",
+    "read_attachment",
+    "shortened",
+    "split",
+    "utf16_len",
+]
 
 NOTHING_YET = "…"
 

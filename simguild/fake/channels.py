@@ -24,9 +24,12 @@ from simguild.fake.world import (
     EPHEMERAL,
     GUILDS,
     HAS_THREAD,
+    NEWS,
+    NEWS_THREAD,
     PRIVATE_THREAD,
     PUBLIC_THREAD,
     REACTIONS,
+    TEXT,
     Channel,
     FakeMessage,
     User,
@@ -50,6 +53,7 @@ class ChannelRoutes:
         return [
             ("GET", channel, self._get_channel, ""),
             ("PATCH", channel, self._edit_channel, ""),
+            ("DELETE", channel, self._delete_channel, ""),
             ("POST", channel + "/typing", self._type, ""),
             ("GET", channel + "/messages", self._get_messages, ""),
             ("POST", channel + "/messages", self._create_message, "messages"),
@@ -104,6 +108,14 @@ class ChannelRoutes:
         channel.archived = call.body.get("archived", channel.archived)
         channel.locked = call.body.get("locked", channel.locked)
         channel.tell("THREAD_UPDATE" if channel.is_thread else "CHANNEL_UPDATE")
+        return payloads.channel(channel)
+
+    def _delete_channel(self, call: Call) -> Json:
+        channel = self._channel(call)
+        kind = Permission.MANAGE_THREADS if channel.is_thread else Permission.MANAGE_CHANNELS
+        self._channel(call, kind)  # not even who opened a thread may delete it without
+        assert channel.guild is not None
+        channel.guild.remove_channel(channel)
         return payloads.channel(channel)
 
     def _type(self, call: Call) -> None:
@@ -237,11 +249,15 @@ class ChannelRoutes:
 
     def _start_thread(self, call: Call) -> Json:
         parent = self._channel(call)
-        public = call.body.get("type", PUBLIC_THREAD) == PUBLIC_THREAD
+        kind = _kind_of_thread(parent, call)
+        private = kind == PRIVATE_THREAD
         self._channel(
             call,
-            Permission.CREATE_PUBLIC_THREADS if public else Permission.CREATE_PRIVATE_THREADS,
+            Permission.CREATE_PRIVATE_THREADS if private else Permission.CREATE_PUBLIC_THREADS,
         )
+        assert parent.guild is not None
+        if len(parent.guild.threads) >= self._world.limits.active_threads:
+            raise ApiError(400, 160006, "Maximum number of active threads reached")
         form = Form()
         form.length("name", call.body.get("name"), limits.THREAD_NAME, 1)
         form.check()
@@ -254,7 +270,7 @@ class ChannelRoutes:
             call.body["name"],
             guild=parent.guild,
             id=starter.id if starter else None,  # a thread has its first message's id
-            kind=PUBLIC_THREAD if public else PRIVATE_THREAD,
+            kind=kind,
             parent=parent,
             owner=bot,
             members=[bot],
@@ -269,8 +285,15 @@ class ChannelRoutes:
 
     def _join_thread(self, call: Call) -> None:
         thread, user = self._thread_and_user(call)
-        if user not in thread.members:
-            thread.members.append(user)
+        self._writable(call)  # who adds somebody has to be able to write there
+        if thread.archived:
+            raise ApiError(400, 50083, "Thread is archived")
+        if user in thread.members:
+            return
+        if len(thread.members) >= self._world.limits.thread_members:
+            words = "Maximum number of thread participants has been reached"
+            raise ApiError(400, 30033, f"{words} ({self._world.limits.thread_members})")
+        thread.members.append(user)
 
     def _leave_thread(self, call: Call) -> None:
         thread, user = self._thread_and_user(call)
@@ -285,3 +308,13 @@ class ChannelRoutes:
         if user is None:
             raise unknown("User", 10013)
         return thread, user
+
+
+def _kind_of_thread(parent: Channel, call: Call) -> int:
+    """Of the kind that is asked for, if there are such threads in the channel."""
+    kinds = {TEXT: (PUBLIC_THREAD, PRIVATE_THREAD), NEWS: (NEWS_THREAD,)}.get(parent.kind, ())
+    from_message = "message" in call.path
+    kind = kinds[0] if from_message and kinds else call.body.get("type", PRIVATE_THREAD)
+    if kind not in kinds:
+        raise ApiError(400, 50024, "Cannot execute action on this channel type")
+    return int(kind)

@@ -131,6 +131,9 @@ class Commands:
         }
         if kind not in right or not isinstance(value, right[kind]):
             raise Refused(f"{name}: {value!r} does not fit an option of type {kind}")
+        kinds = option.get("channel_types")
+        if isinstance(value, Channel) and kinds and value.kind not in kinds:
+            raise Refused(f"{name}: a channel of type {value.kind} is not offered, only {kinds}")
         size = limits.utf16_length(value) if isinstance(value, str) else value
         low, high = ("min_length", "max_length") if kind == STRING else ("min_value", "max_value")
         most = option.get(high, 6000 if kind == STRING else None)

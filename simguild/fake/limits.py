@@ -43,6 +43,8 @@ class Limits:
     session_seconds: float = 120.0  # for which a lost gateway session can be resumed
     heartbeat_seconds: float = 41.25
     upload_bytes: int = 10 * 1024 * 1024
+    active_threads: int = 1000  # of a guild
+    thread_members: int = 1000
 
 
 def utf16_length(text: str) -> int:

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
+# What channels of some kinds have beside what all have, by Discord's numbers.
+_VOICE: Json = {"bitrate": 64000, "user_limit": 0, "rtc_region": None}
+_FORUM: Json = {
+    "available_tags": [],
+    "default_reaction_emoji": None,
+    "default_sort_order": None,
+    "default_forum_layout": 0,
+    "default_thread_rate_limit_per_user": 0,
+}
+_MORE = {2: _VOICE, 13: _VOICE, 15: _FORUM, 16: _FORUM}
+
+
 def moment(seconds: float | None) -> str | None:
     """Seconds since 1970 as ISO 8601."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
@@ -85,7 +97,7 @@ def role(one: Role) -> Json:
 
 
 def channel(one: Channel) -> Json:
-    """A text channel, thread or direct conversation."""
+    """A channel of a guild, a thread or a direct conversation."""
     payload: Json = {
         "id": str(one.id),
         "type": one.kind,
@@ -103,7 +115,8 @@ def channel(one: Channel) -> Json:
         {"id": str(id), "type": int(id not in roles), "allow": str(allow), "deny": str(deny)}
         for id, (allow, deny) in one.overwrites.items()
     ]
-    return payload | {"position": 0, "topic": None, "nsfw": False, "parent_id": None}
+    payload |= {"position": 0, "topic": None, "nsfw": False, "parent_id": None}
+    return payload | _MORE.get(one.kind, {})
 
 
 def _thread(one: Channel, parent: Channel) -> Json:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 # Kinds of channels, flags of messages and intents, by Discord's numbers.
-TEXT, DM, PUBLIC_THREAD, PRIVATE_THREAD = 0, 1, 11, 12
+TEXT, DM, VOICE, CATEGORY, NEWS, STAGE, FORUM, MEDIA = 0, 1, 2, 4, 5, 13, 15, 16
+NEWS_THREAD, PUBLIC_THREAD, PRIVATE_THREAD = 10, 11, 12
 HAS_THREAD, EPHEMERAL, LOADING = 1 << 5, 1 << 6, 1 << 7
 GUILDS, MEMBERS, PRESENCES, CONTENT = 1 << 0, 1 << 1, 1 << 8, 1 << 15
 MESSAGES, REACTIONS, DM_MESSAGES, DM_REACTIONS = 1 << 9, 1 << 10, 1 << 12, 1 << 13
@@ -137,7 +138,7 @@ class Publish(Protocol):
 
 @dataclass(eq=False)
 class Channel:
-    """A text channel, a thread or a direct conversation with the bot."""
+    """A channel of a guild, a thread or a direct conversation with the bot."""
 
     world: World = field(repr=False)
     id: int
@@ -158,7 +159,7 @@ class Channel:
     @property
     def is_thread(self) -> bool:
         """Whether it hangs from another channel."""
-        return self.kind in (PUBLIC_THREAD, PRIVATE_THREAD)
+        return self.kind in (NEWS_THREAD, PUBLIC_THREAD, PRIVATE_THREAD)
 
     @property
     def mention(self) -> str:
@@ -221,8 +222,26 @@ class Guild:
         return [one for one in self.channels if one.is_thread and not one.archived]
 
     def add_channel(self, name: str, *, kind: int = TEXT, parent: Channel | None = None) -> Channel:
-        """A new text channel."""
+        """A new text channel, or one of another kind."""
         return self.world.add_channel(name, guild=self, kind=kind, parent=parent)
+
+    def remove_channel(self, channel: Channel) -> None:
+        """An admin deletes a channel with its threads, or a thread."""
+        below = [one for one in self.channels if one.parent is channel and one.is_thread]
+        for one in (channel, *below):
+            self.channels.remove(one)
+            del self.world.channels[one.id]
+        if not channel.is_thread:  # of its threads nothing is said
+            channel.tell("CHANNEL_DELETE")
+            return
+        assert channel.parent is not None
+        payload = {
+            "id": str(channel.id),
+            "guild_id": str(self.id),
+            "parent_id": str(channel.parent.id),
+            "type": channel.kind,
+        }
+        self.world.publish("THREAD_DELETE", payload, guild=self, intent=GUILDS)
 
     def add_role(self, name: str, permissions: Permission | int = 0) -> Role:
         """A new role, given to nobody."""

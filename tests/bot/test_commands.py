@@ -51,17 +51,6 @@ async def test_ask_in_direct_messages_is_part_of_them(bot: House) -> None:
     assert "Ferris" in bot.model.prompts[-1]
 
 
-async def test_chat_opens_no_thread_where_it_cannot(bot: House) -> None:
-    bot.channel.deny(bot.fake.bot, 1 << 35)  # creating threads
-    assert said(await bot.command("chat", topic="Cats")) == say.NO_THREADS
-    with pytest.raises(Refused):
-        await bot.fake.slash(bot.newcomer, bot.fake.open_dm(bot.newcomer), "chat")
-    bot.channel.allow(bot.fake.bot, 1 << 35)
-    await bot.command("chat", topic="Cats")
-    [thread] = bot.guild.threads
-    assert said(await bot.command("chat", where=thread)) == say.NO_THREADS
-
-
 async def test_chat_with_a_topic_that_is_not_answered_opens_no_thread(house: House) -> None:
     await house.open(blocked_words=["forbidden"])
     called = await house.command("chat", topic="Tell me what is forbidden")

@@ -154,6 +154,7 @@ class GuildClient(discord.AutoShardedClient):
         for guild in self.guilds:
             if guild.shard_id != shard_id:
                 continue
+            await self._forget_deleted_channels(guild)
             places: list[Any] = [*guild.text_channels, *guild.voice_channels, *guild.threads]
             for channel in places:
                 if (channel.last_message_id or 0) > missed.after(channel.id):
@@ -239,3 +240,29 @@ class GuildClient(discord.AutoShardedClient):
         """What a moderator clears away, too."""
         for message_id in payload.message_ids:
             await self.service.forget(message_id)
+
+    # Channels that are no more
+
+    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
+        """A channel was deleted; of its threads discord.py tells one by one."""
+        await self.service.channel_deleted(channel.guild.id, channel.id)
+
+    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
+        """A thread was deleted, or a post in a forum."""
+        await self.service.channel_deleted(payload.guild_id, payload.thread_id)
+
+    async def _forget_deleted_channels(self, guild: discord.Guild) -> None:
+        """Those that a guild's settings name and that were deleted while the bot was away."""
+        for id in await self.service.named_channels(guild.id):
+            if guild.get_channel_or_thread(id) is None and await self._is_deleted(id):
+                await self.service.channel_deleted(guild.id, id)
+
+    async def _is_deleted(self, channel_id: int) -> bool:
+        """Whether there is no such channel: of archived threads the guild does not tell."""
+        try:
+            await self.fetch_channel(channel_id)
+        except discord.NotFound:
+            return True
+        except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
+            log(LOGGER, "channel_not_looked_up", channel=channel_id, error=error)
+        return False

@@ -15,9 +15,9 @@ from guildgpt.bot.adapter.controls import view
 from guildgpt.bot.adapter.incoming import interaction_event, quoted, texts_in
 from guildgpt.bot.adapter.interactions import At, Interactions, may_be_too_late
 from guildgpt.bot.adapter.outlets import MessageOutlet
+from guildgpt.bot.adapter.threads import NoThread, open_thread
 from guildgpt.bot.buttons import Action
 from guildgpt.bot.events import Event
-from guildgpt.bot.logs import log
 from guildgpt.bot.outlet import Outlet
 from guildgpt.bot.service import Rest
 from guildgpt.bot.settings import BotSettings
@@ -25,6 +25,37 @@ from guildgpt.bot.text import clean
 
 LOGGER = logging.getLogger(__name__)
 Text = app_commands.Range[str, 1, 4000]
+
+
+class _AnyPlace(app_commands.Transformer):
+    """Every channel in which one can talk, and those that hold threads; also one that the bot does
+    not see."""
+
+    @property
+    def type(self) -> discord.AppCommandOptionType:
+        """See discord.py."""
+        return discord.AppCommandOptionType.channel
+
+    @property
+    def channel_types(self) -> list[discord.ChannelType]:
+        """See discord.py."""
+        kinds = discord.ChannelType
+        channels = [
+            kinds.text,
+            kinds.news,
+            kinds.voice,
+            kinds.stage_voice,
+            kinds.forum,
+            kinds.media,
+        ]
+        return [*channels, kinds.news_thread, kinds.public_thread, kinds.private_thread]
+
+    async def transform(self, interaction: At, value: Any) -> Any:
+        """See discord.py."""
+        return value
+
+
+Place = app_commands.Transform[app_commands.AppCommandChannel, _AnyPlace]
 
 
 class Commands(app_commands.CommandTree[Any]):
@@ -68,16 +99,20 @@ def _add_questions(tree: Commands, desk: Interactions, settings: BotSettings) ->
     @app_commands.describe(topic="What it is about; I answer it as your first question")
     @app_commands.guild_only()
     async def chat(at: At, topic: app_commands.Range[str, 1, 2000] | None = None) -> None:
-        title = clean(topic or "") or say.chat_with(at.user.display_name)
+        asked = clean(topic or "")
+        title = asked or say.chat_with(clean(at.user.display_name))
         event = interaction_event(at, "slash", title)
 
         async def opened() -> str:
+            if topic and not asked:
+                return say.NO_TOPIC
             refusal = await service.refusal(event)
             if refusal is not None:
                 return refusal or say.FAILED
-            thread = await _thread(at, title)
-            if thread is None:
-                return say.NO_THREADS
+            try:
+                thread = await open_thread(at, title)
+            except NoThread as none:
+                return none.say
             if topic:
                 first = replace(
                     event,
@@ -129,20 +164,6 @@ def _add_questions(tree: Commands, desk: Interactions, settings: BotSettings) ->
         await desk.tell(at, stopping)
 
 
-async def _thread(at: At, title: str) -> discord.Thread | None:
-    """A thread with the member in it; None where there can be none."""
-    if not isinstance(at.channel, discord.TextChannel):
-        return None
-    try:
-        kind = discord.ChannelType.public_thread
-        thread = await at.channel.create_thread(name=title[:90], type=kind)
-        await thread.add_user(at.user)
-        return thread
-    except discord.HTTPException as error:
-        log(LOGGER, "no_thread", error=error)
-        return None
-
-
 def _add_rights(tree: Commands, desk: Interactions) -> None:
     """What everybody may know and decide."""
 
@@ -170,24 +191,23 @@ def _add_rights(tree: Commands, desk: Interactions) -> None:
 def _add_admin(tree: Commands, desk: Interactions) -> None:
     """What the admins of a guild decide."""
 
-    async def change(at: At, said: str = "", **changes: Any) -> None:
-        async def changed() -> str:
-            rules = await desk.service.guilds.change(at.guild_id or 0, **changes)
-            return said or say.rules([f"<#{id}>" for id in rules.channels], rules.feedback)
-
-        await desk.tell(at, changed())
+    guilds = desk.service.guilds
 
     @tree.command(description="How I should behave in this server (for admins)")
     @app_commands.describe(text="Instructions that I always see; leave it out to use my usual ones")
     @app_commands.default_permissions(manage_guild=True)
     @app_commands.guild_only()
     async def system(at: At, text: app_commands.Range[str, 1, 2000] | None = None) -> None:
-        said = say.SYSTEM_SET if text else say.SYSTEM_CLEARED
-        await change(at, said, system=clean(text) if text else None)
+        async def changed() -> str:
+            await guilds.change(at.guild_id or 0, system=clean(text) if text else None)
+            return say.SYSTEM_SET if text else say.SYSTEM_CLEARED
+
+        await desk.tell(at, changed())
 
     @tree.command(description="Where I answer, and whether I ask for opinions (for admins)")
     @app_commands.describe(
         channel="Answer in this channel; the first one ends my answering everywhere",
+        remove="Take this channel off the list; without any on it I answer everywhere",
         everywhere="Answer in every channel again",
         feedback="Show 👍 👎 under my answers",
     )
@@ -195,15 +215,26 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
     @app_commands.guild_only()
     async def settings(
         at: At,
-        channel: discord.TextChannel | None = None,
+        channel: Place | None = None,
+        remove: Place | None = None,
         everywhere: bool | None = None,
         feedback: bool | None = None,
     ) -> None:
-        changes: dict[str, Any] = {}
-        if feedback is not None:
-            changes["feedback"] = feedback
+        changes: dict[str, Any] = {"feedback": feedback} if feedback is not None else {}
         if everywhere:
             changes["channels"] = []
         if channel:
             changes["add_channel"] = channel.id
-        await change(at, **changes)
+        if remove:
+            changes["remove_channel"] = remove.id
+
+        async def changed() -> str:
+            before = await guilds.rules(at.guild_id)
+            rules = await guilds.change(at.guild_id or 0, **changes)
+            channels = [f"<#{id}>" for id in rules.channels]
+            told = say.rules(channels, rules.feedback, emptied=rules.channels_deleted)
+            if remove and remove.id not in before.channels:
+                return f"{say.not_listed(remove.mention)} {told}"
+            return told
+
+        await desk.tell(at, changed())
