@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from guildgpt.chat import ChatTemplate, FileTokenizer
@@ -31,6 +31,7 @@ from guildgpt.engines.gguf_file import diagnose, read_head
 from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.model import known
 from guildgpt.model.config import BaseConfig
+from guildgpt.model.declared import with_declared_tokens
 from guildgpt.model.replit import is_replit, load_replit
 from guildgpt.paths import cache_dir
 
@@ -98,8 +99,7 @@ def load_base(config: BaseConfig, *, documents: Sequence[str] = ()) -> Base:
         model, tokenizer_json = read_model(folder), read_tokenizer(folder)
     chat = add_chat_tokens(tokenizer_json, ChatTemplate(system=config.system))
     _check_context(model.config, config)
-    _make_room(model, chat)
-    return Base(model, chat, provenance)
+    return Base(model, _make_room(model, chat), provenance)
 
 
 def load_tokenizer(
@@ -113,7 +113,8 @@ def load_tokenizer(
         provenance = [scratch_provenance()]
     else:
         folder, provenance = locate_base(config, weights=False)
-        text = read_tokenizer(folder)
+        chat = add_chat_tokens(read_tokenizer(folder), ChatTemplate(system=config.system))
+        return _with_rowless(chat, stated_rows(folder)), provenance
     return add_chat_tokens(text, ChatTemplate(system=config.system)), provenance
 
 
@@ -139,6 +140,7 @@ def locate_base(config: BaseConfig, *, weights: bool = True) -> tuple[Path, list
         item = _stated(config, Provenance(path.stem, "base", origin=path.name, sha256=sha256))
         return converted(path, sha256), [item]
     if path.is_dir():
+        refuse_adapter(path)
         return path, _folder_provenance(path, config)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(
@@ -147,12 +149,40 @@ def locate_base(config: BaseConfig, *, weights: bool = True) -> tuple[Path, list
             remedy="Name `starter`, `scratch`, a Hub id (owner/name), a folder or a GGUF file.",
         )
     folder = _snapshot(name, config.revision, weights=weights)
+    refuse_adapter(folder)
     if own := _carried(folder):
         return folder, own
     fact = known.base(name) or Provenance(name, "base", _card_licence(folder), name)
     commit = folder.name if folder.parent.name == "snapshots" else config.revision or ""
     item = Provenance(**{**fact.as_dict(), "revision": commit, "sha256": weights_sha256(folder)})
     return folder, [_stated(config, item)]
+
+
+def refuse_adapter(folder: Path) -> None:
+    """ModelError for a folder with an adapter in it, alone or beside a base: transformers would
+    load it into the base in silence, and then refuse to write the whole."""
+    file = folder / "adapter_config.json"
+    if not file.is_file():
+        return
+    try:
+        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, LookupError, TypeError):
+        base = None
+    beside = (folder / "config.json").is_file()
+    whole = (
+        "Take adapter_config.json and adapter_model.* out of the folder to start from the base "
+        "without them; or merge them first"
+        if beside
+        else "Merge it into its base first"
+    )
+    raise ModelError(
+        "this folder holds an adapter (adapter_config.json)"
+        + (" beside a base's files" if beside else ", and no whole model")
+        + (f"; it belongs to {base}" if base else ""),
+        where=folder,
+        remedy=f"{whole}: peft's AutoPeftModelForCausalLM.from_pretrained(…).merge_and_unload()"
+        ".save_pretrained(…) writes a folder that can be taken.",
+    )
 
 
 def read_model(folder: Path) -> Any:
@@ -267,11 +297,11 @@ def read_tokenizer(folder: Path) -> str:
                 where=file,
                 remedy="Was it copied whole?",
             ) from error
-        return text
+        return with_declared_tokens(text, folder)
     if (folder / "spiece.model").is_file():
         from guildgpt.model.spiece import convert
 
-        return str(convert(folder / "spiece.model").to_str())
+        return with_declared_tokens(str(convert(folder / "spiece.model").to_str()), folder)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -317,17 +347,41 @@ def _check_context(shape: Any, config: BaseConfig) -> None:
         )
 
 
-def _make_room(model: Any, chat: ChatTokenizer) -> None:
-    """Rows for new tokens, and the model's configuration true to its tokenizer."""
-    size = len(chat.tokenizer)
-    if size > model.get_input_embeddings().weight.shape[0]:
+def _make_room(model: Any, chat: ChatTokenizer) -> ChatTokenizer:
+    """Rows for new tokens, and the model's configuration true to its tokenizer. Gives the tokenizer
+    that knows of every row that is new."""
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    if len(chat.tokenizer) > rows:
         with quiet():
-            model.resize_token_embeddings(size, mean_resizing=False)
+            model.resize_token_embeddings(len(chat.tokenizer), mean_resizing=False)
+    chat = _with_rowless(chat, rows)
     _start_rows(model, chat.new_tokens)
+    # How others sampled is none of ours, and transformers refuses to write some of what it reads.
+    model.generation_config = GenerationConfig()
     for settings in (model.config, model.generation_config):
         settings.bos_token_id = None  # the template writes none
         settings.eos_token_id = chat.eos_id
         settings.pad_token_id = chat.pad_id
+    return chat
+
+
+def _with_rowless(chat: ChatTokenizer, rows: int | None) -> ChatTokenizer:
+    """The tokenizer with every token for new that has no row in an embedding of so many: a token
+    that the tokenizer's file has need not be one that the model ever saw."""
+    if rows is None or rows >= len(chat.tokenizer):
+        return chat
+    rowless = range(rows, len(chat.tokenizer))
+    return replace(chat, new_tokens=sorted({*chat.new_tokens, *rowless}))
+
+
+def stated_rows(folder: Path) -> int | None:
+    """How many rows a folder's config.json says that its embedding has."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        rows = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return rows if isinstance(rows, int) else None
 
 
 def _start_rows(model: Any, ids: list[int]) -> None:
@@ -341,10 +395,12 @@ def _start_rows(model: Any, ids: list[int]) -> None:
         for table in tables.values():
             old = torch.ones(len(table), dtype=torch.bool)
             old[ids] = False
+            known = old.nonzero()[:, 0].tolist()
             mean = table[old].mean(0)
             for place, row in enumerate(ids):
                 # A small fixed difference keeps two new tokens from being one.
-                table[row] = mean + 0.01 * (place + 1) * table[place + 1]
+                other = table[known[(place + 1) % len(known)]]
+                table[row] = mean + 0.01 * (place % 3 + 1) * other
 
 
 def _snapshot(name: str, revision: str | None, *, weights: bool) -> Path:

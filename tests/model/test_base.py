@@ -16,11 +16,12 @@ import pytest
 import sentencepiece
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from guildgpt.chat import CHATML, ChatTemplate, Message
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError, GuildError, ModelError
+from guildgpt.model.adapter import add_lora, trainable
 from guildgpt.model.base import (
     ChatTokenizer,
     add_chat_tokens,
@@ -29,7 +30,7 @@ from guildgpt.model.base import (
     load_tokenizer,
     locate_base,
 )
-from guildgpt.model.config import BaseConfig, ScratchConfig
+from guildgpt.model.config import AdapterConfig, BaseConfig, ScratchConfig
 from guildgpt.model.folder import write_model_folder
 from guildgpt.model.gguf import write_gguf
 from guildgpt.model.scratch import train_tokenizer
@@ -178,6 +179,103 @@ def test_a_tokenizer_with_a_hole_still_gets_a_row_for_its_last_token(tmp_path: P
     assert len(set(base.chat.new_tokens)) == 2
     rows = base.model.get_input_embeddings().weight.shape[0]
     assert all(token < rows and token != 309 for token in base.chat.new_tokens)
+
+
+@pytest.mark.parametrize("kind", [llama, gpt_neox], ids=["tied", "untied"])
+def test_chat_tokens_without_rows_start_at_the_mean_and_are_trained(
+    tmp_path: Path, kind: Any
+) -> None:
+    """A tokenizer that has them says nothing of the embedding."""
+    old = write_base(tmp_path, bare_tokenizer(296), rows=296, kind=kind)
+    backend = Tokenizer.from_str(bare_tokenizer(296))
+    backend.add_special_tokens(["<|pad|>", "<tool>", "<|im_start|>", "<|im_end|>"])
+    (tmp_path / "tokenizer.json").write_text(str(backend.to_str()))
+    base = load_base(config(tmp_path))
+    settings_are_true(base)
+    assert base.chat.new_tokens == [296, 297, 298, 299]
+    assert load_tokenizer(config(tmp_path))[0].new_tokens == base.chat.new_tokens
+    for mine, table in (
+        (base.model.get_input_embeddings().weight, old.get_input_embeddings().weight),
+        (base.model.get_output_embeddings().weight, old.get_output_embeddings().weight),
+    ):
+        assert torch.equal(mine[:296], table)
+        new, mean = mine[296:], table.mean(0)
+        assert (new - mean).norm(dim=1).max() < 0.2 * (table - mean).norm(dim=1).min()
+        assert torch.pdist(new).min() > 0
+    trained = add_lora(
+        base.model,
+        AdapterConfig(rank=2),
+        new_tokens=base.chat.new_tokens,
+        dtype=torch.float32,
+        seed=0,
+    )
+    assert any("token_adapter" in name for name in trainable(trained))
+
+
+@pytest.mark.parametrize("where", ["added_tokens_decoder", "added_tokens.json"])
+def test_trained_chat_tokens_behind_tokenizer_json_are_left_alone(
+    tmp_path: Path, where: str
+) -> None:
+    """They stand beside it, and transformers takes them from there."""
+    model = write_base(tmp_path, bare_tokenizer(), rows=303)
+    ids = {"<|im_end|>": 300, "<|im_start|>": 301, "<|pad|>": 302}  # not in the template's order
+    if where == "added_tokens.json":
+        (tmp_path / where).write_text(json.dumps(ids))
+    else:
+        declared = {
+            str(number): {"content": token, "special": True} for token, number in ids.items()
+        }
+        (tmp_path / "tokenizer_config.json").write_text(
+            json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", where: declared})
+        )
+        theirs = AutoTokenizer.from_pretrained(tmp_path)
+        assert {token: theirs.convert_tokens_to_ids(token) for token in ids} == ids
+    base = load_base(config(tmp_path))
+    settings_are_true(base)
+    assert base.chat.new_tokens == []
+    assert {token: base.chat.tokenizer.token_id(token) for token in ids} == ids
+    assert torch.equal(logits(base.model), logits(model))
+
+
+def test_a_tokenizer_whose_files_disagree(tmp_path: Path) -> None:
+    write_base(tmp_path, bare_tokenizer())
+    spec = {"added_tokens_decoder": {"7": {"content": "<|im_end|>", "special": True}}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(spec))
+    with pytest.raises(ModelError, match=r"<\|im_end\|> is to be 7, and becomes"):
+        load_base(config(tmp_path))
+    for text in ("{", "[]", '{"added_tokens_decoder": 3}', '{"added_tokens_decoder": {"x": 1}}'):
+        (tmp_path / "tokenizer_config.json").write_text(text)
+        assert len(load_base(config(tmp_path)).chat.new_tokens) == 3
+
+
+def test_how_others_sampled_is_no_hindrance(tmp_path: Path) -> None:
+    """transformers refuses to write a temperature without `do_sample`, which it reads."""
+    write_base(tmp_path, chat_tokenizer())
+    (tmp_path / "generation_config.json").write_text(
+        json.dumps({"temperature": 0.9, "top_p": 0.6, "bos_token_id": 1, "eos_token_id": [1, 2]})
+    )
+    base = load_base(config(tmp_path))
+    settings_are_true(base)
+    out = tmp_path / "model"
+    settings = {"context": 64, "provenance": PAST, "recipe": {}, "card": "# x", "gguf": ()}
+    write_model_folder(out, base.model, base.chat, **settings)
+    written = GenerationConfig.from_pretrained(out)
+    written.validate(strict=True)
+    assert written.eos_token_id == base.chat.eos_id
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_an_adapter_in_the_folder_is_named(tmp_path: Path, alone: bool) -> None:
+    if not alone:
+        write_base(tmp_path, chat_tokenizer())
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "me/mine"}')
+    for load in (load_base, load_tokenizer):
+        with pytest.raises(ModelError, match=r"an adapter \(adapter_config\.json\)") as raised:
+            load(config(tmp_path))
+        assert raised.value.where == str(tmp_path)
+        assert "me/mine" in raised.value.what
+        assert "merge_and_unload" in str(raised.value.remedy)
+        assert ("Take adapter_config.json" in str(raised.value.remedy)) != alone
 
 
 def test_control_tokens_known_as_text_become_control_tokens() -> None:
