@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from guildgpt.bot.buttons import Action
-from guildgpt.bot.outlet import Outlet, Undeliverable
+from guildgpt.bot.outlet import Outlet, Undeliverable, Why
 from guildgpt.bot.pacing import Pacer
+from guildgpt.bot.splitting import LIMIT
 from guildgpt.bot.text import answer_text, split
 
 LOGGER = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 LOOK_SECONDS = 2.0  # between looks whether the bot is still shown typing
 FIRST_WORDS_SECONDS = 0.5  # what comes in this time is shown together: half a word helps nobody
+LONGEST_PAUSE = 30.0  # seconds between writes on the way while Discord cannot be reached
 BROKEN_OFF = " …"  # ends an answer that was not finished
 
 Over = asyncio.Future[None]
@@ -157,15 +159,43 @@ class LiveAnswer:
 
     async def break_off(self, sentence: str) -> None:
         """Say why there is no answer, or no more of it; without a sentence, leave nothing."""
-        with suppress(Undeliverable):
-            if not sentence:
-                await self.take_back()
-            elif self._parts and self.text and self.allowed(self.text):
+        if not sentence:
+            await self.take_back()
+            return
+        if self._parts and not (self.text and self.allowed(self.text)):
+            await self.replace(sentence)  # nobody knows, or should know, what they say
+            return
+        if self._parts:
+            try:
                 await self.finish(self.text + BROKEN_OFF)
-            elif self._parts:  # nobody knows, or should know, what they say
-                await self.finish(sentence)
+            except Undeliverable as error:
+                await self.give_up(error.why, sentence)
                 return
         await self.writer.whisper(self.outlet, sentence)
+
+    async def give_up(self, why: Why, sentence: str) -> None:
+        """Discord did not take the answer: say so in its place, or else below what there is of it,
+        and leave no button that does nothing."""
+        if why in ("gone", "unreachable"):
+            return  # there is nothing left to write to, or no way to it
+        if why != "forbidden":
+            if await self.replace(sentence):
+                return
+            sentence = ""
+        if self._parts:
+            last = len(self._parts) - 1
+            text = split(self._parts[last].text or BROKEN_OFF, LIMIT - len(sentence) - 2)[0]
+            with suppress(Undeliverable):
+                await self.writer.turn(self.outlet.channel_id)
+                await self._put(last, f"{text}\n\n{sentence}".strip(), ())
+
+    async def replace(self, sentence: str) -> bool:
+        """Say it in place of the answer; whether it could be said."""
+        try:
+            await self.finish(sentence)
+        except Undeliverable:
+            return False
+        return True
 
     async def take_back(self, count: int = 0) -> None:
         """Delete the messages from `count` on."""
@@ -185,23 +215,46 @@ class LiveAnswer:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
             await asyncio.sleep(FIRST_WORDS_SECONDS)
-            while True:
+            missed: int | None = 0
+            while missed is not None:
                 await self._changed.wait()
                 if not self.writer.may_write(channel):
                     await asyncio.sleep(self.writer.wait(channel))
                     continue
                 self._changed.clear()
                 if self.allowed(self.text):
-                    await self._write(answer_text(self.text), (stop_button,), paid=True)
+                    missed = await self._show_once(stop_button, missed)
         except Undeliverable as error:
             if not over.done():
                 over.set_exception(error)
 
-    async def _write(self, text: str, buttons: Sequence[Action], *, paid: bool = False) -> bool:
+    async def _show_once(self, stop_button: Action, missed: int) -> int | None:
+        """Write the answer as far as it is; how many writes in a row did not get through, or None
+        if it is not to be shown before it is whole.
+
+        What does not get through now is made up for by the next write. What AutoMod stops may be
+        half a word: the whole answer may pass.
+        """
+        try:
+            await self._write(answer_text(self.text), (stop_button,), on_the_way=True)
+        except Undeliverable as error:
+            if error.why == "unreachable":
+                self._changed.set()
+                await asyncio.sleep(min(2.0**missed, LONGEST_PAUSE))
+                return missed + 1
+            if error.why in ("withheld", "refused"):
+                return None
+            raise
+        return 0
+
+    async def _write(
+        self, text: str, buttons: Sequence[Action], *, on_the_way: bool = False
+    ) -> bool:
         """Make the messages say `text`, the buttons under the last; whether they surely do now.
 
-        `paid`: one write is taken.
+        `on_the_way`: it is not the last state, tried only once, and one write is taken.
         """
+        paid = on_the_way
         wanted = split(text)
         for index, words in enumerate(wanted):
             under = tuple(buttons) if index == len(wanted) - 1 else ()
@@ -213,16 +266,28 @@ class LiveAnswer:
                 await self.writer.turn(self.outlet.channel_id, new=new)
             paid = False
             # Half a write would be forgotten: it ends even when the answer is stopped meanwhile.
-            await _to_its_end(self._put(index, words, under))
+            await _to_its_end(self._put(index, words, under, patient=not on_the_way))
         return all(part.text is not None for part in self._parts[: len(wanted)])
 
-    async def _put(self, index: int, words: str, buttons: Sequence[Action]) -> None:
+    async def _put(
+        self, index: int, words: str, buttons: Sequence[Action], *, patient: bool = True
+    ) -> None:
         if index < len(self._parts):
             part = self._parts[index]
-            await self.outlet.edit(part.id, words, buttons)
+            try:
+                await self.outlet.edit(part.id, words, buttons, patient=patient)
+            except Undeliverable as error:
+                if error.why == "unreachable":
+                    part.text = None  # it may say this or that
+                raise
             part.text, part.buttons = words, buttons
             return
-        part = Part(await self.outlet.send(words, buttons, f"{self.nonce}{index}"))
+        try:
+            id = await self.outlet.send(words, buttons, f"{self.nonce}{index}", patient=patient)
+        except Undeliverable as error:
+            self.was_begun |= error.why == "unreachable"  # it may be there all the same
+            raise
+        part = Part(id)
         if not self.was_begun:  # else it may be one that was sent before, and say what it said then
             part.text, part.buttons = words, buttons
         self._parts.append(part)

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from guildgpt.bot.buttons import Action
 
+Why = Literal["gone", "forbidden", "withheld", "refused", "unreachable"]
+
 
 class Undeliverable(Exception):
-    """What was to be written has no place any more, or none that the bot may write to.
+    """What was to be written is not there, and `why`.
 
-    `gone`: the channel, the message or the interaction no longer exists; else a permission lacks,
-    or Discord could not be reached for a long time. `code` is Discord's own, 0 for none.
+    `gone`: the channel, the message or the interaction no longer exists. `forbidden`: a permission
+    lacks, or the thread is closed. `withheld`: the guild's AutoMod did not let the text pass.
+    `refused`: anything else that Discord says no to. `unreachable`: Discord could not be reached;
+    whether it was written, nobody knows. `code` is Discord's own, 0 for none.
     """
 
-    def __init__(self, reason: str, *, gone: bool, code: int = 0):
+    def __init__(self, reason: str, why: Why, code: int = 0):
         super().__init__(reason)
-        self.gone = gone
+        self.why = why
         self.code = code
 
 
 class Outlet(Protocol):
-    """One place to answer one event at. Every method raises `Undeliverable` when it cannot."""
+    """One place to answer one event at. Every method raises `Undeliverable` when it cannot.
+
+    While Discord cannot be reached, it is tried again for minutes; only once if not `patient`.
+    """
 
     @property
     def channel_id(self) -> int:
@@ -35,11 +42,15 @@ class Outlet(Protocol):
     async def typing(self) -> None:
         """Show that an answer is on its way."""
 
-    async def send(self, text: str, buttons: Sequence[Action], nonce: str) -> int:
+    async def send(
+        self, text: str, buttons: Sequence[Action], nonce: str, *, patient: bool = True
+    ) -> int:
         """Write a new message, and return its id. With a nonce of the last minutes nothing is
         written: the id is that of the message it was used for, whatever that says."""
 
-    async def edit(self, message_id: int, text: str, buttons: Sequence[Action]) -> None:
+    async def edit(
+        self, message_id: int, text: str, buttons: Sequence[Action], *, patient: bool = True
+    ) -> None:
         """Write a message anew."""
 
     async def delete(self, message_id: int) -> None:

@@ -51,6 +51,7 @@ class Pacer:
         self._second = 1.0 + margin
         self._everywhere = everywhere
         self._requests: deque[float] = deque(maxlen=everywhere)  # the latest of all
+        self._held_until = float("-inf")
         self._channels: OrderedDict[int, _Channel] = OrderedDict()  # by latest use
 
     def __len__(self) -> int:
@@ -80,7 +81,7 @@ class Pacer:
 
     def free_at(self, *, new: bool = False) -> float:
         """When the next request that no channel's budget counts is fine: now, or later."""
-        now = self._clock()
+        now = max(self._clock(), self._held_until)
         slots = self._everywhere if new else self._everywhere * 3 // 4
         if len(self._requests) < slots:
             return now
@@ -89,6 +90,10 @@ class Pacer:
     def asked(self) -> None:
         """Such a request is being made."""
         self._requests.append(self._clock())
+
+    def hold_off(self, seconds: float) -> None:
+        """Nothing at all for `seconds`."""
+        self._held_until = max(self._held_until, self._clock() + seconds)
 
     def slow_down(self, channel_id: int, seconds: float) -> None:
         """Discord answered 429: nothing for `seconds`, and edits are twice as far apart at first.

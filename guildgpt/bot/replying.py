@@ -19,6 +19,7 @@ from guildgpt.bot.generating import Finished, Generator
 from guildgpt.bot.guilds import Guilds, Rules
 from guildgpt.bot.metrics import Metrics
 from guildgpt.bot.moderation import Moderator
+from guildgpt.bot.outlet import Undeliverable
 from guildgpt.bot.postponed import Postponed
 from guildgpt.bot.questions import Question, Questions, Refused
 from guildgpt.bot.running import AllRunning, Running
@@ -108,7 +109,12 @@ class Replies:
                 return
             if question.stored and not finished.instead:
                 kept = await self._keep(answer_id, question.stored, finished)
-        await live.finish(finished.shown, _buttons(answer_id, rules) if kept else ())
+        try:
+            await live.finish(finished.shown, _buttons(answer_id, rules) if kept else ())
+        except Undeliverable as error:
+            if error.why in ("withheld", "refused"):  # then nobody has read it
+                await self._postponed.do(lambda: self._store.withdraw(answer_id))
+            raise
 
     async def _kept_before(self, work: Work) -> Finished | None:
         """The answer that was written down before a crash: it may have been read and rated."""

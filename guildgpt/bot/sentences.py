@@ -55,6 +55,9 @@ FORGET_ASK = (
     "and votes. It cannot be undone. Messages in Discord itself stay; you can delete those there."
 )
 FORGET_KEPT = "Nothing was deleted."
+WITHHELD = "This server's rules did not let my answer pass."
+MAY_NOT_GO_ON = "I may not write here any more, so this is where my answer ends."
+NOT_TAKEN = "Discord did not take my answer. Please ask me again."
 FAILED = "Something went wrong on my side. Please try again."
 
 HELP = """\

@@ -20,7 +20,7 @@ from guildgpt.bot.guilds import Guilds
 from guildgpt.bot.logs import log
 from guildgpt.bot.metrics import Metrics
 from guildgpt.bot.moderation import Moderator
-from guildgpt.bot.outlet import Outlet, Undeliverable
+from guildgpt.bot.outlet import Outlet, Undeliverable, Why
 from guildgpt.bot.pacing import Pacer
 from guildgpt.bot.postponed import Postponed
 from guildgpt.bot.questions import Refused
@@ -40,6 +40,14 @@ LOGGER = logging.getLogger(__name__)
 Step = Callable[[Running], Awaitable[None]]
 Rest = Coroutine[Any, Any, None] | None
 """The work that is left when an event is claimed; None for an event that gets no answer."""
+
+_IN_WORDS: dict[Why, str] = {
+    "withheld": say.WITHHELD,
+    "forbidden": say.MAY_NOT_GO_ON,
+    "refused": say.NOT_TAKEN,
+    "gone": "",
+    "unreachable": "",
+}
 
 
 class Service:
@@ -151,11 +159,13 @@ class Service:
         begun = self._clock()
         live = self._live(work, outlet)
         with self._running.registered(work, member, outlet, live) as running:
-            state, sentence = await self._outcome(running, step)
+            state, sentence, why = await self._outcome(running, step)
             if self._running.is_taken_back(work):
                 await self.forget(work.event.id)  # what was written since then, too
-                sentence = ""
-            if sentence is not None:
+                sentence, why = "", None
+            if why is not None:
+                await running.live.give_up(why, sentence or "")
+            elif sentence is not None:
                 await running.live.break_off(sentence)
         await self.postponed.do(
             lambda: self.store.update_delivery(work.delivery.id, state=state, extra={})
@@ -164,31 +174,32 @@ class Service:
         self.metrics.answered.labels(work.event.kind, state).observe(seconds)
         log(LOGGER, "finished", kind=work.event.kind, state=state, seconds=round(seconds, 2))
 
-    async def _outcome(self, running: Running, step: Step) -> tuple[str, str | None]:
-        """How the step ended: the delivery's state, and what is said in an answer's place."""
+    async def _outcome(self, running: Running, step: Step) -> tuple[str, str | None, Why | None]:
+        """How the step ended: the delivery's state, what is said in an answer's place, and why
+        Discord did not take the answer, if it is that."""
         event = running.work.event
         try:
             await step(running)
-            return "done", None
+            return "done", None, None
         except Refused as refusal:
             log(LOGGER, "refused", reason=refusal.reason, guild=event.guild_id)
-            return "skipped", refusal.say
+            return "skipped", refusal.say, None
         except RecordGone:
             log(LOGGER, "erased_meanwhile", guild=event.guild_id)
-            return "skipped", ""
+            return "skipped", "", None
         except Undeliverable as error:
             self._note_failure("delivery", error, event, reason=str(error))
-            return "done" if error.gone else "failed", None
+            return "done" if error.why == "gone" else "failed", _IN_WORDS[error.why], error.why
         except (EngineError, ModelError) as error:
             self._note_failure("engine", error, event)
-            return "failed", say.ENGINE_DOWN
+            return "failed", say.ENGINE_DOWN, None
         except StoreError as error:
             self._note_failure("store", error, event)
-            return "failed", say.STORE_DOWN
+            return "failed", say.STORE_DOWN, None
         except Exception:  # whatever it is, the event has to end
             LOGGER.exception("event failed")
             self.metrics.failures.labels("bot").inc()
-            return "failed", say.FAILED
+            return "failed", say.FAILED, None
 
     def _live(self, work: Work, outlet: Outlet) -> LiveAnswer:
         delivery = work.delivery
@@ -258,6 +269,10 @@ class Service:
         except StoreError as error:
             log(LOGGER, "store_failed", error=error)
             return ()
+
+    def hold_off(self, seconds: float) -> None:
+        """What stands before Discord said that all of this bot's requests are too many."""
+        self._pacer.hold_off(seconds)
 
     def slow_down(self, channel_id: int, seconds: float) -> None:
         """Discord said that the channel has had enough for `seconds`."""

@@ -175,6 +175,15 @@ class Conversations(Part):
 
         await self._database.write(work)
 
+    async def withdraw(self, id: str) -> None:
+        """An answer could not be shown: its text goes, its row stays to hold the tree."""
+        blank: dict[str, Any] = {"text": "", "deleted": True}
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(update(messages).where(messages.c.id == id).values(blank))
+
+        await self._database.write(work)
+
     async def _first(self, wanted: Select[Any]) -> StoredMessage | None:
         async def work(connection: AsyncConnection) -> StoredMessage | None:
             row = (await connection.execute(wanted)).first()

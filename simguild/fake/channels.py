@@ -203,6 +203,8 @@ class ChannelRoutes:
         if message.author is not self._world.bot:
             words = "Cannot edit a message authored by another user"
             raise ApiError(403, 50005, words, violation="an edit of another's message")
+        if message.channel.archived:
+            raise ApiError(400, 50083, "Thread is archived")
         messages.rewrite(message, call.body, call.files, EDIT_KEYS)
         return payloads.message(message)
 

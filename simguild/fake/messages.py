@@ -121,6 +121,7 @@ def write(
     check_message(body)
     _check_files(world, files)
     content = (body.get("content") or "").strip()  # Discord trims
+    _moderate(channel, content)
     pings = _pings(channel, content, body)
     message = FakeMessage(
         world.new_id(),
@@ -161,6 +162,7 @@ def rewrite(message: FakeMessage, body: Json, files: dict[int, Upload], known: s
     components = body["components"] or [] if "components" in body else message.components
     if not (content or embeds or components or kept or files):
         raise empty_message()
+    _moderate(message.channel, content)
     pings = _pings(message.channel, content, body)
     message.content, message.embeds, message.components = content, embeds, components
     message.attachments = kept + attach(message.channel, list(files.values()))
@@ -222,6 +224,13 @@ def _pings(channel: Channel, content: str, body: Json) -> Pings:
         channel.world.violations.append(f"a message that pings: {content[:80]!r}")
     pings.everyone = pings.everyone and may_call_everyone(channel, channel.world.bot)
     return pings
+
+
+def _moderate(channel: Channel, content: str) -> None:
+    """AutoMod: what a guild does not want said is neither posted nor edited into a message."""
+    blocked = channel.guild.blocked_words if channel.guild else []
+    if any(word in content.casefold() for word in blocked):
+        raise ApiError(400, 200000, "Message was blocked by automatic moderation")
 
 
 def _check_files(world: World, files: dict[int, Upload]) -> None:

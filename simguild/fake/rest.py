@@ -15,6 +15,7 @@ from simguild.fake.commands import Commands
 from simguild.fake.errors import ApiError, missing_access, unknown
 from simguild.fake.interactions import Interactions
 from simguild.fake.limits import RateLimiter, Taken
+from simguild.fake.trouble import Trouble
 from simguild.fake.world import Guild, User, World
 
 Json = dict[str, Any]
@@ -40,6 +41,7 @@ class Rest:
         self._gateway_info = gateway_info
         self._limiter = RateLimiter(world.clock)
         self.limited: Counter[str] = Counter()  # answers of 429, by what was asked for
+        self.troubles: list[Trouble] = []
 
     def add_routes(self, app: web.Application) -> None:
         """Hang all routes into the server."""
@@ -78,9 +80,21 @@ class Rest:
     def _wrapped(
         self, handler: Handler, bucket: str
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        """`handler` behind the token, the rate limits and the reading of the body."""
+        """`handler` behind what goes wrong, the token, the rate limits and the reading of the
+        body."""
 
         async def answer(request: web.Request) -> web.Response:
+            route = _route(request)
+            trouble = next((one for one in self.troubles if one.meets(route)), None)
+            if trouble is None:
+                return await right(request)
+            if trouble.answer.done:
+                await right(request)
+            if not trouble.answer.status and request.transport is not None:
+                request.transport.abort()
+            return trouble.answer.response()
+
+        async def right(request: web.Request) -> web.Response:
             headers: dict[str, str] = {}
             try:
                 if bucket not in _UNAUTHORIZED:
@@ -213,6 +227,11 @@ class Rest:
 
 
 def _asked_for(request: web.Request, taken: Taken) -> str:
+    return f"{_route(request)}{' (global)' * taken.is_global}"
+
+
+def _route(request: web.Request) -> str:
+    """`PATCH /channels/{channel}`."""
     resource = request.match_info.route.resource
     path = resource.canonical.removeprefix(BASE) if resource else request.path
-    return f"{request.method} {path}{' (global)' * taken.is_global}"
+    return f"{request.method} {path}"

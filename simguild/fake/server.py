@@ -16,6 +16,7 @@ from simguild.fake.limits import Limits
 from simguild.fake.people import People
 from simguild.fake.permissions import EVERYONE, Permission
 from simguild.fake.rest import BASE, Rest
+from simguild.fake.trouble import Answer, Trouble
 from simguild.fake.world import Channel, Guild, User, World
 
 T = TypeVar("T")
@@ -189,6 +190,13 @@ class FakeDiscord(People):
         return self.gateway_server.drop(
             code, op=op, resume=resume, invalid=invalid, duplicate=repeat, shard=shard
         )
+
+    def trouble(self, route: str, answer: Answer, *, times: int | None = None) -> Trouble:
+        """Answer otherwise on a route (`PATCH /channels/{channel}`; `*`: everywhere), so often, or
+        until it is over; see `simguild.fake.trouble`."""
+        made = Trouble(route, answer, times)
+        self._rest.troubles.append(made)
+        return made
 
     # Waiting
 

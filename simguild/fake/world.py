@@ -215,6 +215,7 @@ class Guild:
     channels: list[Channel] = field(default_factory=list, repr=False)
     members: dict[int, Member] = field(default_factory=dict, repr=False)
     has_bot: bool = True
+    blocked_words: list[str] = field(default_factory=list)  # AutoMod's, in lower case
 
     @property
     def threads(self) -> list[Channel]:

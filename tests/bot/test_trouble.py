@@ -16,7 +16,7 @@ import pytest
 
 from guildgpt.bot import run
 from guildgpt.bot import sentences as say
-from guildgpt.bot.adapter import outlets
+from guildgpt.bot.adapter import reaching
 from guildgpt.errors import EngineError, StoreError
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.store import Store
@@ -456,7 +456,7 @@ async def test_a_question_is_acknowledged_before_a_slow_claim_and_answered_once(
 async def test_discord_cannot_be_reached_for_a_moment(
     bot: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlets, "PAUSES", (0.05,) * 10)
+    monkeypatch.setattr(reaching, "PAUSES", (0.05,))
     request = discord.http.HTTPClient.request
     failures = iter([aiohttp.ServerDisconnectedError(), OSError("no route"), TimeoutError()])
 

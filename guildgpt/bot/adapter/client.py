@@ -20,6 +20,7 @@ from guildgpt.bot.adapter.controls import ActionButton
 from guildgpt.bot.adapter.incoming import cannot_read, is_for_us, message_event
 from guildgpt.bot.adapter.interactions import Interactions
 from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
+from guildgpt.bot.adapter.reaching import wait_of
 from guildgpt.bot.logs import log
 from guildgpt.bot.marks import Marks
 from guildgpt.bot.opinions import Opinions
@@ -103,9 +104,14 @@ class GuildClient(discord.AutoShardedClient):
 
     async def _request_ended(self, session: Any, context: Any, request: Any) -> None:
         """discord.py waits when Discord says 429; so must those who come after."""
+        answer = request.response
+        if answer.status != 429:
+            return
         channel = _CHANNEL.search(request.url.path)
-        if request.response.status == 429 and channel:
-            seconds = float(request.response.headers.get("Retry-After", 1))
+        seconds = wait_of(answer.headers) or 1.0
+        if "Via" not in answer.headers:  # not Discord's own, but Cloudflare's, about everything
+            self.service.hold_off(seconds)
+        elif channel:
             self.service.slow_down(int(channel[1]), seconds)
 
     # Connecting, and what was missed

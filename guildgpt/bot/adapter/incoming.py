@@ -9,7 +9,7 @@ from typing import Any
 
 import discord
 
-from guildgpt.bot.adapter.outlets import delivered
+from guildgpt.bot.adapter.reaching import delivered
 from guildgpt.bot.events import Asker, Event, Quoted
 from guildgpt.bot.files import Attached, read_files
 from guildgpt.bot.settings import BotSettings

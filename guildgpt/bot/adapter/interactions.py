@@ -137,7 +137,7 @@ class Interactions:
                 channel_id=channel,
                 admin=at.permissions.manage_messages,
             )
-            await self.tell(at, stopping)
+            await self.tell(at, self._stopped(at, stopping))
         else:
             giving = self.opinions.give(user, action, channel_id=channel)
             form = self._reason_form(action) if action.kind == "down" else None
@@ -173,6 +173,18 @@ class Interactions:
             max_length=500,
         )
         return self.form("Noted: 👎", field, submitted)
+
+    async def _stopped(self, at: At, stopping: Awaitable[str]) -> str:
+        """What came of a click on the stop button. Where there is nothing to stop any more, the
+        button is a leftover of an answer that could not be finished, and goes."""
+        sentence = await stopping
+        if sentence == say.NOTHING_TO_STOP and at.message is not None:
+            self.spawn(self._without_buttons(at.message))
+        return sentence
+
+    async def _without_buttons(self, message: discord.Message) -> None:
+        with may_be_too_late():
+            await message.edit(view=None)
 
     async def _forget(self, user_id: int) -> str:
         """Erase a member's everything, with what is not yet written of it."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import aiohttp
 import discord
 
 from guildgpt.bot.adapter.controls import view
+from guildgpt.bot.adapter.reaching import FAULTS, delivered, passes, undeliverable
 from guildgpt.bot.buttons import Action
 from guildgpt.bot.logs import log
 from guildgpt.bot.outlet import Undeliverable
@@ -21,7 +20,6 @@ TOKEN_SECONDS = 14 * 60.0  # an interaction's token lives for fifteen minutes
 TOKEN_OVER = 50027  # Discord's code for one that does not
 NO_HISTORY = 160002  # ... and for a reply where the bot may not read what it replies to
 TYPING_SECONDS = 8.0  # Discord shows the bot typing for ten
-PAUSES = (1, 2, 5, 10, *[30] * 20)  # seconds between tries while Discord cannot be reached
 
 
 class MessageOutlet:
@@ -50,20 +48,24 @@ class MessageOutlet:
         self._typing_until = time.monotonic() + TYPING_SECONDS
         try:
             await self._client.http.send_typing(self.channel_id)
-        except (discord.Forbidden, discord.NotFound) as error:
-            raise undeliverable(error) from error
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+        except FAULTS as error:
+            if not passes(error):
+                raise undeliverable(error) from error
             log(LOGGER, "typing_failed", error=error)  # nothing hangs on it
 
-    async def send(self, text: str, buttons: Sequence[Action], nonce: str) -> int:
+    async def send(
+        self, text: str, buttons: Sequence[Action], nonce: str, *, patient: bool = True
+    ) -> int:
         """See `Outlet`; only the first message points at what it answers."""
-        return await self._send(text, view=view(buttons), nonce=nonce)
+        return await self._send(text, patient, view=view(buttons), nonce=nonce)
 
-    async def edit(self, message_id: int, text: str, buttons: Sequence[Action]) -> None:
+    async def edit(
+        self, message_id: int, text: str, buttons: Sequence[Action], *, patient: bool = True
+    ) -> None:
         """See `Outlet`."""
         self._reference = None
         message = self._channel.get_partial_message(message_id)
-        await delivered(lambda: message.edit(content=text, view=view(buttons)))
+        await delivered(lambda: message.edit(content=text, view=view(buttons)), patient=patient)
 
     async def delete(self, message_id: int) -> None:
         """See `Outlet`."""
@@ -73,16 +75,16 @@ class MessageOutlet:
         """See `Outlet`."""
         await self._send(text)
 
-    async def _send(self, text: str, **more: Any) -> int:
+    async def _send(self, text: str, patient: bool = True, **more: Any) -> int:
         if self._reference:
             more["reference"] = self._reference
         try:
-            message = await delivered(lambda: self._channel.send(text, **more))
+            message = await delivered(lambda: self._channel.send(text, **more), patient=patient)
         except Undeliverable as error:
             if error.code != NO_HISTORY:
                 raise
             del more["reference"]
-            message = await delivered(lambda: self._channel.send(text, **more))
+            message = await delivered(lambda: self._channel.send(text, **more), patient=patient)
         self._reference = None
         return int(message.id)
 
@@ -113,13 +115,16 @@ class InteractionOutlet:
     async def typing(self) -> None:
         """See `Outlet`."""
         if self.unheard:
-            raise Undeliverable("the interaction was over before it was acknowledged", gone=True)
+            raise Undeliverable("the interaction was over before it was acknowledged", "gone")
 
-    async def send(self, text: str, buttons: Sequence[Action], nonce: str) -> int:
+    async def send(
+        self, text: str, buttons: Sequence[Action], nonce: str, *, patient: bool = True
+    ) -> int:
         """See `Outlet`: the first takes the place of "thinking…"."""
         sent: int = await self._in_time(
             lambda: self._send(text, buttons),
-            lambda: self._elsewhere.send(text, buttons, nonce),
+            lambda: self._elsewhere.send(text, buttons, nonce, patient=patient),
+            patient=patient,
         )
         return sent
 
@@ -131,12 +136,15 @@ class InteractionOutlet:
         self._original = int(written.id)
         return self._original
 
-    async def edit(self, message_id: int, text: str, buttons: Sequence[Action]) -> None:
+    async def edit(
+        self, message_id: int, text: str, buttons: Sequence[Action], *, patient: bool = True
+    ) -> None:
         """See `Outlet`."""
         self._original = self._original or message_id
         await self._in_time(
             lambda: self._hook.edit_message(message_id, content=text, view=view(buttons)),
-            lambda: self._elsewhere.edit(message_id, text, buttons),
+            lambda: self._elsewhere.edit(message_id, text, buttons, patient=patient),
+            patient=patient,
         )
 
     async def delete(self, message_id: int) -> None:
@@ -159,32 +167,17 @@ class InteractionOutlet:
             await delivered(whispered)
 
     async def _in_time(
-        self, by_token: Callable[[], Awaitable[Any]], later: Callable[[], Awaitable[Any]]
+        self,
+        by_token: Callable[[], Awaitable[Any]],
+        later: Callable[[], Awaitable[Any]],
+        *,
+        patient: bool = True,
     ) -> Any:
         if time.time() < self._over_at:
             try:
-                return await delivered(by_token)
+                return await delivered(by_token, patient=patient)
             except Undeliverable as error:
                 if error.code != TOKEN_OVER:
                     raise
                 self._over_at = 0.0
         return await later()
-
-
-async def delivered(call: Callable[[], Awaitable[Any]]) -> Any:
-    """Call Discord, for ten minutes if it cannot be reached; what it refuses for good becomes
-    `Undeliverable`."""
-    for pause in PAUSES:
-        try:
-            return await call()
-        except (discord.DiscordServerError, aiohttp.ClientError, OSError) as error:
-            log(LOGGER, "discord_unreachable", error=error)
-            await asyncio.sleep(pause)
-        except discord.HTTPException as error:
-            raise undeliverable(error) from error
-    raise Undeliverable("Discord cannot be reached", gone=False)
-
-
-def undeliverable(error: discord.HTTPException) -> Undeliverable:
-    kind = {403: "not allowed", 404: "gone"}.get(error.status, f"refused with {error.status}")
-    return Undeliverable(f"{kind} ({error.code})", gone=error.status == 404, code=error.code)

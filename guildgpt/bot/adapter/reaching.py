@@ -1,0 +1,91 @@
+"""Reaching Discord: what passes is waited for, and what does not pass is told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain, repeat
+from json import JSONDecodeError
+from typing import TypeVar
+
+import aiohttp
+import discord
+
+from guildgpt.bot.logs import log
+from guildgpt.bot.outlet import Undeliverable, Why
+
+LOGGER = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 600.0  # for which what has to be written is tried
+PAUSES = (1, 2, 5, 10, 30)  # seconds between tries; the last one again and again
+FAULTS = (discord.HTTPException, aiohttp.ClientError, OSError, JSONDecodeError)
+"""All that a request to Discord may raise."""
+
+_NO_PERMISSION = 403
+_GONE = 404
+_WITHHELD = {200000, 200001, 240000}  # Discord's codes: AutoMod (text, title), links filter
+_CLOSED = {50083, 160005}  # ... an archived thread, a locked one
+
+
+async def delivered(call: Callable[[], Awaitable[T]], *, patient: bool = True) -> T:
+    """Call Discord; what it refuses for good becomes `Undeliverable`.
+
+    While it cannot be reached, or it is called too often, it is called again, for ten minutes if
+    `patient`; `Undeliverable` with `unreachable` when that is over.
+    """
+    end = time.monotonic() + PATIENCE_SECONDS * patient
+    for pause in chain(PAUSES, repeat(PAUSES[-1])):
+        try:
+            return await call()
+        except FAULTS as error:
+            if not passes(error):
+                raise undeliverable(error) from error
+            seconds = max(pause, retry_after(error))
+            log(LOGGER, "discord_unreachable", error=error, again_in=seconds)
+            if time.monotonic() + seconds > end:
+                raise Undeliverable("Discord cannot be reached", why="unreachable") from error
+            await asyncio.sleep(seconds)
+    raise AssertionError("the pauses never end")
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same request may succeed a moment later.
+
+    A page of HTML is not Discord's own word, whatever its status: it comes from what stands
+    before it.
+    """
+    if not isinstance(error, discord.HTTPException):
+        return isinstance(error, FAULTS)
+    is_page = not error.code and error.text.lstrip().startswith("<")
+    return error.status >= 500 or error.status == 429 or is_page
+
+
+def retry_after(error: BaseException) -> float:
+    """How many seconds it asks to wait; 0 if it does not say."""
+    response = getattr(error, "response", None)
+    return wait_of(response.headers) if response is not None else 0.0
+
+
+def wait_of(headers: Mapping[str, str]) -> float:
+    """The seconds in `Retry-After`; 0 without it, or where it is a date."""
+    try:
+        return max(float(headers.get("Retry-After", 0)), 0.0)
+    except ValueError:
+        return 0.0
+
+
+def undeliverable(error: BaseException) -> Undeliverable:
+    """Discord's refusal, in our words."""
+    if not isinstance(error, discord.HTTPException):
+        return Undeliverable(type(error).__name__, why="unreachable")
+    why: Why = "refused"
+    if error.code in _WITHHELD:
+        why = "withheld"
+    elif error.status == _GONE:
+        why = "gone"
+    elif error.status == _NO_PERMISSION or error.code in _CLOSED:
+        why = "forbidden"
+    return Undeliverable(f"{why} (status {error.status}, code {error.code})", why, error.code)
