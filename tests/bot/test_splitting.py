@@ -21,6 +21,8 @@ PIECES = [
     "https://example.org/x/y ", "- item\n", "1. first\n", "# Head\n", "> quoted\n", "> ```\n",
     "日本語の文。", "\U0001f600", FAMILY, "e\u0301", "🇩🇪", "\r\n", "x" * 90, "`" * 40, "\u00a0",
     "مرحبا ", "\ud83d", "\ude00", " " * 120, "\n" * 30, "-" * 50,
+    "**bold words** ", "||hidden words|| ", "*", "**", "***", "_", "__", "~~", "||", "|", "*it* ",
+    ">>> quoted\n", "> quoted ", "\\*", "a_b ", "```||\n", "||```py\n",
 ]  # fmt: skip
 messy = st.lists(st.sampled_from(PIECES), max_size=80).map("".join)
 LIMITS = st.sampled_from([200, 201, 256, 400])
@@ -43,10 +45,11 @@ def test_every_part_fits_and_the_text_is_all_there(text: str, limit: int) -> Non
         assert utf16_len(str(part)) <= limit
         assert part.body == part.body.rstrip()
     assert bare("".join(part.body for part in found)) == bare(text)
-    # What is open at the end of a part is what is opened in the next.
+    # What is open at the end of a part is what is opened in the next; a quote needs no closing.
     for one, two in pairwise(found):
-        assert bool(one.closing) == bool(two.opening)
-        assert two.opening.startswith(one.closing.strip())
+        opening = re.sub(r"^>{1,3} ", "", two.opening)
+        assert bool(one.closing) == bool(opening)
+        assert not one.closing or opening[0] == one.closing.strip("\n> ")[-1]
 
 
 @given(messy, LIMITS, st.data())
@@ -222,3 +225,111 @@ def test_code_keeps_its_indentation_across_parts() -> None:
 def test_a_limit_too_small_for_fences_is_refused() -> None:
     with pytest.raises(ValueError, match="the least is 200"):
         split("x", 199)
+
+
+# Formatting: what is torn is closed and opened again
+
+# How Discord itself finds it, each in its own way; what is hidden goes first.
+SPOILER = re.compile(r"\|\|([\s\S]+?)\|\|")
+SHOWS = {
+    "||": SPOILER,
+    "**": re.compile(r"\*\*((?:\\[\s\S]|[^\\])+?)\*\*(?!\*)"),
+    "__": re.compile(r"__((?:\\[\s\S]|[^\\])+?)__(?!_)"),
+    "~~": re.compile(r"~~([\s\S]+?)~~(?!_)"),
+    "*": re.compile(r"(?<!\*)\*(?=\S)((?:\*\*|\s+(?:[^\s*]|\*\*)|[^\s*])+?)\*(?!\*)"),
+    "_": re.compile(r"\b_((?:__|[^_])+?)_\b"),
+    "`": re.compile(r"(?<!`)`([^`]+)`(?!`)"),
+}
+
+
+def words_between(pattern: re.Pattern[str], parts: list[str]) -> list[str]:
+    """The words that a reader sees formatted so, part after part."""
+    return [word for part in parts for found in pattern.findall(part) for word in found.split()]
+
+
+@pytest.mark.parametrize("mark", [mark for mark in SHOWS if mark != "`"])
+@pytest.mark.parametrize("words", [3, 40, 150])
+@pytest.mark.parametrize("before", [0, 5, 17, 29])
+def test_formatting_goes_on_in_the_next_message(mark: str, words: int, before: int) -> None:
+    inner = " ".join(f"inner{n}" for n in range(words))
+    text = "plain " * before + f"{mark}{inner}{mark} and " + "plain " * 30
+    found = split(text, 200)
+    assert words_between(SHOWS[mark], found) == inner.split()
+    assert sum(part.count("plain") for part in found) == before + 30
+    for part in found:
+        assert utf16_len(part) <= 200
+
+
+def test_a_spoiler_of_several_paragraphs_and_code_stays_hidden() -> None:
+    story = "\n\n".join(f"SECRET{n} " * 12 for n in range(6)).strip()
+    for code in ("", "\n```py\n" + "SECRET = 1\n" * 40 + "```\n"):
+        found = split(f"He said: ||{story}{code}|| So.", 200)
+        assert len(found) > 3
+        for part in found:
+            assert "SECRET" not in SPOILER.sub("", part)
+        assert SPOILER.sub("", found[-1]).strip() == "So."
+
+
+def test_hidden_code_is_hidden_in_every_message() -> None:
+    found = split("See ||```py\n" + "SECRET = 1\n" * 60 + "```|| Done.", 200)
+    assert len(found) > 3
+    for part in found:
+        assert "SECRET" not in SPOILER.sub("", part)
+        assert part.count("```") % 2 == 0
+    assert found[-1].endswith("```|| Done.")
+
+
+def test_a_spoiler_is_hidden_while_it_is_being_written() -> None:
+    text = "The end: ||Snape kills him.|| Sorry."
+    for end in range(len(text)):
+        [shown] = split(answer_text(text[:end])) or [""]
+        assert "Snape" not in SPOILER.sub("", shown)
+    assert split(text) == [text]
+
+
+def test_a_break_falls_rather_before_bold_words_than_into_them() -> None:
+    text = "word " * 35 + "**some bold words that are torn** and " + "word " * 30
+    assert split(text, 200)[1].startswith("**some bold words that are torn** and")
+
+
+def test_a_quote_goes_on_as_a_quote() -> None:
+    found = split("> " + "word " * 90 + "\nAnd so on.", 200)
+    assert all(part.startswith("> word") for part in found[:-1])
+    assert found[-1].endswith("\nAnd so on.")
+    found = split("Look:\n>>> " + "One line.\n" * 60, 200)
+    assert all(part.startswith(">>> One") for part in found[1:])
+    # A quote that ends with its line is not begun again.
+    found = split("> " + "word " * 38 + "\n" + "And so on. " * 20, 200)
+    assert found[1].startswith("And so on.")
+
+
+def test_inline_code_that_is_longer_than_a_message_stays_code() -> None:
+    code = "x" * 500
+    found = split(f"`{code}` end", 200)
+    assert "".join(words_between(SHOWS["`"], found)) == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2 * 3 and 4 * 5, ",
+        "a || b or c || d, ",
+        "snake_case and __init__.py and a_b, ",
+        "2**3 and f(**kwargs, ",
+        "a ~ b, ",
+        "it`s and ",
+        r"\*not\* \||so\|| ",
+        "- item *one\n",
+    ],
+)
+def test_what_is_no_formatting_is_left_alone(text: str) -> None:
+    whole = text * 40
+    found = split(whole, 200)
+    if "kwargs" not in text:  # may be the beginning of bold words
+        assert bare("".join(found)) == bare(whole)
+
+
+def test_unclosed_emphasis_ends_with_its_paragraph() -> None:
+    found = split("**Note: take care.\n\n" + "word " * 100, 200)
+    assert "*" not in "".join(found[1:])
+    assert found[0].count("**") == 1
