@@ -342,11 +342,12 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
         yield FileTokenizer(Path(base) / "tokenizer.json")
     elif missing_for_training() and (base == "starter" or base.endswith(".gguf")):
         import asyncio
+        from dataclasses import replace
 
-        from guildgpt.engines.opened import open_model
         from guildgpt.model.locate import locate
+        from guildgpt.talk.opened import open_model
 
-        opened = open_model(locate(base).gguf, None, context=512)
+        opened = open_model(replace(locate(base), folder=None), context=512)
         try:
             yield opened.engine.tokenizer
         finally:

@@ -40,7 +40,11 @@ class ModelError(GuildError):
 
 
 class EngineError(GuildError):
-    """An engine that would not start, or died while answering."""
+    """An engine that would not start, or cannot do what it is asked."""
+
+
+class EngineDied(EngineError):
+    """An engine that is gone or gives no sign of life; opened again, it may answer."""
 
 
 class StoreError(GuildError):

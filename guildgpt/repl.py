@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
-from guildgpt.chat import ChatTemplate, Message
+from guildgpt.chat import Message
 from guildgpt.chat.text import harmless
-from guildgpt.engines.engine import Engine, SamplingParams, StopReason
-from guildgpt.engines.opened import open_model
+from guildgpt.engines.engine import SamplingParams, StopReason
 from guildgpt.errors import GuildError
 from guildgpt.model.locate import Located, locate
 from guildgpt.model.starter import STARTER
+from guildgpt.talk.opened import OpenedModel, open_model
+from guildgpt.talk.reopening import ReopeningModel
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,18 +81,23 @@ def ask(
 
 
 class Talk:
-    """A conversation with an engine; it knows nothing of terminals.
+    """A conversation with a model; it knows nothing of terminals.
 
     `turns` alternate between user and assistant; `stop` is why the last answer ended.
     """
 
     def __init__(
-        self, engine: Engine, template: ChatTemplate, params: SamplingParams, system: str | None
+        self,
+        model: ReopeningModel,
+        params: SamplingParams,
+        system: str | None,
+        default_system: str | None = None,
     ):
-        self.engine = engine
-        self.template = template
+        self.model = model
         self.params = params
         self.system = system
+        self.default_system = default_system  # what the template says where `system` is None
+        self.context = 0  # tokens, as of the last question
         self.turns: list[Message] = []
         self.stop: StopReason | None = None
         self.shortened = False  # whether early exchanges had to be dropped
@@ -109,37 +115,43 @@ class Talk:
             self.params = replace(self.params, seed=self.params.seed + 1)
         return True
 
-    async def reply(self) -> AsyncGenerator[str, None]:
-        """The answer to the last question, piece by piece; closing it stops the answer.
+    async def reply(self, heard: Callable[[str], None]) -> None:
+        """The answer to the last question, `heard` as it grows; cancelling stops the answer.
 
-        What was said by then stays in `turns`, marked. Raises `EngineError`, and then forgets the
-        question.
+        It begins anew where the engine died on the way. What was said before it was cancelled
+        stays in `turns`, marked. Raises `GuildError`, and then forgets the question.
         """
-        parts: list[str] = []
+        said = ""
         self.stop = "cancelled"
-        try:
-            async with aclosing(self.engine.generate(self._prompt(), self.params)) as chunks:
+
+        async def answer(model: OpenedModel) -> None:
+            nonlocal said
+            said = ""
+            ids = self._prompt(model)
+            async with aclosing(model.engine.generate(ids, self.params)) as chunks:
                 async for chunk in chunks:
                     self.stop = chunk.stop or self.stop
                     if chunk.text:
-                        parts.append(chunk.text)
-                        yield chunk.text
+                        said += chunk.text
+                        heard(said)
+
+        try:
+            await self.model.ask(answer)
         except GuildError:
             self.turns.pop()
             raise
         except BaseException:
-            parts.append(BROKEN_OFF)
-            self.turns.append(Message("assistant", "".join(parts)))
+            self.turns.append(Message("assistant", said + BROKEN_OFF))
             raise
-        self.turns.append(Message("assistant", "".join(parts)))
+        self.turns.append(Message("assistant", said))
 
-    def _prompt(self) -> list[int]:
+    def _prompt(self, model: OpenedModel) -> list[int]:
         """The ids that ask for an answer, the earliest exchanges left out until there is room."""
-        context = self.engine.context
+        self.context = context = model.engine.context
         room = context - min(self.params.max_tokens, context // 4)
         system = [Message("system", self.system)] if self.system else []
         while True:
-            ids = self.template.prompt([*system, *self.turns], self.engine.tokenizer)
+            ids = model.prompt([*system, *self.turns])
             if len(ids) <= room or len(self.turns) < 3:
                 return ids
             del self.turns[:2]
@@ -256,8 +268,8 @@ class Repl:
         if interactive and self.talk.shortened and not self.told_shortened:
             self.told_shortened = True
             self.screen.note(
-                f"(The conversation outgrew the model's {self.talk.engine.context:,} tokens: from "
-                "now on it forgets the earliest exchanges.)"
+                f"(The conversation outgrew the model's {self.talk.context:,} tokens: from now on "
+                "it forgets the earliest exchanges.)"
             )
 
     def retry(self, _: str) -> None:
@@ -278,14 +290,24 @@ class Repl:
         if text:
             self.talk.system = text
         if self.screen.interactive or not text:
-            told = self.talk.system or self.talk.template.system
+            told = self.talk.system or self.talk.default_system
             self.screen.note(f"The model is told: {told}" if told else "The model is told nothing.")
 
 
 async def _show(talk: Talk, screen: Screen) -> None:
-    async with aclosing(talk.reply()) as pieces:
-        async for piece in pieces:
-            screen.write(piece)
+    shown = ""
+
+    def heard(said: str) -> None:
+        nonlocal shown
+        if not said.startswith(shown):
+            screen.write(f" {BROKEN_OFF}\n")
+            tell = screen.note if screen.interactive else screen.status
+            tell("(The model broke down and was started again; it begins anew.)")
+            shown = ""
+        screen.write(said[len(shown) :])
+        shown = said
+
+    await talk.reply(heard)
     screen.write("\n")
 
 
@@ -294,8 +316,9 @@ def _opened(
     found: Located, system: str | None, params: SamplingParams | None, runner: asyncio.Runner
 ) -> Iterator[Talk]:
     """A conversation with the model, which is closed at the end."""
-    model = open_model(found.gguf, found.folder)
+    first = open_model(found)
+    model = ReopeningModel(lambda: open_model(found), now=first)
     try:
-        yield Talk(model.engine, model.template, params or SamplingParams(), system)
+        yield Talk(model, params or SamplingParams(), system, first.template.system)
     finally:
-        runner.run(model.engine.close())
+        runner.run(model.close())

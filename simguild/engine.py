@@ -9,7 +9,7 @@ from typing import Self
 
 from guildgpt.chat import CHATML
 from guildgpt.engines.engine import Chunk, SamplingParams, StopReason, check_prompt
-from guildgpt.errors import EngineError
+from guildgpt.errors import EngineDied
 
 _PIECE = re.compile(r"\s?[^\s]{1,4}|\s")
 _TICK = 0.05  # seconds between two chunks at least: a fast pace gives larger chunks
@@ -127,12 +127,16 @@ class PacedEngine:
             if not tokens:
                 yield Chunk((), "", stop)
             finished = True
-        except EngineError:
+        except EngineDied:
             finished = True
             raise
         finally:
             self.active -= 1
             self.cancelled += not finished
+
+    async def check(self) -> None:
+        """See `Engine.check`."""
+        self._check_alive(0)
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -146,6 +150,6 @@ class PacedEngine:
 
     def _check_alive(self, sent: int) -> None:
         if self._closed:
-            raise EngineError("the engine was closed", remedy="Open it again.")
+            raise EngineDied("the engine was closed", remedy="Open it again.")
         if self._dies_after is not None and sent >= self._dies_after:
-            raise EngineError("the engine died", remedy="Start it again.")
+            raise EngineDied("the engine died", remedy="Start it again.")

@@ -20,7 +20,10 @@ from guildgpt.chat import CHATML, Message
 from guildgpt.engines import Chunk, SamplingParams
 from guildgpt.engines.engine import check_prompt
 from guildgpt.errors import EngineError, ModelError
+from guildgpt.model.version import Version
 from guildgpt.repl import Screen, Talk, ask
+from guildgpt.talk.opened import OpenedModel
+from guildgpt.talk.reopening import ReopeningModel
 
 CHAT = """
 from guildgpt.engines import SamplingParams
@@ -63,17 +66,22 @@ class Parrot:
         yield Chunk((), "", "eos")
 
 
-def talk(engine: Parrot, system: str | None = None, **params) -> Talk:
-    return Talk(engine, CHATML, SamplingParams(**params), system)  # type: ignore[arg-type]
+PARROT = Version("parrot", "parrot", "", "")
+
+
+def talk(*engines: Parrot, system: str | None = None, **params) -> Talk:
+    """A conversation with the first of the engines, with the next one when it died."""
+    left = iter(engines)
+    model = ReopeningModel(lambda: OpenedModel(next(left), CHATML, lambda: PARROT))
+    return Talk(model, SamplingParams(**params), system)
 
 
 def say(conversation: Talk, question: str | None) -> str:
-    async def collected() -> str:
-        return "".join([piece async for piece in conversation.reply()])
-
+    heard = [""]
     if question is not None:
         conversation.ask(question)
-    return asyncio.run(collected())
+    asyncio.run(conversation.reply(heard.append))
+    return heard[-1]
 
 
 def test_history_and_system_reach_the_engine() -> None:
@@ -123,12 +131,17 @@ def test_what_was_said_before_a_stop_stays_marked() -> None:
     conversation.ask("Go on")
 
     async def stopped() -> None:
-        stream = conversation.reply()
-        await anext(stream)
-        await stream.aclose()
+        heard = asyncio.Event()
+        replying = asyncio.create_task(conversation.reply(lambda said: heard.set()))
+        await heard.wait()
+        replying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await replying
 
     asyncio.run(stopped())
-    assert conversation.turns[-1] == Message("assistant", "heard 1…")
+    last = conversation.turns[-1]
+    assert last.role == "assistant"
+    assert re.fullmatch(r"heard 1( …)*…", last.content)
     assert conversation.stop == "cancelled"
 
 

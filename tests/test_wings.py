@@ -80,11 +80,11 @@ RUNTIME = [
     ),
     *(
         name
-        for room in ("chat", "data", "engines", "feedback", "bot")
+        for room in ("chat", "data", "engines", "feedback", "talk", "bot")
         for name in modules(room)
         if not name.startswith("guildgpt.feedback.migrations.")  # Alembic runs these
     ),
-    *(f"guildgpt.model.{name}" for name in ("starter", "locate", "config", "gguf")),
+    *(f"guildgpt.model.{name}" for name in ("starter", "locate", "version", "config", "gguf")),
     "guildgpt.train.config",
     "guildgpt.evaluate.config",
     "guildgpt.evaluate.cli",
@@ -167,7 +167,8 @@ BELOW = {
     "data": {"chat"},
     "engines": {"chat"},
     "feedback": {"chat", "data", "model"},
-    "bot": {"chat", "data", "engines", "feedback", "model"},
+    "talk": {"chat", "data", "engines", "model"},
+    "bot": {"chat", "data", "engines", "feedback", "model", "talk"},
     "model": {"chat", "data", "engines"},
     "rewards": {"chat"},
     "pipeline": {"chat", "data", "engines", "model", "evaluate", "rewards", "train", "recipe"},
@@ -223,7 +224,7 @@ def test_nothing_below_knows_recipes_pipeline_or_command_line(name: str) -> None
     assert not ABOVE & {room for _, room in rooms(PACKAGE / f"{name}.py")}
 
 
-@pytest.mark.parametrize("room", ["chat", "data", "engines", "feedback", "bot", "rewards"])
+@pytest.mark.parametrize("room", ["chat", "data", "engines", "feedback", "talk", "bot", "rewards"])
 def test_the_runtime_rooms_name_no_training_package(room: str) -> None:
     """Not even inside a function: what they do, they do without torch."""
     named = [

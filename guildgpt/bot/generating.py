@@ -1,4 +1,4 @@
-"""From a question to what the model has to say, through an engine that may die on the way."""
+"""From a question to what the model has to say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from guildgpt.bot import sentences as say
@@ -16,19 +17,22 @@ from guildgpt.bot.questions import Question
 from guildgpt.bot.settings import BotSettings
 from guildgpt.bot.text import NOTHING_YET, answer_text
 from guildgpt.engines.engine import Chunk, SamplingParams, StopReason
-from guildgpt.engines.opened import OpenedModel, ReopeningModel
-from guildgpt.errors import EngineError
+from guildgpt.model.version import Version
+from guildgpt.talk.opened import OpenedModel
+from guildgpt.talk.reopening import ReopeningModel
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What the model wrote, why it ended, and what is said in its place if it cannot be shown."""
+    """What a version of the model wrote, why it ended, and what is said in its place if it cannot
+    be shown."""
 
     text: str
     stop: StopReason
     instead: str = ""
+    version: Version | None = None
 
     @property
     def shown(self) -> str:
@@ -37,7 +41,7 @@ class Finished:
 
 
 class Generator:
-    """Asks the model; opens it again, once for each answer, when its engine died."""
+    """Asks the model, and looks at what it says."""
 
     def __init__(
         self, model: ReopeningModel, settings: BotSettings, moderator: Moderator, metrics: Metrics
@@ -68,19 +72,22 @@ class Generator:
         Raises `EngineError` and `ModelError` when the engine died twice or cannot be opened, and
         what `over` holds.
         """
-        said = ""
+        said = Finished("", "cancelled")
 
-        def listen(text: str) -> None:
+        def listen(model: OpenedModel, text: str) -> None:
             nonlocal said
-            said = text
+            said = replace(said, text=text, version=model.version)
             heard(text)
 
         try:
             finished = await self._asked(
-                question, system, over, lambda model, ids: self._read(model, ids, listen)
+                question,
+                system,
+                over,
+                lambda model, ids: self._read(model, ids, partial(listen, model)),
             )
         except Stopped:
-            finished = Finished(said, "cancelled", "" if said.strip() else say.STOPPED)
+            finished = replace(said, instead="" if said.text.strip() else say.STOPPED)
         return self._fit_to_show(finished)
 
     async def two_answers(
@@ -107,23 +114,20 @@ class Generator:
         over: Over,
         read: Callable[[OpenedModel, list[int]], Coroutine[Any, Any, T]],
     ) -> T:
-        """What `read` makes of the question's ids; tried again where the engine died meanwhile."""
-        for last_try in (False, True):
-            model = await self._model.get()
+        """What `read` makes of the question's ids."""
+
+        async def work(model: OpenedModel) -> T:
             ids = await asyncio.to_thread(question.ids, model, system, self._params.max_tokens)
-            try:
-                return await unless(over, read(model, ids))
-            except EngineError:
-                await self._model.failed(model)
-                if last_try:
-                    raise
-        raise AssertionError("the loop above returns or raises")
+            return await read(model, ids)
+
+        return await unless(over, self._model.ask(work))
 
     async def _read(
         self, model: OpenedModel, ids: list[int], heard: Callable[[str], None] | None = None
     ) -> Finished:
         async with aclosing(model.engine.generate(ids, self._params)) as chunks:
-            return await _collected(chunks, heard)
+            text, stop = await _collected(chunks, heard)
+        return Finished(text, stop, version=model.version)
 
     def _fit_to_show(self, finished: Finished) -> Finished:
         """With the moderation's sentence, or that there are no words, in the place of the text."""
@@ -135,7 +139,9 @@ class Generator:
         return finished
 
 
-async def _collected(chunks: AsyncIterator[Chunk], heard: Callable[[str], None] | None) -> Finished:
+async def _collected(
+    chunks: AsyncIterator[Chunk], heard: Callable[[str], None] | None
+) -> tuple[str, StopReason]:
     text = ""
     stop: StopReason = "cancelled"
     async for chunk in chunks:
@@ -143,4 +149,4 @@ async def _collected(chunks: AsyncIterator[Chunk], heard: Callable[[str], None] 
         stop = chunk.stop or stop
         if chunk.text and heard:
             heard(text)
-    return Finished(text, stop)
+    return text, stop

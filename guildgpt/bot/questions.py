@@ -11,9 +11,9 @@ from guildgpt.bot import sentences as say
 from guildgpt.bot.events import Event, Quoted, Work, without_words
 from guildgpt.bot.logs import log
 from guildgpt.bot.memory import Turn, build_prompt
-from guildgpt.engines.opened import OpenedModel
 from guildgpt.feedback.records import ConversationKind, Member, StoredMessage
 from guildgpt.feedback.store import Store
+from guildgpt.talk.opened import OpenedModel
 
 LOGGER = logging.getLogger(__name__)
 _MENTION = re.compile(r"<@!?([0-9]{1,20})>")  # an id of Discord's fits into 64 bits

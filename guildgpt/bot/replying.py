@@ -24,7 +24,7 @@ from guildgpt.bot.postponed import Postponed
 from guildgpt.bot.questions import Question, Questions, Refused
 from guildgpt.bot.running import AllRunning, Running
 from guildgpt.bot.waiting import Busy, FairQueue, TooMany
-from guildgpt.feedback.records import StoredMessage, Version
+from guildgpt.feedback.records import StoredMessage
 from guildgpt.feedback.store import Store
 
 
@@ -39,7 +39,6 @@ class Replies:
         generator: Generator,
         queue: FairQueue,
         running: AllRunning,
-        version: Version,
         *,
         moderator: Moderator,
         chance: random.Random,
@@ -51,7 +50,6 @@ class Replies:
         self._generator = generator
         self._queue = queue
         self._all = running
-        self._version = version
         self._moderator = moderator
         self._chance = chance
         self._metrics = metrics
@@ -148,7 +146,7 @@ class Replies:
                 parent_id=question.id,
                 role="assistant",
                 text=finished.text,
-                version_id=self._version.id,
+                version_id=finished.version.id if finished.version else None,
                 sampling=self._generator.sampling,
                 stop=finished.stop,
                 synthetic=True,

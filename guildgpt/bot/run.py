@@ -24,17 +24,19 @@ from guildgpt.bot.service import Service
 from guildgpt.bot.settings import BotSettings
 from guildgpt.chat import CHATML
 from guildgpt.engines.engine import Engine
-from guildgpt.engines.opened import OpenedModel, ReopeningModel, open_model
-from guildgpt.errors import StoreError
+from guildgpt.errors import EngineDied, StoreError
 from guildgpt.feedback.location import member_key
-from guildgpt.feedback.records import Version
 from guildgpt.feedback.store import Store
-from guildgpt.feedback.versions import version_of
 from guildgpt.model.locate import locate
+from guildgpt.model.version import Version
+from guildgpt.talk.opened import OpenedModel, open_model
+from guildgpt.talk.reopening import ReopeningModel
 
 LOGGER = logging.getLogger(__name__)
 LEASE_SECONDS = 15.0
 SAVE_SECONDS = 2.0  # between writing down what has been read
+LOOK_SECONDS = 5.0  # between looks whether the engine lives
+LONGEST_LOOK_SECONDS = 60.0  # the same while it does not open
 RETENTION_SECONDS = 6 * 3600.0
 MakeEngine = Callable[[], Engine]
 
@@ -69,23 +71,28 @@ async def serve(
         if stopping.is_set():
             return
 
-        version, open_it = await asyncio.to_thread(_located, settings, engine)
-        served = ReopeningModel(open_it)
-        stack.push_async_callback(served.close)
-        await served.get()
-        await store.register_version(version)
+        open_it = await asyncio.to_thread(_located, settings, engine)
 
+        async def register(model: OpenedModel, death: EngineDied | None) -> None:
+            version = await asyncio.to_thread(lambda: model.version)
+            if death:
+                log(LOGGER, "engine_died", error=death)
+            log(LOGGER, "model_opened", version=version.id)
+            await service.postponed.do(lambda: store.register_version(version))
+
+        served = ReopeningModel(open_it, opened=register)
+        stack.push_async_callback(served.close)
         metrics = Metrics()
         service = Service(
             store,
             served,
-            version,
             settings,
             moderator=moderators(settings),
             clock=time.monotonic,
             chance=random.Random(),
             metrics=metrics,
         )
+        await served.get()
         opinions = Opinions(
             store,
             metrics,
@@ -101,12 +108,42 @@ async def serve(
 
             def state() -> dict[str, bool]:
                 lease = not lost.is_set()
-                return {"discord": client.is_connected, "lease": lease, "store": keeper.content}
+                return {
+                    "discord": client.is_connected,
+                    "engine": served.well,
+                    "lease": lease,
+                    "store": keeper.content,
+                }
 
             await stack.enter_async_context(
                 health_server(settings.health_host, settings.health_port, metrics, state)
             )
-        await _connected(client, keeper, (stopping, lost))
+        async with watched(served, metrics):
+            await _connected(client, keeper, (stopping, lost))
+
+
+@asynccontextmanager
+async def watched(model: ReopeningModel, metrics: Metrics) -> AsyncGenerator[None]:
+    """In the block, the engine is looked at now and then, and opened anew where it died."""
+
+    async def look() -> None:
+        pause = LOOK_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await model.look()
+                pause = LOOK_SECONDS
+            except Exception as error:  # whatever it is, it may be mended
+                log(LOGGER, "engine_failed", error=error)
+                metrics.failures.labels("engine").inc()
+                pause = min(2 * pause, LONGEST_LOOK_SECONDS)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
 
 
 async def _connected(
@@ -224,13 +261,10 @@ def _is_dead(holder: str) -> bool:
     return False
 
 
-def _located(
-    settings: BotSettings, engine: MakeEngine | None
-) -> tuple[Version, Callable[[], OpenedModel]]:
-    """The model the settings name, and how to open it."""
+def _located(settings: BotSettings, engine: MakeEngine | None) -> Callable[[], OpenedModel]:
+    """How to open the model that the settings name."""
     if engine is not None:
-        return Version("stand-in", "stand-in", "", ""), lambda: OpenedModel(engine(), CHATML)
+        version = Version("stand-in", "stand-in", "", "")
+        return lambda: OpenedModel(engine(), CHATML, lambda: version)
     found = locate(settings.model, on_progress=lambda text: log(LOGGER, "fetching_model"))
-    return version_of(found), lambda: open_model(
-        found.gguf, found.folder, context=settings.context, slots=settings.slots
-    )
+    return lambda: open_model(found, context=settings.context, slots=settings.slots)

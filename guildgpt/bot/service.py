@@ -29,10 +29,10 @@ from guildgpt.bot.replying import Replies
 from guildgpt.bot.running import AllRunning, Running
 from guildgpt.bot.settings import BotSettings
 from guildgpt.bot.waiting import FairQueue
-from guildgpt.engines.opened import ReopeningModel
 from guildgpt.errors import EngineError, ModelError, RecordGone, StoreError
-from guildgpt.feedback.records import Delivery, Member, Version
+from guildgpt.feedback.records import Delivery, Member
 from guildgpt.feedback.store import Store
+from guildgpt.talk.reopening import ReopeningModel
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +57,6 @@ class Service:
         self,
         store: Store,
         model: ReopeningModel,
-        version: Version,
         settings: BotSettings,
         *,
         moderator: Moderator,
@@ -91,7 +90,6 @@ class Service:
             self._generator,
             queue,
             self._running,
-            version,
             moderator=moderator,
             chance=chance,
             metrics=metrics,

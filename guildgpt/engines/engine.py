@@ -94,8 +94,11 @@ class Engine(Protocol):
 
         Call it as often as needed at the same time. Closing the iterator or cancelling the task
         that reads it stops the work in the engine. Raises `EngineError` when the prompt leaves
-        no room for an answer, and when the engine fails.
+        no room for an answer, and `EngineDied` when the engine is gone.
         """
+
+    async def check(self) -> None:
+        """Raise `EngineDied` where the engine is gone, or gives no sign of life."""
 
     async def close(self) -> None:
         """Give back memory, threads and connections; closing twice does no harm."""

@@ -5,11 +5,12 @@ The `gguf` package reads files too, but takes seconds for a vocabulary of 49,152
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from guildgpt.errors import EngineError
 
@@ -34,14 +35,23 @@ _FETCH_AGAIN = "Copy or download it again; a model folder of GuildGPT holds one 
 
 
 @dataclass(frozen=True)
+class Tensor:
+    """Where a tensor begins (bytes from the file's beginning), its type's number, its elements."""
+
+    offset: int
+    kind: int
+    elements: int
+
+
+@dataclass(frozen=True)
 class Head:
-    """The metadata, and where the last tensor starts (bytes from the file's beginning).
+    """The metadata, and where the tensors lie.
 
     Arrays of strings come as byte strings: a vocabulary holds pieces of characters.
     """
 
     metadata: dict[str, Any]
-    last_tensor: int
+    tensors: list[Tensor]
 
 
 def check_magic(path: Path) -> None:
@@ -66,8 +76,14 @@ def check_magic(path: Path) -> None:
 
 def read_head(path: Path) -> Head:
     """Read the metadata and the tensors' places; raises `EngineError` where the file ends early."""
+    with path.open("rb") as file:
+        return head_of(file, path)
+
+
+def head_of(file: BinaryIO, path: Path) -> Head:
+    """What `read_head` reads, of a file that is open."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Reader(data).head()
     except (struct.error, IndexError, KeyError, ValueError, OverflowError) as error:
         raise EngineError(
@@ -77,25 +93,45 @@ def read_head(path: Path) -> Head:
         ) from error
 
 
-def diagnose(path: Path) -> EngineError:
-    """What to tell the person about a file that llama.cpp would not load."""
-    try:
-        head = read_head(path)
-    except EngineError as error:
-        return error
-    size = path.stat().st_size
-    if head.last_tensor >= size:
-        return EngineError(
-            f"the file is cut off: it has {size:,} bytes and needs more than {head.last_tensor:,}",
+def check_whole(path: Path) -> Head:
+    """The head of a file that holds all its tensors; raises `EngineError` for one that does not.
+
+    Reads the head alone, however large the model.
+    """
+    from gguf import GGML_QUANT_SIZES
+
+    check_magic(path)
+    head = read_head(path)
+    sizes = {kind.value: size for kind, size in GGML_QUANT_SIZES.items()}
+    needed = 0
+    for tensor in head.tensors:
+        block, size = sizes.get(tensor.kind, (tensor.elements, 1))  # a type newer than the package
+        needed = max(needed, tensor.offset + tensor.elements // max(block, 1) * size)
+    there = path.stat().st_size
+    if there < needed:
+        raise EngineError(
+            f"the file is cut off: it has {there:,} bytes and needs {needed:,}",
             where=path,
             remedy=_FETCH_AGAIN,
         )
+    return head
+
+
+def diagnose(path: Path, reason: str | None = None) -> EngineError:
+    """What to tell the person about a file that llama.cpp would not load, for a `reason` if it gave
+    one."""
+    try:
+        head = check_whole(path)
+    except EngineError as error:
+        return error
     kind = head.metadata.get("general.architecture", "unknown")
+    size = path.stat().st_size
     return EngineError(
-        f"llama.cpp cannot load this model (architecture {kind!r}, {size:,} bytes)",
+        f"llama.cpp cannot load this model: {reason or 'it does not say why'} "
+        f"(architecture {kind!r}, {size:,} bytes)",
         where=path,
-        remedy="Its end may be cut off, memory may be short, or llama.cpp may be older than the "
-        "model: check the file's size, then `pip install -U xllamacpp`.",
+        remedy="Memory may be short, or llama.cpp may be older than the model: "
+        "`pip install -U xllamacpp`.",
     )
 
 
@@ -113,15 +149,16 @@ class _Reader:
             name = self.string().decode()
             value = self.value(self.unpack("<I")[0])
             metadata[name] = value.decode("utf-8", "replace") if type(value) is bytes else value
-        offset = 0
+        found = []
         for _ in range(tensors):
             self.string()
             (dimensions,) = self.unpack("<I")
-            self.unpack(f"<{dimensions}Q")
-            offset = max(offset, self.unpack("<IQ")[1])
+            elements = math.prod(self.unpack(f"<{dimensions}Q"))
+            kind, offset = self.unpack("<IQ")
+            found.append((offset, kind, elements))
         alignment = metadata.get("general.alignment", 32)
         start = -(-self.place // alignment) * alignment
-        return Head(metadata, start + offset)
+        return Head(metadata, [Tensor(start + offset, *rest) for offset, *rest in found])
 
     def unpack(self, layout: str) -> tuple[Any, ...]:
         values = struct.unpack_from(layout, self.data, self.place)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from pathlib import Path
 
-from guildgpt.engines.gguf_file import CONTROL_TOKEN, read_head
+from guildgpt.engines.gguf_file import CONTROL_TOKEN
+from guildgpt.engines.held_file import HeldFile
 from guildgpt.engines.loopback import Loopback
 
 REMEMBERED = 1024  # texts: a chat encodes "user\n" and all its earlier turns at every turn
@@ -15,10 +15,10 @@ REMEMBERED = 1024  # texts: a chat encodes "user\n" and all its earlier turns at
 class GgufTokenizer:
     """`Tokenizer` over llama.cpp's `/tokenize` and `/detokenize`; blocks for about a millisecond.
 
-    Raises `EngineError` when the engine it belongs to is closed.
+    Raises `EngineDied` when the engine it belongs to is gone.
     """
 
-    def __init__(self, link: Loopback, gguf: Path):
+    def __init__(self, link: Loopback, gguf: HeldFile):
         self._link = link
         self._gguf = gguf
         self._encode = lru_cache(REMEMBERED)(self._ask)
@@ -41,7 +41,7 @@ class GgufTokenizer:
     @cached_property
     def control_ids(self) -> frozenset[int]:
         """The ids that stand for no text."""
-        types = read_head(self._gguf).metadata.get("tokenizer.ggml.token_type", ())
+        types = self._gguf.head().metadata.get("tokenizer.ggml.token_type", ())
         return frozenset(i for i, kind in enumerate(types) if kind == CONTROL_TOKEN)
 
     def _ask(self, text: str) -> tuple[int, ...]:

@@ -6,23 +6,19 @@ posted to `/completion` as token ids: nothing here ever parses a text for contro
 
 from __future__ import annotations
 
-import json
 import secrets
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
 from guildgpt.chat.tokenizer import Tokenizer
-from guildgpt.engines import llamacpp_child
-from guildgpt.engines.cores import spare_threads
 from guildgpt.engines.engine import Chunk, SamplingParams, check_prompt
-from guildgpt.engines.gguf_file import check_magic, diagnose
 from guildgpt.engines.gguf_tokenizer import GgufTokenizer
+from guildgpt.engines.held_file import HeldFile
+from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.engines.loopback import Loopback
-from guildgpt.errors import EngineError
+from guildgpt.errors import EngineDied
 
 RANDOM_SEED = 0xFFFF_FFFF
 
@@ -36,7 +32,8 @@ class LlamaCppEngine:
     each with the starter. `threads` defaults to the cores that are idle at the moment.
 
     Opening it takes as long as the model takes to load (half a second for the starter) and blocks.
-    Raises `EngineError` for a file that is missing, truncated, or not a model llama.cpp knows.
+    Raises `EngineError` for a file that is missing, truncated, or not a model llama.cpp knows, and
+    `EngineDied` for one that is replaced meanwhile. `file` is what was loaded.
     """
 
     def __init__(
@@ -50,18 +47,23 @@ class LlamaCppEngine:
     ):
         self.path = Path(gguf)
         self.slots = slots
-        check_magic(self.path)
+        self.file = HeldFile(self.path)
         key = secrets.token_hex(16)
-        self._process, address = start_server(self.path, key, context, slots, threads)
-        self._link = Loopback(address, key)
         try:
+            self._process = LlamaCppProcess(self.path, key, context, slots, threads)
+        except BaseException:
+            self.file.close()
+            raise
+        self._link = Loopback(self._process.address, key, self._process.how_it_ended)
+        try:
+            self.file.check_in_place()
             # llama.cpp rounds the context to whole blocks and stops at what the model was trained
             # for.
             settings = self._link.call("/props")["default_generation_settings"]
             self.context = int(settings["n_ctx"])
-            self.tokenizer: Tokenizer = tokenizer or GgufTokenizer(self._link, self.path)
+            self.tokenizer: Tokenizer = tokenizer or GgufTokenizer(self._link, self.file)
         except BaseException:
-            stop_server(self._process)
+            self.stop()
             raise
 
     async def generate(
@@ -91,20 +93,26 @@ class LlamaCppEngine:
                 if text:
                     yield Chunk(tuple(held), text)
                     held.clear()
-        raise EngineError("llama.cpp ended an answer without saying why", where=self.path)
+        raise EngineDied("llama.cpp ended an answer without saying why", where=self.path)
+
+    async def check(self) -> None:
+        """Raise `EngineDied` where it gives no sign of life; see `Engine.check`."""
+        await self._link.check()
+        self.file.check_unchanged()
 
     def busy_slots(self) -> int:
         """How many slots are at work this moment."""
         return sum(bool(slot["is_processing"]) for slot in self._link.call("/slots"))
 
     async def close(self) -> None:
-        """Stop llama.cpp and give its memory back; answers under way end in an `EngineError`."""
+        """Stop llama.cpp and give its memory back; answers under way end in `EngineDied`."""
         await self._link.hang_up()
         self.stop()
 
     def stop(self) -> None:
         """What `close` does, where no event loop runs."""
-        stop_server(self._process)
+        self._process.stop()
+        self.file.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,47 +143,3 @@ def _sampling(params: SamplingParams) -> dict[str, Any]:
         "seed": RANDOM_SEED if params.seed is None else params.seed % RANDOM_SEED,
         "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
     }
-
-
-def start_server(
-    path: Path, key: str, context: int, slots: int, threads: int | None
-) -> tuple[subprocess.Popen[str], str]:
-    """The process that llama.cpp runs in, and the address it answers at."""
-    options = {
-        "path": str(path),
-        "key": key,
-        "context": context,
-        "slots": slots,
-        "threads": threads or spare_threads(),
-    }
-    process = subprocess.Popen(
-        [sys.executable, str(Path(llamacpp_child.__file__))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,  # the terminal's Ctrl-C is not for it
-    )
-    assert process.stdin
-    assert process.stdout
-    try:
-        process.stdin.write(json.dumps(options) + "\n")
-        process.stdin.flush()
-        reply = json.loads(process.stdout.readline())
-        return process, reply["address"]
-    except (OSError, ValueError, KeyError) as error:
-        stop_server(process)
-        raise diagnose(path) from error
-    except BaseException:
-        stop_server(process)
-        raise
-
-
-def stop_server(process: subprocess.Popen[str]) -> None:
-    """End the process at once; nothing in it is worth a farewell."""
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()

@@ -4,8 +4,9 @@ A process of its own, since llama.cpp ends the process it lives in when somethin
 and its destructor now and then waits for ever. Run as a plain script, it imports nothing of ours.
 
 It reads one line of JSON (path, key, context, slots, threads) from standard input, writes one
-with the server's address or an error, and lives until standard input ends: with its parent at
-the latest.
+with the server's address, or with what went wrong, and lives until standard input ends: with its
+parent at the latest. Without options it only says whether llama.cpp can be loaded. Why a model
+cannot be, llama.cpp says on standard error.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ import sys
 from typing import Any
 
 ANY_PORT = 0
-SILENT = -1  # llama.cpp's verbosity: below its errors, which go to the person's terminal
+ERRORS = 1  # llama.cpp's verbosity
 PROMPT_CACHE_MIB = 256  # prompts set aside in memory; llama.cpp's own default is 8 GiB
 
 
 def start(
     path: str, key: str, context: int, slots: int, threads: int | None
 ) -> Any:  # an xllamacpp.Server
-    """A running llama.cpp server, silent, on a loopback port of its own, closed to strangers."""
+    """A running llama.cpp server on a loopback port of its own, closed to strangers."""
     import xllamacpp
 
     options = xllamacpp.CommonParams()
     options.model.path = path
     options.n_parallel = slots
     options.n_ctx = context * slots
-    options.verbosity = SILENT
+    options.verbosity = ERRORS
     options.port = ANY_PORT
     # Any user of the machine and any page in a browser can reach a loopback port.
     options.api_keys = [key]
@@ -52,12 +53,27 @@ def start(
 def main() -> None:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C stops an answer, not the engine
+    options = json.loads(sys.stdin.readline())
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no answer
+
+    def say(what: dict[str, Any]) -> None:
+        print(json.dumps(what), file=answers, flush=True)
+
     try:
-        server = start(**json.loads(sys.stdin.readline()))
-    except Exception as error:  # the parent puts it into words
-        print(json.dumps({"error": str(error)}), flush=True)
+        import xllamacpp  # noqa: F401 - a library that it needs may not be there
+    except ImportError as error:  # the parent puts it into words
+        say({"import": str(error)})
         os._exit(1)
-    print(json.dumps({"address": server.listening_address}), flush=True)
+    if not options:
+        say({"ready": True})
+        os._exit(0)
+    try:
+        server = start(**options)
+    except Exception as error:
+        say({"error": str(error)})
+        os._exit(1)
+    say({"address": server.listening_address})
     sys.stdin.read()
     os._exit(0)  # without the destructor
 

@@ -1,4 +1,4 @@
-"""The little HTTP that talks to a llama.cpp server in the same process.
+"""The little HTTP that talks to a llama.cpp server on this machine.
 
 Both ends are ours and a few bytes apart, so this is a request, a status line, and the body until
 the connection closes. A general HTTP client takes nearly as long to import as the model to load.
@@ -9,30 +9,35 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any
 
-from guildgpt.errors import EngineError
+from guildgpt.errors import EngineDied, EngineError
 
-TIMEOUT = 60.0  # seconds, for the short calls (`call`); a stream may be silent for any time
+TIMEOUT = 60.0  # seconds, for the short calls (`call`)
+SIGN_SECONDS = 30.0  # between signs of life that are asked for while a stream is read
+ALIVE = "/health"  # answered at once, however busy the model is
 
 
 class Loopback:
     """One server on 127.0.0.1, and the key without which it answers nobody."""
 
-    def __init__(self, address: str, key: str):
-        """`address` as llama.cpp reports it: "http://127.0.0.1:PORT"."""
+    def __init__(self, address: str, key: str, fate: Callable[[], str | None] = lambda: None):
+        """`address` as llama.cpp reports it: "http://127.0.0.1:PORT"; `fate` tells in words how
+        the server ended, if it did."""
         self.host, port = address.removeprefix("http://").rsplit(":", 1)
         self.port = int(port)
         self._key = key
+        self._fate = fate
         self._streams: set[asyncio.StreamWriter] = set()
         self._closed = False
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a POST of `body`, or to a GET without one; blocks.
 
-        Safe to call from several threads. Raises `EngineError` when the server refuses.
+        Safe to call from several threads. Raises `EngineError` when the server refuses, and
+        `EngineDied` when it is gone or does not answer.
         """
         self._check_open()
         try:
@@ -42,14 +47,24 @@ class Loopback:
                     head, _, content = reply.read().partition(b"\r\n\r\n")
         except OSError as error:
             raise self._gone() from error
+        if not head:
+            raise self._gone()
         _check_status(head, content)
-        return json.loads(content)
+        try:
+            return json.loads(content)
+        except ValueError as error:  # it was cut off
+            raise self._gone() from error
+
+    async def check(self) -> None:
+        """Raise `EngineDied` where the server gives no sign of life."""
+        await asyncio.to_thread(self.call, ALIVE)
 
     async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The server-sent events of a streamed POST, as JSON objects.
 
         Closing the generator drops the connection, upon which llama.cpp stops working on it.
-        Raises `EngineError` when the server refuses, or fails on the way.
+        Raises `EngineError` when the server refuses, or fails on the way, and `EngineDied` when it
+        is gone, or gives no sign of life.
         """
         self._check_open()
         try:
@@ -57,6 +72,7 @@ class Loopback:
         except OSError as error:
             raise self._gone() from error
         self._streams.add(writer)
+        watching = asyncio.create_task(self._drop_when_dead(writer))
         try:
             writer.write(self._request(path, body))
             head = await reader.readuntil(b"\r\n\r\n")
@@ -74,11 +90,20 @@ class Loopback:
         except (OSError, asyncio.IncompleteReadError) as error:
             raise self._gone() from error
         finally:
+            watching.cancel()
             self._streams.discard(writer)
             writer.transport.abort()  # at once: nothing is left to say
 
+    async def _drop_when_dead(self, writer: asyncio.StreamWriter) -> None:
+        """Drop a stream whose server gives no sign of life; silence alone may be a long prompt."""
+        with suppress(EngineError):
+            while True:
+                await asyncio.sleep(SIGN_SECONDS)
+                await self.check()
+        writer.transport.abort()
+
     async def hang_up(self) -> None:
-        """Drop all streams for good; whoever reads one gets an `EngineError`."""
+        """Drop all streams for good; whoever reads one gets `EngineDied`."""
         self._closed = True
         for writer in list(self._streams):
             writer.transport.abort()
@@ -89,10 +114,11 @@ class Loopback:
         if self._closed:
             raise self._gone()
 
-    def _gone(self) -> EngineError:
+    def _gone(self) -> EngineDied:
         if self._closed:
-            return EngineError("the engine is closed")
-        return EngineError("llama.cpp does not answer any more")
+            return EngineDied("the engine is closed")
+        fate = self._fate()
+        return EngineDied("llama.cpp does not answer any more" + (f": {fate}" if fate else ""))
 
     def _request(self, path: str, body: dict[str, Any] | None) -> bytes:
         text = "" if body is None else json.dumps(body, ensure_ascii=False)
@@ -110,7 +136,10 @@ class Loopback:
 
 async def _chunk(reader: asyncio.StreamReader) -> bytes:
     """One chunk of a chunked HTTP body; empty at its end."""
-    size = int((await reader.readline()).strip() or b"0", 16)
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        raise asyncio.IncompleteReadError(line, None)
+    size = int(line, 16)
     piece = await reader.readexactly(size)
     await reader.readexactly(2)  # the line end after every chunk, the empty one included
     return piece
@@ -127,4 +156,8 @@ def _check_status(head: bytes, content: bytes) -> None:
 
 
 def _refused(error: dict[str, Any]) -> EngineError:
-    return EngineError(f"llama.cpp refused the request: {error.get('message', error)}")
+    """The request was wrong, or, with a status of 500 and above, the server is."""
+    what = error.get("message", error)
+    if error.get("code", 500) < 500:
+        return EngineError(f"llama.cpp refused the request: {what}")
+    return EngineDied(f"llama.cpp failed: {what}")

@@ -175,7 +175,7 @@ def learned(
     """
     from guildgpt.data.origin import read_origin
     from guildgpt.feedback.report import say
-    from guildgpt.feedback.versions import named
+    from guildgpt.model.version import named
 
     _url(store)  # say what is wrong before reading gigabytes
     origins = [read_origin(file) for file in rows]

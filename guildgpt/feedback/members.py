@@ -10,8 +10,9 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildgpt.feedback.part import Part, new_id
-from guildgpt.feedback.records import Consent, Member, Version
+from guildgpt.feedback.records import Consent, Member
 from guildgpt.feedback.schema import facts, guild_settings, members, versions
+from guildgpt.model.version import Version
 
 _SEEN_AGAIN = timedelta(hours=1)  # how old `seen_at` may get: else every message would write it
 

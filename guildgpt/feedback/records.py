@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from guildgpt.chat import Role
+from guildgpt.model.version import Version
 
 Consent = Literal["none", "chat", "train"]
 ConversationKind = Literal["chain", "thread", "dm", "slash", "terminal", "import"]
@@ -23,16 +24,6 @@ class Member:
 
     id: str
     consent: Consent
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A model that answers: `id` is its name, "@" and the first 8 hex digits of its sha256."""
-
-    id: str
-    name: str
-    path: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

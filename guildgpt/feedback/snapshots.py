@@ -19,7 +19,6 @@ from guildgpt.feedback.records import (
     StoredComparison,
     StoredConversation,
     StoredMessage,
-    Version,
     Vote,
 )
 from guildgpt.feedback.schema import (
@@ -33,6 +32,7 @@ from guildgpt.feedback.schema import (
     votes,
 )
 from guildgpt.feedback.view import storable
+from guildgpt.model.version import Version
 
 
 class Snapshots(Part):

@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data.lines import file_sha256
 from guildgpt.data.provenance import UNKNOWN, Provenance, spdx
-from guildgpt.engines.gguf_file import diagnose, read_head
+from guildgpt.engines.gguf_file import check_whole, read_head
 from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.model import known
 from guildgpt.model.config import BaseConfig
@@ -267,8 +267,7 @@ def converted(gguf: Path, sha256: str) -> Path:
 def _check_whole(gguf: Path) -> None:
     """ModelError for a GGUF that ends early, of which transformers says something about shapes."""
     try:
-        if read_head(gguf).last_tensor >= gguf.stat().st_size:
-            raise diagnose(gguf)
+        check_whole(gguf)
     except EngineError as error:
         raise ModelError(error.what, where=error.where, remedy=error.remedy) from error
 

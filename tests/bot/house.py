@@ -93,7 +93,7 @@ class House:
         self._bot = asyncio.create_task(
             serve(BotSettings(**told), self.model, self._stopping, **options)
         )
-        await self.fake.until(lambda: (self._bot and self._bot.done()) or self.fake.connected, 10)
+        await self.fake.until(lambda: (self._bot and self._bot.done()) or self.fake.connected, 60)
         if self._bot.done():
             await self.close()
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.buttons import Action, Kind, decode, encode
-from guildgpt.feedback.records import Version
 from guildgpt.feedback.store import Store
+from guildgpt.model.version import Version
 from simguild.fake import FakeMessage
 from simguild.journal import buttons
 

@@ -20,10 +20,9 @@ from guildgpt.bot.events import Asker, Event, Quoted, Work, packed
 from guildgpt.bot.logs import SafeFormatter
 from guildgpt.bot.questions import Questions
 from guildgpt.bot.text import LIMIT, answer_text, clean, split, utf16_len
-from guildgpt.chat import CHATML
-from guildgpt.engines.llamacpp import LlamaCppEngine
-from guildgpt.engines.opened import OpenedModel
 from guildgpt.feedback.store import Store
+from guildgpt.model.locate import Located
+from guildgpt.talk.opened import OpenedModel, open_model
 
 from .house import KEY, House
 
@@ -80,9 +79,9 @@ def run() -> Iterator[Run]:
 @pytest.fixture(scope="module")
 def model(starter: Path, run: Run) -> Iterator[OpenedModel]:
     """The starter in a real llama.cpp."""
-    engine = LlamaCppEngine(starter, context=512, threads=1)
-    yield OpenedModel(engine, CHATML)
-    run(engine.close())
+    opened = open_model(Located("starter", starter, None), context=512)
+    yield opened
+    run(opened.engine.close())
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,9 @@ def test_read_head_reads_what_the_gguf_package_writes(small: Path) -> None:
     assert head.metadata["tokenizer.ggml.add_bos_token"] is True
     assert head.metadata["tokenizer.ggml.tokens"] == [b"a", b"\xc3"]
     assert list(head.metadata["tokenizer.ggml.token_type"]) == [1, 3]
-    assert head.last_tensor == gguf.GGUFReader(small).tensors[1].data_offset
+    read = gguf.GGUFReader(small).tensors
+    assert [tensor.offset for tensor in head.tensors] == [one.data_offset for one in read]
+    assert [tensor.elements for tensor in head.tensors] == [15, 5]
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -236,8 +236,8 @@ def test_imports_neither_torch_nor_transformers() -> None:
         (3, "not a GGUF"),
         (1_000, "within its own description"),
         (1_000_000, "within its own description"),
-        (50_000_000, "cut off: it has 50,000,000 bytes"),
-        (98_362_000, "cannot load this model"),
+        (50_000_000, "cut off: it has 50,000,000 bytes and needs 98,362,432"),
+        (98_362_000, "cut off: it has 98,362,000 bytes and needs 98,362,432"),
     ],
 )
 def test_cut_off_files(starter: Path, tmp_path: Path, size: int, said: str) -> None:

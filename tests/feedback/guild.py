@@ -15,9 +15,9 @@ from guildgpt.feedback.records import (
     StoredConversation,
     StoredMessage,
     Verdict,
-    Version,
     Vote,
 )
+from guildgpt.model.version import Version
 
 BEGIN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

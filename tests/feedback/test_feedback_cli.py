@@ -24,9 +24,9 @@ from guildgpt.feedback.location import (
     member_key,
     store_file,
 )
-from guildgpt.feedback.records import Version
 from guildgpt.feedback.report import plain
 from guildgpt.feedback.store import Store
+from guildgpt.model.version import Version
 
 NEWCOMER, TEACHER = 80351110224678912, 80351110224678913
 VERSION = Version("starter@8f3a21c0", "starter", "runs/starter", "8f3a21c0" * 8)

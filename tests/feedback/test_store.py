@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from guildgpt.errors import RecordGone, StoreError
-from guildgpt.feedback.records import StoredMessage, Version, VersionStats
+from guildgpt.feedback.records import StoredMessage, VersionStats
 from guildgpt.feedback.store import Store
+from guildgpt.model.version import Version
 
 from .conftest import KEY, Clock
 

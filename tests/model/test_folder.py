@@ -20,7 +20,8 @@ from guildgpt import __version__
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.data.provenance import Provenance
 from guildgpt.engines import SamplingParams, answer
-from guildgpt.engines.llamacpp import LlamaCppEngine, start_server, stop_server
+from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import GuildError
 from guildgpt.model.base import ChatTokenizer, add_chat_tokens
 from guildgpt.model.folder import model_card, write_model_folder
@@ -203,9 +204,9 @@ def test_llama_cpps_probabilities_are_transformers_to_rounding(tmp_path: Path) -
     chat = chat_tokenizer()
     folder = write(tmp_path / "model", gguf=("F16",))
     model = AutoModelForCausalLM.from_pretrained(folder)
-    process, address = start_server(folder / "model-F16.gguf", "key", 256, 1, 1)
+    process = LlamaCppProcess(folder / "model-F16.gguf", "key", 256, 1, 1)
     headers = {"Authorization": "Bearer key"}
-    with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
+    with httpx.Client(base_url=process.address, headers=headers, timeout=60) as client:
         for conversation in CONVERSATIONS:
             ids = CHATML.prompt(conversation, chat.tokenizer)
             request = {"prompt": ids, "n_predict": 1, "n_probs": 40, "temperature": 0}
@@ -215,7 +216,7 @@ def test_llama_cpps_probabilities_are_transformers_to_rounding(tmp_path: Path) -
             assert len(got) == 40
             for token in got:
                 assert token["logprob"] == pytest.approx(float(expected[token["id"]]), abs=0.05)
-    stop_server(process)
+    process.stop()
 
 
 # --- what is in it -------------------------------------------------------------------------------

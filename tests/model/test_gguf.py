@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Mp
 from transformers import MptForCausalLM as Mpt
 
 from guildgpt.chat import CHATML, FileTokenizer, Message
-from guildgpt.engines.llamacpp import start_server, stop_server
+from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import ModelError
 from guildgpt.model.gguf import QUANTIZATIONS, write_gguf
 from guildgpt.model.gguf_vocabulary import pre_tokenizer_name, read_vocabulary
@@ -165,13 +165,13 @@ def mpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def served(path: Path) -> Iterator[httpx.Client]:
-    process, address = start_server(path, "key", 512, 1, 1)
+    process = LlamaCppProcess(path, "key", 512, 1, 1)
     headers = {"Authorization": "Bearer key"}
     try:
-        with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
+        with httpx.Client(base_url=process.address, headers=headers, timeout=60) as client:
             yield client
     finally:
-        stop_server(process)
+        process.stop()
 
 
 def complete(client: httpx.Client, ids: list[int]) -> dict:

@@ -1,0 +1,186 @@
+"""The process that llama.cpp runs in, seen from outside: begun, watched, ended, its words heard."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread, Timer
+from typing import Any
+
+from guildgpt.engines import llamacpp_child
+from guildgpt.engines.cores import spare_threads
+from guildgpt.engines.gguf_file import diagnose
+from guildgpt.errors import EngineError
+
+# A model that is not loaded by then hangs: a minute, and a second more for each 20 MB.
+LOAD_SECONDS, LOAD_BYTES_A_SECOND = 60.0, 20e6
+LINES = 50  # of llama.cpp's last words that are kept
+
+# Who has a shared library: on Debian and Ubuntu, and on Fedora.
+_PACKAGES = {
+    "libgomp.so": ("libgomp1", "libgomp"),
+    "libstdc++.so": ("libstdc++6", "libstdc++"),
+    "libgcc_s.so": ("libgcc-s1", "libgcc"),
+    "libvulkan.so": ("libvulkan1", "vulkan-loader"),
+}
+_LIBRARY = re.compile(r"lib[\w+.-]+?\.so(?:\.\d+)*(?=: cannot open)")
+_REASON = re.compile(r"error loading model: (.+)")
+_ERROR = re.compile(r"[\d.]+ E (.+)")
+
+
+class LlamaCppProcess:
+    """llama.cpp with one model, in a process of its own; `address` is where it answers.
+
+    Raises `EngineError` where it does not come up, with its own words if it had any.
+    """
+
+    def __init__(self, path: Path, key: str, context: int, slots: int, threads: int | None):
+        self._process = _child()
+        self._words: deque[str] = deque(maxlen=LINES)
+        self._listener = Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        options = {"path": str(path), "key": key, "context": context, "slots": slots}
+        try:
+            self.address = self._begun({**options, "threads": threads or spare_threads()}, path)
+        except BaseException:
+            self.stop()
+            raise
+
+    def how_it_ended(self) -> str | None:
+        """In words, how the process ended; None while it is there."""
+        return _how_it_ended(self._process.poll())
+
+    def stop(self) -> None:
+        """End the process at once; nothing in it is worth a farewell."""
+        self._process.kill()
+        self._end()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+    def _begun(self, options: dict[str, Any], path: Path) -> str:
+        seconds = LOAD_SECONDS + path.stat().st_size / LOAD_BYTES_A_SECOND
+        hangs = Event()
+
+        def give_up() -> None:
+            hangs.set()
+            self._process.kill()
+
+        timer = Timer(seconds, give_up)
+        timer.start()
+        try:
+            reply = _asked(self._process, options)
+        finally:
+            timer.cancel()
+        if "address" in reply:
+            return str(reply["address"])
+        if hangs.is_set():
+            raise EngineError(
+                f"llama.cpp was not ready after {seconds:,.0f} seconds, and was stopped",
+                where=path,
+                remedy="Is the disk very slow, or the memory full? Try again, or take a smaller "
+                "model.",
+            )
+        if "import" in reply:
+            raise cannot_start(reply["import"])
+        self._end()
+        raise diagnose(path, self._reason() or reply.get("error") or self.how_it_ended())
+
+    def _end(self) -> None:
+        """Wait for the end that is near, and for the last words."""
+        self._process.wait()
+        self._listener.join()
+
+    def _reason(self) -> str | None:
+        """Why llama.cpp does not load a model, in its own words."""
+        found = [match[1] for line in self._words if (match := _REASON.search(line))]
+        found += [match[1] for line in self._words if (match := _ERROR.match(line))]
+        return found[0] if found else None
+
+    def _listen(self) -> None:
+        assert self._process.stderr
+        self._words.extend(self._process.stderr)
+
+
+def check_llamacpp() -> None:
+    """Raise `EngineError` where llama.cpp cannot start here, whatever the model."""
+    process = _child()
+    try:
+        reply = _asked(process, {})
+        process.wait()
+    finally:
+        process.kill()
+        process.communicate()
+    if "import" in reply:
+        raise cannot_start(reply["import"])
+    if "ready" not in reply:
+        raise cannot_start(_how_it_ended(process.returncode) or "it said nothing")
+
+
+def cannot_start(why: str) -> EngineError:
+    """The error for llama.cpp that cannot be loaded, of which the loader says `why`."""
+    missing = _LIBRARY.search(why)
+    if missing:
+        remedy = f"Install the package of your system that has {missing[0]}."
+        for library, (debian, fedora) in _PACKAGES.items():
+            if missing[0].startswith(library):
+                remedy = (
+                    f"Install what has {missing[0]}: `apt-get install {debian}` on Debian and "
+                    f"Ubuntu, `dnf install {fedora}` on Fedora."
+                )
+    elif "No module named" in why:
+        remedy = "Install it: pip install xllamacpp"
+    else:
+        remedy = "Install it anew: pip install --force-reinstall xllamacpp"
+    return EngineError(f"llama.cpp cannot start here: {why}", remedy=remedy)
+
+
+def _child() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(Path(llamacpp_child.__file__))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # the terminal's Ctrl-C is not for it
+    )
+
+
+def _asked(process: subprocess.Popen[str], options: dict[str, Any]) -> dict[str, Any]:
+    """The child's one line of JSON; empty where it ended without it."""
+    assert process.stdin
+    assert process.stdout
+    try:
+        process.stdin.write(json.dumps(options) + "\n")
+        process.stdin.flush()
+        reply = json.loads(process.stdout.readline())
+        return reply if isinstance(reply, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _how_it_ended(status: int | None) -> str | None:
+    """An exit status in words."""
+    if status is None:
+        return None
+    if status >= 0:
+        return f"its process ended with status {status}"
+    meanings = {
+        signal.SIGKILL: "it was killed; the system does that where memory is short",
+        signal.SIGILL: "this processor lacks an instruction that it needs",
+    }
+    try:
+        number = signal.Signals(-status)
+    except ValueError:
+        return f"its process ended by signal {-status}"
+    return f"its process ended by {number.name}" + (
+        f": {meanings[number]}" if number in meanings else ""
+    )

@@ -1,0 +1,39 @@
+"""Which version a model is: its name, and the first digits of what its file holds."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from guildgpt.model.locate import Located, locate
+
+_ID = re.compile(r".+@[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A model that answers: `id` is its name, "@" and the first 8 hex digits of its sha256."""
+
+    id: str
+    name: str
+    path: str
+    sha256: str
+
+
+def version_of(found: Located, sha256: str | None = None) -> Version:
+    """The version that a model is; reads the whole GGUF file unless its hash is known."""
+    if sha256 is None:
+        with found.gguf.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    # Every run calls its model folders "model": what they lie in says more.
+    name = found.folder.parent.name if found.folder else found.name
+    return Version(f"{name}@{sha256[:8]}", found.name, str(found.gguf), sha256)
+
+
+def named(model: str) -> Version | str:
+    """A version by its id, as `guildgpt feedback stats` shows it, or by its model.
+
+    Raises `ModelError` where there is no such model.
+    """
+    return model if _ID.fullmatch(model) else version_of(locate(model))

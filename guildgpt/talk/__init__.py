@@ -1,0 +1,1 @@
+"""Asking a model: what the bot and the terminal chat share."""
