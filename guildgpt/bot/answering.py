@@ -236,7 +236,7 @@ class LiveAnswer:
         half a word: the whole answer may pass.
         """
         try:
-            await self._write(answer_text(self.text), (stop_button,), on_the_way=True)
+            await self._write(answer_text(self.text, growing=True), (stop_button,), on_the_way=True)
         except Undeliverable as error:
             if error.why == "unreachable":
                 self._changed.set()

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from guildgpt.bot.decoding import decoded
 from guildgpt.bot.splitting import LIMIT, may_close, open_fence, shortened, split, utf16_len
+from guildgpt.bot.tables import tables_as_code
 from guildgpt.chat.text import SELECTOR, UNSEEN, clean, harmless, pairs_joined, visible
 
 __all__ = [
@@ -61,13 +62,15 @@ def read_attachment(
     return f"{_file_name(name)}{guess}:\n{fence}{_language(name, content_type)}\n{text}\n{fence}"
 
 
-def answer_text(text: str) -> str:
-    """What the model wrote so far, fit to be shown; '…' while there is nothing to see.
+def answer_text(text: str, *, growing: bool = False) -> str:
+    """What the model wrote, so far if it is `growing`, fit to be shown; '…' while there is nothing
+    to see.
 
-    What would steer a screen is taken out. A code fence that is open at the end is closed, one
-    that has only just been opened is left away, as are the first marks of one that is being closed.
+    What would steer a screen is taken out, tables become code blocks. A code fence that is open at
+    the end is closed, one that has only just been opened is left away, as are the first marks of
+    one that is being closed.
     """
-    shown = harmless(pairs_joined(text)).strip()
+    shown = tables_as_code(harmless(pairs_joined(text)), growing=growing).strip()
     while fence := open_fence(shown):
         head, _, last = shown.rpartition("\n")
         if open_fence(head) is None:  # the last line opened it; words may stand before it there

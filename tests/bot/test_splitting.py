@@ -22,7 +22,8 @@ PIECES = [
     "日本語の文。", "\U0001f600", FAMILY, "e\u0301", "🇩🇪", "\r\n", "x" * 90, "`" * 40, "\u00a0",
     "مرحبا ", "\ud83d", "\ude00", " " * 120, "\n" * 30, "-" * 50,
     "**bold words** ", "||hidden words|| ", "*", "**", "***", "_", "__", "~~", "||", "|", "*it* ",
-    ">>> quoted\n", "> quoted ", "\\*", "a_b ", "```||\n", "||```py\n",
+    "| a | b |\n", "|---|---|\n", "| long cell | 2 |\n", "\n| a | b |\n|--|--|\n", ">>> quoted\n",
+    "> quoted ", "\\*", "a_b ", "```||\n", "||```py\n",
 ]  # fmt: skip
 messy = st.lists(st.sampled_from(PIECES), max_size=80).map("".join)
 LIMITS = st.sampled_from([200, 201, 256, 400])
@@ -69,7 +70,8 @@ def test_the_same_holds_for_an_answer_as_it_is_shown(
     text: str, limit: int, data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(text)))
-    before, after = split(answer_text(text[:cut]), limit), split(answer_text(text), limit)
+    growing = answer_text(text[:cut], growing=True)
+    before, after = split(growing, limit), split(answer_text(text), limit)
     assert before
     assert before[:-1] == after[: len(before) - 1]
 
@@ -82,7 +84,7 @@ def test_an_answer_keeps_its_parts_at_every_character() -> None:
     )
     shown: list[str] = []
     for end in range(len(text) + 1):
-        now = split(answer_text(text[:end]), 400)
+        now = split(answer_text(text[:end], growing=True), 400)
         assert len(now) >= len(shown)
         assert now[: max(0, len(shown) - 1)] == shown[:-1]
         shown = now
@@ -282,7 +284,7 @@ def test_hidden_code_is_hidden_in_every_message() -> None:
 def test_a_spoiler_is_hidden_while_it_is_being_written() -> None:
     text = "The end: ||Snape kills him.|| Sorry."
     for end in range(len(text)):
-        [shown] = split(answer_text(text[:end])) or [""]
+        [shown] = split(answer_text(text[:end], growing=True))
         assert "Snape" not in SPOILER.sub("", shown)
     assert split(text) == [text]
 
