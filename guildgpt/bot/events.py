@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from guildgpt.bot.files import Kind
 from guildgpt.feedback.records import Delivery, Member
 
 
@@ -20,13 +21,18 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """A message that is asked about: somebody's words, which stay theirs. A bot has no `user_id`
-    here: it is no member."""
+    """A message that is asked about: somebody's words, which stay theirs. Bots and webhooks have no
+    `user_id` here: they are no members.
+
+    Not `is_theirs` is what a member only forwards; not `is_kept` what the store has had already.
+    """
 
     id: int
     name: str
     text: str
     user_id: int | None
+    is_theirs: bool = True
+    is_kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +40,12 @@ class Event:
     """A question from Discord: a message, a command, a click that asks again.
 
     `id` is Discord's own, of the message or the interaction: the same event never has two answers.
-    `text` names people as Discord does (`<@id>`), `names` says what they are called. `answers_to`
-    is the Discord id of the message that is replied to, `quoted` the message itself if it is at
-    hand. `continues` says that the channel is one conversation (direct messages, a thread of the
-    bot's), `home_id` names the channel a thread belongs to. `token` writes into an interaction for
+    `text` names people as Discord does (`<@id>`), `names` says what they are called; `unseen` is
+    the kind of what was attached in place of any text. `answers_to` is the Discord id of the
+    message that is replied to, `starter_id` that of the one that somebody's thread began with;
+    `quoted` are these and what is forwarded, as far as they are at hand. `continues` says that the
+    channel is one conversation (direct messages, a thread of the bot's), `home_id` names the
+    channel a thread belongs to. `token` writes into an interaction for
     fifteen minutes.
     """
 
@@ -48,11 +56,18 @@ class Event:
     guild_id: int | None = None
     text: str = ""
     names: Mapping[int, str] = field(default_factory=dict)
+    unseen: Kind | None = None
     answers_to: int | None = None
-    quoted: Quoted | None = None
+    starter_id: int | None = None
+    quoted: Sequence[Quoted] = ()
     continues: bool = False
     home_id: int | None = None
     token: str | None = None
+
+    @property
+    def is_about_something(self) -> bool:
+        """Whether it points at something else that was said: then it may be without words."""
+        return bool(self.quoted or self.answers_to or self.starter_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +100,9 @@ class Work:
             channel_id=delivery.channel_id or 0,
             guild_id=delivery.guild_id,
             text=extra.get("text", ""),
+            unseen=extra.get("unseen"),
             answers_to=extra.get("answers_to"),
+            starter_id=extra.get("starter_id"),
             continues=extra.get("continues", False),
             home_id=extra.get("home_id"),
             token=extra.get("token"),
@@ -112,7 +129,9 @@ def packed(event: Event, member: Member, *, again: str | None = None) -> dict[st
         "member_id": member.id,
         "name": event.asker.name if kept else "",
         "text": event.text if kept else "",
-        "whole": (kept or not event.text) and event.quoted is None,
+        "whole": (kept or not event.text) and not event.quoted,
+        "unseen": event.unseen,
+        "starter_id": event.starter_id,
         "answers_to": event.answers_to,
         "continues": event.continues,
         "home_id": event.home_id,

@@ -1,10 +1,11 @@
-"""Attached files: the text in them for the prompt, and a line on those that hold none."""
+"""Attached files: the text in them for the prompt, and words for those that hold none."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from guildgpt.bot.logs import log
 from guildgpt.bot.outlet import Undeliverable
@@ -12,6 +13,9 @@ from guildgpt.bot.text import clean, read_attachment
 
 LOGGER = logging.getLogger(__name__)
 LARGEST = 1 << 20  # bytes of a file of which at least the beginning is read
+
+Kind = Literal["picture", "video", "recording", "sticker", "file"]
+_KINDS: dict[str, Kind] = {"image": "picture", "video": "video", "audio": "recording"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,26 @@ class Attached:
     size: int
     read: Callable[[], Awaitable[bytes]]
 
+    @property
+    def kind(self) -> Kind:
+        """What it says it is."""
+        return _KINDS.get((self.content_type or "").partition("/")[0].strip().lower(), "file")
 
-async def read_files(files: Sequence[Attached], *, most: int, limit_bytes: int) -> list[str]:
-    """The text of the first `most` files, of each its first `limit_bytes`."""
-    texts, left_out = [], []
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something that was attached, and that nobody here can see or hear."""
+
+    kind: Kind
+    name: str
+
+
+async def read_files(
+    files: Sequence[Attached], *, most: int, limit_bytes: int
+) -> tuple[list[str], list[Unseen]]:
+    """The text of the first `most` files, of each its first `limit_bytes`; and the other files."""
+    texts: list[str] = []
+    unseen: list[Unseen] = []
     for index, file in enumerate(files):
         text = None
         if index < most and file.size <= max(limit_bytes, LARGEST):
@@ -35,11 +55,15 @@ async def read_files(files: Sequence[Attached], *, most: int, limit_bytes: int) 
             except Undeliverable as error:
                 log(LOGGER, "attachment_failed", error=error)
         if text is None:
-            left_out.append(file.name)
+            unseen.append(Unseen(file.kind, file.name))
         else:
             texts.append(text)
-    if left_out:
-        log(LOGGER, "attachments_left_out", count=len(left_out))
-        names = clean(", ".join(left_out))[:200]
-        texts.append(f"(Attached, but not readable as text: {names})")
-    return texts
+    if unseen:
+        log(LOGGER, "attachments_left_out", count=len(unseen))
+    return texts, unseen
+
+
+def not_seen(unseen: Sequence[Unseen]) -> str:
+    """What is told to the model of what it cannot see; '' for nothing."""
+    names = clean(", ".join(f"the {one.kind} {one.name}" for one in unseen))
+    return f"(Attached, but you cannot see it: {names[:200]})" if names else ""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.events import Event, Quoted, Work, without_words
 from guildgpt.bot.logs import log
 from guildgpt.bot.memory import Turn, build_prompt
-from guildgpt.feedback.records import ConversationKind, Member, StoredMessage
+from guildgpt.feedback.records import NOT_THEIRS, ConversationKind, Member, StoredMessage
 from guildgpt.feedback.store import Store
 from guildgpt.talk.opened import OpenedModel
 
 LOGGER = logging.getLogger(__name__)
 _MENTION = re.compile(r"<@!?([0-9]{1,20})>")  # an id of Discord's fits into 64 bits
 SOMEONE = "someone"  # people whose names are not at hand
+GO_ON = "Please go on."  # what a bare mention says to an answer of the bot's
 
 
 class Refused(Exception):
@@ -64,38 +65,33 @@ class Questions:
         if not work.whole:
             raise Refused(say.ASK_AGAIN, "interrupted")
         event = work.event
-        replied_to = await self._replied_to(event)
+        replied_to = await self._found(event.answers_to, event.channel_id)
         before = replied_to
         if before is None and event.continues:
             before = await self._store.channel_tail(event.channel_id)
+        starter = await self._found(event.starter_id, event.channel_id)
+        before = before or starter
         path = await self._store.path_to(before.id) if before else []
-        turns = list(_turns(path, event.names))
+        above = await self._above(event)
+        known = {message.discord_id for message in (*above, *path)}
+        if replied_to is not None:
+            known.add(event.answers_to)
+        quoted = [one for one in event.quoted if one.id not in known]
+        if not event.text and not (quoted or replied_to or starter or above):
+            raise Refused(say.EMPTY, "empty")
+        turns = [
+            *_turns([*above, *path], event.names),
+            *(Turn("user", _readable(one.text, event.names), one.name) for one in quoted),
+        ]
         keeps = member.consent != "none"
-        conversation = before.conversation_id if before else None
-        if keeps and conversation is None:
-            conversation = await self._store.start_conversation(
-                _kind(event), guild_id=event.guild_id, channel_id=event.channel_id
-            )
-        if event.quoted and replied_to is None:
-            turns.append(Turn("user", _readable(event.quoted.text, event.names), event.quoted.name))
-            if keeps and conversation:
-                before = await self._keep_quoted(event.quoted, conversation, before) or before
         stored = None
-        if keeps and conversation:
-            stored = await self._store.add_message(
-                conversation_id=conversation,
-                parent_id=before.id if before else None,
-                role="user",
-                text=event.text,
-                name=event.asker.name,
-                member_id=member.id,
-                discord_id=event.id,
-            )
+        if keeps:
+            stored = await self._keep(event, member, before, quoted)
             await self._store.update_delivery(
                 work.delivery.id, question_id=stored.id, extra=without_words(work.delivery.extra)
             )
         asked = Turn("user", _readable(event.text, event.names), event.asker.name)
-        return Question([turn for turn in turns if turn.text], asked, stored)
+        return _question(turns, asked, stored)
 
     async def asked_before(self, work: Work, member: Member) -> Question:
         """The question that is to be answered once more: of an answer, or the member's last one
@@ -121,7 +117,7 @@ class Questions:
         asked = await self._store.message(answer.parent_id or "") if answer else None
         if asked is None:
             raise Refused(say.RECORD_GONE, "record-gone")
-        if not await self._is_here(asked, work.event):
+        if not await self._is_in(asked, work.event.channel_id):
             raise Refused(say.WRONG_PLACE, "wrong-place")
         return asked
 
@@ -130,19 +126,51 @@ class Questions:
         if not path or path[-1].deleted:
             raise Refused("", "deleted")
         *before, last = path
-        turns = [turn for turn in _turns(before, work.event.names) if turn.text]
-        return Question(turns, _turn(last, work.event.names), last)
+        above = await self._above(work.event)
+        turns = list(_turns([*above, *before], work.event.names))
+        return _question(turns, _turn(last, work.event.names), last)
 
-    async def _replied_to(self, event: Event) -> StoredMessage | None:
-        if event.answers_to is None:
-            return None
-        found = await self._store.message_by_discord_id(event.answers_to)
-        return found if found and await self._is_here(found, event) else None
+    async def _found(self, discord_id: int | None, channel_id: int | None) -> StoredMessage | None:
+        """The message with this id on Discord, if it was said in that channel: an id from elsewhere
+        would let one channel read another's conversation."""
+        found = discord_id and await self._store.message_by_discord_id(discord_id)
+        return found if found and await self._is_in(found, channel_id) else None
 
-    async def _is_here(self, message: StoredMessage, event: Event) -> bool:
-        """Whether it was said in the event's channel: an id from elsewhere would let one channel
-        read another's conversation."""
-        return await self._store.channel_of(message.conversation_id) == event.channel_id
+    async def _above(self, event: Event) -> Sequence[StoredMessage]:
+        """What the bot knows of the message that a thread hangs from: for all who are in the
+        thread it stands above it, though it was said in the channel."""
+        if event.home_id is None:
+            return ()
+        starter = await self._found(event.starter_id, event.home_id)
+        return await self._store.path_to(starter.id) if starter else ()
+
+    async def _is_in(self, message: StoredMessage, channel_id: int | None) -> bool:
+        return await self._store.channel_of(message.conversation_id) == channel_id
+
+    async def _keep(
+        self,
+        event: Event,
+        member: Member,
+        before: StoredMessage | None,
+        quoted: Sequence[Quoted],
+    ) -> StoredMessage:
+        """The question's row, below what it quotes, below what was said `before`."""
+        conversation = before.conversation_id if before else None
+        if conversation is None:
+            conversation = await self._store.start_conversation(
+                _kind(event), guild_id=event.guild_id, channel_id=event.channel_id
+            )
+        for one in quoted:
+            before = await self._keep_quoted(one, conversation, before) or before
+        return await self._store.add_message(
+            conversation_id=conversation,
+            parent_id=before.id if before else None,
+            role="user",
+            text=event.text,
+            name=event.asker.name,
+            member_id=member.id,
+            discord_id=event.id,
+        )
 
     async def _keep_quoted(
         self, quoted: Quoted, conversation: str, before: StoredMessage | None
@@ -150,7 +178,7 @@ class Questions:
         """The quoted words as a message of their author's, so that an erasure or a deletion finds
         them; nothing where the author wants nothing kept."""
         author = await self._store.member(quoted.user_id) if quoted.user_id else None
-        if author and author.consent == "none":
+        if not quoted.is_kept or (author and author.consent == "none"):
             return None
         return await self._store.add_message(
             conversation_id=conversation,
@@ -160,6 +188,7 @@ class Questions:
             name=quoted.name,
             member_id=author.id if author else None,
             discord_id=quoted.id,
+            extra={} if quoted.is_theirs else {NOT_THEIRS: True},
         )
 
 
@@ -167,6 +196,19 @@ def _kind(event: Event) -> ConversationKind:
     if event.continues:
         return "dm" if event.guild_id is None else "thread"
     return "slash" if event.kind in ("slash", "compare") else "chain"
+
+
+def _question(turns: Sequence[Turn], asked: Turn, stored: StoredMessage | None) -> Question:
+    """A question without words is about what was said last: that is put in its place."""
+    turns = [turn for turn in turns if turn.text]
+    if asked.text:
+        return Question(turns, asked, stored)
+    if not turns:
+        raise Refused(say.RECORD_GONE, "record-gone")
+    *before, last = turns
+    if last.role == "user":
+        return Question(before, last, stored)
+    return Question(turns, replace(asked, text=GO_ON), stored)
 
 
 def _turns(path: Iterable[StoredMessage], names: Mapping[int, str]) -> Iterator[Turn]:

@@ -131,7 +131,9 @@ class Replies:
         """Raise `Refused` for what is not answered."""
         if not rules.allow(event.channel_id, event.home_id):
             raise Refused("" if event.kind == "message" else say.OTHER_CHANNEL, "other-channel")
-        if not event.text:
+        if event.unseen and not event.text:
+            raise Refused(say.CANNOT_SEE[event.unseen], "unseen")
+        if not event.text and not event.is_about_something:
             raise Refused(say.EMPTY, "empty")
         if verdict := self._moderator.before(event.text):
             self._metrics.moderated.labels("before", verdict.rule).inc()

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from guildgpt.bot.files import Kind
 from guildgpt.bot.text import answer_text
 from guildgpt.feedback.records import Consent, Stats
 
 EMPTY = "Ask me something: write it after my name, or use /ask."
+CANNOT_SEE: dict[Kind, str] = {
+    "picture": "I cannot see pictures. Tell me in words what you would like to know.",
+    "video": "I cannot see videos. Tell me in words what you would like to know.",
+    "recording": "I cannot hear recordings. Please write to me what you would like to know.",
+    "sticker": "I cannot see stickers. Tell me in words what you would like to know.",
+    "file": "I can only read text, and there is none in that file that I can read.",
+}
 NO_WORDS = "I have no answer to that. Could you put it another way?"
 ENGINE_DOWN = "I cannot think at the moment. Please try again in a minute."
 STORE_DOWN = "I cannot take notes at the moment. Please try again in a minute."
@@ -34,6 +42,10 @@ TITLE_BLOCKED = (
 )
 NEED_MENTION = (
     "I can only read messages that mention me here: write my name, reply to me, or use /ask."
+)
+NEED_MY_NAME = (
+    "You called my role, and Discord does not let me read such a message. Please mention me by my "
+    "name, or use /ask."
 )
 CONSENT_NONE = (
     "You asked me to keep nothing of yours, so I cannot keep this either. /privacy changes that."

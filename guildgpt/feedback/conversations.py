@@ -69,6 +69,7 @@ class Conversations(Part):
         stop: str | None = None,
         discord_id: int | None = None,
         synthetic: bool = False,
+        extra: dict[str, Any] | None = None,
         id: str | None = None,
     ) -> StoredMessage:
         """Put a message into its tree.
@@ -94,7 +95,7 @@ class Conversations(Part):
             "synthetic": synthetic,
             "rank": None,
             "deleted": False,
-            "extra": {},
+            "extra": storable(extra or {}),
             "created_at": self._now(),
         }
 

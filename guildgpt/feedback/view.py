@@ -6,6 +6,7 @@ What of a member may leave:
   their consent is `train` *and* the operator has switched it on: `members` for text of any origin,
   `slash` for what was typed into a slash command alone, that is the first question of a
   conversation of kind `slash`. A turn refused takes everything below it along;
+- what they only forwarded, never: nobody knows who wrote it;
 - their votes and ratings unless their consent is `none`;
 - never their names, their ids, or anything that was deleted or blanked.
 
@@ -24,7 +25,7 @@ from typing import Any
 from guildgpt.data import origin
 from guildgpt.data.origin import Events
 from guildgpt.feedback.rankings import Ballot, ballot, latest
-from guildgpt.feedback.records import Rating, Snapshot, StoredMessage, Vote
+from guildgpt.feedback.records import NOT_THEIRS, Rating, Snapshot, StoredMessage, Vote
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _MENTION = re.compile(r"<@!?\d+>")  # Discord writes a member's id into the text
@@ -117,6 +118,8 @@ class View:
             return "deleted or blank"
         if message.parent_id is not None and message.parent_id not in self.messages:
             return "its parent is missing"
+        if message.extra.get(NOT_THEIRS):
+            return "text that a member only forwarded"
         if message.role == "assistant" or (message.member_id is None and message.name is None):
             return None
         member = self.snapshot.members.get(message.member_id or "")

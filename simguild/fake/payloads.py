@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-
 # What channels of some kinds have beside what all have, by Discord's numbers.
 _VOICE: Json = {"bitrate": 64000, "user_limit": 0, "rtc_region": None}
 _FORUM: Json = {
@@ -181,7 +180,7 @@ def guild(one: Guild) -> Json:
 def attachment(one: Attachment, world: World) -> Json:
     """A file of a message, with the address of the fake's own CDN."""
     url = f"{world.cdn}/attachments/{one.channel_id}/{one.id}/{quote(one.filename)}"
-    return {
+    payload: Json = {
         "id": str(one.id),
         "filename": one.filename,
         "size": len(one.content),
@@ -189,6 +188,12 @@ def attachment(one: Attachment, world: World) -> Json:
         "url": url,
         "proxy_url": url,
     }
+    if one.voice_seconds is not None:
+        payload |= {"duration_secs": one.voice_seconds, "waveform": "AAAA"}
+    return payload
+
+
+_HIDDEN: Json = {"content": "", "embeds": [], "attachments": [], "components": []}
 
 
 def message(one: FakeMessage, *, content: bool = True, nested: bool = True) -> Json:
@@ -235,9 +240,17 @@ def message(one: FakeMessage, *, content: bool = True, nested: bool = True) -> J
         ]
     if one.interaction is not None:
         payload |= _origin(one.interaction)
+    if one.author.webhook:
+        payload["webhook_id"] = str(one.author.id)
+    if one.stickers:
+        payload["sticker_items"] = one.stickers
+    if one.snapshots:
+        payload["message_snapshots"] = [
+            {"message": shot if shown else {**shot, **_HIDDEN}} for shot in one.snapshots
+        ]
     if one.reference is not None:
-        payload["message_reference"] = reference(one.reference)
-        if nested:
+        payload["message_reference"] = reference(one.reference, forwarded=bool(one.snapshots))
+        if nested and not one.snapshots:
             there = not one.reference.deleted
             payload["referenced_message"] = (
                 message(one.reference, content=content, nested=False) if there else None
@@ -245,9 +258,21 @@ def message(one: FakeMessage, *, content: bool = True, nested: bool = True) -> J
     return payload
 
 
-def reference(one: FakeMessage) -> Json:
-    """Which message another one answers."""
-    payload = {"type": 0, "message_id": str(one.id), "channel_id": str(one.channel.id)}
+def snapshot(one: FakeMessage) -> Json:
+    """A message as a forward carries it: as it is now, without its author and its id."""
+    whole = message(one, nested=False)
+    kept = ("type", "content", "embeds", "attachments", "timestamp", "edited_timestamp", "flags")
+    more = ("mentions", "mention_roles", "sticker_items", "components")
+    return {key: whole[key] for key in (*kept, *more) if key in whole}
+
+
+def reference(one: FakeMessage, *, forwarded: bool = False) -> Json:
+    """Which message another one answers, or forwards."""
+    payload: Json = {
+        "type": int(forwarded),
+        "message_id": str(one.id),
+        "channel_id": str(one.channel.id),
+    }
     if one.channel.guild is not None:
         payload["guild_id"] = str(one.channel.guild.id)
     return payload

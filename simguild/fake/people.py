@@ -14,16 +14,17 @@ from simguild.fake.errors import Refused
 from simguild.fake.interactions import COMMAND, COMPONENT, MODAL_SUBMIT, Interaction, Interactions
 from simguild.fake.messages import Upload
 from simguild.fake.permissions import Permission
+from simguild.fake.sharing import Sharing
 from simguild.fake.world import Channel, FakeMessage, User, World
 
 File = tuple[str, bytes, str]  # name, content, content type
 
 
-class People:
+class People(Sharing):
     """All a person can do with Discord's own client; what it would not allow is `Refused`."""
 
     def __init__(self, world: World):
-        self.world = world
+        super().__init__(world)
         self.commands = Commands(world)
         self.interactions = Interactions(world)
 
@@ -35,6 +36,7 @@ class People:
         *,
         reply_to: FakeMessage | None = None,
         attachments: Sequence[File] = (),
+        stickers: Sequence[str] = (),
         ping: bool = True,
     ) -> FakeMessage:
         """A person writes; a reply pings its author unless `ping` is off.
@@ -48,7 +50,7 @@ class People:
         if limits.utf16_length(content) > limits.CONTENT:
             raise Refused(f"a message of {limits.utf16_length(content)} characters")
         content = content.strip()
-        if not content and not attachments:
+        if not content and not attachments and not stickers:
             raise Refused("an empty message")
         if reply_to is not None and reply_to.deleted:
             raise Refused("a reply to a message that is gone")
@@ -62,6 +64,10 @@ class People:
             reference=reply_to,
             kind=19 if reply_to else 0,
             attachments=messages.attach(channel, [Upload(*file) for file in attachments]),
+            stickers=[
+                {"id": str(self.world.new_id()), "name": name, "format_type": 1}
+                for name in stickers
+            ],
             mentions=called.users,
             role_mentions=called.roles,
             everyone=called.everyone and messages.may_call_everyone(channel, user),
@@ -75,7 +81,8 @@ class People:
         message.content = content
         message.edits.append(content)
         message.edited = time.time()
-        message.mentions = messages.called(content, message.channel).users
+        called = messages.called(content, message.channel)
+        message.mentions, message.role_mentions = called.users, called.roles
         messages.tell_edit(message)
         await asyncio.sleep(0)
 

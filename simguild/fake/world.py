@@ -34,6 +34,7 @@ class User:
     id: int
     name: str
     bot: bool = False
+    webhook: bool = False  # not an account: the id and name that a webhook writes under
     blocks_dms: bool = False  # the bot may not write to them
 
     @property
@@ -76,6 +77,7 @@ class Attachment:
     filename: str
     content: bytes = field(repr=False)
     content_type: str
+    voice_seconds: float | None = None  # of a voice message
 
 
 @dataclass(eq=False)
@@ -90,6 +92,8 @@ class FakeMessage:
     embeds: list[Json] = field(default_factory=list)
     components: list[Json] = field(default_factory=list)
     reference: FakeMessage | None = None
+    snapshots: list[Json] = field(default_factory=list)  # of a forward; `reference` is the original
+    stickers: list[Json] = field(default_factory=list)
     edits: list[str] = field(default_factory=list)
     deleted: bool = False
     attachments: list[Attachment] = field(default_factory=list)

@@ -223,7 +223,7 @@ async def test_text_files_are_read(bot: House) -> None:
     ]
     await bot.ask("What is this?", attachments=files)
     assert "main.rs:\n```rust\nfn main() {}\n```" in bot.model.prompts[-1]
-    assert "(Attached, but not readable as text: cat.png)" in bot.model.prompts[-1]
+    assert "(Attached, but you cannot see it: the picture cat.png)" in bot.model.prompts[-1]
 
     called = await bot.command("ask", question="And this?", file=("a.py", b"x = 1", "text/plain"))
     assert called.responses[0].content.startswith("You wrote: And this?")
@@ -237,7 +237,7 @@ async def test_of_long_and_many_files_a_part_is_read(house: House) -> None:
     prompt = house.model.prompts[-1]
     assert prompt.count("0! ") == 33
     assert "the rest of the file is left out" in prompt
-    assert "not readable as text: 2.txt" in prompt
+    assert "you cannot see it: the file 2.txt" in prompt
 
 
 async def test_a_long_conversation_loses_its_oldest_exchanges(house: House) -> None:

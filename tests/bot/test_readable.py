@@ -119,7 +119,7 @@ def test_any_text_is_asked_kept_told_again_and_shown(
                 Asker(1, clean(name)),
                 channel,
                 text=words or "?",
-                quoted=Quoted(next(ids), name, clean(text) or "?", 2),
+                quoted=[Quoted(next(ids), name, clean(text) or "?", 2)],
                 continues=True,
             )
             delivery = await store.claim(

@@ -17,16 +17,18 @@ from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter.account import in_words
 from guildgpt.bot.adapter.commands import Commands
 from guildgpt.bot.adapter.controls import ActionButton
-from guildgpt.bot.adapter.incoming import cannot_read, is_for_us, message_event
+from guildgpt.bot.adapter.incoming import calls_our_role, cannot_read, is_for_us
 from guildgpt.bot.adapter.interactions import Interactions
 from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
 from guildgpt.bot.adapter.reaching import wait_of
+from guildgpt.bot.adapter.reading import Reader
 from guildgpt.bot.logs import log
 from guildgpt.bot.marks import Marks
 from guildgpt.bot.opinions import Opinions
 from guildgpt.bot.outlet import Outlet, Undeliverable
 from guildgpt.bot.service import Service
 from guildgpt.bot.settings import BotSettings
+from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Delivery
 
 LOGGER = logging.getLogger(__name__)
@@ -64,13 +66,14 @@ class GuildClient(discord.AutoShardedClient):
         self.settings = settings
         self.marks = Marks(service.store)
         self.interactions = Interactions(self, service, opinions, self.marks, self.spawn)
-        self.tree = Commands(self, self.interactions, settings)
+        self.reader = Reader(self, settings, self._knows)
+        self.tree = Commands(self, self.interactions, self.reader)
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = False
         self._sessions: Counter[int] = Counter()  # begun, by shard
         self._read: Counter[int] = Counter()  # the last one whose past was read, by shard
         self._away: set[int] = set()  # shards
-        self._told_to_mention: set[int] = set()  # threads
+        self._told_to_mention: set[tuple[int, ...]] = set()  # threads; and who calls the role
         service.metrics.connected.set_function(lambda: self.is_connected)
         service.metrics.guilds.set_function(lambda: len(self.guilds))
 
@@ -215,22 +218,36 @@ class GuildClient(discord.AutoShardedClient):
         guild_id = message.guild.id if message.guild else None
         with self.marks.handling(channel.id, message.id, guild_id):
             if not is_for_us(message, self.user):
+                self.reader.note(message)
                 return
             places = (channel.id, getattr(channel, "parent_id", None))
             if not await self.service.hears(message.author.id, guild_id, *places):
                 return
             outlet = MessageOutlet(self, channel.id, message.id)
             if cannot_read(message, self.user, self.settings):
-                if channel.id not in self._told_to_mention:
-                    self._told_to_mention.add(channel.id)
-                    with suppress(Undeliverable):
-                        await outlet.whisper(say.NEED_MENTION)
+                await self._ask_for_a_mention(message, outlet)
                 return
             if live:
                 self.spawn(self._acknowledge(message, outlet))
-            event = await message_event(message, self.user, self.settings)
+            event = await self.reader.event(message)
             if work := await self.service.ask(event, outlet):
                 self.spawn(work)
+
+    async def _ask_for_a_mention(self, message: discord.Message, outlet: MessageOutlet) -> None:
+        """Say, once in a thread, and once to each who calls the bot's role, what cannot be read."""
+        role = calls_our_role(message)
+        told = (message.channel.id, message.author.id) if role else (message.channel.id,)
+        if told not in self._told_to_mention:
+            self._told_to_mention.add(told)
+            with suppress(Undeliverable):
+                await outlet.whisper(say.NEED_MY_NAME if role else say.NEED_MENTION)
+
+    async def _knows(self, message_id: int) -> bool:
+        """Whether the store has a message; while it is in trouble nobody is asked for more."""
+        try:
+            return await self.service.store.message_by_discord_id(message_id) is not None
+        except StoreError:
+            return True
 
     async def _acknowledge(self, message: discord.Message, outlet: MessageOutlet) -> None:
         self.service.writer.note_request()

@@ -12,15 +12,15 @@ from discord import app_commands
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter.controls import view
-from guildgpt.bot.adapter.incoming import interaction_event, quoted, texts_in
+from guildgpt.bot.adapter.incoming import interaction_event
 from guildgpt.bot.adapter.interactions import At, Interactions, may_be_too_late
 from guildgpt.bot.adapter.outlets import MessageOutlet
+from guildgpt.bot.adapter.reading import Reader
 from guildgpt.bot.adapter.threads import NoThread, open_thread
 from guildgpt.bot.buttons import Action
 from guildgpt.bot.events import Event
 from guildgpt.bot.outlet import Outlet
 from guildgpt.bot.service import Rest
-from guildgpt.bot.settings import BotSettings
 from guildgpt.bot.text import clean
 
 LOGGER = logging.getLogger(__name__)
@@ -61,10 +61,10 @@ Place = app_commands.Transform[app_commands.AppCommandChannel, _AnyPlace]
 class Commands(app_commands.CommandTree[Any]):
     """What members can call, each handed to `desk`."""
 
-    def __init__(self, client: discord.Client, desk: Interactions, settings: BotSettings):
+    def __init__(self, client: discord.Client, desk: Interactions, reader: Reader):
         super().__init__(client)
         self._desk = desk
-        _add_questions(self, desk, settings)
+        _add_questions(self, desk, reader)
         _add_rights(self, desk)
         _add_admin(self, desk)
 
@@ -82,7 +82,7 @@ class Commands(app_commands.CommandTree[Any]):
                 await at.response.send_message(say.FAILED, ephemeral=True)
 
 
-def _add_questions(tree: Commands, desk: Interactions, settings: BotSettings) -> None:
+def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
     """What is answered."""
     service = desk.service
 
@@ -90,8 +90,9 @@ def _add_questions(tree: Commands, desk: Interactions, settings: BotSettings) ->
     @app_commands.describe(question="What you want to know", file="A text file to read with it")
     async def ask(at: At, question: Text, file: discord.Attachment | None = None) -> None:
         async def with_file(event: Event, outlet: Outlet) -> Rest:
-            texts = await texts_in([file] if file else [], settings)
-            return await service.ask(replace(event, text="\n\n".join([event.text, *texts])), outlet)
+            texts = await reader.texts_in([file] if file else [])
+            event = replace(event, text="\n\n".join([event.text, *texts]))
+            return await service.ask(await reader.in_its_thread(event, at.channel), outlet)
 
         await desk.begin(at, interaction_event(at, "slash", question), with_file)
 
@@ -136,19 +137,25 @@ def _add_questions(tree: Commands, desk: Interactions, settings: BotSettings) ->
     @tree.command(description="Two answers to one question: you say which is better")
     @app_commands.describe(question="What you want to know")
     async def compare(at: At, question: Text) -> None:
-        await desk.begin(at, interaction_event(at, "compare", question), service.compare)
+        async def here(event: Event, outlet: Outlet) -> Rest:
+            return await service.compare(await reader.in_its_thread(event, at.channel), outlet)
+
+        await desk.begin(at, interaction_event(at, "compare", question), here)
 
     @tree.context_menu(name="Ask about this")
     async def ask_about_this(at: At, message: discord.Message) -> None:
-        about = quoted(message, bots_too=True)
-        if about is None:
+        if not reader.may_have_text(message):
             with may_be_too_late():
                 await at.response.send_message(say.NO_TEXT, ephemeral=True)
             return
 
         async def submitted(at: At, question: str) -> None:
-            event = interaction_event(at, "context", question)
-            await desk.begin(at, replace(event, answers_to=message.id, quoted=about), service.ask)
+            async def about(event: Event, outlet: Outlet) -> Rest:
+                found = await reader.quoted(message)
+                return await service.ask(replace(event, quoted=[found] if found else []), outlet)
+
+            event = replace(interaction_event(at, "context", question), answers_to=message.id)
+            await desk.begin(at, event, about)
 
         field: discord.ui.TextInput[Any] = discord.ui.TextInput(
             label="What do you want to know?", default="What does this mean?", max_length=1000

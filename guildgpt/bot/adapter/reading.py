@@ -1,0 +1,209 @@
+"""What stands around a question: what it replies to or forwards, and what its thread began with.
+
+All of that is read as quoted: it stays the words of whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import discord
+
+from guildgpt.bot.adapter.contents import Said, contents, files, readable, stickers, words
+from guildgpt.bot.adapter.incoming import asker, is_thread_of, starter_id
+from guildgpt.bot.events import Event, Quoted
+from guildgpt.bot.files import not_seen
+from guildgpt.bot.logs import log
+from guildgpt.bot.settings import BotSettings
+from guildgpt.bot.text import clean
+
+LOGGER = logging.getLogger(__name__)
+FORWARDED = "forwarded message"  # who speaks where Discord does not say it
+TITLE = "title of the thread"
+FORWARDS = 1000  # that are remembered
+FORWARD_SECONDS = 60.0  # in which the words that belong to a forward follow it
+
+
+class Reader:
+    """Makes events of messages. `knows` tells whether the store has a message, by Discord's id."""
+
+    def __init__(
+        self,
+        client: discord.Client,
+        settings: BotSettings,
+        knows: Callable[[int], Awaitable[bool]],
+    ):
+        self._client = client
+        self._settings = settings
+        self._knows = knows
+        self._forwards: dict[tuple[int, int], discord.Message] = {}  # by channel and author
+
+    async def event(self, message: discord.Message) -> Event:
+        """A message as an event."""
+        texts, unseen = await files(message.attachments, self._settings)
+        unseen += stickers(message)
+        said = [part for part in (self._asked(message), *texts) if part]
+        replied_to = _reply(message)
+        quoted = _quoted(
+            await self._beginning(message.channel, message),
+            await self.quoted(replied_to) if replied_to and not self._is_ours(replied_to) else None,
+            await self._forwarded(self._forward_of(message)),
+        )
+        if unseen and (said or quoted):
+            said.append(not_seen(unseen))
+        mentioned = [*message.mentions, *(replied_to.mentions if replied_to else ())]
+        reference = message.reference
+        return Event(
+            id=message.id,
+            kind="message",
+            asker=asker(message.author),
+            channel_id=message.channel.id,
+            guild_id=message.guild.id if message.guild else None,
+            text="\n\n".join(said),
+            unseen=unseen[0].kind if unseen and not said else None,
+            names={user.id: clean(user.display_name) for user in mentioned},
+            answers_to=reference.message_id if reference and _is_reply(reference) else None,
+            quoted=quoted,
+            starter_id=starter_id(message.channel, self._client.user),
+            continues=message.guild is None or is_thread_of(message.channel, self._client.user),
+            home_id=getattr(message.channel, "parent_id", None),
+        )
+
+    async def in_its_thread(self, event: Event, channel: Any) -> Event:
+        """A command's event with what the thread began with in which it was called."""
+        return replace(event, quoted=_quoted(await self._beginning(channel), *event.quoted))
+
+    def note(self, message: discord.Message) -> None:
+        """A message that is not for the bot. If it is a forward, words for the bot may follow:
+        Discord sends those that a person adds to a forward as a message of their own."""
+        at = (message.channel.id, message.author.id)
+        self._forwards.pop(at, None)
+        if message.message_snapshots:
+            self._forwards[at] = message
+            if len(self._forwards) > FORWARDS:
+                del self._forwards[next(iter(self._forwards))]
+
+    def may_have_text(self, message: discord.Message) -> bool:
+        """Whether there is something in a message that may be text."""
+        each: list[Said] = [message, *message.message_snapshots]
+        return any(one.attachments or words(one, message.guild) for one in each)
+
+    async def texts_in(self, attachments: Sequence[discord.Attachment]) -> list[str]:
+        """The text in files, and a line on those without any."""
+        texts, unseen = await files(attachments, self._settings)
+        return [*texts, not_seen(unseen)] if unseen else texts
+
+    async def quoted(self, message: discord.Message) -> Quoted | None:
+        """A message that is asked about, if there is text in it."""
+        if message.message_snapshots:
+            return await self._forwarded(message)
+        text = await contents(message, message.guild, self._settings)
+        return _by(message, text, is_kept=not self._is_ours(message)) if text else None
+
+    def _asked(self, message: discord.Message) -> str:
+        """The words of a question, without the bot's name by which it was called."""
+        me, guild = self._client.user, message.guild
+        role = guild.self_role if guild else None
+        names = [f"<@!?{me.id}>"] if me else []
+        names += [f"<@&{role.id}>"] if role else []
+        return readable(re.sub("|".join(names) or "(?!)", " ", message.content), guild)
+
+    def _is_ours(self, message: discord.Message) -> bool:
+        """Whether the bot wrote it: that is in the store, or was erased there."""
+        return message.author == self._client.user
+
+    # Threads
+
+    async def _beginning(
+        self, channel: Any, message: discord.Message | None = None
+    ) -> Quoted | None:
+        """What somebody's thread is about: its title, and the message that it began with; only as
+        long as the store has neither."""
+        id = starter_id(channel, self._client.user)
+        if id is None or await self._knows(id):
+            return None
+        title = clean(channel.name)
+        if message is not None and message.id == id:  # a post that begins with a question for us
+            return _by(message, title)
+        starter = None if channel.is_private() else await self._starter(channel)
+        if starter is None or self._is_ours(starter):
+            return Quoted(id, TITLE, title, channel.owner_id)
+        begun = await self.quoted(starter)
+        if begun is None:
+            return _by(starter, title)
+        if begun.text.startswith(title.removesuffix("…").rstrip()):
+            return begun  # Discord proposes a message's first words as a title
+        return replace(begun, text=f"{title}\n\n{begun.text}")
+
+    async def _starter(self, thread: discord.Thread) -> discord.Message | None:
+        """A forum's posts hold their first message; other threads hang from one of the channel."""
+        is_post = isinstance(thread.parent, discord.ForumChannel)
+        return await self._fetched(thread if is_post else thread.parent, thread.id)
+
+    # Forwards
+
+    def _forward_of(self, message: discord.Message) -> discord.Message | None:
+        """The message itself if it is a forward, else the one that its words belong to."""
+        if message.message_snapshots:
+            return message
+        before = self._forwards.pop((message.channel.id, message.author.id), None)
+        if before is None or message.reference:
+            return None
+        passed = (message.created_at - before.created_at).total_seconds()
+        return before if passed <= FORWARD_SECONDS else None
+
+    async def _forwarded(self, message: discord.Message | None) -> Quoted | None:
+        """What a message forwards. In a server it stays its author's, where Discord tells who that
+        is; else it is kept with whom it came from, though the words are not theirs."""
+        if message is None:
+            return None
+        parts = [
+            await contents(shot, message.guild, self._settings)
+            for shot in message.message_snapshots
+        ]
+        text = "\n\n".join(part for part in parts if part)
+        if not text:
+            return None
+        reference = message.reference
+        if message.guild and reference and reference.message_id:
+            channel = message.guild.get_channel_or_thread(reference.channel_id)
+            original = await self._fetched(channel, reference.message_id) if channel else None
+            if original is not None:
+                return _by(original, text)
+        return Quoted(message.id, FORWARDED, text, message.author.id, is_theirs=False)
+
+    async def _fetched(self, channel: Any, message_id: int) -> discord.Message | None:
+        if not isinstance(channel, discord.abc.Messageable):
+            return None
+        try:
+            return await channel.fetch_message(message_id)
+        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            log(LOGGER, "not_fetched", error=error)
+            return None
+
+
+def _by(message: discord.Message, text: str, *, is_kept: bool = True) -> Quoted:
+    """Text of a message's author. Programs are no members, neither bots nor webhooks."""
+    author = message.author
+    user_id = None if author.bot or message.webhook_id else author.id
+    return Quoted(message.id, clean(author.display_name), text, user_id, is_kept=is_kept)
+
+
+def _quoted(*each: Quoted | None) -> tuple[Quoted, ...]:
+    """Those that there are, each once."""
+    return tuple({one.id: one for one in each if one}.values())
+
+
+def _is_reply(reference: discord.MessageReference) -> bool:
+    return reference.type is discord.MessageReferenceType.reply
+
+
+def _reply(message: discord.Message) -> discord.Message | None:
+    """The message that is replied to, if it is at hand."""
+    resolved = message.reference.resolved if message.reference else None
+    return resolved if isinstance(resolved, discord.Message) else None
