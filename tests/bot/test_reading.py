@@ -412,6 +412,12 @@ async def test_files_of_the_replied_to_message_are_read(house: House) -> None:
     await house.told(asked)
     assert "Crabs moult" in house.model.prompts[-1]
 
+    none = await house.say("", mention=False, attachments=[("a.zip", b"PK\0\0", "x/zip")])
+    opened = await house.fake.context_menu(house.newcomer, house.channel, "Ask about this", none)
+    asked = await house.fake.submit(house.newcomer, opened, {"question": "What is it?"})
+    assert await house.told(asked) == say.NO_TEXT
+    assert len(house.model.prompts) == 2
+
 
 # What cannot be seen
 

@@ -151,8 +151,9 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
 
         async def submitted(at: At, question: str) -> None:
             async def about(event: Event, outlet: Outlet) -> Rest:
-                found = await reader.quoted(message)
-                return await service.ask(replace(event, quoted=[found] if found else []), outlet)
+                if found := await reader.quoted(message):
+                    return await service.ask(replace(event, quoted=[found]), outlet)
+                return service.writer.whisper(outlet, say.NO_TEXT)
 
             event = replace(interaction_event(at, "context", question), answers_to=message.id)
             await desk.begin(at, event, about)

@@ -51,18 +51,25 @@ async def files(
     attachments: Sequence[discord.Attachment], settings: BotSettings
 ) -> tuple[list[str], list[Unseen]]:
     """The text in attached files, and those without any; see `guildgpt.bot.files`."""
-    attached = [
-        Attached(one.filename, one.content_type, one.size, partial(delivered, one.read))
-        for one in attachments
-    ]
     return await read_files(
-        attached, most=settings.attachments, limit_bytes=settings.attachment_bytes
+        [_attached(one) for one in attachments],
+        most=settings.attachments,
+        limit_bytes=settings.attachment_bytes,
     )
+
+
+def may_be_text(said: Said) -> bool:
+    """Whether one of its files may hold text, by what the files say of themselves."""
+    return any(_attached(one).kind == "file" for one in said.attachments)
 
 
 def stickers(said: Said) -> list[Unseen]:
     """A message's stickers: pictures that nobody here can see."""
     return [Unseen("sticker", one.name) for one in said.stickers]
+
+
+def _attached(one: discord.Attachment) -> Attached:
+    return Attached(one.filename, one.content_type, one.size, partial(delivered, one.read))
 
 
 def _shown(said: Said) -> Iterator[str]:

@@ -14,7 +14,15 @@ from typing import Any
 import aiohttp
 import discord
 
-from guildgpt.bot.adapter.contents import Said, contents, files, readable, stickers, words
+from guildgpt.bot.adapter.contents import (
+    Said,
+    contents,
+    files,
+    may_be_text,
+    readable,
+    stickers,
+    words,
+)
 from guildgpt.bot.adapter.incoming import asker, is_thread_of, starter_id
 from guildgpt.bot.events import Event, Quoted
 from guildgpt.bot.files import not_seen
@@ -91,7 +99,7 @@ class Reader:
     def may_have_text(self, message: discord.Message) -> bool:
         """Whether there is something in a message that may be text."""
         each: list[Said] = [message, *message.message_snapshots]
-        return any(one.attachments or words(one, message.guild) for one in each)
+        return any(words(one, message.guild) or may_be_text(one) for one in each)
 
     async def texts_in(self, attachments: Sequence[discord.Attachment]) -> list[str]:
         """The text in files, and a line on those without any."""
