@@ -132,23 +132,45 @@ def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
     """
     from transformers import AutoModelForSequenceClassification
 
+    require_classifier(causal.config)
     labels = {"id2label": {0: "score"}, "label2id": {"score": 0}}
     config = type(causal.config).from_dict({**causal.config.to_dict(), **labels})
     config.architectures = None
     config.pad_token_id = chat.pad_id
-    try:
-        with torch.device("meta"), quiet():
-            model = AutoModelForSequenceClassification.from_config(config)
-    except ValueError as error:
-        raise ModelError(
-            f"transformers has no sequence classifier for `{config.model_type}`",
-            remedy="Llama-shaped models, MPT and GPT-NeoX have one.",
-        ) from error
+    with torch.device("meta"), quiet():
+        model = AutoModelForSequenceClassification.from_config(config)
     setattr(model, model.base_model_prefix, getattr(causal, causal.base_model_prefix))
     model.score = nn.Linear(head.in_features, 1, bias=False)
     with torch.no_grad():
         model.score.weight.copy_(head.weight.detach().cpu())
     return model
+
+
+def require_classifier(config: Any) -> None:
+    """ModelError where transformers has no sequence classifier for a model, so that a reward model
+    of it could be trained and not be written."""
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        with torch.device("meta"), quiet():
+            AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise ModelError(
+            f"transformers has no sequence classifier for `{config.model_type}`",
+            where="stages",
+            remedy="Llama-shaped models, MPT and GPT-NeoX have one; `dpo` needs no reward model.",
+        ) from error
+
+
+def require_classifier_for(folder: Path) -> None:
+    """The same for a folder's model, where its configuration can be read without its weights."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception:  # whoever loads the model says what is wrong
+        return
+    require_classifier(config)
 
 
 def read_record(folder: Path) -> RewardRecord:

@@ -16,7 +16,7 @@ from guildgpt.evaluate.model import Measured, measure_model, sample_answers
 from guildgpt.model.base import Base, load_base
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.folder import write_model_folder
-from guildgpt.pipeline.folder import read_json, write_failed, write_json
+from guildgpt.pipeline.folder import is_disk_full, read_json, write_json
 from guildgpt.pipeline.prepare import Prepared
 from guildgpt.recipe import Recipe, Stage
 
@@ -110,7 +110,7 @@ def _write_base(work: Path, recipe: Recipe, base: Base, console: Console) -> Non
             gguf=recipe.export.gguf[:1],
         )
     except ModelError as error:
-        if write_failed(error):
+        if is_disk_full(error):
             raise
         _say_unsampled(error, console)
 

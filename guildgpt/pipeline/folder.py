@@ -5,9 +5,11 @@ runs/NAME/
   recipe.json, data.json   what the run belongs to: another recipe or other data is refused
   phases.json              seconds spent in each phase, all interruptions together
   STAGE/                   one for each stage
+    inputs.json            the base and other models it starts from: changed ones are refused
     before.json            the figures of what the stage starts from
     checkpoints/           what an interrupted training goes on from
     metrics.jsonl          every step's figures
+    policy.safetensors     a trained policy's adapter, until it is held against what it came from
     model/                 the model folder
     done.json              training is over and the model folder stands
     after.json             the model's own figures
@@ -18,6 +20,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import threading
@@ -32,7 +35,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from guildgpt.data.provenance import Provenance
-from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
+from guildgpt.errors import DataError, GuildError, RecipeError
 from guildgpt.evaluate.report import Phase, Report, read_report
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.train.loop import Outcome
@@ -48,6 +51,7 @@ UNUSABLE = (
     errno.EPERM,
     errno.EROFS,
 )
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, file too large
 BEAT = 5.0  # seconds between two notes of the time: what a kill may cost the sum
 
 
@@ -90,7 +94,8 @@ def _occupied(folder: Path, owner: Any) -> GuildError:
 def claim(folder: Path, recipe: Recipe) -> None:
     """The folder belongs to one recipe: going on with another would mix two runs.
 
-    As long as nothing is trained, the recipe may change; what was measured is forgotten then.
+    What says how a stage is trained may change until something of that stage is, and everything
+    until something is trained at all; what was measured is forgotten then.
     """
     record = recipe.model_dump(mode="json", exclude=CHANGES_NOTHING)
     earlier = read_json(folder / "recipe.json")
@@ -100,8 +105,15 @@ def claim(folder: Path, recipe: Recipe) -> None:
                 mode="json", exclude=CHANGES_NOTHING
             )
         if changes := differences(earlier, record):
-            if _is_trained(folder):
-                key, (was, now) = next(iter(changes.items()))
+            begun = [stage for stage in get_args(Stage) if is_trained(folder / stage)]
+            sections = {"reward" if stage == "judge" else stage for stage in begun}
+            refused = {
+                key: values
+                for key, values in changes.items()
+                if key.partition(".")[0] in sections | (record.keys() - set(get_args(Stage)))
+            }
+            if begun and refused:
+                key, (was, now) = next(iter(refused.items()))
                 raise RecipeError(
                     "this folder holds a run of another recipe, or of this one before it was "
                     f"changed: `{key}` was {_toml(was)} and is {_toml(now)}"
@@ -109,7 +121,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
                     where=folder,
                     remedy=REMEDY,
                 )
-            _forget(folder)
+            _forget(folder, begun)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "recipe.json", record)
 
@@ -120,7 +132,7 @@ def claim_data(folder: Path, provenance: Sequence[Provenance]) -> None:
     earlier: dict[str, str] = read_json(folder / "data.json") or {}
     changed = [name for name, sha256 in now.items() if earlier.get(name, sha256) != sha256]
     if changed:
-        if _is_trained(folder):
+        if any(is_trained(folder / stage) for stage in get_args(Stage)):
             raise DataError(
                 f"{' and '.join(changed)} changed since this run began",
                 where=folder,
@@ -215,22 +227,34 @@ def read_json(file: Path) -> Any:
         return None
 
 
-def write_failed(error: ModelError) -> bool:
-    """Whether a file could not be written, as on a full disk, rather than this kind of model."""
-    return isinstance(error.__cause__, OSError)
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, says that there is no more room to write."""
+    while error is not None:
+        told = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors says it
+        number = error.errno if isinstance(error, OSError) else told and int(told[1])
+        if number in FULL:
+            return True
+        error = error.__cause__
+    return False
 
 
-def _is_trained(folder: Path) -> bool:
-    """Whether there is anything that took training."""
-    signs = ("checkpoints/step-*", "model")
-    return any(any((folder / stage).glob(sign)) for stage in get_args(Stage) for sign in signs)
+def is_trained(place: Path) -> bool:
+    """Whether a stage has left anything that took training."""
+    return any(any(place.glob(sign)) for sign in ("checkpoints/step-*", "model"))
 
 
-def _forget(folder: Path) -> None:
-    """Remove what was measured and logged before the recipe or its data changed."""
+def forget_stage(place: Path) -> None:
+    """Remove what a stage measured and logged before what it starts from changed."""
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _forget(folder: Path, begun: Sequence[Stage] = ()) -> None:
+    """Remove what was measured and logged before the recipe or its data changed, but for stages
+    that are `begun`."""
     for stage in get_args(Stage):
-        shutil.rmtree(folder / stage, ignore_errors=True)
-    for name in ("data.json", "phases.json"):
+        if stage not in begun:
+            forget_stage(folder / stage)
+    for name in ("data.json", "phases.json") if not begun else ():
         (folder / name).unlink(missing_ok=True)
 
 

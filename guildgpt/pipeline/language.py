@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 
 from guildgpt.data.provenance import Provenance
-from guildgpt.errors import ModelError
+from guildgpt.errors import GuildError
 from guildgpt.evaluate.report import Report
 from guildgpt.model.base import Base, ChatTokenizer, load_base, load_tokenizer
 from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.pipeline.before_after import measured_after, measured_before
-from guildgpt.pipeline.folder import read_outcome, write_failed, write_outcome
+from guildgpt.pipeline.folder import is_disk_full, read_outcome, write_outcome
 from guildgpt.pipeline.prepare import Prepared
 from guildgpt.pipeline.report import stage_report
 from guildgpt.pipeline.stage import StageRun, card_figures, save_settings, stage_rows
@@ -37,7 +36,7 @@ def language_stage(run: StageRun) -> Report:
         base = load_base(run.base, documents=[d.text for d in run.data.documents])
         base = _with_untrained_chat_tokens(base, stage, recipe)
         parameters = sum(p.numel() for p in base.model.parameters())
-        prepared, provenance = stage_rows(run, base, stage)
+        prepared, provenance = stage_rows(run, base)
 
     with run.phase("measure before"):
         before = measured_before(recipe, stage, place, base, run.base, prepared, console)
@@ -54,7 +53,9 @@ def language_stage(run: StageRun) -> Report:
     del base  # before the trained model is loaded: memory holds one of them
 
     with run.phase("measure after"):
-        after = measured_after(recipe, stage, place, prepared, console)
+        after = run.measured(
+            "the trained model", lambda: measured_after(recipe, stage, place, prepared, console)
+        )
 
     return stage_report(
         run,
@@ -121,7 +122,7 @@ def save_language_model(
     outcome: Outcome,
     figures: Sequence[str] = (),
 ) -> None:
-    """Write the model folder; where its form has no GGUF, without one."""
+    """Write the model folder; where no GGUF can be made of it, without one."""
     recipe = run.recipe
     card = model_card(
         recipe.name,
@@ -144,8 +145,9 @@ def save_language_model(
 
     try:
         write(recipe.export.gguf)
-    except ModelError as error:
-        if write_failed(error):
+    except Exception as error:  # whatever stops the GGUF, the weights are worth more
+        if is_disk_full(error):
             raise
-        run.console.print(f"[yellow]There is no GGUF: {escape(error.what)}.[/]", soft_wrap=True)
+        said = error.what if isinstance(error, GuildError) else f"{type(error).__name__}: {error}"
+        run.warn(f"There is no GGUF: {said}.")
         write(())

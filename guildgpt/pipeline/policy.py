@@ -1,11 +1,12 @@
 """Stages that teach a model to answer as people like it: DPO, GRPO and PPO.
 
-Read `policy_stage` from top to bottom: load, put on the hats, train, hold the answers against those
-it gave before, save, measure, report.
+Read `policy_stage` from top to bottom: load, put on the hats, train, save, hold the answers against
+those it gave before, measure, report.
 """
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
+from guildgpt.errors import RecipeError
 from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
 from guildgpt.evaluate.model import Measured
 from guildgpt.evaluate.plain import typed
@@ -35,15 +39,15 @@ from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_
 from guildgpt.pipeline.language import save_language_model
 from guildgpt.pipeline.prepare import (
     Prepared,
-    has_reward_model,
     judged_prompts,
     prepare_comparisons,
     prepare_prompts,
+    reward_folder,
 )
 from guildgpt.pipeline.report import stage_report
 from guildgpt.pipeline.reward import base_sha256
-from guildgpt.pipeline.stage import StageRun, stage_rows
-from guildgpt.train.config import RolloutConfig
+from guildgpt.pipeline.stage import StageRun, language_before, stage_rows
+from guildgpt.train.config import DpoConfig, RolloutConfig
 from guildgpt.train.dpo import train_dpo
 from guildgpt.train.grpo import train_grpo
 from guildgpt.train.loop import Outcome
@@ -53,6 +57,7 @@ from guildgpt.train.progress import ProgressWatcher
 from guildgpt.train.scoring import Scoring
 
 REWARD = "reward"
+ADAPTER = "policy.safetensors"
 
 
 def policy_stage(run: StageRun) -> Report:
@@ -62,32 +67,38 @@ def policy_stage(run: StageRun) -> Report:
         torch.manual_seed(recipe.seed)
         base = load_base(run.base)
         parameters = sum(p.numel() for p in base.model.parameters())
-        prepared, provenance = stage_rows(run, base, "sft")
+        prepared, provenance = stage_rows(run, base)
 
     with run.phase("measure before"):
         before = _before(run, base, prepared)
 
     outcome = read_outcome(place)
-    duel = _kept_duel(run)
-    if outcome is None or duel is None:
-        device = pick_device()
-        hats = Hats(base.model, pick_dtype(recipe.settings(run.stage).dtype, device), device)
+    if outcome is None:
+        hats = _hats(run, base)
         reward = _reward(run, hats, base)
         with run.phase("train"):
             outcome = _train(run, hats, reward, base, prepared)
-        with run.phase("compare"):
-            duel = _compare(run, hats, reward, base)
         with run.phase("save"):
+            (place / ADAPTER).write_bytes(to_bytes(hats.adapter_weights(POLICY)))
             model = hats.merged(POLICY)
-            lines = duel_lines(duel)
-            save_language_model(run, model, base.chat, provenance, outcome, lines)
+            save_language_model(run, model, base.chat, provenance, outcome)
             write_outcome(place, outcome)
         shutil.rmtree(place / "checkpoints", ignore_errors=True)
         del model, hats, reward
     del base
+    gc.collect()  # before a model is loaded again: memory holds one of them
+
+    duel = _kept_duel(run)
+    if duel is None and (place / ADAPTER).is_file():
+        with run.phase("compare"):
+            duel = run.measured("the policy beside what it came from", lambda: _compare(run))
+    (place / ADAPTER).unlink(missing_ok=True)
 
     with run.phase("measure after"):
-        after = measured_after(recipe, run.stage, place, prepared, run.console)
+        after = run.measured(
+            "the trained model",
+            lambda: measured_after(recipe, run.stage, place, prepared, run.console),
+        )
     return stage_report(
         run,
         prepared=prepared,
@@ -108,12 +119,16 @@ class Rewarding:
     hat: str | None
 
 
+def _hats(run: StageRun, base: Base) -> Hats:
+    device = pick_device()
+    return Hats(base.model, pick_dtype(run.recipe.settings(run.stage).dtype, device), device)
+
+
 def _reward(run: StageRun, hats: Hats, base: Base) -> Rewarding | None:
     """The reward model that the stage is trained against: the recipe's own, or one named."""
     settings = run.recipe.settings(run.stage)
-    named = getattr(settings, "reward_model", None)
-    folder = Path(named) if named else run.folder / "reward" / "model"
-    if not has_reward_model(run.stage, run.recipe):
+    folder = reward_folder(run.stage, run.recipe, run.folder)
+    if folder is None:
         return None
     check_same_language(folder, base.chat)
     model = wear_reward_model(hats, REWARD, folder, base_sha256(run), settings.micro_tokens)
@@ -159,17 +174,24 @@ def _train(
 
 
 def _before(run: StageRun, base: Base, prepared: Prepared) -> Measured:
-    """The figures of what the stage starts from; those that its own stage measured, if one did."""
+    """The figures of what the stage starts from; those that its own stage measured, if one did.
+
+    Where that one could not, nor is it tried again here.
+    """
     record = read_json(Path(run.base.base).parent / "after.json")
     if record is not None:
         with suppress(LookupError, TypeError):
             return Measured.from_dict(record)
+    elif language_before(run.stage, run.recipe):
+        return Measured({}, [])
     return measured_before(run.recipe, run.stage, run.place, base, run.base, prepared, run.console)
 
 
-def _compare(run: StageRun, hats: Hats, reward: Rewarding | None, base: Base) -> HeadToHead:
+def _compare(run: StageRun) -> HeadToHead:
     """The policy against what it came from, on prompts that no stage was trained on."""
     settings, evaluation = run.recipe.settings(run.stage), run.recipe.evaluate
+    assert isinstance(settings, DpoConfig | RolloutConfig)
+    base = load_base(run.base)
     asked = judged_prompts(run.recipe, run.data)
     limit = run.recipe.model.context - evaluation.max_tokens
     fits = [
@@ -177,10 +199,23 @@ def _compare(run: StageRun, hats: Hats, reward: Rewarding | None, base: Base) ->
         for index, prompt in enumerate(asked)
         if len(base.chat.template.prompt(prompt, base.chat.tokenizer)) <= limit
     ]
+    if not fits:
+        raise RecipeError(
+            f"none of {len(asked):,} prompts leaves room for an answer of "
+            f"{evaluation.max_tokens:,} tokens in a context of {run.recipe.model.context:,}"
+        )
     places = [index for index in fits for _ in range(evaluation.judged_answers)]
     prompts = [asked[index] for index in places]
     temperature = getattr(settings, "temperature", 1.0)
     sampling = Sampling(evaluation.max_tokens, temperature)
+    hats = _hats(run, base)
+    reward = _reward(run, hats, base)
+    hats.add(
+        POLICY,
+        settings.lora,
+        seed=run.recipe.seed,
+        weights=load_file(run.place / ADAPTER),
+    )
     policy, reference = hats.trunk(POLICY), hats.trunk(None)
     with run.console.status("answering held-out prompts before and after"):
         before, after = (

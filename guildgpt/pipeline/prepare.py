@@ -29,7 +29,8 @@ from guildgpt.errors import DataError, RecipeError
 from guildgpt.model import known
 from guildgpt.model.base import ChatTokenizer, locate_base, scratch_provenance
 from guildgpt.model.config import BaseConfig
-from guildgpt.recipe import Recipe, Stage
+from guildgpt.model.reward_model import require_classifier_for
+from guildgpt.recipe import POLICY_STAGES, REWARD_STAGES, Recipe, Stage
 from guildgpt.rewards.combined import Rewards, Wanted
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.rollout import Prompt, prompts_of
@@ -64,6 +65,7 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     """
     for stage in stages:
         _check_rewarded(stage, recipe)
+        _check_room(stage, recipe)
     documents: list[Document] = []
     if "pretrain" in stages or base.base == "scratch":
         documents = _read_documents(recipe)
@@ -81,6 +83,10 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
         held_out_limit=recipe.data.held_out_limit,
         seed=recipe.seed,
     )
+    for stage in stages:
+        _check_rows(stage, dataset)
+        if stage in REWARD_STAGES and (folder := _local_folder(base)):
+            require_classifier_for(folder)
     provenance = base_provenance(base) + dataset.provenance
     if documents:
         provenance.append(_documents_provenance(recipe, documents))
@@ -89,10 +95,14 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
 
 
 def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
-    """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on."""
+    """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on.
+
+    Of the stages that learn from feedback, the conversations: what else they may read or measure,
+    none of which need be there.
+    """
     if stage == "pretrain":
         return _prepare_documents(recipe, data, chat)
-    return _prepare_conversations(recipe, data, chat)
+    return _prepare_conversations(stage, recipe, data, chat)
 
 
 @dataclass(frozen=True)
@@ -122,12 +132,7 @@ def prepare_comparisons(
     if overlapping:
         dropped["whose prompt is held out too"] = overlapping
     if not train:
-        raise DataError(
-            f"there are no comparisons to train `{stage}` on",
-            where="data.sources",
-            remedy="Name a source that has some, such as `starter`, `oasst1`, or JSON lines with "
-            "prompt, chosen and rejected.",
-        )
+        raise _no_comparisons(stage, dropped)
     held_out: dict[str, list[Ranking]] = {}
     found, _ = rankings(data.dataset.held_out_comparisons, *shape, context=recipe.model.context)
     for ranking in found:
@@ -137,8 +142,16 @@ def prepare_comparisons(
 
 def has_reward_model(stage: Stage, recipe: Recipe) -> bool:
     """Whether a stage has a reward model: one that it names, or that an earlier stage leaves."""
+    return reward_folder(stage, recipe, Path()) is not None
+
+
+def reward_folder(stage: Stage, recipe: Recipe, folder: Path) -> Path | None:
+    """Where the reward model of a stage of the run in `folder` lies, if it has one."""
+    if named := getattr(recipe.settings(stage), "reward_model", None):
+        return Path(named).expanduser()
     before = recipe.stages[: recipe.stages.index(stage)]
-    return bool(getattr(recipe.settings(stage), "reward_model", None)) or "reward" in before
+    policy = hasattr(recipe.settings(stage), "reward_model")
+    return folder / "reward" / "model" if policy and "reward" in before else None
 
 
 def _check_rewarded(stage: Stage, recipe: Recipe) -> None:
@@ -152,6 +165,57 @@ def _check_rewarded(stage: Stage, recipe: Recipe) -> None:
             where="stages",
             remedy=f"Put `reward` before it, name {stage}.reward_model, or give {stage}.terms.",
         )
+
+
+def _local_folder(base: BaseConfig) -> Path | None:
+    """Where a base in transformers' form lies; the others are Llama-shaped."""
+    if base.base in ("scratch", "starter") or base.base.endswith(".gguf"):
+        return None
+    return locate_base(base, weights=False)[0]
+
+
+def _check_room(stage: Stage, recipe: Recipe) -> None:
+    """RecipeError where the context leaves no room for what a policy is to write: told before an
+    earlier stage is trained, after which the recipe could not be changed."""
+    context, settings = recipe.model.context, recipe.settings(stage)
+    answers = {}
+    if isinstance(settings, RolloutConfig):
+        answers[f"{stage}.max_new_tokens"] = settings.max_new_tokens
+    if stage in POLICY_STAGES:
+        answers["evaluate.max_tokens"] = recipe.evaluate.max_tokens
+    for key, tokens in answers.items():
+        if tokens >= context:
+            raise RecipeError(
+                f"answers of {tokens:,} tokens leave no room for a question in a context of "
+                f"{context:,}",
+                where=key,
+                remedy=f"Lower it, to {context // 2} for example, or raise model.context.",
+            )
+
+
+def _check_rows(stage: Stage, dataset: Dataset) -> None:
+    """DataError for a stage that the sources have no rows for, before an earlier one is trained."""
+    comparisons = dataset.train_comparisons
+    if stage == "sft" and not dataset.train:
+        raise DataError(
+            "there are no conversations to fine-tune on"
+            + (f", only {len(comparisons):,} comparisons" if comparisons else ""),
+            where="data.sources",
+            remedy="Name a source that has some, or leave `sft` out of `stages`: comparisons train "
+            "`reward` and `dpo`.",
+        )
+    if stage in ("reward", "judge", "dpo") and not comparisons:
+        raise _no_comparisons(stage)
+
+
+def _no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataError:
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in (dropped or {}).items())
+    return DataError(
+        f"there are no comparisons to train `{stage}` on" + (f" ({reasons})" if reasons else ""),
+        where="data.sources",
+        remedy="Name a source that has some, such as `starter`, `oasst1`, or JSON lines with "
+        "prompt, chosen and rejected.",
+    )
 
 
 def prepare_prompts(
@@ -256,7 +320,9 @@ def _prepare_documents(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> P
     return Prepared([], train, {item.name: kept_out}, Counter(), [(item, report)])
 
 
-def _prepare_conversations(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
+def _prepare_conversations(
+    stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
+) -> Prepared:
     context = recipe.model.context
     check_trainable(data.dataset.train, chat.tokenizer, chat.template)
     train, dropped = conversation_examples(
@@ -266,7 +332,7 @@ def _prepare_conversations(recipe: Recipe, data: Gathered, chat: ChatTokenizer) 
         context=context,
         too_long=recipe.sft.too_long,
     )
-    if not train:
+    if not train and stage == "sft":
         raise RecipeError(
             "no row fits into the context",
             where="model.context",

@@ -119,6 +119,7 @@ def stage_report(
         warnings=(
             *run.data.warnings,
             *(f"{count} rows {reason}" for reason, count in prepared.dropped.items()),
+            *run.missing,
         ),
         phases=run.clock.phases(),
         hardware=describe(pick_device()),

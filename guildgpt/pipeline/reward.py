@@ -19,6 +19,7 @@ from guildgpt.model.reward_model import (
     RewardRecord,
     classifier,
     load_reward_model,
+    require_classifier,
     reward_files,
 )
 from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_outcome
@@ -36,7 +37,8 @@ def reward_stage(run: StageRun) -> Report:
         torch.manual_seed(recipe.seed)
         base = load_base(run.base)
         parameters = sum(p.numel() for p in base.model.parameters())
-        prepared, provenance = stage_rows(run, base, "sft")
+        require_classifier(base.model.config)
+        prepared, provenance = stage_rows(run, base)
         compared = prepare_comparisons(run.stage, recipe, run.data, base.chat)
         _say_comparisons(compared, run)
 
@@ -68,7 +70,7 @@ def reward_stage(run: StageRun) -> Report:
     del base
 
     with run.phase("measure"):
-        figures = _measured(run, compared)
+        figures = run.measured("the reward model", lambda: _measured(run, compared)) or {}
     for source, one in figures.items():
         run.say(preferences_line(source, one))
     return stage_report(

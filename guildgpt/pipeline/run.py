@@ -6,7 +6,6 @@ was interrupted goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,8 @@ from rich.markup import escape
 from guildgpt.errors import RecipeError
 from guildgpt.evaluate.report import Report
 from guildgpt.model.base import disk_error
-from guildgpt.pipeline.folder import Clock, alone_in, claim, claim_data, finished
+from guildgpt.pipeline.folder import Clock, alone_in, claim, claim_data, finished, is_disk_full
+from guildgpt.pipeline.inputs import claim_inputs, stage_inputs
 from guildgpt.pipeline.language import language_stage
 from guildgpt.pipeline.policy import policy_stage
 from guildgpt.pipeline.prepare import gather
@@ -36,7 +36,6 @@ STAGES: dict[Stage, Callable[[StageRun], Report]] = {
     "grpo": policy_stage,
     "ppo": policy_stage,
 }
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, file too large
 
 
 def run(
@@ -65,7 +64,7 @@ def run(
                 console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
         for stage in wanted:
             if (report := reports[stage]) is None:
-                (folder / stage).mkdir(exist_ok=True)
+                claim_inputs(folder / stage, stage_inputs(stage, recipe, folder))
                 console.rule(f"{recipe.name}: {stage}", align="left")
                 report = STAGES[stage](
                     StageRun(stage, recipe, recipe_text, folder, data, clock, console)
@@ -85,7 +84,7 @@ def _full_disk_in_words(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_disk_full(error):
             raise
         raise disk_error(error, "the run", folder) from error
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from guildgpt.data.provenance import Provenance
-from guildgpt.errors import RecipeError
+from guildgpt.errors import GuildError, RecipeError
 from guildgpt.model.base import Base
 from guildgpt.model.config import BaseConfig
-from guildgpt.pipeline.folder import Clock, read_outcome
+from guildgpt.pipeline.folder import Clock, is_disk_full, read_outcome
 from guildgpt.pipeline.prepare import Gathered, Prepared, prepare
 from guildgpt.recipe import REWARD_STAGES, Recipe, Stage
 from guildgpt.train.loop import Outcome
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class StageRun:
     data: Gathered
     clock: Clock
     console: Console
+    missing: list[str] = field(default_factory=list)  # what could not be measured, for the report
 
     @property
     def place(self) -> Path:
@@ -51,6 +54,26 @@ class StageRun:
     def say(self, line: str) -> None:
         """A line of plain text on the console."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        """The same for what went wrong and stops nothing."""
+        self.console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def measured(self, what: str, measure: Callable[[], T]) -> T | None:
+        """A figure of what is trained and saved; None, and a line in the report, where it cannot be
+        had. Trained weights are never lost to a measurement; only a full disk stops the run, for
+        the same command measures again once there is room."""
+        try:
+            return measure()
+        except Exception as error:  # whatever it is, the model is worth more
+            if is_disk_full(error):
+                raise
+            said = (
+                error.what if isinstance(error, GuildError) else f"{type(error).__name__}: {error}"
+            )
+            self.missing.append(f"{what} could not be measured ({said})")
+            self.warn(f"{self.missing[-1]}. The model is saved.")
+            return None
 
 
 def base_of(stage: Stage, recipe: Recipe, folder: Path) -> BaseConfig:
@@ -73,10 +96,10 @@ def language_before(stage: Stage, recipe: Recipe) -> Stage | None:
     return next((one for one in reversed(before) if one not in REWARD_STAGES), None)
 
 
-def stage_rows(run: StageRun, base: Base, kind: Stage) -> tuple[Prepared, list[Provenance]]:
-    """The rows that a stage of this kind reads, a line on the console for each source, and where
-    base and rows come from."""
-    prepared = prepare(kind, run.recipe, run.data, base.chat)
+def stage_rows(run: StageRun, base: Base) -> tuple[Prepared, list[Provenance]]:
+    """The rows that a stage reads, a line on the console for each source, and where base and rows
+    come from."""
+    prepared = prepare(run.stage, run.recipe, run.data, base.chat)
     # The report counts comparisons too, which these stages do not read.
     conversations = Counter(row.source.name for row in prepared.conversations)
     for item, report in prepared.sources:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 BEST = "best.safetensors"
@@ -47,7 +48,7 @@ class Selection:
         self.best, self.step, self.waited = value, step, 0
         weights = {name: p.detach().cpu().clone() for name, p in parameters.items()}
         work = folder / f".{BEST}.writing"
-        save_file(weights, work)
+        work.write_bytes(to_bytes(weights))  # a full disk is an OSError then, told in words
         work.replace(folder / BEST)
 
     def put_back(self, parameters: Mapping[str, nn.Parameter], folder: Path) -> None:

@@ -3,80 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
-from tiny import FEEDBACK, write_feedback_run
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from guildgpt.errors import GuildError, ModelError, RecipeError
-from guildgpt.evaluate.report import Report, read_report
+from guildgpt.evaluate.report import read_report
 from guildgpt.model.reward_model import load_reward_model
-from guildgpt.pipeline import run as pipeline
 from guildgpt.pipeline.plan import dry_run
 from guildgpt.recipe import load_recipe
 from guildgpt.train import loop
 
-STAGES = ["pretrain", "sft", "reward", "judge", "ppo"]
-SHORT = (
-    FEEDBACK.replace("steps = 24", "steps = 6")
-    .replace('gguf = ["Q8_0"]', "gguf = []")
-    .replace("max_tokens = 8", "max_tokens = 8\njudged_prompts = 8")
-    .replace("epochs = 2", "epochs = 1")
-)
-# A policy alone, on what the whole road's `sft` left.
-ALONE = """
-[STAGE]
-steps = 2
-batch_size = 4
-lora = {rank = 4, alpha = 8}
-checkpoint_minutes = 0
-dtype = "float32"
-"""
-
-
-@dataclass(frozen=True)
-class Road:
-    recipe: Path
-    folder: Path
-    report: Report
-    printed: str
-
-
-def train(
-    recipe: Path, folder: Path, stages: Any = None, overrides: Any = ()
-) -> tuple[Report, str]:
-    out = StringIO()
-    console = Console(file=out, width=200)
-    loaded = load_recipe(recipe, overrides)
-    report = pipeline.run(loaded, recipe.read_text(), folder, stages=stages, console=console)
-    return report, out.getvalue()
-
-
-@pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    folder = tmp_path_factory.mktemp("road")
-    recipe = write_feedback_run(folder, SHORT)
-    report, printed = train(recipe, folder / "run")
-    return Road(recipe, folder / "run", report, printed)
-
-
-def alone(road: Road, folder: Path, stage: str, more: str = "") -> Path:
-    """A recipe of one policy stage that starts from the road's fine-tuned model."""
-    text = SHORT[: SHORT.index("[pretrain]")] + SHORT[SHORT.index("[evaluate]") :]
-    text = text[: text.index("[reward]")] + ALONE.replace("STAGE", stage) + more
-    lines = text.splitlines()
-    start, end = lines.index("[model.scratch]"), lines.index("[data]")
-    text = "\n".join(lines[:start] + lines[end:])
-    text = text.replace('base = "scratch"', f'base = "{road.folder / "sft" / "model"}"')
-    listed = ", ".join(f'"{one}"' for one in STAGES)
-    return write_feedback_run(folder, text.replace(f"[{listed}]", f'["{stage}"]'))
-
+from .road import STAGES, Road, alone, train
 
 # --- the whole road ------------------------------------------------------------------------------
 

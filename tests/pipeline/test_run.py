@@ -166,7 +166,14 @@ def test_a_stage_leaves_a_whole_model_folder(scratch: Scratch, stage: str) -> No
         "tokenizer_config.json",
     }
     left = {path.name for path in (scratch.folder / stage).iterdir()}
-    assert left == {"after.json", "before.json", "done.json", "metrics.jsonl", "model"}
+    assert left == {
+        "after.json",
+        "before.json",
+        "done.json",
+        "inputs.json",
+        "metrics.jsonl",
+        "model",
+    }
     tokenizer = AutoTokenizer.from_pretrained(folder)
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": QUESTION[0].content}],
@@ -605,6 +612,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved(
     assert {path.name for path in place.iterdir()} == {
         "before.json",
         "checkpoints",
+        "inputs.json",
         "metrics.jsonl",
     }
 

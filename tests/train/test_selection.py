@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def test_the_best_weights_are_put_back(tmp_path: Path) -> None:
     selection.put_back(last, tmp_path)
     assert all(bool((parameter == 2).all()) for parameter in last.values())
     assert [path.name for path in tmp_path.iterdir()] == [BEST]
+
+
+def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path: Path) -> None:
+    """So that it is told in words; safetensors has an error of its own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    selection = Selection("accuracy", patience=0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            selection.consider(1, measured(0.9), weights(1), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / BEST).exists()
 
 
 def test_sources_count_alike(tmp_path: Path) -> None:

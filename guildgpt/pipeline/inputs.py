@@ -1,0 +1,92 @@
+"""What a stage starts from besides its rows: a base, a reward model, a list of words.
+
+A stage that goes on after a kill must go on from the same files: its checkpoints hold what was
+learned on top of them, and on others it would be worth nothing, without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from guildgpt.data.lines import file_sha256
+from guildgpt.errors import ModelError
+from guildgpt.model.base import locate_base
+from guildgpt.pipeline.folder import REMEDY, forget_stage, is_trained, read_json, write_json
+from guildgpt.pipeline.prepare import reward_folder
+from guildgpt.pipeline.stage import base_of
+from guildgpt.recipe import Recipe, Stage
+
+RECORD = "inputs.json"
+# Of a model's folder, what changes how it computes or reads; its card and report may change.
+DECIDING = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "spiece.model",
+    "tokenizer.model",
+    "template.json",
+    "reward.json",
+)
+WEIGHTS = ("*.safetensors", "*.bin")  # the second only where there is nothing of the first
+
+
+def stage_inputs(stage: Stage, recipe: Recipe, folder: Path) -> dict[str, list[Path]]:
+    """The files that a stage starts from, by what they are."""
+    found: dict[str, list[Path]] = {}
+    base = base_of(stage, recipe, folder)
+    path = Path(base.base).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        found["base"] = [path]
+    elif base.base not in ("scratch", "starter"):
+        found["base"] = _deciding(locate_base(base)[0])
+    if reward := reward_folder(stage, recipe, folder):
+        found["reward model"] = _deciding(reward)
+    words = getattr(getattr(recipe.settings(stage), "terms", None), "words", None)
+    if words and words.file and (file := Path(words.file).expanduser()).is_file():
+        found["word list"] = [file]
+    return {what: files for what, files in found.items() if files}
+
+
+def claim_inputs(place: Path, inputs: Mapping[str, Sequence[Path]]) -> None:
+    """Note what the stage in `place` starts from. ModelError if it was begun on other files; where
+    nothing is trained yet, what was measured of the others is forgotten."""
+    record: dict[str, dict[str, Any]] = read_json(place / RECORD) or {}
+    now = {
+        what: {file.name: _state(file, record.get(what, {}).get(file.name)) for file in files}
+        for what, files in inputs.items()
+    }
+    for what, files in now.items():
+        if what not in record or _hashes(files) == _hashes(record[what]):
+            continue
+        if is_trained(place):
+            changed = dict(_hashes(files).items() ^ _hashes(record[what]).items())
+            raise ModelError(
+                f"the {what} changed since this stage began: {' and '.join(sorted(changed))}",
+                where=inputs[what][0] if what == "word list" else inputs[what][0].parent,
+                remedy=f"Put the old files back to go on. {REMEDY}",
+            )
+        forget_stage(place)
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place / RECORD, record | now)
+
+
+def _deciding(folder: Path) -> list[Path]:
+    files = [folder / name for name in DECIDING if (folder / name).is_file()]
+    weights = next((found for one in WEIGHTS if (found := sorted(folder.glob(one)))), [])
+    return files + weights
+
+
+def _state(file: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A file's hash; where neither its size nor its time moved, the one that is known."""
+    status = file.stat()
+    state = {"bytes": status.st_size, "time": status.st_mtime_ns}
+    if known and state.items() <= known.items():
+        return dict(known)
+    return {**state, "sha256": file_sha256(file)}
+
+
+def _hashes(files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {name: str(state["sha256"]) for name, state in files.items()}
