@@ -24,7 +24,8 @@ class Quoted:
     """A message that is asked about: somebody's words, which stay theirs. Bots and webhooks have no
     `user_id` here: they are no members.
 
-    Not `is_theirs` is what a member only forwards; not `is_kept` what the store has had already.
+    Not `is_theirs` is what a member only forwards or links to; not `is_kept` what the bot wrote:
+    that is in the store already, or was erased there.
     """
 
     id: int

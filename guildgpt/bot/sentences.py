@@ -73,7 +73,8 @@ NOT_TAKEN = "Discord did not take my answer. Please ask me again."
 FAILED = "Something went wrong on my side. Please try again."
 
 HELP = """\
-**Talking to me**: mention me, reply to one of my messages, write me directly, or use
+**Talking to me**: mention me (in a reply, I read that message too), reply to one of my messages, \
+write me directly, or use
 `/ask` a question · `/chat` in a thread of its own · `/retry` answer again · `/stop` stop answering
 `/compare` two answers: you say which is better · right-click a message → Apps → *Ask about this*
 Under my answers: 👍 👎 tell me how they were · 🔁 another try · 🚩 report to the people who run me

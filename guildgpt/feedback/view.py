@@ -6,7 +6,7 @@ What of a member may leave:
   their consent is `train` *and* the operator has switched it on: `members` for text of any origin,
   `slash` for what was typed into a slash command alone, that is the first question of a
   conversation of kind `slash`. A turn refused takes everything below it along;
-- what they only forwarded, never: nobody knows who wrote it;
+- what they only forwarded or linked to, never: nobody knows who wrote it;
 - their votes and ratings unless their consent is `none`;
 - never their names, their ids, or anything that was deleted or blanked.
 
@@ -119,7 +119,7 @@ class View:
         if message.parent_id is not None and message.parent_id not in self.messages:
             return "its parent is missing"
         if message.extra.get(NOT_THEIRS):
-            return "text that a member only forwarded"
+            return "text that a member only passed on"
         if message.role == "assistant" or (message.member_id is None and message.name is None):
             return None
         member = self.snapshot.members.get(message.member_id or "")

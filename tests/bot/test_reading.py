@@ -157,7 +157,7 @@ async def test_a_reply_to_a_forward_reads_it(reading: House) -> None:
             await store.set_consent((await store.member(user.id)).id, "train")
         view = View(await store.snapshot(), Switches(members=True))
     [forwarded] = [one for one in view.messages.values() if "burritos" in one.text]
-    assert view.refusal(forwarded) == "text that a member only forwarded"
+    assert view.refusal(forwarded) == "text that a member only passed on"
     await reading.fake.delete(forward)
     await reading.fake.until(lambda: "burritos" not in reading.tables())
 
@@ -327,6 +327,17 @@ async def test_words_of_a_bot_and_previews_of_links_are_read(reading: House) -> 
     assert (
         "teacher: https://crabs.example\n\nAll about crabs\nTen legs." in reading.model.prompts[-1]
     )
+
+
+async def test_the_preview_of_a_link_is_nobodys_own_words(reading: House) -> None:
+    linked = await reading.say("https://crabs.example", mention=False, who=reading.teacher)
+    await reading.fake.preview(linked, {"type": "link", "title": "All about crabs"})
+    await reading.ask("How many legs?", reply_to=linked)
+    async with reading.store() as store:
+        await store.set_consent((await store.member(reading.teacher.id)).id, "train")
+        view = View(await store.snapshot(), Switches(members=True))
+    [quoted] = [one for one in view.messages.values() if "about crabs" in one.text]
+    assert view.refusal(quoted) == "text that a member only passed on"
 
 
 async def test_text_in_components_is_read(reading: House) -> None:

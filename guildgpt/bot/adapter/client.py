@@ -66,7 +66,7 @@ class GuildClient(discord.AutoShardedClient):
         self.settings = settings
         self.marks = Marks(service.store)
         self.interactions = Interactions(self, service, opinions, self.marks, self.spawn)
-        self.reader = Reader(self, settings, self._knows)
+        self.reader = Reader(self, settings, self._knows, self.service.writer.request)
         self.tree = Commands(self, self.interactions, self.reader)
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = False

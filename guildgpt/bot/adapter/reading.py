@@ -38,17 +38,20 @@ FORWARD_SECONDS = 60.0  # in which the words that belong to a forward follow it
 
 
 class Reader:
-    """Makes events of messages. `knows` tells whether the store has a message, by Discord's id."""
+    """Makes events of messages. `knows` tells whether the store has a message, by Discord's id;
+    `request` waits until Discord may be asked for one."""
 
     def __init__(
         self,
         client: discord.Client,
         settings: BotSettings,
         knows: Callable[[int], Awaitable[bool]],
+        request: Callable[[], Awaitable[None]],
     ):
         self._client = client
         self._settings = settings
         self._knows = knows
+        self._request = request
         self._forwards: dict[tuple[int, int], discord.Message] = {}  # by channel and author
 
     async def event(self, message: discord.Message) -> Event:
@@ -188,6 +191,7 @@ class Reader:
     async def _fetched(self, channel: Any, message_id: int) -> discord.Message | None:
         if not isinstance(channel, discord.abc.Messageable):
             return None
+        await self._request()
         try:
             return await channel.fetch_message(message_id)
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
@@ -199,7 +203,8 @@ def _by(message: discord.Message, text: str, *, is_kept: bool = True) -> Quoted:
     """Text of a message's author. Programs are no members, neither bots nor webhooks."""
     author = message.author
     user_id = None if author.bot or message.webhook_id else author.id
-    return Quoted(message.id, clean(author.display_name), text, user_id, is_kept=is_kept)
+    is_theirs = not message.embeds  # a link's preview is somebody else's
+    return Quoted(message.id, clean(author.display_name), text, user_id, is_theirs, is_kept)
 
 
 def _quoted(*each: Quoted | None) -> tuple[Quoted, ...]:
