@@ -19,6 +19,7 @@ from guildgpt.bot.cli import bot
 from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
 from guildgpt.evaluate.cli import compare, evaluate
 from guildgpt.feedback.cli import feedback_app
+from guildgpt.inherited import Terminated, set_right
 from guildgpt.terminal import (
     FLAG,
     SOURCES,
@@ -118,9 +119,9 @@ def train(
     text = recipe.read_text(encoding="utf-8")
     try:
         report = run(loaded, text, folder, stages=stages, console=console)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise  # exit status 130 or 143, as shells have it
     if as_json:
         print_json(report.as_dict())
         return
@@ -311,6 +312,7 @@ def _version(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; problems a person can mend are printed without a traceback."""
+    set_right()
     try:
         app(args=list(arguments) if arguments is not None else None)
     except GuildError as error:

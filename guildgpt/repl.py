@@ -321,4 +321,13 @@ def _opened(
     try:
         yield Talk(model, params or SamplingParams(), system, first.template.system)
     finally:
-        runner.run(model.close())
+        runner.run(_close(model))
+
+
+async def _close(model: ReopeningModel) -> None:
+    """Give back the model, after an answer that a signal has left half done."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await model.close()

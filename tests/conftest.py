@@ -7,6 +7,7 @@ the cache, is made under a lock.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test has several:
 # No test may depend on how busy the machine is.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+
+def pytest_configure() -> None:
+    """What tests start begins with default signals, however the tests were started.
+
+    A shell lets what it starts in the background ignore Ctrl-C, and whatever that starts inherits
+    it. A handler that does nothing is as deaf, but is not handed on.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

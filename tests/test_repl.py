@@ -7,14 +7,20 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
+from subprocess import PIPE
 
+import psutil
 import pytest
+from ignoring import ignoring
 
 from guildgpt.chat import CHATML, Message
 from guildgpt.engines import Chunk, SamplingParams
@@ -25,6 +31,7 @@ from guildgpt.repl import Screen, Talk, ask
 from guildgpt.talk.opened import OpenedModel
 from guildgpt.talk.reopening import ReopeningModel
 
+PATIENCE = 240.0  # seconds until something counts as hung, however busy the machine is
 CHAT = """
 from guildgpt.engines import SamplingParams
 from guildgpt.repl import chat
@@ -214,17 +221,22 @@ def test_a_pipe_gets_answers_and_nothing_else(starter: Path) -> None:
 
 
 class Terminal:
-    """A person at a terminal: types, and waits for what should appear."""
+    """A person at a terminal: types, and waits for what should appear.
 
-    def __init__(self, code: str):
+    The chat began with signals ignored, as under a shell that was itself started so.
+    """
+
+    def __init__(self, *arguments: object):
+        command = ignoring("-m", "guildgpt", "chat", *arguments)
         self.pid, self.screen = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, "-c", code], {**os.environ, "TERM": "dumb"})
+            os.execve(command[0], command, {**os.environ, "TERM": "dumb"})
+        self.chat = psutil.Process(self.pid)
         self.text = ""
 
-    def see(self, pattern: str, seconds: float = 60) -> str:
+    def see(self, pattern: str) -> str:
         """Read until `pattern` appears; what came up to its end."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while not (found := re.search(pattern, self.text, re.S)):
             ready, _, _ = select.select([self.screen], [], [], max(0, deadline - time.monotonic()))
             try:
@@ -236,26 +248,48 @@ class Terminal:
         seen, self.text = self.text[: found.end()], self.text[found.end() :]
         return seen
 
+    def rest(self) -> str:
+        """What comes until the chat is gone."""
+        with suppress(OSError):  # Linux says so at the end
+            while piece := os.read(self.screen, 65536):
+                self.text += piece.decode(errors="replace").replace("\r\n", "\n")
+        return self.text
+
     def type(self, keys: str) -> None:
         os.write(self.screen, keys.encode())
 
     def enter(self, line: str) -> None:
         """Type a line once readline listens, which then echoes it in the terminal's place; typed
         earlier it would be echoed by both."""
-        deadline = time.monotonic() + 2  # a Python without readline never switches the echo off
-        while termios.tcgetattr(self.screen)[3] & termios.ECHO and time.monotonic() < deadline:
-            time.sleep(0.01)
+        if find_spec("readline"):  # a Python without it never switches the echo off
+            wait_until(lambda: not termios.tcgetattr(self.screen)[3] & termios.ECHO)
         self.type(line + "\n")
+
+    def wait_for_its_turn(self) -> None:
+        """Until the chat waits for a key. A signal that comes while readline draws is missed, until
+        the next key."""
+        wait_until(lambda: self.chat.status() == psutil.STATUS_SLEEPING)
 
     def leave(self) -> int:
         """The exit status."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-@pytest.fixture(scope="module")
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
 def terminal(starter: Path) -> Iterator[Terminal]:
-    person = Terminal(CHAT.format(tokens=300))  # long enough to be stopped on a busy machine
+    # Long enough to be stopped on a busy machine.
+    person = Terminal("starter", "--temperature", 0, "--max-tokens", 400)
     yield person
+    with suppress(psutil.NoSuchProcess):
+        person.chat.kill()
+        person.leave()
     os.close(person.screen)
 
 
@@ -294,7 +328,7 @@ def test_a_session_on_a_terminal(terminal: Terminal) -> None:
     # Ctrl-C at the prompt forgets the line.
     terminal.type("half a li")
     terminal.see("half a li")
-    time.sleep(0.3)  # readline misses a signal that comes while it draws, until the next key
+    terminal.wait_for_its_turn()
     terminal.type("\x03")
     terminal.see(r"\(Ctrl-D or /exit leaves\.\)\n> ")
 
@@ -304,3 +338,37 @@ def test_a_session_on_a_terminal(terminal: Terminal) -> None:
 
     terminal.type("\x04")
     assert terminal.leave() == 0
+
+
+@pytest.mark.parametrize("answering", [False, True])
+def test_sigterm_ends_a_session(terminal: Terminal, answering: bool) -> None:
+    """At once and quietly, and llama.cpp with it."""
+    terminal.see(r"/help for commands\.\n> ")
+    if answering:
+        terminal.enter("Write a very long story about a lighthouse.")
+        terminal.see(r"lighthouse\.\n.+")
+    else:
+        terminal.wait_for_its_turn()
+    (engine,) = terminal.chat.children()
+    terminal.chat.terminate()
+    said = terminal.rest()
+    assert terminal.leave() == 128 + signal.SIGTERM
+    assert not re.search("Traceback|Error|exception", said), said
+    engine.wait(PATIENCE)
+
+
+def test_ctrl_c_between_questions_from_a_pipe(starter: Path) -> None:
+    """There is nobody to go on with: it ends, quietly."""
+    command = ignoring("-m", "guildgpt", "chat", "starter", "--max-tokens", 4)
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write("Say hi\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        chat = psutil.Process(process.pid)
+        (engine,) = chat.children()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 128 + signal.SIGINT
+        assert (process.stdout.read(), process.stderr and process.stderr.read()) == ("", "")
+    engine.wait(PATIENCE)

@@ -7,13 +7,16 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from discord.gateway import KeepAliveHandler
 
 from guildgpt.bot import marks, run
 from guildgpt.bot import sentences as say
+from guildgpt.bot.adapter.client import GuildClient
 from simguild.fake import FakeMessage
 from simguild.journal import buttons, finished
 
@@ -355,6 +358,29 @@ async def test_a_channel_it_may_not_read_does_not_stop_it(bot: House) -> None:
     hidden.deny(bot.fake.bot, 1 << 10)  # seeing it
     await bot.open()
     await bot.answer(asked)
+
+
+async def test_stopped_while_it_connects_it_leaves_no_thread(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """discord.py keeps a connection alive from a thread, and forgets one that is not made yet."""
+    is_connecting = asyncio.Event()
+
+    async def wait_for_its_turn(*_: Any, **__: Any) -> None:  # every five seconds a shard may
+        is_connecting.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(GuildClient, "before_identify_hook", wait_for_its_turn)
+    house.fake.limits.heartbeat_seconds = 3600.0
+    before = threading.enumerate()
+    opening = asyncio.create_task(house.open())
+    await is_connecting.wait()
+    begun = [one for one in threading.enumerate() if one not in before]
+    (heartbeat,) = [one for one in begun if isinstance(one, KeepAliveHandler)]
+    await house.close()
+    opening.cancel()
+    await asyncio.to_thread(heartbeat.join, 30)
+    assert not heartbeat.is_alive()
 
 
 # Processes

@@ -73,7 +73,7 @@ def test_killed_in_every_stage(tmp_path: Path) -> None:
     places = Random(11)
     for stage, count in STAGES.items():
         step = places.randrange(1, count - 1)
-        kill_at(step, count, cut / stage / "metrics.jsonl", recipe, "--out", cut)
+        kill_at(step, cut / stage / "metrics.jsonl", recipe, "--out", cut)
         assert (cut / stage / "checkpoints").is_dir()
     assert "going on from step" in start(recipe, "--out", cut).finish()
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from forked import PATIENCE, Forked
+from ignoring import IGNORE
 from rich.console import Console
 from tiny import RECIPE, write_run
 
@@ -65,28 +66,34 @@ def start(*arguments: object, before: str = "") -> Forked:
     return Forked(f"{same}\n{before}\nfrom guildgpt.cli import main\nmain({words!r})")
 
 
-# So that there is time to kill it: a step takes milliseconds.
-SLOWLY = """
+# However busy the machine is, it is not over before something happens to it.
+HOLD = """
 import time
 from guildgpt.train.log import MetricsLog
 write = MetricsLog.write
-def slowly(*row):
-    write(*row)
-    time.sleep(0.1)
-MetricsLog.write = slowly
+def hold(log, row):
+    write(log, row)
+    while str(log.path) == {log!r} and row["step"] >= {step}:
+        time.sleep(0.01)
+MetricsLog.write = hold
 """
 
 
-def kill_at(step: int, of: int, log: Path, *arguments: object) -> None:
-    """Start the command, and SIGKILL once the log says that the step is done, one `of` so many."""
-    process = start(*arguments, before=SLOWLY)
+def held_at(step: int, log: Path, *arguments: object, before: str = "") -> Forked:
+    """Start the command, and wait until the log says that the step is done: it goes no further."""
+    process = start(*arguments, before=before + HOLD.format(log=str(log), step=step))
     until = time.monotonic() + PATIENCE
     while not any(row["step"] >= step for row in steps(log)):
         process.check()
         assert time.monotonic() < until, process.output()
         time.sleep(0.002)
-    process.kill()
-    assert steps(log)[-1]["step"] < of, "it was over before the kill"
+    return process
+
+
+def kill_at(step: int, log: Path, *arguments: object) -> None:
+    """Start the command, and SIGKILL at that step."""
+    held_at(step, log, *arguments).kill()
+    assert steps(log)[-1]["step"] == step
 
 
 def steps(log: Path) -> list[dict[str, Any]]:
@@ -156,7 +163,7 @@ def test_killed_wherever_it_hurts(
     command = (whole / "tiny.toml", "--out", tmp_path)
     pretrain, sft = tmp_path / "pretrain", tmp_path / "sft"
 
-    kill_at(9, 24, pretrain / "metrics.jsonl", *command)
+    kill_at(9, pretrain / "metrics.jsonl", *command)
     before = os.stat(pretrain / "before.json")
     assert json.loads((tmp_path / "phases.json").read_text())["pretrain: measure before"] > 0
 
@@ -175,7 +182,7 @@ def test_killed_wherever_it_hurts(
     assert (pretrain / "done.json").is_file()
     assert not (pretrain / "checkpoints").exists()  # of no more use
 
-    kill_at(11, 24, sft / "metrics.jsonl", *command)
+    kill_at(11, sft / "metrics.jsonl", *command)
     assert "going on from step" in start(*command).finish()
 
     # After the first kill nothing of the first stage was trained or measured again.
@@ -197,6 +204,24 @@ def test_killed_wherever_it_hurts(
     assert [stage.name for stage in report.stages] == ["pretrain", "sft"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_and_the_same_command_goes_on(
+    whole: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C, or a machine that shuts down; also where whoever started it ignored both."""
+    recipe = write_run(tmp_path, TUNE.replace("BASE", str(whole / "whole/pretrain/model")))
+    command = (recipe, "--out", tmp_path / "run")
+    log = tmp_path / "run/sft/metrics.jsonl"
+    process = held_at(4, log, *command, before=IGNORE)
+    os.kill(process.pid, number)
+    assert process.wait() == 128 + number, process.output()
+    said = "\nStopped. The same command goes on from the last checkpoint.\n"
+    assert process.output().endswith(said)
+    assert "Traceback" not in process.output()
+    assert "going on from step" in start(*command).finish()
+    assert [row["step"] for row in steps(log)] == list(range(1, 10))
+
+
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     """As at home, where all cores compute: sums must not depend on which one was done first."""
@@ -211,7 +236,7 @@ def test_fine_tuning_with_lora(whole: Path, tmp_path: Path, two_threads: None) -
     base = whole / "whole" / "pretrain" / "model"
     recipe = write_run(tmp_path, TUNE.replace("BASE", str(base)))
     train_here(recipe, tmp_path / "whole")
-    kill_at(4, 9, tmp_path / "cut/sft/metrics.jsonl", recipe, "--out", tmp_path / "cut")
+    kill_at(4, tmp_path / "cut/sft/metrics.jsonl", recipe, "--out", tmp_path / "cut")
     train_here(recipe, tmp_path / "cut")
     assert len(numbers(tmp_path / "cut/sft/metrics.jsonl")) == 9 + 4
     assert_equal_stages(tmp_path / "whole/sft", tmp_path / "cut/sft")

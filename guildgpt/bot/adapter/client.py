@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import discord
+from discord.gateway import KeepAliveHandler
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter.account import in_words
@@ -79,8 +81,11 @@ class GuildClient(discord.AutoShardedClient):
 
     async def talk(self) -> None:
         """Be on Discord until `close`; raises `GuildError` for a token or intents it refuses."""
-        with in_words():
-            await self.start(self.settings.token.get_secret_value())
+        try:
+            with in_words():
+                await self.start(self.settings.token.get_secret_value())
+        finally:
+            self._stop_heartbeats()
 
     async def close(self) -> None:
         """Leave Discord; what is not finished stays open in the store, to be taken up again."""
@@ -90,6 +95,13 @@ class GuildClient(discord.AutoShardedClient):
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
         await super().close()
+
+    def _stop_heartbeats(self) -> None:
+        """discord.py forgets the heartbeat of a connection that it was only making when it was
+        told to close: a thread that would go on when everything else has ended."""
+        for thread in threading.enumerate():
+            if isinstance(thread, KeepAliveHandler) and thread.ws._connection is self._connection:
+                thread.stop()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside the events, and log what goes wrong in it."""
