@@ -202,7 +202,9 @@ def export(
 ) -> None:
     """Write a model folder's GGUF files, for llama.cpp and whatever is built on it."""
     from guildgpt.model.gguf import write_gguf
+    from guildgpt.model.locate import refuse_run_folder
 
+    refuse_run_folder(model)
     if not (model / "config.json").is_file():
         raise GuildError(
             "this is not a model folder",

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from guildgpt.chat import Conversation, Message
-from guildgpt.data import SourceSpec, load, starter_prompts
+from guildgpt.data import Loaded, SourceSpec, load, starter_prompts
 from guildgpt.data.dataset import distinct_names
 from guildgpt.data.examples import Example, conversation_examples
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.llamacpp import LlamaCppEngine
-from guildgpt.errors import GuildError, ModelError
+from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.bits import Bits, measure_all
 from guildgpt.evaluate.config import EvaluateConfig
 from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
@@ -126,6 +126,9 @@ def evaluate_model(
     if not sources and not samples:
         raise GuildError("there is nothing to measure", remedy="Give --data SOURCE, or --samples.")
     loaded = [load(SourceSpec.parse(text)) for text in sources]
+    for text, item in zip(sources, loaded, strict=True):
+        if not item.conversations:
+            raise _nothing_to_measure(text, item)
     base = load_base(BaseConfig(base=model, context=context or 32))
     context = context or min(1024, context_limit(base.model.config) or 1024)
     trained = trained_on(Path(model))
@@ -133,13 +136,14 @@ def evaluate_model(
     notes: dict[str, str] = {}
     for name, item in zip(distinct_names([one.name for one in loaded]), loaded, strict=True):
         rows: Sequence[Conversation] = item.conversations
-        if share := trained.get(item.provenance.sha256):
+        if (share := trained.get(item.provenance.sha256)) is not None:
             rows = unseen(rows, [share])
             notes[name] = NOTE
-        rows = rows[:limit]
         held_out[name], dropped = conversation_examples(
-            rows, base.chat.tokenizer, base.chat.template, context=context
+            rows[:limit], base.chat.tokenizer, base.chat.template, context=context
         )
+        if not held_out[name]:
+            raise _nothing_to_measure(name, item, "trained" if not rows else "dropped")
         if dropped:
             notes[name] = "; ".join(
                 [*filter(None, [notes.get(name)]), *(f"{n} {why}" for why, n in dropped.items())]
@@ -163,6 +167,25 @@ def evaluate_model(
             for one in measured.samples
         ]
     return result
+
+
+def _nothing_to_measure(where: str, source: Loaded, why: str = "") -> DataError:
+    """The error for a source that leaves no conversation to predict."""
+    comparisons = len(source.comparisons)
+    remedy = "Name a source that has some."
+    if why == "trained":
+        remedy = "The model was trained on all of them; name a source that it never saw."
+    elif why == "dropped":
+        remedy = "None fits into the context: raise --context."
+    elif comparisons:
+        remedy = (
+            f"It holds {comparisons:,} comparisons, which a reward model puts in order: guildgpt "
+            f"eval runs/NAME/reward/model --comparisons {where}"
+        )
+    elif source.skipped:
+        reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in source.skipped.most_common())
+        remedy = f"All rows were left out ({reasons})."
+    return DataError("there is no conversation to measure", where=where, remedy=remedy)
 
 
 def show(result: Mapping[str, Any], console: Console) -> None:

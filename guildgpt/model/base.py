@@ -32,6 +32,7 @@ from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.model import known
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.declared import with_declared_tokens
+from guildgpt.model.locate import refuse_run_folder
 from guildgpt.model.replit import is_replit, load_replit
 from guildgpt.paths import cache_dir
 
@@ -140,6 +141,7 @@ def locate_base(config: BaseConfig, *, weights: bool = True) -> tuple[Path, list
         item = _stated(config, Provenance(path.stem, "base", origin=path.name, sha256=sha256))
         return converted(path, sha256), [item]
     if path.is_dir():
+        refuse_run_folder(path)
         refuse_adapter(path)
         return path, _folder_provenance(path, config)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:

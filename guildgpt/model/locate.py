@@ -57,6 +57,34 @@ def model_folders(root: Path) -> Iterator[Path]:
             yield Path(place)
 
 
+def refuse_run_folder(path: Path) -> None:
+    """ModelError, with the models in it, for a folder that holds models and is none: a run's, or
+    one of its stages'."""
+    if not path.is_dir() or (path / "config.json").is_file():
+        return
+    found = []
+    for place, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if {"config.json", TEMPLATE_FILE} <= set(files):
+            found.append(Path(place))
+    is_run = (path / "recipe.json").is_file()
+    if found:
+        found.sort(key=lambda folder: (folder / "config.json").stat().st_mtime_ns, reverse=True)
+        raise ModelError(
+            f"this is {'the folder of a run' if is_run else 'a folder with models in it'}, and no "
+            "model",
+            where=path,
+            remedy=f"Name {'one of its models' if len(found) > 1 else 'its model'}: "
+            + ", ".join(map(str, found)),
+        )
+    if is_run:
+        raise ModelError(
+            "this is the folder of a run that has left no model yet",
+            where=path,
+            remedy="Run its recipe again: the same command goes on from its last checkpoint.",
+        )
+
+
 def _newest(root: Path) -> Located | None:
     folder = max(model_folders(root), key=lambda f: _choose(f).stat().st_mtime_ns, default=None)
     return Located(str(folder), _choose(folder), folder) if folder else None
@@ -90,6 +118,7 @@ def _in_folder(path: Path) -> Located:
             where=path,
             remedy=f"Write one: guildgpt export {shlex.quote(str(path))} --gguf Q8_0",
         )
+    refuse_run_folder(path)
     raise ModelError(
         "there is no model here",
         where=path,

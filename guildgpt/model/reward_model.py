@@ -25,6 +25,7 @@ from guildgpt.errors import ModelError
 from guildgpt.model.base import ChatTokenizer, quiet
 from guildgpt.model.config import AdapterConfig
 from guildgpt.model.hats import Hats
+from guildgpt.model.locate import refuse_run_folder
 from guildgpt.model.trunk import Trunk, length_groups, predicted, trunk_for
 
 REWARD_FILE = "reward.json"
@@ -175,6 +176,7 @@ def require_classifier_for(folder: Path) -> None:
 
 def read_record(folder: Path) -> RewardRecord:
     """A reward model folder's own record; ModelError if this is none."""
+    refuse_run_folder(folder)
     path = folder / REWARD_FILE
     try:
         return RewardRecord(**json.loads(path.read_text(encoding="utf-8")))

@@ -262,3 +262,77 @@ def test_what_cannot_be_measured_is_told(models: Path) -> None:
     assert error.where == "--comparisons"
     error = refused(ModelError, "eval", reward, "--comparisons", source, "--context", 4096)
     assert (error.where, error.remedy) == ("--context", "Set it to 512 or less.")
+
+
+# --- what cannot be measured, and folders around a model -----------------------------------------
+
+
+def test_eval_of_comparisons_says_what_puts_them_in_order(models: Path) -> None:
+    """It printed nothing, and ended well."""
+    data = f"jsonl:{models.parent / 'pairs.jsonl'}"
+    error = refused(DataError, "eval", models / "sft" / "model", "--data", data)
+    assert (error.what, error.where) == ("there is no conversation to measure", data)
+    assert "It holds 40 comparisons" in str(error.remedy)
+    assert f"--comparisons {data}" in str(error.remedy)
+
+
+def test_eval_says_why_nothing_is_left_to_measure(models: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "Why?", "completion": "So.", "label": 0}\n')
+    error = refused(DataError, "eval", models / "sft" / "model", "--data", f"jsonl:{bad}")
+    assert error.remedy == "All rows were left out (labelled bad: 1)."
+
+    long = tmp_path / "long.jsonl"
+    long.write_text(json.dumps({"prompt": "Why? " * 50, "completion": "So. " * 50}) + "\n")
+    arguments = ("eval", models / "sft" / "model", "--data", f"jsonl:{long}", "--context", 32)
+    assert "raise --context" in str(refused(DataError, *arguments).remedy)
+
+    rows = models.parent / "rows.jsonl"
+    copy = tmp_path / "model"
+    shutil.copytree(models / "sft" / "model", copy)
+    record = json.loads((copy / "provenance.json").read_text())
+    record["recipe"]["data"]["held_out"] = 0.0
+    (copy / "provenance.json").write_text(json.dumps(record))
+    error = refused(DataError, "eval", copy, "--data", f"jsonl:{rows}")
+    assert "trained on all of them" in str(error.remedy)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("eval", "RUN", "--data", "starter"),
+        ("eval", "RUN", "--comparisons", "starter"),
+        ("export", "RUN"),
+        ("data", "preview", "starter", "--base", "RUN"),
+        ("compare", "RUN", "starter", "--judge", "RUN"),
+        ("chat", "RUN"),
+    ],
+)
+@pytest.mark.parametrize("inside", ["", "sft"])
+def test_the_folder_around_a_model_names_the_models_in_it(
+    models: Path, tmp_path: Path, command: tuple[str, ...], inside: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(models, folder, ignore=shutil.ignore_patterns("*.gguf", ".lock*"))
+    shutil.copytree(models / "sft" / "model", folder / "sft" / ".model.writing")
+    place = folder / inside
+    error = refused(ModelError, *(place if word == "RUN" else word for word in command))
+    assert error.where == str(place)
+    assert str(folder / "sft" / "model") in str(error.remedy)
+    assert ".writing" not in str(error.remedy)
+    if not inside:
+        assert error.what == "this is the folder of a run, and no model"
+        assert str(folder / "judge" / "model") in str(error.remedy)
+
+
+def test_the_folder_of_a_run_with_no_model_yet(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text("{}")
+    assert "has left no model yet" in refused(ModelError, "export", tmp_path).what
+
+
+def test_a_run_s_folder_is_no_base(models: Path) -> None:
+    path = models.parent / "again.toml"
+    text = (models.parent / "tiny.toml").read_text(encoding="utf-8")
+    path.write_text(text.replace('base = "scratch"', f'base = "{models}"'), encoding="utf-8")
+    error = refused(ModelError, "train", path, "--out", models.parent / "again")
+    assert str(models / "sft" / "model") in str(error.remedy)
