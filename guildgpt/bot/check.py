@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from guildgpt.bot.room import check_operators, room_beside
 from guildgpt.bot.settings import BotSettings
 from guildgpt.engines.gguf_file import read_head
 from guildgpt.errors import GuildError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
-from guildgpt.model.locate import locate
+from guildgpt.model.locate import Located, locate
+from guildgpt.talk.opened import open_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ async def check(
             findings.append(Finding("token", False, f"{error.what}. {error.remedy}"))
     if account:
         findings += [_intents(settings, account), *_guilds(account)]
-    findings += [_model(settings), await _store(settings)]
+    findings += [*await _model(settings), await _store(settings)]
     return findings, account.invite if account else None
 
 
@@ -93,13 +95,31 @@ def _guilds(account: Account) -> list[Finding]:
     ]
 
 
-def _model(settings: BotSettings) -> Finding:
+async def _model(settings: BotSettings) -> list[Finding]:
     try:
         found = locate(settings.model)
         read_head(found.gguf)
     except GuildError as error:
-        return Finding("model", False, f"{error.what}. {error.remedy or ''}".strip())
-    return Finding("model", True, f"{found.name} ({found.gguf.stat().st_size / 2**20:.0f} MiB)")
+        return [Finding("model", False, f"{error.what}. {error.remedy or ''}".strip())]
+    size = f"{found.gguf.stat().st_size / 2**20:.0f} MiB"
+    findings = [Finding("model", True, f"{found.name} ({size})")]
+    if settings.system.strip():
+        findings.append(await _system(settings, found))
+    return findings
+
+
+async def _system(settings: BotSettings, found: Located) -> Finding:
+    """The operator's system text, counted by the model itself."""
+    try:
+        model = open_model(found, context=settings.context)
+        try:
+            room = room_beside(model, settings.system, settings.max_tokens)
+        finally:
+            await model.engine.close()
+        check_operators(room)
+    except GuildError as error:
+        return Finding("system", False, f"{error.what}. {error.remedy or ''}".strip())
+    return Finding("system", True, f"it takes {room.takes:,} of {room.context:,} tokens")
 
 
 async def _store(settings: BotSettings) -> Finding:

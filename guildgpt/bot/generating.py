@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from guildgpt.bot.answering import BROKEN_OFF, Over, Stopped, unless
 from guildgpt.bot.metrics import Metrics
 from guildgpt.bot.moderation import Moderator
 from guildgpt.bot.questions import Question
+from guildgpt.bot.room import Room, room_beside
 from guildgpt.bot.settings import BotSettings
 from guildgpt.bot.text import NOTHING_YET, answer_text
 from guildgpt.engines.engine import Chunk, SamplingParams, StopReason
@@ -60,14 +61,22 @@ class Generator:
         """How answers are drawn, as the store notes it."""
         return asdict(self._params)
 
+    async def room(self, system: str) -> Room:
+        """What a system text leaves of the model's context; raises `EngineError` and `ModelError`
+        when the engine died twice or cannot be opened."""
+        return await self._model.ask(
+            lambda model: asyncio.to_thread(room_beside, model, system, self._params.max_tokens)
+        )
+
     def allows(self, text: str) -> bool:
         """Whether an answer may be shown as far as it is."""
         return self._moderator.after(text) is None
 
     async def answer(
-        self, question: Question, system: str, over: Over, heard: Callable[[str], None]
+        self, question: Question, systems: Sequence[str], over: Over, heard: Callable[[str], None]
     ) -> Finished:
-        """One answer, `heard` as it grows; what there is of it where somebody stops it.
+        """One answer, `heard` as it grows; what there is of it where somebody stops it. Of
+        `systems` it follows the first text that leaves room for a question.
 
         Raises `EngineError` and `ModelError` when the engine died twice or cannot be opened, and
         what `over` holds.
@@ -82,7 +91,7 @@ class Generator:
         try:
             finished = await self._asked(
                 question,
-                system,
+                systems,
                 over,
                 lambda model, ids: self._read(model, ids, partial(listen, model)),
             )
@@ -91,7 +100,7 @@ class Generator:
         return self._fit_to_show(finished)
 
     async def two_answers(
-        self, question: Question, system: str, over: Over
+        self, question: Question, systems: Sequence[str], over: Over
     ) -> tuple[Finished, Finished]:
         """Two answers to compare; raises what `answer` raises, and `Stopped`."""
 
@@ -105,19 +114,19 @@ class Generator:
                     task.cancel()
                 await asyncio.wait(tasks)
 
-        return await self._asked(question, system, over, both)
+        return await self._asked(question, systems, over, both)
 
     async def _asked(
         self,
         question: Question,
-        system: str,
+        systems: Sequence[str],
         over: Over,
         read: Callable[[OpenedModel, list[int]], Coroutine[Any, Any, T]],
     ) -> T:
         """What `read` makes of the question's ids."""
 
         async def work(model: OpenedModel) -> T:
-            ids = await asyncio.to_thread(question.ids, model, system, self._params.max_tokens)
+            ids = await asyncio.to_thread(question.ids, model, systems, self._params.max_tokens)
             return await read(model, ids)
 
         return await unless(over, self._model.ask(work))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,18 @@ class Rules:
     `channels_deleted`: because those that were chosen are no more."""
 
     channels: tuple[int, ...]
-    system: str
+    usual_system: str
+    own_system: str | None
+    channel_systems: Mapping[int, str]
     feedback: bool
-    channels_deleted: bool = False
+    channels_deleted: bool
+
+    def systems(self, *places: int | None) -> list[str]:
+        """The system texts for a channel and the one that its thread is in, the one that holds
+        first; behind it what holds where it leaves no room for questions."""
+        found = [self.channel_systems.get(place or 0) for place in places]
+        found += [self.own_system, self.usual_system]
+        return [text for text in found if text is not None]
 
     def allow(self, *places: int | None) -> bool:
         """Whether it is answered in one of these: a channel, and the one that its thread is in."""
@@ -45,9 +54,14 @@ class Guilds:
         *,
         add_channel: int | None = None,
         remove_channel: int | None = None,
+        system_of: tuple[int | None, str | None] | None = None,
         **changes: Any,
     ) -> Rules:
-        """Set some of a guild's settings anew, by their names in `GuildSettings`."""
+        """Set some of a guild's settings anew, by their names in `GuildSettings`.
+
+        `system_of` is a channel (None: the whole guild) and the system text that it gets, or None
+        for none of its own.
+        """
         async with self._changing:
             now = await self._of(guild_id)
             channels = set(changes.get("channels", now.channels))
@@ -56,17 +70,23 @@ class Guilds:
             channels.discard(remove_channel or 0)
             if channels != set(now.channels):
                 changes |= {"channels": sorted(channels), "channels_deleted": False}
+            if system_of is not None:
+                changes |= _with_system(now, *system_of)
             return await self._changed(guild_id, now, changes)
 
     async def forget_channels(self, guild_id: int, deleted: Collection[int]) -> None:
-        """Channels were deleted in Discord: they leave the list. An empty list names every channel,
-        for a bot that is silent everywhere looks broken."""
+        """Channels were deleted in Discord: they leave the list, and their system texts go. An
+        empty list names every channel, for a bot that is silent everywhere looks broken."""
         async with self._changing:
             now = await self._of(guild_id)
-            left = [id for id in now.channels if id not in deleted]
-            if left != now.channels:
-                changes = {"channels": left, "channels_deleted": not left}
-                await self._changed(guild_id, now, changes)
+            changes: dict[str, Any] = {}
+            if left := set(now.channels) & set(deleted):
+                channels = [id for id in now.channels if id not in left]
+                changes = {"channels": channels, "channels_deleted": not channels}
+            for channel_id in now.channel_systems.keys() & set(deleted):
+                now = now.model_copy(update=changes)
+                changes |= _with_system(now, channel_id, None)
+            await self._changed(guild_id, now, changes)
 
     async def _changed(self, guild_id: int, now: GuildSettings, changes: dict[str, Any]) -> Rules:
         if changes:
@@ -84,8 +104,18 @@ class Guilds:
     def _over_defaults(self, guild: GuildSettings) -> Rules:
         ours = self._settings
         return Rules(
-            tuple(guild.channels),
-            ours.system if guild.system is None else guild.system,
-            ours.feedback if guild.feedback is None else guild.feedback,
-            guild.channels_deleted,
+            channels=tuple(guild.channels),
+            usual_system=ours.system,
+            own_system=guild.system,
+            channel_systems=guild.channel_systems,
+            feedback=ours.feedback if guild.feedback is None else guild.feedback,
+            channels_deleted=guild.channels_deleted,
         )
+
+
+def _with_system(now: GuildSettings, channel_id: int | None, text: str | None) -> dict[str, Any]:
+    """What changes where a system text is set or taken away."""
+    if channel_id is None:
+        return {"system": text}
+    others = {id: one for id, one in now.channel_systems.items() if id != channel_id}
+    return {"channel_systems": others if text is None else {**others, channel_id: text}}

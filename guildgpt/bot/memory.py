@@ -33,6 +33,11 @@ _TOKENS = (
 )  # what is left of a control token without its signs
 _NOT_IN_NAMES = re.compile(r"[<>|:\[\]{}#`\\*\s\x00-\x1f]+")
 
+
+class NoRoom(GuildError):
+    """A system text leaves no room for a question."""
+
+
 Count = Callable[[Sequence[Message]], int]
 
 
@@ -64,7 +69,7 @@ def build_prompt(
     its middle. Turns without text are left out, consecutive ones of one side are joined. If more
     than one person speaks in the whole conversation, user turns begin with `name: ` (`name_for`).
 
-    Raises `GuildError` if the system text leaves no room for a question.
+    Raises `NoRoom` if the system text leaves no room for a question.
     """
     turns = [turn for turn in path if turn.text.strip()]
     several = len({turn.speaker for turn in (*turns, question) if turn.role == "user"}) > 1
@@ -148,7 +153,7 @@ def _cut_middle(
         else:
             high = middle - 1
     if low < LEAST_QUESTION:
-        raise GuildError(
+        raise NoRoom(
             f"the system text leaves no room for a question in {room} tokens",
             remedy="Shorten the system text, or give the bot a larger `context`.",
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.events import Event, Quoted, Work, without_words
 from guildgpt.bot.logs import log
-from guildgpt.bot.memory import Turn, build_prompt
+from guildgpt.bot.memory import NoRoom, Turn, build_prompt
+from guildgpt.bot.room import first_that_fits, prompt_room
 from guildgpt.feedback.records import NOT_THEIRS, ConversationKind, Member, StoredMessage
 from guildgpt.feedback.store import Store
 from guildgpt.talk.opened import OpenedModel
@@ -38,18 +40,23 @@ class Question:
     asked: Turn
     stored: StoredMessage | None
 
-    def ids(self, model: OpenedModel, system: str, max_tokens: int) -> list[int]:
-        """The prompt's ids, with the turns that fit into the model's context beside an answer;
-        blocks for a moment."""
-        context = model.engine.context
-        prompt = build_prompt(
-            self.turns,
-            self.asked,
-            system=system,
-            count=lambda messages: len(model.prompt(messages)),
-            room=context - min(max_tokens, context // 4),
-        )
-        return model.prompt(prompt.messages)
+    def ids(self, model: OpenedModel, systems: Sequence[str], max_tokens: int) -> list[int]:
+        """The prompt's ids, with the first system text that leaves room for a question, and the
+        turns that fit into the model's context beside an answer; blocks for a moment."""
+        for system in (first_that_fits(model, systems, max_tokens), ""):
+            if system != next(iter(systems), ""):
+                context = model.engine.context
+                log(LOGGER, "system_text_too_long", level=logging.WARNING, context=context)
+            with suppress(NoRoom):  # a question of long names and rare signs needs more than usual
+                prompt = build_prompt(
+                    self.turns,
+                    self.asked,
+                    system=system,
+                    count=lambda messages: len(model.prompt(messages)),
+                    room=prompt_room(model.engine.context, max_tokens),
+                )
+                return model.prompt(prompt.messages)
+        raise Refused(say.QUESTION_TOO_LONG, "no-room")
 
 
 class Questions:

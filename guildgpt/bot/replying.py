@@ -77,7 +77,9 @@ class Replies:
         assert question.stored
         try:
             async with self._turn(running):
-                pair = await self._generator.two_answers(question, rules.system, running.over)
+                pair = await self._generator.two_answers(
+                    question, _systems(work.event, rules), running.over
+                )
         except Stopped:
             raise Refused(say.STOPPED, "stopped") from None
         left, right = self._chance.sample(pair, 2)
@@ -102,7 +104,9 @@ class Replies:
         kept = finished is not None
         if finished is None:
             async with live.growing(Action("stop", answer_id), over), self._turn(running):
-                finished = await self._generator.answer(question, rules.system, over, live.heard)
+                finished = await self._generator.answer(
+                    question, _systems(work.event, rules), over, live.heard
+                )
             if self._all.is_taken_back(work):
                 return
             if question.stored and not finished.instead:
@@ -184,6 +188,10 @@ class Replies:
             except Stopped:
                 raise Refused(say.STOPPED, "stopped") from None
             yield
+
+
+def _systems(event: Event, rules: Rules) -> Sequence[str]:
+    return rules.systems(event.channel_id, event.home_id)
 
 
 def _buttons(answer_id: str, rules: Rules) -> list[Action]:

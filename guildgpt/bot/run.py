@@ -93,6 +93,7 @@ async def serve(
             metrics=metrics,
         )
         await served.get()
+        await service.check_system()
         opinions = Opinions(
             store,
             metrics,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guildgpt.bot.files import Kind
+from guildgpt.bot.room import Room
 from guildgpt.bot.text import answer_text
 from guildgpt.feedback.records import Consent, Stats
 
@@ -60,8 +61,12 @@ VOTED = {
     "tie": "Noted: both are equally good.",
     "both_bad": "Noted: neither is good.",
 }
-SYSTEM_SET = "From now on I follow that here."
-SYSTEM_CLEARED = "I follow my usual instructions again."
+SYSTEM_BLANK = "I see no words in that text. To go back to my usual instructions, choose reset."
+SYSTEM_UNCHECKED = (
+    "I cannot think at the moment, so I cannot see whether that text leaves room for questions. "
+    "Nothing has changed. Please try again in a minute."
+)
+QUESTION_TOO_LONG = "I cannot take in that question. Could you make it shorter?"
 FORGET_ASK = (
     "This deletes everything I keep about you: your questions, my answers to them, your ratings "
     "and votes. It cannot be undone. Messages in Discord itself stay; you can delete those there."
@@ -138,6 +143,51 @@ def rules(channels: Sequence[str], feedback: bool, *, emptied: bool = False) -> 
 def not_listed(channel: str) -> str:
     """There is nothing to take off the list."""
     return f"{channel} was not on my list."
+
+
+def system_set(channel_id: int | None) -> str:
+    """A system text holds from now on."""
+    return f"From now on I follow that {_where(channel_id)}."
+
+
+def system_cleared(channel_id: int | None) -> str:
+    """There is none of its own any more."""
+    general = "what holds in this server" if channel_id else "my usual instructions"
+    return f"From now on I follow {general} again {_where(channel_id)}."
+
+
+def system_too_long(room: Room) -> str:
+    """A system text leaves no room for questions."""
+    return f"I cannot follow that text: {_in_tokens(room)}. Nothing has changed."
+
+
+def system_now(
+    text: str | None, channel_id: int | None, others: Sequence[int], problem: Room | None
+) -> str:
+    """The text that was set for a channel or the whole guild; the text itself comes last."""
+    said = []
+    if others:
+        said.append(f"Of their own have instructions: {', '.join(f'<#{id}>' for id in others)}.")
+    if problem:
+        said.append(f"⚠️ I do not follow it but what is more general: {_in_tokens(problem)}.")
+    if text is None:
+        general = "what holds in this server" if channel_id else "my usual instructions"
+        said.append(f"No text is set {_where(channel_id)}: I follow {general}.")
+    else:
+        said.append(f"What I am told {_where(channel_id)}:\n>>> {text}")
+    return "\n".join(said)
+
+
+def _where(channel_id: int | None) -> str:
+    return f"in <#{channel_id}>" if channel_id else "here"
+
+
+def _in_tokens(room: Room) -> str:
+    return (
+        f"it takes {room.takes:,} of the {room.context:,} tokens I can hold. An answer needs "
+        f"{room.answer:,} of them and a question {room.question:,}, so a text may take "
+        f"{room.may_take:,}: about {room.may_take / room.takes:.0%} of yours"
+    )
 
 
 def busy(seconds: float | None) -> str:

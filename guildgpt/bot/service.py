@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any
 
 from guildgpt.bot import sentences as say
@@ -26,8 +26,10 @@ from guildgpt.bot.postponed import Postponed
 from guildgpt.bot.questions import Refused
 from guildgpt.bot.recent import Recent
 from guildgpt.bot.replying import Replies
+from guildgpt.bot.room import check_operators
 from guildgpt.bot.running import AllRunning, Running
 from guildgpt.bot.settings import BotSettings
+from guildgpt.bot.systems import Systems
 from guildgpt.bot.waiting import FairQueue
 from guildgpt.errors import EngineError, ModelError, RecordGone, StoreError
 from guildgpt.feedback.records import Delivery, Member
@@ -73,6 +75,7 @@ class Service:
         self._pacer = Pacer(clock)
         self.writer = ChannelWriter(self._pacer, clock)
         self._generator = Generator(model, settings, moderator, metrics)
+        self.systems = Systems(self.guilds, self._generator)
         self._running = AllRunning()
         self._heard = Recent()  # events
         queue = FairQueue(
@@ -241,6 +244,10 @@ class Service:
             return refusal.say
         return None
 
+    async def check_system(self) -> None:
+        """Raise `SettingsError` if the operator's system text leaves no room for questions."""
+        check_operators(await self._generator.room(self._settings.system))
+
     async def stop(
         self, user_id: int, *, answer_id: str | None, channel_id: int, admin: bool
     ) -> str:
@@ -260,10 +267,11 @@ class Service:
         except StoreError as error:  # it is looked up again at the next start
             log(LOGGER, "store_failed", error=error)
 
-    async def named_channels(self, guild_id: int) -> Sequence[int]:
+    async def named_channels(self, guild_id: int) -> Collection[int]:
         """The channels that a guild's settings name."""
         try:
-            return (await self.guilds.rules(guild_id)).channels
+            rules = await self.guilds.rules(guild_id)
+            return {*rules.channels, *rules.channel_systems}
         except StoreError as error:
             log(LOGGER, "store_failed", error=error)
             return ()

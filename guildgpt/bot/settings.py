@@ -139,6 +139,8 @@ class GuildSettings(BaseModel):
     channels_deleted: bool = False
     """All that were on the list were deleted in Discord: it is empty for that."""
     system: Annotated[str, Field(max_length=LONGEST_SYSTEM)] | None = None
+    channel_systems: dict[int, Annotated[str, Field(max_length=LONGEST_SYSTEM)]] = {}
+    """The same for single channels and threads."""
     feedback: bool | None = None
 
     @classmethod

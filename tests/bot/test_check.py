@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,19 @@ async def test_shards(house: House, shards: object, count: int) -> None:
     await house.ask("Here?")
     await house.ask("And here?", where=roses)
     await house.ask("And here?", where=house.fake.open_dm(house.newcomer))
+
+
+async def test_the_system_text_is_counted(
+    house: House, starter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUILDGPT_MODEL", str(starter))
+    monkeypatch.setenv("GUILDGPT_CONTEXT", "512")
+    monkeypatch.setenv("GUILDGPT_SYSTEM", "You are a crab.")
+    result = await check()
+    assert result.exit_code == 0
+    assert re.search(r"✓ system: it takes \d+ of 512 tokens", result.output)
+    monkeypatch.setenv("GUILDGPT_SYSTEM", "crab " * 400)
+    result = await check()
+    assert result.exit_code == 1
+    assert re.search(r"✗ system: `system` takes \d{3} of the 512 tokens", result.output)
+    assert "or raise `context`" in result.output

@@ -174,24 +174,6 @@ async def test_ask_about_a_picture(bot: House) -> None:
 # What admins set
 
 
-async def test_the_system_text(house: House) -> None:
-    await house.open(system="You are a crab.")
-    await house.ask("Who are you?")
-    assert "You are a crab." in house.model.prompts[-1]
-    called = await house.command("system", who=house.teacher, text="You are a gardener.")
-    assert said(called) == say.SYSTEM_SET
-    assert called.responses[0].ephemeral
-    await house.restart()
-    await house.ask("Who are you?")
-    assert "You are a gardener." in house.model.prompts[-1]
-    assert "crab" not in house.model.prompts[-1]
-    await house.ask("Who are you?", where=house.fake.open_dm(house.newcomer))
-    assert "You are a crab." in house.model.prompts[-1]
-    assert said(await house.command("system", who=house.teacher)) == say.SYSTEM_CLEARED
-    await house.ask("Who are you?")
-    assert "You are a crab." in house.model.prompts[-1]
-
-
 async def test_it_answers_only_in_the_channels_it_is_given(bot: House) -> None:
     pond, elsewhere = bot.guild.add_channel("pond"), bot.guild.add_channel("elsewhere")
     await bot.fake.until(lambda: bot.fake.connected)

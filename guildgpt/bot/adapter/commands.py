@@ -202,15 +202,27 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
     guilds = desk.service.guilds
 
     @tree.command(description="How I should behave in this server (for admins)")
-    @app_commands.describe(text="Instructions that I always see; leave it out to use my usual ones")
+    @app_commands.describe(
+        text="Instructions that I always see; leave it out to read the present ones",
+        channel="For this channel or thread only, in place of the server's",
+        reset="Forget the text",
+    )
     @app_commands.default_permissions(manage_guild=True)
     @app_commands.guild_only()
-    async def system(at: At, text: app_commands.Range[str, 1, 2000] | None = None) -> None:
-        async def changed() -> str:
-            await guilds.change(at.guild_id or 0, system=clean(text) if text else None)
-            return say.SYSTEM_SET if text else say.SYSTEM_CLEARED
-
-        await desk.tell(at, changed())
+    async def system(
+        at: At,
+        text: app_commands.Range[str, 1, 2000] | None = None,
+        channel: Place | None = None,
+        reset: bool = False,
+    ) -> None:
+        systems, guild_id = desk.service.systems, at.guild_id or 0
+        channel_id = channel.id if channel else None
+        if text:
+            await desk.tell(at, systems.put(guild_id, channel_id, text))
+        elif reset:
+            await desk.tell(at, systems.reset(guild_id, channel_id))
+        else:
+            await desk.tell(at, systems.show(guild_id, channel_id))
 
     @tree.command(description="Where I answer, and whether I ask for opinions (for admins)")
     @app_commands.describe(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from guildgpt.bot.opinions import Opinions
 from guildgpt.bot.outlet import Outlet
 from guildgpt.bot.recent import Recent
 from guildgpt.bot.service import Rest, Service
+from guildgpt.bot.text import split
 from guildgpt.errors import StoreError
 
 LOGGER = logging.getLogger(__name__)
@@ -104,13 +105,15 @@ class Interactions:
                 if in_place:
                     await at.edit_original_response(content=text, view=None)
                 else:
-                    await at.followup.send(text, ephemeral=True)
+                    await _follow_up(at, split(text))
             elif form and work.result() == say.RATED_DOWN:
                 await answer.send_modal(form)
             elif in_place:
                 await answer.edit_message(content=work.result(), view=None)
             else:
-                await answer.send_message(work.result(), ephemeral=True)
+                first, *more = split(work.result())
+                await answer.send_message(first, ephemeral=True)
+                await _follow_up(at, more)
 
     async def clicked(self, at: At, action: Action) -> None:
         """A button under one of the bot's messages."""
@@ -199,6 +202,11 @@ def may_be_too_late() -> Iterator[None]:
         yield
     except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
         log(LOGGER, "not_told", error=error)
+
+
+async def _follow_up(at: At, texts: Sequence[str]) -> None:
+    for text in texts:
+        await at.followup.send(text, ephemeral=True)
 
 
 async def _or_sorry(sentence: Awaitable[str]) -> str:
