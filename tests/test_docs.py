@@ -18,6 +18,7 @@ from guildgpt.bot.settings import BotSettings
 from guildgpt.cli import app
 from guildgpt.data import SourceSpec, load
 from guildgpt.data.provenance import PERMISSIVE, PUBLIC_DOMAIN, SHARE_ALIKE
+from guildgpt.feedback.postgres_url import KNOWN
 from guildgpt.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -239,3 +240,9 @@ def anchors(text: str) -> set[str]:
     """The names that a page's headings are reached by."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.M)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_every_parameter_of_a_postgresql_url_is_described() -> None:
+    rows = [line for line in DOCUMENTS["docs/store.md"].splitlines() if line.startswith("| `")]
+    described = set(re.findall(r"`([a-z_]+)`", " ".join(row.split("|")[1] for row in rows)))
+    assert described == set(KNOWN)

@@ -31,7 +31,9 @@ _WORD = re.compile(r"[A-Za-z0-9_.:/@+-]{1,100}")
 _SECRET = re.compile(
     r"(?<![\w-])[\w-]{18,}\.[\w-]{6,}\.[\w-]{20,}"  # a bot's token
     r"|(?<=/webhooks/)\d+/[^/\s]+|(?<=/interactions/)\d+/[^/\s]+"
-    r"|(?<=://)[^/@\s]+(?=@)"  # a password in a URL
+    # A password, percent-encoded or not: all up to the last @.
+    r"|(?:(?<=postgres://)|(?<=postgresql://)|(?<=pg://)|(?<=psycopg2://)).*(?=@)"
+    r"|(?<=://)[^/@\s]+(?=@)"  # that of another URL
 )
 _SNOWFLAKE = 10**15  # whole numbers from here on may be ids of people
 _IDS = re.compile(r"\d{16,}")

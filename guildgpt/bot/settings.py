@@ -24,6 +24,7 @@ PREFIX = "GUILDGPT_"
 TOKENS = ("GUILDGPT_TOKEN", "DISCORD_TOKEN")  # the first that is set counts; also with _FILE
 # Ours, but no fields of these settings.
 _OTHERS = ("GUILDGPT_CACHE", "GUILDGPT_MEMBER_KEY", *TOKENS, "GUILDGPT_TOKEN_FILE")
+_SECRET = ("token", "store")  # whose values no error shows
 LONGEST_SYSTEM = 4000  # characters, what a modal can hold
 
 
@@ -45,6 +46,7 @@ class BotSettings(BaseModel):
     store: str = Field(
         default_factory=default_store,
         min_length=1,
+        repr=False,  # it may hold a password
         description="Where feedback is kept: an SQLite file, or postgresql://…",
     )
     system: str = Field(
@@ -253,7 +255,7 @@ def _explain(
         remedy = f"Did you mean `{near[0]}`? " if near else ""
         remedy += f"Known here: {', '.join(BotSettings.model_fields)}."
     else:
-        shown = "not what it should be" if key == "token" else _shown(problem["input"])
+        shown = "not what it should be" if key in _SECRET else _shown(problem["input"])
         message = problem["msg"].removeprefix("Value error, ")
         what = f"`{key}` is {shown}: {message[0].lower()}{message[1:]}"
         remedy = f"`{key}`: {BotSettings.model_fields[key].description}"

@@ -8,7 +8,9 @@ its ids and times outside itself.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildgpt.errors import RecordGone, StoreError
 from guildgpt.feedback.postgres import Postgres
+from guildgpt.feedback.postgres_url import ENCODE, FORM, PostgresURL, read_url
 from guildgpt.feedback.schema import HEAD, VERSION_TABLE, metadata
 from guildgpt.feedback.sqlite import Sqlite
 from guildgpt.feedback.trouble import GONE, diagnose
@@ -47,6 +50,7 @@ class Database:
         parsed = parse(url)
         database = cls(_server(parsed), _shown(parsed), patience)
         try:
+            await database._look(parsed)
             await database._prepare()
         except BaseException:
             await database.close()
@@ -123,6 +127,17 @@ class Database:
         if not task.cancelled():
             task.exception()  # seen: if the caller is gone, nobody else asks
 
+    async def _look(self, url: URL | PostgresURL) -> None:
+        if not isinstance(url, PostgresURL) or not isinstance(self.server, Postgres):
+            return
+        try:
+            await self._patiently(self.server.look)
+        except StoreError as error:
+            if not url.guessed:
+                raise
+            remedy = f"{error.remedy} User or password in the URL are not percent-encoded. {ENCODE}"
+            raise StoreError(error.what, where=self.where, remedy=remedy) from error
+
     async def _prepare(self) -> None:
         if await self.read(_revision) != HEAD:
             await self.write(lambda connection: connection.run_sync(self._migrate), alone=True)
@@ -161,43 +176,41 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
-def parse(url: str) -> URL:
-    """The URL with its driver, from what people write; anything without "://" is a file's path."""
+def parse(url: str) -> URL | PostgresURL:
+    """What people write, read; anything without "://" is the path of a SQLite file."""
     if "://" not in url:
         return URL.create("sqlite", database=str(Path(url).expanduser()))
-    try:
+    kind = url.partition("://")[0].partition("+")[0].strip().lower()
+    if kind in ("postgresql", "postgres"):
+        return read_url(url, os.environ)
+    parsed = None
+    with suppress(ArgumentError, ValueError):  # whose words would show a password
         parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise StoreError("the store's URL cannot be read", remedy=_FORMS) from error
-    kind = parsed.drivername.partition("+")[0]
-    if kind == "sqlite":
-        return parsed.set(drivername="sqlite")
-    if kind not in ("postgresql", "postgres"):
+    if parsed is None:
+        raise StoreError("the store's URL cannot be read", remedy=_FORMS)
+    if kind != "sqlite":
         raise StoreError(f"{kind} is no database that the store knows", remedy=_FORMS)
-    query = dict(parsed.query)
-    if "sslmode" in query:  # libpq's name for it, which everybody knows
-        query["ssl"] = query.pop("sslmode")
-    return parsed.set(drivername="postgresql+asyncpg", query=query)
+    if parsed.host or parsed.username:
+        raise StoreError("a SQLite store is a file: its URL names no host", remedy=_FORMS)
+    return parsed.set(drivername="sqlite")
 
 
-_FORMS = "Write sqlite:///path/to/feedback.db or postgresql://user:password@host/database."
+_FORMS = f"Write sqlite:///path/to/feedback.db or {FORM}."
 
 
-def _shown(url: URL) -> str:
-    if url.drivername.startswith("sqlite"):
-        return url.database or "sqlite in memory"
-    return url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
+def _shown(url: URL | PostgresURL) -> str:
+    return url.shown if isinstance(url, PostgresURL) else url.database or "sqlite in memory"
 
 
-def _server(url: URL) -> Sqlite | Postgres:
-    if not url.drivername.startswith("postgresql"):
+def _server(url: URL | PostgresURL) -> Sqlite | Postgres:
+    if isinstance(url, URL):
         return Sqlite(url)
     try:
         return Postgres(url)
     except ModuleNotFoundError as error:
         raise StoreError(
             "PostgreSQL needs a driver that is not installed",
-            where=_shown(url),
+            where=url.shown,
             remedy="pip install 'guildgpt[postgres]'",
         ) from error
 

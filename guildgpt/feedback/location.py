@@ -6,6 +6,7 @@ The key never lies in the database: whoever has only that cannot tell who a memb
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ from guildgpt.errors import GuildError
 STORE_VARIABLE = "GUILDGPT_STORE"
 KEY_VARIABLE = "GUILDGPT_MEMBER_KEY"
 _KEY_BYTES = 32
+_SERVER_ALL_THE_SAME = re.compile(
+    r"^(postgres|postgresql|jdbc):|(^|\s)(host|dbname|user|password|service)\s*=", re.IGNORECASE
+)
 _MAKE_ONE = "python -c 'import secrets; print(secrets.token_hex(32))'"
 
 
@@ -25,8 +29,20 @@ def default_store() -> str:
 
 
 def as_url(store: str) -> str:
-    """A URL as it is; anything else is the path of a SQLite file."""
-    return store if "://" in store else f"sqlite:///{Path(store).expanduser()}"
+    """A URL as it is; anything else is the path of a SQLite file.
+
+    Raises GuildError for what was meant to name a server: a file of that name would show the
+    password to everybody who lists the folder.
+    """
+    store = store.strip()
+    if "://" in store:
+        return store
+    if _SERVER_ALL_THE_SAME.search(store):
+        raise GuildError(
+            "this names a database server, but not as a URL",
+            remedy="Write postgresql://user:password@host:5432/database.",
+        )
+    return f"sqlite:///{Path(store).expanduser()}"
 
 
 def store_file(store_url: str) -> Path | None:

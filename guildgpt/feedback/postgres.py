@@ -1,12 +1,15 @@
-"""PostgreSQL behind the store, through asyncpg."""
+"""PostgreSQL behind the store, through asyncpg: a server of one's own, a hoster's, or a pooler."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from guildgpt.feedback.postgres_url import PostgresURL
+from guildgpt.feedback.trouble import Known, Trouble
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -14,20 +17,41 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 _ALONE = 0x6775696C64  # our advisory lock: shared to write, exclusive to be alone
 _LOCK_ALONE = text(f"SELECT pg_advisory_xact_lock({_ALONE})")
 _LOCK_SHARED = text(f"SELECT pg_advisory_xact_lock_shared({_ALONE})")
+_LOOK = "SELECT current_setting('server_encoding'), pg_backend_pid()"
+# A pooler gives the next transaction to another session, which knows nothing of what was prepared
+# in the last one: then a statement is prepared without a name, and again each time.
+_UNPREPARED: dict[str, Any] = {
+    "statement_cache_size": 0,  # asyncpg's, and SQLAlchemy's over it
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: "",
+}
 
 
 class Postgres:
-    """A database on a PostgreSQL server."""
+    """A database on a PostgreSQL server; `look` comes first."""
 
-    def __init__(self, url: URL):
-        self._engine = create_async_engine(
-            url,
-            hide_parameters=True,  # errors must not carry them: they are what members wrote
-            pool_size=5,
-            max_overflow=5,
-            pool_pre_ping=True,
-            connect_args={"timeout": 10, "server_settings": {"application_name": "guildgpt"}},
-        )
+    def __init__(self, url: PostgresURL):
+        import asyncpg  # if it is not there, this says so at once
+
+        self._asyncpg: Any = asyncpg
+        self._url = url
+        self._engine = self._engine_for({})
+        self._reading = self._engine
+
+    async def look(self) -> None:
+        """See whether the database can hold the store, and whether a pooler stands before it."""
+        connection = await self._connect(statement_cache_size=0)
+        try:
+            async with connection.transaction():
+                encoding, session = await connection.fetchrow(_LOOK)
+            if encoding != "UTF8":
+                raise Known(_not_every_text(encoding))
+        finally:
+            await connection.close(timeout=2)
+        # A pooler has one session for many, so the number that it gives us is its own.
+        pooled = self._url.pooled or session != connection.get_server_pid()
+        await self.close()
+        self._engine = self._engine_for(_UNPREPARED if pooled else {})
         # What is read in one unit is of one moment, as on SQLite.
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
 
@@ -52,3 +76,59 @@ class Postgres:
     async def close(self) -> None:
         """Let go of all connections."""
         await self._engine.dispose()
+
+    def _engine_for(self, prepared: dict[str, Any]) -> AsyncEngine:
+        """Connections that were cut meanwhile are not looked for: that would take longer than the
+        unit of work, and what fails because of it is done again (see `Database`)."""
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            hide_parameters=True,  # errors must not carry them: they are what members wrote
+            pool_size=5,
+            max_overflow=5,
+            connect_args={"async_creator_fn": self._connect, **prepared},
+        )
+
+    async def _connect(self, **options: Any) -> Any:
+        """A connection to the first host that takes one; asyncpg's own list has one time limit for
+        all, which a machine that is off uses up."""
+        hosts = self._url.hosts or ((None, None),)
+        for host, port in hosts:
+            try:
+                connection = await self._asyncpg.connect(
+                    host=host, port=port, **self._url.arguments, **options
+                )
+                break
+            except (OSError, self._asyncpg.CannotConnectNowError) as error:
+                failed: Exception = error
+            except self._asyncpg.TargetServerAttributeNotMatched:
+                failed = Known(_NOT_TO_WRITE)
+            except (self._asyncpg.InterfaceError, RuntimeError) as error:
+                raise Known(_not_set_up(error)) from error
+        else:
+            raise failed
+        client = connection._transport.get_extra_info("socket")
+        for level, option, value in self._url.socket_options:
+            client.setsockopt(level, option, value)
+        return connection
+
+
+_NOT_TO_WRITE = Trouble(
+    "no server of the store's URL can be written to",
+    "Name the primary server; after a failover it takes a moment until there is one.",
+    passing=True,
+)
+
+
+def _not_set_up(error: Exception) -> Trouble:
+    """asyncpg cannot do what a server asks for, or what a variable such as PGPORT says."""
+    return Trouble(
+        f"the connection to the database cannot be set up: {error}",
+        "Look at the server's pg_hba.conf, and at environment variables that begin with PG.",
+    )
+
+
+def _not_every_text(encoding: str) -> Trouble:
+    return Trouble(
+        f"the database's encoding is {encoding}: it cannot hold every text",
+        "Make one in UTF8, `createdb -E UTF8 -T template0 NAME`, and name it in the store's URL.",
+    )

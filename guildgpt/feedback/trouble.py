@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from guildgpt.feedback.postgres_url import ENCODE, FORM
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,14 @@ class Trouble:
     what: str
     remedy: str
     passing: bool = False
+
+
+class Known(Exception):
+    """A trouble that is known where it is found."""
+
+    def __init__(self, trouble: Trouble):
+        super().__init__(trouble.what)
+        self.trouble = trouble
 
 
 GONE = Trouble(
@@ -44,7 +56,23 @@ _AWAY = Trouble(
 )
 _CROWDED = Trouble(
     "the database has no connection free",
-    "Wait a moment; if it stays so, raise the server's `max_connections`.",
+    "Wait a moment; if it stays so, raise the server's `max_connections`, the user's "
+    "`CONNECTION LIMIT` or the pooler's size: the bot takes 10 at most.",
+    passing=True,
+)
+_CANNOT_WRITE = Trouble(
+    "the database is read-only",
+    "If it is a replica, name the primary server, or all of them: `host1:5432,host2:5432`. "
+    "Else look at `SHOW default_transaction_read_only`.",
+)
+_CUT_OFF = Trouble(
+    "the database server cut a statement off, for it took too long",
+    "Give the user more time: `ALTER ROLE name SET statement_timeout = '30s'`.",
+    passing=True,
+)
+_UNKNOWN_HOST = Trouble(
+    "the name of the database server is not known",
+    "Is the host in the store's URL right, and does this machine resolve names?",
     passing=True,
 )
 _CONFLICT = Trouble("others are writing the same rows", "Try again.", passing=True)
@@ -69,26 +97,36 @@ _SQLITE = {
     ),
 }
 
+_OF_ANOTHER_HOST = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+
 # By SQLSTATE, whole or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRES = {
     "08": _AWAY,
     "23503": GONE,
-    "25006": _READ_ONLY,
+    "25006": _CANNOT_WRITE,
+    "25P03": _CUT_OFF,
+    "25P04": _CUT_OFF,
     "28": Trouble(
         "the database server refuses the user or the password",
-        "Check both in the store's URL (postgresql://user:password@host/database).",
+        f"Check both in the store's URL ({FORM}). {ENCODE}",
     ),
     "3D000": Trouble(
         "the database does not exist on the server", "Create it: `createdb -O USER NAME`."
     ),
+    "3F000": Trouble(
+        "the user's `search_path` names no schema that tables could lie in",
+        "`ALTER ROLE name SET search_path = public`, or make the schema that it names.",
+    ),
     "40": _CONFLICT,
     "42501": Trouble(
         "the database's user lacks a permission",
-        "Make it the owner: `ALTER DATABASE name OWNER TO user`.",
+        "As its owner: `GRANT USAGE, CREATE ON SCHEMA public TO name`. Or make the user the owner: "
+        "`ALTER DATABASE database OWNER TO name`.",
     ),
     "53100": _FULL,
     "53300": _CROWDED,
     "55P03": _CONFLICT,
+    "57014": _CUT_OFF,
     "57P": _AWAY,
     "58": Trouble("the database server has a disk fault", "Look at the server's log."),
     "XX001": Trouble("the database is damaged", "Restore a backup; look at the server's log."),
@@ -101,16 +139,75 @@ def diagnose(error: BaseException) -> Trouble | None:
     if isinstance(error, PoolTimeout):
         return _CROWDED
     for cause in _causes(error):
+        if isinstance(cause, Known):
+            return cause.trouble
         code = getattr(cause, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
             return GONE
         if code is not None:
             return _SQLITE.get(code & 0xFF)
         if state := getattr(cause, "sqlstate", None):
+            # PgBouncer gives only the one that servers translate.
+            grave = getattr(cause, "severity_en", None) or getattr(cause, "severity", None)
+            if grave == "FATAL" and (said := _refusal(state, cause)):
+                return said
             return next((_POSTGRES[state[:n]] for n in (5, 3, 2) if state[:n] in _POSTGRES), None)
     if isinstance(error, DBAPIError):
         return _AWAY if error.connection_invalidated else None
-    return _AWAY if isinstance(error, OSError) else None
+    return _unconnected(error) if isinstance(error, OSError) else None
+
+
+def _refusal(state: str, error: BaseException) -> Trouble | None:
+    """Why a server, or a pooler before it, takes no connection, where its own words say more."""
+    words = " ".join(str(error).split())[:200]
+    if "unsupported startup parameter" in words:
+        return Trouble(
+            f"the pooler before the database refuses the connection: {words}",
+            "Take the parameter out of the store's URL, or add it to PgBouncer's "
+            "`ignore_startup_parameters`.",
+        )
+    if state in ("22023", "42601", "42704"):
+        return Trouble(
+            f"the database server refuses what the URL's `options` set: {words}",
+            "Write options=-c%20name=value, or take it out of the store's URL.",
+        )
+    if state == "28000":
+        return Trouble(
+            f"the database server does not let this user in: {words}",
+            "If it wants TLS, write `sslmode=require` in the store's URL. Else the server's "
+            "pg_hba.conf, or the hoster's list of addresses, must name this machine.",
+        )
+    if state == "08P01" or not any(state[:n] in _POSTGRES for n in (5, 3, 2)):
+        return Trouble(
+            f"the database server refuses the connection: {words}",
+            "These are the words of the server, or of the pooler before it.",
+            passing=state == "08P01",  # PgBouncer's number for almost everything
+        )
+    return None
+
+
+def _unconnected(error: OSError) -> Trouble:
+    """What keeps a connection from being made, before the server says a word."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        named = error.verify_code in _OF_ANOTHER_HOST
+        return Trouble(
+            f"the database server's certificate does not pass: {error.verify_message}",
+            "Write the host in the store's URL as the certificate names it."
+            if named
+            else "Name your hoster's authority in the store's URL: `sslrootcert=FILE`. (It is "
+            "verified for `sslmode=verify-full` and for `channel_binding=require`.)",
+        )
+    if isinstance(error, ssl.SSLError):
+        return Trouble(
+            f"TLS with the database server fails: {error.reason or error}",
+            "Look at the parameters of the store's URL that begin with ssl.",
+        )
+    if "rejected SSL upgrade" in str(error):  # asyncpg's words; it has no class for it
+        return Trouble(
+            "the database server does not speak TLS, which the store's URL asks for",
+            "Switch it on there (`ssl = on`); in a network of your own, write `sslmode=disable`.",
+        )
+    return _UNKNOWN_HOST if isinstance(error, socket.gaierror) else _AWAY
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -145,6 +145,28 @@ async def test_a_store_that_cannot_be_opened(house: House) -> None:
     assert "✗ store: this file is not a database" in result.output
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://bot:S3cret@corp@h:port/guild", "the store's URL cannot be read"),
+        ("postgresql://bot:S3cret/corp", "the store's URL cannot be read"),
+        ("postgresql://bot:S3cret@h/guild?schema=public", "`schema` in the store's URL is no"),
+        ("postgresql://bot:S3cret@h/guild?service=guild", "`service` in the store's URL is not"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--json",)])
+async def test_a_postgresql_that_cannot_be_opened(
+    url: str, says: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUILDGPT_STORE", url)
+    result = await check(*options)
+    assert result.exit_code == 1
+    assert says in result.output
+    assert "S3cret" not in result.output
+    assert "corp" not in result.output
+    assert ("urllib.parse.quote" in result.output) == ("corp" in url)
+
+
 # Starting it all the same
 
 

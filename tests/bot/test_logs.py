@@ -212,6 +212,10 @@ def test_a_message_that_does_not_fit_its_values_is_written_all_the_same() -> Non
 def test_secrets_are_hidden_wherever_they_stand() -> None:
     assert without_secrets(f"Bot {TOKEN}.") == f"Bot {HIDDEN}."
     assert without_secrets("postgresql://bot:pass@host/db") == f"postgresql://{HIDDEN}@host/db"
+    for scheme in ("postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg2"):
+        for secret in ("S3cret@corp", "S3cret/corp#", "S3cret corp", "S3?@cret"):
+            shown = without_secrets(f"no {scheme}://bot:{secret}@host/db here")
+            assert shown == f"no {scheme}://{HIDDEN}@host/db here"
     assert without_secrets("/interactions/12/abc/callback") == f"/interactions/{HIDDEN}/callback"
     assert without_secrets("version 1.2.3 of guildgpt.bot.service") == (
         "version 1.2.3 of guildgpt.bot.service"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from guildgpt.bot.settings import RULE_21, BotSettings, GuildSettings, SettingsError, load_settings
+from guildgpt.errors import GuildError
 
 # In the form of a token, of no bot.
 TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GAAAAA.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL"
@@ -21,6 +22,33 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "bot.toml"
     path.write_text('# mine\nmodel = "starter"\n\nblocked_users = [1, 2]\n', encoding="utf-8")
     return path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'store = ["postgresql://bot:S3cret@corp@host/guild"]',
+        'store = { url = "postgresql://bot:S3cret/corp@host/guild" }',
+        'store = "host=db password=S3cret"',
+        "store = 'postgresql:bot:S3cret@host/guild'",
+        'store = "postgresql://bot:S3cret@corp@host/guild',
+        "store = postgresql://bot:S3cret@corp@host/guild",
+    ],
+)
+def test_no_error_shows_the_stores_password(tmp_path: Path, line: str) -> None:
+    path = written(tmp_path / "bot.toml", f"slots = 2\n{line}\n")
+    with pytest.raises(GuildError) as caught:
+        load_settings(path, {})
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "S3cret" not in shown
+    assert "corp" not in shown
+
+
+def test_settings_do_not_show_the_stores_password() -> None:
+    url = "postgresql://bot:S3cret@host/guild"
+    loaded = load_settings(None, {"GUILDGPT_STORE": f" {url}\n"})
+    assert loaded.store == url
+    assert "S3cret" not in repr(loaded) + str(loaded)
 
 
 def refused(path: Path | None, environment: dict[str, str] | None = None) -> SettingsError:

@@ -1,4 +1,4 @@
-"""Every test of the store runs on SQLite and on a real PostgreSQL."""
+"""Every test of the store runs on SQLite, on a real PostgreSQL, and on one behind a pooler."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import pytest_asyncio
 
 from guildgpt.feedback.store import Store
 
-from .postgres import Cluster, binaries
+from .postgres import Cluster, PgBouncer, binaries
 
 KEY = b"the key of the tests, 32 bytes. "
+SERVICES = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"  # not in everybody's PATH
 _NUMBERS = count()
+T = TypeVar("T")
 
 
 class Clock:
@@ -44,18 +48,44 @@ def clock() -> Clock:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """PostgreSQL, started once; without it its tests are skipped, but not in CI."""
-    programs = binaries()
-    if programs is None:
+    with folder_for("postgres") as folder:
+        started = Cluster(folder, installed(binaries(), "PostgreSQL", "postgresql"))
+        try:
+            started.start()
+            yield started
+        finally:
+            started.stop()
+
+
+@pytest.fixture(scope="session")
+def pooler(cluster: Cluster) -> Iterator[PgBouncer]:
+    """PgBouncer before it, started once; skipped like the cluster."""
+    program = installed(shutil.which("pgbouncer", path=SERVICES), "PgBouncer", "pgbouncer")
+    with folder_for("pgbouncer") as folder:
+        started = PgBouncer(folder, program, cluster)
+        try:
+            yield started
+        finally:
+            started.stop()
+
+
+def installed(found: T | None, name: str, package: str) -> T:
+    """What was looked for; without it a test is skipped, but not in CI."""
+    if found is None:
+        lacking = f"{name} is not installed (Debian: apt install {package})"
         if os.environ.get("CI") == "true":
-            raise RuntimeError("PostgreSQL is not installed (Debian: apt install postgresql)")
-        pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
-    folder = Path(tempfile.mkdtemp(prefix="guildgpt-postgres-"))
-    started = Cluster(folder, programs)
+            raise RuntimeError(lacking)
+        pytest.skip(lacking)
+    return found
+
+
+@contextmanager
+def folder_for(server: str) -> Iterator[Path]:
+    """A folder that a server may run in; pytest's own are root's."""
+    folder = Path(tempfile.mkdtemp(prefix=f"guildgpt-{server}-"))
     try:
-        started.start()
-        yield started
+        yield folder
     finally:
-        started.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -79,7 +109,7 @@ async def _make(url: str) -> None:
     await (await Store.open(url, key=KEY)).close()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "pooled"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Which database a test runs on."""
     return str(request.param)
@@ -91,7 +121,7 @@ def empty_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iter
     if kind == "sqlite":
         yield f"sqlite:///{tmp_path / 'feedback.db'}"
     else:
-        yield from _database(request.getfixturevalue("cluster"), "template0")
+        yield from _database(request, kind, "template0")
 
 
 @pytest.fixture
@@ -102,14 +132,19 @@ def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[s
         shutil.copy(request.getfixturevalue("made_file"), path)
         yield f"sqlite:///{path}"
     else:
-        made = request.getfixturevalue("made_database")
-        yield from _database(request.getfixturevalue("cluster"), made)
+        yield from _database(request, kind, request.getfixturevalue("made_database"))
 
 
-def _database(cluster: Cluster, template: str) -> Iterator[str]:
+def _database(request: pytest.FixtureRequest, kind: str, template: str) -> Iterator[str]:
+    cluster: Cluster = request.getfixturevalue("cluster")
+    server: Cluster | PgBouncer = cluster
+    if kind == "pooled":
+        server = request.getfixturevalue("pooler")
     name = f"test_{next(_NUMBERS)}"
     asyncio.run(cluster.execute(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    yield cluster.url(name)
+    if isinstance(server, PgBouncer):
+        asyncio.run(server.open_sessions(name))
+    yield server.url(name)
     asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
 
 

@@ -1,4 +1,5 @@
-"""A real PostgreSQL: a cluster of its own in a temporary folder, on a loopback port."""
+"""A real PostgreSQL: a cluster of its own in a temporary folder, on a loopback port; also as a
+replica of another, and behind a real PgBouncer."""
 
 from __future__ import annotations
 
@@ -28,17 +29,18 @@ def binaries() -> Path | None:
 class Cluster:
     """A server that can be stopped and started again."""
 
-    def __init__(self, folder: Path, programs: Path):
+    def __init__(
+        self, folder: Path, programs: Path, *, replica_of: Cluster | None = None, **settings: str
+    ):
         self.folder = folder
         self.programs = programs
-        self.port = _free_port()
+        self.port = free_port()
+        self._settings = settings
         self._server: subprocess.Popen[bytes] | None = None
-        # As root it refuses to run.
-        self._as: dict[str, Any] = {"cwd": folder}
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-            self._as |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        self._as = unprivileged(folder)
+        if replica_of is not None:
+            self._run("pg_basebackup", "-R", "-c", "fast", "-d", replica_of.url())
+            return
         secret = folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
@@ -63,6 +65,7 @@ class Cluster:
             "full_page_writes": "off",
             "shared_buffers": "16MB",
             "max_connections": "60",
+            **self._settings,
         }
         command: list[str | Path] = [
             self.programs / "postgres",
@@ -91,9 +94,7 @@ class Cluster:
 
     def url(self, database: str = "postgres") -> str:
         """As people write it."""
-        return (
-            f"postgresql://{USER}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{self.port}/{database}"
-        )
+        return _url(self.port, database)
 
     async def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement outside any transaction."""
@@ -104,7 +105,77 @@ class Cluster:
             await connection.close()
 
 
-def _free_port() -> int:
+class PgBouncer:
+    """A pooler before a cluster, as hosters run it."""
+
+    def __init__(self, folder: Path, program: str, cluster: Cluster, **settings: str):
+        self.port = free_port()
+        users = folder / "users"
+        users.write_text(f'"{USER}" "{PASSWORD}"\n')
+        configuration = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": str(self.port),
+            "unix_socket_dir": "",
+            "auth_type": "scram-sha-256",
+            "auth_file": str(users),
+            "pool_mode": "transaction",
+            "default_pool_size": "3",
+            "server_round_robin": "1",
+            **settings,
+        }
+        lines = [f"{name} = {value}" for name, value in configuration.items()]
+        ini = folder / "pgbouncer.ini"
+        databases = f"[databases]\n* = host=127.0.0.1 port={cluster.port}\n"
+        ini.write_text("\n".join([databases, "[pgbouncer]", *lines, ""]))
+        with (folder / "log").open("wb") as log:
+            command = [program, str(ini)]
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, **unprivileged(folder)
+            )
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self._process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.05)
+        raise AssertionError((folder / "log").read_text())
+
+    async def open_sessions(self, database: str) -> None:
+        """So that there are three, and each transaction goes to another one than the last."""
+        clients = [await asyncpg.connect(self.url(database)) for _ in range(3)]
+        transactions = [client.transaction() for client in clients]
+        for transaction in transactions:
+            await transaction.start()
+        for client, transaction in zip(clients, transactions, strict=True):
+            await transaction.rollback()
+            await client.close()
+
+    def stop(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait(30)
+
+    def url(self, database: str = "postgres") -> str:
+        """As people write it."""
+        return _url(self.port, database)
+
+
+def unprivileged(folder: Path) -> dict[str, Any]:
+    """How a server is run in its folder: not as root, which these servers refuse."""
+    how: dict[str, Any] = {"cwd": folder}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return how
+
+
+def _url(port: int, database: str) -> str:
+    return f"postgresql://{USER}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/{database}"
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -509,3 +509,31 @@ def test_help_loads_neither_database_nor_tables() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("command", [["stats"], ["export", "kto", "--out", "kto.jsonl"]])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://bot:S3cret@corp@host:port/guild",
+        "postgresql://bot:S3cret/corp",
+        "postgresql://bot:S3cret@h/guild?corp",
+        "host=h password=S3cret dbname=corp",
+    ],
+)
+def test_no_command_shows_the_stores_password(
+    command: list[str], url: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    done = subprocess.run(
+        [sys.executable, "-m", "guildgpt", "feedback", *command, "--store", url],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "S3cret" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "postgresql://user:password@host" in done.stderr

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import event
+from sqlalchemy import URL, event
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.database import parse
@@ -278,16 +278,15 @@ def test_other_errors_stay_what_they_are() -> None:
         ("sqlite:///feedback.db", "sqlite:///feedback.db"),
         ("sqlite:////srv/feedback.db", "sqlite:////srv/feedback.db"),
         ("sqlite://", "sqlite://"),
-        ("postgresql://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
-        ("postgres://u:p@h:5/d", "postgresql+asyncpg://u:p@h:5/d"),
-        ("postgresql://h/d?sslmode=require", "postgresql+asyncpg://h/d?ssl=require"),
     ],
 )
 def test_urls_as_people_write_them(written: str, read: str) -> None:
-    assert parse(written).render_as_string(hide_password=False) == read
+    parsed = parse(written)
+    assert isinstance(parsed, URL)
+    assert parsed.render_as_string(hide_password=False) == read
 
 
-@pytest.mark.parametrize("written", ["mysql://h/d", "://", "postgresql://h:port/d"])
+@pytest.mark.parametrize("written", ["mysql://h/d", "://"])
 def test_urls_that_name_no_store(written: str) -> None:
     with pytest.raises(StoreError, match="sqlite:///path"):
         parse(written)

@@ -1,0 +1,462 @@
+"""PostgreSQL as hosters sell it: TLS, poolers, replicas, limits and habits of their servers."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from guildgpt.errors import StoreError
+from guildgpt.feedback.postgres import _ALONE
+from guildgpt.feedback.store import Store
+
+from .certificates import Authority
+from .conftest import KEY, SERVICES, folder_for, installed
+from .postgres import PASSWORD, USER, Cluster, PgBouncer, binaries, unprivileged
+
+PATIENCE = 0.3
+_NUMBERS = count()
+
+
+@pytest.fixture
+def name(cluster: Cluster) -> Iterator[str]:
+    """An empty database."""
+    name = f"hoster_{next(_NUMBERS)}"
+    asyncio.run(cluster.execute(f"CREATE DATABASE {name} TEMPLATE template0"))
+    yield name
+    asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def member(cluster: Cluster, name: str) -> Iterator[str]:
+    """A user who owns nothing; the URL of the database for them."""
+    asyncio.run(cluster.execute(f"CREATE ROLE {name}_member LOGIN PASSWORD 'p'"))
+    yield f"postgresql://{name}_member:p@127.0.0.1:{cluster.port}/{name}"
+    asyncio.run(cluster.execute(f"DROP OWNED BY {name}_member CASCADE", name))
+    asyncio.run(cluster.execute(f"DROP ROLE {name}_member"))
+
+
+async def works(url: str) -> None:
+    """A unit of work of each kind, in the store at the URL."""
+    async with await Store.open(url, key=KEY) as store:
+        await store.see(1, 1, None)
+        assert await store.channel_marks() == {1: (None, 1)}
+
+
+async def opened_in_vain(url: str) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        await Store.open(url, key=KEY, patience=PATIENCE)
+    assert caught.value.remedy
+    assert PASSWORD not in str(caught.value)
+    return caught.value
+
+
+async def asked(store: Store, statement: str) -> list[Any]:
+    """What the server says within a unit of work."""
+
+    async def work(connection: Any) -> list[Any]:
+        return [tuple(row) for row in await connection.execute(text(statement))]
+
+    return await store._database.read(work)
+
+
+# Parameters of the URL, on a real server
+
+
+async def test_parameters_arrive(cluster: Cluster, name: str) -> None:
+    await cluster.execute("CREATE SCHEMA guild", name)
+    parameters = (
+        "application_name=guild%20bot&connect_timeout=5&keepalives_idle=77&gssencmode=disable"
+        "&options=-c%20search_path%3Dguild%20-c%20statement_timeout%3D9s&client_encoding=utf8"
+    )
+    async with await Store.open(f"{cluster.url(name)}?{parameters}", key=KEY) as store:
+        for setting, value in (
+            ("application_name", "guild bot"),
+            ("search_path", "guild"),
+            ("statement_timeout", "9s"),
+            ("client_encoding", "UTF8"),
+        ):
+            assert await asked(store, f"SHOW {setting}") == [(value,)]
+        tables = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename = 'messages'"
+        assert await asked(store, tables) == [("guild",)]
+
+        async def idle(connection: Any) -> int:
+            driver = (await connection.get_raw_connection()).driver_connection
+            client = driver._transport.get_extra_info("socket")
+            assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            return int(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE))
+
+        assert await store._database.read(idle) == 77
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ("-c guild_colour=red", 'unrecognized configuration parameter "guild_colour"'),
+        ("-c work_mem=red", 'invalid value for parameter "work_mem"'),
+        ("endpoint=ep-cool-1", "invalid command-line argument"),
+    ],
+)
+async def test_options_that_the_server_does_not_know(
+    cluster: Cluster, options: str, what: str
+) -> None:
+    error = await opened_in_vain(f"{cluster.url()}?options={quote(options)}")
+    assert "the database server refuses what the URL's `options` set" in error.what
+    assert what in error.what
+
+
+async def test_a_password_file(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "passwords"
+    file.write_text(f"127.0.0.1:{cluster.port}:*:{USER}:{PASSWORD}\n")
+    file.chmod(0o600)
+    await works(f"postgresql://{USER}@127.0.0.1:{cluster.port}/{name}?passfile={file}")
+
+
+async def test_a_password_that_nobody_encoded(cluster: Cluster, name: str, member: str) -> None:
+    secret = "S3cret@corp/#?:%x"
+    await cluster.execute(f"ALTER ROLE {name}_member PASSWORD '{secret}'")
+    await cluster.execute(f"ALTER DATABASE {name} OWNER TO {name}_member")
+    try:
+        await works(member.replace(":p@", f":{secret}@"))
+    finally:
+        await cluster.execute(f"ALTER DATABASE {name} OWNER TO {USER}")
+    error = await opened_in_vain(member.replace(":p@", ":S3cret@wrong@"))
+    assert error.what == "the database server refuses the user or the password"
+    assert "urllib.parse.quote" in str(error)
+    assert "S3cret" not in str(error)
+    assert "wrong" not in str(error)
+
+
+async def test_a_host_that_nobody_knows() -> None:
+    error = await opened_in_vain("postgresql://u:p@guild.invalid/x")
+    assert error.what == "the name of the database server is not known"
+
+
+# TLS
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The hoster's."""
+    installed(shutil.which("openssl"), "OpenSSL", "openssl")
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def secured(authority: Authority) -> Iterator[Cluster]:
+    """A server called `localhost` that takes nothing but TLS over the network, and in the database
+    `certified` a certificate besides the password; and a socket."""
+    with folder_for("tls") as folder:
+        files = unprivileged(folder)
+        certificate = authority.sign("server", "localhost")
+        for file in (certificate, certificate.with_suffix(".key"), authority.certificate):
+            copy = shutil.copy(file, folder)
+            if "user" in files:
+                shutil.chown(copy, files["user"], files["group"])
+        started = Cluster(
+            folder,
+            installed(binaries(), "PostgreSQL", "postgresql"),
+            ssl="on",
+            ssl_cert_file=str(folder / "server.crt"),
+            ssl_key_file=str(folder / "server.key"),
+            ssl_ca_file=str(folder / "ca.crt"),
+            unix_socket_directories=str(folder),
+        )
+        (folder / "data" / "pg_hba.conf").write_text(
+            "hostssl certified all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n"
+            "hostssl all all 127.0.0.1/32 scram-sha-256\n"
+            "local all all scram-sha-256\n"
+        )
+        try:
+            started.start()
+            yield started
+        finally:
+            started.stop()
+
+
+def called(cluster: Cluster, host: str, database: str = "postgres") -> str:
+    """The URL, with the host by that name."""
+    return cluster.url(database).replace("127.0.0.1", host) + "?"
+
+
+async def test_a_verified_certificate(secured: Cluster, authority: Authority) -> None:
+    url = called(secured, "localhost") + f"sslrootcert={authority.certificate}"
+    for more in ("sslmode=verify-full", "sslmode=require&channel_binding=require"):
+        await works(f"{url}&{more}")
+        async with await Store.open(f"{url}&{more}", key=KEY) as store:
+            mine = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+            assert await asked(store, mine) == [(True,)]
+
+
+@pytest.mark.parametrize(
+    "parameters", ["", "sslmode=prefer", "sslmode=allow", "sslmode=require", "ssl=true"]
+)
+async def test_tls_without_verification(secured: Cluster, parameters: str) -> None:
+    await works(called(secured, "127.0.0.1") + parameters)
+
+
+async def test_a_certificate_of_another_authority(secured: Cluster, tmp_path: Path) -> None:
+    other = Authority(tmp_path / "other").certificate
+    for more in ("sslmode=verify-full", "sslmode=verify-ca", "channel_binding=require"):
+        error = await opened_in_vain(called(secured, "localhost") + f"sslrootcert={other}&{more}")
+        assert "the database server's certificate does not pass: " in error.what
+        assert "sslrootcert=FILE" in str(error.remedy)
+
+
+async def test_a_certificate_for_another_host(secured: Cluster, authority: Authority) -> None:
+    url = called(secured, "127.0.0.1") + f"sslrootcert={authority.certificate}"
+    await works(url + "&sslmode=verify-ca")
+    error = await opened_in_vain(url + "&sslmode=verify-full")
+    assert "IP address mismatch" in error.what
+    assert error.remedy == "Write the host in the store's URL as the certificate names it."
+
+
+async def test_channel_binding_is_never_passed_over(secured: Cluster, cluster: Cluster) -> None:
+    """asyncpg cannot bind; what it would keep out must be kept out all the same."""
+    for sslmode in ("", "&sslmode=require", "&sslmode=prefer"):
+        error = await opened_in_vain(
+            called(secured, "localhost") + f"channel_binding=require{sslmode}"
+        )
+        assert "certificate does not pass" in error.what
+        assert "channel_binding=require" in str(error.remedy)
+    plain = await opened_in_vain(called(cluster, "localhost") + "channel_binding=require")
+    assert "does not speak TLS" in plain.what
+
+
+async def test_a_certificate_that_was_taken_back(secured: Cluster, authority: Authority) -> None:
+    url = called(secured, "localhost") + f"sslmode=verify-full&sslrootcert={authority.certificate}"
+    await works(f"{url}&sslcrl={authority.take_back()}")
+    crl = authority.take_back(authority.folder / "server.crt")
+    error = await opened_in_vain(f"{url}&sslcrl={crl}")
+    assert "certificate revoked" in error.what
+
+
+async def test_a_certificate_of_ones_own(secured: Cluster, authority: Authority) -> None:
+    await execute_over_tls(secured, "CREATE DATABASE certified")
+    mine = authority.sign("bot")
+    url = called(secured, "127.0.0.1", "certified") + "sslmode=require"
+    await works(f"{url}&sslcert={mine}&sslkey={mine.with_suffix('.key')}")
+    error = await opened_in_vain(url)
+    assert "does not let this user in: connection requires a valid client" in error.what
+
+
+async def execute_over_tls(secured: Cluster, statement: str) -> None:
+    connection = await asyncpg.connect(secured.url() + "?sslmode=require")
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_server_that_wants_tls_or_does_not_speak_it(
+    secured: Cluster, cluster: Cluster
+) -> None:
+    error = await opened_in_vain(called(secured, "127.0.0.1") + "sslmode=disable")
+    assert "the database server does not let this user in: no pg_hba.conf entry" in error.what
+    assert "sslmode=require" in str(error.remedy)
+    error = await opened_in_vain(called(cluster, "127.0.0.1") + "sslmode=require")
+    assert error.what == "the database server does not speak TLS, which the store's URL asks for"
+
+
+async def test_a_socket(secured: Cluster) -> None:
+    password = quote(PASSWORD)
+    await works(
+        f"postgresql://{USER}:{password}@/postgres?host={secured.folder}&port={secured.port}"
+    )
+
+
+# Poolers
+
+
+async def test_statements_stay_prepared_but_not_behind_a_pooler(
+    cluster: Cluster, pooler: PgBouncer, name: str
+) -> None:
+    await pooler.open_sessions(name)
+    left = "SELECT count(*) > 0 FROM pg_prepared_statements"
+    for url, prepared in (
+        (cluster.url(name), True),
+        (pooler.url(name), False),
+        (cluster.url(name) + "?pgbouncer=true", False),
+        (cluster.url(name) + "?prepared_statement_cache_size=0", False),
+    ):
+        async with await Store.open(url, key=KEY) as store:
+            await store.channel_marks()
+            for _ in range(3):  # the pooler's three sessions
+                assert await asked(store, left) == [(prepared,)]
+
+
+async def test_many_units_of_work_behind_a_pooler(pooler: PgBouncer, name: str) -> None:
+    """More at once than it has sessions."""
+    async with await Store.open(pooler.url(name), key=KEY) as store:
+        await asyncio.gather(*(store.see(channel, 1, None) for channel in range(100)))
+        reads = await asyncio.gather(*(store.channel_marks() for _ in range(100)))
+        assert all(len(marks) == 100 for marks in reads)
+        assert await asked(store, "SHOW application_name") == [("guildgpt",)]
+
+
+async def test_what_a_pooler_does_not_pass_on(pooler: PgBouncer, name: str) -> None:
+    error = await opened_in_vain(pooler.url(name) + "?options=-c%20geqo%3Doff")
+    assert "the pooler before the database refuses the connection: unsupported" in error.what
+    assert "options" in error.what
+    assert "ignore_startup_parameters" in str(error.remedy)
+
+
+async def test_a_pooler_without_room(cluster: Cluster, name: str) -> None:
+    program = installed(shutil.which("pgbouncer", path=SERVICES), "PgBouncer", "pgbouncer")
+    with folder_for("pgbouncer") as folder:
+        narrow = PgBouncer(folder, program, cluster, max_client_conn="1")
+        try:
+            taken = await asyncpg.connect(narrow.url(name))
+            error = await opened_in_vain(narrow.url(name))
+            assert "no more connections allowed" in error.what
+            opening = asyncio.create_task(Store.open(narrow.url(name), key=KEY, patience=60))
+            await taken.close()
+            await (await opening).close()
+        finally:
+            narrow.stop()
+
+
+# What a database must be
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+@pytest.mark.parametrize("through", ["cluster", "pooler"])
+async def test_a_database_that_cannot_hold_every_text(
+    cluster: Cluster, encoding: str, through: str, request: pytest.FixtureRequest
+) -> None:
+    await cluster.execute(
+        f"CREATE DATABASE narrow ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' "
+        "LC_CTYPE 'C'"
+    )
+    try:
+        error = await opened_in_vain(request.getfixturevalue(through).url("narrow"))
+        assert error.what == f"the database's encoding is {encoding}: it cannot hold every text"
+        assert "createdb -E UTF8 -T template0" in str(error.remedy)
+        connection = await asyncpg.connect(cluster.url("narrow"))
+        assert await connection.fetch("SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
+        await connection.close()
+    finally:
+        await cluster.execute("DROP DATABASE narrow WITH (FORCE)")
+
+
+async def test_a_user_who_may_make_nothing(cluster: Cluster, name: str, member: str) -> None:
+    await cluster.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", name)  # before 15
+    error = await opened_in_vain(member)
+    assert error.what == "the database's user lacks a permission"
+    assert "GRANT USAGE, CREATE ON SCHEMA public TO name" in str(error.remedy)
+    await cluster.execute(f"GRANT USAGE, CREATE ON SCHEMA public TO {name}_member", name)
+    await works(member)
+
+
+async def test_a_search_path_that_leads_nowhere(cluster: Cluster, name: str, member: str) -> None:
+    await cluster.execute(f"ALTER ROLE {name}_member SET search_path = nowhere")
+    error = await opened_in_vain(member)
+    assert "the user's `search_path` names no schema" in error.what
+    await cluster.execute(f"CREATE SCHEMA nowhere AUTHORIZATION {name}_member", name)
+    await works(member)
+
+
+async def test_a_short_statement_timeout(cluster: Cluster, name: str, member: str) -> None:
+    await cluster.execute(f"GRANT CREATE ON SCHEMA public TO {name}_member", name)
+    await works(member)
+    await cluster.execute(f"ALTER ROLE {name}_member SET statement_timeout = '20ms'")
+    holder = await asyncpg.connect(cluster.url(name))
+    try:
+        async with await Store.open(member, key=KEY, patience=PATIENCE) as store:
+            async with holder.transaction():
+                await holder.execute(f"SELECT pg_advisory_xact_lock({_ALONE})")
+                with pytest.raises(StoreError, match="cut a statement off") as caught:
+                    await store.see(1, 2, None)
+            assert "ALTER ROLE name SET statement_timeout" in str(caught.value.remedy)
+            await store.see(1, 3, None)
+    finally:
+        await holder.close()
+
+
+async def test_too_many_connections_are_waited_for(
+    cluster: Cluster, name: str, member: str
+) -> None:
+    await cluster.execute(f"GRANT CREATE ON SCHEMA public TO {name}_member", name)
+    await cluster.execute(f"ALTER ROLE {name}_member CONNECTION LIMIT 1")
+    taken = await asyncpg.connect(member)
+    error = await opened_in_vain(member)
+    assert error.what == "the database has no connection free"
+    assert "CONNECTION LIMIT" in str(error.remedy)
+    opening = asyncio.create_task(Store.open(member, key=KEY, patience=60))
+    await taken.close()
+    await (await opening).close()
+
+
+# Habits
+
+
+@pytest.mark.parametrize("through", ["cluster", "pooler"])
+async def test_idle_connections_that_the_server_cut(
+    cluster: Cluster, name: str, through: str, request: pytest.FixtureRequest
+) -> None:
+    """All that are idle in the pool at once: the next units of work hear nothing of it."""
+    cut = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        f"WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+    )
+    url = request.getfixturevalue(through).url(name)
+    async with await Store.open(url, key=KEY) as store:
+        for turn in range(1, 4):
+            await asyncio.gather(*(store.see(channel, turn, None) for channel in range(8)))
+            await cluster.execute(cut)
+            assert len(await store.channel_marks()) == 8
+            await cluster.execute(cut)
+            await store.see(0, turn + 1, None)
+
+
+@pytest.fixture(scope="module")
+def replica(cluster: Cluster) -> Iterator[Cluster]:
+    """A server that follows the cluster, and can only be read."""
+    with folder_for("replica") as folder:
+        following = Cluster(folder, cluster.programs, replica_of=cluster)
+        try:
+            following.start()
+            yield following
+        finally:
+            following.stop()
+
+
+async def test_a_replica(cluster: Cluster, replica: Cluster, name: str) -> None:
+    await works(cluster.url(name))
+    behind = await asyncpg.connect(cluster.url(name))
+    wanted = await behind.fetchval("SELECT pg_current_wal_lsn()")
+    await behind.close()
+    follower = await asyncpg.connect(replica.url("postgres"))
+    while not await follower.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", wanted):
+        await asyncio.sleep(0.02)
+    await follower.close()
+    async with await Store.open(replica.url(name), key=KEY) as store:
+        assert await store.channel_marks() == {1: (None, 1)}
+        with pytest.raises(StoreError, match="the database is read-only") as caught:
+            await store.see(1, 2, None)
+    assert "host1:5432,host2:5432" in str(caught.value.remedy)
+
+
+async def test_of_several_hosts_the_one_that_takes_writes(
+    cluster: Cluster, replica: Cluster, name: str
+) -> None:
+    """One is down, one takes no notice, one is a replica."""
+    with socket.socket() as down, socket.socket() as deaf:
+        for one in (down, deaf):
+            one.bind(("127.0.0.1", 0))
+        deaf.listen()
+        hosts = [f"127.0.0.1:{server.getsockname()[1]}" for server in (down, deaf)]
+        hosts += [f"127.0.0.1:{server.port}" for server in (replica, cluster)]
+        url = f"postgresql://{USER}:{quote(PASSWORD)}@{','.join(hosts)}/{name}?connect_timeout=1"
+        await works(url)
+    error = await opened_in_vain(replica.url(name) + "?target_session_attrs=read-write")
+    assert error.what == "no server of the store's URL can be written to"
