@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import shlex
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +17,13 @@ GZIP = b"\x1f\x8b"
 
 _PANDAS = (
     "Make JSON lines of it: pip install pandas pyarrow, then python3 -c "
-    "\"import pandas; pandas.read_{how}({file!r}).to_json({out!r}, orient='records', lines=True)\""
+    '"import pandas; pandas.read_{how}({file_text})'
+    ".to_json({out_text}, orient='records', lines=True)\""
 )
 _CSV = (
     'Make JSON lines of it: python3 -c "import csv, json; [print(json.dumps(row)) for row in '
-    "csv.DictReader(open({file!r}, encoding='utf-8-sig', newline=''), delimiter={delimiter!r})]\" "
-    "> {out}"
+    "csv.DictReader(open({file_text}, encoding='utf-8-sig', newline=''), "
+    'delimiter={delimiter!r})]" > {out}'
 )
 
 # How a file begins: what it is, and what makes JSON lines (or plain text) of it.
@@ -48,7 +50,7 @@ def refuse_foreign(path: Path, made: str = ".jsonl") -> None:
     """DataError for a file whose beginning says that it is no text to be read as it is; `made` is
     the ending of what is to be made of it."""
     head = _head(path)
-    words = {"file": path.name, "out": _made_of(path, made)}
+    words = _words(path, made)
     for beginning, what, remedy in BEGINNINGS:
         if head.startswith(beginning):
             raise DataError(f"this is {what}", where=path, remedy=remedy.format(**words))
@@ -62,15 +64,22 @@ def refuse_table(path: Path) -> None:
         cells = first.split(delimiter.encode())
         names = len(cells) > 1 and all(COLUMN.fullmatch(cell) for cell in cells)
         if names or (named and not first.startswith((b"{", b"["))):
-            out = _made_of(path, ".jsonl")
-            remedy = _CSV.format(file=path.name, out=out, delimiter=delimiter)
+            remedy = _CSV.format(delimiter=delimiter, **_words(path, ".jsonl"))
             raise DataError("this is a table (CSV)", where=path, remedy=remedy)
 
 
-def _made_of(path: Path, ending: str) -> str:
-    """A name for what is made of a file: never its own, which a shell would empty first."""
-    name = path.name.partition(".")[0]
-    return f"{name}{ending}" if name + ending != path.name else f"{name}-2{ending}"
+def _words(path: Path, ending: str) -> dict[str, str]:
+    """A file's name and one for what is made of it, for a shell and for Python in one; the second
+    is never the first, which a shell would empty before it is read."""
+    stem = path.name.partition(".")[0]
+    name = stem + ending if stem + ending != path.name else f"{stem}-2{ending}"
+    out = str(path.with_name(name))
+    return {
+        "file": shlex.quote(str(path)),
+        "out": shlex.quote(out),
+        "file_text": repr(str(path)),
+        "out_text": repr(out),
+    }
 
 
 def _head(path: Path) -> bytes:
@@ -99,7 +108,9 @@ def folder_instead(path: Path) -> DataError:
         )
         if endings <= {".jsonl"} or endings <= {".jsonl.gz"}:
             ending = endings.pop()
-            remedy += f", or make one of them: cat {path}/*{ending} > {path.name}{ending}"
+            join = "awk 1" if ending == ".jsonl" else "cat"  # which ends every last line
+            parts = f"{shlex.quote(str(path))}/*{ending}"
+            remedy += f", or make one of them: {join} {parts} > {shlex.quote(path.name + ending)}"
         else:
             remedy += "."
     return DataError("this is a folder, not a file", where=path, remedy=remedy)

@@ -68,7 +68,7 @@ def read(
             raise DataError(
                 f"`{named[0]}` holds text that is not read in a row with {', '.join(row.read)}",
                 where=where,
-                remedy=f"Put it into a column that is, or delete it. The forms are {FORMS}.",
+                remedy=f"Put it into one that is, or delete the column. The forms are {FORMS}.",
             )
         if is_bad(row.values.get("label"), "label", where):
             reason = "labelled bad"

@@ -81,17 +81,22 @@ def test_the_objects_of_a_list_have_their_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said", "remedy"),
     [
-        ("a.parquet", b"PAR1\x15\x00", "a Parquet file", "read_parquet('a.parquet')"),
-        ("a.jsonl", b"PAR1\x15\x00", "a Parquet file", "to_json('a-2.jsonl'"),
+        ("a.parquet", b"PAR1\x15\x00", "a Parquet file", "read_parquet('HERE/a.parquet')"),
+        ("a.jsonl", b"PAR1\x15\x00", "a Parquet file", "to_json('HERE/a-2.jsonl'"),
         ("a.arrow", b"ARROW1\x00\x00", "an Arrow file", "read_feather"),
-        ("a.jsonl.zst", b"\x28\xb5\x2f\xfd\x24", "compressed with zstd", "zstd -d a.jsonl.zst"),
+        (
+            "a.jsonl.zst",
+            b"\x28\xb5\x2f\xfd\x24",
+            "compressed with zstd",
+            "zstd -d HERE/a.jsonl.zst",
+        ),
         ("a.jsonl.xz", lzma.compress(b"{}"), "compressed with xz", "xz -dk"),
         ("a.jsonl.bz2", bz2.compress(b"{}"), "compressed with bzip2", "bunzip2"),
         ("a.zip", b"PK\x03\x04\x14", "a zip archive", "unzip"),
         ("a.csv", b"prompt,completion\nWhy?,So.\n", "a table", "delimiter=',')"),
         ("a.tsv", b"Why\tSo\n", "a table", "delimiter='\\t')"),
         ("a.csv.gz", gzip.compress(b"prompt,completion\n"), "a table", "csv.DictReader"),
-        ("a.jsonl", b'"prompt","completion"\nWhy?,So.\n', "a table", "> a-2.jsonl"),
+        ("a.jsonl", b'"prompt","completion"\nWhy?,So.\n', "a table", "> HERE/a-2.jsonl"),
         ("a.jsonl", '{"a": 1}\n'.encode("utf-16"), "UTF-16", "iconv -f UTF-16"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "git lfs pull"),
     ],
@@ -106,17 +111,17 @@ def test_a_file_of_another_kind_is_named(
         list(read_json_lines(path))
     assert caught.value.where == str(path)
     assert said in caught.value.what
-    assert remedy in str(caught.value.remedy)
+    assert remedy.replace("HERE", str(tmp_path)) in str(caught.value.remedy)
 
 
 def test_what_is_said_of_a_table_makes_json_lines_of_it(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
+    path = tmp_path / "my a.csv"
     path.write_text('prompt,completion\nWhy?,"So,\nand so."\n', encoding="utf-8-sig")
     with pytest.raises(DataError) as caught:
         list(read_json_lines(path))
     command = str(caught.value.remedy).partition(": ")[2].replace("python3", sys.executable, 1)
-    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
-    rows = [row for _, row in read_json_lines(tmp_path / "a.jsonl")]
+    subprocess.run(command, shell=True, check=True)
+    rows = [row for _, row in read_json_lines(tmp_path / "my a.jsonl")]
     assert rows == [{"prompt": "Why?", "completion": "So,\nand so."}]
 
 
@@ -126,7 +131,7 @@ def test_a_folder_of_parts_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a folder, not a file") as caught:
         require_file(tmp_path)
     assert "It holds 3 files, such as part-0.jsonl" in str(caught.value.remedy)
-    assert f"cat {tmp_path}/*.jsonl > {tmp_path.name}.jsonl" in str(caught.value.remedy)
+    assert f"awk 1 {tmp_path}/*.jsonl > {tmp_path.name}.jsonl" in str(caught.value.remedy)
     for number in range(1, 3):
         (tmp_path / f"part-{number}.jsonl").unlink()
     with pytest.raises(DataError) as caught:
@@ -137,7 +142,7 @@ def test_a_folder_of_parts_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         require_file(tmp_path)
     assert "such as data/train-0.parquet" in str(caught.value.remedy)
-    assert "cat" not in str(caught.value.remedy)
+    assert "make one" not in str(caught.value.remedy)
 
 
 def test_a_truncated_gzip_gives_its_whole_lines_and_then_the_place(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import write_feedback_run
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
 from guildgpt.evaluate.report import read_report
@@ -177,6 +177,17 @@ def test_what_says_that_a_disk_is_full() -> None:
         assert is_disk_full(cause)
     assert not is_disk_full(OSError(2, "No such file"))
     assert not is_disk_full(ZeroDivisionError())
+
+
+def test_a_base_that_says_how_it_was_sampled_is_trained(road: Road, tmp_path: Path) -> None:
+    """transformers refuses to write a temperature without `do_sample`, which it reads."""
+    recipe = tuned(road, tmp_path)
+    base = own_base(recipe, tmp_path / "base")
+    (base / "generation_config.json").write_text('{"temperature": 0.9, "eos_token_id": 2}')
+    train(recipe, tmp_path / "run")
+    written = GenerationConfig.from_pretrained(tmp_path / "run" / "sft" / "model")
+    written.validate(strict=True)
+    assert written.do_sample
 
 
 # --- told before anything is trained -------------------------------------------------------------
