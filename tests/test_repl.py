@@ -25,7 +25,7 @@ from ignoring import ignoring
 from guildgpt.chat import CHATML, Message
 from guildgpt.engines import Chunk, SamplingParams
 from guildgpt.engines.engine import check_prompt
-from guildgpt.errors import EngineError, ModelError
+from guildgpt.errors import EngineDied, EngineError, ModelError
 from guildgpt.model.version import Version
 from guildgpt.repl import Screen, Talk, ask
 from guildgpt.talk.opened import OpenedModel
@@ -150,6 +150,47 @@ def test_what_was_said_before_a_stop_stays_marked() -> None:
     assert last.role == "assistant"
     assert re.fullmatch(r"heard 1( …)*…", last.content)
     assert conversation.stop == "cancelled"
+
+
+class Mortal(Parrot):
+    """Dies when its tokenizer is asked, or after the first words of its answer."""
+
+    def __init__(self, *, at_once: bool):
+        super().__init__()
+        self.closed = False
+        self.at_once = at_once
+        if at_once:
+            self.tokenizer.encode = self.die  # type: ignore[method-assign]
+
+    def die(self, *_: object) -> list[int]:
+        raise EngineDied("it died")
+
+    async def generate(self, ids, params):
+        yield Chunk((1,), "half an ans")
+        self.die()
+
+    async def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_engine_that_died_is_opened_again(at_once: bool) -> None:
+    dead = Mortal(at_once=at_once)
+    conversation = talk(dead, Parrot())
+    heard: list[str] = []
+    conversation.ask("One?")
+    asyncio.run(conversation.reply(heard.append))
+    assert heard == ["half an ans"] * (not at_once) + ["heard 1"]
+    assert conversation.turns == [Message("user", "One?"), Message("assistant", "heard 1")]
+    assert dead.closed
+
+
+def test_an_engine_that_dies_twice_is_said_and_the_question_forgotten() -> None:
+    conversation = talk(Mortal(at_once=True), Mortal(at_once=False), Parrot())
+    with pytest.raises(EngineDied):
+        say(conversation, "One?")
+    assert conversation.turns == []
+    assert say(conversation, "Two?") == "heard 1"
 
 
 @pytest.mark.parametrize(
@@ -372,3 +413,28 @@ def test_ctrl_c_between_questions_from_a_pipe(starter: Path) -> None:
         assert process.wait(PATIENCE) == 128 + signal.SIGINT
         assert (process.stdout.read(), process.stderr and process.stderr.read()) == ("", "")
     engine.wait(PATIENCE)
+
+
+def engine_of(terminal: Terminal) -> psutil.Process:
+    """The process that llama.cpp runs in, once there is one that lives."""
+
+    def living() -> list[psutil.Process]:
+        children = terminal.chat.children()
+        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+
+    wait_until(living)
+    return living()[0]
+
+
+@pytest.mark.slow
+def test_an_engine_that_is_killed_under_a_terminal(terminal: Terminal) -> None:
+    terminal.see(r"/help for commands\.\n> ")
+    engine_of(terminal).kill()
+    assert answer_to(terminal, "Say hi").strip()  # killed while idle: nothing is seen of it
+
+    terminal.enter("Write a very long story about a lighthouse.")
+    terminal.see(r"lighthouse\.\n.{40}")
+    engine_of(terminal).kill()
+    told = terminal.see(r"\n> ")
+    assert "…\n(The model broke down and was started again; it begins anew.)\n" in told
+    assert told.partition("anew.)\n")[2].strip("\n> ")

@@ -44,10 +44,10 @@ class Loopback:
             with socket.create_connection((self.host, self.port), TIMEOUT) as connection:
                 connection.sendall(self._request(path, body))
                 with connection.makefile("rb") as reply:
-                    head, _, content = reply.read().partition(b"\r\n\r\n")
+                    head, end, content = reply.read().partition(b"\r\n\r\n")
         except OSError as error:
             raise self._gone() from error
-        if not head:
+        if not end:
             raise self._gone()
         _check_status(head, content)
         try:

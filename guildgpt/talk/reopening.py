@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TypeVar
 
 from guildgpt.chat import Message
@@ -87,9 +87,10 @@ class ReopeningModel:
         """Close the engine, if it is open or about to be."""
         async with self._lock:
             if self._opening is not None:
-                with suppress(Exception):  # nobody wants it any more
-                    self._now = await self._opening
-                self._opening = None
+                opening, self._opening = self._opening, None
+                await asyncio.wait({opening})
+                if not opening.cancelled() and not opening.exception():
+                    self._now = opening.result()
             if self._now is not None:
                 await self._now.engine.close()
                 self._now = None

@@ -1,0 +1,133 @@
+"""A server that dies, fails or refuses in the middle of whatever it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from guildgpt.engines import loopback
+from guildgpt.engines.loopback import Loopback
+from guildgpt.errors import EngineDied, EngineError
+
+OK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = b'data: {"content": "a"}\n\n'
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@contextmanager
+def serving(reply: bytes, *, hang: bool = False) -> Iterator[Loopback]:
+    """A server that answers every request with these bytes, then closes, or says no more."""
+    open_ones: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connection.recv(65536)
+            connection.sendall(reply)
+            if hang:
+                open_ones.append(connection)
+            else:
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=serve, daemon=True)
+        thread.start()
+        fate = "its process ended by SIGKILL"
+        yield Loopback(f"http://127.0.0.1:{listener.getsockname()[1]}", "key", lambda: fate)
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for one in open_ones:
+            one.close()
+
+
+async def read(link: Loopback) -> list[dict[str, Any]]:
+    return [event async for event in link.events("/completion", {})]
+
+
+BROKEN = {
+    "no word": b"",
+    "half a head": b"HTTP/1.1 200",
+    "half a body": b'HTTP/1.1 200 OK\r\n\r\n{"tokens": [1, 2',
+    "no body": b"HTTP/1.1 200 OK\r\n\r\n",
+    "its own failure": b'HTTP/1.1 500 Error\r\n\r\n{"error": {"code": 500, "message": "decode"}}',
+}
+
+
+@pytest.mark.parametrize("reply", BROKEN.values(), ids=BROKEN)
+def test_a_call_to_a_server_that_breaks_down(reply: bytes) -> None:
+    with serving(reply) as link, pytest.raises(EngineDied):
+        link.call("/tokenize", {"content": "a"})
+
+
+STREAMS = {
+    **BROKEN,
+    "between two events": OK + chunk(EVENT),
+    "within an event": OK + chunk(EVENT)[:-9],
+    "within a size": OK + chunk(EVENT) + b"1",
+    "a failure on the way": OK + chunk(b'error: {"code": 500, "message": "decode"}\n\n'),
+}
+
+
+@pytest.mark.parametrize("reply", STREAMS.values(), ids=STREAMS)
+def test_a_stream_from_a_server_that_breaks_down(reply: bytes) -> None:
+    with serving(reply) as link, pytest.raises(EngineDied):
+        asyncio.run(read(link))
+
+
+@pytest.mark.parametrize("kind", ["call", "stream"])
+def test_a_refusal_is_no_death(kind: str) -> None:
+    reply = b'HTTP/1.1 400 Bad\r\n\r\n{"error": {"code": 400, "message": "no such token"}}'
+
+    def ask(link: Loopback) -> object:
+        return link.call("/tokenize", {}) if kind == "call" else asyncio.run(read(link))
+
+    with serving(reply) as link, pytest.raises(EngineError, match="no such token") as raised:
+        ask(link)
+    assert not isinstance(raised.value, EngineDied)
+
+
+def test_how_the_server_ended_is_said() -> None:
+    with serving(b"") as link, pytest.raises(EngineDied, match="SIGKILL"):
+        link.call("/props")
+
+
+def test_a_stream_ends_where_the_server_gives_no_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loopback, "SIGN_SECONDS", 0.01)
+    monkeypatch.setattr(loopback, "TIMEOUT", 0.1)
+    with serving(OK + chunk(EVENT), hang=True) as link, pytest.raises(EngineDied):
+        asyncio.run(read(link))
+
+
+def test_silence_alone_is_no_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long prompt keeps llama.cpp silent for minutes, and it answers that it lives."""
+    monkeypatch.setattr(loopback, "SIGN_SECONDS", 0.01)
+    asked: list[str] = []
+
+    def healthy(self: Loopback, path: str, body: dict[str, Any] | None = None) -> Any:
+        asked.append(path)
+
+    monkeypatch.setattr(Loopback, "call", healthy)
+
+    async def scenario(link: Loopback) -> None:
+        reading = asyncio.create_task(read(link))
+        while len(asked) < 3:
+            await asyncio.sleep(0.01)
+        assert not reading.done()
+        reading.cancel()
+        await asyncio.wait({reading})
+
+    with serving(OK, hang=True) as link:
+        asyncio.run(scenario(link))
+    assert set(asked) == {"/health"}
