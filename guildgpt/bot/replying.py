@@ -139,9 +139,10 @@ class Replies:
             raise Refused(say.CANNOT_SEE[event.unseen], "unseen")
         if not event.text and not event.is_about_something:
             raise Refused(say.EMPTY, "empty")
-        if verdict := self._moderator.before(event.text):
-            self._metrics.moderated.labels("before", verdict.rule).inc()
-            raise Refused(verdict.say, f"moderation-{verdict.rule}")
+        for text in event.told_anew:
+            if verdict := self._moderator.before(text):
+                self._metrics.moderated.labels("before", verdict.rule).inc()
+                raise Refused(verdict.say, f"moderation-{verdict.rule}")
 
     async def _keep(self, answer_id: str, question: StoredMessage, finished: Finished) -> bool:
         """Write the answer down; False if its question was erased meanwhile."""

@@ -96,6 +96,29 @@ async def test_what_may_not_be_asked_is_not_asked_and_not_kept(house: House) -> 
     assert "rbidd" not in house.tables()
 
 
+async def test_what_may_not_be_asked_may_not_be_pointed_at(house: House) -> None:
+    """Wherever the word stands, the model would read it: a reply, a forward, a file, an app's
+    menu."""
+    await house.open(blocked_words=["forbidden"], message_content_intent=True)
+    other = await house.fake.say(house.teacher, house.channel, "The f0rbidden is here.")
+    assert (await house.ask("What is that?", reply_to=other)).content == REFUSAL
+    file = ("notes.txt", b"all of it\nis forbidden\n", "text/plain")
+    assert (await house.ask("What is that?", attachments=[file])).content == REFUSAL
+    with_file = await house.fake.say(house.teacher, house.channel, "Look!", attachments=[file])
+    assert (await house.ask("What is that?", reply_to=with_file)).content == REFUSAL
+    forwarded = await house.fake.forward(house.newcomer, other, house.fake.open_dm(house.newcomer))
+    assert (await house.answer(forwarded)).content == REFUSAL
+    menu = await house.fake.context_menu(house.newcomer, house.channel, "Ask about this", other)
+    asked = await house.fake.submit(house.newcomer, menu, {"question": "What is it?"})
+    assert await house.told(asked) == REFUSAL
+    assert house.model.prompts == []
+    await house.settled()
+    assert "rbidden" not in house.tables()
+    fine = await house.fake.say(house.teacher, house.channel, "The permitted is here.")
+    await house.ask("What is that?", reply_to=fine)
+    assert "permitted" in house.model.prompts[-1]
+
+
 async def test_what_may_not_be_said_is_never_shown_and_not_kept(house: House) -> None:
     house.model.rate = 60.0
     house.model.answer = lambda prompt: "The forbidden thing is " + "quite " * 30 + "long."
