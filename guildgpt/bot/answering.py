@@ -131,6 +131,11 @@ class LiveAnswer:
         self._parts = [Part(id) for id in self.earlier]
         self._changed = asyncio.Event()
 
+    @property
+    def message_ids(self) -> list[int]:
+        """The messages that it consists of by now."""
+        return [part.id for part in self._parts]
+
     def heard(self, text: str) -> None:
         """The answer has grown to `text`."""
         self.text = text
@@ -201,9 +206,11 @@ class LiveAnswer:
         """Delete the messages from `count` on."""
         while len(self._parts) > count:
             await self.writer.turn(self.outlet.channel_id)
+            last = self._parts.pop()
+            # No longer a part before it is deleted: who deletes a part means the answer.
+            await self.noted(self.message_ids)
             with suppress(Undeliverable):
-                await self.outlet.delete(self._parts[-1].id)
-            del self._parts[-1]
+                await self.outlet.delete(last.id)
 
     async def _show(self, stop_button: Action, over: Over) -> None:
         channel = self.outlet.channel_id
@@ -291,7 +298,7 @@ class LiveAnswer:
         if not self.was_begun:  # else it may be one that was sent before, and say what it said then
             part.text, part.buttons = words, buttons
         self._parts.append(part)
-        await self.noted([part.id for part in self._parts])
+        await self.noted(self.message_ids)
 
 
 async def _to_its_end(work: Awaitable[None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +35,7 @@ class Quoted:
     user_id: int | None
     is_theirs: bool = True
     is_kept: bool = True
+    edited_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class Event:
     message that is replied to, `starter_id` that of the one that somebody's thread began with;
     `quoted` are these and what is forwarded, as far as they are at hand. `continues` says that the
     channel is one conversation (direct messages, a thread of the bot's), `home_id` names the
-    channel a thread belongs to. `token` writes into an interaction for
-    fifteen minutes.
+    channel a thread belongs to. `token` writes into an interaction for fifteen minutes. `edited_at`
+    is Discord's time of the last edit that is in it.
     """
 
     id: int
@@ -64,6 +66,13 @@ class Event:
     continues: bool = False
     home_id: int | None = None
     token: str | None = None
+    edited_at: datetime | None = None
+
+    def is_older_than(self, other: Event) -> bool:
+        """Whether `other` is the same message after a later edit."""
+        if other.edited_at is None:
+            return False
+        return self.edited_at is None or self.edited_at < other.edited_at
 
     @property
     def told_anew(self) -> tuple[str, ...]:

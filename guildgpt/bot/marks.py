@@ -80,6 +80,11 @@ class Marks:
         channel.open.discard(message_id)
         channel.changed = True
 
+    def is_open(self, channel_id: int, message_id: int) -> bool:
+        """Whether the message is being claimed at this moment."""
+        channel = self._channels.get(channel_id)
+        return channel is not None and message_id in channel.open
+
     def behind(self, shard_id: int) -> None:
         """The shard may be missing something."""
         self._behind.add(shard_id)

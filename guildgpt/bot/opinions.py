@@ -92,8 +92,8 @@ class Opinions:
         return say.privacy(choice or member.consent, self._days, self._trains)
 
     async def forget(self, user_id: int) -> str:
-        """Erase everything of the member's."""
-        erasure = await self._store.erase_member(user_id)
+        """Erase everything of the member's; the housekeeper scrubs the file."""
+        erasure = await self._store.erase_member(user_id, scrub=False)
         return say.forgotten(sum(erasure.counts.values()), len(erasure.versions))
 
     async def stats(self, guild_id: int | None) -> str:

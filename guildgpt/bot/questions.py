@@ -34,11 +34,18 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be answered: the turns before it, the question, its row if it is kept."""
+    """What is to be answered: the turns before it, the question, its row if it is kept.
+
+    `told` are the rows that the model is told, as they are, its own the last; `below` is the one
+    that it is asked below. `unkept` are quoted messages without one, because nobody may keep them.
+    """
 
     turns: Sequence[Turn]
     asked: Turn
     stored: StoredMessage | None
+    told: Sequence[StoredMessage] = ()
+    below: StoredMessage | None = None
+    unkept: Sequence[Turn] = ()
 
     def ids(self, model: OpenedModel, systems: Sequence[str], max_tokens: int) -> list[int]:
         """The prompt's ids, with the first system text that leaves room for a question, and the
@@ -88,17 +95,38 @@ class Questions:
             raise Refused(say.EMPTY, "empty")
         turns = [
             *_turns([*above, *path], event.names),
-            *(Turn("user", _readable(one.text, event.names), one.name) for one in quoted),
+            *(_quoted(one, event) for one in quoted),
         ]
-        keeps = member.consent != "none"
-        stored = None
-        if keeps:
-            stored = await self._keep(event, member, before, quoted)
+        told = [*above, *path]
+        stored, unkept = None, quoted
+        if member.consent != "none":
+            kept, unkept, stored = await self._keep(event, member, before, quoted)
+            told += [*kept, stored]
             await self._store.update_delivery(
                 work.delivery.id, question_id=stored.id, extra=without_words(work.delivery.extra)
             )
         asked = Turn("user", _readable(event.text, event.names), event.asker.name)
-        return _question(turns, asked, stored)
+        question = _question(turns, asked, stored, told)
+        return replace(question, below=before, unkept=[_quoted(one, event) for one in unkept])
+
+    async def anew(self, event: Event, question: Question) -> Question:
+        """The same question as it is now, after something was edited or deleted."""
+        stored = question.stored
+        if stored and event.id == stored.discord_id and event.edited_at:
+            # An edit may have come while its row was being made.
+            await self._store.edit_message(event.id, event.text, event.edited_at)
+        last = stored or question.below
+        path = await self._store.path_to(last.id) if last else []
+        if stored and (not path or path[-1].deleted):
+            raise Refused("", "deleted")
+        before, asked = path, Turn("user", _readable(event.text, event.names), event.asker.name)
+        if stored:
+            *before, stored = path
+            asked = _turn(stored, event.names)
+        above = await self._above(event)
+        turns = [*_turns([*above, *before], event.names), *question.unkept]
+        again = _question(turns, asked, stored, [*above, *path])
+        return replace(again, below=question.below, unkept=question.unkept)
 
     async def asked_before(self, work: Work, member: Member) -> Question:
         """The question that is to be answered once more: of an answer, or the member's last one
@@ -135,7 +163,7 @@ class Questions:
         *before, last = path
         above = await self._above(work.event)
         turns = list(_turns([*above, *before], work.event.names))
-        return _question(turns, _turn(last, work.event.names), last)
+        return _question(turns, _turn(last, work.event.names), last, [*above, *path])
 
     async def _found(self, discord_id: int | None, channel_id: int | None) -> StoredMessage | None:
         """The message with this id on Discord, if it was said in that channel: an id from elsewhere
@@ -160,16 +188,27 @@ class Questions:
         member: Member,
         before: StoredMessage | None,
         quoted: Sequence[Quoted],
-    ) -> StoredMessage:
-        """The question's row, below what it quotes, below what was said `before`."""
+    ) -> tuple[list[StoredMessage], list[Quoted], StoredMessage]:
+        """The question's row, below what it quotes, below what was said `before`: the rows of what
+        it quotes, what of that nobody may keep, and its own."""
         conversation = before.conversation_id if before else None
         if conversation is None:
             conversation = await self._store.start_conversation(
-                _kind(event), guild_id=event.guild_id, channel_id=event.channel_id
+                _kind(event),
+                guild_id=event.guild_id,
+                channel_id=event.channel_id,
+                home_id=event.home_id,
             )
+        kept: list[StoredMessage] = []
+        unkept: list[Quoted] = []
         for one in quoted:
-            before = await self._keep_quoted(one, conversation, before) or before
-        return await self._store.add_message(
+            row = await self._keep_quoted(one, conversation, before)
+            if row is None:
+                unkept.append(one)
+            else:
+                kept.append(row)
+                before = row
+        stored = await self._store.add_message(
             conversation_id=conversation,
             parent_id=before.id if before else None,
             role="user",
@@ -177,7 +216,9 @@ class Questions:
             name=event.asker.name,
             member_id=member.id,
             discord_id=event.id,
+            edited_at=event.edited_at,
         )
+        return kept, unkept, stored
 
     async def _keep_quoted(
         self, quoted: Quoted, conversation: str, before: StoredMessage | None
@@ -195,6 +236,7 @@ class Questions:
             name=quoted.name,
             member_id=author.id if author else None,
             discord_id=quoted.id,
+            edited_at=quoted.edited_at,
             extra={} if quoted.is_theirs else {NOT_THEIRS: True},
         )
 
@@ -205,17 +247,26 @@ def _kind(event: Event) -> ConversationKind:
     return "slash" if event.kind in ("slash", "compare") else "chain"
 
 
-def _question(turns: Sequence[Turn], asked: Turn, stored: StoredMessage | None) -> Question:
+def _question(
+    turns: Sequence[Turn],
+    asked: Turn,
+    stored: StoredMessage | None,
+    told: Sequence[StoredMessage],
+) -> Question:
     """A question without words is about what was said last: that is put in its place."""
     turns = [turn for turn in turns if turn.text]
     if asked.text:
-        return Question(turns, asked, stored)
+        return Question(turns, asked, stored, told)
     if not turns:
         raise Refused(say.RECORD_GONE, "record-gone")
     *before, last = turns
     if last.role == "user":
-        return Question(before, last, stored)
-    return Question(turns, replace(asked, text=GO_ON), stored)
+        return Question(before, last, stored, told)
+    return Question(turns, replace(asked, text=GO_ON), stored, told)
+
+
+def _quoted(one: Quoted, event: Event) -> Turn:
+    return Turn("user", _readable(one.text, event.names), one.name)
 
 
 def _turns(path: Iterable[StoredMessage], names: Mapping[int, str]) -> Iterator[Turn]:

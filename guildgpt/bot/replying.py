@@ -24,7 +24,6 @@ from guildgpt.bot.postponed import Postponed
 from guildgpt.bot.questions import Question, Questions, Refused
 from guildgpt.bot.running import AllRunning, Running
 from guildgpt.bot.waiting import Busy, FairQueue, TooMany
-from guildgpt.feedback.records import StoredMessage
 from guildgpt.feedback.store import Store
 
 
@@ -58,14 +57,16 @@ class Replies:
     async def ask(self, running: Running) -> None:
         """Answer the question that the event holds."""
         rules = await self._guilds.rules(running.work.event.guild_id)
+        revision = self._all.revision
         question = await self._checked_question(running, rules)
-        await self._answer(running, question, rules)
+        await self._answer(running, question, rules, revision)
 
     async def again(self, running: Running) -> None:
         """Answer an earlier question once more."""
         rules = await self._guilds.rules(running.work.event.guild_id)
+        revision = self._all.revision
         question = await self._questions.asked_before(running.work, running.member)
-        await self._answer(running, question, rules)
+        await self._answer(running, question, rules, revision)
 
     async def compare(self, running: Running) -> None:
         """Give two answers, blind and in random order, to be voted on."""
@@ -73,10 +74,11 @@ class Replies:
         rules = await self._guilds.rules(work.event.guild_id)
         if running.member.consent == "none":
             raise Refused(say.CONSENT_NONE, "consent-none")
+        revision = self._all.revision
         question = await self._checked_question(running, rules)
-        assert question.stored
         try:
             async with self._turn(running):
+                question = await self._as_it_is_now(running, question, rules, revision)
                 pair = await self._generator.two_answers(
                     question, _systems(work.event, rules), running.over
                 )
@@ -87,12 +89,14 @@ class Replies:
             await live.finish(left.instead or right.instead)
             return
         id = str(uuid4())
-        kept = await self._keep_comparison(id, question.stored, (left, right))
+        kept = await self._keep_comparison(id, work, question, (left, right))
         choices: tuple[Kind, ...] = ("left", "right", "tie", "both_bad") if kept else ()
         buttons = [Action(kind, id) for kind in choices]
         await live.finish(say.side_by_side(left.shown, right.shown), buttons)
 
-    async def _answer(self, running: Running, question: Question, rules: Rules) -> None:
+    async def _answer(
+        self, running: Running, question: Question, rules: Rules, revision: int
+    ) -> None:
         work, live, over = running.work, running.live, running.over
         answer_id = work.answer_id
         await self._postponed.do(
@@ -104,13 +108,14 @@ class Replies:
         kept = finished is not None
         if finished is None:
             async with live.growing(Action("stop", answer_id), over), self._turn(running):
+                question = await self._as_it_is_now(running, question, rules, revision)
                 finished = await self._generator.answer(
                     question, _systems(work.event, rules), over, live.heard
                 )
-            if self._all.is_taken_back(work):
+            if self._all.is_taken_back(work) or self._all.lost_parts(running):
                 return
             if question.stored and not finished.instead:
-                kept = await self._keep(answer_id, question.stored, finished)
+                kept = await self._keep(answer_id, question, finished)
         try:
             await live.finish(finished.shown, _buttons(answer_id, rules) if kept else ())
         except Undeliverable as error:
@@ -121,8 +126,10 @@ class Replies:
     async def _kept_before(self, work: Work) -> Finished | None:
         """The answer that was written down before a crash: it may have been read and rated."""
         answer = await self._store.message(work.answer_id) if work.taken_up else None
-        if answer is None or answer.deleted:
+        if answer is None:
             return None
+        if answer.deleted:
+            raise Refused("", "deleted")
         return Finished(answer.text, "cancelled" if answer.stop == "cancelled" else "eos")
 
     async def _checked_question(self, running: Running, rules: Rules) -> Question:
@@ -130,6 +137,17 @@ class Replies:
         if not work.taken_up or work.event.text:  # else it was looked at before the crash
             self.check(work.event, rules)
         return await self._questions.asked(work, running.member)
+
+    async def _as_it_is_now(
+        self, running: Running, question: Question, rules: Rules, revision: int
+    ) -> Question:
+        """The question when its turn has come: until then it takes on every edit."""
+        if self._all.revision == revision:
+            return question
+        event = running.work.event
+        if event.edited_at:
+            self.check(event, rules)
+        return await self._questions.anew(event, question)
 
     def check(self, event: Event, rules: Rules) -> None:
         """Raise `Refused` for what is not answered."""
@@ -144,31 +162,41 @@ class Replies:
                 self._metrics.moderated.labels("before", verdict.rule).inc()
                 raise Refused(verdict.say, f"moderation-{verdict.rule}")
 
-    async def _keep(self, answer_id: str, question: StoredMessage, finished: Finished) -> bool:
-        """Write the answer down; False if its question was erased meanwhile."""
+    async def _keep(self, answer_id: str, question: Question, finished: Finished) -> bool:
+        """Write the answer down; False if its question was erased meanwhile, or if it quotes what
+        may not be kept."""
+        asked = question.stored
+        assert asked
         return await self._postponed.do(
             lambda: self._store.add_message(
                 id=answer_id,
-                conversation_id=question.conversation_id,
-                parent_id=question.id,
+                conversation_id=asked.conversation_id,
+                parent_id=asked.id,
                 role="assistant",
                 text=finished.text,
                 version_id=finished.version.id if finished.version else None,
                 sampling=self._generator.sampling,
                 stop=finished.stop,
                 synthetic=True,
+                told=question.told,
+                told_besides=[turn.text for turn in question.unkept],
             )
         )
 
     async def _keep_comparison(
-        self, id: str, question: StoredMessage, shown: Sequence[Finished]
+        self, id: str, work: Work, question: Question, shown: Sequence[Finished]
     ) -> bool:
-        """Write answers down in the order shown; False if their question was erased meanwhile."""
+        """Write answers down in the order shown; False if one of them could not be kept."""
+        asked = question.stored
+        assert asked
         ids = [str(uuid4()) for _ in shown]
+        await self._postponed.do(
+            lambda: self._store.update_delivery(work.delivery.id, comparison_id=id)
+        )
         for answer_id, finished in zip(ids, shown, strict=True):
             if not await self._keep(answer_id, question, finished):
                 return False
-        return await self._postponed.do(lambda: self._store.add_comparison(question.id, ids, id=id))
+        return await self._postponed.do(lambda: self._store.add_comparison(asked.id, ids, id=id))
 
     @asynccontextmanager
     async def _turn(self, running: Running) -> AsyncGenerator[None]:

@@ -38,6 +38,8 @@ SAVE_SECONDS = 2.0  # between writing down what has been read
 LOOK_SECONDS = 5.0  # between looks whether the engine lives
 LONGEST_LOOK_SECONDS = 60.0  # the same while it does not open
 RETENTION_SECONDS = 6 * 3600.0
+REWRITE_SECONDS = 15 * 60.0  # at least, between two times that the store's file is written anew
+REWRITE_AT_LATEST = 3600.0  # ... though there may be somebody to answer
 MakeEngine = Callable[[], Engine]
 
 
@@ -177,6 +179,8 @@ class Housekeeper:
         self._client = client
         self._days = retention_days
         self._cleaned = float("-inf")
+        self._rewritten = float("-inf")
+        self._traces_since: float | None = None
         self.content = True  # the store took what it was given last
 
     async def keep(self) -> None:
@@ -185,6 +189,7 @@ class Housekeeper:
             try:
                 await self.write_down()
                 await self._clean()
+                await self._scrub()
                 self.content = True
             except StoreError as error:
                 self.content = False
@@ -198,9 +203,26 @@ class Housekeeper:
 
     async def _clean(self) -> None:
         if time.monotonic() - self._cleaned > RETENTION_SECONDS:
-            gone = await self._client.service.store.retain(self._days)
+            gone = await self._client.service.store.retain(self._days, scrub=False)
             self._cleaned = time.monotonic()
             log(LOGGER, "retention", rows=sum(gone.values()))
+
+    async def _scrub(self) -> None:
+        """Take what was deleted out of the store's files: out of the log soon, out of the file,
+        which nobody can write to meanwhile, when nobody waits for an answer; at last in any case.
+        """
+        store, now = self._client.service.store, time.monotonic()
+        if store.log_has_traces:
+            await store.empty_log()
+        if not store.file_has_traces:
+            self._traces_since = None
+            return
+        self._traces_since = self._traces_since or now
+        is_late = now - self._traces_since > REWRITE_AT_LATEST
+        if now - self._rewritten > REWRITE_SECONDS and (is_late or not self._client.service.busy):
+            await store.scrub()
+            self._rewritten = self._traces_since = time.monotonic()
+            log(LOGGER, "scrubbed", seconds=round(self._rewritten - now, 2))
 
 
 @asynccontextmanager

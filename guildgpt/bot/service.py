@@ -32,7 +32,7 @@ from guildgpt.bot.settings import BotSettings
 from guildgpt.bot.systems import Systems
 from guildgpt.bot.waiting import FairQueue
 from guildgpt.errors import EngineError, ModelError, RecordGone, StoreError
-from guildgpt.feedback.records import Delivery, Member
+from guildgpt.feedback.records import Delivery, Erasure, Member
 from guildgpt.feedback.store import Store
 from guildgpt.talk.reopening import ReopeningModel
 
@@ -164,6 +164,9 @@ class Service:
             if self._running.is_taken_back(work):
                 await self.forget(work.event.id)  # what was written since then, too
                 sentence, why = "", None
+            for part in self._running.lost_parts(running):
+                await self.forget(part)
+                sentence, why = "", None
             if why is not None:
                 await running.live.give_up(why, sentence or "")
             elif sentence is not None:
@@ -256,9 +259,39 @@ class Service:
         return self._running.stop(member, answer_id, channel_id, admin=admin)
 
     async def forget(self, message_id: int) -> None:
-        """A message was deleted: its text goes, and nobody waits for an answer to it."""
+        """A message was deleted, a member's or the bot's: its text goes, what quotes it goes, and
+        nobody waits for an answer to it."""
         self._running.take_back(message_id)
-        await self.postponed.do(lambda: self.store.mark_deleted(message_id))
+        await self.postponed.do(lambda: self._forget(message_id))
+
+    async def _forget(self, message_id: int) -> None:
+        _note_revision("deleted", await self.store.mark_deleted(message_id))
+
+    async def knows(self, message_id: int) -> bool:
+        """Whether a message is one of those that were asked, quoted or answered."""
+        if message_id in self._heard:
+            return True
+        try:
+            return await self.store.knows(message_id)
+        except StoreError:  # it is said when the edit is written
+            return True
+
+    async def edited(self, event: Event) -> None:
+        """A message that the bot knows was edited, and is now as `event` says; without a text, it
+        is for the bot no longer.
+
+        The store follows. A question that waits is answered as it is now; one that is being
+        answered already, or was, keeps the answer it has, unless that quotes what is gone. Edits
+        may come twice and in any order: the newest counts.
+        """
+        assert event.edited_at
+        self._running.edit(event)
+        await self.postponed.do(lambda: self._edit(event))
+
+    async def _edit(self, event: Event) -> None:
+        assert event.edited_at
+        changed = await self.store.edit_message(event.id, event.text, event.edited_at)
+        _note_revision("edited", changed)
 
     async def channel_deleted(self, guild_id: int, channel_id: int) -> None:
         """A channel or thread is no more: the guild's settings forget it."""
@@ -288,3 +321,9 @@ class Service:
     def busy(self) -> int:
         """Events that are being worked on."""
         return len(self._running)
+
+
+def _note_revision(what: str, erasure: Erasure) -> None:
+    """Log what went, and how many versions had learned from it: they are listed in the store."""
+    if erasure.counts:
+        log(LOGGER, what, rows=sum(erasure.counts.values()), versions=len(erasure.versions))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from functools import cache, cached_property
 from typing import Any, get_args
 
-from sqlalchemy import Row, Select, and_, bindparam, literal, select, union, update
+from sqlalchemy import Row, Select, and_, bindparam, literal, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildgpt.chat import Role
-from guildgpt.feedback.part import Part, new_id
+from guildgpt.feedback.part import Part, chunks, new_id
+from guildgpt.feedback.quoting import quotes
 from guildgpt.feedback.records import ConversationKind, StoredMessage
 from guildgpt.feedback.schema import conversations, deliveries, messages, parts
 from guildgpt.feedback.view import storable
@@ -24,10 +27,11 @@ class Conversations(Part):
         *,
         guild_id: int | None = None,
         channel_id: int | None = None,
+        home_id: int | None = None,
         source: str = "discord",
         lang: str = "",
     ) -> str:
-        """A new conversation without messages; its id."""
+        """A new conversation without messages; its id. `home_id`: what its thread hangs from."""
         if kind not in get_args(ConversationKind):
             raise ValueError(f"no kind of conversation: {kind!r}")
         row = {
@@ -35,6 +39,7 @@ class Conversations(Part):
             "kind": kind,
             "guild_id": guild_id,
             "channel_id": channel_id,
+            "home_id": home_id,
             "source": storable(source),
             "lang": storable(lang),
             "created_at": self._now(),
@@ -70,13 +75,18 @@ class Conversations(Part):
         discord_id: int | None = None,
         synthetic: bool = False,
         extra: dict[str, Any] | None = None,
+        edited_at: datetime | None = None,
+        told: Sequence[StoredMessage] = (),
+        told_besides: Sequence[str] = (),
         id: str | None = None,
     ) -> StoredMessage:
         """Put a message into its tree.
 
         With the `id` of a message that is in the same place already, that one is written anew: an
-        answer that was taken up again after a crash. Raises RecordGone if the conversation or the
-        parent is gone, and for an answer to a deleted question, which it may quote.
+        answer that was taken up again after a crash. An answer says which messages it was `told`,
+        as they were, and which words that nobody may keep (`told_besides`). Raises RecordGone if
+        the conversation or the parent is gone, for an answer to a deleted question, and for one
+        that quotes what may not be kept, or has been taken back since it was told.
         """
         if role not in get_args(Role):
             raise ValueError(f"no role: {role!r}")
@@ -97,11 +107,14 @@ class Conversations(Part):
             "deleted": False,
             "extra": storable(extra or {}),
             "created_at": self._now(),
+            "edited_at": edited_at,
+            "outdated": False,
         }
 
         async def work(connection: AsyncConnection) -> StoredMessage:
             if parent_id is not None:
                 await self._check_parent(connection, parent_id, conversation_id, role)
+                row["outdated"] = await self._check_told(connection, row, told, told_besides)
             if not (await connection.execute(self._adding, row)).rowcount:
                 raise self._gone()
             wanted = select(messages).where(messages.c.id == row["id"])
@@ -164,33 +177,35 @@ class Conversations(Part):
             .limit(1)
         )
 
-    async def mark_deleted(self, discord_id: int) -> None:
-        """A member deleted their message: its text goes, its row stays to hold the tree."""
-        blank: dict[str, Any] = {"text": "", "name": None, "deleted": True, "extra": {}}
-
-        async def work(connection: AsyncConnection) -> None:
-            theirs = messages.c.discord_id == discord_id
-            await connection.execute(update(messages).where(theirs).values(blank))
-            asked = deliveries.c.event_id == discord_id
-            await connection.execute(update(deliveries).where(asked).values(extra={}))
-
-        await self._database.write(work)
-
-    async def withdraw(self, id: str) -> None:
-        """An answer could not be shown: its text goes, its row stays to hold the tree."""
-        blank: dict[str, Any] = {"text": "", "deleted": True}
-
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(update(messages).where(messages.c.id == id).values(blank))
-
-        await self._database.write(work)
-
     async def _first(self, wanted: Select[Any]) -> StoredMessage | None:
         async def work(connection: AsyncConnection) -> StoredMessage | None:
             row = (await connection.execute(wanted)).first()
             return _stored(row) if row else None
 
         return await self._database.read(work)
+
+    async def _check_told(
+        self,
+        connection: AsyncConnection,
+        row: dict[str, Any],
+        told: Sequence[StoredMessage],
+        besides: Sequence[str],
+    ) -> bool:
+        """Whether a text that the message was told has been edited since; RecordGone if it repeats
+        what is gone."""
+        if not told and not besides:
+            return False
+        now: dict[str, str] = {}
+        for chunk in chunks(message.id for message in told):
+            wanted = select(messages.c.id, messages.c.text).where(
+                messages.c.id.in_(chunk), ~messages.c.deleted
+            )
+            now |= {row.id: row.text for row in await connection.execute(wanted)}
+        then = [message for message in told if not message.deleted]
+        gone = [message.text for message in then if now.get(message.id) != message.text]
+        if (gone or besides) and quotes(row["text"], [*gone, *besides], now.values()):
+            raise self._gone()
+        return any(m.id in now and now[m.id] != m.text and m.role == "user" for m in then)
 
     @cached_property
     def _adding(self) -> Any:

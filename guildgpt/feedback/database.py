@@ -90,6 +90,10 @@ class Database:
         """
         return await self._to_its_end(self._scrub())
 
+    async def empty_log(self) -> bool:
+        """Write a SQLite file's log back into it; False while somebody reads an older state."""
+        return await self._to_its_end(self._patiently(self.server.empty_log))
+
     async def _scrub(self) -> bool:
         await self._patiently(self.server.rewrite)
         for _ in range(max(1, round(self._patience / _PAUSE))):

@@ -26,6 +26,7 @@ class DeliveryChanges(TypedDict, total=False):
     parts: Sequence[int]
     question_id: str | None
     answer_id: str | None
+    comparison_id: str | None
     extra: dict[str, Any]
 
 

@@ -40,6 +40,7 @@ class Part:
         self._key = key
         self._clock = clock
         self._newest: datetime | None = None
+        self.log_has_traces = self.file_has_traces = False  # of what was deleted; see `scrubbing`
 
     def _now(self) -> datetime:
         """The time of a new row, later than that of every row made here before: of two votes the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,18 +10,23 @@ from typing import Any
 from sqlalchemy import Text, cast, delete, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from guildgpt.errors import StoreError
+from guildgpt.feedback.blanking import blank_answers
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.part import chunks, new_id
 from guildgpt.feedback.records import Erasure
-from guildgpt.feedback.removal import about, delete_deliveries, delete_where, remove_messages
+from guildgpt.feedback.removal import (
+    Removed,
+    about,
+    delete_deliveries,
+    delete_where,
+    forget_lineage,
+    remove_messages,
+)
 from guildgpt.feedback.schema import (
     channel_marks,
     conversations,
     deliveries,
     erasures,
-    facts,
-    lineage,
     members,
     messages,
     parts,
@@ -30,26 +34,25 @@ from guildgpt.feedback.schema import (
     reports,
     votes,
 )
-
-LOGGER = logging.getLogger("guildgpt.feedback")
-_UNSCRUBBED = "unscrubbed"  # the fact that a file still has traces of what was erased
+from guildgpt.feedback.scrubbing import Scrubbing
 
 
-class Privacy(Members):
+class Privacy(Members, Scrubbing):
     """What members may ask for."""
 
-    async def erase_member(self, user_id: int) -> Erasure:
+    async def erase_member(self, user_id: int, *, scrub: bool = True) -> Erasure:
         """Erase everything of the member with this Discord id.
 
         Theirs is their row and hash, their direct messages with all in them, what they wrote, what
         the model answered them (it may quote them), everybody's votes, ratings and reports on
-        either, their own on other things, and every id of these. Where others' messages hang below
+        either, their own on other things, and every id of these. Answers to others that quote any
+        of it, or name them, are blanked. Where others' messages hang below
         one of theirs, an empty one takes its place. Mentions of them in others' texts lose
         their id. What an operator wrote into a guild's settings is the operator's. An anonymous
         record says that an erasure took place, and which versions had learned from what.
 
-        A SQLite file is rewritten afterwards; if that fails now, it is done with the next erasure,
-        retention or opening.
+        Unless somebody else sees to that (`scrub`), a SQLite file is rewritten afterwards; if that
+        fails now, it is done with the next erasure, retention or opening.
         """
         hashed, now, id = self._hash(user_id), self._now(), new_id()
 
@@ -63,16 +66,15 @@ class Privacy(Members):
             await connection.execute(
                 erasures.insert().values(**record, versions=list(erasure.versions))
             )
-            if self._database.is_sqlite:
-                due = self._insert(facts).values(name=_UNSCRUBBED, value="yes")
-                await connection.execute(due.on_conflict_do_nothing())
+            await self._note_traces(connection)
             return erasure
 
         erasure = await self._database.write(work, alone=True)
-        await self._scrub()
+        if scrub:
+            await self.scrub()
         return erasure
 
-    async def retain(self, days: int) -> Counter[str]:
+    async def retain(self, days: int, *, scrub: bool = True) -> Counter[str]:
         """Drop what is older than so many days; how many rows of each kind.
 
         Messages go by their own age, with the votes, ratings and reports on them. In the place of
@@ -85,30 +87,15 @@ class Privacy(Members):
         before = self._clock() - timedelta(days=days)
 
         async def work(connection: AsyncConnection) -> Counter[str]:
-            return await _drop(connection, before)
+            dropped = await _drop(connection, before)
+            if dropped:
+                await self._note_traces(connection)
+            return dropped
 
         dropped = await self._database.write(work, alone=True)
-        await self._scrub()
+        if scrub:
+            await self.scrub()
         return dropped
-
-    async def _scrub(self) -> None:
-        """Rewrite the file if an erasure has asked for it."""
-        due = facts.c.name == _UNSCRUBBED
-
-        async def look(connection: AsyncConnection) -> bool:
-            return await connection.scalar(select(facts.c.value).where(due)) is not None
-
-        async def done(connection: AsyncConnection) -> None:
-            await connection.execute(delete(facts).where(due))
-
-        try:
-            if await self._database.read(look):
-                if await self._database.scrub():
-                    await self._database.write(done)
-                else:
-                    LOGGER.warning("the store's file is read all the time: scrubbed later")
-        except StoreError as error:
-            LOGGER.warning("the store's file could not be scrubbed: %s", error.what)
 
 
 @dataclass
@@ -127,6 +114,9 @@ class _Erasing:
         self._known_by(self.user_id, str(self.user_id), self.member_id)
         private = await self._private_channels()
         said = await self._messages(private)
+        blanked = await self._quoted(said)
+        self.counts += blanked.counts
+        self.events |= blanked.events
         self.counts["deliveries"] += await self._deliveries(private, said)
         removed = await remove_messages(self.connection, said)
         self.counts += removed.counts
@@ -138,7 +128,7 @@ class _Erasing:
             self.events |= gone
         await self._channels(private)
         await self._mentions()
-        learned = await self._versions()
+        learned = await forget_lineage(self.connection, self.events)
         await self.connection.execute(delete(members).where(members.c.id == self.member_id))
         self.counts["members"] += 1
         return Erasure({kind: count for kind, count in self.counts.items() if count}, learned)
@@ -182,6 +172,12 @@ class _Erasing:
             self._known_by(id, discord_id)
             said.add(id)
         return said
+
+    async def _quoted(self, said: set[str]) -> Removed:
+        """Blank answers to others that quote them."""
+        wanted = select(messages.c.id).where(messages.c.member_id == self.member_id)
+        own = set(await self.connection.scalars(wanted))
+        return await blank_answers(self.connection, own, with_them=said - own, names=True)
 
     async def _deliveries(self, private: list[int], said: set[str]) -> int:
         """Delete their deliveries; how many."""
@@ -240,15 +236,6 @@ class _Erasing:
             return [self._without(item) for item in value]
         is_theirs = isinstance(value, str | int) and not isinstance(value, bool)
         return None if is_theirs and value in self.theirs else value
-
-    async def _versions(self) -> tuple[str, ...]:
-        """Which versions learned from what is gone; that they did is forgotten event by event."""
-        learned: set[str] = set()
-        for chunk in chunks(self.events):
-            which = lineage.c.event_id.in_(chunk)
-            learned.update(await self.connection.scalars(select(lineage.c.version_id).where(which)))
-            await self.connection.execute(delete(lineage).where(which))
-        return tuple(sorted(learned))
 
 
 async def _drop(connection: AsyncConnection, before: datetime) -> Counter[str]:

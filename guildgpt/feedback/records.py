@@ -29,7 +29,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class StoredConversation:
-    """A tree of messages: where it takes place, or which file it came from (`source`)."""
+    """A tree of messages: where it takes place, or which file it came from (`source`).
+
+    `home_id` is the channel that a thread hangs from.
+    """
 
     id: str
     kind: ConversationKind
@@ -38,6 +41,7 @@ class StoredConversation:
     source: str
     lang: str
     created_at: datetime
+    home_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class StoredMessage:
     `name` is the speaker's display name as the model was told it; `version_id`, `sampling` and
     `stop` say how a model wrote it; `rank` is 0 for the best of several answers; `synthetic` text
     was written by a model; the text of a `deleted` message is gone; `extra` is what an import
-    carried beside all this.
+    carried beside all this. `edited_at` is Discord's time of the newest edit that the text has; an
+    `outdated` answer was told a text that has been edited since.
     """
 
     id: str
@@ -66,6 +71,8 @@ class StoredMessage:
     deleted: bool
     extra: dict[str, Any]
     created_at: datetime
+    edited_at: datetime | None = None
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

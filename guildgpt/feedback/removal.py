@@ -15,6 +15,7 @@ from guildgpt.feedback.schema import (
     comparisons,
     conversations,
     deliveries,
+    lineage,
     messages,
     parts,
     ratings,
@@ -48,7 +49,7 @@ async def remove_messages(connection: AsyncConnection, doomed: set[str]) -> Remo
         for table in (ratings, reports):
             of_them = table.c.message_id.in_(chunk)
             removed.add(table.name, await delete_where(connection, table, of_them))
-        await _remove_comparisons(connection, chunk, removed)
+        await remove_comparisons(connection, chunk, removed)
     await _hollow(connection, empty)
     for chunk in chunks([*_leaves_first(trees, gone), *empty]):
         await connection.execute(delete(messages).where(messages.c.id.in_(chunk)))
@@ -57,6 +58,16 @@ async def remove_messages(connection: AsyncConnection, doomed: set[str]) -> Remo
         which = conversations.c.id.in_(chunk)
         removed.counts["conversations"] += len(await delete_where(connection, conversations, which))
     return removed
+
+
+async def forget_lineage(connection: AsyncConnection, events: set[str]) -> tuple[str, ...]:
+    """Which versions learned from these events; that they did is forgotten event by event."""
+    learned: set[str] = set()
+    for chunk in chunks(events):
+        which = lineage.c.event_id.in_(chunk)
+        learned.update(await connection.scalars(select(lineage.c.version_id).where(which)))
+        await connection.execute(delete(lineage).where(which))
+    return tuple(sorted(learned))
 
 
 async def delete_where(
@@ -81,7 +92,7 @@ def about(said: list[str]) -> ColumnElement[bool]:
     return deliveries.c.question_id.in_(said) | deliveries.c.answer_id.in_(said)
 
 
-async def _remove_comparisons(
+async def remove_comparisons(
     connection: AsyncConnection, said: list[str], removed: Removed
 ) -> None:
     """Delete the comparisons of these messages, and the votes on them."""

@@ -19,9 +19,10 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
-HEAD = "0001"  # the newest migration: a store that has it is opened without loading Alembic
+HEAD = "0002"  # the newest migration: a store that has it is opened without loading Alembic
 VERSION_TABLE = "guildgpt_version"  # Alembic's mark of the migration that a database has
 
 
@@ -60,8 +61,8 @@ def _json(name: str, *, nullable: bool = False) -> Column[object]:
     return Column(name, JSON(none_as_null=True), nullable=nullable)
 
 
-def _moment(name: str) -> Column[datetime]:
-    return Column(name, UtcDateTime, nullable=False)
+def _moment(name: str, *, nullable: bool = False) -> Column[datetime]:
+    return Column(name, UtcDateTime, nullable=nullable)
 
 
 def _snowflake(name: str, *, nullable: bool = True) -> Column[int]:
@@ -87,6 +88,14 @@ guild_settings = Table(
     _moment("updated_at"),
 )
 
+# Guilds that the bot was taken out of: what is theirs goes when their time is over.
+left_guilds = Table(
+    "left_guilds",
+    metadata,
+    Column("guild_id", BigInteger, primary_key=True, autoincrement=False),
+    _moment("left_at"),
+)
+
 # Not referred to by foreign keys: a message may name a version that was never registered here.
 versions = Table(
     "versions",
@@ -108,8 +117,10 @@ conversations = Table(
     Column("source", String, nullable=False),
     Column("lang", String, nullable=False),
     _moment("created_at"),
+    _snowflake("home_id"),
     Index(None, "guild_id"),
     Index(None, "channel_id"),
+    Index(None, "home_id"),
 )
 
 messages = Table(
@@ -131,13 +142,15 @@ messages = Table(
     Column("deleted", Boolean, nullable=False),
     _json("extra"),
     _moment("created_at"),
+    _moment("edited_at", nullable=True),
+    Column("outdated", Boolean, nullable=False, server_default=false()),
     Index(None, "conversation_id", "created_at"),
     Index(None, "parent_id"),
     Index(None, "member_id"),
     Index(None, "discord_id"),
 )
 
-# The answer's id is chosen before the answer is written, so it is no foreign key.
+# Ids of answers and comparisons are chosen before they are written, so they are no foreign keys.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -153,9 +166,11 @@ deliveries = Table(
     _json("extra"),
     _moment("created_at"),
     _moment("updated_at"),
+    Column("comparison_id", String),
     Index(None, "member_id"),
     Index(None, "question_id"),
     Index(None, "answer_id"),
+    Index(None, "comparison_id"),
     Index(None, "state"),
 )
 
@@ -222,6 +237,7 @@ reports = Table(
     Column("member_id", ForeignKey("members.id")),
     Column("reason", Text),
     _moment("created_at"),
+    _moment("resolved_at", nullable=True),
     Index(None, "message_id"),
     Index(None, "member_id"),
 )

@@ -1,10 +1,10 @@
 """The feedback store: one object, its methods in parts that each tell one story.
 
-`Members` who they are and what they chose, `Conversations` what was said, `Deliveries` what is
-being answered, `Opinions` votes and ratings, `Statistics` the counts, `Snapshots` exports and
-imports, `Privacy` erasure and retention. Every method raises StoreError, in words, when the
-database is locked, full, read-only, damaged or gone; each write is one transaction, done whole or
-not at all.
+`Members` who they are and what they chose, `Conversations` what was said, `Revisions` what is
+deleted and edited on Discord, `Deliveries` what is being answered, `Opinions` votes and ratings,
+`Statistics` the counts, `Snapshots` exports and imports, `Privacy` erasure and retention. Every
+method raises StoreError, in words, when the database is locked, full, read-only, damaged or gone;
+each write is one transaction, done whole or not at all.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from guildgpt.feedback.deliveries import Deliveries
 from guildgpt.feedback.opinions import Opinions
 from guildgpt.feedback.part import utcnow
 from guildgpt.feedback.privacy import Privacy
+from guildgpt.feedback.revisions import Revisions
 from guildgpt.feedback.snapshots import Snapshots
 from guildgpt.feedback.statistics import Statistics
 
 
-class Store(Privacy, Conversations, Deliveries, Opinions, Statistics, Snapshots):
+class Store(Privacy, Revisions, Conversations, Deliveries, Opinions, Statistics, Snapshots):
     """The store; opened with `Store.open`, closed with `close` or by leaving its `async with`."""
 
     @classmethod
@@ -53,7 +54,7 @@ class Store(Privacy, Conversations, Deliveries, Opinions, Statistics, Snapshots)
                     where=database.where,
                     remedy="Put the right one back: with another, no member is found again.",
                 )
-            await store._scrub()
+            await store.scrub()
         except BaseException:
             await store.close()
             raise

@@ -8,7 +8,8 @@ What of a member may leave:
   conversation of kind `slash`. A turn refused takes everything below it along;
 - what they only forwarded or linked to, never: nobody knows who wrote it;
 - their votes and ratings unless their consent is `none`;
-- never their names, their ids, or anything that was deleted or blanked.
+- never their names, their ids, or anything that was deleted or blanked, nor an answer to a text
+  that says something else by now.
 
 Turns without a member or name (written by the operator, bundled, imported) always may.
 """
@@ -116,6 +117,8 @@ class View:
         """Why this message itself may not leave, in words; None if it may."""
         if message.deleted or not message.text.strip():
             return "deleted or blank"
+        if message.outdated:
+            return "answers a text that has been edited since"
         if message.parent_id is not None and message.parent_id not in self.messages:
             return "its parent is missing"
         if message.extra.get(NOT_THEIRS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,17 +184,34 @@ def tell_edit(message: FakeMessage) -> None:
 
 def remove(message: FakeMessage) -> None:
     """Delete a message and tell the clients; it stays in its channel's list, marked."""
+    _mark_deleted(message)
+    if not message.ephemeral:
+        _tell_deleted(message.channel, "MESSAGE_DELETE", {"id": str(message.id)})
+
+
+def remove_many(gone: Sequence[FakeMessage]) -> None:
+    """The same for 2 to 100 messages of a guild's channel, told at once."""
+    (channel,) = {message.channel for message in gone}
+    assert 2 <= len(gone) <= limits.HISTORY
+    assert channel.guild
+    for message in gone:
+        _mark_deleted(message)
+    ids = [str(message.id) for message in gone]
+    _tell_deleted(channel, "MESSAGE_DELETE_BULK", {"ids": ids})
+
+
+def _mark_deleted(message: FakeMessage) -> None:
     message.deleted = True
-    channel = message.channel
-    if message in channel.waiting:
-        channel.waiting.remove(message)
-    if message.ephemeral:
-        return
-    payload = {"id": str(message.id), "channel_id": str(channel.id)}
+    if message in message.channel.waiting:
+        message.channel.waiting.remove(message)
+
+
+def _tell_deleted(channel: Channel, event: str, which: Json) -> None:
+    payload = {**which, "channel_id": str(channel.id)}
     if channel.guild is not None:
         payload["guild_id"] = str(channel.guild.id)
     channel.world.publish(
-        "MESSAGE_DELETE", payload, guild=channel.guild, channel=channel, intent=_intent(channel)
+        event, payload, guild=channel.guild, channel=channel, intent=_intent(channel)
     )
 
 

@@ -91,6 +91,17 @@ class People(Sharing):
         messages.remove(message)
         await asyncio.sleep(0)
 
+    async def purge(self, gone: Sequence[FakeMessage]) -> None:
+        """A moderator clears messages of one channel away, all at once."""
+        messages.remove_many(gone)
+        await asyncio.sleep(0)
+
+    async def delete_channel(self, channel: Channel) -> None:
+        """A moderator deletes a channel with its threads, or a thread: nothing is said of what
+        was in them, nor of the threads."""
+        self.world.remove_channel(channel)
+        await asyncio.sleep(0)
+
     async def slash(
         self,
         user: User,

@@ -271,11 +271,28 @@ class Guild:
         self.world.publish("GUILD_MEMBER_REMOVE", payload, guild=self, intent=MEMBERS)
 
     def remove_bot(self) -> None:
-        """The operator throws the bot out."""
+        """An admin throws the bot out."""
         payload = {"id": str(self.id)}
         self.world.publish("GUILD_DELETE", payload, guild=self, intent=GUILDS)
         self.has_bot = False
         del self.members[self.world.bot.id]
+
+    def invite_bot(self) -> None:
+        """An admin lets the bot in again."""
+        roles = [self.everyone, self.bot_role]
+        self.members[self.world.bot.id] = Member(self.world.bot, roles, time.time())
+        self.has_bot = True
+        self.world.publish("GUILD_CREATE", payloads.guild(self), guild=self, intent=GUILDS)
+
+    def fail(self) -> None:
+        """An outage at Discord: the guild is not to be reached, and nobody was thrown out."""
+        payload = {"id": str(self.id), "unavailable": True}
+        self.world.publish("GUILD_DELETE", payload, guild=self, intent=GUILDS)
+
+    def recover(self) -> None:
+        """The outage is over."""
+        payload = {**payloads.guild(self), "unavailable": False}
+        self.world.publish("GUILD_CREATE", payload, guild=self, intent=GUILDS)
 
     def permissions(self, user: User, overwrites: dict[int, tuple[int, int]] | None = None) -> int:
         """What `user` may do in the guild, or in a channel of it with these overwrites."""
@@ -346,6 +363,21 @@ class World:
             if not channel.is_thread:
                 channel.tell("CHANNEL_CREATE")
         return channel
+
+    def remove_channel(self, channel: Channel) -> None:
+        """A guild's channel or thread goes, with its threads and messages."""
+        guild = channel.guild
+        assert guild
+        payload = payloads.channel(channel)
+        if channel.is_thread:
+            payload = {key: payload[key] for key in ("id", "guild_id", "parent_id", "type")}
+        for gone in [one for one in guild.channels if channel in (one, one.parent)]:
+            guild.channels.remove(gone)
+            del self.channels[gone.id]
+            for message in gone.messages:
+                message.deleted = True
+        event = "THREAD_DELETE" if channel.is_thread else "CHANNEL_DELETE"
+        self.publish(event, payload, guild=guild, intent=GUILDS)
 
     def open_dm(self, user: User) -> Channel:
         """The direct conversation between `user` and the bot."""

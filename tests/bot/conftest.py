@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guildgpt.bot import answering
+from guildgpt.bot import answering, run
 from guildgpt.bot.adapter import client
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.feedback.store import Store
@@ -46,6 +46,7 @@ async def house(
     monkeypatch.setattr(answering, "FIRST_WORDS_SECONDS", 0.1)
     # discord.py waits for the next window after the last write that one allows.
     monkeypatch.setattr(client, "CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr(run, "REWRITE_SECONDS", 0.0)
     copied(empty_store, tmp_path)
     async with FakeDiscord() as fake:
         pace(monkeypatch, fake, 0.2)

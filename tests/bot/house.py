@@ -210,6 +210,11 @@ class House:
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             return "\n".join(connection.iterdump())
 
+    async def scrubbed(self) -> None:
+        """Wait until the traces of what was deleted are out of the store's files."""
+        due = "SELECT value FROM facts WHERE name = 'unscrubbed'"
+        await self.fake.until(lambda: not self.rows(due))
+
     def everything(self) -> str:
         """The same, and the files' bytes."""
         files = [path for path in self.folder.glob("feedback.db*") if path.suffix != ".key"]

@@ -245,6 +245,7 @@ async def test_after_an_erasure_nothing_of_a_member_remains(bot: House) -> None:
 
     told = await forget(bot)
     assert told.startswith("Done: ")
+    await bot.scrubbed()
     everything = bot.everything()
     ids = [
         message.id for message in bot.fake.world.messages.values() if message.author is bot.newcomer
@@ -275,6 +276,7 @@ async def test_the_choice_works_after_a_restart(bot: House) -> None:
     await bot.restart()
     await bot.press(asked, "forget")
     await bot.fake.until(lambda: asked.content.startswith("Done"))
+    await bot.scrubbed()
     assert "Tilde" not in bot.everything()
 
 

@@ -19,7 +19,13 @@ from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter.account import in_words
 from guildgpt.bot.adapter.commands import Commands
 from guildgpt.bot.adapter.controls import ActionButton
-from guildgpt.bot.adapter.incoming import calls_our_role, cannot_read, is_for_us
+from guildgpt.bot.adapter.incoming import (
+    calls_our_role,
+    cannot_read,
+    edited_out,
+    is_for_us,
+    is_hidden,
+)
 from guildgpt.bot.adapter.interactions import Interactions
 from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
 from guildgpt.bot.adapter.reaching import wait_of
@@ -270,6 +276,25 @@ class GuildClient(discord.AutoShardedClient):
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         """What a member takes back is taken out of the store as well."""
         await self.service.forget(payload.message_id)
+
+    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        """What a member rewrites is rewritten in the store.
+
+        Discord also says this of its own doings (previews of links, pins, threads), and of the
+        bot's edits: none of them says that somebody has edited it. Where a message is edited that
+        the bot may not read any more (it mentions it no longer), nobody knows what it says: what it
+        said is gone all the same.
+        """
+        message = payload.message
+        if message.author == self.user or message.edited_at is None:
+            return
+        is_open = self.marks.is_open(payload.channel_id, message.id)
+        if not (is_open or await self.service.knows(message.id)):
+            return
+        if is_hidden(message, self.user, self.settings):
+            await self.service.edited(edited_out(message))
+        else:
+            await self.service.edited(await self.reader.edited(message))
 
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         """What a moderator clears away, too."""

@@ -51,11 +51,24 @@ def cannot_read(
 ) -> bool:
     """Whether Discord hands a message over without its text: it may be one in a thread, or call the
     bot's role. Of a server's messages the bot gets the text of those that mention it as a user."""
-    return not (
-        settings.message_content_intent
-        or message.guild is None
-        or me in message.mentions
-        or message.content
+    return is_hidden(message, me, settings) and not message.content
+
+
+def is_hidden(
+    message: discord.Message, me: discord.ClientUser | None, settings: BotSettings
+) -> bool:
+    """Whether Discord keeps the text of a message from the bot: an empty one says nothing then."""
+    return not (settings.message_content_intent or message.guild is None or me in message.mentions)
+
+
+def edited_out(message: discord.Message) -> Event:
+    """A message that the bot may no longer read: it says nothing any more."""
+    return Event(
+        id=message.id,
+        kind="message",
+        asker=asker(message.author),
+        channel_id=message.channel.id,
+        edited_at=message.edited_at,
     )
 
 

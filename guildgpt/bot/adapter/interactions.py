@@ -95,7 +95,7 @@ class Interactions:
         that was clicked.
         """
         work = asyncio.ensure_future(_or_sorry(sentence))
-        # An erasure rewrites the store's file: that takes long for sure.
+        # An erasure looks through all conversations of theirs: that may take long.
         await asyncio.wait({work}, timeout=0 if in_place else ACKNOWLEDGE_SECONDS)
         with may_be_too_late():
             answer = at.response

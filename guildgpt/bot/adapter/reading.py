@@ -23,9 +23,15 @@ from guildgpt.bot.adapter.contents import (
     stickers,
     words,
 )
-from guildgpt.bot.adapter.incoming import asker, is_thread_of, starter_id
+from guildgpt.bot.adapter.incoming import (
+    asker,
+    edited_out,
+    is_for_us,
+    is_thread_of,
+    starter_id,
+)
 from guildgpt.bot.events import Event, Quoted
-from guildgpt.bot.files import not_seen
+from guildgpt.bot.files import Unseen, not_seen
 from guildgpt.bot.logs import log
 from guildgpt.bot.settings import BotSettings
 from guildgpt.bot.text import clean
@@ -56,9 +62,7 @@ class Reader:
 
     async def event(self, message: discord.Message) -> Event:
         """A message as an event."""
-        texts, unseen = await files(message.attachments, self._settings)
-        unseen += stickers(message)
-        said = [part for part in (self._asked(message), *texts) if part]
+        said, unseen = await self._said(message)
         replied_to = _reply(message)
         quoted = _quoted(
             await self._beginning(message.channel, message),
@@ -83,6 +87,22 @@ class Reader:
             starter_id=starter_id(message.channel, self._client.user),
             continues=message.guild is None or is_thread_of(message.channel, self._client.user),
             home_id=getattr(message.channel, "parent_id", None),
+            edited_at=message.edited_at,
+        )
+
+    async def edited(self, message: discord.Message) -> Event:
+        """What a message says now that was asked or quoted before; what stands around it is left
+        out."""
+        if is_for_us(message, self._client.user):
+            said, unseen = await self._said(message)
+            said += [not_seen(unseen)] if said else []
+            text = "\n\n".join(part for part in said if part)
+        else:
+            text = await contents(message, message.guild, self._settings)
+        return replace(
+            edited_out(message),
+            text=text,
+            names={user.id: clean(user.display_name) for user in message.mentions},
         )
 
     async def in_its_thread(self, event: Event, channel: Any) -> Event:
@@ -115,6 +135,12 @@ class Reader:
             return await self._forwarded(message)
         text = await contents(message, message.guild, self._settings)
         return _by(message, text, is_kept=not self._is_ours(message)) if text else None
+
+    async def _said(self, message: discord.Message) -> tuple[list[str], list[Unseen]]:
+        """The text of a question and of its files, and what of them cannot be seen."""
+        texts, unseen = await files(message.attachments, self._settings)
+        said = [part for part in (self._asked(message), *texts) if part]
+        return said, [*unseen, *stickers(message)]
 
     def _asked(self, message: discord.Message) -> str:
         """The words of a question, without the bot's name by which it was called."""
@@ -204,7 +230,8 @@ def _by(message: discord.Message, text: str, *, is_kept: bool = True) -> Quoted:
     author = message.author
     user_id = None if author.bot or message.webhook_id else author.id
     is_theirs = not message.embeds  # a link's preview is somebody else's
-    return Quoted(message.id, clean(author.display_name), text, user_id, is_theirs, is_kept)
+    name, edited_at = clean(author.display_name), message.edited_at
+    return Quoted(message.id, name, text, user_id, is_theirs, is_kept, edited_at)
 
 
 def _quoted(*each: Quoted | None) -> tuple[Quoted, ...]:

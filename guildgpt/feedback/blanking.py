@@ -1,0 +1,217 @@
+"""When a message is taken back, the answers that repeat it are blanked; see `quoting` for the rule.
+
+An answer was told every message above it in its tree. A blanked one is gone itself: what repeats it
+further down is blanked as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from guildgpt.feedback.part import chunks
+from guildgpt.feedback.quoting import Trace, distinctive, marks, name_traces, traces
+from guildgpt.feedback.removal import Removed, delete_where, remove_comparisons
+from guildgpt.feedback.schema import (
+    conversations,
+    deliveries,
+    messages,
+    parts,
+    ratings,
+    reports,
+)
+
+BLANK: dict[str, Any] = {"text": "", "name": None, "sampling": None, "deleted": True, "extra": {}}
+"""What a message becomes whose text has to go while its row holds the tree."""
+
+
+async def blank_answers(
+    connection: AsyncConnection,
+    gone: set[str],
+    *,
+    with_them: set[str] | None = None,
+    edited: Mapping[str, str] | None = None,
+    names: bool = False,
+) -> Removed:
+    """Blank the answers that quote messages that are gone, with everybody's ratings, comparisons
+    and votes on them.
+
+    Their texts have to stand in the store still. Answers that go `with_them`, or are blanked
+    because they quote them, count for their distinctive words alone: a model says the same phrases
+    again and again. `edited` are gone, too, but say something else now, by their ids: what was told
+    one of them and stays becomes `outdated`. With `names` the speakers' names count as what they
+    said. Blanked rows stay, to hold their trees; reports on them stay, for what is to be looked at
+    is still on Discord.
+    """
+    edited, with_them = edited or {}, with_them or set()
+    removed = Removed()
+    places: set[str] = set()
+    for chunk in chunks(gone | edited.keys()):
+        where = select(messages.c.conversation_id).where(messages.c.id.in_(chunk))
+        places.update(await connection.scalars(where))
+    for place in sorted(places):
+        said = await _told_together(connection, place)
+        tree = _Tree(said, gone, with_them, edited, names)
+        quoting, outdated = tree.judged()
+        await blank(connection, quoting, removed)
+        await _hide(connection, quoting, tree)
+        for chunk in chunks(outdated):
+            old = update(messages).where(messages.c.id.in_(chunk))
+            await connection.execute(old.values(outdated=True))
+    return removed
+
+
+async def _told_together(connection: AsyncConnection, conversation_id: str) -> dict[str, _Said]:
+    """The messages of a conversation, and of the threads that hang from one of them: what is said
+    in those is told all that stands above it here."""
+    here = await _said(connection, messages.c.conversation_id == conversation_id, {})
+    hooks: dict[int, str] = {}  # a thread has its first message's id on Discord
+    for chunk in chunks(here):
+        own = select(messages.c.discord_id, messages.c.id).where(messages.c.id.in_(chunk))
+        answered = (
+            select(parts.c.discord_id, deliveries.c.answer_id)
+            .join(deliveries, deliveries.c.id == parts.c.delivery_id)
+            .where(deliveries.c.answer_id.in_(chunk))
+        )
+        for wanted in (own, answered):
+            hooks.update({hook: id for hook, id in await connection.execute(wanted) if hook})
+    for hooked in chunks(hooks):
+        threads = select(conversations.c.id, conversations.c.channel_id)
+        found = await connection.execute(threads.where(conversations.c.channel_id.in_(hooked)))
+        roots = {id: hooks[channel] for id, channel in found}
+        for some in chunks(roots):
+            here |= await _said(connection, messages.c.conversation_id.in_(some), roots)
+    return here
+
+
+async def _said(
+    connection: AsyncConnection, which: ColumnElement[bool], roots: Mapping[str, str]
+) -> dict[str, _Said]:
+    wanted = select(
+        messages.c.id,
+        messages.c.conversation_id,
+        messages.c.parent_id,
+        messages.c.role,
+        messages.c.text,
+        messages.c.name,
+        messages.c.deleted,
+    )
+    return {
+        id: _Said(parent or roots.get(place), *rest)
+        for id, place, parent, *rest in await connection.execute(wanted.where(which))
+    }
+
+
+async def blank(connection: AsyncConnection, ids: set[str], removed: Removed) -> None:
+    """Empty these messages, and take away the ratings, comparisons and votes on them."""
+    for chunk in chunks(ids):
+        of_them = ratings.c.message_id.in_(chunk)
+        removed.add("ratings", await delete_where(connection, ratings, of_them))
+        await remove_comparisons(connection, chunk, removed)
+        await connection.execute(update(messages).where(messages.c.id.in_(chunk)).values(BLANK))
+    removed.add("messages", ids)
+
+
+async def _hide(connection: AsyncConnection, ids: set[str], tree: _Tree) -> None:
+    """Take the reasons out of reports on these where they repeat what is gone."""
+    for chunk in chunks(ids):
+        wanted = select(reports.c.id, reports.c.message_id, reports.c.reason)
+        said = wanted.where(reports.c.message_id.in_(chunk), reports.c.reason.is_not(None))
+        for id, message_id, reason in list(await connection.execute(said)):
+            if tree.repeats(message_id, reason):
+                row = update(reports).where(reports.c.id == id)
+                await connection.execute(row.values(reason=None))
+
+
+async def delete_reports(connection: AsyncConnection, ids: set[str], removed: Removed) -> None:
+    """Nobody needs to look at these messages any more."""
+    for chunk in chunks(ids):
+        of_them = reports.c.message_id.in_(chunk)
+        removed.add("reports", await delete_where(connection, reports, of_them))
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    parent: str | None
+    role: str
+    text: str
+    name: str | None
+    deleted: bool
+
+
+class _Tree:
+    """The messages of one conversation, and what of them is gone."""
+
+    def __init__(
+        self,
+        said: dict[str, _Said],
+        gone: set[str],
+        with_them: set[str],
+        edited: Mapping[str, str],
+        names: bool,
+    ):
+        self._said = said
+        self._edited = edited
+        self._marks: dict[str, set[Trace]] = {}
+        self._above: dict[str, set[Trace]] = {}  # traces of what is gone above a message
+        self._gone = {id: distinctive(said[id].text) for id in with_them if id in said}
+        self._gone |= {id: self._traces(id, names) for id in gone | edited.keys() if id in said}
+
+    def judged(self) -> tuple[set[str], set[str]]:
+        """Which answers quote what is gone, and which others were told what has been edited."""
+        quoting: set[str] = set()
+        outdated: set[str] = set()
+        told_old: set[str] = set()
+        for id in self._parents_first():
+            said = self._said[id]
+            if said.parent in told_old or said.parent in self._edited:
+                told_old.add(id)
+            if said.role != "assistant" or said.deleted or id in self._gone:
+                continue
+            if self.repeats(id, said.text):
+                quoting.add(id)
+                self._gone[id] = distinctive(said.text)
+            elif id in told_old:
+                outdated.add(id)
+        return quoting, outdated
+
+    def repeats(self, id: str, text: str) -> bool:
+        """Whether a text about what is above a message repeats what is gone of that."""
+        shared = self._gone_above(id) & marks(text)
+        at = self._said[id].parent
+        while shared and at in self._said:
+            shared -= self._kept(at)
+            at = self._said[at].parent
+        return bool(shared)
+
+    def _traces(self, id: str, names: bool) -> set[Trace]:
+        said = self._said[id]
+        found = traces(said.text) if id not in self._edited else traces(said.text) - self._kept(id)
+        return found | name_traces(said.name or "") if names and said.role == "user" else found
+
+    def _kept(self, id: str) -> set[Trace]:
+        """What stands in a message that stays, or in its new text."""
+        if id not in self._marks:
+            text = self._edited.get(id, self._said[id].text)
+            self._marks[id] = marks(text)
+        return self._marks[id] if id in self._edited or id not in self._gone else set()
+
+    def _gone_above(self, id: str) -> set[Trace]:
+        return self._above.get(id, set())
+
+    def _parents_first(self) -> Iterator[str]:
+        below: dict[str | None, list[str]] = {}
+        for id, said in self._said.items():
+            below.setdefault(said.parent if said.parent in self._said else None, []).append(id)
+        ordered = list(below.get(None, ()))
+        for id in ordered:  # grows while it is walked
+            yield id
+            above = self._gone_above(id)
+            above = above | self._gone[id] if id in self._gone else above
+            for reply in below.get(id, ()):
+                self._above[reply] = above
+                ordered.append(reply)
