@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from guildgpt.chat import Conversation, Message, Source
+from guildgpt.data.columns import Row, is_content
 from guildgpt.data.lines import read_json_lines
 from guildgpt.data.rows import problem, question, text_of
 from guildgpt.errors import DataError
@@ -35,7 +37,21 @@ def read(path: str | Path, *, name: str, skipped: Counter[str]) -> Iterator[Conv
             Message("user", question(text_of(row, "instruction", where), context)),
             Message("assistant", text_of(row, "response", where)),
         )
+        _refuse_more(row, where)
         if reason := problem(messages):
             skipped[reason] += 1
         else:
             yield Conversation(messages, Source(name, file, number))
+
+
+def _refuse_more(values: dict[str, Any], where: str) -> None:
+    """DataError for a row that says more than Dolly's three fields take."""
+    row = Row(values, where)
+    row.read = dict.fromkeys(("instruction", "context", "response"))
+    told = [text_of(values, key, where) for key in row.read]
+    if more := [column for column in row.unread(told) if is_content(column)]:
+        raise DataError(
+            f"`{more[0]}` holds text that a row of Dolly's has no place for",
+            where=where,
+            remedy="Delete the column, or read the file as a `jsonl:` source.",
+        )

@@ -6,6 +6,7 @@ that holds the template's control tokens, and a provenance.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -460,9 +461,14 @@ def _card_licence(folder: Path) -> str:
 
 
 def weights_sha256(folder: Path) -> str:
-    """The hash of a folder's (first) file of weights, or ""."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    return file_sha256(files[0]) if files else ""
+    """The hash of a folder's weights (of the files' hashes, if there are several), or ""."""
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    hashes = [file_sha256(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else _sha256("".join(hashes)) if hashes else ""
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextmanager

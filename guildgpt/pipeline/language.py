@@ -149,5 +149,5 @@ def save_language_model(
         if is_disk_full(error):
             raise
         said = error.what if isinstance(error, GuildError) else f"{type(error).__name__}: {error}"
-        run.warn(f"There is no GGUF: {said}.")
+        run.warn(f"There is no GGUF: {said}")
         write(())

@@ -68,6 +68,7 @@ def policy_stage(run: StageRun) -> Report:
         base = load_base(run.base)
         parameters = sum(p.numel() for p in base.model.parameters())
         prepared, provenance = stage_rows(run, base)
+        _warn_of_untrained_tokens(run, base)
 
     with run.phase("measure before"):
         before = _before(run, base, prepared)
@@ -117,6 +118,17 @@ class Rewarding:
 
     model: RewardModel
     hat: str | None
+
+
+def _warn_of_untrained_tokens(run: StageRun, base: Base) -> None:
+    """Adapters train no row of the embedding: who never saw a chat does not learn to end a turn."""
+    new = set(base.chat.new_tokens) & set(base.chat.control_ids)
+    if new:
+        names = " and ".join(base.chat.tokenizer.token_text(token) for token in sorted(new))
+        run.warn(
+            f"the base never saw {names}, and `{run.stage}` does not train them: put `sft` before "
+            "it, or its answers will not end"
+        )
 
 
 def _hats(run: StageRun, base: Base) -> Hats:

@@ -119,7 +119,7 @@ def stage_report(
         warnings=(
             *run.data.warnings,
             *(f"{count} rows {reason}" for reason, count in prepared.dropped.items()),
-            *run.missing,
+            *run.warnings,
         ),
         phases=run.clock.phases(),
         hardware=describe(pick_device()),

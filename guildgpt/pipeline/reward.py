@@ -41,6 +41,10 @@ def reward_stage(run: StageRun) -> Report:
         prepared, provenance = stage_rows(run, base)
         compared = prepare_comparisons(run.stage, recipe, run.data, base.chat)
         _say_comparisons(compared, run)
+        demonstrations = [e for rows in prepared.held_out.values() for e in rows]
+        demonstrations = demonstrations or prepared.train[:64]
+        if not demonstrations:
+            run.say("no conversation is there to score 0: scores are not shifted")
 
     outcome = read_outcome(place)
     if outcome is None:
@@ -51,8 +55,7 @@ def reward_stage(run: StageRun) -> Report:
                     base,
                     compared.train,
                     compared.held_out,
-                    # Scores are shifted so that what people wrote scores 0.
-                    [e for rows in prepared.held_out.values() for e in rows] or prepared.train[:64],
+                    demonstrations,  # scores are shifted so that what people wrote scores 0
                     recipe.reward,
                     place,
                     seed=recipe.seed + (run.stage == "judge"),

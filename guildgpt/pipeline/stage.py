@@ -34,7 +34,7 @@ class StageRun:
     data: Gathered
     clock: Clock
     console: Console
-    missing: list[str] = field(default_factory=list)  # what could not be measured, for the report
+    warnings: list[str] = field(default_factory=list)  # what went wrong, for the report
 
     @property
     def place(self) -> Path:
@@ -56,7 +56,8 @@ class StageRun:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
-        """The same for what went wrong and stops nothing."""
+        """The same for what went wrong and stops nothing; the report has it, too."""
+        self.warnings.append(line)
         self.console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def measured(self, what: str, measure: Callable[[], T]) -> T | None:
@@ -71,8 +72,7 @@ class StageRun:
             said = (
                 error.what if isinstance(error, GuildError) else f"{type(error).__name__}: {error}"
             )
-            self.missing.append(f"{what} could not be measured ({said})")
-            self.warn(f"{self.missing[-1]}. The model is saved.")
+            self.warn(f"{what} could not be measured ({said}); it is saved all the same")
             return None
 
 

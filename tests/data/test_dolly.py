@@ -50,3 +50,14 @@ def test_the_real_file(shared_data) -> None:
     assert len(rows) + skipped.total() == 11_920
     assert len(rows) >= 11_900
     assert sum("\n\n" in row.messages[0].content for row in rows) >= 11_920 - 8_281
+
+
+@pytest.mark.parametrize("column", ["history", "system", "input", "output"])
+def test_text_that_dolly_has_no_place_for_is_refused(write_lines, column: str) -> None:
+    row = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}
+    path = write_lines("d.jsonl", [{**row, column: ["Hi", "Hello"]}])
+    with pytest.raises(DataError, match=f"`{column}` holds text") as caught:
+        list(dolly.read(path, name="dolly", skipped=Counter()))
+    assert caught.value.where == f"{path}:1"
+    path = write_lines("d.jsonl", [{**row, column: None, "topic": "How it all began here"}])
+    assert len(list(dolly.read(path, name="dolly", skipped=Counter()))) == 1

@@ -29,6 +29,7 @@ from guildgpt.model.base import (
     load_base,
     load_tokenizer,
     locate_base,
+    weights_sha256,
 )
 from guildgpt.model.config import AdapterConfig, BaseConfig, ScratchConfig
 from guildgpt.model.folder import write_model_folder
@@ -246,6 +247,17 @@ def test_a_tokenizer_whose_files_disagree(tmp_path: Path) -> None:
     for text in ("{", "[]", '{"added_tokens_decoder": 3}', '{"added_tokens_decoder": {"x": 1}}'):
         (tmp_path / "tokenizer_config.json").write_text(text)
         assert len(load_base(config(tmp_path)).chat.new_tokens) == 3
+
+
+def test_the_hash_of_weights_is_of_every_shard(tmp_path: Path) -> None:
+    """A reward model is worn as a hat where it is the same: one that differs further up is not."""
+    for name in ("model-1.safetensors", "model-2.safetensors"):
+        (tmp_path / name).write_bytes(name.encode())
+    first = weights_sha256(tmp_path)
+    (tmp_path / "model-2.safetensors").write_bytes(b"other")
+    assert len({first, weights_sha256(tmp_path), ""}) == 3
+    (tmp_path / "model-2.safetensors").unlink()
+    assert weights_sha256(tmp_path) == hashlib.sha256(b"model-1.safetensors").hexdigest()
 
 
 def test_how_others_sampled_is_no_hindrance(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_policy_that_cannot_be_compared_is_kept(
     monkeypatch.setattr(policy, "divergence", breaks)
     report, printed = train(recipe, tmp_path / "run")
     told = "could not be measured (ZeroDivisionError: division by zero)"
-    assert f"the policy beside what it came from {told}. The model is saved." in printed
+    assert f"the policy beside what it came from {told}; it is saved all the same" in printed
     assert any(told in line for line in report.warnings)
     assert report.head_to_head is None
     assert report.held_out
@@ -162,7 +162,7 @@ def test_a_gguf_that_fails_in_any_way_costs_no_weights(
 
     monkeypatch.setattr(model_folder, "write_gguf", second_breaks)
     _, printed = train(recipe, tmp_path / "run")
-    assert "There is no GGUF: KeyError: 'tokenizer.ggml.merges'." in printed
+    assert "There is no GGUF: KeyError: 'tokenizer.ggml.merges'" in printed
     folder = tmp_path / "run" / "sft" / "model"
     assert not list(folder.glob("*.gguf"))
     AutoModelForCausalLM.from_pretrained(folder)
@@ -188,6 +188,18 @@ def test_a_base_that_says_how_it_was_sampled_is_trained(road: Road, tmp_path: Pa
     written = GenerationConfig.from_pretrained(tmp_path / "run" / "sft" / "model")
     written.validate(strict=True)
     assert written.do_sample
+
+
+def test_a_policy_whose_base_never_saw_a_chat_is_warned_of(road: Road, tmp_path: Path) -> None:
+    recipe = alone(road, tmp_path, "dpo")
+    base = own_base(recipe, tmp_path / "base")
+    text = (base / "tokenizer.json").read_text()
+    (base / "tokenizer.json").write_text(text.replace("<|im_end|>", "<|other|>"))
+    report, printed = train(recipe, tmp_path / "run")
+    told = "the base never saw <|im_end|>, and `dpo` does not train them"
+    assert told in printed
+    assert any(told in line for line in report.warnings)
+    assert not train(alone(road, tmp_path, "dpo"), tmp_path / "other")[0].warnings
 
 
 # --- told before anything is trained -------------------------------------------------------------
@@ -256,8 +268,9 @@ def only_comparisons(recipe: Path) -> Path:
 def test_comparisons_alone_are_enough_for_feedback(road: Road, tmp_path: Path, stage: str) -> None:
     """No conversation fits into the context where there is none; that is no reason to stop."""
     recipe = only_comparisons(alone(road, tmp_path, stage, LENGTH if stage == "ppo" else ""))
-    report, _ = train(recipe, tmp_path / "run")
+    report, printed = train(recipe, tmp_path / "run")
     assert report.stages[0].steps == 2
+    assert ("no conversation is there to score 0" in printed) == (stage == "reward")
     assert (tmp_path / "run" / stage / "model" / "model.safetensors").is_file()
     assert read_report(tmp_path / "run" / stage / "model") == report
 
