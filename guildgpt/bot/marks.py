@@ -1,26 +1,32 @@
-"""Up to which message each channel has been read, so that none is lost while the bot is away.
+"""Up to which message everything has been read, so that none is lost while the bot is away.
 
-A mark never passes a message that is still being claimed: whatever lies behind a mark has been
-claimed or was not meant for the bot.
+There is a mark for each channel that something was heard in, and one for all channels together.
+What lies behind a mark was claimed, or was not meant for the bot: a mark never passes a message
+that is still being claimed, and none is moved while anything may be missing anywhere. So of a
+channel that was never heard of before the common mark tells what is new in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from guildgpt.bot.discord_time import DiscordTime, first_id
 from guildgpt.bot.logs import log
 from guildgpt.errors import StoreError
 from guildgpt.feedback.store import Store
 
 LOGGER = logging.getLogger(__name__)
+T = TypeVar("T")
 CATCH_UP_SECONDS = 24 * 3600.0  # what is older when the bot comes back is not answered any more
+LATE_SECONDS = 300.0  # Discord tells of a message within that time, or its line is known to be dead
+STEP_SECONDS = 60.0  # by which the common mark moves at least
 RETRY_SECONDS = 2.0  # until the store is asked again
-_EPOCH = 1_420_070_400  # the first second of 2015, from which Discord counts
+EVERYWHERE = 0  # the common mark stands in the store as that of a channel with this number
 
 
 @dataclass
@@ -41,34 +47,37 @@ class Missed:
     """Where reading goes on in each channel: after which message."""
 
     marks: Mapping[int, tuple[int | None, int]]  # channel: its guild, the newest message read
-    elsewhere: int
     oldest: int
 
     def after(self, channel_id: int) -> int:
-        """Where it goes on in a channel. Where nothing was ever read, what came after the last
-        words anywhere is new."""
-        _, read = self.marks.get(channel_id, (None, self.elsewhere))
-        return max(read, self.oldest)
+        """Where it goes on in a channel."""
+        marks = [self.marks.get(id, (None, 0))[1] for id in (channel_id, EVERYWHERE)]
+        return max(*marks, self.oldest)
 
     @property
-    def direct(self) -> list[int]:
+    def direct(self) -> set[int]:
         """The channels of direct messages."""
-        return [channel for channel, (guild, _) in self.marks.items() if guild is None]
+        return {channel for channel, (guild, _) in self.marks.items() if guild is None} - {
+            EVERYWHERE
+        }
 
 
 class Marks:
     """The marks of this process, written to the store every now and then by `save`.
 
-    What is heard after a gap must not let the gap pass for read: between `behind` and `caught_up`
-    nothing is saved.
+    What is heard after a gap must not let the gap pass for read: nothing is saved before all
+    `shards` have caught up, nor while one of them is `behind`.
     """
 
-    def __init__(self, store: Store):
+    def __init__(self, store: Store, time: DiscordTime):
         self._store = store
+        self._time = time
         self._channels: dict[int, _Channel] = {}
-        self._behind: set[int] = set()  # shards
+        self.is_first = False  # start of all
+        self._everywhere = 0  # what the store has, as far as it is known here
+        self._shards: frozenset[int] = frozenset()
+        self._caught_up: set[int] = set()
         self._saving = asyncio.Lock()  # two at once would forget what the other just saw
-        self._begun = _snowflake(time.time())
 
     @contextmanager
     def handling(self, channel_id: int, message_id: int, guild_id: int | None) -> Iterator[None]:
@@ -85,47 +94,78 @@ class Marks:
         channel = self._channels.get(channel_id)
         return channel is not None and message_id in channel.open
 
+    def shards(self, ids: Iterable[int]) -> None:
+        """Which shards this process has."""
+        self._shards = frozenset(ids)
+
     def behind(self, shard_id: int) -> None:
         """The shard may be missing something."""
-        self._behind.add(shard_id)
+        self._caught_up.discard(shard_id)
 
     def caught_up(self, shard_id: int) -> None:
         """It missed nothing, or that has been read."""
-        self._behind.discard(shard_id)
+        self._caught_up.add(shard_id)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing anywhere."""
+        return bool(self._shards) and self._shards <= self._caught_up
+
+    async def begin(self) -> None:
+        """When the bot starts for the first time, nothing was missed: what was written before this
+        moment is not for it. Waits for the store as long as it takes."""
+        if not any(read for _, read in (await self._stored()).values()):
+            self.is_first = True
+            await self._insist(
+                lambda: self._store.see_all({EVERYWHERE: (None, first_id(self._time.now()))})
+            )
 
     async def missed(self) -> Missed:
         """Where to read what was written meanwhile; waits for the store as long as it takes."""
+        return Missed(await self._stored(), first_id(self._time.now() - CATCH_UP_SECONDS))
+
+    async def pass_over(self, newest: Mapping[int, tuple[int | None, int]]) -> None:
+        """Everything up to these messages is old (for each channel its guild and the message),
+        except where something has been heard since the start."""
+        old = {id: mark for id, mark in newest.items() if id not in self._channels}
+        await self._insist(lambda: self._store.see_all(old))
+
+    async def _stored(self) -> dict[int, tuple[int | None, int]]:
+        return await self._insist(self._store.channel_marks)
+
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                marks = await self._store.channel_marks()
-                break
+                return await work()
             except StoreError as error:
                 log(LOGGER, "store_failed", error=error)
                 await asyncio.sleep(RETRY_SECONDS)
-        elsewhere = max((read for _, read in marks.values()), default=self._begun)
-        return Missed(marks, elsewhere, _snowflake(time.time() - CATCH_UP_SECONDS))
 
     async def save(self) -> None:
         """Write what has changed; raises `StoreError`, and then tries again the next time."""
         async with self._saving:
-            if self._behind:
+            if not self.complete:
                 return
             changed = {id: channel for id, channel in self._channels.items() if channel.changed}
+            marks = {id: (channel.guild_id, channel.read) for id, channel in changed.items()}
+            everywhere = self._read_everywhere()
+            if everywhere >= self._everywhere + (int(STEP_SECONDS * 1000) << 22):
+                marks[EVERYWHERE] = None, everywhere
             for channel in changed.values():
                 channel.changed = False
             try:
-                await self._store.see_all(
-                    {id: (channel.guild_id, channel.read) for id, channel in changed.items()}
-                )
+                await self._store.see_all(marks)
             except BaseException:
                 for channel in changed.values():
                     channel.changed = True
                 raise
+            _, self._everywhere = marks.get(EVERYWHERE, (None, self._everywhere))
             for channel_id, channel in changed.items():
                 if not channel.open and not channel.changed:
                     del self._channels[channel_id]  # the store knows it now
 
-
-def _snowflake(unix_seconds: float) -> int:
-    """The smallest id that Discord gives at a time."""
-    return int((unix_seconds - _EPOCH) * 1000) << 22
+    def _read_everywhere(self) -> int:
+        """Up to where everything was heard, and nothing of it is still being claimed."""
+        heard = first_id(self._time.now() - LATE_SECONDS)
+        unread = [message - 1 for channel in self._channels.values() for message in channel.open]
+        return min([heard, *unread])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
@@ -36,10 +34,6 @@ class Metrics:
         self.connected = self._gauge("guildgpt_connected", "Whether Discord's gateway is connected")
         self.guilds = self._gauge("guildgpt_guilds", "Guilds the bot is in")
         self.answering = self._gauge("guildgpt_answering", "Answers on their way")
-
-    def heard(self, since: datetime) -> None:
-        """An event of that moment was just acknowledged."""
-        self.acknowledged.observe(max((datetime.now(UTC) - since).total_seconds(), 0))
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

@@ -40,6 +40,8 @@ LONGEST_LOOK_SECONDS = 60.0  # the same while it does not open
 RETENTION_SECONDS = 6 * 3600.0
 REWRITE_SECONDS = 15 * 60.0  # at least, between two times that the store's file is written anew
 REWRITE_AT_LATEST = 3600.0  # ... though there may be somebody to answer
+
+CLOCK_SECONDS = 24 * 3600.0  # by which the host's clock may be off for rows to be deleted by it
 MakeEngine = Callable[[], Engine]
 
 
@@ -202,6 +204,9 @@ class Housekeeper:
         await self._client.marks.save()
 
     async def _clean(self) -> None:
+        time_there = self._client.time
+        if not time_there.is_told or abs(time_there.host_ahead) > CLOCK_SECONDS:
+            return  # nothing is too old by a clock that may be wrong
         if time.monotonic() - self._cleaned > RETENTION_SECONDS:
             gone = await self._client.service.store.retain(self._days, scrub=False)
             self._cleaned = time.monotonic()

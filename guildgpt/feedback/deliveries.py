@@ -46,8 +46,8 @@ class Deliveries(Part):
         """Take the event on; None if somebody, in whatever process, has taken it on before.
 
         `member_id` is whose event it is, so that an erasure finds it even when nothing else of it
-        is kept; without it, `extra["member_id"]`. A channel without a mark gets one before the
-        event: from there on nothing in it is lost.
+        is kept; without it, `extra["member_id"]`. A channel of direct messages gets a mark, at its
+        beginning: Discord lists no such channels, and where nobody knows one, nothing is read.
         """
         now, extra = self._now(), storable(extra or {})
         claimed: dict[str, Any] = {
@@ -66,11 +66,11 @@ class Deliveries(Part):
         claiming = self._insert(deliveries).on_conflict_do_nothing(index_elements=["event_id"])
         holder = select(deliveries.c.id).where(deliveries.c.event_id == event_id)
         marking = self._insert(channel_marks).on_conflict_do_nothing()
-        mark = {"channel_id": channel_id, "guild_id": guild_id, "last_seen": event_id - 1}
+        mark = {"channel_id": channel_id, "guild_id": None, "last_seen": 0}
 
         async def work(connection: AsyncConnection) -> Delivery | None:
             new = (await connection.execute(claiming, row)).rowcount
-            if new and channel_id is not None:
+            if new and channel_id is not None and guild_id is None:
                 await connection.execute(marking, mark)
             # Ours all the same if the connection died on the way back from the first try.
             if new or await connection.scalar(holder) == row["id"]:

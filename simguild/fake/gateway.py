@@ -94,6 +94,7 @@ class Gateway:
         self._lines: set[Line] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.url = ""
+        self.refused_shards: set[int] = set()  # that may not connect
         self.shards = 1  # what GET /gateway/bot recommends
         self.sessions: dict[str, Session] = {}
         self.identified = 0  # sessions begun; Discord allows 1000 a day
@@ -250,6 +251,8 @@ class Gateway:
         index, count = data.get("shard") or (0, 1)
         if not 0 <= index < count:
             return 4010
+        if index in self.refused_shards:
+            return 4000
         intents = data.get("intents")
         if not isinstance(intents, int):
             return 4013
@@ -278,7 +281,7 @@ class Gateway:
             },
         }
         session.dispatch("READY", json.dumps(ready))
-        for guild in guilds:
+        for guild in [one for one in guilds if one.available]:
             told = {**payloads.guild(guild), "unavailable": False}
             session.dispatch("GUILD_CREATE", json.dumps(told))
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,7 +171,7 @@ def rewrite(message: FakeMessage, body: Json, files: dict[int, Upload], known: s
     message.flags &= ~LOADING
     if "content" in body:
         message.edits.append(content)
-    message.edited = time.time()
+    message.edited = world.time()
     tell_edit(message)
 
 

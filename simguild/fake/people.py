@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,7 +79,7 @@ class People(Sharing):
         """The author changes their message."""
         message.content = content
         message.edits.append(content)
-        message.edited = time.time()
+        message.edited = self.world.time()
         called = messages.called(content, message.channel)
         message.mentions, message.role_mentions = called.users, called.roles
         messages.tell_edit(message)

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from typing import Self, TypeVar
 
 from aiohttp import web
@@ -53,6 +54,7 @@ class FakeDiscord(People):
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         self._rest.add_routes(app)
+        app.on_response_prepare.append(self._date)
         app.router.add_get("/gateway", self.gateway_server.connect)
         app.router.add_get("/gateway/", self.gateway_server.connect)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -69,6 +71,10 @@ class FakeDiscord(People):
         await self.gateway_server.close()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Discord's own time is on every answer, to the second."""
+        response.headers["Date"] = formatdate(self.world.time(), usegmt=True)
 
     # What is there
 

@@ -219,6 +219,7 @@ class Guild:
     channels: list[Channel] = field(default_factory=list, repr=False)
     members: dict[int, Member] = field(default_factory=dict, repr=False)
     has_bot: bool = True
+    available: bool = True  # Discord has no trouble with it
     blocked_words: list[str] = field(default_factory=list)  # AutoMod's, in lower case
 
     @property
@@ -259,7 +260,7 @@ class Guild:
     def join(self, user: User, admin: bool = False, roles: tuple[Role, ...] = ()) -> Member:
         """Make `user` a member; an admin may do everything."""
         held = [self.everyone, *([self.admin] if admin else []), *roles]
-        member = self.members[user.id] = Member(user, held, time.time())
+        member = self.members[user.id] = Member(user, held, self.world.time())
         payload = {**payloads.member(member), "guild_id": str(self.id)}
         self.world.publish("GUILD_MEMBER_ADD", payload, guild=self, intent=MEMBERS)
         return member
@@ -269,6 +270,12 @@ class Guild:
         del self.members[user.id]
         payload = {"guild_id": str(self.id), "user": payloads.user(user)}
         self.world.publish("GUILD_MEMBER_REMOVE", payload, guild=self, intent=MEMBERS)
+
+    def come_back(self) -> None:
+        """Discord's trouble with it is over."""
+        self.available = True
+        payload = {**payloads.guild(self), "unavailable": False}
+        self.world.publish("GUILD_CREATE", payload, guild=self, intent=GUILDS)
 
     def remove_bot(self) -> None:
         """An admin throws the bot out."""
@@ -280,7 +287,7 @@ class Guild:
     def invite_bot(self) -> None:
         """An admin lets the bot in again."""
         roles = [self.everyone, self.bot_role]
-        self.members[self.world.bot.id] = Member(self.world.bot, roles, time.time())
+        self.members[self.world.bot.id] = Member(self.world.bot, roles, self.world.time())
         self.has_bot = True
         self.world.publish("GUILD_CREATE", payloads.guild(self), guild=self, intent=GUILDS)
 
@@ -310,6 +317,7 @@ class World:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self.clock = clock  # seconds; for durations only, messages carry the time of day
+        self._ahead = 0.0
         self.limits = Limits()
         self.message_content = True  # the privileged intents, as switched in the portal
         self.members_intent = False
@@ -328,9 +336,22 @@ class World:
         self.owner = self.add_user("operator")
         self.application_id = self.bot.id
 
+    def time(self) -> float:
+        """Discord's time of day, in seconds since 1970."""
+        return time.time() + self._ahead
+
+    @property
+    def ahead(self) -> float:
+        """By how many seconds Discord's clock is ahead of this machine's."""
+        return self._ahead
+
+    @ahead.setter
+    def ahead(self, seconds: float) -> None:
+        self._ahead, self._last_id = seconds, 0
+
     def new_id(self) -> int:
         """A snowflake of this moment, larger than all before."""
-        now = (time.time_ns() // 1_000_000 - EPOCH) << 22
+        now = (int(self.time() * 1000) - EPOCH) << 22
         self._last_id = max(now, self._last_id + 1)
         return self._last_id
 
@@ -346,7 +367,7 @@ class World:
         everyone = Role(id, "@everyone", EVERYONE, 0)
         admin = Role(self.new_id(), "admin", int(Permission.ADMINISTRATOR), 2)
         bot_role = Role(self.new_id(), self.bot.name, int(bot_permissions), 1, self.bot)
-        guild = Guild(self, id, name, self.owner, time.time(), everyone, admin, bot_role)
+        guild = Guild(self, id, name, self.owner, self.time(), everyone, admin, bot_role)
         guild.roles += [everyone, admin, bot_role]
         for user, roles in ((self.owner, [everyone]), (self.bot, [everyone, bot_role])):
             guild.members[user.id] = Member(user, roles, guild.created)

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import re
 import threading
-from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -17,6 +17,7 @@ from discord.gateway import KeepAliveHandler
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter.account import in_words
+from guildgpt.bot.adapter.catching_up import CatchingUp
 from guildgpt.bot.adapter.commands import Commands
 from guildgpt.bot.adapter.controls import ActionButton
 from guildgpt.bot.adapter.incoming import (
@@ -30,6 +31,7 @@ from guildgpt.bot.adapter.interactions import Interactions
 from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
 from guildgpt.bot.adapter.reaching import wait_of
 from guildgpt.bot.adapter.reading import Reader
+from guildgpt.bot.discord_time import DiscordTime
 from guildgpt.bot.logs import log
 from guildgpt.bot.marks import Marks
 from guildgpt.bot.opinions import Opinions
@@ -41,6 +43,7 @@ from guildgpt.feedback.records import Delivery
 
 LOGGER = logging.getLogger(__name__)
 CLOSE_SECONDS = 5.0  # for what is being written when the bot stops
+CLOCK_SECONDS = 60.0  # a host's clock that is further off is worth a line in the log
 _CHANNEL = re.compile(r"/channels/(\d+)/messages")
 
 
@@ -72,15 +75,21 @@ class GuildClient(discord.AutoShardedClient):
         )
         self.service = service
         self.settings = settings
-        self.marks = Marks(service.store)
-        self.interactions = Interactions(self, service, opinions, self.marks, self.spawn)
+        self.time = DiscordTime()
+        self.marks = Marks(service.store, self.time)
+        self._catching_up = CatchingUp(
+            self,
+            self.marks,
+            service.writer,
+            enter=self._forget_deleted_channels,
+            hear=partial(self._hear, live=False),
+        )
+        self.interactions = Interactions(self, service, opinions, self.marks, self.time, self.spawn)
         self.reader = Reader(self, settings, self._knows, self.service.writer.request)
         self.tree = Commands(self, self.interactions, self.reader)
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = False
-        self._sessions: Counter[int] = Counter()  # begun, by shard
-        self._read: Counter[int] = Counter()  # the last one whose past was read, by shard
-        self._away: set[int] = set()  # shards
+        self._there: set[int] = set()  # shards with a line to Discord
         self._told_to_mention: set[tuple[int, ...]] = set()  # threads; and who calls the role
         service.metrics.connected.set_function(lambda: self.is_connected)
         service.metrics.guilds.set_function(lambda: len(self.guilds))
@@ -124,8 +133,10 @@ class GuildClient(discord.AutoShardedClient):
             LOGGER.error("event failed", exc_info=error)
 
     async def _request_ended(self, session: Any, context: Any, request: Any) -> None:
-        """discord.py waits when Discord says 429; so must those who come after."""
+        """Discord tells its time. And it may say 429: discord.py waits; so must those who come
+        after."""
         answer = request.response
+        self.time.answered(answer.headers.get("Date"))
         if answer.status != 429:
             return
         channel = _CHANNEL.search(request.url.path)
@@ -140,87 +151,44 @@ class GuildClient(discord.AutoShardedClient):
     async def setup_hook(self) -> None:
         """Once, before any event: buttons and commands, and the work that a crash left."""
         self.add_dynamic_items(ActionButton)
+        if abs(self.time.host_ahead) > CLOCK_SECONDS:
+            log(LOGGER, "clock_is_wrong", seconds_ahead=round(self.time.host_ahead))
+        await self.marks.begin()
         await self.tree.sync()
         for delivery in await self.service.store.open_deliveries():
             self.spawn(self.service.resume(delivery, self._outlet_again(delivery)))
 
     @property
     def is_connected(self) -> bool:
-        """Whether Discord's events arrive."""
-        return self.is_ready() and not self._away
+        """Whether Discord's events arrive, on all shards."""
+        return len(self._there) == self.shard_count
 
     async def on_shard_connect(self, shard_id: int) -> None:
         """A new session: it knows nothing of what was written before it."""
-        self._sessions[shard_id] += 1
-        self.marks.behind(shard_id)
+        self._there.add(shard_id)
+        self._catching_up.connected(shard_id)
+        self.spawn(self._catching_up.read(shard_id))
 
     async def on_shard_ready(self, shard_id: int) -> None:
-        """The guilds of a new session are there: read what was missed in them."""
-        self._away.discard(shard_id)
+        """The guilds of a new session are there."""
         log(LOGGER, "ready", shard=shard_id, guilds=len(self.guilds))
-        self.spawn(self._catch_up(shard_id))
 
     async def on_shard_resumed(self, shard_id: int) -> None:
         """The session goes on; Discord itself sends what was missed."""
-        self._away.discard(shard_id)
-        self._note_caught_up(shard_id)
+        self._there.add(shard_id)
+        self._catching_up.resumed(shard_id)
 
     async def on_shard_disconnect(self, shard_id: int) -> None:
         """The gateway is gone; discord.py connects again."""
-        self._away.add(shard_id)
-        self.marks.behind(shard_id)
-
-    def _note_caught_up(self, shard_id: int) -> None:
-        """Nothing is missing, unless a session has begun whose past is still to be read."""
-        if self._read[shard_id] == self._sessions[shard_id]:
-            self.marks.caught_up(shard_id)
-
-    async def _catch_up(self, shard_id: int) -> None:
-        session = self._sessions[shard_id]
-        missed = await self.marks.missed()
-        for guild in self.guilds:
-            if guild.shard_id != shard_id:
-                continue
-            await self._forget_deleted_channels(guild)
-            places: list[Any] = [*guild.text_channels, *guild.voice_channels, *guild.threads]
-            for channel in places:
-                if (channel.last_message_id or 0) > missed.after(channel.id):
-                    await self._read_after(channel, missed.after(channel.id))
-        if shard_id == 0:  # direct messages: Discord lists no such channels
-            for channel_id in missed.direct:
-                channel = self.get_partial_messageable(channel_id)
-                await self._read_after(channel, missed.after(channel_id))
-        self._read[shard_id] = session
-        self._note_caught_up(shard_id)
-
-    async def _read_after(self, channel: Any, after: int) -> None:
-        """What was said to the bot in a channel, and has no answer there yet.
-
-        The store says which of it is being answered; of what was erased since, the channel alone.
-        """
-        missed: list[discord.Message] = []
-        answered: set[int | None] = set()
-        await self.service.writer.request()
-        try:
-            history = channel.history(after=discord.Object(after), limit=None, oldest_first=True)
-            async for message in history:
-                if message.author == self.user:
-                    answered.add(message.reference and message.reference.message_id)
-                elif is_for_us(message, self.user):
-                    missed.append(message)
-                else:
-                    await self._hear(message, live=False)
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            log(LOGGER, "cannot_catch_up", channel=channel.id, error=error)
-        for message in missed:
-            if message.id not in answered:
-                await self._hear(message, live=False)
+        self._there.discard(shard_id)
+        self._catching_up.lost(shard_id)
 
     def _outlet_again(self, delivery: Delivery) -> Outlet:
         """Where an answer goes on after a crash."""
         token, channel_id = delivery.extra.get("token"), delivery.channel_id or 0
         if token:
-            return InteractionOutlet(self, channel_id, delivery.event_id, token)
+            age = self.time.age(delivery.event_id)
+            return InteractionOutlet(self, channel_id, token, age=age)
         is_message = delivery.kind == "message"
         return MessageOutlet(self, channel_id, delivery.event_id if is_message else None)
 
@@ -228,6 +196,9 @@ class GuildClient(discord.AutoShardedClient):
 
     async def on_message(self, message: discord.Message) -> None:
         """A message somewhere: answered if it is meant for the bot."""
+        self.time.heard(message.id)
+        if message.guild is None:
+            self.spawn(self._catching_up.read_before(message))
         await self._hear(message, live=True)
 
     async def _hear(self, message: discord.Message, *, live: bool) -> None:
@@ -271,7 +242,7 @@ class GuildClient(discord.AutoShardedClient):
         self.service.writer.note_request()
         with suppress(Undeliverable):
             await outlet.typing()
-            self.service.metrics.heard(message.created_at)
+            self.service.metrics.acknowledged.observe(self.time.age(message.id))
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         """What a member takes back is taken out of the store as well."""

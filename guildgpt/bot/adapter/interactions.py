@@ -16,6 +16,7 @@ from guildgpt.bot.adapter.controls import Form
 from guildgpt.bot.adapter.incoming import interaction_event
 from guildgpt.bot.adapter.outlets import InteractionOutlet
 from guildgpt.bot.buttons import Action
+from guildgpt.bot.discord_time import DiscordTime
 from guildgpt.bot.events import Event
 from guildgpt.bot.logs import log
 from guildgpt.bot.marks import Marks
@@ -40,6 +41,7 @@ class Interactions:
         service: Service,
         opinions: Opinions,
         marks: Marks,
+        time: DiscordTime,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ):
         self.service = service
@@ -47,10 +49,12 @@ class Interactions:
         self.spawn = spawn
         self._client = client
         self._marks = marks
+        self._time = time
         self._seen = Recent()  # interactions
 
     def is_new(self, at: At) -> bool:
         """Whether it comes for the first time: a resumed session may bring it again."""
+        self._time.heard(at.id)
         is_new = self._seen.add(at.id)
         self.service.metrics.duplicates.inc(not is_new)
         return is_new
@@ -67,14 +71,14 @@ class Interactions:
         if self.service.ignores(at.user.id):
             log(LOGGER, "blocked", guild=at.guild_id)
             return
-        outlet = InteractionOutlet(self._client, event.channel_id, event.id, at.token)
+        outlet = InteractionOutlet(self._client, event.channel_id, at.token)
         claim = asyncio.ensure_future(step(event, outlet))
         await asyncio.wait({claim}, timeout=ACKNOWLEDGE_SECONDS)
         if claim.done() and claim.result() is None:
             return  # nobody we answer
         try:
             await at.response.defer(thinking=True)
-            self.service.metrics.heard(at.created_at)
+            self.service.metrics.acknowledged.observe(self._time.age(at.id))
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
             log(LOGGER, "not_acknowledged", kind=event.kind, error=error)
             outlet.unheard = isinstance(error, discord.NotFound)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import discord
@@ -17,7 +18,7 @@ from guildgpt.bot.outlet import Undeliverable
 
 LOGGER = logging.getLogger(__name__)
 TOKEN_SECONDS = 14 * 60.0  # an interaction's token lives for fifteen minutes
-TOKEN_OVER = 50027  # Discord's code for one that does not
+TOKEN_OVER = (50027, 10015)  # Discord's codes for one that does not
 NO_HISTORY = 160002  # ... and for a reply where the bot may not read what it replies to
 TYPING_SECONDS = 8.0  # Discord shows the bot typing for ten
 
@@ -91,14 +92,14 @@ class MessageOutlet:
 
 class InteractionOutlet:
     """Answers to a command or a click, whose "thinking…" stands there already; once its time is
-    over, as messages in the channel."""
+    over, as messages in the channel. `age`: for how many seconds it has been there by now."""
 
-    def __init__(self, client: discord.Client, channel_id: int, event_id: int, token: str):
+    def __init__(self, client: discord.Client, channel_id: int, token: str, *, age: float = 0.0):
         assert client.application_id
         self._hook = discord.Webhook.partial(client.application_id, token, client=client)
         self._hook.type = discord.WebhookType.application
         self._elsewhere = MessageOutlet(client, channel_id)
-        self._over_at = discord.utils.snowflake_time(event_id).timestamp() + TOKEN_SECONDS
+        self._over_at = time.monotonic() + TOKEN_SECONDS - age
         self._original: int | None = None
         self.unheard = False  # Discord told the member that it failed
 
@@ -157,14 +158,13 @@ class InteractionOutlet:
     async def whisper(self, text: str) -> None:
         """See `Outlet`: only who asked reads it."""
 
-        async def whispered() -> None:
-            if self._original is None:  # "thinking…" is there for all to see, and so would this be
-                original: Any = "@original"
-                await self._hook.delete_message(original)
-            await self._hook.send(text, ephemeral=True)
-
-        if time.time() < self._over_at:
-            await delivered(whispered)
+        if time.monotonic() >= self._over_at:
+            return
+        if self._original is None:  # "thinking…" is there for all to see, and so would this be
+            original: Any = "@original"
+            with suppress(Undeliverable):  # somebody was quicker
+                await delivered(lambda: self._hook.delete_message(original))
+        await delivered(lambda: self._hook.send(text, ephemeral=True))
 
     async def _in_time(
         self,
@@ -173,11 +173,11 @@ class InteractionOutlet:
         *,
         patient: bool = True,
     ) -> Any:
-        if time.time() < self._over_at:
+        if time.monotonic() < self._over_at:
             try:
                 return await delivered(by_token, patient=patient)
             except Undeliverable as error:
-                if error.code != TOKEN_OVER:
+                if error.code not in TOKEN_OVER:
                     raise
-                self._over_at = 0.0
+                self._over_at = float("-inf")
         return await later()

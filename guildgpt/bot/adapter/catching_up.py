@@ -1,0 +1,175 @@
+"""Reading what was written while a shard was away, and knowing when nothing is missing any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import discord
+
+from guildgpt.bot.adapter.incoming import is_for_us
+from guildgpt.bot.adapter.reaching import FAULTS, passes
+from guildgpt.bot.answering import ChannelWriter
+from guildgpt.bot.logs import log
+from guildgpt.bot.marks import Marks, Missed
+
+LOGGER = logging.getLogger(__name__)
+FIRST_SECONDS = 0.1  # until it is looked again which guilds are there; twice as long each time
+AGAIN_SECONDS = 5.0  # until what could not be read is tried again, at most
+UNAVAILABLE_SECONDS = 600.0  # for which a guild that Discord has trouble with holds up the marks
+Hear = Callable[[discord.Message], Awaitable[None]]
+
+
+class CatchingUp:
+    """What each shard of a client has missed.
+
+    A new session knows nothing of what was written before it: that is read, and given to `hear`. A
+    session that is resumed is told by Discord itself. `enter` is called for each guild before.
+    """
+
+    def __init__(
+        self,
+        client: discord.AutoShardedClient,
+        marks: Marks,
+        writer: ChannelWriter,
+        *,
+        enter: Callable[[discord.Guild], Awaitable[None]],
+        hear: Hear,
+    ):
+        self._client = client
+        self._marks = marks
+        self._writer = writer
+        self._enter = enter
+        self._hear = hear
+        self._sessions: Counter[int] = Counter()  # begun, by shard
+        self._read: Counter[int] = Counter()  # the last one whose past was read, by shard
+        self._direct: set[int] = set()  # channels of direct messages that are known here
+        self._missed: Missed | None = None  # what the first shard had missed, direct messages too
+
+    def connected(self, shard_id: int) -> None:
+        """A new session has begun."""
+        self._marks.shards(range(self._client.shard_count or 1))
+        self._sessions[shard_id] += 1
+        self._marks.behind(shard_id)
+
+    def lost(self, shard_id: int) -> None:
+        """The shard's line is dead."""
+        self._marks.behind(shard_id)
+
+    def resumed(self, shard_id: int) -> None:
+        """The shard has its session back: nothing is missing, unless that one's past is still to be
+        read."""
+        if self._read[shard_id] == self._sessions[shard_id]:
+            self._marks.caught_up(shard_id)
+
+    async def read(self, shard_id: int) -> None:
+        """Read all that a new session missed, as its guilds arrive, and as often as it takes.
+
+        discord.py's own word that a shard's guilds are there is not waited for: it does not come
+        where two shards begin a session at the same time.
+        """
+        session = self._sessions[shard_id]
+        missed = await self._marks.missed()
+        left: list[Any] = [guild for guild in self._client.guilds if guild.shard_id == shard_id]
+        if shard_id == 0:  # direct messages: Discord lists no such channels
+            self._missed = missed
+            self._direct |= missed.direct
+            left += [self._client.get_partial_messageable(id) for id in self._direct]
+        end, pause = time.monotonic() + UNAVAILABLE_SECONDS, FIRST_SECONDS
+        while left := await self._unread(left, missed, is_first=session == 1):
+            if self._sessions[shard_id] != session:
+                return  # the next one reads it
+            out_of_order = all(isinstance(one, discord.Guild) for one in left)
+            if out_of_order and time.monotonic() > end:
+                self._note_read(shard_id, session)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, AGAIN_SECONDS)
+        self._note_read(shard_id, session)
+
+    def _note_read(self, shard_id: int, session: int) -> None:
+        self._read[shard_id] = max(self._read[shard_id], session)
+        self.resumed(shard_id)
+
+    async def read_before(self, message: discord.Message) -> None:
+        """A direct message came: if its channel was not known, what was missed there is read."""
+        channel = message.channel
+        if channel.id not in self._direct:
+            self._direct.add(channel.id)
+            if self._missed is not None:
+                await self._read_after(channel, self._missed.after(channel.id), before=message)
+
+    async def _unread(
+        self, places: Sequence[Any], missed: Missed, *, is_first: bool = False
+    ) -> list[Any]:
+        """Read guilds and channels; those of them that could not be read now."""
+        left: list[Any] = []
+        for place in places:
+            if not isinstance(place, discord.Guild):
+                if not await self._read_after(place, missed.after(place.id)):
+                    left.append(place)
+                continue
+            guild = self._client.get_guild(place.id)
+            if guild is None:
+                continue  # it was left meanwhile
+            if guild.unavailable:
+                left.append(guild)
+            elif is_first and self._marks.is_first:
+                await self._marks.pass_over(_newest(guild))
+            else:
+                await self._enter(guild)
+                new = [
+                    channel
+                    for channel in places_of(guild)
+                    if (channel.last_message_id or 0) > missed.after(channel.id)
+                ]
+                left += await self._unread(new, missed)
+        return left
+
+    async def _read_after(
+        self, channel: Any, after: int, *, before: discord.Message | None = None
+    ) -> bool:
+        """What was said to the bot in a channel, and has no answer there yet; whether it could be
+        read as far as it may be.
+
+        The store says which of it is being answered; of what was erased since, the channel alone.
+        """
+        missed: list[discord.Message] = []
+        answered: set[int | None] = set()
+        await self._writer.request()
+        try:
+            history = channel.history(
+                after=discord.Object(after), before=before, limit=None, oldest_first=True
+            )
+            async for message in history:
+                if message.author == self._client.user:
+                    answered.add(message.reference and message.reference.message_id)
+                elif is_for_us(message, self._client.user):
+                    missed.append(message)
+                else:
+                    await self._hear(message)
+        except FAULTS as error:
+            log(LOGGER, "cannot_catch_up", channel=channel.id, error=error)
+            if passes(error):
+                return False
+        for message in missed:
+            if message.id not in answered:
+                await self._hear(message)
+        return True
+
+
+def _newest(guild: discord.Guild) -> dict[int, tuple[int | None, int]]:
+    """The newest message of each channel, with the guild."""
+    return {
+        place.id: (guild.id, place.last_message_id)
+        for place in places_of(guild)
+        if place.last_message_id
+    }
+
+
+def places_of(guild: discord.Guild) -> list[Any]:
+    """The guild's channels that hold messages; of its threads those that are not archived."""
+    return [*guild.text_channels, *guild.voice_channels, *guild.stage_channels, *guild.threads]
