@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Kind = Literal[
-    "up", "down", "again", "stop", "left", "right", "tie", "both_bad", "report", "forget", "keep"
+    "up",
+    "down",
+    "again",
+    "stop",
+    "left",
+    "right",
+    "tie",
+    "both_bad",
+    "report",
+    "forget",
+    "keep",
+    "download",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -28,7 +39,7 @@ PATTERN = re.compile(
 @dataclass(frozen=True, slots=True)
 class Action:
     """What a click asks for, and the id (a UUID) of the answer or comparison it is about; for
-    `forget` and `keep` it is about nobody but who clicks, and any id does."""
+    `forget`, `keep` and `download` it is about nobody but who clicks, and any id does."""
 
     kind: Kind
     id: str

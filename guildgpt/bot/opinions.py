@@ -5,6 +5,8 @@ The opinion stands in the store before they are told that it was noted. Raises `
 
 from __future__ import annotations
 
+from typing import Any
+
 from guildgpt.bot import sentences as say
 from guildgpt.bot.buttons import Action
 from guildgpt.bot.metrics import Metrics
@@ -90,6 +92,11 @@ class Opinions:
         if choice is not None:
             await self._store.set_consent(member.id, choice)
         return say.privacy(choice or member.consent, self._days, self._trains)
+
+    async def own_data(self, user_id: int) -> dict[str, Any] | None:
+        """Everything that is kept under the member, for them to read; None if nothing is."""
+        kept = await self._store.kept_of(user_id)
+        return kept and {"kept_for_days": self._days, **kept}
 
     async def forget(self, user_id: int) -> str:
         """Erase everything of the member's; the housekeeper scrubs the file."""

@@ -75,6 +75,7 @@ FORGET_KEPT = "Nothing was deleted."
 WITHHELD = "This server's rules did not let my answer pass."
 MAY_NOT_GO_ON = "I may not write here any more, so this is where my answer ends."
 NOT_TAKEN = "Discord did not take my answer. Please ask me again."
+NOTHING_KEPT = "I keep nothing of you."
 FAILED = "Something went wrong on my side. Please try again."
 
 HELP = """\
@@ -108,8 +109,17 @@ def privacy(consent: Consent, days: int, operator_trains: bool) -> str:
         "name or number. Ratings and votes are kept as numbers about my own answers, to learn from."
         "\nDiscord's Developer Policy (rule 21) forbids training models on message content without "
         "Discord's permission; so training on your words needs your choice *and* that of the "
-        "people who run me.\n`/privacy consent:` changes your choice, `/forget-me` deletes "
-        "everything now."
+        "people who run me.\n`/privacy consent:` changes your choice, the button gives you all of "
+        "it as a file, `/forget-me` deletes everything now."
+    )
+
+
+def your_data(files: int) -> str:
+    """What is kept of a member, attached."""
+    many = f" It comes in {files} files." if files > 1 else ""
+    return (
+        "This is everything I keep of you: what you wrote to me and what I answered, your ratings, "
+        f"votes and reports, and your choice. Only you see it.{many}"
     )
 
 

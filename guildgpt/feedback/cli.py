@@ -259,6 +259,52 @@ def import_trees(
         say(console, f"left out, {reason}: {count:,}")
 
 
+@feedback_app.command(
+    epilog=_examples("guildgpt feedback member 80351110224678912 --out member.json")
+)
+def member(
+    user_id: Annotated[
+        str, typer.Argument(metavar="USER_ID", help="The Discord id of a user: 17 to 20 digits.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A file of JSON to write.")],
+    store: StoreOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", metavar=FLAG, help="Overwrite the file.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write out everything that is kept of a member, for whoever asks what you keep of them.
+
+    It is what they get from the button under `/privacy`: their messages and the answers to them,
+    their ratings, votes and reports, their choice, and when. Other people's words are not in it.
+    """
+    from guildgpt.feedback.own_data import SECTIONS, write_record
+    from guildgpt.feedback.report import say
+
+    user = _user_id(user_id)
+    _check_out(out, force)
+
+    async def look(opened: Store) -> dict[str, Any] | None:
+        return await opened.kept_of(user)
+
+    kept = _with_store(store, look)
+    if kept is None:
+        raise GuildError(
+            "nothing of this user is in the store",
+            where="USER_ID",
+            remedy="Is it the store that the bot uses (--store)? Or was it erased already?",
+        )
+    write_record(out, kept)
+    counts = {section: len(kept[section]) for section in SECTIONS}
+    if as_json:
+        _print_json({"file": str(out), **counts})
+        return
+    console = _console()
+    say(console, f"{out}: what is kept of user {user}")
+    for section, count in counts.items():
+        say(console, f"{section}: {count:,}")
+
+
 @feedback_app.command(epilog=_examples("guildgpt feedback erase 80351110224678912"))
 def erase(
     user_id: Annotated[

@@ -114,8 +114,7 @@ class ChannelRoutes:
         channel = self._channel(call)
         kind = Permission.MANAGE_THREADS if channel.is_thread else Permission.MANAGE_CHANNELS
         self._channel(call, kind)  # not even who opened a thread may delete it without
-        assert channel.guild is not None
-        channel.guild.remove_channel(channel)
+        self._world.remove_channel(channel)
         return payloads.channel(channel)
 
     def _type(self, call: Call) -> None:

@@ -231,24 +231,6 @@ class Guild:
         """A new text channel, or one of another kind."""
         return self.world.add_channel(name, guild=self, kind=kind, parent=parent)
 
-    def remove_channel(self, channel: Channel) -> None:
-        """An admin deletes a channel with its threads, or a thread."""
-        below = [one for one in self.channels if one.parent is channel and one.is_thread]
-        for one in (channel, *below):
-            self.channels.remove(one)
-            del self.world.channels[one.id]
-        if not channel.is_thread:  # of its threads nothing is said
-            channel.tell("CHANNEL_DELETE")
-            return
-        assert channel.parent is not None
-        payload = {
-            "id": str(channel.id),
-            "guild_id": str(self.id),
-            "parent_id": str(channel.parent.id),
-            "type": channel.kind,
-        }
-        self.world.publish("THREAD_DELETE", payload, guild=self, intent=GUILDS)
-
     def add_role(self, name: str, permissions: Permission | int = 0) -> Role:
         """A new role, given to nobody."""
         role = Role(self.world.new_id(), name, int(permissions), len(self.roles))

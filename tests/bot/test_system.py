@@ -125,12 +125,12 @@ async def test_a_deleted_channel_takes_its_text_with_it(bot: House) -> None:
     pond, lake = bot.guild.add_channel("pond"), bot.guild.add_channel("lake")
     for channel in (pond, lake):
         await system(bot, text=f"{POET} {channel.name}", channel=channel)
-    bot.guild.remove_channel(pond)
+    bot.fake.world.remove_channel(pond)
     await bot.fake.until(lambda: f"{POET} pond" not in bot.tables())
     assert f"{POET} lake" in bot.tables()
     assert pond.mention not in await system(bot)
     await bot.close()
-    bot.guild.remove_channel(lake)
+    bot.fake.world.remove_channel(lake)
     await bot.open()
     await bot.fake.until(lambda: POET not in bot.tables())
 

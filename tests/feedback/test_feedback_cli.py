@@ -537,3 +537,21 @@ def test_no_command_shows_the_stores_password(
     assert "S3cret" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "postgresql://user:password@host" in done.stderr
+
+
+def test_what_is_kept_of_a_member(store: str, tmp_path: Path) -> None:
+    out = tmp_path / "member.json"
+    wanted = ("member", NEWCOMER, "--out", out, "--store", store)
+    assert "messages: 1\nratings: 1\n" in told(*wanted)
+    kept = json.loads(out.read_text())
+    assert kept["member"]["consent"] == "train"
+    [said] = kept["messages"]
+    assert said["text"] == "My cat is called Ferris."
+    assert [answer["text"] for answer in said["answers"]] == ["Fine name."]
+    assert "TLS" not in out.read_text()
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert refused(*wanted).what == "the file is there already"
+    assert json.loads(told(*wanted, "--force", "--json"))["messages"] == 1
+    nobody = refused("member", 1234567890123456789, "--out", tmp_path / "x", "--store", store)
+    assert nobody.what == "nothing of this user is in the store"
+    assert not (tmp_path / "x").exists()

@@ -187,7 +187,8 @@ def _add_rights(tree: Commands, desk: Interactions) -> None:
     @tree.command(description="What I keep of you, and for how long")
     @app_commands.describe(consent="What I may keep and use; leave it out to see what you chose")
     async def privacy(at: At, consent: Literal["none", "chat", "train"] | None = None) -> None:
-        await desk.tell(at, desk.opinions.privacy(at.user.id, consent))
+        download = [Action("download", str(uuid4()))]
+        await desk.tell(at, desk.opinions.privacy(at.user.id, consent), buttons=download)
 
     @tree.command(name="forget-me", description="Delete everything I keep about you")
     async def forget_me(at: At) -> None:

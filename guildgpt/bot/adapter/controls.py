@@ -24,6 +24,7 @@ FACES: dict[str, tuple[str | None, str | None, discord.ButtonStyle]] = {
     "both_bad": (None, "Both bad", _GREY),
     "forget": (None, "Delete everything", discord.ButtonStyle.danger),
     "keep": (None, "Keep it", _GREY),
+    "download": ("📄", "Download what I keep", _GREY),
 }
 
 

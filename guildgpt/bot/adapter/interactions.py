@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,12 @@ import aiohttp
 import discord
 
 from guildgpt.bot import sentences as say
-from guildgpt.bot.adapter.controls import Form
+from guildgpt.bot.adapter.controls import Form, view
 from guildgpt.bot.adapter.incoming import interaction_event
 from guildgpt.bot.adapter.outlets import InteractionOutlet
 from guildgpt.bot.buttons import Action
 from guildgpt.bot.discord_time import DiscordTime
+from guildgpt.bot.download import as_files
 from guildgpt.bot.events import Event
 from guildgpt.bot.logs import log
 from guildgpt.bot.marks import Marks
@@ -92,11 +94,12 @@ class Interactions:
         *,
         form: Form | None = None,
         in_place: bool = False,
+        buttons: Sequence[Action] = (),
     ) -> None:
         """Tell the member alone, when it is done; acknowledge before where that takes long.
 
-        `form` opens in place of the sentence that a 👎 is noted; `in_place` writes over the message
-        that was clicked.
+        `buttons` stand under the sentence. `form` opens in place of the sentence that a 👎 is
+        noted; `in_place` writes over the message that was clicked.
         """
         work = asyncio.ensure_future(_or_sorry(sentence))
         # An erasure looks through all conversations of theirs: that may take long.
@@ -109,15 +112,16 @@ class Interactions:
                 if in_place:
                     await at.edit_original_response(content=text, view=None)
                 else:
-                    await _follow_up(at, split(text))
+                    await _follow_up(at, split(text), buttons)
             elif form and work.result() == say.RATED_DOWN:
                 await answer.send_modal(form)
             elif in_place:
                 await answer.edit_message(content=work.result(), view=None)
             else:
                 first, *more = split(work.result())
-                await answer.send_message(first, ephemeral=True)
-                await _follow_up(at, more)
+                under = view(() if more else buttons)
+                await answer.send_message(first, view=under, ephemeral=True)
+                await _follow_up(at, more, buttons)
 
     async def clicked(self, at: At, action: Action) -> None:
         """A button under one of the bot's messages."""
@@ -129,6 +133,8 @@ class Interactions:
         elif action.kind == "keep":
             with may_be_too_late():
                 await at.response.edit_message(content=say.FORGET_KEPT, view=None)
+        elif action.kind == "download":
+            await self._give_data(at)
         elif self.service.ignores(user):
             log(LOGGER, "blocked", guild=at.guild_id)
         elif action.kind == "again":
@@ -193,6 +199,26 @@ class Interactions:
         with may_be_too_late():
             await message.edit(view=None)
 
+    async def _give_data(self, at: At) -> None:
+        """Everything that is kept of the member, as files that they alone see."""
+        with may_be_too_late():
+            await at.response.defer(ephemeral=True, thinking=True)
+            try:
+                kept = await self.opinions.own_data(at.user.id)
+            except StoreError as error:
+                log(LOGGER, "store_failed", error=error)
+                await at.followup.send(say.STORE_DOWN, ephemeral=True)
+                return
+            if kept is None:
+                await at.followup.send(say.NOTHING_KEPT, ephemeral=True)
+                return
+            files = await asyncio.to_thread(as_files, kept, at.filesize_limit)
+            said = say.your_data(len(files))
+            for name, content in files:  # the limit holds for a file, and for a message's together
+                file = discord.File(io.BytesIO(content), name)
+                await at.followup.send(said, file=file, ephemeral=True)
+                said = ""
+
     async def _forget(self, user_id: int) -> str:
         """Erase a member's everything, with what is not yet written of it."""
         await self._marks.save()
@@ -208,9 +234,10 @@ def may_be_too_late() -> Iterator[None]:
         log(LOGGER, "not_told", error=error)
 
 
-async def _follow_up(at: At, texts: Sequence[str]) -> None:
-    for text in texts:
-        await at.followup.send(text, ephemeral=True)
+async def _follow_up(at: At, texts: Sequence[str], buttons: Sequence[Action]) -> None:
+    for number, text in enumerate(texts, start=1):
+        under = view(buttons if number == len(texts) else ())
+        await at.followup.send(text, view=under, ephemeral=True)
 
 
 async def _or_sorry(sentence: Awaitable[str]) -> str:

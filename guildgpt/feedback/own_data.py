@@ -1,0 +1,226 @@
+"""Everything that is kept under one member: theirs to read and to take along."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from guildgpt.errors import GuildError
+from guildgpt.feedback.members import Members
+from guildgpt.feedback.part import chunks
+from guildgpt.feedback.schema import (
+    candidates,
+    comparisons,
+    conversations,
+    deliveries,
+    lineage,
+    members,
+    messages,
+    parts,
+    ratings,
+    reports,
+    votes,
+)
+
+Rows = list[dict[str, Any]]
+SECTIONS = ("messages", "ratings", "votes", "comparisons", "reports", "events")
+"""The parts of a member's data that are lists, in this order."""
+
+
+class OwnData(Members):
+    """What members may see of themselves."""
+
+    async def kept_of(self, user_id: int) -> dict[str, Any] | None:
+        """All rows under the member with this Discord id, ready for JSON; None if there are none.
+
+        Their messages with the model's answers to them, their ratings, votes and reports, the
+        comparisons they asked for, the events of Discord's that were theirs, and the versions that
+        learned from any of it. Other people's words are not in it. Ids of Discord's are texts: as
+        numbers they are larger than some programs read.
+        """
+        hashed = self._hash(user_id)
+
+        async def work(connection: AsyncConnection) -> dict[str, Any] | None:
+            found = await connection.execute(select(members).where(members.c.hash == hashed))
+            member = found.one_or_none()
+            return await _everything(connection, member) if member else None
+
+        return await self._database.read(work)
+
+
+def as_json(record: Mapping[str, Any]) -> bytes:
+    """The record as people read it."""
+    return json.dumps(record, indent=2, ensure_ascii=False).encode()
+
+
+def write_record(out: Path, record: Mapping[str, Any]) -> None:
+    """The record as a file that only its owner may read, whole or not at all."""
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(as_json(record))
+        part.replace(out)
+    except OSError as error:
+        raise GuildError(f"the file cannot be written ({error.strerror})", where=out) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _everything(connection: AsyncConnection, member: Any) -> dict[str, Any]:
+    id = member.id
+    said = await _messages(connection, id)
+    asked = await _comparisons(connection, [one["id"] for one in said])
+    record: dict[str, Any] = {
+        "member": {
+            "id": id,
+            "consent": member.consent,
+            "first_seen": _moment(member.created_at),
+            "last_seen": _moment(member.seen_at),
+        },
+        "messages": said,
+        "ratings": [
+            {"id": row.id, "answer": row.message_id, "value": row.value, "reason": row.reason}
+            | {"given_at": _moment(row.created_at)}
+            for row in await _under(connection, ratings, id)
+        ],
+        "votes": [
+            {"id": row.id, "comparison": row.comparison_id, "verdict": row.verdict}
+            | {"ranking": row.ranking, "given_at": _moment(row.created_at)}
+            for row in await _under(connection, votes, id)
+        ],
+        "comparisons": asked,
+        "reports": [
+            {"id": row.id, "answer": row.message_id, "reason": row.reason}
+            | {"given_at": _moment(row.created_at), "resolved_at": _moment(row.resolved_at)}
+            for row in await _under(connection, reports, id)
+        ],
+        "events": await _events(connection, id),
+    }
+    return {**record, "learned": await _learned(connection, record)}
+
+
+async def _under(connection: AsyncConnection, table: Any, member_id: str) -> list[Any]:
+    """The rows of a table that name the member, oldest first."""
+    wanted = select(table).where(table.c.member_id == member_id)
+    return list(await connection.execute(wanted.order_by(table.c.created_at)))
+
+
+async def _messages(connection: AsyncConnection, member_id: str) -> Rows:
+    """What they said and where, and what they were answered."""
+    place = (conversations.c.kind, conversations.c.guild_id, conversations.c.channel_id)
+    wanted = (
+        select(messages, *place)
+        .join(conversations, conversations.c.id == messages.c.conversation_id)
+        .where(messages.c.member_id == member_id)
+        .order_by(messages.c.created_at)
+    )
+    rows = list(await connection.execute(wanted))
+    answers = defaultdict(list)
+    for chunk in chunks(row.id for row in rows):
+        below = select(messages).where(
+            messages.c.parent_id.in_(chunk), messages.c.role == "assistant"
+        )
+        for answer in await connection.execute(below.order_by(messages.c.created_at)):
+            answers[answer.parent_id].append(answer)
+    return [
+        {
+            "id": row.id,
+            "kind": row.kind,
+            "server": _snowflake(row.guild_id),
+            "channel": _snowflake(row.channel_id),
+            "message": _snowflake(row.discord_id),
+            "name": row.name,
+            "text": row.text,
+            "deleted": row.deleted,
+            "written_at": _moment(row.created_at),
+            "edited_at": _moment(row.edited_at),
+            "answers": [
+                {
+                    "id": answer.id,
+                    "text": answer.text,
+                    "version": answer.version_id,
+                    "deleted": answer.deleted,
+                    "written_at": _moment(answer.created_at),
+                }
+                for answer in answers[row.id]
+            ],
+        }
+        for row in rows
+    ]
+
+
+async def _comparisons(connection: AsyncConnection, asked: list[str]) -> Rows:
+    """The comparisons of answers to these questions."""
+    found = []
+    for chunk in chunks(asked):
+        wanted = (
+            select(comparisons, candidates.c.message_id)
+            .join(candidates, candidates.c.comparison_id == comparisons.c.id)
+            .where(comparisons.c.question_id.in_(chunk))
+            .order_by(comparisons.c.created_at, comparisons.c.id, candidates.c.position)
+        )
+        found += list(await connection.execute(wanted))
+    rows: dict[str, dict[str, Any]] = {}
+    for one in found:
+        row = rows.setdefault(
+            one.id,
+            {"id": one.id, "question": one.question_id, "answers": []}
+            | {"asked_at": _moment(one.created_at)},
+        )
+        row["answers"].append(one.message_id)
+    return list(rows.values())
+
+
+async def _events(connection: AsyncConnection, member_id: str) -> Rows:
+    """What came from Discord of theirs, and the ids of the messages with which it was answered.
+    Their words are in it only until they have a row of their own."""
+    rows = await _under(connection, deliveries, member_id)
+    written = defaultdict(list)
+    for chunk in chunks(row.id for row in rows):
+        wanted = select(parts).where(parts.c.delivery_id.in_(chunk)).order_by(parts.c.position)
+        for part in await connection.execute(wanted):
+            written[part.delivery_id].append(_snowflake(part.discord_id))
+    return [
+        {
+            "id": _snowflake(row.event_id),
+            "kind": row.kind,
+            "server": _snowflake(row.guild_id),
+            "channel": _snowflake(row.channel_id),
+            "state": row.state,
+            "question": row.question_id,
+            "answer": row.answer_id,
+            "answered_in": written[row.id],
+            "name": row.extra.get("name", ""),
+            "text": row.extra.get("text", ""),
+            "received_at": _moment(row.created_at),
+        }
+        for row in rows
+    ]
+
+
+async def _learned(connection: AsyncConnection, record: dict[str, Any]) -> list[str]:
+    """The versions that learned from any of it."""
+    ids = [row["id"] for section in SECTIONS for row in record[section]]
+    ids += [answer["id"] for row in record["messages"] for answer in row["answers"]]
+    found: set[str] = set()
+    for chunk in chunks(ids):
+        wanted = select(lineage.c.version_id).where(lineage.c.event_id.in_(chunk)).distinct()
+        found |= set(await connection.scalars(wanted))
+    return sorted(found)
+
+
+def _moment(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None
+
+
+def _snowflake(id: int | None) -> str | None:
+    return None if id is None else str(id)

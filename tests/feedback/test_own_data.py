@@ -1,0 +1,141 @@
+"""What is kept under one member: all of it, and no other person's words."""
+
+from __future__ import annotations
+
+import json
+
+from guildgpt.feedback.own_data import SECTIONS, as_json
+from guildgpt.feedback.schema import metadata
+from guildgpt.feedback.store import Store
+
+from .conftest import Clock
+
+NEWCOMER, TEACHER = 80351110224678912, 80351110224678913
+
+
+async def two_people(store: Store) -> dict[str, str]:
+    """A chain in which both ask, rate, vote and report; ids by what they are."""
+    newcomer, teacher = await store.member(NEWCOMER), await store.member(TEACHER)
+    chain = await store.start_conversation("chain", guild_id=7, channel_id=8)
+    ids = {"newcomer": newcomer.id, "teacher": teacher.id}
+    last = None
+    for who, member in (("newcomer", newcomer), ("teacher", teacher)):
+        delivery = await store.claim(
+            1000 + len(ids), "message", guild_id=7, channel_id=8, member_id=member.id
+        )
+        assert delivery
+        asked = await store.add_message(
+            conversation_id=chain,
+            parent_id=last,
+            role="user",
+            text=f"The words of {who}",
+            name=who,
+            member_id=member.id,
+            discord_id=2**60 + len(ids),
+        )
+        answer = await store.add_message(
+            conversation_id=chain,
+            parent_id=asked.id,
+            role="assistant",
+            text=f"An answer to {who}",
+            synthetic=True,
+            version_id="starter@8f3a21c0",
+        )
+        await store.update_delivery(
+            delivery.id, question_id=asked.id, answer_id=answer.id, parts=[2**61, 2**61 + 1]
+        )
+        ids |= {f"{who} asked": asked.id, f"{who} answered": answer.id}
+        last = answer.id
+    other = await store.add_message(
+        conversation_id=chain,
+        parent_id=ids["newcomer asked"],
+        role="assistant",
+        text="Another answer to newcomer",
+    )
+    comparison = await store.add_comparison(
+        ids["newcomer asked"], [ids["newcomer answered"], other.id]
+    )
+    for who, member in (("newcomer", newcomer), ("teacher", teacher)):
+        rated = ids["teacher answered"]
+        await store.rate(rated, member.id, -1, f"The reason of {who}")
+        await store.vote(comparison.id, member.id, "ranked", (1, 0))
+        await store.report(rated, member.id)
+    return ids | {"comparison": comparison.id, "other": other.id}
+
+
+async def test_all_of_a_member_and_nothing_of_another(store: Store, clock: Clock) -> None:
+    ids = await two_people(store)
+    await store.set_consent(ids["newcomer"], "train")
+    kept = await store.kept_of(NEWCOMER)
+    assert kept is not None
+    text = as_json(kept).decode()
+    assert json.loads(text) == kept
+    assert "teacher" not in text.replace("An answer to teacher", "")
+    assert "An answer to teacher" not in text
+    assert ids["teacher"] not in text
+    assert kept["member"]["consent"] == "train"
+    assert kept["member"]["first_seen"] == clock.now.isoformat()
+    [said] = kept["messages"]
+    assert said["text"] == "The words of newcomer"
+    assert (said["server"], said["channel"], said["kind"]) == ("7", "8", "chain")
+    assert int(said["message"]) > 2**59
+    answers = [(one["id"], one["text"]) for one in said["answers"]]
+    assert answers == [
+        (ids["newcomer answered"], "An answer to newcomer"),
+        (ids["other"], "Another answer to newcomer"),
+    ]
+    [rating] = kept["ratings"]
+    assert (rating["value"], rating["reason"]) == (-1, "The reason of newcomer")
+    assert rating["answer"] == ids["teacher answered"]
+    [vote] = kept["votes"]
+    assert (vote["comparison"], vote["ranking"]) == (ids["comparison"], [1, 0])
+    [comparison] = kept["comparisons"]
+    assert comparison["answers"] == [ids["newcomer answered"], ids["other"]]
+    assert [one["answer"] for one in kept["reports"]] == [ids["teacher answered"]]
+    [event] = kept["events"]
+    assert event["answered_in"] == [str(2**61), str(2**61 + 1)]
+    for section in SECTIONS:
+        for row in kept[section]:
+            assert any(key.endswith("_at") for key in row), section
+
+
+async def test_every_table_that_names_a_member_is_looked_at(store: Store) -> None:
+    """Whoever adds a table has to think of this."""
+    naming = {table.name for table in metadata.sorted_tables if "member_id" in table.c}
+    assert naming == {"messages", "deliveries", "votes", "ratings", "reports"}
+
+
+async def test_versions_that_learned_from_it(store: Store) -> None:
+    ids = await two_people(store)
+    await store.learned("tiny@1", [("message", ids["newcomer answered"])])
+    await store.learned("tiny@2", [("message", ids["teacher answered"])])
+    kept = await store.kept_of(NEWCOMER)
+    assert kept is not None
+    assert kept["learned"] == ["tiny@1"]
+
+
+async def test_words_that_wait_to_be_written_down(store: Store) -> None:
+    """A token that writes into an interaction stays inside."""
+    member = await store.member(NEWCOMER)
+    extra = {"text": "My words", "name": "Ferris", "token": "secret-token"}
+    await store.claim(5, "slash", member_id=member.id, channel_id=8, guild_id=7, extra=extra)
+    kept = await store.kept_of(NEWCOMER)
+    assert kept is not None
+    assert (kept["events"][0]["text"], kept["events"][0]["name"]) == ("My words", "Ferris")
+    assert "secret-token" not in as_json(kept).decode()
+
+
+async def test_nobody_is_made_by_looking(store: Store) -> None:
+    assert await store.kept_of(NEWCOMER) is None
+    assert (await store.stats()).members == 0
+    await store.member(NEWCOMER)
+    kept = await store.kept_of(NEWCOMER)
+    assert kept is not None
+    assert all(kept[section] == [] for section in SECTIONS)
+
+
+async def test_nothing_is_left_after_an_erasure(store: Store) -> None:
+    await two_people(store)
+    await store.erase_member(NEWCOMER)
+    assert await store.kept_of(NEWCOMER) is None
+    assert await store.kept_of(TEACHER) is not None
