@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from guildgpt.bot.room import check_operators, room_beside
 from guildgpt.bot.settings import BotSettings
-from guildgpt.engines.gguf_file import read_head
+from guildgpt.engines.gguf_file import check_whole
+from guildgpt.engines.llamacpp_process import check_llamacpp
 from guildgpt.errors import GuildError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
@@ -98,14 +100,23 @@ def _guilds(account: Account) -> list[Finding]:
 async def _model(settings: BotSettings) -> list[Finding]:
     try:
         found = locate(settings.model)
-        read_head(found.gguf)
+        check_whole(found.gguf)
     except GuildError as error:
         return [Finding("model", False, f"{error.what}. {error.remedy or ''}".strip())]
     size = f"{found.gguf.stat().st_size / 2**20:.0f} MiB"
-    findings = [Finding("model", True, f"{found.name} ({size})")]
-    if settings.system.strip():
+    engine = await asyncio.to_thread(_engine)
+    findings = [Finding("model", True, f"{found.name} ({size})"), engine]
+    if engine.ok and settings.system.strip():
         findings.append(await _system(settings, found))
     return findings
+
+
+def _engine() -> Finding:
+    try:
+        check_llamacpp()
+    except GuildError as error:
+        return Finding("engine", False, f"{error.what}. {error.remedy or ''}".strip())
+    return Finding("engine", True, "llama.cpp starts")
 
 
 async def _system(settings: BotSettings, found: Located) -> Finding:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from guildgpt.cli import app
-from guildgpt.errors import GuildError
+from guildgpt.errors import EngineError, GuildError
 from simguild.fake import FakeDiscord, Permission
 
 from .house import House
@@ -51,6 +51,7 @@ async def test_all_is_well(house: House) -> None:
     assert "✓ guild rustaceans: I have the permissions I need" in result.output
     assert "✓ message content intent: off" in result.output
     assert "✓ model: tiny" in result.output
+    assert "✓ engine: llama.cpp starts" in result.output
     assert "✓ store: it opens" in result.output
     [invite] = [word for word in result.output.split() if word.startswith("https://")]
     assert f"client_id={house.fake.application_id}" in invite
@@ -63,7 +64,7 @@ async def test_as_json(house: House) -> None:
     result = await check("--json")
     told = json.loads(result.stdout)
     assert [finding["what"] for finding in told["findings"]] == [
-        *("token", "message content intent", "guild rustaceans", "model", "store"),
+        *("token", "message content intent", "guild rustaceans", "model", "engine", "store"),
     ]
     assert all(finding["ok"] for finding in told["findings"])
     assert told["invite"].startswith("https://discord.com/oauth2/authorize?")
@@ -136,6 +137,34 @@ async def test_a_file_that_is_no_model(gguf: Path) -> None:
     result = await check()
     assert result.exit_code == 1
     assert "✗ model:" in result.output
+
+
+async def test_a_stump_of_a_model(gguf: Path, starter: Path) -> None:
+    """Its head is whole, and its last tensors are not."""
+    for size in (57 << 20, starter.stat().st_size - 1):
+        with starter.open("rb") as whole:
+            gguf.write_bytes(whole.read(size))
+        result = await check()
+        assert result.exit_code == 1
+        assert f"✗ model: the file is cut off: it has {size:,} bytes" in result.output
+        assert result.output.endswith("\nIt cannot start yet: model.\n")
+        chat = await asyncio.to_thread(CliRunner().invoke, app, ["chat", str(gguf)])
+        assert isinstance(chat.exception, EngineError)
+        assert f"the file is cut off: it has {size:,} bytes" in str(chat.exception)
+    gguf.unlink()
+    gguf.symlink_to(starter)
+    assert "✓ model" in (await check()).output
+
+
+async def test_an_engine_that_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = "libgomp.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "xllamacpp.py").write_text(f"raise ImportError({loader!r})\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    result = await check()
+    assert result.exit_code == 1
+    assert f"✗ engine: llama.cpp cannot start here: {loader}" in result.output
+    assert "`apt-get install libgomp1`" in result.output
+    assert "✓ model: tiny" in result.output  # nothing is wrong with that
 
 
 async def test_a_store_that_cannot_be_opened(house: House) -> None:

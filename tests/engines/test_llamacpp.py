@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import time
@@ -248,6 +249,83 @@ def test_cut_off_files(starter: Path, tmp_path: Path, size: int, said: str) -> N
         LlamaCppEngine(cut, threads=1)
     assert raised.value.where == str(cut)
     assert raised.value.remedy
+
+
+def test_why_llama_cpp_does_not_load_a_model_is_said_in_its_words(
+    starter: Path, tmp_path: Path
+) -> None:
+    length = (5).to_bytes(8, "little")
+    content = starter.read_bytes()
+    assert length + b"llama" in content
+    strange = tmp_path / "strange.gguf"
+    strange.write_bytes(content.replace(length + b"llama", length + b"zlama", 1))
+    with pytest.raises(EngineError, match="unknown model architecture: 'zlama'") as raised:
+        LlamaCppEngine(strange, threads=1)
+    assert raised.value.where == str(strange)
+
+
+def package(tmp_path: Path) -> Path:
+    """A copy of the wheel's package, the first to be found by the child."""
+    import xllamacpp
+
+    copy = tmp_path / "site" / "xllamacpp"
+    shutil.copytree(Path(xllamacpp.__file__).parent, copy)
+    return copy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the wheel for Linux is looked at")
+def test_a_library_that_is_not_there_is_named_by_the_loader(
+    starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real loader on the real library, which asks for a libgomp that no machine has."""
+    [library] = package(tmp_path).glob("*.so")
+    content = library.read_bytes()
+    assert b"libgomp.so.1\0" in content
+    library.write_bytes(content.replace(b"libgomp.so.1\0", b"libgomp.so.7\0"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    with pytest.raises(EngineError, match=r"start here: libgomp\.so\.7: cannot open") as raised:
+        LlamaCppEngine(starter, threads=1)
+    assert raised.value.where is None  # nothing is wrong with the file
+    assert raised.value.remedy
+    assert "libgomp.so.7: `apt-get install libgomp1`" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "remedy"),
+    [
+        ("raise ImportError('libodd.so.3: cannot open shared object file')", "libodd", "libodd"),
+        ("raise ImportError(\"No module named 'xllamacpp'\")", "No module", "pip install"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "processor lacks", "Memory"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "memory is short", "Memory"),
+        ("print('hello'); raise ImportError('odd')", "cannot start here: odd", "pip install"),
+        ("", "has no attribute 'CommonParams'", "pip install -U"),
+    ],
+)
+def test_a_child_that_does_not_come_up(
+    code: str,
+    said: str,
+    remedy: str,
+    starter: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "xllamacpp.py").write_text(code + "\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EngineError, match=said) as raised:
+        LlamaCppEngine(starter, threads=1)
+    assert "cut off" not in str(raised.value)
+    assert remedy in (raised.value.remedy or "")
+
+
+def test_what_libraries_print_is_no_answer(
+    starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the child's standard output only our line of JSON comes through."""
+    init = package(tmp_path) / "__init__.py"
+    noise = "import os\nprint('noise', flush=True)\nos.write(1, b'more\\n')\n"
+    init.write_text(noise + init.read_text())
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    LlamaCppEngine(starter, context=256, threads=1).stop()
 
 
 def test_files_that_are_no_models(tmp_path: Path) -> None:
