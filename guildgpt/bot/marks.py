@@ -9,23 +9,17 @@ channel that was never heard of before the common mark tells what is new in it.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from guildgpt.bot.discord_time import DiscordTime, first_id
-from guildgpt.bot.logs import log
-from guildgpt.errors import StoreError
+from guildgpt.bot.postponed import insist
 from guildgpt.feedback.store import Store
 
-LOGGER = logging.getLogger(__name__)
-T = TypeVar("T")
 CATCH_UP_SECONDS = 24 * 3600.0  # what is older when the bot comes back is not answered any more
 LATE_SECONDS = 300.0  # Discord tells of a message within that time, or its line is known to be dead
 STEP_SECONDS = 60.0  # by which the common mark moves at least
-RETRY_SECONDS = 2.0  # until the store is asked again
 EVERYWHERE = 0  # the common mark stands in the store as that of a channel with this number
 
 
@@ -116,7 +110,7 @@ class Marks:
         moment is not for it. Waits for the store as long as it takes."""
         if not any(read for _, read in (await self._stored()).values()):
             self.is_first = True
-            await self._insist(
+            await insist(
                 lambda: self._store.see_all({EVERYWHERE: (None, first_id(self._time.now()))})
             )
 
@@ -128,18 +122,10 @@ class Marks:
         """Everything up to these messages is old (for each channel its guild and the message),
         except where something has been heard since the start."""
         old = {id: mark for id, mark in newest.items() if id not in self._channels}
-        await self._insist(lambda: self._store.see_all(old))
+        await insist(lambda: self._store.see_all(old))
 
     async def _stored(self) -> dict[int, tuple[int | None, int]]:
-        return await self._insist(self._store.channel_marks)
-
-    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T:
-        while True:
-            try:
-                return await work()
-            except StoreError as error:
-                log(LOGGER, "store_failed", error=error)
-                await asyncio.sleep(RETRY_SECONDS)
+        return await insist(self._store.channel_marks)
 
     async def save(self) -> None:
         """Write what has changed; raises `StoreError`, and then tries again the next time."""

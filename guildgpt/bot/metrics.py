@@ -32,6 +32,9 @@ class Metrics:
         )
         self.duplicates = self._counter("guildgpt_duplicates", "Events that came again")
         self.connected = self._gauge("guildgpt_connected", "Whether Discord's gateway is connected")
+        self.commands = self._gauge(
+            "guildgpt_commands_registered", "Whether Discord took the commands at this start"
+        )
         self.guilds = self._gauge("guildgpt_guilds", "Guilds the bot is in")
         self.answering = self._gauge("guildgpt_answering", "Answers on their way")
 

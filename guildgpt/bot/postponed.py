@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from guildgpt.bot.logs import log
 from guildgpt.errors import RecordGone, StoreError
 
 LOGGER = logging.getLogger(__name__)
+T = TypeVar("T")
+RETRY_SECONDS = 2.0  # until the store is asked again
 Write = Callable[[], Awaitable[object]]
+
+
+async def insist(work: Callable[[], Awaitable[T]]) -> T:
+    """What the store says to `work`, however long it takes until it says something."""
+    while True:
+        try:
+            return await work()
+        except StoreError as error:
+            log(LOGGER, "store_failed", error=error)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 class Postponed:

@@ -22,7 +22,7 @@ from guildgpt.bot.metrics import Metrics
 from guildgpt.bot.moderation import Moderator
 from guildgpt.bot.outlet import Outlet, Undeliverable, Why
 from guildgpt.bot.pacing import Pacer
-from guildgpt.bot.postponed import Postponed
+from guildgpt.bot.postponed import Postponed, insist
 from guildgpt.bot.questions import Refused
 from guildgpt.bot.recent import Recent
 from guildgpt.bot.replying import Replies
@@ -115,9 +115,11 @@ class Service:
     async def resume(self, delivery: Delivery, outlet: Outlet) -> None:
         """Take up an event that was claimed before a crash and not finished."""
         work = Work.of_old(delivery)
-        member = await self.store.member_by_id(work.member_id)
+        member = await insist(lambda: self.store.member_by_id(work.member_id))
         if member is None:  # erased meanwhile, or the question was deleted
-            await self.store.update_delivery(delivery.id, state="skipped", extra={})
+            await self.postponed.do(
+                lambda: self.store.update_delivery(delivery.id, state="skipped", extra={})
+            )
             return
         log(LOGGER, "taken_up", kind=delivery.kind, guild=delivery.guild_id)
         replies = self._replies

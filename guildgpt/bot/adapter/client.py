@@ -29,13 +29,14 @@ from guildgpt.bot.adapter.incoming import (
 )
 from guildgpt.bot.adapter.interactions import Interactions
 from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
-from guildgpt.bot.adapter.reaching import wait_of
+from guildgpt.bot.adapter.reaching import insisted, wait_of
 from guildgpt.bot.adapter.reading import Reader
 from guildgpt.bot.discord_time import DiscordTime
 from guildgpt.bot.logs import log
 from guildgpt.bot.marks import Marks
 from guildgpt.bot.opinions import Opinions
 from guildgpt.bot.outlet import Outlet, Undeliverable
+from guildgpt.bot.postponed import insist
 from guildgpt.bot.service import Service
 from guildgpt.bot.settings import BotSettings
 from guildgpt.errors import StoreError
@@ -43,6 +44,7 @@ from guildgpt.feedback.records import Delivery
 
 LOGGER = logging.getLogger(__name__)
 CLOSE_SECONDS = 5.0  # for what is being written when the bot stops
+REGISTER_SECONDS = 5.0  # for which commands are waited for before events are
 CLOCK_SECONDS = 60.0  # a host's clock that is further off is worth a line in the log
 _CHANNEL = re.compile(r"/channels/(\d+)/messages")
 
@@ -98,9 +100,21 @@ class GuildClient(discord.AutoShardedClient):
         """Be on Discord until `close`; raises `GuildError` for a token or intents it refuses."""
         try:
             with in_words():
-                await self.start(self.settings.token.get_secret_value())
+                await self._log_in()
+                await insisted(self.connect, "not_connected")
         finally:
             self._stop_heartbeats()
+
+    async def _log_in(self) -> None:
+        """Log in, as often as it takes while Discord cannot be reached."""
+        token = self.settings.token.get_secret_value()
+
+        async def log_in() -> None:
+            await self.http.close()  # what an earlier try opened
+            self.http.connector = discord.utils.MISSING
+            await self.login(token)
+
+        await insisted(log_in, "not_logged_in")
 
     async def close(self) -> None:
         """Leave Discord; what is not finished stays open in the store, to be taken up again."""
@@ -154,9 +168,31 @@ class GuildClient(discord.AutoShardedClient):
         if abs(self.time.host_ahead) > CLOCK_SECONDS:
             log(LOGGER, "clock_is_wrong", seconds_ahead=round(self.time.host_ahead))
         await self.marks.begin()
-        await self.tree.sync()
-        for delivery in await self.service.store.open_deliveries():
+        for delivery in await insist(self.service.store.open_deliveries):
             self.spawn(self.service.resume(delivery, self._outlet_again(delivery)))
+        asked = asyncio.Event()
+        self.spawn(self._register_commands(asked))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), REGISTER_SECONDS)
+
+    async def _register_commands(self, asked: asyncio.Event) -> None:
+        """Register the commands, as often as it takes; `asked` is set after the first time.
+
+        Discord may refuse (30034: 200 new ones a day). Until it takes them those of an earlier
+        start work, and so does whatever needs no command.
+        """
+        registered = self.service.metrics.commands
+
+        async def register() -> None:
+            try:
+                await self.tree.sync()
+            finally:
+                asked.set()
+
+        registered.set(0)
+        await insisted(register, "commands_not_registered", lambda _: True)
+        registered.set(1)
+        log(LOGGER, "commands_registered")
 
     @property
     def is_connected(self) -> bool:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 600.0  # for which what has to be written is tried
 PAUSES = (1, 2, 5, 10, 30)  # seconds between tries; the last one again and again
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # the same for what is tried for ever, twice each time
 FAULTS = (discord.HTTPException, aiohttp.ClientError, OSError, JSONDecodeError)
 """All that a request to Discord may raise."""
 
@@ -51,6 +52,27 @@ async def delivered(call: Callable[[], Awaitable[T]], *, patient: bool = True) -
     raise AssertionError("the pauses never end")
 
 
+async def insisted(
+    call: Callable[[], Awaitable[T]],
+    event: str,
+    hopeful: Callable[[BaseException], bool] | None = None,
+) -> T:
+    """Call Discord for as long as it takes, each failure logged as `event`; raises what is not
+    `hopeful`, by default what does not pass."""
+    hopeful = hopeful or passes
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await call()
+        except (*FAULTS, discord.GatewayNotFound, discord.app_commands.AppCommandError) as error:
+            if not hopeful(error):
+                raise
+            seconds = max(pause, retry_after(error))
+            log(LOGGER, event, error=error, again_in=seconds)
+            await asyncio.sleep(seconds)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
 def passes(error: BaseException) -> bool:
     """Whether the same request may succeed a moment later.
 
@@ -58,7 +80,7 @@ def passes(error: BaseException) -> bool:
     before it.
     """
     if not isinstance(error, discord.HTTPException):
-        return isinstance(error, FAULTS)
+        return isinstance(error, (*FAULTS, discord.GatewayNotFound))
     is_page = not error.code and error.text.lstrip().startswith("<")
     return error.status >= 500 or error.status == 429 or is_page
 
