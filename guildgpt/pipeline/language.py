@@ -120,7 +120,6 @@ def save_language_model(
     chat: ChatTokenizer,
     provenance: Sequence[Provenance],
     outcome: Outcome,
-    figures: Sequence[str] = (),
 ) -> None:
     """Write the model folder; where no GGUF can be made of it, without one."""
     recipe = run.recipe
@@ -129,7 +128,7 @@ def save_language_model(
         chat,
         provenance,
         stages=recipe.stages[: recipe.stages.index(run.stage) + 1],
-        figures=card_figures(outcome, figures),
+        figures=card_figures(outcome),
     )
 
     def write(gguf: Sequence[str]) -> None:
