@@ -88,6 +88,10 @@ class Guilds:
                 changes |= _with_system(now, channel_id, None)
             await self._changed(guild_id, now, changes)
 
+    def forget(self, guild_id: int) -> None:
+        """What was read of a guild may be gone from the store when it comes back."""
+        self._known.pop(guild_id, None)
+
     async def _changed(self, guild_id: int, now: GuildSettings, changes: dict[str, Any]) -> Rules:
         if changes:
             now = now.model_copy(update=changes)

@@ -88,6 +88,10 @@ class Marks:
         channel = self._channels.get(channel_id)
         return channel is not None and message_id in channel.open
 
+    def forget(self, channel_id: int) -> None:
+        """The channel is no more."""
+        self._channels.pop(channel_id, None)
+
     def shards(self, ids: Iterable[int]) -> None:
         """Which shards this process has."""
         self._shards = frozenset(ids)
@@ -148,7 +152,7 @@ class Marks:
             _, self._everywhere = marks.get(EVERYWHERE, (None, self._everywhere))
             for channel_id, channel in changed.items():
                 if not channel.open and not channel.changed:
-                    del self._channels[channel_id]  # the store knows it now
+                    self._channels.pop(channel_id, None)  # the store knows it now
 
     def _read_everywhere(self) -> int:
         """Up to where everything was heard, and nothing of it is still being claimed."""

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -107,7 +108,7 @@ async def serve(
         client = await stack.enter_async_context(
             GuildClient(service, opinions, settings, **options)
         )
-        keeper = Housekeeper(client, settings.retention_days)
+        keeper = Housekeeper(client, settings.retention_days, settings.left_guild_days)
         metrics.answering.set_function(lambda: service.busy)
         if settings.health_port is not None:
 
@@ -177,9 +178,10 @@ async def _connected(
 class Housekeeper:
     """Writes down what has been read and what was postponed, and deletes what is too old."""
 
-    def __init__(self, client: GuildClient, retention_days: int):
+    def __init__(self, client: GuildClient, retention_days: int, left_guild_days: int):
         self._client = client
         self._days = retention_days
+        self._days_after_leaving = timedelta(days=left_guild_days)
         self._cleaned = float("-inf")
         self._rewritten = float("-inf")
         self._traces_since: float | None = None
@@ -208,9 +210,12 @@ class Housekeeper:
         if not time_there.is_told or abs(time_there.host_ahead) > CLOCK_SECONDS:
             return  # nothing is too old by a clock that may be wrong
         if time.monotonic() - self._cleaned > RETENTION_SECONDS:
-            gone = await self._client.service.store.retain(self._days, scrub=False)
+            store = self._client.service.store
+            gone = await store.retain(self._days, scrub=False)
+            left = await store.delete_left_guilds(datetime.now(UTC) - self._days_after_leaving)
             self._cleaned = time.monotonic()
-            log(LOGGER, "retention", rows=sum(gone.values()))
+            rows = sum(gone.values()) + sum(left.counts.values())
+            log(LOGGER, "retention", rows=rows, versions=len(left.versions))
 
     async def _scrub(self) -> None:
         """Take what was deleted out of the store's files: out of the log soon, out of the file,

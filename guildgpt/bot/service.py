@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from guildgpt.bot import sentences as say
@@ -37,6 +37,7 @@ from guildgpt.feedback.store import Store
 from guildgpt.talk.reopening import ReopeningModel
 
 LOGGER = logging.getLogger(__name__)
+UNKNOWN_CHANNEL = 10003  # Discord's code for one that was deleted
 
 
 Step = Callable[[Running], Awaitable[None]]
@@ -195,6 +196,8 @@ class Service:
             return "skipped", "", None
         except Undeliverable as error:
             self._note_failure("delivery", error, event, reason=str(error))
+            if error.code == UNKNOWN_CHANNEL and event.guild_id:
+                await self.channel_deleted(event.guild_id, event.channel_id)
             return "done" if error.why == "gone" else "failed", _IN_WORDS[error.why], error.why
         except (EngineError, ModelError) as error:
             self._note_failure("engine", error, event)
@@ -296,11 +299,37 @@ class Service:
         _note_revision("edited", changed)
 
     async def channel_deleted(self, guild_id: int, channel_id: int) -> None:
-        """A channel or thread is no more: the guild's settings forget it."""
+        """A channel or thread is no more: the guild's settings forget it, and what was said in it
+        goes."""
         try:
             await self.guilds.forget_channels(guild_id, {channel_id})
         except StoreError as error:  # it is looked up again at the next start
             log(LOGGER, "store_failed", error=error)
+        await self.postponed.do(lambda: self._delete_channel(channel_id))
+
+    async def _delete_channel(self, channel_id: int) -> None:
+        _note_revision("channel_deleted", await self.store.delete_channels([channel_id]))
+
+    async def guild_left(self, guild_id: int) -> None:
+        """The bot was taken out of a guild: what was said there goes after a while."""
+        self.guilds.forget(guild_id)
+        await self.postponed.do(lambda: self.store.guild_left(guild_id))
+
+    async def guild_joined(self, guild_id: int) -> None:
+        """The bot was let into a guild, perhaps again."""
+        await self.postponed.do(lambda: self.store.guild_joined(guild_id))
+
+    async def in_guilds(self, present: Collection[int]) -> None:
+        """These are all the guilds that the bot is in."""
+        await self.postponed.do(lambda: self.store.in_guilds(present))
+
+    async def channels_of(self, guild_id: int) -> Mapping[int, int | None]:
+        """The guild's channels and threads of which something is kept, and what each hangs from."""
+        try:
+            return await self.store.channels_of(guild_id)
+        except StoreError as error:
+            log(LOGGER, "store_failed", error=error)
+            return {}
 
     async def named_channels(self, guild_id: int) -> Collection[int]:
         """The channels that a guild's settings name."""

@@ -72,6 +72,12 @@ class BotSettings(BaseModel):
     retention_days: int = Field(
         180, ge=1, description="Conversations older than that are dropped from the store."
     )
+    left_guild_days: int = Field(
+        30,
+        ge=0,
+        description="What was said in a server is dropped so many days after the bot was taken out "
+        "of it; coming back in time keeps it.",
+    )
     attachments: int = Field(4, ge=0, description="Text files read of one message; 0: none.")
     attachment_bytes: int = Field(32_768, ge=1, description="Of each file at most.")
     queue_bound: int = Field(

@@ -1,10 +1,11 @@
 """The feedback store: one object, its methods in parts that each tell one story.
 
-`Members` who they are and what they chose, `Conversations` what was said, `Revisions` what is
-deleted and edited on Discord, `Deliveries` what is being answered, `Opinions` votes and ratings,
-`Statistics` the counts, `Snapshots` exports and imports, `Privacy` erasure and retention, `OwnData`
-what a member may see of it. Every method raises StoreError, in words, when the database is locked,
-full, read-only, damaged or gone; each write is one transaction, done whole or not at all.
+`Members` who they are and what they chose, `Conversations` what was said, `Revisions` and `Places`
+what is deleted and edited on Discord, `Deliveries` what is being answered, `Opinions` votes and
+ratings, `Statistics` the counts, `Snapshots` exports and imports, `Privacy` erasure and retention,
+`OwnData` what a member may see of it. Every method raises StoreError, in words, when the database
+is locked, full, read-only, damaged or gone; each write is one transaction, done whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -21,15 +22,13 @@ from guildgpt.feedback.deliveries import Deliveries
 from guildgpt.feedback.opinions import Opinions
 from guildgpt.feedback.own_data import OwnData
 from guildgpt.feedback.part import utcnow
+from guildgpt.feedback.places import Places
 from guildgpt.feedback.privacy import Privacy
-from guildgpt.feedback.revisions import Revisions
 from guildgpt.feedback.snapshots import Snapshots
 from guildgpt.feedback.statistics import Statistics
 
 
-class Store(
-    Privacy, OwnData, Revisions, Conversations, Deliveries, Opinions, Statistics, Snapshots
-):
+class Store(Privacy, OwnData, Places, Conversations, Deliveries, Opinions, Statistics, Snapshots):
     """The store; opened with `Store.open`, closed with `close` or by leaving its `async with`."""
 
     @classmethod

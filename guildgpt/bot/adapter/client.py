@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import threading
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
@@ -46,6 +47,8 @@ LOGGER = logging.getLogger(__name__)
 CLOSE_SECONDS = 5.0  # for what is being written when the bot stops
 REGISTER_SECONDS = 5.0  # for which commands are waited for before events are
 CLOCK_SECONDS = 60.0  # a host's clock that is further off is worth a line in the log
+LOOK_SECONDS = 1.0  # between channels that are looked for
+LOOK_AGAIN_SECONDS = 24 * 3600.0
 _CHANNEL = re.compile(r"/channels/(\d+)/messages")
 
 
@@ -92,6 +95,7 @@ class GuildClient(discord.AutoShardedClient):
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = False
         self._there: set[int] = set()  # shards with a line to Discord
+        self._looked = float("-inf")  # for channels that were deleted while the bot was away
         self._told_to_mention: set[tuple[int, ...]] = set()  # threads; and who calls the role
         service.metrics.connected.set_function(lambda: self.is_connected)
         service.metrics.guilds.set_function(lambda: len(self.guilds))
@@ -312,17 +316,57 @@ class GuildClient(discord.AutoShardedClient):
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         """A channel was deleted; of its threads discord.py tells one by one."""
-        await self.service.channel_deleted(channel.guild.id, channel.id)
+        await self._forget_channel(channel.guild.id, channel.id)
 
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
         """A thread was deleted, or a post in a forum."""
-        await self.service.channel_deleted(payload.guild_id, payload.thread_id)
+        await self._forget_channel(payload.guild_id, payload.thread_id)
+
+    async def _forget_channel(self, guild_id: int, channel_id: int) -> None:
+        homes = await self.service.channels_of(guild_id)
+        threads = [id for id, home in homes.items() if home == channel_id]
+        for id in (channel_id, *threads):
+            self.marks.forget(id)
+        await self.service.channel_deleted(guild_id, channel_id)
 
     async def _forget_deleted_channels(self, guild: discord.Guild) -> None:
         """Those that a guild's settings name and that were deleted while the bot was away."""
         for id in await self.service.named_channels(guild.id):
             if guild.get_channel_or_thread(id) is None and await self._is_deleted(id):
-                await self.service.channel_deleted(guild.id, id)
+                await self._forget_channel(guild.id, id)
+
+    async def _forget_silent_channels(self) -> None:
+        """Channels and threads of which something is kept, and that were deleted while the bot was
+        away. Archived threads have to be asked for one by one: that may take its time."""
+        for guild in self.guilds:
+            if guild.unavailable:
+                continue
+            for id, home in (await self.service.channels_of(guild.id)).items():
+                if guild.get_channel_or_thread(id) is not None:
+                    continue
+                if home is None or guild.get_channel(home) is not None:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    await self.service.writer.request()
+                    if not await self._is_deleted(id):
+                        continue
+                await self._forget_channel(guild.id, id)
+
+    # Guilds
+
+    async def on_ready(self) -> None:
+        """All guilds of all shards are known, those in an outage too."""
+        await self.service.in_guilds([guild.id for guild in self.guilds])
+        if time.monotonic() - self._looked > LOOK_AGAIN_SECONDS:
+            self._looked = time.monotonic()
+            self.spawn(self._forget_silent_channels())
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        """Somebody has let the bot in."""
+        await self.service.guild_joined(guild.id)
+
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        """Somebody has taken the bot out, or the guild is no more; an outage is not told so."""
+        await self.service.guild_left(guild.id)
 
     async def _is_deleted(self, channel_id: int) -> bool:
         """Whether there is no such channel: of archived threads the guild does not tell."""
