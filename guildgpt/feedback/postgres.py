@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from guildgpt.feedback.postgres_url import PostgresURL
-from guildgpt.feedback.trouble import Known, Trouble
+from guildgpt.feedback.trouble import Known, Trouble, refused
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -102,7 +102,9 @@ class Postgres:
                 failed: Exception = error
             except self._asyncpg.TargetServerAttributeNotMatched:
                 failed = Known(_NOT_TO_WRITE)
-            except (self._asyncpg.InterfaceError, RuntimeError) as error:
+            except self._asyncpg.PostgresError as error:
+                raise Known(refused(error)) from error
+            except (self._asyncpg.InterfaceError, RuntimeError, ValueError) as error:
                 raise Known(_not_set_up(error)) from error
         else:
             raise failed

@@ -70,6 +70,10 @@ _CUT_OFF = Trouble(
     "Give the user more time: `ALTER ROLE name SET statement_timeout = '30s'`.",
     passing=True,
 )
+_UNNOTICED_POOLER = Trouble(
+    "a pooler stands before the database that was not noticed",
+    "Say so in the store's URL: `?pgbouncer=true`.",
+)
 _UNKNOWN_HOST = Trouble(
     "the name of the database server is not known",
     "Is the host in the store's URL right, and does this machine resolve names?",
@@ -103,6 +107,8 @@ _OF_ANOTHER_HOST = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRE
 _POSTGRES = {
     "08": _AWAY,
     "23503": GONE,
+    "26000": _UNNOTICED_POOLER,
+    "42P05": _UNNOTICED_POOLER,
     "25006": _CANNOT_WRITE,
     "25P03": _CUT_OFF,
     "25P04": _CUT_OFF,
@@ -149,16 +155,16 @@ def diagnose(error: BaseException) -> Trouble | None:
         if state := getattr(cause, "sqlstate", None):
             # PgBouncer gives only the one that servers translate.
             grave = getattr(cause, "severity_en", None) or getattr(cause, "severity", None)
-            if grave == "FATAL" and (said := _refusal(state, cause)):
-                return said
-            return next((_POSTGRES[state[:n]] for n in (5, 3, 2) if state[:n] in _POSTGRES), None)
+            return refused(cause) if grave == "FATAL" else _by_state(state)
     if isinstance(error, DBAPIError):
         return _AWAY if error.connection_invalidated else None
     return _unconnected(error) if isinstance(error, OSError) else None
 
 
-def _refusal(state: str, error: BaseException) -> Trouble | None:
-    """Why a server, or a pooler before it, takes no connection, where its own words say more."""
+def refused(error: BaseException) -> Trouble:
+    """Why a server, or what stands before it, takes no connection or ends it: in its own words,
+    where they say more than ours."""
+    state = str(getattr(error, "sqlstate", ""))
     words = " ".join(str(error).split())[:200]
     if "unsupported startup parameter" in words:
         return Trouble(
@@ -177,13 +183,18 @@ def _refusal(state: str, error: BaseException) -> Trouble | None:
             "If it wants TLS, write `sslmode=require` in the store's URL. Else the server's "
             "pg_hba.conf, or the hoster's list of addresses, must name this machine.",
         )
-    if state == "08P01" or not any(state[:n] in _POSTGRES for n in (5, 3, 2)):
-        return Trouble(
-            f"the database server refuses the connection: {words}",
-            "These are the words of the server, or of the pooler before it.",
-            passing=state == "08P01",  # PgBouncer's number for almost everything
-        )
-    return None
+    known = _by_state(state)
+    if known is not None and state != "08P01":
+        return known
+    return Trouble(
+        f"the database server refuses the connection: {words}",
+        "These are the words of the server, or of the pooler before it.",
+        passing=known is not None,  # PgBouncer's number for almost everything
+    )
+
+
+def _by_state(state: str) -> Trouble | None:
+    return next((_POSTGRES[state[:n]] for n in (5, 3, 2) if state[:n] in _POSTGRES), None)
 
 
 def _unconnected(error: OSError) -> Trouble:

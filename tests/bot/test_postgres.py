@@ -1,26 +1,34 @@
-"""The bot with its feedback in PostgreSQL: the same as with SQLite, seen from Discord."""
+"""The bot with its feedback in PostgreSQL, also behind a pooler: the same as with SQLite, seen from
+Discord."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import count
 
 import pytest
-from feedback.conftest import cluster  # noqa: F401 (a fixture)
-from feedback.postgres import Cluster
+from feedback.conftest import cluster, pooler  # noqa: F401 (fixtures)
+from feedback.postgres import Cluster, PgBouncer
 
 from guildgpt.bot import sentences as say
 from guildgpt.feedback.store import Store
 
 from .house import KEY, SLOW, House
 
+_NUMBERS = count()
 
-@pytest.fixture
-async def url(cluster: Cluster) -> AsyncIterator[str]:  # noqa: F811
+
+@pytest.fixture(params=["cluster", "pooler"])
+async def url(request: pytest.FixtureRequest, cluster: Cluster) -> AsyncIterator[str]:  # noqa: F811
     """An empty database."""
-    await cluster.execute("CREATE DATABASE bot")
-    yield cluster.url("bot")
-    await cluster.execute("DROP DATABASE bot WITH (FORCE)")
+    server: Cluster | PgBouncer = request.getfixturevalue(request.param)
+    name = f"bot_{next(_NUMBERS)}"  # a pooler is slow to believe that one is there again
+    await cluster.execute(f"CREATE DATABASE {name}")
+    if isinstance(server, PgBouncer):
+        await server.open_sessions(name)
+    yield server.url(name)
+    await cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_asked_rated_started_anew_and_forgotten(house: House, url: str) -> None:

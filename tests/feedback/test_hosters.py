@@ -136,9 +136,46 @@ async def test_a_password_that_nobody_encoded(cluster: Cluster, name: str, membe
     assert "wrong" not in str(error)
 
 
-async def test_a_host_that_nobody_knows() -> None:
+async def test_a_host_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     error = await opened_in_vain("postgresql://u:p@guild.invalid/x")
     assert error.what == "the name of the database server is not known"
+
+
+async def test_a_variable_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPORT", "five")
+    error = await opened_in_vain("postgresql:///guild")
+    assert "the connection to the database cannot be set up" in error.what
+    assert "variables that begin with PG" in str(error.remedy)
+
+
+@pytest.mark.parametrize(
+    ("severity", "state", "words", "what"),
+    [
+        ("FATAL", "XX000", "Tenant or user not found", "refuses the connection: Tenant or user"),
+        ("ERROR", "08P01", "Endpoint ID is not specified", "refuses the connection: Endpoint ID"),
+        ("FATAL", "28P01", "password authentication failed", "refuses the user or the password"),
+        ("FATAL", "53300", "remaining connection slots are reserved", "has no connection free"),
+    ],
+)
+async def test_a_proxys_own_words(severity: str, state: str, words: str, what: str) -> None:
+    """Supavisor's and Neon's: they answer in the server's place."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = int.from_bytes(await reader.readexactly(4))
+        await reader.readexactly(length - 4)
+        said = f"S{severity}\0C{state}\0M{words}\0\0".encode()
+        writer.write(b"E" + (len(said) + 4).to_bytes(4) + said)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        error = await opened_in_vain(f"postgresql://u:p@127.0.0.1:{port}/x?sslmode=disable")
+    assert what in error.what
 
 
 # TLS
@@ -230,6 +267,21 @@ async def test_channel_binding_is_never_passed_over(secured: Cluster, cluster: C
         assert "channel_binding=require" in str(error.remedy)
     plain = await opened_in_vain(called(cluster, "localhost") + "channel_binding=require")
     assert "does not speak TLS" in plain.what
+
+
+async def test_the_systems_certificates(
+    secured: Cluster, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with Neon's URL: the server's authority is one that this machine trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    for more in (
+        "sslmode=require&channel_binding=require",
+        "sslmode=verify-full",
+        "sslrootcert=system",
+    ):
+        await works(called(secured, "localhost") + more)
+        error = await opened_in_vain(called(secured, "127.0.0.1") + more)
+        assert "IP address mismatch" in error.what
 
 
 async def test_a_certificate_that_was_taken_back(secured: Cluster, authority: Authority) -> None:
@@ -333,19 +385,20 @@ async def test_a_pooler_without_room(cluster: Cluster, name: str) -> None:
 async def test_a_database_that_cannot_hold_every_text(
     cluster: Cluster, encoding: str, through: str, request: pytest.FixtureRequest
 ) -> None:
+    narrow = f"narrow_{next(_NUMBERS)}"
     await cluster.execute(
-        f"CREATE DATABASE narrow ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' "
+        f"CREATE DATABASE {narrow} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' "
         "LC_CTYPE 'C'"
     )
     try:
-        error = await opened_in_vain(request.getfixturevalue(through).url("narrow"))
+        error = await opened_in_vain(request.getfixturevalue(through).url(narrow))
         assert error.what == f"the database's encoding is {encoding}: it cannot hold every text"
         assert "createdb -E UTF8 -T template0" in str(error.remedy)
-        connection = await asyncpg.connect(cluster.url("narrow"))
+        connection = await asyncpg.connect(cluster.url(narrow))
         assert await connection.fetch("SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
         await connection.close()
     finally:
-        await cluster.execute("DROP DATABASE narrow WITH (FORCE)")
+        await cluster.execute(f"DROP DATABASE {narrow} WITH (FORCE)")
 
 
 async def test_a_user_who_may_make_nothing(cluster: Cluster, name: str, member: str) -> None:
@@ -368,7 +421,7 @@ async def test_a_search_path_that_leads_nowhere(cluster: Cluster, name: str, mem
 async def test_a_short_statement_timeout(cluster: Cluster, name: str, member: str) -> None:
     await cluster.execute(f"GRANT CREATE ON SCHEMA public TO {name}_member", name)
     await works(member)
-    await cluster.execute(f"ALTER ROLE {name}_member SET statement_timeout = '20ms'")
+    await cluster.execute(f"ALTER ROLE {name}_member SET statement_timeout = '1s'")
     holder = await asyncpg.connect(cluster.url(name))
     try:
         async with await Store.open(member, key=KEY, patience=PATIENCE) as store:

@@ -253,6 +253,9 @@ async def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) ->
         ("57P03", "cannot be reached"),
         ("40P01", "others are writing"),
         ("XX001", "damaged"),
+        ("26000", "a pooler"),
+        ("42P05", "a pooler"),
+        ("57014", "cut a statement off"),
     ],
 )
 def test_what_a_server_says_in_numbers(state: str, words: str) -> None:
