@@ -92,12 +92,13 @@ class ChannelWriter:
         """Seconds until a write may be tried again."""
         return max(self._pacer.ready_at(channel_id) - self._clock(), 0.05)
 
-    async def whisper(self, outlet: Outlet, sentence: str) -> None:
-        """Say a sentence, if there is one, and if it can be said."""
+    async def whisper(self, outlet: Outlet, sentence: str) -> int | None:
+        """Say a sentence, if there is one, and if it can be said; see `Outlet.whisper`."""
         if sentence:
             await self.turn(outlet.channel_id, new=True)
             with suppress(Undeliverable):
-                await outlet.whisper(sentence)
+                return await outlet.whisper(sentence)
+        return None
 
 
 @dataclass
@@ -176,7 +177,10 @@ class LiveAnswer:
             except Undeliverable as error:
                 await self.give_up(error.why, sentence)
                 return
-        await self.writer.whisper(self.outlet, sentence)
+        told = await self.writer.whisper(self.outlet, sentence)
+        if told is not None and not self._parts:  # an answer may take its place one day
+            self._parts.append(Part(told, sentence))
+            await self.noted(self.message_ids)
 
     async def give_up(self, why: Why, sentence: str) -> None:
         """Discord did not take the answer: say so in its place, or else below what there is of it,

@@ -56,5 +56,6 @@ class Outlet(Protocol):
     async def delete(self, message_id: int) -> None:
         """Take a message back."""
 
-    async def whisper(self, text: str) -> None:
-        """A short sentence for the asker alone where Discord can do that, else a plain reply."""
+    async def whisper(self, text: str) -> int | None:
+        """A short sentence for the asker alone where Discord can do that, else a plain reply; the
+        id of that."""

@@ -161,9 +161,13 @@ class Questions:
         if not path or path[-1].deleted:
             raise Refused("", "deleted")
         *before, last = path
-        above = await self._above(work.event)
-        turns = list(_turns([*above, *before], work.event.names))
-        return _question(turns, _turn(last, work.event.names), last, [*above, *path])
+        event = work.event
+        above = await self._above(event)
+        known = {message.discord_id for message in (*above, *path)}
+        unkept = [_quoted(one, event) for one in event.quoted if one.id not in known]
+        turns = [*_turns([*above, *before], event.names), *unkept]
+        question = _question(turns, _turn(last, event.names), last, [*above, *path])
+        return replace(question, unkept=unkept)
 
     async def _found(self, discord_id: int | None, channel_id: int | None) -> StoredMessage | None:
         """The message with this id on Discord, if it was said in that channel: an id from elsewhere

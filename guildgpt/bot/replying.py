@@ -108,6 +108,7 @@ class Replies:
         kept = finished is not None
         if finished is None:
             async with live.growing(Action("stop", answer_id), over), self._turn(running):
+                running.is_answering = True
                 question = await self._as_it_is_now(running, question, rules, revision)
                 finished = await self._generator.answer(
                     question, _systems(work.event, rules), over, live.heard

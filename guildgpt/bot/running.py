@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.answering import LiveAnswer, Over
@@ -16,6 +16,10 @@ from guildgpt.bot.recent import Recent
 from guildgpt.feedback.records import Member
 
 RECENT_EDITS = 100  # remembered for messages that are being claimed
+
+
+class Superseded(Exception):
+    """The question says something else now."""
 
 
 @dataclass(eq=False)
@@ -28,6 +32,13 @@ class Running:
     outlet: Outlet
     live: LiveAnswer
     over: Over
+    is_answering: bool = False  # then an edit comes too late for it
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def supersede(self) -> None:
+        """Another answer is going to be written over this one."""
+        if not self.over.done():
+            self.over.set_exception(Superseded())
 
     def stop(self) -> None:
         """Nobody wants the answer any more."""
@@ -64,6 +75,7 @@ class AllRunning:
             yield running
         finally:
             del self._running[work.answer_id]
+            running.ended.set()
             if not over.cancel() and not over.cancelled():
                 over.exception()  # seen, even if nobody waited for it any more
 
@@ -83,21 +95,32 @@ class AllRunning:
             if message_id in (running.work.event.id, *running.live.message_ids):
                 running.stop()
 
-    def edit(self, event: Event) -> None:
-        """A message says something else now; one that says nothing any more is taken back."""
+    def edit(self, event: Event) -> bool:
+        """A message says something else now; one that says nothing any more is taken back. Whether
+        that is news, and there is something to answer."""
         known = self._edited.get(event.id)
         known = known or next((r.work.event for r in self._of(event.id)), None)
         if known and not known.is_older_than(event):
-            return
+            return False
         if not event.text:
             self.take_back(event.id)
-            return
+            return False
         self.revision += 1
         self._edited[event.id] = event
         if len(self._edited) > RECENT_EDITS:
             self._edited.popitem(last=False)
         for running in self._of(event.id):
             _take_on(running, event)
+        return True
+
+    def as_it_is(self, event: Event) -> Event:
+        """The event as its message is by now."""
+        edited = self._edited.get(event.id)
+        return _edited(event, edited) if edited else event
+
+    def of(self, message_id: int) -> Running | None:
+        """The work on the question that a message asks."""
+        return next(iter(self._of(message_id)), None)
 
     def _of(self, message_id: int) -> list[Running]:
         return [r for r in self._running.values() if r.work.event.id == message_id]
@@ -119,6 +142,8 @@ class AllRunning:
 
 def _take_on(running: Running, edited: Event) -> None:
     """Answer what the message says now."""
-    now = replace(running.work.event, text=edited.text, names=edited.names)
-    now = replace(now, edited_at=edited.edited_at)
-    running.work = replace(running.work, event=now)
+    running.work = replace(running.work, event=_edited(running.work.event, edited))
+
+
+def _edited(event: Event, edited: Event) -> Event:
+    return replace(event, text=edited.text, names=edited.names, edited_at=edited.edited_at)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from guildgpt.bot import sentences as say
@@ -26,8 +27,9 @@ from guildgpt.bot.postponed import Postponed, insist
 from guildgpt.bot.questions import Refused
 from guildgpt.bot.recent import Recent
 from guildgpt.bot.replying import Replies
+from guildgpt.bot.rewriting import Rewriting
 from guildgpt.bot.room import check_operators
-from guildgpt.bot.running import AllRunning, Running
+from guildgpt.bot.running import AllRunning, Running, Superseded
 from guildgpt.bot.settings import BotSettings
 from guildgpt.bot.systems import Systems
 from guildgpt.bot.waiting import FairQueue
@@ -41,7 +43,7 @@ UNKNOWN_CHANNEL = 10003  # Discord's code for one that was deleted
 
 
 Step = Callable[[Running], Awaitable[None]]
-Rest = Coroutine[Any, Any, None] | None
+Rest = Coroutine[Any, Any, object] | None
 """The work that is left when an event is claimed; None for an event that gets no answer."""
 
 _IN_WORDS: dict[Why, str] = {
@@ -97,6 +99,11 @@ class Service:
             moderator=moderator,
             chance=chance,
             metrics=metrics,
+        )
+        self._rewriting = Rewriting(
+            store,
+            self._running,
+            partial(self._carry_out, step=self._replies.ask),
         )
 
     # Events: each method claims one, and returns the work that is left to do, if any
@@ -158,12 +165,17 @@ class Service:
         log(LOGGER, "seen_before", guild=event.guild_id)
         self.metrics.duplicates.inc()
 
-    async def _carry_out(self, work: Work, member: Member, outlet: Outlet, step: Step) -> None:
-        """Run one claimed event to its end, and write down how it ended."""
+    async def _carry_out(self, work: Work, member: Member, outlet: Outlet, step: Step) -> bool:
+        """Run one claimed event to its end, and write down how it ended; whether it was superseded:
+        then that is still open."""
         begun = self._clock()
         live = self._live(work, outlet)
         with self._running.registered(work, member, outlet, live) as running:
-            state, sentence, why = await self._outcome(running, step)
+            try:
+                state, sentence, why = await self._outcome(running, step)
+            except Superseded:
+                log(LOGGER, "superseded", guild=work.event.guild_id)
+                return True
             if self._running.is_taken_back(work):
                 await self.forget(work.event.id)  # what was written since then, too
                 sentence, why = "", None
@@ -174,12 +186,13 @@ class Service:
                 await running.live.give_up(why, sentence or "")
             elif sentence is not None:
                 await running.live.break_off(sentence)
-        await self.postponed.do(
-            lambda: self.store.update_delivery(work.delivery.id, state=state, extra={})
-        )
+            await self.postponed.do(
+                lambda: self.store.update_delivery(work.delivery.id, state=state, extra={})
+            )
         seconds = self._clock() - begun
         self.metrics.answered.labels(work.event.kind, state).observe(seconds)
         log(LOGGER, "finished", kind=work.event.kind, state=state, seconds=round(seconds, 2))
+        return False
 
     async def _outcome(self, running: Running, step: Step) -> tuple[str, str | None, Why | None]:
         """How the step ended: the delivery's state, what is said in an answer's place, and why
@@ -205,6 +218,8 @@ class Service:
         except StoreError as error:
             self._note_failure("store", error, event)
             return "failed", say.STORE_DOWN, None
+        except Superseded:
+            raise
         except Exception:  # whatever it is, the event has to end
             LOGGER.exception("event failed")
             self.metrics.failures.labels("bot").inc()
@@ -212,6 +227,7 @@ class Service:
 
     def _live(self, work: Work, outlet: Outlet) -> LiveAnswer:
         delivery = work.delivery
+        is_anew = bool(delivery.parts) and not work.taken_up
         return LiveAnswer(
             outlet,
             self.writer,
@@ -219,7 +235,8 @@ class Service:
                 lambda: self.store.update_delivery(delivery.id, parts=parts)
             ),
             allowed=self._generator.allows,
-            nonce=delivery.id.replace("-", "")[:20],
+            # A nonce holds for minutes: what is written anew has others than what was there.
+            nonce=(work.answer_id if is_anew else delivery.id).replace("-", "")[:20],
             earlier=delivery.parts,
             was_begun=work.taken_up,
         )
@@ -281,17 +298,33 @@ class Service:
         except StoreError:  # it is said when the edit is written
             return True
 
-    async def edited(self, event: Event) -> None:
+    async def edited(self, event: Event, outlet: Outlet | None = None) -> Rest:
         """A message that the bot knows was edited, and is now as `event` says; without a text, it
-        is for the bot no longer.
+        is for the bot no longer. Returns the work that is left to do, if any.
 
-        The store follows. A question that waits is answered as it is now; one that is being
-        answered already, or was, keeps the answer it has, unless that quotes what is gone. Edits
-        may come twice and in any order: the newest counts.
+        The store follows. A question that waits is answered as it is now. With an `outlet` it is
+        answered anew in place of the answer it has, unless somebody has gone on from that; without
+        one it keeps its answer, unless that quotes what is gone. Edits may come twice and in any
+        order: the newest counts.
         """
         assert event.edited_at
-        self._running.edit(event)
+        is_due = self._running.edit(event) and outlet is not None and await self._is_due(event)
         await self.postponed.do(lambda: self._edit(event))
+        if outlet is None or not is_due:
+            return None
+        try:
+            member = await self.store.member(event.asker.user_id)
+        except StoreError as error:
+            self._note_failure("store", error, event)
+            return self.writer.whisper(outlet, say.STORE_DOWN)
+        return self._rewriting.begin(event, member, outlet)
+
+    async def _is_due(self, event: Event) -> bool:
+        try:
+            return await self._rewriting.is_due(event)
+        except StoreError as error:
+            self._note_failure("store", error, event)
+            return False
 
     async def _edit(self, event: Event) -> None:
         assert event.edited_at

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack, get_args
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildgpt.feedback.part import Part, new_id
 from guildgpt.feedback.records import Delivery, DeliveryState
-from guildgpt.feedback.schema import channel_marks, deliveries, leases, parts
+from guildgpt.feedback.schema import channel_marks, deliveries, leases, messages, parts
 from guildgpt.feedback.view import storable
 
 
@@ -104,6 +104,35 @@ class Deliveries(Part):
                 await connection.execute(parts.insert(), rows)
 
         await self._database.write(work)
+
+    async def delivery_of(self, event_id: int) -> Delivery | None:
+        """How far an event is that was claimed; None if it was not."""
+        wanted = select(deliveries).where(deliveries.c.event_id == event_id)
+        whose = select(parts.c.discord_id).join(deliveries).order_by(parts.c.position)
+
+        async def work(connection: AsyncConnection) -> Delivery | None:
+            row = (await connection.execute(wanted)).one_or_none()
+            if row is None:
+                return None
+            written = await connection.scalars(whose.where(deliveries.c.event_id == event_id))
+            return _delivery(row, list(written))
+
+        return await self._database.read(work)
+
+    async def goes_on(self, event_id: int) -> bool:
+        """Whether somebody said something to the answers to a claimed question, or below it."""
+        question = select(deliveries.c.question_id).where(deliveries.c.event_id == event_id)
+        answers = messages.alias()
+        below = select(answers.c.id).where(answers.c.parent_id.in_(question))
+        is_below = messages.c.parent_id.in_(question) & (messages.c.role == "user")
+        wanted = select(messages.c.id).where(
+            ~messages.c.deleted, or_(is_below, messages.c.parent_id.in_(below))
+        )
+
+        async def work(connection: AsyncConnection) -> bool:
+            return (await connection.execute(wanted.limit(1))).first() is not None
+
+        return await self._database.read(work)
 
     async def open_deliveries(self) -> list[Delivery]:
         """What was claimed and not finished, oldest first: to be taken up after a crash."""

@@ -77,11 +77,14 @@ class People(Sharing):
 
     async def edit_by_user(self, message: FakeMessage, content: str) -> None:
         """The author changes their message."""
+        before = messages.called(message.content, message.channel)
+        called = messages.called(content, message.channel)
         message.content = content
         message.edits.append(content)
         message.edited = self.world.time()
-        called = messages.called(content, message.channel)
-        message.mentions, message.role_mentions = called.users, called.roles
+        pinged = [who for who in message.mentions if who not in before.users]  # by the reply
+        message.mentions = list(dict.fromkeys([*called.users, *pinged]))
+        message.role_mentions = called.roles
         messages.tell_edit(message)
         await asyncio.sleep(0)
 

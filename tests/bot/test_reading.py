@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from guildgpt.bot import sentences as say
-from guildgpt.bot.adapter.client import GuildClient
+from guildgpt.bot.adapter.catching_up import CatchingUp
 from guildgpt.bot.adapter.reading import Reader
 from guildgpt.feedback.view import Switches, View
 from simguild.fake import Channel, FakeMessage, User
@@ -23,16 +23,16 @@ NOTES = ("notes.txt", b"Crabs moult in spring.", "text/plain")
 async def reading(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
     """The bot with the message content intent, after it has read what it may have missed: from then
     on it hears everything once."""
-    catch_up, caught_up = GuildClient._catch_up, asyncio.Event()
+    note_read, has_read = CatchingUp._note_read, asyncio.Event()
 
-    async def noted(self: GuildClient, shard_id: int) -> None:
-        await catch_up(self, shard_id)
-        caught_up.set()
+    def noted(self: CatchingUp, *read: int) -> None:
+        note_read(self, *read)
+        has_read.set()
 
-    monkeypatch.setattr(GuildClient, "_catch_up", noted)
+    monkeypatch.setattr(CatchingUp, "_note_read", noted)
     house.model.answer = lambda prompt: "I see."
     await house.open(message_content_intent=True)
-    await asyncio.wait_for(caught_up.wait(), 20)
+    await asyncio.wait_for(has_read.wait(), 20)
     return house
 
 
@@ -240,7 +240,7 @@ async def test_a_post_that_begins_with_a_question_for_the_bot(reading: House) ->
     content = f"It hides all day. {reading.fake.bot.mention}, why?"
     post = await reading.fake.post(reading.teacher, forum, "My crab is sad", content)
     await reading.answer(post.messages[0])
-    assert "<|im_start|>user\nMy crab is sad\nIt hides all day." in reading.model.prompts[-1]
+    assert "<|im_start|>user\nMy crab is sad\n\nIt hides all day." in reading.model.prompts[-1]
     await reading.ask("And at night?", where=post)
     assert "My crab is sad" in reading.model.prompts[-1]
     assert "It hides all day." in reading.model.prompts[-1]

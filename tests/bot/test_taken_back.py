@@ -7,6 +7,7 @@ import json
 import pytest
 
 from guildgpt.bot import sentences as say
+from guildgpt.bot.adapter import client
 from guildgpt.bot.moderation import REFUSAL
 from guildgpt.feedback.exports import FORMS, export
 from guildgpt.feedback.view import Switches
@@ -159,19 +160,22 @@ async def test_an_edited_question_is_what_it_is_now(bot: House) -> None:
     asked = await bot.say(f"Is {SECRET} good?")
     answer = await bot.answer(asked)
     await bot.press(answer, "up", bot.teacher)
+    bot.model.answer = lambda prompt: "Yes."
     await bot.fake.edit_by_user(asked, f"{bot.fake.bot.mention} Is a long one good?")
     await gone(bot, SECRET)
-    bot.model.answer = lambda prompt: "Yes."
     await bot.ask("Sure?", reply_to=answer, who=bot.teacher)
     assert "Is a long one good?" in bot.model.prompts[-1]
     assert SECRET not in bot.model.prompts[-1]
 
 
 async def test_an_answer_to_what_stood_there_before_is_no_example(bot: House) -> None:
-    """It stays in the conversation, but would teach an answer to another question."""
+    """It stays in the conversation where somebody has gone on from it, but would teach an answer to
+    another question."""
     await opted_in(bot, "Noted.")
     asked = await bot.say("What is two and two?")
-    await bot.press(await bot.answer(asked), "up")
+    answer = await bot.answer(asked)
+    await bot.press(answer, "up")
+    await bot.ask("Thank you", reply_to=answer, who=bot.teacher)
     assert "Noted." in await exported(bot)
     await bot.fake.edit_by_user(asked, f"{bot.fake.bot.mention} What is  two and two?")
     await bot.fake.until(lambda: bot.rows("SELECT edited_at FROM messages")[0][0])
@@ -295,7 +299,10 @@ async def test_a_word_that_is_edited_in_is_held(house: House) -> None:
     assert not any("forbidden" in prompt for prompt in house.model.prompts)
 
 
-async def test_an_answer_to_the_old_text_is_not_kept_where_it_quotes_it(house: House) -> None:
+async def test_an_answer_to_the_old_text_is_not_kept_where_it_quotes_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "ANEW_SECONDS", 0.0)  # too late for another answer
     house.model.rate = SLOW
     await house.open()
     asked = await house.say(f"Is {SECRET} good?")

@@ -44,6 +44,7 @@ from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Delivery
 
 LOGGER = logging.getLogger(__name__)
+ANEW_SECONDS = 15 * 60.0  # in which an edited question is answered anew
 CLOSE_SECONDS = 5.0  # for what is being written when the bot stops
 REGISTER_SECONDS = 5.0  # for which commands are waited for before events are
 CLOCK_SECONDS = 60.0  # a host's clock that is further off is worth a line in the log
@@ -92,7 +93,7 @@ class GuildClient(discord.AutoShardedClient):
         self.interactions = Interactions(self, service, opinions, self.marks, self.time, self.spawn)
         self.reader = Reader(self, settings, self._knows, self.service.writer.request)
         self.tree = Commands(self, self.interactions, self.reader)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._leaving = False
         self._there: set[int] = set()  # shards with a line to Discord
         self._looked = float("-inf")  # for channels that were deleted while the bot was away
@@ -136,7 +137,7 @@ class GuildClient(discord.AutoShardedClient):
             if isinstance(thread, KeepAliveHandler) and thread.ws._connection is self._connection:
                 thread.stop()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` beside the events, and log what goes wrong in it."""
         if self._leaving:
             work.close()
@@ -145,7 +146,7 @@ class GuildClient(discord.AutoShardedClient):
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             LOGGER.error("event failed", exc_info=error)
@@ -249,8 +250,7 @@ class GuildClient(discord.AutoShardedClient):
             if not is_for_us(message, self.user):
                 self.reader.note(message)
                 return
-            places = (channel.id, getattr(channel, "parent_id", None))
-            if not await self.service.hears(message.author.id, guild_id, *places):
+            if not await self._hears(message):
                 return
             outlet = MessageOutlet(self, channel.id, message.id)
             if cannot_read(message, self.user, self.settings):
@@ -261,6 +261,11 @@ class GuildClient(discord.AutoShardedClient):
             event = await self.reader.event(message)
             if work := await self.service.ask(event, outlet):
                 self.spawn(work)
+
+    async def _hears(self, message: discord.Message) -> bool:
+        channel, guild = message.channel, message.guild
+        places = (channel.id, getattr(channel, "parent_id", None))
+        return await self.service.hears(message.author.id, guild.id if guild else None, *places)
 
     async def _ask_for_a_mention(self, message: discord.Message, outlet: MessageOutlet) -> None:
         """Say, once in a thread, and once to each who calls the bot's role, what cannot be read."""
@@ -289,7 +294,7 @@ class GuildClient(discord.AutoShardedClient):
         await self.service.forget(payload.message_id)
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
-        """What a member rewrites is rewritten in the store.
+        """What a member rewrites is rewritten in the store; a question is answered anew.
 
         Discord also says this of its own doings (previews of links, pins, threads), and of the
         bot's edits: none of them says that somebody has edited it. Where a message is edited that
@@ -300,10 +305,18 @@ class GuildClient(discord.AutoShardedClient):
         if message.author == self.user or message.edited_at is None:
             return
         is_open = self.marks.is_open(payload.channel_id, message.id)
-        if not (is_open or await self.service.knows(message.id)):
-            return
-        if is_hidden(message, self.user, self.settings):
+        is_known = is_open or await self.service.knows(message.id)
+        is_young = self.time.age(message.id) < ANEW_SECONDS
+        may_answer = is_young and is_for_us(message, self.user)
+        if not is_known:
+            if may_answer:  # it mentions the bot now
+                await self._hear(message, live=True)
+        elif is_hidden(message, self.user, self.settings):
             await self.service.edited(edited_out(message))
+        elif may_answer and await self._hears(message):
+            outlet = MessageOutlet(self, message.channel.id, message.id)
+            if work := await self.service.edited(await self.reader.event(message), outlet):
+                self.spawn(work)
         else:
             await self.service.edited(await self.reader.edited(message))
 

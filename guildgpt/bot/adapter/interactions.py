@@ -44,7 +44,7 @@ class Interactions:
         opinions: Opinions,
         marks: Marks,
         time: DiscordTime,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, object]], None],
     ):
         self.service = service
         self.opinions = opinions

@@ -72,9 +72,9 @@ class MessageOutlet:
         """See `Outlet`."""
         await delivered(self._channel.get_partial_message(message_id).delete)
 
-    async def whisper(self, text: str) -> None:
+    async def whisper(self, text: str) -> int:
         """See `Outlet`."""
-        await self._send(text)
+        return await self._send(text)
 
     async def _send(self, text: str, patient: bool = True, **more: Any) -> int:
         if self._reference:

@@ -65,7 +65,7 @@ class Reader:
         said, unseen = await self._said(message)
         replied_to = _reply(message)
         quoted = _quoted(
-            await self._beginning(message.channel, message),
+            await self._beginning(message.channel) if message.id != message.channel.id else None,
             await self.quoted(replied_to) if replied_to and not self._is_ours(replied_to) else None,
             await self._forwarded(self._forward_of(message)),
         )
@@ -99,6 +99,7 @@ class Reader:
             text = "\n\n".join(part for part in said if part)
         else:
             text = await contents(message, message.guild, self._settings)
+            text = self._with_title(message, text)
         return replace(
             edited_out(message),
             text=text,
@@ -139,7 +140,8 @@ class Reader:
     async def _said(self, message: discord.Message) -> tuple[list[str], list[Unseen]]:
         """The text of a question and of its files, and what of them cannot be seen."""
         texts, unseen = await files(message.attachments, self._settings)
-        said = [part for part in (self._asked(message), *texts) if part]
+        asked = self._with_title(message, self._asked(message))
+        said = [part for part in (asked, *texts) if part]
         return said, [*unseen, *stickers(message)]
 
     def _asked(self, message: discord.Message) -> str:
@@ -150,32 +152,30 @@ class Reader:
         names += [f"<@&{role.id}>"] if role else []
         return readable(re.sub("|".join(names) or "(?!)", " ", message.content), guild)
 
+    def _with_title(self, message: discord.Message, text: str) -> str:
+        """The text of a message, below the title if it is the first of somebody's thread."""
+        thread = message.guild.get_thread(message.id) if message.guild else None
+        begins = thread and starter_id(thread, self._client.user)
+        return _titled(text, clean(thread.name)) if thread and begins else text
+
     def _is_ours(self, message: discord.Message) -> bool:
         """Whether the bot wrote it: that is in the store, or was erased there."""
         return message.author == self._client.user
 
     # Threads
 
-    async def _beginning(
-        self, channel: Any, message: discord.Message | None = None
-    ) -> Quoted | None:
+    async def _beginning(self, channel: Any) -> Quoted | None:
         """What somebody's thread is about: its title, and the message that it began with; only as
         long as the store has neither."""
         id = starter_id(channel, self._client.user)
         if id is None or await self._knows(id):
             return None
         title = clean(channel.name)
-        if message is not None and message.id == id:  # a post that begins with a question for us
-            return _by(message, title)
         starter = None if channel.is_private() else await self._starter(channel)
         if starter is None or self._is_ours(starter):
             return Quoted(id, TITLE, title, channel.owner_id)
-        begun = await self.quoted(starter)
-        if begun is None:
-            return _by(starter, title)
-        if begun.text.startswith(title.removesuffix("…").rstrip()):
-            return begun  # Discord proposes a message's first words as a title
-        return replace(begun, text=f"{title}\n\n{begun.text}")
+        begun = await self.quoted(starter) or _by(starter, "")
+        return replace(begun, text=_titled(begun.text, title))
 
     async def _starter(self, thread: discord.Thread) -> discord.Message | None:
         """A forum's posts hold their first message; other threads hang from one of the channel."""
@@ -232,6 +232,13 @@ def _by(message: discord.Message, text: str, *, is_kept: bool = True) -> Quoted:
     is_theirs = not message.embeds  # a link's preview is somebody else's
     name, edited_at = clean(author.display_name), message.edited_at
     return Quoted(message.id, name, text, user_id, is_theirs, is_kept, edited_at)
+
+
+def _titled(text: str, title: str) -> str:
+    """A thread's title and its first message. Discord proposes the first words as a title."""
+    if text.startswith(title.removesuffix("…").rstrip()):
+        return text
+    return "\n\n".join(part for part in (title, text) if part)
 
 
 def _quoted(*each: Quoted | None) -> tuple[Quoted, ...]:
