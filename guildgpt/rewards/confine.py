@@ -101,7 +101,6 @@ def readable() -> list[str]:
 def _limit(limits: Limits) -> None:
     mib = 2**20
     for which, most in (
-        (resource.RLIMIT_CPU, limits.cpu_seconds),
         (resource.RLIMIT_AS, limits.memory_mib * mib),
         (resource.RLIMIT_FSIZE, limits.file_mib * mib),
         (resource.RLIMIT_NOFILE, 32),
@@ -111,6 +110,11 @@ def _limit(limits: Limits) -> None:
         hard = resource.getrlimit(which)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (most, most))
+    # SIGXCPU says why it ends; a second later comes SIGKILL for those that ignore it.
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    last = limits.cpu_seconds + 1
+    last = last if hard == resource.RLIM_INFINITY else min(last, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (min(limits.cpu_seconds, last), last))
 
 
 def _drop_capabilities() -> None:

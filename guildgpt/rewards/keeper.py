@@ -92,7 +92,7 @@ class _Run:
         status = os.waitstatus_to_exitcode(status)
         if not ended and status < 0:
             spent = used.ru_utime + used.ru_stime > self.limits.cpu_seconds - 0.1
-            ended = "time" if spent else "signal"
+            ended = "time" if spent or status == -signal.SIGXCPU else "signal"
         text = output[:most].decode(errors="replace")
         return {"output": text, "status": status, "ended": ended or "exit"}
 

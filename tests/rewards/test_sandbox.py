@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -108,6 +109,12 @@ def test_results_keep_their_order_on_several_workers() -> None:
 )
 def test_an_endless_loop_is_ended(code: str) -> None:
     assert run(code, SHORT).ended == "time"
+
+
+def test_cpu_time_that_is_used_up_is_said_by_the_kernel() -> None:
+    """Not guessed from a clock: on a busy machine the two do not agree."""
+    ran = run("while True: pass", Limits(seconds=240.0, cpu_seconds=1))
+    assert (ran.ended, ran.status) == ("time", -signal.SIGXCPU)
 
 
 def test_a_huge_allocation_fails() -> None:
