@@ -21,6 +21,7 @@ from simguild.fake.trouble import Answer, Trouble
 from simguild.fake.world import Channel, Guild, User, World
 
 T = TypeVar("T")
+PATIENCE = 120.0  # seconds until something counts as hung, however busy the machine is
 
 
 class FakeDiscord(People):
@@ -206,7 +207,7 @@ class FakeDiscord(People):
 
     # Waiting
 
-    async def until(self, condition: Callable[[], T], timeout: float = 20.0) -> T:
+    async def until(self, condition: Callable[[], T], timeout: float = PATIENCE) -> T:
         """Wait until `condition` holds, and return what it gave.
 
         A condition that does not find something yet (`IndexError`, `KeyError`, `AttributeError`)

@@ -11,6 +11,7 @@ import pytest
 from guildgpt.bot import answering, run
 from guildgpt.bot.adapter import client
 from guildgpt.bot.adapter.client import GuildClient
+from guildgpt.bot.marks import Marks
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeDiscord
 
@@ -57,6 +58,13 @@ async def house(
             guild.join(newcomer)
             guild.join(teacher, admin=True)
             made = House(fake, tmp_path, guild, channel, newcomer, teacher)
+            caught_up = Marks.caught_up
+
+            def noted(marks: Marks, shard_id: int) -> None:
+                caught_up(marks, shard_id)
+                made.marks = marks
+
+            monkeypatch.setattr(Marks, "caught_up", noted)
             yield made
             await made.close()
             assert fake.violations == []

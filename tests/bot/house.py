@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from guildgpt.bot import service
+from guildgpt.bot.marks import Marks
 from guildgpt.bot.pacing import Pacer
 from guildgpt.bot.run import serve
 from guildgpt.bot.settings import BotSettings
 from guildgpt.feedback.store import Store
 from simguild.engine import PacedEngine, echo
 from simguild.fake import Channel, FakeDiscord, FakeMessage, Guild, Interaction, User
+from simguild.fake.server import PATIENCE
 from simguild.journal import buttons, finished
 
 KEY = bytes(range(32))
@@ -74,6 +76,7 @@ class House:
     model: Model = field(default_factory=Model)
     settings: dict[str, Any] = field(default_factory=dict)
     ready_seconds: float = 0.05  # that discord.py waits for another guild
+    marks: Marks | None = None  # of the bot that runs, once a shard of it has caught up
     _bot: asyncio.Task[None] | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -88,12 +91,12 @@ class House:
         """Start the bot; what was set earlier stays set."""
         self.settings |= settings
         told = {"token": self.fake.token, "store": str(self.database), **self.settings}
-        self._stopping = asyncio.Event()
+        self._stopping, self.marks = asyncio.Event(), None
         options = {"guild_ready_timeout": self.ready_seconds}
         self._bot = asyncio.create_task(
             serve(BotSettings(**told), self.model, self._stopping, **options)
         )
-        await self.fake.until(lambda: (self._bot and self._bot.done()) or self.fake.connected, 60)
+        await self.fake.until(lambda: (self._bot and self._bot.done()) or self.fake.connected)
         if self._bot.done():
             await self.close()
 
@@ -104,6 +107,10 @@ class House:
         if bot is not None:
             await bot
             await self.fake.until(lambda: not self.fake.connected)
+
+    async def caught_up(self) -> None:
+        """Wait until the bot has read all that it missed: from then on it hears everything once."""
+        await self.fake.until(lambda: self.marks is not None and self.marks.complete)
 
     async def restart(self, **settings: Any) -> None:
         """A new bot on the same store."""
@@ -136,7 +143,7 @@ class House:
         """Write a message, and wait for the whole answer."""
         return await self.answer(await self.say(text, **more))
 
-    async def answer(self, asked: FakeMessage, timeout: float = 20.0) -> FakeMessage:
+    async def answer(self, asked: FakeMessage, timeout: float = PATIENCE) -> FakeMessage:
         """The whole answer to a message: its first part."""
         found = await self.fake.until(
             lambda: [one for one in self.answers(asked) if finished(one)], timeout

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from engines.conftest import file_tokenizer  # noqa: F401 (a fixture)
+from ports import free_port
 
 from guildgpt.bot import run
 from guildgpt.bot import sentences as say
@@ -19,7 +20,7 @@ from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import EngineDied, EngineError
 
 from .house import FAST, House
-from .test_health import free_port, get, until_status
+from .test_health import get, until_status
 
 NEVER = 1e6  # seconds: nobody looks whether the engine lives
 
@@ -84,11 +85,11 @@ class Real:
 
     async def another(self, before: psutil.Process) -> psutil.Process:
         """The process that came after that one."""
-        return await self.house.fake.until(lambda: self.process != before and self.process, 60)
+        return await self.house.fake.until(lambda: self.process != before and self.process)
 
     async def answered(self, text: str) -> None:
         """Ask, and be answered by the model."""
-        answer = await self.house.answer(await self.house.say(text), 60)
+        answer = await self.house.answer(await self.house.say(text))
         assert answer.content not in (say.ENGINE_DOWN, say.FAILED)
         assert answer.buttons
 
@@ -178,7 +179,7 @@ async def test_an_engine_that_hangs_mid_answer_is_replaced(
     monkeypatch.setattr(loopback, "TIMEOUT", 0.5)
     monkeypatch.setattr(loopback, "SIGN_SECONDS", 0.05)
     assert await real.another(hanging)
-    assert (await real.house.answer(asked, 60)).buttons
+    assert (await real.house.answer(asked)).buttons
     assert (await get(real.house, "/healthz"))[0] == 200
 
 

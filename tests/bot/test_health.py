@@ -7,16 +7,12 @@ import socket
 
 import aiohttp
 import pytest
+from ports import free_port
 
 from guildgpt.errors import GuildError
+from simguild.fake.server import PATIENCE
 
 from .house import House
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 async def get(house: House, path: str) -> tuple[int, str]:
@@ -33,7 +29,7 @@ async def healthy(house: House) -> int:
 
 async def until_status(house: House, status: int) -> None:
     """Wait until /healthz says so."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while await healthy(house) != status:
             await asyncio.sleep(0.02)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from guildgpt.bot import sentences as say
-from guildgpt.bot.adapter.catching_up import CatchingUp
 from guildgpt.bot.adapter.reading import Reader
 from guildgpt.feedback.view import Switches, View
 from simguild.fake import Channel, FakeMessage, User
@@ -20,19 +17,12 @@ NOTES = ("notes.txt", b"Crabs moult in spring.", "text/plain")
 
 
 @pytest.fixture
-async def reading(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+async def reading(house: House) -> House:
     """The bot with the message content intent, after it has read what it may have missed: from then
     on it hears everything once."""
-    note_read, has_read = CatchingUp._note_read, asyncio.Event()
-
-    def noted(self: CatchingUp, *read: int) -> None:
-        note_read(self, *read)
-        has_read.set()
-
-    monkeypatch.setattr(CatchingUp, "_note_read", noted)
     house.model.answer = lambda prompt: "I see."
     await house.open(message_content_intent=True)
-    await asyncio.wait_for(has_read.wait(), 20)
+    await house.caught_up()
     return house
 
 

@@ -47,9 +47,9 @@ async def test_every_message_has_one_answer_whatever_is_lost(bot: House, loss: s
     bot.fake.drop(**LOSSES[loss])
     asked += [await bot.say("Meanwhile?"), await bot.say("Meanwhile?", where=private)]
     for one in asked:
-        await bot.answer(one, 15)
+        await bot.answer(one)
     asked.append(await bot.say("After?"))
-    await bot.answer(asked[-1], 15)
+    await bot.answer(asked[-1])
     await bot.settled(5)
     assert [len(bot.answers(one)) for one in asked] == [1] * 5
 
@@ -200,7 +200,7 @@ async def test_questions_that_wait_are_answered_after_a_restart(slow: House) -> 
     # Whom it had let in it does not send away now.
     await slow.restart(queue_bound=0, waiting_per_user=1, questions_per_user=1)
     for one in asked:
-        await slow.answer(one, 10)
+        await slow.answer(one)
     assert [len(slow.answers(one)) for one in asked] == [1, 1, 1]
     assert all(WHOLE in one.content for one in slow.channel.by(slow.fake.bot))
 
@@ -294,7 +294,7 @@ async def test_what_was_said_while_it_was_away_is_answered_once(bot: House) -> N
     for _ in range(2):
         await bot.open(questions_per_user=50, waiting_per_user=50)
         for one in asked:
-            await bot.answer(one, 10)
+            await bot.answer(one)
         await bot.settled()
         await bot.close()
     assert [len(bot.answers(one)) for one in asked] == [1] * len(asked)
@@ -336,17 +336,19 @@ async def test_what_is_too_long_ago_is_left_alone(
     old = await bot.say("Yesterday?")
     monkeypatch.setattr(marks, "CATCH_UP_SECONDS", -1.0)
     await bot.open()
-    await asyncio.sleep(0.3)
+    await bot.caught_up()
+    await bot.settled(1)
     assert bot.answers(old) == []
 
 
 async def test_at_its_first_start_it_answers_nothing_old(house: House) -> None:
     old = await house.say("Before you came?")
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # Discord's clock goes in milliseconds
     await house.open()
     await house.ask("And now?")
     await house.restart()
-    await asyncio.sleep(0.2)
+    await house.caught_up()
+    await house.settled(1)
     assert house.answers(old) == []
 
 
@@ -445,7 +447,7 @@ async def test_kill_9_mid_answer_and_the_one_that_waits_takes_over(
     """Two processes with one token and one store: one of them is the bot."""
     for one in processes:
         await one.start()
-    await house.fake.until(lambda: house.fake.connected, 20)
+    await house.fake.until(lambda: house.fake.connected)
     [(holder,)] = house.rows("SELECT holder FROM leases")
     first, second = sorted(processes, key=lambda one: f":{one.pid}:" not in holder)
     asked = [await house.say("What is TLS?")]
@@ -453,11 +455,12 @@ async def test_kill_9_mid_answer_and_the_one_that_waits_takes_over(
     assert house.fake.connected == 1
 
     await first.end(signal.SIGKILL)
+    # The other sees that the first is dead, and does not wait until the lease runs out.
+    await house.change("UPDATE leases SET expires_at = '2999-01-01'")
     asked.append(await house.say("And what is SSH?"))
-    # It sees that the first is dead, and does not wait until the lease runs out.
-    await house.fake.until(lambda: house.fake.connected, run.LEASE_SECONDS / 2)
+    await house.fake.until(lambda: house.fake.connected)
     for one in asked:
-        await house.answer(one, 15)
+        await house.answer(one)
     assert house.answers(asked[0]) == [begun]
     assert begun.content.endswith(WHOLE)
     await house.settled()

@@ -124,7 +124,7 @@ async def test_a_message_that_the_bot_itself_takes_back_says_nothing_about_its_a
     await house.open(max_tokens=2000)
     asked = await house.say("Tell me")
     await house.begun(asked)
-    await house.fake.until(lambda: len(house.channel.by(house.fake.bot)) > 1, 60)
+    await house.fake.until(lambda: len(house.channel.by(house.fake.bot)) > 1)
     await house.fake.until(lambda: len(house.rows("SELECT * FROM parts")) > 1)
     house.model.rate, house.model.answer = 4000.0, lambda prompt: "Wombats dig."
     await house.restart()
@@ -284,7 +284,7 @@ async def waiting(house: House, text: str) -> FakeMessage:
 async def test_a_question_that_waits_is_answered_as_it_is_then(house: House) -> None:
     asked = await waiting(house, f"Is {SECRET} good?")
     await house.fake.edit_by_user(asked, f"{house.fake.bot.mention} Is a long one good?")
-    answer = await house.answer(asked, 60)
+    answer = await house.answer(asked)
     assert "You wrote: Is a long one good?" in answer.content
     assert answer.buttons
     await gone(house, SECRET)
@@ -294,7 +294,7 @@ async def test_a_question_that_waits_is_answered_as_it_is_then(house: House) -> 
 async def test_a_word_that_is_edited_in_is_held(house: House) -> None:
     asked = await waiting(house, "Is it good?")
     await house.fake.edit_by_user(asked, f"{house.fake.bot.mention} The forbidden?")
-    answer = await house.answer(asked, 60)
+    answer = await house.answer(asked)
     assert answer.content == REFUSAL
     assert not any("forbidden" in prompt for prompt in house.model.prompts)
 
@@ -308,7 +308,7 @@ async def test_an_answer_to_the_old_text_is_not_kept_where_it_quotes_it(
     asked = await house.say(f"Is {SECRET} good?")
     await house.begun(asked)
     await house.fake.edit_by_user(asked, f"{house.fake.bot.mention} Is a long one good?")
-    await house.answer(asked, 60)
+    await house.answer(asked)
     await gone(house, SECRET)
     assert "Is a long one good?" in house.tables()
     assert house.rows("SELECT COUNT(*) FROM messages WHERE role = 'assistant'") == [(0,)]

@@ -57,7 +57,7 @@ async def test_a_file_that_cannot_be_read(bot: House, content: bytes) -> None:
     assert len(content) in (25 << 20, 6, 3)
     await bot.ask("What is this?", attachments=[("thing.txt", content, "text/plain")])
     prompt = bot.model.prompts[-1]
-    assert "(Attached, but not readable as text: thing.txt)" in prompt
+    assert "(Attached, but you cannot see it: the file thing.txt)" in prompt
     assert "word word" not in prompt
 
 
@@ -65,7 +65,7 @@ async def test_a_file_that_is_gone(bot: House) -> None:
     file = ("thing.txt", b"text", "text/plain")
     bot.fake.world.files = _Forgetful()
     await bot.ask("What is this?", attachments=[file])
-    assert "not readable as text: thing.txt" in bot.model.prompts[-1]
+    assert "you cannot see it: the file thing.txt" in bot.model.prompts[-1]
 
 
 class _Forgetful(dict[int, Any]):
@@ -111,7 +111,6 @@ async def test_a_question_deleted_before_it_is_claimed(bot: House) -> None:
     asked = await bot.say("The secret is xyzzy.", attachments=files)
     await bot.fake.delete(asked)
     await bot.settled()
-    await asyncio.sleep(0.05)
     assert bot.channel.by(bot.fake.bot) == []
     assert bot.rows("SELECT COUNT(*) FROM messages WHERE text LIKE '%xyzzy%'") == [(0,)]
 

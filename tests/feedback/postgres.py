@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from ports import free_port
 
+PATIENCE = 240  # seconds until a server counts as hung, however busy the machine is
 USER, PASSWORD = "guild", "open sesame"
 
 
@@ -77,7 +79,7 @@ class Cluster:
         command += [f"--{name}={value}" for name, value in settings.items()]
         with (self.folder / "log").open("ab") as log:
             self._server = subprocess.Popen(command, stdout=log, stderr=log, **self._as)
-        for _ in range(600):
+        for _ in range(PATIENCE * 20):
             ready = [self.programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
             if subprocess.run(ready, check=False).returncode == 0:
                 return
@@ -89,7 +91,7 @@ class Cluster:
         """Stop it now, as in a fast shutdown: whoever is connected is cut off."""
         if self._server is not None:
             self._server.send_signal(signal.SIGINT)
-            self._server.wait(30)
+            self._server.wait(PATIENCE)
             self._server = None
 
     def url(self, database: str = "postgres") -> str:
@@ -132,7 +134,7 @@ class PgBouncer:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, **unprivileged(folder)
             )
-        for _ in range(600):
+        for _ in range(PATIENCE * 20):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
@@ -153,7 +155,7 @@ class PgBouncer:
     def stop(self) -> None:
         """End it at once."""
         self._process.kill()
-        self._process.wait(30)
+        self._process.wait(PATIENCE)
 
     def url(self, database: str = "postgres") -> str:
         """As people write it."""
@@ -172,10 +174,3 @@ def unprivileged(folder: Path) -> dict[str, Any]:
 
 def _url(port: int, database: str) -> str:
     return f"postgresql://{USER}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/{database}"
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
