@@ -32,6 +32,12 @@ Over = asyncio.Future[None]
 """Set when an answer need not go on: it was stopped, or (then it holds that) lost its place."""
 
 
+def broken_off(text: str) -> str:
+    """An answer that was not finished, and shows it; a row of a table stays one."""
+    whole = text.rstrip()
+    return f"{whole}\n…" if whole.endswith("|") else whole + BROKEN_OFF
+
+
 class Stopped(Exception):
     """Somebody does not want the answer any more."""
 
@@ -173,7 +179,7 @@ class LiveAnswer:
             return
         if self._parts:
             try:
-                await self.finish(self.text + BROKEN_OFF)
+                await self.finish(broken_off(self.text))
             except Undeliverable as error:
                 await self.give_up(error.why, sentence)
                 return

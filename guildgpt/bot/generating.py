@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from guildgpt.bot import sentences as say
-from guildgpt.bot.answering import BROKEN_OFF, Over, Stopped, unless
+from guildgpt.bot.answering import Over, Stopped, broken_off, unless
 from guildgpt.bot.metrics import Metrics
 from guildgpt.bot.moderation import Moderator
 from guildgpt.bot.questions import Question
@@ -38,7 +38,8 @@ class Finished:
     @property
     def shown(self) -> str:
         """What people read."""
-        return self.instead or self.text.rstrip() + BROKEN_OFF * (self.stop == "cancelled")
+        text = broken_off(self.text) if self.stop == "cancelled" else self.text.rstrip()
+        return self.instead or text
 
 
 class Generator:

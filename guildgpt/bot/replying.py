@@ -23,6 +23,7 @@ from guildgpt.bot.outlet import Undeliverable
 from guildgpt.bot.postponed import Postponed
 from guildgpt.bot.questions import Question, Questions, Refused
 from guildgpt.bot.running import AllRunning, Running
+from guildgpt.bot.text import guesses_in
 from guildgpt.bot.waiting import Busy, FairQueue, TooMany
 from guildgpt.feedback.store import Store
 
@@ -118,7 +119,10 @@ class Replies:
             if question.stored and not finished.instead:
                 kept = await self._keep(answer_id, question, finished)
         try:
-            await live.finish(finished.shown, _buttons(answer_id, rules) if kept else ())
+            shown = finished.shown
+            if not finished.instead:
+                shown = say.with_guesses(shown, guesses_in(question.asked.text))
+            await live.finish(shown, _buttons(answer_id, rules) if kept else ())
         except Undeliverable as error:
             if error.why in ("withheld", "refused"):  # then nobody has read it
                 await self._postponed.do(lambda: self._store.withdraw(answer_id))

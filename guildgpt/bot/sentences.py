@@ -85,7 +85,7 @@ write me directly, or use
 `/compare` two answers: you say which is better · right-click a message → Apps → *Ask about this*
 Under my answers: 👍 👎 tell me how they were · 🔁 another try · 🚩 report to the people who run me
 
-`/privacy` what I keep and for how long · `/forget-me` have it deleted · `/stats` what people think
+`/privacy` what I keep, and a copy · `/forget-me` have it deleted · `/stats` what people think
 For admins: `/system` how I should behave here · `/settings` where I answer, and whether I ask for \
 opinions
 
@@ -216,6 +216,12 @@ def _in_words(seconds: float | None) -> str:
     if seconds < 90:
         return f"{max(round(seconds), 1)} seconds"
     return f"{round(seconds / 60)} minutes"
+
+
+def with_guesses(shown: str, guesses: Sequence[tuple[str, str]]) -> str:
+    """An answer, and below it small how the files of its question were read."""
+    notes = [f"\n-# I read {name} as {encoding}." for name, encoding in guesses]
+    return answer_text(shown) + "".join(notes)
 
 
 def side_by_side(left: str, right: str) -> str:

@@ -15,6 +15,7 @@ __all__ = [
     "NOTHING_YET",
     "answer_text",
     "clean",
+    "guesses_in",
     "read_attachment",
     "shortened",
     "split",
@@ -28,6 +29,7 @@ _SHOWS_NOTHING = re.compile(
 )
 
 _CUT = "[… the rest of the file is left out]"
+_GUESSED = re.compile(r"^(.{1,100}) \(read as (.+)\):\n```", re.MULTILINE)
 _LANGUAGES = {
     "bash": "sh", "c": "c", "cc": "cpp", "cpp": "cpp", "cs": "csharp", "css": "css", "csv": "csv",
     "diff": "diff", "go": "go", "h": "c", "hpp": "cpp", "hs": "haskell", "html": "html",
@@ -60,6 +62,11 @@ def read_attachment(
     fence = "`" * max(3, longest + 1)
     guess = f" (read as {found.guess})" if found.guess else ""
     return f"{_file_name(name)}{guess}:\n{fence}{_language(name, content_type)}\n{text}\n{fence}"
+
+
+def guesses_in(question: str) -> list[tuple[str, str]]:
+    """Names and guessed encodings of the files in a question, as `read_attachment` wrote them."""
+    return [(found[1], found[2]) for found in _GUESSED.finditer(question)]
 
 
 def answer_text(text: str, *, growing: bool = False) -> str:

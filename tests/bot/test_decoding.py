@@ -96,7 +96,24 @@ def test_the_guess_is_said() -> None:
 
 
 async def test_a_file_from_an_old_editor_is_read(bot: House) -> None:
-    files = [("notes.txt", "El niño comió piñas en el jardín.".encode("cp1252"), "text/plain")]
-    await bot.ask("What is this?", attachments=files)
-    assert "El niño comió piñas en el jardín." in bot.model.prompts[-1]
+    """The model is told how, and so is who asked: a wrong guess explains a strange answer."""
+    bot.model.answer = lambda prompt: "A text about a boy."
+    content = "El niño comió piñas en el jardín."
+    files = [("notes.txt", content.encode("cp1252"), "text/plain")]
+    answer = await bot.ask("What is this?", attachments=files)
+    assert content in bot.model.prompts[-1]
     assert "notes.txt (read as Windows-1252 (Western European)):" in bot.model.prompts[-1]
+    note = "\n-# I read notes.txt as Windows-1252 (Western European)."
+    assert answer.content == f"A text about a boy.{note}"
+    again = await bot.command("retry")
+    assert again.responses[0].content.endswith(note)
+    # It is no part of the answer: nothing of it is kept, or told to the model.
+    assert bot.rows("SELECT DISTINCT text FROM messages WHERE role = 'assistant'") == [
+        ("A text about a boy.",)
+    ]
+
+
+async def test_of_a_file_that_says_what_it_is_nothing_is_said(bot: House) -> None:
+    files = [("notes.txt", "El niño".encode(), "text/plain")]
+    bot.model.answer = lambda prompt: "A text."
+    assert (await bot.ask("What is this?", attachments=files)).content == "A text."

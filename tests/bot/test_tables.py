@@ -7,6 +7,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
+from guildgpt.bot.answering import broken_off
 from guildgpt.bot.splitting import split, utf16_len
 from guildgpt.bot.tables import tables_as_code
 from guildgpt.bot.text import answer_text
@@ -133,6 +134,12 @@ def test_the_last_table_of_an_answer_needs_nothing_behind_it() -> None:
     text = CRABS.removesuffix("\n\nAnd so on.")
     assert answer_text(text, growing=True) == "Here they are:"
     assert answer_text(text) == DRAWN.removesuffix("\n\nAnd so on.")
+
+
+def test_a_table_that_was_broken_off_shows_it() -> None:
+    shown = answer_text(broken_off("| a | b |\n|---|---|\n| 1 | 2 |\n"))
+    assert shown == "```\n| a | b |\n|---|---|\n| 1 | 2 |\n```\n…"
+    assert answer_text(broken_off("| a | b |\n|---|---|\n| 1 | tw")).endswith("| 1 | tw … |\n```")
 
 
 async def test_an_answer_with_a_table(house: House) -> None:
