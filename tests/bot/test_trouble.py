@@ -294,13 +294,6 @@ async def test_an_engine_that_dies_in_every_answer(house: House) -> None:
     assert await house.settled() == ["failed"]
 
 
-async def test_a_system_text_that_leaves_no_room(house: House) -> None:
-    house.model.context = 256
-    await house.open(system="Be brief. " * 120)
-    assert (await house.ask("What is TLS?")).content == say.FAILED
-    assert await house.settled() == ["failed"]
-
-
 # The database
 
 
