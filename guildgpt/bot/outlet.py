@@ -36,6 +36,10 @@ class Outlet(Protocol):
         """The channel whose budget of writes it uses."""
 
     @property
+    def is_private(self) -> bool:
+        """Whether a whisper is for the asker alone, and costs the channel no write."""
+
+    @property
     def is_typing(self) -> bool:
         """Whether people see that an answer is on its way."""
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.answering import ChannelWriter, LiveAnswer
+from guildgpt.bot.courtesy import Courtesy
 from guildgpt.bot.events import Event, Work, packed
 from guildgpt.bot.generating import Generator
 from guildgpt.bot.guilds import Guilds
@@ -55,6 +57,17 @@ _IN_WORDS: dict[Why, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an event ended: its delivery's state, what is said in an answer's place, and `why`
+    Discord did not take the answer, or for what `reason` it was refused, if it is that."""
+
+    state: str
+    sentence: str | None = None
+    why: Why | None = None
+    reason: str = ""
+
+
 class Service:
     """Answers events; see the module."""
 
@@ -81,6 +94,7 @@ class Service:
         self.systems = Systems(self.guilds, self._generator)
         self._running = AllRunning()
         self._heard = Recent()  # events
+        self._courtesy = Courtesy(settings.questions_per_user, settings.questions_seconds, clock)
         queue = FairQueue(
             settings.workers,
             bound=settings.queue_bound,
@@ -154,12 +168,16 @@ class Service:
                 extra=packed(event, member, again=again),
             )
         except StoreError as error:
-            self._note_failure("store", error, event)
-            return self.writer.whisper(outlet, say.STORE_DOWN)
+            return self._without_store(error, event, outlet)
         if delivery is None:
             self._note_duplicate(event)
             return None
         return self._carry_out(Work.new(delivery, event), member, outlet, step)
+
+    def _without_store(self, error: StoreError, event: Event, outlet: Outlet) -> Rest:
+        self._note_failure("store", error, event)
+        told = outlet.is_private or self._courtesy.tells(event.asker.user_id, "store-down")
+        return self.writer.whisper(outlet, say.STORE_DOWN) if told else None
 
     def _note_duplicate(self, event: Event) -> None:
         log(LOGGER, "seen_before", guild=event.guild_id)
@@ -172,58 +190,65 @@ class Service:
         live = self._live(work, outlet)
         with self._running.registered(work, member, outlet, live) as running:
             try:
-                state, sentence, why = await self._outcome(running, step)
+                end = await self._outcome(running, step)
             except Superseded:
                 log(LOGGER, "superseded", guild=work.event.guild_id)
                 return True
             if self._running.is_taken_back(work):
                 await self.forget(work.event.id)  # what was written since then, too
-                sentence, why = "", None
+                end = replace(end, sentence="", why=None)
             for part in self._running.lost_parts(running):
                 await self.forget(part)
-                sentence, why = "", None
-            if why is not None:
-                await running.live.give_up(why, sentence or "")
-            elif sentence is not None:
-                await running.live.break_off(sentence)
+                end = replace(end, sentence="", why=None)
+            if end.why is not None:
+                await running.live.give_up(end.why, end.sentence or "")
+            elif end.sentence is not None and self._tells(work, outlet, end):
+                await running.live.break_off(end.sentence)
             await self.postponed.do(
-                lambda: self.store.update_delivery(work.delivery.id, state=state, extra={})
+                lambda: self.store.update_delivery(work.delivery.id, state=end.state, extra={})
             )
         seconds = self._clock() - begun
-        self.metrics.answered.labels(work.event.kind, state).observe(seconds)
-        log(LOGGER, "finished", kind=work.event.kind, state=state, seconds=round(seconds, 2))
+        self.metrics.answered.labels(work.event.kind, end.state).observe(seconds)
+        log(LOGGER, "finished", kind=work.event.kind, state=end.state, seconds=round(seconds, 2))
         return False
 
-    async def _outcome(self, running: Running, step: Step) -> tuple[str, str | None, Why | None]:
-        """How the step ended: the delivery's state, what is said in an answer's place, and why
-        Discord did not take the answer, if it is that."""
+    def _tells(self, work: Work, outlet: Outlet, end: End) -> bool:
+        """Whether a refusal is said: not, where all would read it again and again. Without a
+        sentence nothing is said, but what was begun is taken back."""
+        if outlet.is_private or work.taken_up or not (end.reason and end.sentence):
+            return True
+        return self._courtesy.tells(work.event.asker.user_id, end.reason)
+
+    async def _outcome(self, running: Running, step: Step) -> End:
+        """How the step ended."""
         event = running.work.event
         try:
             await step(running)
-            return "done", None, None
+            return End("done")
         except Refused as refusal:
             log(LOGGER, "refused", reason=refusal.reason, guild=event.guild_id)
-            return "skipped", refusal.say, None
+            return End("skipped", refusal.say, reason=refusal.reason)
         except RecordGone:
             log(LOGGER, "erased_meanwhile", guild=event.guild_id)
-            return "skipped", "", None
+            return End("skipped", "")
         except Undeliverable as error:
             self._note_failure("delivery", error, event, reason=str(error))
             if error.code == UNKNOWN_CHANNEL and event.guild_id:
                 await self.channel_deleted(event.guild_id, event.channel_id)
-            return "done" if error.why == "gone" else "failed", _IN_WORDS[error.why], error.why
+            state = "done" if error.why == "gone" else "failed"
+            return End(state, _IN_WORDS[error.why], error.why)
         except (EngineError, ModelError) as error:
             self._note_failure("engine", error, event)
-            return "failed", say.ENGINE_DOWN, None
+            return End("failed", say.ENGINE_DOWN)
         except StoreError as error:
             self._note_failure("store", error, event)
-            return "failed", say.STORE_DOWN, None
+            return End("failed", say.STORE_DOWN)
         except Superseded:
             raise
         except Exception:  # whatever it is, the event has to end
             LOGGER.exception("event failed")
             self.metrics.failures.labels("bot").inc()
-            return "failed", say.FAILED, None
+            return End("failed", say.FAILED)
 
     def _live(self, work: Work, outlet: Outlet) -> LiveAnswer:
         delivery = work.delivery
@@ -250,6 +275,10 @@ class Service:
     def ignores(self, user_id: int) -> bool:
         """Whether the operator does not want this person answered."""
         return user_id in self._settings.blocked_users
+
+    def greets(self, user_id: int) -> bool:
+        """Whether they are shown at once that they are heard: not who was told to wait."""
+        return not self._courtesy.was_told_to_wait(user_id)
 
     async def hears(self, user_id: int, guild_id: int | None, *places: int | None) -> bool:
         """Whether a message of that person at these places is for the bot at all."""
@@ -315,8 +344,7 @@ class Service:
         try:
             member = await self.store.member(event.asker.user_id)
         except StoreError as error:
-            self._note_failure("store", error, event)
-            return self.writer.whisper(outlet, say.STORE_DOWN)
+            return self._without_store(error, event, outlet)
         return self._rewriting.begin(event, member, outlet)
 
     async def _is_due(self, event: Event) -> bool:

@@ -254,9 +254,9 @@ class GuildClient(discord.AutoShardedClient):
                 return
             outlet = MessageOutlet(self, channel.id, message.id)
             if cannot_read(message, self.user, self.settings):
-                await self._ask_for_a_mention(message, outlet)
+                self._ask_for_a_mention(message, outlet)
                 return
-            if live:
+            if live and self.service.greets(message.author.id):
                 self.spawn(self._acknowledge(message, outlet))
             event = await self.reader.event(message)
             if work := await self.service.ask(event, outlet):
@@ -267,14 +267,14 @@ class GuildClient(discord.AutoShardedClient):
         places = (channel.id, getattr(channel, "parent_id", None))
         return await self.service.hears(message.author.id, guild.id if guild else None, *places)
 
-    async def _ask_for_a_mention(self, message: discord.Message, outlet: MessageOutlet) -> None:
+    def _ask_for_a_mention(self, message: discord.Message, outlet: MessageOutlet) -> None:
         """Say, once in a thread, and once to each who calls the bot's role, what cannot be read."""
         role = calls_our_role(message)
         told = (message.channel.id, message.author.id) if role else (message.channel.id,)
         if told not in self._told_to_mention:
             self._told_to_mention.add(told)
-            with suppress(Undeliverable):
-                await outlet.whisper(say.NEED_MY_NAME if role else say.NEED_MENTION)
+            sentence = say.NEED_MY_NAME if role else say.NEED_MENTION
+            self.spawn(self.service.writer.whisper(outlet, sentence))
 
     async def _knows(self, message_id: int) -> bool:
         """Whether the store has a message; while it is in trouble nobody is asked for more."""

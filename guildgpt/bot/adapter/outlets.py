@@ -40,6 +40,11 @@ class MessageOutlet:
         return self._channel.id
 
     @property
+    def is_private(self) -> bool:
+        """See `Outlet`: everybody reads it."""
+        return False
+
+    @property
     def is_typing(self) -> bool:
         """See `Outlet`."""
         return time.monotonic() < self._typing_until
@@ -107,6 +112,11 @@ class InteractionOutlet:
     def channel_id(self) -> int:
         """See `Outlet`."""
         return self._elsewhere.channel_id
+
+    @property
+    def is_private(self) -> bool:
+        """See `Outlet`."""
+        return True
 
     @property
     def is_typing(self) -> bool:
