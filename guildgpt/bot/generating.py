@@ -66,7 +66,8 @@ class Generator:
         """What a system text leaves of the model's context; raises `EngineError` and `ModelError`
         when the engine died twice or cannot be opened."""
         return await self._model.ask(
-            lambda model: asyncio.to_thread(room_beside, model, system, self._params.max_tokens)
+            lambda model: asyncio.to_thread(room_beside, model, system, self._params.max_tokens),
+            answers=False,
         )
 
     def allows(self, text: str) -> bool:

@@ -171,13 +171,13 @@ async def test_an_engine_that_hangs_while_idle_is_replaced(
 async def test_an_engine_that_hangs_mid_answer_is_replaced(
     real: Real, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loopback, "TIMEOUT", 2.0)
+    monkeypatch.setattr(loopback, "SIGN_SECONDS", 0.1)
     await real.open(folder, max_tokens=200, context=2048)
-    hanging = real.process
     asked = await real.house.say("Tell me a very long story about a lighthouse.")
     await real.house.begun(asked)
+    hanging = real.process
     hanging.send_signal(signal.SIGSTOP)
-    monkeypatch.setattr(loopback, "TIMEOUT", 0.5)
-    monkeypatch.setattr(loopback, "SIGN_SECONDS", 0.05)
     assert await real.another(hanging)
     assert (await real.house.answer(asked)).buttons
     assert (await get(real.house, "/healthz"))[0] == 200
@@ -203,6 +203,8 @@ async def test_health_is_about_answers_not_about_processes(
     await house.open(health_port=free_port())
     assert (await house.ask("What is TLS?")).content
     await house.settled(1)
+    assert (await get(house, "/healthz"))[0] == 503
+    await house.command("system", who=house.teacher, text="Be brief.")  # counted by the tokenizer
     assert (await get(house, "/healthz"))[0] == 503
     house.model.dies_after = None
     await house.ask("And now?")
