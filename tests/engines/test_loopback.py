@@ -53,7 +53,8 @@ def serving(reply: bytes, *, hang: bool = False) -> Iterator[Loopback]:
 
 
 async def read(link: Loopback) -> list[dict[str, Any]]:
-    return [event async for event in link.events("/completion", {})]
+    async with asyncio.timeout(60):
+        return [event async for event in link.events("/completion", {})]
 
 
 BROKEN = {
