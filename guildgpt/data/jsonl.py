@@ -238,11 +238,13 @@ def _message(item: dict[str, Any], row: Row) -> Message:
             where=row.where,
             remedy='Write a message as {"role": "user", "content": "…"}.',
         )
-    if item.get("weight") == 0:  # how OpenAI's format marks an answer not to be learned
-        row.fault = "an answer has the weight 0"
     for key in item.keys() - {role, content}:
         row.values.setdefault(f"messages.{key}", []).append(item[key])
-    return Message(role_of(item[role], row.where), text_of(item, content, row.where))
+    message = Message(role_of(item[role], row.where), text_of(item, content, row.where))
+    # How OpenAI's format marks an answer that is not to be learned; SlimOrca marks questions so.
+    if message.role == "assistant" and item.get("weight") == 0:
+        row.fault = "an answer has the weight 0"
+    return message
 
 
 def _with_system(row: Row, turns: Turns) -> Turns:
