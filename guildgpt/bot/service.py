@@ -214,8 +214,10 @@ class Service:
 
     def _tells(self, work: Work, outlet: Outlet, end: End) -> bool:
         """Whether a refusal is said: not, where all would read it again and again. Without a
-        sentence nothing is said, but what was begun is taken back."""
-        if outlet.is_private or work.taken_up or not (end.reason and end.sentence):
+        sentence nothing is said, but what was begun is taken back; and where an answer stands that
+        is none any more, it is written over."""
+        is_in_place = bool(work.delivery.parts)
+        if outlet.is_private or work.taken_up or is_in_place or not (end.reason and end.sentence):
             return True
         return self._courtesy.tells(work.event.asker.user_id, end.reason)
 

@@ -133,6 +133,19 @@ async def test_what_was_refused_is_answered_in_the_refusals_place(
     assert not any("forbidden" in prompt for prompt in house.model.prompts)
 
 
+async def test_no_old_answer_stays_below_a_question_that_is_refused_now(house: House) -> None:
+    """Others of the same member's refusals may be left unsaid; this one takes an answer's place."""
+    await house.open(questions_per_user=2, questions_seconds=600.0)
+    asked = await house.say("What is TSL?")
+    first = await says(house, asked, "TSL")
+    await house.ask("And SSH?")
+    told = await house.say("And HTTP?")
+    await house.fake.until(lambda: "One thing after another" in words(house.answers(told))[0])
+    await edit(house, asked, "What is TLS?")
+    assert await says(house, asked, "One thing after another") is first
+    assert not buttons(first)
+
+
 async def test_a_mention_may_come_later(bot: House) -> None:
     bot.fake.message_content = False
     asked = await bot.say("What is TLS?", mention=False)
