@@ -26,6 +26,10 @@ Kind = Literal[
     "forget",
     "keep",
     "download",
+    "resolve",
+    "seen",
+    "older",
+    "newest",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -38,11 +42,13 @@ PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a click asks for, and the id (a UUID) of the answer or comparison it is about; for
-    `forget`, `keep` and `download` it is about nobody but who clicks, and any id does."""
+    """What a click asks for, and the id (a UUID) of the answer, comparison or report it is about;
+    for `forget`, `keep` and `download` it is about nobody but who clicks, and any id does. `label`
+    is what stands on the button where its kind does not say it all."""
 
     kind: Kind
     id: str
+    label: str = ""
 
 
 def encode(action: Action) -> str:

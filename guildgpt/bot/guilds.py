@@ -22,6 +22,7 @@ class Rules:
     channel_systems: Mapping[int, str]
     feedback: bool
     channels_deleted: bool
+    reports_channel: int | None = None
 
     def systems(self, *places: int | None) -> list[str]:
         """The system texts for a channel and the one that its thread is in, the one that holds
@@ -83,6 +84,8 @@ class Guilds:
             if left := set(now.channels) & set(deleted):
                 channels = [id for id in now.channels if id not in left]
                 changes = {"channels": channels, "channels_deleted": not channels}
+            if now.reports_channel in deleted:
+                changes["reports_channel"] = None
             for channel_id in now.channel_systems.keys() & set(deleted):
                 now = now.model_copy(update=changes)
                 changes |= _with_system(now, channel_id, None)
@@ -114,6 +117,7 @@ class Guilds:
             channel_systems=guild.channel_systems,
             feedback=ours.feedback if guild.feedback is None else guild.feedback,
             channels_deleted=guild.channels_deleted,
+            reports_channel=guild.reports_channel,
         )
 
 

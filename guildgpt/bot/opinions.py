@@ -12,6 +12,7 @@ from guildgpt.bot.buttons import Action
 from guildgpt.bot.metrics import Metrics
 from guildgpt.errors import RecordGone
 from guildgpt.feedback.records import Consent, Member, StoredMessage, Verdict
+from guildgpt.feedback.reports import Report
 from guildgpt.feedback.store import Store
 
 SHOWN = {"left": 0, "right": 1}  # the candidates' places, as the buttons name them
@@ -30,15 +31,34 @@ class Opinions:
         self._days = retention_days
         self._trains = trains
 
+    async def report(
+        self, user_id: int, answer_id: str, *, channel_id: int, reason: str = ""
+    ) -> tuple[str, Report | None]:
+        """A click on 🚩, and later perhaps why: what to tell them, and the report. Who wants
+        nothing kept is not named, and gives no reason."""
+        member = await self._store.member(user_id)
+        try:
+            answer = await self._here(answer_id, channel_id)
+            named = member.consent != "none"
+            made = await self._store.report(
+                answer.id, member.id if named else None, (named and reason.strip()) or None
+            )
+        except RecordGone:
+            return say.RECORD_GONE, None
+        except NotHere:
+            return say.WRONG_PLACE, None
+        self._metrics.feedback.labels("reason" if reason else "report").inc()
+        if not named:
+            return say.REPORTED_UNNAMED, made
+        return (say.REASON_NOTED if reason else say.REPORTED), made
+
     async def give(self, user_id: int, action: Action, *, channel_id: int, reason: str = "") -> str:
         """A click on a button under a message in the channel; `reason` says more about a 👎."""
         member = await self._store.member(user_id)
-        if member.consent == "none" and action.kind != "report":
+        if member.consent == "none":
             return say.CONSENT_NONE
         try:
-            if action.kind == "report":
-                said = await self._report(member, action, channel_id)
-            elif action.kind in ("up", "down"):
+            if action.kind in ("up", "down"):
                 said = await self._rate(member, action, channel_id, reason.strip())
             else:
                 said = await self._vote(member, action, channel_id)
@@ -70,12 +90,6 @@ class Opinions:
             verdict: Verdict = "tie" if action.kind == "tie" else "both_bad"
             await self._store.vote(comparison.id, member.id, verdict)
         return say.VOTED[action.kind]
-
-    async def _report(self, member: Member, action: Action, channel_id: int) -> str:
-        answer = await self._here(action.id, channel_id)
-        named = member.consent != "none"
-        await self._store.report(answer.id, member.id if named else None)
-        return say.REPORTED
 
     async def _here(self, message_id: str, channel_id: int) -> StoredMessage:
         """The message, which has to be one of this channel's."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from guildgpt.bot.files import Kind
 from guildgpt.bot.room import Room
 from guildgpt.bot.text import answer_text
 from guildgpt.feedback.records import Consent, Stats
+from guildgpt.feedback.reports import Report
 
 EMPTY = "Ask me something: write it after my name, or use /ask."
 CANNOT_SEE: dict[Kind, str] = {
@@ -54,7 +56,11 @@ CONSENT_NONE = (
 RATED_UP = "Thank you, noted: 👍"
 RATED_DOWN = "Thank you, noted: 👎"
 REASON_NOTED = "Thank you, that helps."
-REPORTED = "Thank you. The people who run me will look at it."
+REPORTED = "Thank you. The people who run me and the admins here will see it."
+REPORTED_UNNAMED = f"{REPORTED} As you want, I keep neither your name nor a reason."
+NO_REPORTS = "There is nothing to look at: no reports, or all are done."
+NOT_ADMIN = "Only admins of this server can do that."
+LOOKED_AT = "✅ Somebody has looked at this."
 VOTED = {
     "left": "Noted: the left one is better.",
     "right": "Noted: the right one is better.",
@@ -87,7 +93,7 @@ Under my answers: 👍 👎 tell me how they were · 🔁 another try · 🚩 re
 
 `/privacy` what I keep, and a copy · `/forget-me` have it deleted · `/stats` what people think
 For admins: `/system` how I should behave here · `/settings` where I answer, and whether I ask for \
-opinions
+opinions · `/reports` what was reported
 
 I am a small language model. I make mistakes: check what matters."""
 
@@ -148,6 +154,38 @@ def rules(channels: Sequence[str], feedback: bool, *, emptied: bool = False) -> 
     where = ", ".join(channels) or "every channel"
     because = " (the channels you had chosen were deleted)" if emptied else ""
     return f"I answer in {where}{because}; opinions: {'on' if feedback else 'off'}."
+
+
+def reports_go(channel: str | None) -> str:
+    """Where new reports are told."""
+    return f"New reports go to {channel}." if channel else "New reports are told nowhere."
+
+
+def reports(shown: Sequence[Report], count: int) -> str:
+    """Some of the reports that nobody has looked at, of so many."""
+    if not shown:
+        return NO_REPORTS
+    lines = [f"**{count} report{'s' * (count != 1)}** to look at, newest first; ✅ takes one off."]
+    lines += [f"**{number}.** {_report(one)}" for number, one in enumerate(shown, start=1)]
+    return "\n".join(lines)
+
+
+def new_report(report: Report) -> str:
+    """Somebody has reported an answer."""
+    return f"🚩 Somebody finds an answer of mine wrong. {_report(report)}"
+
+
+def _report(report: Report) -> str:
+    when = f"<t:{int(report.created_at.timestamp())}:R>"
+    text = _beginning(report.text, 120) or "(The answer is no longer kept.)"
+    reason = f"\nReason: {_beginning(report.reason, 200)}" if report.reason else ""
+    return f"{when} {report.link or '(its place is not known)'}\n> {text}{reason}"
+
+
+def _beginning(text: str, most: int) -> str:
+    """On one line, without marks that would format what stands around it."""
+    line = " ".join(re.sub(r"[`*_~|<>\\]", "", text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def not_listed(channel: str) -> str:

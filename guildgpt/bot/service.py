@@ -398,7 +398,8 @@ class Service:
         """The channels that a guild's settings name."""
         try:
             rules = await self.guilds.rules(guild_id)
-            return {*rules.channels, *rules.channel_systems}
+            named = {*rules.channels, *rules.channel_systems}
+            return named | ({rules.reports_channel} if rules.reports_channel else set())
         except StoreError as error:
             log(LOGGER, "store_failed", error=error)
             return ()

@@ -150,6 +150,8 @@ class GuildSettings(BaseModel):
     channel_systems: dict[int, Annotated[str, Field(max_length=LONGEST_SYSTEM)]] = {}
     """The same for single channels and threads."""
     feedback: bool | None = None
+    reports_channel: int | None = None
+    """Where new reports are told; None: nowhere, `/reports` shows them."""
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:

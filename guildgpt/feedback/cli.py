@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from guildgpt.feedback.records import Snapshot
+    from guildgpt.feedback.reports import Report
     from guildgpt.feedback.store import Store
 
 Result = TypeVar("Result")
@@ -220,6 +221,55 @@ def learned(
         )
     if silent:
         say(console, f"{silent:,} rows do not say what they rest on: nothing is noted for them.")
+
+
+@feedback_app.command(
+    epilog=_examples("guildgpt feedback reports", "guildgpt feedback reports --looked-at 3f2c91ab")
+)
+def reports(
+    store: StoreOption = None,
+    guild: Guild = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", metavar=FLAG, help="Also those that somebody has looked at."),
+    ] = False,
+    looked_at: Annotated[
+        str | None,
+        typer.Option(
+            "--looked-at",
+            metavar="ID",
+            help="Take one off the list, by its id or the first digits of it.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what members reported with 🚩, the newest first: where, what and why.
+
+    Who reported it is not shown. In Discord admins see the reports of their server with `/reports`.
+    """
+    from dataclasses import asdict
+
+    from guildgpt.feedback.report import show_reports
+
+    async def look(opened: Store) -> list[Report]:
+        found = await opened.reports(guild, resolved=everything or bool(looked_at))
+        if looked_at is None:
+            return found
+        meant = [one for one in found if one.id.startswith(looked_at.lower())]
+        if len(meant) != 1:
+            raise GuildError(
+                f"{len(meant) or 'no'} reports have an id that begins with {looked_at}",
+                where="--looked-at",
+                remedy="`guildgpt feedback reports` shows the ids.",
+            )
+        seen = await opened.resolve_report(meant[0].id)
+        return [seen] if seen else []
+
+    found = _with_store(store, look)
+    if as_json:
+        _print_json([{**asdict(one), "link": one.link} for one in found])
+    else:
+        show_reports(found, _console())
 
 
 @feedback_app.command("import", epilog=_examples("guildgpt feedback import trees.jsonl.gz"))

@@ -1,7 +1,8 @@
 """The feedback in the forms that others read: preference, KTO, SFT and arena rows.
 
 preference  {prompt, chosen, rejected[, margin]}: TRL's conversational preference format
-kto         {prompt, completion, label}: TRL's unpaired preference format
+kto         {prompt, completion, label[, reasons]}: TRL's unpaired preference format; the reasons of
+            👎 are members' own text, and leave only as that does
 sft         {messages}: conversations to imitate
 arena       {question_id, model_a, model_b, winner, judge, conversation_a, conversation_b, …}:
             battles as Chatbot Arena publishes them
@@ -130,6 +131,8 @@ def kto(view: View) -> Export:
             "label": ups > downs,
             "group": path[0].id,
         }
+        if reasons := view.reasons(answer.id):
+            row["reasons"] = reasons
         export.add(row, _said(*path, answer) | _rated_by(view, answer))
     return export
 

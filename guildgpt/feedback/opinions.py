@@ -1,4 +1,4 @@
-"""What members think: comparisons and votes, ratings, reports; and what versions learned from."""
+"""What members think: comparisons and votes, ratings; and what versions learned from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from guildgpt.feedback.schema import (
     lineage,
     messages,
     ratings,
-    reports,
     votes,
 )
 from guildgpt.feedback.view import storable
@@ -130,25 +129,6 @@ class Opinions(Part):
             return rating
 
         return await self._database.write(work)
-
-    async def report(
-        self, message_id: str, member_id: str | None, reason: str | None = None
-    ) -> None:
-        """Note that a member, or somebody who is not named, finds a message wrong. RecordGone if it
-        is gone."""
-        row = {
-            "id": new_id(),
-            "message_id": message_id,
-            "member_id": member_id,
-            "reason": storable(reason),
-            "created_at": self._now(),
-        }
-
-        async def work(connection: AsyncConnection) -> None:
-            await self._check_there(connection, [message_id])
-            await connection.execute(self._insert(reports).on_conflict_do_nothing(), row)
-
-        await self._database.write(work)
 
     async def learned(
         self, version_id: str, events: Iterable[tuple[str, str]]

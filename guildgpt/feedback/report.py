@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.text import Text
 from guildgpt.chat.text import harmless
 from guildgpt.feedback.rankings import agreement, position_bias, win_rates
 from guildgpt.feedback.records import Snapshot
+from guildgpt.feedback.reports import Report
 from guildgpt.feedback.view import View
 
 
@@ -54,6 +55,26 @@ def show_stats(counts: Mapping[str, Any], result: Mapping[str, Any], console: Co
         )
     if counts["versions"]:
         console.print(_versions(counts["versions"], result["win_rates"]))
+
+
+def show_reports(found: Sequence[Report], console: Console) -> None:
+    """A row for each report."""
+    if not found:
+        say(console, "There is nothing to look at: no reports, or all are done.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "reported", "looked at", "answer", "reason", "link"):
+        table.add_column(column, overflow="fold", no_wrap=column == "id")
+    for one in found:
+        table.add_row(
+            one.id[:8],
+            f"{one.created_at:%Y-%m-%d %H:%M}",
+            f"{one.resolved_at:%Y-%m-%d %H:%M}" if one.resolved_at else "",
+            plain(" ".join(one.text.split())[:200] or "(no longer kept)"),
+            plain(" ".join((one.reason or "").split())),
+            plain(one.link or ""),
+        )
+    console.print(table)
 
 
 def _lines(counts: Mapping[str, Any]) -> list[tuple[str, int, str]]:

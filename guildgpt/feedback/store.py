@@ -2,10 +2,10 @@
 
 `Members` who they are and what they chose, `Conversations` what was said, `Revisions` and `Places`
 what is deleted and edited on Discord, `Deliveries` what is being answered, `Opinions` votes and
-ratings, `Statistics` the counts, `Snapshots` exports and imports, `Privacy` erasure and retention,
-`OwnData` what a member may see of it. Every method raises StoreError, in words, when the database
-is locked, full, read-only, damaged or gone; each write is one transaction, done whole or not at
-all.
+ratings, `Reports` what somebody should look at, `Statistics` the counts, `Snapshots` exports and
+imports, `Privacy` erasure and retention, `OwnData` what a member may see of it. Every method raises
+StoreError, in words, when the database is locked, full, read-only, damaged or gone; each write is
+one transaction, done whole or not at all.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from guildgpt.feedback.own_data import OwnData
 from guildgpt.feedback.part import utcnow
 from guildgpt.feedback.places import Places
 from guildgpt.feedback.privacy import Privacy
+from guildgpt.feedback.reports import Reports
 from guildgpt.feedback.snapshots import Snapshots
 from guildgpt.feedback.statistics import Statistics
 
 
-class Store(Privacy, OwnData, Places, Conversations, Deliveries, Opinions, Statistics, Snapshots):
+class Store(
+    Privacy, OwnData, Places, Conversations, Deliveries, Opinions, Reports, Statistics, Snapshots
+):
     """The store; opened with `Store.open`, closed with `close` or by leaving its `async with`."""
 
     @classmethod

@@ -7,7 +7,8 @@ What of a member may leave:
   `slash` for what was typed into a slash command alone, that is the first question of a
   conversation of kind `slash`. A turn refused takes everything below it along;
 - what they only forwarded or linked to, never: nobody knows who wrote it;
-- their votes and ratings unless their consent is `none`;
+- their votes and ratings unless their consent is `none`; the reason of a rating is their own text,
+  submitted through a form;
 - never their names, their ids, or anything that was deleted or blanked, nor an answer to a text
   that says something else by now.
 
@@ -167,6 +168,22 @@ class View:
         """How many members rate the message up, and how many down."""
         values = [rating.value for rating in self.ratings.get(message_id, [])]
         return values.count(1), values.count(-1)
+
+    def reasons(self, message_id: str) -> list[str]:
+        """Why members rate the message down, as far as their words may leave: by the same two
+        switches as all that they write."""
+        said = []
+        for rating in self.ratings.get(message_id, []):
+            member = self.snapshot.members.get(rating.member_id or "")
+            theirs = rating.member_id is not None
+            may = not theirs or (
+                member is not None
+                and member.consent == "train"
+                and (self.switches.members or self.switches.slash)
+            )
+            if rating.reason and rating.value < 0 and may:
+                said.append(_MENTION.sub("@member", str(storable(rating.reason))))
+        return said
 
     def score(self, message_id: str) -> int:
         """Ratings up minus ratings down."""

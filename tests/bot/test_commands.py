@@ -22,10 +22,10 @@ def said(called: Interaction) -> str:
 async def test_what_is_registered(bot: House) -> None:
     registered = {command["name"]: command for command in bot.fake.commands.everywhere}
     assert set(registered) == {
-        *("ask", "chat", "retry", "stop", "compare", "system", "settings", "stats"),
+        *("ask", "chat", "retry", "stop", "compare", "system", "settings", "reports", "stats"),
         *("privacy", "forget-me", "help", "Ask about this"),
     }
-    for admins in ("system", "settings"):
+    for admins in ("system", "settings", "reports"):
         assert registered[admins]["default_member_permissions"] == str(1 << 5)
         with pytest.raises(Refused):
             await bot.fake.slash(bot.newcomer, bot.channel, admins)

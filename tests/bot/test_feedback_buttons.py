@@ -15,7 +15,6 @@ from .house import KEY, House
 
 PRESSED: dict[Kind, str] = {
     "up": say.RATED_UP,
-    "report": say.REPORTED,
     "left": say.VOTED["left"],
     "right": say.VOTED["right"],
     "tie": say.VOTED["tie"],
@@ -87,18 +86,25 @@ async def test_everybody_has_a_vote_of_their_own(bot: House) -> None:
 async def test_report(bot: House) -> None:
     answer = await bot.ask("What is TLS?")
     clicked = await bot.press(answer, "report", bot.teacher)
-    assert await bot.told(clicked) == say.REPORTED
-    assert bot.rows("SELECT COUNT(*) FROM reports") == [(1,)]
+    assert clicked.modal is not None
+    assert bot.rows("SELECT reason FROM reports") == [(None,)]
+    sent = await bot.fake.submit(bot.teacher, clicked, {"reason": ""})
+    assert await bot.told(sent) == say.REPORTED
+    clicked = await bot.press(answer, "report", bot.teacher)
+    sent = await bot.fake.submit(bot.teacher, clicked, {"reason": "It was \u202ewrong."})
+    assert await bot.told(sent) == say.REASON_NOTED
+    assert bot.rows("SELECT reason FROM reports") == [("It was wrong.",)]
 
 
 async def test_old_buttons_work_after_a_restart(bot: House) -> None:
     answer, shown = await bot.ask("What is TLS?"), await compared(bot)
     for _ in range(2):
         await bot.restart()
-        for message, kinds in ((answer, ("up", "report")), (shown, ("left", "tie"))):
+        for message, kinds in ((answer, ("up",)), (shown, ("left", "tie"))):
             for kind in kinds:
                 told = await bot.told(await bot.press(message, kind))
                 assert told == PRESSED[kind]  # type: ignore[index]
+        assert (await bot.press(answer, "report")).modal is not None
         clicked = await bot.press(answer, "down")
         sent = await bot.fake.submit(bot.newcomer, clicked, {"reason": "Too short."})
         assert await bot.told(sent) == say.REASON_NOTED
@@ -206,7 +212,8 @@ async def test_who_wants_nothing_kept_cannot_vote_but_report(bot: House) -> None
     await bot.command("privacy", who=bot.teacher, consent="none")
     for message, kind in ((answer, "up"), (answer, "down"), (shown, "left")):
         assert await bot.told(await bot.press(message, kind, bot.teacher)) == say.CONSENT_NONE
-    assert await bot.told(await bot.press(answer, "report", bot.teacher)) == say.REPORTED
+    clicked = await bot.press(answer, "report", bot.teacher)
+    assert await bot.told(clicked) == say.REPORTED_UNNAMED
     assert bot.rows("SELECT member_id FROM reports") == [(None,)]
     assert await ratings(bot) == await votes(bot) == []
 

@@ -94,8 +94,10 @@ class Guild:
         self.rows.votes.append(vote)
         return vote
 
-    def rate(self, message: StoredMessage, member: str | None, value: int) -> Rating:
-        rating = Rating(self._id("rating"), message.id, member, value, None, self._now())
+    def rate(
+        self, message: StoredMessage, member: str | None, value: int, reason: str | None = None
+    ) -> Rating:
+        rating = Rating(self._id("rating"), message.id, member, value, reason, self._now())
         self.rows.ratings.append(rating)
         return rating
 

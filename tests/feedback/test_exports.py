@@ -170,6 +170,24 @@ def test_kto_follows_the_majority_of_the_newest_ratings() -> None:
     assert left_out(guild, "kto") == {"rated up as often as down": 1}
 
 
+def test_the_reasons_of_a_kto_row_leave_as_members_text_does(tmp_path: Path) -> None:
+    """A reason is what a member wrote: the operator and they themselves have to allow it."""
+    guild = Guild()
+    for name, consent in (("skeptic", "train"), ("newcomer", "chat"), ("teacher", "train")):
+        guild.member(name, consent)  # type: ignore[arg-type]
+    answer = guild.answer("Round.", guild.say("What shape is the earth?"))
+    reasons = ("Flat, <@80351110224678912>!", "I say so.", "Superseded.")
+    for name, reason in zip(("skeptic", "newcomer", "teacher"), reasons, strict=True):
+        guild.rate(answer, name, -1, reason)
+    guild.rate(answer, "teacher", -1)
+    for switches in (MEMBERS, SLASH):
+        found = rows(guild, "kto", switches=switches)
+        assert [row["reasons"] for row in found] == [["Flat, @member!"]]
+    assert load(tmp_path, found) == ([], {"labelled bad": 1})
+    (row,) = rows(guild, "kto")
+    assert "reasons" not in row
+
+
 def test_sft_rows_are_whole_conversations_rated_up_and_never_down(tmp_path: Path) -> None:
     guild = judged()
     (row,) = rows(guild, "sft")

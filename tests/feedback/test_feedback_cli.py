@@ -555,3 +555,29 @@ def test_what_is_kept_of_a_member(store: str, tmp_path: Path) -> None:
     nobody = refused("member", 1234567890123456789, "--out", tmp_path / "x", "--store", store)
     assert nobody.what == "nothing of this user is in the store"
     assert not (tmp_path / "x").exists()
+
+
+def test_the_reports_and_that_somebody_has_looked(store: str) -> None:
+    assert "nothing to look at" in told("reports", "--store", store)
+
+    async def report() -> None:
+        async with await Store.open(store, key=member_key(store)) as opened:
+            answer = (await opened.snapshot(guild_id=5)).messages[-1]
+            await opened.report(answer.id, None, "[red]No[/] cat is \x1b[31mfine.")
+
+    asyncio.run(report())
+    (one,) = json.loads(told("reports", "--json", "--store", store))
+    assert one["text"] == "Fine name."
+    assert "member" not in str(one)
+    shown = told("reports", "--store", store)
+    assert "[red]No[/] cat" in shown
+    assert "\x1b" not in shown
+    assert one["id"][:8] in shown
+    assert told("reports", "--guild", 6, "--json", "--store", store) == "[]\n"
+    result = ask("reports", "--looked-at", "zzz", "--store", store)
+    assert isinstance(result.exception, GuildError)
+    assert "no reports have an id that begins with zzz" in str(result.exception)
+    told("reports", "--looked-at", one["id"][:8], "--store", store)
+    assert "nothing to look at" in told("reports", "--store", store)
+    (one,) = json.loads(told("reports", "--all", "--json", "--store", store))
+    assert one["resolved_at"]

@@ -38,6 +38,7 @@ from guildgpt.bot.marks import Marks
 from guildgpt.bot.opinions import Opinions
 from guildgpt.bot.outlet import Outlet, Undeliverable
 from guildgpt.bot.postponed import insist
+from guildgpt.bot.reports import ReportDesk
 from guildgpt.bot.service import Service
 from guildgpt.bot.settings import BotSettings
 from guildgpt.errors import StoreError
@@ -90,7 +91,12 @@ class GuildClient(discord.AutoShardedClient):
             enter=self._forget_deleted_channels,
             hear=partial(self._hear, live=False),
         )
-        self.interactions = Interactions(self, service, opinions, self.marks, self.time, self.spawn)
+        reports = ReportDesk(
+            service.store, service.guilds, service.writer, lambda id: MessageOutlet(self, id)
+        )
+        self.interactions = Interactions(
+            self, service, opinions, self.marks, self.time, reports, self.spawn
+        )
         self.reader = Reader(self, settings, self._knows, self.service.writer.request)
         self.tree = Commands(self, self.interactions, self.reader)
         self._tasks: set[asyncio.Task[object]] = set()

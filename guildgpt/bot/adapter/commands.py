@@ -225,12 +225,19 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
         else:
             await desk.tell(at, systems.show(guild_id, channel_id))
 
+    @tree.command(description="What was reported (🚩), the newest first (for admins)")
+    @app_commands.default_permissions(manage_guild=True)
+    @app_commands.guild_only()
+    async def reports(at: At) -> None:
+        await desk.show_reports(at)
+
     @tree.command(description="Where I answer, and whether I ask for opinions (for admins)")
     @app_commands.describe(
         channel="Answer in this channel; the first one ends my answering everywhere",
         remove="Take this channel off the list; without any on it I answer everywhere",
         everywhere="Answer in every channel again",
         feedback="Show 👍 👎 under my answers",
+        reports="Tell new reports (🚩) in this channel; the same one again ends that",
     )
     @app_commands.default_permissions(manage_guild=True)
     @app_commands.guild_only()
@@ -240,6 +247,7 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
         remove: Place | None = None,
         everywhere: bool | None = None,
         feedback: bool | None = None,
+        reports: Place | None = None,
     ) -> None:
         changes: dict[str, Any] = {"feedback": feedback} if feedback is not None else {}
         if everywhere:
@@ -251,9 +259,15 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
 
         async def changed() -> str:
             before = await guilds.rules(at.guild_id)
+            if reports:
+                is_same = reports.id == before.reports_channel
+                changes["reports_channel"] = None if is_same else reports.id
             rules = await guilds.change(at.guild_id or 0, **changes)
             channels = [f"<#{id}>" for id in rules.channels]
             told = say.rules(channels, rules.feedback, emptied=rules.channels_deleted)
+            if reports or rules.reports_channel:
+                place = rules.reports_channel and f"<#{rules.reports_channel}>"
+                told = f"{told} {say.reports_go(place or None)}"
             if remove and remove.id not in before.channels:
                 return f"{say.not_listed(remove.mention)} {told}"
             return told

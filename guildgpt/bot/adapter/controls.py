@@ -24,6 +24,10 @@ FACES: dict[str, tuple[str | None, str | None, discord.ButtonStyle]] = {
     "both_bad": (None, "Both bad", _GREY),
     "forget": (None, "Delete everything", discord.ButtonStyle.danger),
     "keep": (None, "Keep it", _GREY),
+    "resolve": ("✅", None, _GREY),
+    "seen": ("✅", "Looked at", _GREY),
+    "older": (None, "Older", _GREY),
+    "newest": (None, "Newest", _GREY),
     "download": ("📄", "Download what I keep", _GREY),
 }
 
@@ -34,7 +38,9 @@ class ActionButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=PATT
     def __init__(self, action: Action):
         emoji, label, style = FACES[action.kind]
         super().__init__(
-            discord.ui.Button(emoji=emoji, label=label, style=style, custom_id=encode(action))
+            discord.ui.Button(
+                emoji=emoji, label=action.label or label, style=style, custom_id=encode(action)
+            )
         )
         self.action = action
 

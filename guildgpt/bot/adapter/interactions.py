@@ -25,6 +25,7 @@ from guildgpt.bot.marks import Marks
 from guildgpt.bot.opinions import Opinions
 from guildgpt.bot.outlet import Outlet
 from guildgpt.bot.recent import Recent
+from guildgpt.bot.reports import ReportDesk
 from guildgpt.bot.service import Rest, Service
 from guildgpt.bot.text import split
 from guildgpt.errors import StoreError
@@ -44,10 +45,12 @@ class Interactions:
         opinions: Opinions,
         marks: Marks,
         time: DiscordTime,
+        reports: ReportDesk,
         spawn: Callable[[Coroutine[Any, Any, object]], None],
     ):
         self.service = service
         self.opinions = opinions
+        self.reports = reports
         self.spawn = spawn
         self._client = client
         self._marks = marks
@@ -98,8 +101,8 @@ class Interactions:
     ) -> None:
         """Tell the member alone, when it is done; acknowledge before where that takes long.
 
-        `buttons` stand under the sentence. `form` opens in place of the sentence that a 👎 is
-        noted; `in_place` writes over the message that was clicked.
+        `buttons` stand under the sentence. `form` opens in place of the sentence that a 👎 or
+        a report is noted; `in_place` writes over the message that was clicked.
         """
         work = asyncio.ensure_future(_or_sorry(sentence))
         # An erasure looks through all conversations of theirs: that may take long.
@@ -113,7 +116,7 @@ class Interactions:
                     await at.edit_original_response(content=text, view=None)
                 else:
                     await _follow_up(at, split(text), buttons)
-            elif form and work.result() == say.RATED_DOWN:
+            elif form and work.result() in (say.RATED_DOWN, say.REPORTED):
                 await answer.send_modal(form)
             elif in_place:
                 await answer.edit_message(content=work.result(), view=None)
@@ -151,6 +154,10 @@ class Interactions:
                 admin=at.permissions.manage_messages,
             )
             await self.tell(at, self._stopped(at, stopping))
+        elif action.kind in ("resolve", "seen", "older", "newest"):
+            await self._about_reports(at, action)
+        elif action.kind == "report":
+            await self.tell(at, self._reported(at, action), form=self._report_form(action))
         else:
             giving = self.opinions.give(user, action, channel_id=channel)
             form = self._reason_form(action) if action.kind == "down" else None
@@ -179,13 +186,60 @@ class Interactions:
             )
             await self.tell(at, giving)
 
-        field: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            label="What was wrong? (optional)",
-            style=discord.TextStyle.paragraph,
-            required=False,
-            max_length=500,
+        return self.form("Noted: 👎", _why(), submitted)
+
+    def _report_form(self, action: Action) -> Form:
+        """Why somebody should look at an answer; may be left empty."""
+
+        async def submitted(at: At, reason: str) -> None:
+            await self.tell(at, self._reported(at, action, reason))
+
+        return self.form("Reported: 🚩", _why(), submitted)
+
+    async def _reported(self, at: At, action: Action, reason: str = "") -> str:
+        said, report = await self.opinions.report(
+            at.user.id, action.id, channel_id=at.channel_id or 0, reason=reason
         )
-        return self.form("Noted: 👎", field, submitted)
+        if report and (reason or report.reason is None):
+            self.spawn(self.reports.tell(report))
+        return said
+
+    # Reports, for admins
+
+    async def show_reports(
+        self, at: At, *, older_than: str | None = None, looked_at: str | None = None
+    ) -> None:
+        """A page of what was reported; over the page where a button of it was pressed."""
+        over = at.type is discord.InteractionType.component
+        with may_be_too_late():
+            await at.response.defer(ephemeral=True, thinking=not over)
+            try:
+                if looked_at:
+                    await self.reports.resolve(at.guild_id or 0, looked_at)
+                text, buttons = await self.reports.page(at.guild_id or 0, older_than=older_than)
+            except StoreError as error:
+                log(LOGGER, "store_failed", error=error)
+                text, buttons = say.STORE_DOWN, []
+            await at.edit_original_response(content=text, view=view(buttons))
+
+    async def _about_reports(self, at: At, action: Action) -> None:
+        allowed = at.permissions.manage_guild or at.permissions.manage_messages
+        if at.guild_id is None or not allowed:
+            with may_be_too_late():
+                await at.response.send_message(say.NOT_ADMIN, ephemeral=True)
+        elif action.kind == "seen":
+            await self.tell(at, self._looked_at(at, action), in_place=True)
+        else:
+            await self.show_reports(
+                at,
+                older_than=action.id if action.kind == "older" else None,
+                looked_at=action.id if action.kind == "resolve" else None,
+            )
+
+    async def _looked_at(self, at: At, action: Action) -> str:
+        await self.reports.resolve(at.guild_id or 0, action.id)
+        said = at.message.content if at.message else ""
+        return f"{said}\n{say.LOOKED_AT}"
 
     async def _stopped(self, at: At, stopping: Awaitable[str]) -> str:
         """What came of a click on the stop button. Where there is nothing to stop any more, the
@@ -232,6 +286,15 @@ def may_be_too_late() -> Iterator[None]:
         yield
     except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
         log(LOGGER, "not_told", error=error)
+
+
+def _why() -> discord.ui.TextInput[Any]:
+    return discord.ui.TextInput(
+        label="What was wrong? (optional)",
+        style=discord.TextStyle.paragraph,
+        required=False,
+        max_length=500,
+    )
 
 
 async def _follow_up(at: At, texts: Sequence[str], buttons: Sequence[Action]) -> None:
