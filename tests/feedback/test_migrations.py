@@ -14,6 +14,7 @@ import pytest_asyncio
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.database import Database, migrate
@@ -71,6 +72,53 @@ def test_the_newest_migration_is_named_in_the_schema() -> None:
     assert script.get_current_head() == HEAD
     ids = [revision.revision for revision in script.walk_revisions()]
     assert ids == [f"{number:04}" for number in range(len(ids), 0, -1)]  # one line, in order
+
+
+async def test_a_store_from_before_deletions_were_followed(empty_url: str) -> None:
+    """Comparisons are found by their messages on Discord, those of earlier days too."""
+
+    class Older(Database):
+        async def _prepare(self) -> None:
+            await self.write(lambda c: c.run_sync(lambda sync: migrate(sync, "0001")))
+
+    now = "'2026-01-01 00:00:00+00:00'"
+    rows = [
+        f"INSERT INTO conversations VALUES ('c', 'slash', 1, 2, 'discord', 'en', {now})",
+        *(
+            "INSERT INTO messages (id, conversation_id, parent_id, role, text, synthetic, deleted, "
+            f"extra, created_at) VALUES ('{id}', 'c', {above}, '{role}', '{text}', "
+            f"false, false, '{{}}', {now})"
+            for id, above, role, text in (
+                ("q", "null", "user", "which?"),
+                ("a", "'q'", "assistant", "this wombat"),
+                ("b", "'q'", "assistant", "that wombat"),
+            )
+        ),
+        "INSERT INTO deliveries (id, event_id, kind, question_id, state, extra, created_at, "
+        f"updated_at) VALUES ('d', 7, 'compare', 'q', 'done', '{{}}', {now}, {now})",
+        "INSERT INTO parts VALUES ('d', 0, 77)",
+        f"INSERT INTO comparisons VALUES ('k', 'q', null, {now})",
+        "INSERT INTO candidates VALUES ('k', 0, 'b'), ('k', 1, 'a')",
+        f"INSERT INTO votes VALUES ('v', 'k', null, 'tie', '[]', {now})",
+    ]
+
+    async def fill(connection: AsyncConnection) -> None:
+        for row in rows:
+            await connection.execute(text(row.replace(":", "\\:")))
+
+    older = await Older.open(empty_url, patience=1.0)
+    await older.write(fill)
+    await older.close()
+    async with await Store.open(empty_url, key=KEY) as store:
+        message = await store.message("a")
+        assert message
+        assert (message.text, message.outdated, message.edited_at) == ("this wombat", False, None)
+        assert (await store.mark_deleted(77)).counts == {
+            "messages": 2,
+            "votes": 1,
+            "comparisons": 1,
+        }
+        assert "wombat" not in repr(await store.snapshot())
 
 
 async def test_many_open_a_new_store_at_once(empty_url: str) -> None:
