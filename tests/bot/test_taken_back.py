@@ -126,10 +126,12 @@ async def test_a_message_that_the_bot_itself_takes_back_says_nothing_about_its_a
     await house.begun(asked)
     await house.fake.until(lambda: len(house.channel.by(house.fake.bot)) > 1)
     await house.fake.until(lambda: len(house.rows("SELECT * FROM parts")) > 1)
-    house.model.rate, house.model.answer = 4000.0, lambda prompt: "Wombats dig."
+    # Slow enough that the bot is connected, and hears of what it takes back.
+    house.model.rate, house.model.answer = 2.0, lambda prompt: "Wombats dig."
     await house.restart()
     await house.settled()
     await house.fake.until(lambda: len(house.channel.by(house.fake.bot)) == 1)
+    house.model.answer = lambda prompt: "Heard."
     await house.ask("A round trip through everything that was heard")
     assert "Wombats dig." in house.tables()
 
