@@ -382,15 +382,22 @@ def test_eval_measures_what_transformers_would(data: Path, model: Path) -> None:
     assert limited["sources"]["mine"]["bits_per_byte"] == pytest.approx(few, rel=tolerance())
 
 
+@pytest.mark.parametrize("said", ["each", "older"])
 def test_eval_measures_a_trained_source_on_held_out_rows_only(
-    data: Path, model: Path, tmp_path: Path
+    data: Path, model: Path, tmp_path: Path, said: str
 ) -> None:
     trained = tmp_path / "trained"
     trained.mkdir()
     for file in model.iterdir():
         (trained / file.name).write_bytes(file.read_bytes())
     source = Provenance("mine", licence="own", sha256=file_sha256(data), written_by="people")
-    record = {"sources": [source.as_dict()], "recipe": {"data": {"held_out": 0.5}}}
+    ours = {**source.as_dict(), "held_out": 0.5}
+    older = {key: value for key, value in ours.items() if key != "held_out"}
+    sources, share = {  # a record of each source's own share, and one without
+        "each": ([{**ours, "held_out": 0.9}, ours], 0.9),
+        "older": ([older], 0.5),
+    }[said]
+    record = {"sources": sources, "recipe": {"data": {"held_out": share}}}
     (trained / "provenance.json").write_text(json.dumps(record))
     held_out = [row for row in conversations() if split_side(row, 0.5) == "held_out"]
     assert 0 < len(held_out) < len(ROWS)

@@ -69,7 +69,7 @@ def build(
         pairs, pairs_out = mix.share(_named(item.comparisons, name))
         dataset.train_comparisons.extend(pairs)
         dataset.held_out_comparisons.extend(pairs_out)
-        dataset.provenance.append(replace(item.provenance, name=name))
+        dataset.provenance.append(replace(item.provenance, name=name, held_out=held_out))
         dataset.report[name] = report
     if loaded and not (dataset.train or dataset.train_comparisons):
         raise DataError(

@@ -61,6 +61,7 @@ def documents_provenance(
     licence: str = UNKNOWN,
     written_by: WrittenBy = "unknown",
     attribution: str = "",
+    held_out: float | None = None,
 ) -> Provenance:
     """Where the documents came from; the hash is over their texts in order."""
     files = sorted({document.source.file for document in documents})
@@ -78,6 +79,7 @@ def documents_provenance(
         written_by=written_by,
         attribution=attribution,
         note="documents to pretrain on; the hash is over their texts",
+        held_out=held_out,
     )
 
 

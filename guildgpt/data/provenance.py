@@ -79,6 +79,7 @@ class Provenance:
     written_by: WrittenBy = "unknown"
     attribution: str = ""  # whom to credit, and how
     note: str = ""
+    held_out: float | None = None  # the share of its rows that was not trained on, if known
 
     def as_dict(self) -> dict[str, Any]:
         """A dictionary of plain values, for JSON."""
@@ -156,7 +157,8 @@ def attributions(items: Sequence[Provenance]) -> str:
         line = f"{line.rstrip('.')}. Licence: {_link(licence)}."
         if licence in SHARE_ALIKE:
             line += " Share-alike: what is adapted from it goes under the same licence."
-        lines.append(line)
+        if line not in lines:  # what was learned from twice is credited once
+            lines.append(line)
     return "\n".join(lines)
 
 

@@ -17,13 +17,23 @@ NOTE = "held-out rows only: the model was trained on the others"
 
 
 def trained_on(folder: Path) -> dict[str, float]:
-    """The hashes of the sources a model folder learned from, and the share held out of them."""
+    """The hashes of the sources a model folder learned from, and the share held out of them.
+
+    A stage may have read what an earlier run read, with another share: the smallest decides. Older
+    folders do not say it of each source; then it is that of their last recipe.
+    """
+    shares: dict[str, float] = {}
     try:
         record = json.loads((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
-        share = float(record["recipe"]["data"]["held_out"])
-        return {item["sha256"]: share for item in record["sources"] if item["kind"] == "data"}
-    except (OSError, ValueError, KeyError, TypeError):
+        last = record["recipe"]["data"]["held_out"]
+        for item in record["sources"]:
+            if item["kind"] == "data":
+                said = item.get("held_out")
+                share = float(last if said is None else said)
+                shares[item["sha256"]] = min(share, shares.get(item["sha256"], share))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+    return shares
 
 
 def unseen(rows: Sequence[Row], shares: Iterable[float]) -> list[Row]:

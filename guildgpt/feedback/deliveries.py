@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack, get_args
 
-from sqlalchemy import Row, delete, or_, select, update
+from sqlalchemy import Row, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildgpt.feedback.part import Part, new_id
@@ -186,7 +186,7 @@ class Deliveries(Part):
 
     async def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
         """Take the lease, or renew it, for `seconds` from now; False while another one holds it."""
-        now = self._clock()
+        now = self._common_clock()
         taken = {"holder": holder, "expires_at": now + timedelta(seconds=seconds)}
         taking = (
             self._insert(leases)
@@ -206,13 +206,18 @@ class Deliveries(Part):
     async def lease_holder(self, name: str) -> str | None:
         """Who holds the lease; None if nobody does, or their time is over."""
         wanted = select(leases.c.holder).where(
-            leases.c.name == name, leases.c.expires_at > self._clock()
+            leases.c.name == name, leases.c.expires_at > self._common_clock()
         )
 
         async def work(connection: AsyncConnection) -> str | None:
             return (await connection.execute(wanted)).scalar_one_or_none()
 
         return await self._database.read(work)
+
+    def _common_clock(self) -> Any:
+        """Now, for all who want the same lease: they may be on hosts whose clocks differ, so that
+        PostgreSQL tells the time. A SQLite file lies on their own host."""
+        return self._clock() if self._database.is_sqlite else func.clock_timestamp()
 
     async def release_lease(self, name: str, holder: str) -> None:
         """Give the lease back; nothing happens if another one has it."""

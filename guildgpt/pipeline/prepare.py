@@ -289,6 +289,7 @@ def _documents_provenance(recipe: Recipe, documents: Sequence[Document]) -> Prov
         licence=recipe.pretrain.licence,
         written_by=recipe.pretrain.written_by,
         attribution=recipe.pretrain.attribution,
+        held_out=recipe.pretrain.held_out,
     )
 
 

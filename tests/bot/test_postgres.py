@@ -21,7 +21,7 @@ _NUMBERS = count()
 
 @pytest.fixture(params=["cluster", "pooler"])
 async def url(request: pytest.FixtureRequest, cluster: Cluster) -> AsyncIterator[str]:  # noqa: F811
-    """An empty database."""
+    """An empty database; tests name it first, so that the bot is gone before it is dropped."""
     server: Cluster | PgBouncer = request.getfixturevalue(request.param)
     name = f"bot_{next(_NUMBERS)}"  # a pooler is slow to believe that one is there again
     await cluster.execute(f"CREATE DATABASE {name}")
@@ -31,7 +31,7 @@ async def url(request: pytest.FixtureRequest, cluster: Cluster) -> AsyncIterator
     await cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def test_asked_rated_started_anew_and_forgotten(house: House, url: str) -> None:
+async def test_asked_rated_started_anew_and_forgotten(url: str, house: House) -> None:
     await house.open(store=url)
     answer = await house.ask("My name is Ferris.")
     assert await house.told(await house.press(answer, "up")) == say.RATED_UP
@@ -54,7 +54,7 @@ async def test_asked_rated_started_anew_and_forgotten(house: House, url: str) ->
     assert "Ferris" not in str(after)
 
 
-async def test_a_crash_mid_answer(house: House, url: str) -> None:
+async def test_a_crash_mid_answer(url: str, house: House) -> None:
     house.model.rate = SLOW * 2
     await house.open(store=url)
     asked = await house.say("What is TLS?")

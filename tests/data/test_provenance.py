@@ -31,6 +31,7 @@ GOOD = sorted(PERMISSIVE | SHARE_ALIKE | PUBLIC_DOMAIN | {"own"})
         rows=st.integers(0),
         written_by=st.sampled_from(["people", "model", "mixed", "unknown"]),
         note=st.text(),
+        held_out=st.none() | st.floats(0, 1),
     )
 )
 def test_a_record_survives_json(item: Provenance) -> None:

@@ -291,7 +291,8 @@ def test_eval_says_why_nothing_is_left_to_measure(models: Path, tmp_path: Path) 
     copy = tmp_path / "model"
     shutil.copytree(models / "sft" / "model", copy)
     record = json.loads((copy / "provenance.json").read_text())
-    record["recipe"]["data"]["held_out"] = 0.0
+    for source in record["sources"]:
+        source["held_out"] = 0.0
     (copy / "provenance.json").write_text(json.dumps(record))
     error = refused(DataError, "eval", copy, "--data", f"jsonl:{rows}")
     assert "trained on all of them" in str(error.remedy)

@@ -123,6 +123,7 @@ class PgBouncer:
             "pool_mode": "transaction",
             "default_pool_size": "3",
             "server_round_robin": "1",
+            "query_wait_timeout": "5",  # seconds that a client waits for a session
             **settings,
         }
         lines = [f"{name} = {value}" for name, value in configuration.items()]

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Interval, literal, update
 
 from guildgpt.feedback.records import Delivery
+from guildgpt.feedback.schema import leases
 from guildgpt.feedback.store import Store
 
 from .conftest import KEY, Clock
@@ -62,16 +66,34 @@ async def test_marks_only_move_forward(store: Store) -> None:
     assert await store.channel_marks() == {1: (100, 9), 2: (None, 3)}
 
 
-async def test_a_lease_is_held_renewed_lost_and_given_back(store: Store, clock: Clock) -> None:
+@pytest.fixture
+def seconds_pass(store: Store, clock: Clock) -> Callable[[float], Awaitable[None]]:
+    """Lets time pass for leases: on PostgreSQL, whose clock they go by, they were made earlier."""
+
+    async def pass_(seconds: float) -> None:
+        database = store._database
+        if database.is_sqlite:
+            clock.pass_(seconds=seconds)
+            return
+        passed = literal(timedelta(seconds=seconds), Interval)
+        earlier = update(leases).values(expires_at=leases.c.expires_at - passed)
+        await database.write(lambda connection: connection.execute(earlier))
+
+    return pass_
+
+
+async def test_a_lease_is_held_renewed_lost_and_given_back(
+    store: Store, seconds_pass: Callable[[float], Awaitable[None]]
+) -> None:
     assert await store.acquire_lease("bot", "one", 30)
     assert not await store.acquire_lease("bot", "two", 30)
     assert await store.acquire_lease("web", "two", 30)
-    clock.pass_(seconds=20)
+    await seconds_pass(20)
     assert await store.acquire_lease("bot", "one", 30)  # renewed
-    clock.pass_(seconds=20)
+    await seconds_pass(20)
     assert not await store.acquire_lease("bot", "two", 30)
     assert await store.lease_holder("bot") == "one"
-    clock.pass_(seconds=10)
+    await seconds_pass(10)
     assert await store.lease_holder("bot") is None
     assert await store.acquire_lease("bot", "two", 30)
     await store.release_lease("bot", "one")  # not theirs any more
@@ -79,6 +101,23 @@ async def test_a_lease_is_held_renewed_lost_and_given_back(store: Store, clock: 
     assert not await store.acquire_lease("bot", "one", 30)
     await store.release_lease("bot", "two")
     assert await store.acquire_lease("bot", "one", 30)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "pooled"])
+async def test_hosts_whose_clocks_differ_do_not_both_hold_it(url: str) -> None:
+    """Who is ahead would find the other's time over. A SQLite file lies on one host."""
+    fast, slow = Clock(), Clock()
+    fast.pass_(hours=1)
+    async with (
+        await Store.open(url, key=KEY, clock=fast) as one,
+        await Store.open(url, key=KEY, clock=slow) as two,
+    ):
+        assert await two.acquire_lease("bot", "two", 30)
+        assert not await one.acquire_lease("bot", "one", 30)
+        assert await one.lease_holder("bot") == await two.lease_holder("bot") == "two"
+        await two.release_lease("bot", "two")
+        assert await one.acquire_lease("bot", "one", 30)
+        assert not await two.acquire_lease("bot", "two", 30)
 
 
 def contender(name: str, what: str, url: str, count: int) -> subprocess.Popen[str]:

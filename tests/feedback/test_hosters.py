@@ -509,7 +509,7 @@ async def test_of_several_hosts_the_one_that_takes_writes(
         deaf.listen()
         hosts = [f"127.0.0.1:{server.getsockname()[1]}" for server in (down, deaf)]
         hosts += [f"127.0.0.1:{server.port}" for server in (replica, cluster)]
-        url = f"postgresql://{USER}:{quote(PASSWORD)}@{','.join(hosts)}/{name}?connect_timeout=1"
+        url = f"postgresql://{USER}:{quote(PASSWORD)}@{','.join(hosts)}/{name}?connect_timeout=2"
         await works(url)
     error = await opened_in_vain(replica.url(name) + "?target_session_attrs=read-write")
     assert error.what == "no server of the store's URL can be written to"

@@ -33,6 +33,7 @@ from guildgpt.engines.engine import SamplingParams, answer
 from guildgpt.engines.gguf_file import read_head
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import DataError, GuildError, PolicyError, RecipeError
+from guildgpt.evaluate.held_out import trained_on
 from guildgpt.evaluate.report import Report, read_report
 from guildgpt.model import folder as model_folder
 from guildgpt.model import starter
@@ -312,6 +313,16 @@ def test_chat_tokens_are_untrained_after_pretraining(scratch: Scratch) -> None:
     assert marked.chat.new_tokens == names
     alone = load_recipe(scratch.recipe, ['stages=["sft"]', f"model.base={scratch.folder}"])
     assert language._with_untrained_chat_tokens(base, "sft", alone) is base
+
+
+def test_what_an_earlier_run_trained_on_is_not_held_out(scratch: Scratch, tmp_path: Path) -> None:
+    """A later run over the same rows may hold out more of them: the model has seen those."""
+    first = scratch.folder / "sft" / "model"
+    overrides = [f"model.base={first}", 'stages=["sft"]', "data.held_out=0.6", "sft.steps=1"]
+    train(scratch.recipe, tmp_path / "run", [*overrides, "evaluate.prompts=0"])
+    shares = trained_on(tmp_path / "run" / "sft" / "model")
+    assert shares == trained_on(first)
+    assert set(shares.values()) == {0.2}
 
 
 def test_a_changed_recipe_is_refused_in_words(scratch: Scratch) -> None:
