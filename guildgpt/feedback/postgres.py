@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from guildgpt.feedback.trouble import Known, Trouble, refused
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
+SECONDS_TO_BEGIN = 10.0
 _ALONE = 0x6775696C64  # our advisory lock: shared to write, exclusive to be alone
 _LOCK_ALONE = text(f"SELECT pg_advisory_xact_lock({_ALONE})")
 _LOCK_SHARED = text(f"SELECT pg_advisory_xact_lock_shared({_ALONE})")
@@ -34,6 +36,7 @@ class Postgres:
         import asyncpg  # if it is not there, this says so at once
 
         self._asyncpg: Any = asyncpg
+        self._connection_class = _impatient(asyncpg.Connection)
         self._url = url
         self._engine = self._engine_for({})
         self._reading = self._engine
@@ -95,7 +98,11 @@ class Postgres:
         for host, port in hosts:
             try:
                 connection = await self._asyncpg.connect(
-                    host=host, port=port, **self._url.arguments, **options
+                    host=host,
+                    port=port,
+                    connection_class=self._connection_class,
+                    **self._url.arguments,
+                    **options,
                 )
                 break
             except (OSError, self._asyncpg.CannotConnectNowError) as error:
@@ -112,6 +119,24 @@ class Postgres:
         for level, option, value in self._url.socket_options:
             client.setsockopt(level, option, value)
         return connection
+
+
+def _impatient(connection: Any) -> Any:
+    """A class of connections that wait for the beginning of a transaction, but not for ever: a
+    pooler whose server is gone lets one wait for minutes, a router that forgot us for longer."""
+
+    class Impatient(connection):  # type: ignore[misc]
+        async def execute(self, query: str, *args: Any, **options: Any) -> Any:
+            if not query.startswith("BEGIN"):
+                return await super().execute(query, *args, **options)
+            try:
+                async with asyncio.timeout(SECONDS_TO_BEGIN):
+                    return await super().execute(query, *args, **options)
+            except TimeoutError:
+                self.terminate()
+                raise
+
+    return Impatient
 
 
 _NOT_TO_WRITE = Trouble(

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from guildgpt.errors import StoreError
-from guildgpt.feedback.postgres import _ALONE
+from guildgpt.feedback import postgres
 from guildgpt.feedback.store import Store
 
 from .certificates import Authority
@@ -377,6 +377,32 @@ async def test_a_pooler_without_room(cluster: Cluster, name: str) -> None:
             narrow.stop()
 
 
+async def test_a_pooler_that_lets_one_wait(
+    cluster: Cluster, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does when its server is gone; here it is told to."""
+    program = installed(shutil.which("pgbouncer", path=SERVICES), "PgBouncer", "pgbouncer")
+    with folder_for("pgbouncer") as folder:
+        more = {"query_wait_timeout": "60", "admin_users": USER}
+        pooler = PgBouncer(folder, program, cluster, **more)
+        try:
+            async with await Store.open(pooler.url(name), key=KEY, patience=PATIENCE) as store:
+                await store.see(1, 1, None)
+                console = await asyncpg.connect(pooler.url("pgbouncer"))
+                await console.execute("PAUSE")
+                monkeypatch.setattr(postgres, "SECONDS_TO_BEGIN", 0.2)
+                for unit in (store.see(1, 2, None), store.channel_marks()):
+                    with pytest.raises(StoreError, match="cannot be reached"):
+                        await unit
+                monkeypatch.undo()
+                await console.execute("RESUME")
+                await console.close()
+                await store.see(1, 3, None)
+                assert await store.channel_marks() == {1: (None, 3)}
+        finally:
+            pooler.stop()
+
+
 # What a database must be
 
 
@@ -426,7 +452,7 @@ async def test_a_short_statement_timeout(cluster: Cluster, name: str, member: st
     try:
         async with await Store.open(member, key=KEY, patience=PATIENCE) as store:
             async with holder.transaction():
-                await holder.execute(f"SELECT pg_advisory_xact_lock({_ALONE})")
+                await holder.execute(f"SELECT pg_advisory_xact_lock({postgres._ALONE})")
                 with pytest.raises(StoreError, match="cut a statement off") as caught:
                     await store.see(1, 2, None)
             assert "ALTER ROLE name SET statement_timeout" in str(caught.value.remedy)
