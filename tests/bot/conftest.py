@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guildgpt.bot import answering, run
-from guildgpt.bot.adapter import client
+from guildgpt.bot.adapter import client, interactions
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.marks import Marks
 from guildgpt.feedback.store import Store
@@ -32,6 +32,13 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def at_once(self: object, shard_id: int | None, *, initial: bool = False) -> None:
     """Nobody waits five seconds for a new session in a test."""
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A click may take as long as Discord allows before it is acknowledged without its form: this
+    machine may have other things to do."""
+    monkeypatch.setattr(interactions, "ACKNOWLEDGE_SECONDS", 2.5)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from guildgpt.bot import sentences as say
 from guildgpt.bot.buttons import Action, Kind, decode, encode
 from guildgpt.feedback.store import Store
@@ -13,6 +15,7 @@ from simguild.journal import buttons
 
 from .house import KEY, House
 
+pytestmark = pytest.mark.usefixtures("unhurried")
 PRESSED: dict[Kind, str] = {
     "up": say.RATED_UP,
     "left": say.VOTED["left"],

@@ -10,6 +10,7 @@ from simguild.journal import buttons
 
 from .house import House
 
+pytestmark = pytest.mark.usefixtures("unhurried")
 REASON = "It is @everyone's fault."
 
 
