@@ -239,7 +239,7 @@ def message(one: FakeMessage, *, content: bool = True, nested: bool = True) -> J
             for emoji, users in one.reactions.items()
         ]
     if one.interaction is not None:
-        payload |= _origin(one.interaction)
+        payload |= _origin(one, one.interaction)
     if one.author.webhook:
         payload["webhook_id"] = str(one.author.id)
     if one.stickers:
@@ -305,17 +305,20 @@ def _mention(one: FakeMessage, who: User) -> Json:
     return {**user(who), "member": member_part(member)} if member else user(who)
 
 
-def _origin(interaction: Interaction) -> Json:
+def _origin(one: FakeMessage, interaction: Interaction) -> Json:
     application = str(interaction.channel.world.application_id)
+    metadata: Json = {
+        "id": str(interaction.id),
+        "type": interaction.kind,
+        "user": user(interaction.user),
+        "authorizing_integration_owners": {},
+    }
+    if interaction.message is not None and interaction.message is not one:
+        metadata["original_response_message_id"] = str(interaction.message.id)
     return {
         "application_id": application,
         "webhook_id": application,
-        "interaction_metadata": {
-            "id": str(interaction.id),
-            "type": interaction.kind,
-            "user": user(interaction.user),
-            "authorizing_integration_owners": {},
-        },
+        "interaction_metadata": metadata,
     }
 
 

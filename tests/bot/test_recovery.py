@@ -218,6 +218,22 @@ async def test_killed_between_writing_and_noting_it(slow: House) -> None:
     assert slow.answers(asked) == [begun]
 
 
+async def test_killed_between_writing_more_to_a_command_and_noting_it(house: House) -> None:
+    """There no nonce tells: the message that is there already is looked for."""
+    house.model.rate, house.model.answer = FAST / 8, lambda prompt: "Once more. " * 600 + WHOLE
+    await house.open(max_tokens=4000)
+    called = await house.fake.slash(house.newcomer, house.channel, "ask", {"question": "What?"})
+    await house.fake.until(lambda: len(called.responses) == 3)
+    await house.close()
+    await house.change("DELETE FROM parts WHERE position > 0")
+    house.model.rate = FAST
+    await house.open()
+    await house.fake.until(lambda: finished(called.responses[-1]))
+    assert await house.settled() == ["done"]
+    assert " ".join(words(called.responses)) == "Once more. " * 600 + WHOLE
+    assert [bool(one.buttons) for one in called.responses][:-1].count(True) == 0
+
+
 async def test_killed_between_keeping_the_answer_and_noting_it(bot: House) -> None:
     """What was read, and perhaps rated, stays as it is."""
     asked = await bot.say("What is TLS?")

@@ -16,6 +16,7 @@ from .house import FAST, SLOW, House, words
 SEND = "POST /channels/{channel}/messages"
 EDIT = "PATCH /channels/{channel}/messages/{message}"
 ORIGINAL = "PATCH /webhooks/{app}/{token}/messages/{message}"
+FOLLOW_UP = "POST /webhooks/{app}/{token}"
 STORY = "It is a long story about a crab and a gopher who meet by the sea. "
 RATED = ["up", "down", "again", "report"]
 
@@ -103,6 +104,34 @@ async def test_an_answer_to_a_command_gets_through(house: House, passing: Answer
     assert begun.content.endswith("another one.")
     assert list(buttons(begun)) == RATED
     assert called.responses == said(house) == [begun]
+
+
+@pytest.mark.parametrize("way", [torn(done=True), html(504, done=True)])
+async def test_every_part_of_an_answer_to_a_command_gets_through_once(
+    house: House, way: Answer
+) -> None:
+    """Further messages of an interaction have no nonce: those that are there are looked for."""
+    house.model.answer = lambda prompt: STORY * 100
+    await house.open(max_tokens=3000)
+    await house.say("Something else, whose messages are not this answer's.")
+    await house.settled(1)
+    trouble = house.fake.trouble(FOLLOW_UP, way, times=2)
+    before = said(house)
+    called = await house.fake.slash(house.newcomer, house.channel, "ask", {"question": "Tell me."})
+    assert await house.settled(2) == ["done"] * 2
+    assert trouble.met == 2
+    assert " ".join(words(called.responses)) == (STORY * 100).strip()
+    assert said(house) == before + called.responses
+
+
+async def test_where_nobody_can_look_a_part_may_come_twice_but_none_is_lost(house: House) -> None:
+    house.model.answer = lambda prompt: STORY * 50
+    house.channel.deny(house.fake.bot, Permission.READ_MESSAGE_HISTORY)
+    await house.open(max_tokens=3000)
+    house.fake.trouble(FOLLOW_UP, torn(), times=1)
+    called = await house.fake.slash(house.newcomer, house.channel, "ask", {"question": "Tell me."})
+    assert await house.settled(1) == ["done"]
+    assert " ".join(words(called.responses)) == (STORY * 50).strip()
 
 
 async def test_cloudflare_holds_up_everything(house: House) -> None:

@@ -235,7 +235,7 @@ class GuildClient(discord.AutoShardedClient):
         token, channel_id = delivery.extra.get("token"), delivery.channel_id or 0
         if token:
             age = self.time.age(delivery.event_id)
-            return InteractionOutlet(self, channel_id, token, age=age)
+            return InteractionOutlet(self, channel_id, token, age=age, was_begun=True)
         is_message = delivery.kind == "message"
         return MessageOutlet(self, channel_id, delivery.event_id if is_message else None)
 

@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import discord
 
 from guildgpt.bot.adapter.controls import view
-from guildgpt.bot.adapter.reaching import FAULTS, delivered, passes, undeliverable
+from guildgpt.bot.adapter.reaching import FAULTS, Once, delivered, passes, undeliverable
 from guildgpt.bot.buttons import Action
 from guildgpt.bot.logs import log
 from guildgpt.bot.outlet import Undeliverable
@@ -97,15 +97,28 @@ class MessageOutlet:
 
 class InteractionOutlet:
     """Answers to a command or a click, whose "thinking…" stands there already; once its time is
-    over, as messages in the channel. `age`: for how many seconds it has been there by now."""
+    over, as messages in the channel. `age`: for how many seconds it has been there by now. Of one
+    that `was_begun` before a crash there may be messages that nobody has noted."""
 
-    def __init__(self, client: discord.Client, channel_id: int, token: str, *, age: float = 0.0):
+    def __init__(
+        self,
+        client: discord.Client,
+        channel_id: int,
+        token: str,
+        *,
+        age: float = 0.0,
+        was_begun: bool = False,
+    ):
         assert client.application_id
         self._hook = discord.Webhook.partial(client.application_id, token, client=client)
         self._hook.type = discord.WebhookType.application
+        self._hook.session = cast(Any, Once(self._hook.session))
         self._elsewhere = MessageOutlet(client, channel_id)
+        self._channel = client.get_partial_messageable(channel_id)
         self._over_at = time.monotonic() + TOKEN_SECONDS - age
         self._original: int | None = None
+        self._newest = 0  # of the messages that are known
+        self._may_be_more = was_begun
         self.unheard = False  # Discord told the member that it failed
 
     @property
@@ -140,18 +153,35 @@ class InteractionOutlet:
         return sent
 
     async def _send(self, text: str, buttons: Sequence[Action]) -> int:
-        if self._original is not None:
-            return int((await self._hook.send(text, view=view(buttons), wait=True)).id)
-        original: Any = "@original"  # Discord's name for it, where the others have numbers
-        written = await self._hook.edit_message(original, content=text, view=view(buttons))
-        self._original = int(written.id)
-        return self._original
+        if self._original is None:
+            original: Any = "@original"  # Discord's name for it, where the others have numbers
+            written = await self._hook.edit_message(original, content=text, view=view(buttons))
+            self._original = self._newest = int(written.id)
+            return self._original
+        sent = await self._unheard_of() if self._may_be_more else None
+        if sent is None:
+            self._may_be_more = True  # until Discord says that it is there
+            sent = int((await self._hook.send(text, view=view(buttons), wait=True)).id)
+            self._may_be_more = False
+        self._newest = sent
+        return sent
+
+    async def _unheard_of(self) -> int | None:
+        """A further message that Discord took without our hearing of it: here no nonce tells."""
+        with suppress(discord.Forbidden, discord.NotFound):  # a channel that it may not read
+            after = discord.Object(self._newest)
+            async for message in self._channel.history(after=after, oldest_first=True):
+                origin = message.interaction_metadata
+                if origin and origin.original_response_message_id == self._original:
+                    return message.id
+        return None
 
     async def edit(
         self, message_id: int, text: str, buttons: Sequence[Action], *, patient: bool = True
     ) -> None:
         """See `Outlet`."""
         self._original = self._original or message_id
+        self._newest = max(self._newest, message_id)
         await self._in_time(
             lambda: self._hook.edit_message(message_id, content=text, view=view(buttons)),
             lambda: self._elsewhere.edit(message_id, text, buttons, patient=patient),

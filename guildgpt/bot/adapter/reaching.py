@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain, repeat
 from json import JSONDecodeError
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import discord
@@ -71,6 +71,23 @@ async def insisted(
             log(LOGGER, event, error=error, again_in=seconds)
             await asyncio.sleep(seconds)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class Once:
+    """A session for what must not be done twice: discord.py repeats by itself what a server says
+    it could not do, though that may be done. Who asks looks before it asks again."""
+
+    def __init__(self, session: aiohttp.ClientSession):
+        self._session = session
+
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        """See `aiohttp.ClientSession`; a server's error is raised at once."""
+        return self._session.request(method, url, raise_for_status=_raise_servers, **options)
+
+
+async def _raise_servers(response: aiohttp.ClientResponse) -> None:
+    if response.status >= 500:
+        raise discord.DiscordServerError(response, await response.text(errors="replace"))
 
 
 def passes(error: BaseException) -> bool:
