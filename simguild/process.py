@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simguild.fake import FakeDiscord
+from simguild.fake.server import PATIENCE
 
 ROOT = Path(__file__).parents[1]
-STOP_SECONDS = 15.0
+STOP_SECONDS = 60.0
 
 
 class BotProcess:
@@ -51,7 +52,7 @@ class BotProcess:
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process else None
 
-    async def start(self, timeout: float = 60.0) -> None:
+    async def start(self, timeout: float = PATIENCE) -> None:
         """Start it, and wait until it is on Discord; RuntimeError with its log if it ends."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(

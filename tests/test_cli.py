@@ -76,7 +76,7 @@ def process(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.
         check=False,
         cwd=cwd,
         env={**os.environ, "COLUMNS": "80", **env},
-        timeout=120,
+        timeout=240,
     )
 
 
@@ -591,7 +591,7 @@ def test_a_wrong_recipe_is_refused_before_torch_is_loaded(tmp_path: Path, data: 
         "finally: print('torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 1
     assert "--set sft.epoch: unknown key `sft.epoch`" in done.stderr
@@ -632,7 +632,7 @@ def test_chat_takes_its_options_and_answers_lines_from_a_pipe(
             encoding="utf-8",
             check=False,
             cwd=tmp_path,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

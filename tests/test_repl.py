@@ -252,7 +252,7 @@ def test_a_pipe_gets_answers_and_nothing_else(starter: Path) -> None:
         input="Say hi\n\n/reset\nWho \\\nare you?\n/reset\nSay hi\n/system\u00a0Be kind.\n/system",
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(re.findall(r"^I'm glad to make your$", done.stdout, re.M)) == 2

@@ -50,7 +50,7 @@ def run(code: str, *arguments: str, check: bool = True) -> subprocess.CompletedP
         text=True,
         encoding="utf-8",
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert not check or done.returncode == 0, done.stderr
     return done

@@ -14,6 +14,7 @@ from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.marks import Marks
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeDiscord
+from simguild.fake.server import PATIENCE
 
 from .house import KEY, House, copied, pace
 
@@ -58,6 +59,7 @@ async def house(
     copied(empty_store, tmp_path)
     async with FakeDiscord() as fake:
         pace(monkeypatch, fake, 0.2)
+        fake.interaction_seconds = PATIENCE  # the machine may be busy with other things
         with fake.redirected():
             guild = fake.add_guild("rustaceans")
             channel = guild.add_channel("general")

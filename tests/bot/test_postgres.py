@@ -13,6 +13,7 @@ from feedback.postgres import Cluster, PgBouncer
 
 from guildgpt.bot import sentences as say
 from guildgpt.feedback.store import Store
+from simguild.fake.server import PATIENCE
 
 from .house import KEY, SLOW, House
 
@@ -63,9 +64,7 @@ async def test_a_crash_mid_answer(url: str, house: House) -> None:
     await house.restart()
     assert await house.answer(asked) is begun
     async with await Store.open(url, key=KEY) as store:
-        for _ in range(200):
-            if not await store.open_deliveries():
-                break
-            await asyncio.sleep(0.02)
-        assert await store.open_deliveries() == []
+        async with asyncio.timeout(PATIENCE):
+            while await store.open_deliveries():
+                await asyncio.sleep(0.02)
     assert house.answers(asked) == [begun]

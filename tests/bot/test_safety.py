@@ -13,6 +13,7 @@ from guildgpt.bot.moderation import CARE, REFUSAL
 from guildgpt.feedback.exports import FORMS, export
 from guildgpt.feedback.view import Switches
 from simguild.fake import FakeMessage, Permission, Refused
+from simguild.fake.server import PATIENCE
 from simguild.journal import buttons, finished
 
 from .house import SLOW, House, words
@@ -157,6 +158,7 @@ async def test_whom_the_operator_blocks(house: House) -> None:
     assert house.guild.threads == []
     assert house.rows("SELECT COUNT(*) FROM members") == [(1,)]
     # Their rights they keep.
+    house.fake.interaction_seconds = PATIENCE
     assert "You chose" in (await house.command("privacy")).responses[0].content
 
 

@@ -33,13 +33,12 @@ async def collect(engine: LlamaCppEngine, ids: list[int], params: SamplingParams
     return [chunk async for chunk in engine.generate(ids, params)]
 
 
-async def until_idle(engine: LlamaCppEngine) -> float:
-    """Seconds until no slot is at work."""
+async def until_idle(engine: LlamaCppEngine) -> None:
+    """Wait until no slot is at work."""
     start = time.monotonic()
     while engine.busy_slots():
-        assert time.monotonic() - start < 20, "the slot was not freed"
+        assert time.monotonic() - start < 240, "the slot was not freed"
         await asyncio.sleep(0.01)
-    return time.monotonic() - start
 
 
 def test_greedy_answers_are_equal(engine: LlamaCppEngine) -> None:
@@ -112,18 +111,20 @@ def test_several_at_once_equal_one_at_a_time(engine: LlamaCppEngine) -> None:
 
 
 def test_closing_the_iterator_frees_the_slot(single: LlamaCppEngine) -> None:
-    async def scenario() -> tuple[float, Answer]:
+    async def scenario() -> tuple[int, Answer]:
         ids = prompt(single, "Write a very long story.")
         stream = single.generate(ids, SamplingParams(temperature=0, max_tokens=1900))
         await anext(stream)
         await anext(stream)
         assert single.busy_slots() == 1
         await stream.aclose()
-        freed = await until_idle(single)
-        return freed, await answer(single, ids, SamplingParams(temperature=0, max_tokens=2))
+        await until_idle(single)
+        (slot,) = single._link.call("/slots")
+        written = slot["n_prompt_tokens"] - len(ids)
+        return written, await answer(single, ids, SamplingParams(temperature=0, max_tokens=2))
 
-    freed, after = asyncio.run(scenario())
-    assert freed < 2
+    written, after = asyncio.run(scenario())
+    assert 2 <= written < 1000
     assert len(after.ids) == 2
 
 
@@ -216,7 +217,7 @@ try:
 except Exception as error:
     print(type(error).__name__)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert (done.stdout, done.stderr) == ("EngineError\n", "")
 
 

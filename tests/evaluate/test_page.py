@@ -257,7 +257,7 @@ def test_a_browser_draws_the_charts_and_runs_nothing_else(report: Report, tmp_pa
         [CHROMIUM, *flags.split(), profile, "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     dom = Page(done.stdout)

@@ -151,5 +151,5 @@ def _database(request: pytest.FixtureRequest, kind: str, template: str) -> Itera
 @pytest_asyncio.fixture
 async def store(url: str, clock: Clock) -> AsyncIterator[Store]:
     """An empty store, open."""
-    async with await Store.open(url, key=KEY, clock=clock, patience=1.0) as opened:
+    async with await Store.open(url, key=KEY, clock=clock, patience=60.0) as opened:
         yield opened

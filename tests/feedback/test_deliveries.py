@@ -140,7 +140,7 @@ def test_two_processes_want_the_same(what: str, url: str) -> None:
         assert process.stdin
         process.stdin.write("\n")
         process.stdin.flush()
-    results = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    results = [json.loads(process.communicate(timeout=240)[0]) for process in processes]
     assert sorted(results[0] + results[1]) == list(range(200))
 
 

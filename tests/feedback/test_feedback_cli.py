@@ -506,7 +506,7 @@ def test_help_loads_neither_database_nor_tables() -> None:
         "print(*[m for m in ('sqlalchemy', 'alembic', 'asyncio', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240
     )
     assert done.stdout.strip() == ""
 
@@ -531,7 +531,7 @@ def test_no_command_shows_the_stores_password(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 1
     assert "S3cret" not in done.stdout + done.stderr

@@ -173,7 +173,7 @@ async def test_an_answer_on_its_way_to_a_forgotten_question_is_refused(store: St
 
 async def test_erasure_while_the_member_goes_on_writing(store: Store, url: str) -> None:
     question, _ = await question_and_reply(store)
-    async with await Store.open(url, key=KEY, patience=20) as other:
+    async with await Store.open(url, key=KEY, patience=60) as other:
 
         async def go_on(number: int) -> None:
             said = await other.add_message(
@@ -186,7 +186,7 @@ async def test_erasure_while_the_member_goes_on_writing(store: Store, url: str) 
             await other.rate(said.id, str(question.member_id), 1, "said by 1")
 
         writing = [asyncio.create_task(go_on(number)) for number in range(40)]
-        await asyncio.sleep(0.05)
+        await asyncio.wait(writing, return_when=asyncio.FIRST_COMPLETED)
         await store.erase_member(1)
         results = await asyncio.gather(*writing, return_exceptions=True)
     assert all(result is None or isinstance(result, StoreError) for result in results)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -345,12 +344,9 @@ async def test_two_hundred_members_writing_at_once(store: Store) -> None:
             member_id=member.id,
         )
 
-    began = time.monotonic()
     await asyncio.gather(*(one(user) for user in range(2, 202)))
-    seconds = time.monotonic() - began
     stats = await store.stats()
     assert (stats.members, stats.messages, stats.up) == (201, 202, 200)
-    assert seconds < 30  # 600 writes; on an idle machine well under two seconds
 
 
 async def test_a_cancelled_caller_breaks_nothing_off(store: Store) -> None:

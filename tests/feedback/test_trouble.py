@@ -215,19 +215,19 @@ async def test_a_connection_cut_in_the_middle(cluster: Cluster, store: Store) ->
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
-async def test_a_server_that_is_gone_for_a_while(cluster: Cluster, store: Store) -> None:
-    await store.see(1, 1, None)
-    await asyncio.to_thread(cluster.stop)
-    try:
-        with pytest.raises(StoreError, match="the database server cannot be reached"):
-            await store.see(1, 2, None)
-        writing = asyncio.create_task(store.see(1, 3, None))
-        await asyncio.sleep(0.05)
-    finally:
-        await asyncio.to_thread(cluster.start)
-    await asyncio.gather(writing, return_exceptions=True)  # in time, or not
-    await store.see(1, 4, None)
-    assert await store.channel_marks() == {1: (None, 4)}
+async def test_a_server_that_is_gone_for_a_while(cluster: Cluster, url: str) -> None:
+    async with await Store.open(url, key=KEY, patience=PATIENCE) as store:
+        await store.see(1, 1, None)
+        await asyncio.to_thread(cluster.stop)
+        try:
+            with pytest.raises(StoreError, match="the database server cannot be reached"):
+                await store.see(1, 2, None)
+            writing = asyncio.create_task(store.see(1, 3, None))
+        finally:
+            await asyncio.to_thread(cluster.start)
+        await asyncio.gather(writing, return_exceptions=True)  # in time, or not
+        await store.see(1, 4, None)
+        assert await store.channel_marks() == {1: (None, 4)}
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)

@@ -206,7 +206,7 @@ def test_llama_cpps_probabilities_are_transformers_to_rounding(tmp_path: Path) -
     model = AutoModelForCausalLM.from_pretrained(folder)
     process = LlamaCppProcess(folder / "model-F16.gguf", "key", 256, 1, 1)
     headers = {"Authorization": "Bearer key"}
-    with httpx.Client(base_url=process.address, headers=headers, timeout=60) as client:
+    with httpx.Client(base_url=process.address, headers=headers, timeout=240) as client:
         for conversation in CONVERSATIONS:
             ids = CHATML.prompt(conversation, chat.tokenizer)
             request = {"prompt": ids, "n_predict": 1, "n_probs": 40, "temperature": 0}

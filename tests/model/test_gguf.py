@@ -168,7 +168,7 @@ def served(path: Path) -> Iterator[httpx.Client]:
     process = LlamaCppProcess(path, "key", 512, 1, 1)
     headers = {"Authorization": "Bearer key"}
     try:
-        with httpx.Client(base_url=process.address, headers=headers, timeout=60) as client:
+        with httpx.Client(base_url=process.address, headers=headers, timeout=240) as client:
             yield client
     finally:
         process.stop()

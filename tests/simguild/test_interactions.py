@@ -331,8 +331,7 @@ async def test_three_seconds(fake: FakeDiscord, scene: Scene, commander: Command
     fake.interaction_seconds = 0.1
     call = await fake.slash(scene.newcomer, scene.channel, "keep")
     assert call.acknowledged_ms is None
-    await asyncio.sleep(0.05)
-    assert call.failed
+    await fake.until(lambda: call.failed)
     with pytest.raises(discord.NotFound) as refusal:
         await commander.calls[0].response.defer()
     assert refusal.value.code == 10062

@@ -17,6 +17,7 @@ from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
 from simguild import members
 from simguild.fake import FakeDiscord, FakeMessage, Interaction, User, messages
+from simguild.fake.server import PATIENCE
 from simguild.journal import Journal, Pressed, finished, missing_opinions, percentile
 from simguild.person import Person
 from simguild.process import BotProcess
@@ -33,7 +34,7 @@ def person(fake: FakeDiscord, scene: Scene, user: User | None = None) -> Person:
         Journal(),
         random.Random(0),
         haste=20,
-        patience=20,
+        patience=PATIENCE,
     )
 
 
@@ -223,11 +224,12 @@ async def test_everyone_by_turns(fake: FakeDiscord, scene: Scene, tmp_path: Path
         one.home = places[number % len(places)]
         one.journal = journal
         everyone.append((one, script))
+    fake.interaction_seconds = PATIENCE  # the machine may be busy with other things
     await bot.start()
     try:
         await members_play(everyone)
         with contextlib.suppress(AssertionError):
-            await fake.until(lambda: not journal.faults, timeout=20)
+            await fake.until(lambda: not journal.faults)
     finally:
         status = await bot.stop()
     assert status == 0, bot.tail()
@@ -246,6 +248,6 @@ async def test_everyone_by_turns(fake: FakeDiscord, scene: Scene, tmp_path: Path
 
 
 async def members_play(everyone: list[tuple[Person, members.Script]]) -> None:
-    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(4 * PATIENCE), asyncio.TaskGroup() as group:
         for one, script in everyone:
             group.create_task(script(one))  # type: ignore[arg-type]
