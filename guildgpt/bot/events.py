@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from guildgpt.bot.files import Kind
-from guildgpt.feedback.records import Delivery, Member
+from guildgpt.feedback.records import Delivery, Member, Passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,15 @@ class Quoted:
     """A message that is asked about: somebody's words, which stay theirs. Bots and webhooks have no
     `user_id` here: they are no members.
 
-    Not `is_theirs` is what a member only forwards or links to; not `is_kept` what the bot wrote:
-    that is in the store already, or was erased there.
+    `not_theirs` says how far it is what a member only forwards (wholly) or links to (partly); not
+    `is_kept` is what the bot wrote: that is in the store already, or was erased there.
     """
 
     id: int
     name: str
     text: str
     user_id: int | None
-    is_theirs: bool = True
+    not_theirs: Passed | None = None
     is_kept: bool = True
     edited_at: datetime | None = None
 

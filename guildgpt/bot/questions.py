@@ -241,7 +241,7 @@ class Questions:
             member_id=author.id if author else None,
             discord_id=quoted.id,
             edited_at=quoted.edited_at,
-            extra={} if quoted.is_theirs else {NOT_THEIRS: True},
+            extra={NOT_THEIRS: quoted.not_theirs} if quoted.not_theirs else {},
         )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from guildgpt.errors import GuildError
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.part import chunks
+from guildgpt.feedback.records import NOT_THEIRS
 from guildgpt.feedback.schema import (
     candidates,
     comparisons,
@@ -43,7 +44,8 @@ class OwnData(Members):
 
         Their messages with the model's answers to them, their ratings, votes and reports, the
         comparisons they asked for, the events of Discord's that were theirs, and the versions that
-        learned from any of it. Other people's words are not in it. Ids of Discord's are texts: as
+        learned from any of it. Other people's words are not in it: what they only forwarded is
+        there without its text. Ids of Discord's are texts: as
         numbers they are larger than some programs read.
         """
         hashed = self._hash(user_id)
@@ -139,7 +141,8 @@ async def _messages(connection: AsyncConnection, member_id: str) -> Rows:
             "channel": _snowflake(row.channel_id),
             "message": _snowflake(row.discord_id),
             "name": row.name,
-            "text": row.text,
+            "text": "" if row.extra.get(NOT_THEIRS) == "wholly" else row.text,
+            "forwarded": row.extra.get(NOT_THEIRS) == "wholly",
             "deleted": row.deleted,
             "written_at": _moment(row.created_at),
             "edited_at": _moment(row.edited_at),

@@ -14,7 +14,8 @@ from guildgpt.model.version import Version
 
 Consent = Literal["none", "chat", "train"]
 ConversationKind = Literal["chain", "thread", "dm", "slash", "terminal", "import"]
-NOT_THEIRS = "not_theirs"  # in a message's `extra`: its member passed on what others wrote
+Passed = Literal["partly", "wholly"]
+NOT_THEIRS = "not_theirs"  # in a message's `extra`: how far its member passed on what others wrote
 DeliveryState = Literal["pending", "answering", "done", "failed", "skipped"]
 Verdict = Literal["ranked", "tie", "both_bad", "skip"]
 

@@ -242,6 +242,8 @@ def message(one: FakeMessage, *, content: bool = True, nested: bool = True) -> J
         payload |= _origin(one, one.interaction)
     if one.author.webhook:
         payload["webhook_id"] = str(one.author.id)
+    if one.poll is not None and shown:
+        payload["poll"] = one.poll
     if one.stickers:
         payload["sticker_items"] = one.stickers
     if one.snapshots:

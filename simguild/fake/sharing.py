@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,23 @@ class Sharing:
         message = self._new(user, channel, flags=VOICE)
         message.attachments = messages.attach(channel, [upload])
         message.attachments[0].voice_seconds = 2.5
+        return await self._posted(message)
+
+    async def poll(
+        self, user: User, channel: Channel, question: str, answers: Sequence[str]
+    ) -> FakeMessage:
+        """A person asks all who are there to choose, for a day: a message without words."""
+        message = self._new(user, channel)
+        message.poll = {
+            "question": {"text": question},
+            "answers": [
+                {"answer_id": number, "poll_media": {"text": text}}
+                for number, text in enumerate(answers, start=1)
+            ],
+            "expiry": payloads.moment(time.time() + 24 * 3600),
+            "allow_multiselect": False,
+            "layout_type": 1,
+        }
         return await self._posted(message)
 
     async def webhook(

@@ -94,6 +94,7 @@ class FakeMessage:
     reference: FakeMessage | None = None
     snapshots: list[Json] = field(default_factory=list)  # of a forward; `reference` is the original
     stickers: list[Json] = field(default_factory=list)
+    poll: Json | None = None
     edits: list[str] = field(default_factory=list)
     deleted: bool = False
     attachments: list[Attachment] = field(default_factory=list)

@@ -65,6 +65,22 @@ async def test_everything_of_the_member_and_of_nobody_else(bot: House) -> None:
     assert b"token" not in file.content
 
 
+async def test_what_they_only_forwarded_is_somebody_elses(bot: House) -> None:
+    said = await bot.say("The teacher's secret", mention=False, who=bot.teacher)
+    private = bot.fake.open_dm(bot.newcomer)
+    bot.model.answer = lambda prompt: "I see."
+    await bot.answer(await bot.fake.forward(bot.newcomer, said, private))
+    await bot.ask("What do you think of it?", where=private)
+    [file] = (await asked_for(bot)).responses[0].attachments
+    assert [(one["text"], one["forwarded"]) for one in content(file)["messages"]] == [
+        ("", True),
+        ("", False),
+        ("What do you think of it?", False),
+    ]
+    assert "secret" not in file.content.decode()
+    assert "secret" in bot.tables()
+
+
 async def test_who_wants_nothing_kept_sees_that_nothing_is(bot: House) -> None:
     await bot.command("privacy", consent="none")
     await bot.ask("What is a crab?")

@@ -319,6 +319,22 @@ async def test_words_of_a_bot_and_previews_of_links_are_read(reading: House) -> 
     )
 
 
+async def test_a_poll_is_read(reading: House) -> None:
+    asked = await reading.fake.poll(
+        reading.teacher, reading.channel, "Best <:crab:123456789012345678> food?", ["Algae", "Fish"]
+    )
+    poll = "Best :crab: food?\n- Algae\n- Fish"
+    await reading.ask("Which would you take?", reply_to=asked)
+    assert f"teacher: {poll}" in reading.model.prompts[-1]
+    assert owners(reading, "Algae") == [(await member_id(reading, reading.teacher), "teacher")]
+    private = reading.fake.open_dm(reading.newcomer)
+    to_it = await reading.fake.poll(
+        reading.newcomer, private, "Best <:crab:123456789012345678> food?", ["Algae", "Fish"]
+    )
+    await reading.answer(to_it)
+    assert asked_last(reading) == poll
+
+
 async def test_the_preview_of_a_link_is_nobodys_own_words(reading: House) -> None:
     linked = await reading.say("https://crabs.example", mention=False, who=reading.teacher)
     await reading.fake.preview(linked, {"type": "link", "title": "All about crabs"})

@@ -81,21 +81,26 @@ async def test_a_post_begins_with_its_message(fake: FakeDiscord, scene: Scene, b
         await fake.post(scene.teacher, scene.channel, "a question", "one")
 
 
-async def test_webhooks_voice_stickers_and_previews(
+async def test_webhooks_voice_stickers_polls_and_previews(
     fake: FakeDiscord, scene: Scene, bot: Bot
 ) -> None:
     await fake.webhook(scene.channel, "Builder", embeds=[{"title": "Build failed"}])
     await fake.speak(scene.newcomer, scene.channel)
     await fake.say(scene.newcomer, scene.channel, stickers=["Wave"])
+    await fake.poll(scene.newcomer, scene.channel, "Which crab?", ["This", "That"])
     linked = await fake.say(scene.newcomer, scene.channel, "https://crabs.example")
     await fake.preview(linked, {"type": "link", "title": "Crabs"})
     event = await fake.until(lambda: bot.edited[0])
-    built, spoken, waved, _ = bot.heard
+    built, spoken, waved, polled, _ = bot.heard
     assert built.webhook_id == built.author.id
     assert built.author.bot
     assert built.embeds[0].title == "Build failed"
     assert spoken.attachments[0].is_voice_message()
     assert [one.name for one in waved.stickers] == ["Wave"]
+    assert polled.poll
+    assert polled.poll.question == "Which crab?"
+    assert [one.text for one in polled.poll.answers] == ["This", "That"]
+    assert polled.poll.expires_at is not None
     assert event.message.embeds[0].title == "Crabs"
     assert event.message.edited_at is None
 

@@ -79,9 +79,13 @@ def _shown(said: Said) -> Iterator[str]:
         parts = [embed.author.name, embed.title, embed.description, *fields, embed.footer.text]
         yield "\n".join(part for part in parts if part)
     yield from _displayed(said.components)
-    poll = getattr(said, "poll", None)
-    if poll is not None:
-        yield "\n".join([str(poll.question), *(f"- {answer.text}" for answer in poll.answers)])
+    yield poll(said)
+
+
+def poll(said: Said) -> str:
+    """What is asked in a poll, and what can be chosen; '' without one. Forwards carry none."""
+    found = getattr(said, "poll", None)
+    return "\n".join([found.question, *(f"- {one.text}" for one in found.answers)]) if found else ""
 
 
 def _displayed(components: Sequence[Any]) -> Iterator[str]:

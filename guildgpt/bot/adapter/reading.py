@@ -19,6 +19,7 @@ from guildgpt.bot.adapter.contents import (
     contents,
     files,
     may_be_text,
+    poll,
     readable,
     stickers,
     words,
@@ -35,6 +36,7 @@ from guildgpt.bot.files import Unseen, not_seen
 from guildgpt.bot.logs import log
 from guildgpt.bot.settings import BotSettings
 from guildgpt.bot.text import clean
+from guildgpt.feedback.records import Passed
 
 LOGGER = logging.getLogger(__name__)
 FORWARDED = "forwarded message"  # who speaks where Discord does not say it
@@ -141,7 +143,8 @@ class Reader:
         """The text of a question and of its files, and what of them cannot be seen."""
         texts, unseen = await files(message.attachments, self._settings)
         asked = self._with_title(message, self._asked(message))
-        said = [part for part in (asked, *texts) if part]
+        voted_on = readable(poll(message), message.guild)
+        said = [part for part in (asked, voted_on, *texts) if part]
         return said, [*unseen, *stickers(message)]
 
     def _asked(self, message: discord.Message) -> str:
@@ -212,7 +215,7 @@ class Reader:
             original = await self._fetched(channel, reference.message_id) if channel else None
             if original is not None:
                 return _by(original, text)
-        return Quoted(message.id, FORWARDED, text, message.author.id, is_theirs=False)
+        return Quoted(message.id, FORWARDED, text, message.author.id, "wholly")
 
     async def _fetched(self, channel: Any, message_id: int) -> discord.Message | None:
         if not isinstance(channel, discord.abc.Messageable):
@@ -229,9 +232,9 @@ def _by(message: discord.Message, text: str, *, is_kept: bool = True) -> Quoted:
     """Text of a message's author. Programs are no members, neither bots nor webhooks."""
     author = message.author
     user_id = None if author.bot or message.webhook_id else author.id
-    is_theirs = not message.embeds  # a link's preview is somebody else's
+    not_theirs: Passed | None = "partly" if message.embeds else None  # previews of links
     name, edited_at = clean(author.display_name), message.edited_at
-    return Quoted(message.id, name, text, user_id, is_theirs, is_kept, edited_at)
+    return Quoted(message.id, name, text, user_id, not_theirs, is_kept, edited_at)
 
 
 def _titled(text: str, title: str) -> str:
