@@ -32,8 +32,7 @@ async def gone(house: House, *traces: object) -> None:
     """Wait until nothing of them is in the store's tables and files."""
     await house.fake.until(lambda: not any(str(trace) in house.tables() for trace in traces))
     await house.scrubbed()
-    everything = house.everything()
-    assert not [trace for trace in traces if str(trace) in everything]
+    await house.fake.until(lambda: not any(str(trace) in house.everything() for trace in traces))
 
 
 async def chat(house: House, where: Channel) -> Channel:
@@ -41,6 +40,7 @@ async def chat(house: House, where: Channel) -> Channel:
     await house.command("chat", where=where, topic="Koalas")
     thread = house.guild.threads[-1]
     await house.fake.until(lambda: finished(thread.messages[0]))
+    await house.settled()
     return thread
 
 
