@@ -13,6 +13,7 @@ import pytest
 from guildgpt.bot import sentences as say
 from guildgpt.bot.download import as_files
 from simguild.fake import Attachment, FakeMessage, Interaction, User
+from simguild.fake.trouble import Answer, html, refusal
 from simguild.journal import buttons
 
 from .house import House
@@ -137,6 +138,15 @@ async def test_what_is_too_large_is_zipped_and_parted(bot: House, limit: int, ki
     texts = [one["text"][:10] for file in files() for one in content(file)["messages"]]
     assert texts == [f"Question {number}" for number in range(4)]
     assert all(one.ephemeral for one in clicked.responses)
+
+
+@pytest.mark.parametrize("answer", [refusal(413, 40005, "Request entity too large"), html(413)])
+async def test_a_file_that_discord_does_not_take(bot: House, answer: Answer) -> None:
+    await bot.ask("What is a crab?")
+    bot.fake.trouble("POST /webhooks/{app}/{token}", answer, times=1)
+    clicked = await asked_for(bot)
+    assert await bot.told(clicked) == say.DATA_NOT_TAKEN
+    assert len(clicked.responses) == 1
 
 
 def test_a_row_that_is_larger_than_any_file_ends_the_parting() -> None:

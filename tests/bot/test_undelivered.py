@@ -227,13 +227,40 @@ async def test_automod_does_not_let_a_part_pass_that_an_engine_left(house: House
     await told_in_its_place(house, begun, say.ENGINE_DOWN)
 
 
-async def test_whatever_else_is_refused_is_said(house: House) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "sentence"),
+    [
+        (400, 50035, say.NOT_TAKEN),  # an invalid form
+        (413, 40005, say.NOT_TAKEN),  # too large
+        (400, 200001, say.WITHHELD),  # AutoMod, about a title
+        (400, 240000, say.WITHHELD),  # the filter of harmful links
+    ],
+)
+async def test_whatever_is_refused_is_said(
+    house: House, status: int, code: int, sentence: str
+) -> None:
     house.model.rate = SLOW * 2
     await house.open()
     begun = await house.begun(await house.say("What is TLS?"))
     # An edit on the way, and the last one.
-    house.fake.trouble(EDIT, refusal(400, 50035, "Invalid Form Body"), times=2)
-    await told_in_its_place(house, begun, say.NOT_TAKEN)
+    house.fake.trouble(EDIT, refusal(status, code, "No"), times=2)
+    await told_in_its_place(house, begun, sentence)
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, 160005), (400, 50083), (403, 50013)])
+async def test_where_it_may_not_go_on_is_said_below_the_answer(
+    house: House, status: int, code: int
+) -> None:
+    """A locked thread, an archived one, a permission that was taken away for a moment."""
+    house.model.rate = SLOW
+    await house.open()
+    begun = await house.begun(await house.say("What is TLS?"))
+    house.fake.trouble(EDIT, refusal(status, code, "No"), times=1)
+    assert await house.settled() == ["failed"]
+    assert begun.content.startswith("You wrote")
+    assert begun.content.endswith(say.MAY_NOT_GO_ON)
+    assert not begun.buttons
+    assert house.model.now.cancelled == 1
 
 
 async def test_it_may_not_write_any_more(house: House) -> None:

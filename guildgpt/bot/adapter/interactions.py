@@ -268,10 +268,14 @@ class Interactions:
                 return
             files = await asyncio.to_thread(as_files, kept, at.filesize_limit)
             said = say.your_data(len(files))
-            for name, content in files:  # the limit holds for a file, and for a message's together
-                file = discord.File(io.BytesIO(content), name)
-                await at.followup.send(said, file=file, ephemeral=True)
-                said = ""
+            try:
+                for name, content in files:  # the limit is a file's, and that of all in a message
+                    file = discord.File(io.BytesIO(content), name)
+                    await at.followup.send(said, file=file, ephemeral=True)
+                    said = ""
+            except discord.HTTPException as error:  # "thinking…" must not stay
+                log(LOGGER, "file_not_taken", error=error)
+                await at.followup.send(say.DATA_NOT_TAKEN, ephemeral=True)
 
     async def _forget(self, user_id: int) -> str:
         """Erase a member's everything, with what is not yet written of it."""
