@@ -82,7 +82,9 @@ WITHHELD = "This server's rules did not let my answer pass."
 MAY_NOT_GO_ON = "I may not write here any more, so this is where my answer ends."
 NOT_TAKEN = "Discord did not take my answer. Please ask me again."
 NOTHING_KEPT = "I keep nothing of you."
-DATA_NOT_TAKEN = "Discord did not take the file. Please try again; the people who run me can give it to you, too."
+DATA_NOT_TAKEN = (
+    "Discord did not take the file. Please try again; else ask the people who run me for it."
+)
 FAILED = "Something went wrong on my side. Please try again."
 
 HELP = """\
