@@ -35,6 +35,10 @@ GUESSES = {
     "cp932": "Shift-JIS", "euc_jis_2004": "EUC-JP", "gb18030": "GBK", "big5hkscs": "Big5",
     "cp949": "EUC-KR",
 }  # fmt: skip
+_LATIN = ("cp1252", "cp1250", "cp1254")
+_WESTERN = 1.5  # how much likelier than the others of these it is that a text is in the first
+_OTHER_SCRIPTS = ("cp1251", "cp1253", "cp1255", "cp1256", "cp874", "koi8-r")
+_WORD = re.compile(r"[^\W\d_]+")
 _KANA = re.compile("[\u3041-\u30ff]")
 # The scripts that UTF-16 without a mark is looked for in: a random pair of bytes is often outside.
 _IN_UTF16 = re.compile(
@@ -94,7 +98,35 @@ def _guess(data: bytes, cut: bool) -> str | None:
         prefer_superset=True,
         compat_names=False,
     )["encoding"]
-    return _utf16(data) if found is None else codecs.lookup(found).name
+    if found is None:
+        return _utf16(data)
+    guess = codecs.lookup(found).name
+    is_mixed = guess in _OTHER_SCRIPTS and _mixes_letters(_read(data, guess, cut) or "")
+    return _latin(data) if guess in _LATIN or is_mixed else guess
+
+
+def _mixes_letters(text: str) -> bool:
+    """Whether letters of another script stand inside words of Latin ones: for accents, that is."""
+    words = [word for word in _WORD.findall(text) if not word.isascii()]
+    mixed = sum(bool(re.search("[A-Za-z]", word)) for word in words)
+    return mixed * 2 >= len(words)
+
+
+def _latin(data: bytes) -> str:
+    """Which of the encodings of Latin letters it is most likely in: they differ in few."""
+    import chardet
+
+    found = chardet.detect_all(
+        data,
+        ignore_threshold=True,
+        max_bytes=len(data),
+        include_encodings=_LATIN,
+        prefer_superset=True,
+        compat_names=False,
+    )
+    likely = {codecs.lookup(one["encoding"] or "cp1252").name: one["confidence"] for one in found}
+    likely["cp1252"] = likely.get("cp1252", 0.0) * _WESTERN
+    return max(likely, key=lambda name: likely[name])
 
 
 def _utf16(data: bytes) -> str | None:

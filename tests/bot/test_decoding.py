@@ -18,6 +18,14 @@ SENTENCES = {
         "“Smart quotes” – and a dash — cost 5 € each…",
         "Le café est fermé à cause de la grève générale.",
         "Smörgåsbord på Åland är bäst i år.",
+        "Où sont les crevettes ? Déjà là-bas, à côté de l’été.",
+        "Ça va très bien, merci à toi.",
+        "Noël à la forêt",
+        "Amanhã à noite há reunião.",
+        "È così perché è più bello.",
+        "Mañana será otro día, señor.",
+        "naïve café résumé",
+        "50 € für 2 × 3 m² – «Sonderpreis»",
     ],
     ("gbk", "GBK"): [
         "今天天气很好，我们去公园散步吧。",
@@ -46,11 +54,17 @@ SENTENCES = {
     ("cp1251", "Windows-1251 (Cyrillic)"): [
         "Привет, как дела? Всё хорошо.",
         "имя;возраст\nИван;25",
+        "Наш Python-скрипт v2 читает config.json и пишет в stdout.",
     ],
     ("cp949", "EUC-KR"): ["오늘은 날씨가 좋으니 공원에 산책하러 갑시다.", "감사합니다"],
     ("big5", "Big5"): ["今天天氣很好，我們去公園散步吧。", "錯誤：無法開啟檔案"],
     ("euc_jp", "EUC-JP"): ["今日は天気がいいので、公園へ散歩に行きましょう。"],
-    ("cp1250", "Windows-1250 (Central European)"): ["Zażółć gęślą jaźń, proszę bardzo."],
+    ("cp1250", "Windows-1250 (Central European)"): [
+        "Zażółć gęślą jaźń, proszę bardzo.",
+        "Příliš žluťoučký kůň",
+        "město",
+    ],
+    ("cp1254", "Windows-1254 (Turkish)"): ["Bugün hava çok güzel, değil mi?"],
     ("cp1253", "Windows-1253 (Greek)"): ["Καλημέρα, τι κάνεις σήμερα; Πάμε στο πάρκο."],
     ("cp874", "Windows-874 (Thai)"): ["วันนี้อากาศดี ไปเดินเล่นที่สวนสาธารณะกันเถอะ"],
 }
