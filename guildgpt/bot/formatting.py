@@ -116,8 +116,8 @@ def _may_close(kind: str, before: str, behind: str) -> bool:
 
 
 def _may_open(kind: str, before: str, behind: str) -> bool:
-    if kind == SPOILER and not before:
-        return bool(behind)
+    if kind == SPOILER and not before:  # it may stand on a line of its own, before hidden lines
+        return True
     if not behind or behind.isspace():
         return False
     if kind[0] == "_":

@@ -172,7 +172,8 @@ def parts(text: str, limit: int = LIMIT) -> Iterator[Part]:
         after_it = _behind(body, now, text[start + len(body) : stop])
         next_start = _skip(text, end, after_it.fence, limit)
         if next_start >= len(text):  # nobody waits for what would close the rest
-            after_it = Open(after_it.fence, spoilers(after_it.marks))
+            hides = not body.endswith(SPOILER)  # else nothing is hidden yet
+            after_it = Open(after_it.fence, spoilers(after_it.marks) if hides else ())
         yield Part(now.opening, body, after_it.closing)
         now, start = after_it, next_start
 

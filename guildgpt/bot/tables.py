@@ -21,6 +21,7 @@ LEAST_COLUMN = 8
 MOST_COLUMNS = 100  # a line of more would be longer than a message
 _DELIMITER = re.compile(r"^[ \t>]*\|?[ \t]*:?-+[-:| \t]*$", re.MULTILINE)
 _BEGINS = re.compile(r"[ \t>]*\|(?!\|)")  # two of them begin a spoiler
+_NO_ROW = re.compile(r"[^|]*|[ \t>]*\|\|[^|]*")
 _DELIMITING = re.compile(r"[-:| \t>]*")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
@@ -64,7 +65,7 @@ def _tables(text: str, lines: Sequence[str]) -> list[_Table]:
         if token.type != "table_open" or token.map is None:
             continue
         start, end = token.map
-        end = next((line for line in range(start, end) if "|" not in lines[line]), end)
+        end = next((line for line in range(start, end) if _NO_ROW.fullmatch(lines[line])), end)
         if end < start + 2 or open_fence("\n".join(lines[:start])):
             continue  # in what Discord takes for code, and CommonMark does not
         rows, aligned = _cells(tokens[index:], end)

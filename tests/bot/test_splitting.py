@@ -281,11 +281,31 @@ def test_hidden_code_is_hidden_in_every_message() -> None:
     assert found[-1].endswith("```|| Done.")
 
 
+@pytest.mark.parametrize("end", ["||", "|| So.", "\n||\nSo.", "SECRET||"])
+def test_a_hidden_table_is_hidden_in_every_message(end: str) -> None:
+    rows = "\n".join(f"| SECRET {n} | so many words |" for n in range(200))
+    text = f"The end:\n||\n| SECRET | b |\n|---|---|\n{rows}\n{end}"
+    found = split(answer_text(text))
+    assert len(found) > 3
+    assert found[0].startswith("The end:\n||\n```\n")
+    for part in found:
+        assert "SECRET" not in SPOILER.sub("", part)
+        assert part.count("```") % 2 == 0
+    left = SPOILER.sub("", found[-1]).strip()
+    assert left == ("So." if "So" in end else "")
+
+
 def test_a_spoiler_is_hidden_while_it_is_being_written() -> None:
     text = "The end: ||Snape kills him.|| Sorry."
     for end in range(len(text)):
         [shown] = split(answer_text(text[:end], growing=True))
         assert "Snape" not in SPOILER.sub("", shown)
+    assert split(text) == [text]
+    text = "The end:\n||\nSnape kills him.\n||\nSorry."
+    for end in range(len(text)):
+        [shown] = split(answer_text(text[:end], growing=True))
+        assert "Snape" not in SPOILER.sub("", shown)
+        assert "||||" not in shown
     assert split(text) == [text]
 
 
