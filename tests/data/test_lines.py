@@ -61,7 +61,7 @@ def test_a_broken_line_is_named(tmp_path: Path, content: bytes, line: int, said:
         b'\xef\xbb\xbf[{"a": "[1,"},\n  {"b": 2}\n]\n',
         b'[{"a": "[1,"}, \n\r\n{"b": 2}]',
         b'\n[\n{"a": "[1,"},{"b": 2}]\n',
-        gzip.compress(b'[{"a": "[1,"},{"b": 2}]'),
+        gzip.compress(b'[{"a": "[1,"},{"b": 2}]', mtime=0),
     ],
 )
 def test_one_long_list_of_objects_is_read_too(tmp_path: Path, content: bytes) -> None:
@@ -95,7 +95,7 @@ def test_the_objects_of_a_list_have_their_lines(tmp_path: Path) -> None:
         ("a.zip", b"PK\x03\x04\x14", "a zip archive", "unzip"),
         ("a.csv", b"prompt,completion\nWhy?,So.\n", "a table", "delimiter=',')"),
         ("a.tsv", b"Why\tSo\n", "a table", "delimiter='\\t')"),
-        ("a.csv.gz", gzip.compress(b"prompt,completion\n"), "a table", "csv.DictReader"),
+        ("a.csv.gz", gzip.compress(b"prompt,completion\n", mtime=0), "a table", "csv.DictReader"),
         ("a.jsonl", b'"prompt","completion"\nWhy?,So.\n', "a table", "> HERE/a-2.jsonl"),
         ("a.jsonl", '{"a": 1}\n'.encode("utf-16"), "UTF-16", "iconv -f UTF-16"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "git lfs pull"),
@@ -158,7 +158,7 @@ def test_a_truncated_gzip_gives_its_whole_lines_and_then_the_place(tmp_path: Pat
 
 
 def test_a_damaged_gzip_is_a_data_error(tmp_path: Path) -> None:
-    whole = bytearray(gzip.compress(b'{"a": 1}\n' * 1000))
+    whole = bytearray(gzip.compress(b'{"a": 1}\n' * 1000, mtime=0))
     whole[20] ^= 0xFF
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(bytes(whole))
