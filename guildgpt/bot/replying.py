@@ -124,7 +124,7 @@ class Replies:
                 shown = say.with_guesses(shown, guesses_in(question.asked.text))
             await live.finish(shown, _buttons(answer_id, rules) if kept else ())
         except Undeliverable as error:
-            if error.why in ("withheld", "refused"):  # then nobody has read it
+            if error.why in ("withheld", "refused", "gone"):  # then nobody reads it
                 await self._postponed.do(lambda: self._store.withdraw(answer_id))
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from guildgpt.bot.events import Event, Work, packed
@@ -28,7 +29,10 @@ class Rewriting:
         """Whether an edited question says something else than the store has of it, and nobody has
         gone on from its answer. Ask before the store has the edit."""
         asked = await self._store.message_by_discord_id(event.id)
-        if asked and (asked.deleted or asked.text.split() == event.text.split()):
+        if asked and asked.deleted:
+            delivery = await self._store.delivery_of(event.id)
+            return delivery is not None and delivery.question_id != asked.id  # it is kept no more
+        if asked and asked.text.split() == event.text.split():
             return False
         if asked and asked.edited_at and event.edited_at and asked.edited_at >= event.edited_at:
             return False  # it says what it said; Discord only told something else about it
@@ -77,7 +81,15 @@ class Rewriting:
                 member_id=member.id,
                 extra=extra,
             )
-        await self._store.update_delivery(delivery.id, state="pending", answer_id=None, extra=extra)
+        if member.consent == "none":  # what was kept of it is not what it says now
+            delivery = replace(delivery, question_id=None)
+        await self._store.update_delivery(
+            delivery.id,
+            state="pending",
+            question_id=delivery.question_id,
+            answer_id=None,
+            extra=extra,
+        )
         if delivery.answer_id and await self._store.message(delivery.answer_id):
             await self._store.withdraw(delivery.answer_id)
         return delivery

@@ -12,7 +12,7 @@ from guildgpt.feedback.blanking import BLANK, blank, blank_answers, delete_repor
 from guildgpt.feedback.part import new_id
 from guildgpt.feedback.records import Erasure
 from guildgpt.feedback.removal import Removed, forget_lineage
-from guildgpt.feedback.schema import candidates, deliveries, erasures, messages, parts
+from guildgpt.feedback.schema import candidates, deliveries, erasures, members, messages, parts
 from guildgpt.feedback.scrubbing import Scrubbing
 from guildgpt.feedback.view import storable
 
@@ -74,7 +74,8 @@ class Revisions(Scrubbing):
     async def edit_message(self, discord_id: int, text: str, edited_at: datetime) -> Erasure:
         """A message says something else now: its text is replaced, whoever asked or quoted it.
 
-        Without a text it counts as deleted. `edited_at` is Discord's time: what is older than an
+        Without a text it counts as deleted, and so it does where its author by now wants nothing
+        kept. `edited_at` is Discord's time: what is older than an
         edit that the store has is passed over. Answers that quote what stood there and stands there
         no longer are blanked; others that were told it are `outdated`.
         """
@@ -84,13 +85,15 @@ class Revisions(Scrubbing):
         older = or_(messages.c.edited_at.is_(None), messages.c.edited_at < edited_at)
         theirs = (messages.c.discord_id == discord_id) & older & ~messages.c.deleted
 
-        async def is_new(connection: AsyncConnection) -> bool:
-            wanted = select(messages.c.id).where(theirs).limit(1)
-            return (await connection.execute(wanted)).first() is not None
+        async def authors_consents(connection: AsyncConnection) -> set[str | None]:
+            wanted = select(members.c.consent).select_from(messages).outerjoin(members)
+            return set(await connection.scalars(wanted.where(theirs)))
 
+        consents = await self._database.read(authors_consents)
+        if consents and (not text or "none" in consents):
+            return await self.mark_deleted(discord_id)
         if not text:
-            is_gone = await self._database.read(is_new)
-            return await self.mark_deleted(discord_id) if is_gone else NOTHING
+            return NOTHING
 
         async def take(connection: AsyncConnection, removed: Removed) -> None:
             await _edit_waiting(connection, discord_id, text)

@@ -224,6 +224,22 @@ async def test_who_wants_nothing_kept_is_answered_anew_all_the_same(bot: House) 
     assert "What is" not in bot.tables()
 
 
+async def test_who_wants_nothing_kept_any_more_has_no_edit_kept(bot: House) -> None:
+    said = await bot.say("Monads are burritos.", mention=False, who=bot.teacher)
+    await bot.ask("Truly?", reply_to=said)
+    asked = await bot.say("What is TSL?")
+    first = await says(bot, asked, "You wrote: What is TSL?")
+    for who in (bot.newcomer, bot.teacher):
+        await bot.command("privacy", who=who, consent="none")
+    await bot.fake.edit_by_user(said, f"{bot.fake.bot.mention} Monads are xyzzy.")
+    for text in ("What is xyzzy?", "What is TLS, xyzzy?"):
+        await edit(bot, asked, text)
+        assert await says(bot, asked, f"You wrote: {text}") is first
+    await bot.fake.until(lambda: "burritos" not in bot.tables())
+    for text in ("xyzzy", "TSL"):
+        assert text not in bot.tables()
+
+
 async def test_what_it_replies_to_is_told_again(house: House) -> None:
     await house.open(message_content_intent=True)
     await house.command("privacy", who=house.teacher, consent="none")
@@ -248,6 +264,20 @@ async def test_a_rewriting_that_was_cut_off_is_taken_up_again(house: House) -> N
     await house.restart()
     assert await says(house, asked, "You wrote: What is TLS?") is first
     assert await house.settled() == ["done"]
+
+
+async def test_an_answer_that_somebody_deleted_meanwhile_stays_away(bot: House) -> None:
+    """It has no place any more: it is neither written elsewhere nor kept."""
+    asked = await bot.say("What is TSL?")
+    first = await says(bot, asked, "TSL")
+    await bot.close()
+    await bot.fake.delete(first)
+    await bot.open()
+    await edit(bot, asked, "What is TLS?")
+    await bot.fake.until(lambda: len(bot.model.prompts) == 2)
+    assert await bot.settled() == ["done"]
+    assert [one for one in bot.channel.by(bot.fake.bot) if not one.deleted] == []
+    assert "You wrote" not in bot.tables()
 
 
 async def test_first_messages_keep_their_titles(house: House) -> None:
