@@ -51,6 +51,7 @@ class AllRunning:
 
     def __init__(self) -> None:
         self._running: dict[str, Running] = {}  # by the answers' ids
+        self._coming: set[int] = set()  # events that are being claimed, and will be worked on
         self._deleted = Recent()  # messages
         self._edited: OrderedDict[int, Event] = OrderedDict()  # the last ones, as they are now
         self.revision = 0  # how often a message was deleted or edited
@@ -71,6 +72,7 @@ class AllRunning:
         if self.is_taken_back(work):
             running.stop()
         self._running[work.answer_id] = running
+        self._coming.discard(work.event.id)
         try:
             yield running
         finally:
@@ -78,6 +80,18 @@ class AllRunning:
             running.ended.set()
             if not over.cancel() and not over.cancelled():
                 over.exception()  # seen, even if nobody waited for it any more
+
+    def expect(self, event_id: int) -> None:
+        """An event is going to be `registered`, unless it is `dismissed`."""
+        self._coming.add(event_id)
+
+    def dismiss(self, event_id: int) -> None:
+        """It is not worked on."""
+        self._coming.discard(event_id)
+
+    def is_coming(self, event_id: int) -> bool:
+        """Whether it is going to be worked on, and will take on what its message says then."""
+        return event_id in self._coming
 
     def is_taken_back(self, work: Work) -> bool:
         """Whether its message was deleted."""

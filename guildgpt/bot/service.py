@@ -137,8 +137,10 @@ class Service:
     async def resume(self, delivery: Delivery, outlet: Outlet) -> None:
         """Take up an event that was claimed before a crash and not finished."""
         work = Work.of_old(delivery)
+        self._running.expect(work.event.id)
         member = await insist(lambda: self.store.member_by_id(work.member_id))
         if member is None:  # erased meanwhile, or the question was deleted
+            self._running.dismiss(work.event.id)
             await self.postponed.do(
                 lambda: self.store.update_delivery(delivery.id, state="skipped", extra={})
             )
@@ -157,6 +159,7 @@ class Service:
         if not self._heard.add(event.id):  # the store says so, too, unless it is in trouble
             self._note_duplicate(event)
             return None
+        self._running.expect(event.id)
         try:
             member = await self.store.member(event.asker.user_id)
             delivery = await self.store.claim(
@@ -168,8 +171,10 @@ class Service:
                 extra=packed(event, member, again=again),
             )
         except StoreError as error:
+            self._running.dismiss(event.id)
             return self._without_store(error, event, outlet)
         if delivery is None:
+            self._running.dismiss(event.id)
             self._note_duplicate(event)
             return None
         return self._carry_out(Work.new(delivery, event), member, outlet, step)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter import client
 from guildgpt.bot.moderation import REFUSAL
+from guildgpt.feedback.records import Delivery
+from guildgpt.feedback.store import Store
 from simguild.fake import FakeMessage, User
 from simguild.fake.world import FORUM
 from simguild.journal import buttons, finished
@@ -99,6 +104,30 @@ async def test_many_edits_at_once(bot: House) -> None:
     await says(bot, asked, "You wrote: What is 7?")
     assert bot.rows("SELECT text FROM messages WHERE role = 'user'") == [("What is 7?",)]
     assert len(bot.rows("SELECT 1 FROM messages WHERE role = 'assistant' AND NOT deleted")) == 1
+
+
+async def test_an_edit_while_the_question_is_claimed(
+    bot: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One work on it, not two: that would be one question more than a member may have waiting."""
+    claim, told = Store.claim, asyncio.Event()
+
+    async def slow_claim(store: Store, event_id: int, *more: Any, **extra: Any) -> Delivery | None:
+        claimed = await claim(store, event_id, *more, **extra)
+        if event_id == asked.id:
+            await told.wait()
+        return claimed
+
+    monkeypatch.setattr(Store, "claim", slow_claim)
+    asked = await bot.say("What is TSL?")
+    await bot.fake.until(lambda: "TSL" in bot.tables())
+    await edit(bot, asked, "What is TLS?")
+    await bot.fake.until(lambda: "TLS" in bot.tables())
+    await asks_nothing_more(bot, bot.teacher)
+    told.set()
+    await says(bot, asked, "You wrote: What is TLS?")
+    assert len(bot.model.prompts) == 2
+    assert "TSL" not in bot.tables()
 
 
 async def test_the_new_answer_may_be_longer_or_shorter(house: House) -> None:
