@@ -276,13 +276,9 @@ class Guild:
 
     def fail(self) -> None:
         """An outage at Discord: the guild is not to be reached, and nobody was thrown out."""
+        self.available = False
         payload = {"id": str(self.id), "unavailable": True}
         self.world.publish("GUILD_DELETE", payload, guild=self, intent=GUILDS)
-
-    def recover(self) -> None:
-        """The outage is over."""
-        payload = {**payloads.guild(self), "unavailable": False}
-        self.world.publish("GUILD_CREATE", payload, guild=self, intent=GUILDS)
 
     def permissions(self, user: User, overwrites: dict[int, tuple[int, int]] | None = None) -> int:
         """What `user` may do in the guild, or in a channel of it with these overwrites."""

@@ -147,7 +147,7 @@ async def test_an_outage_is_no_farewell(house: House) -> None:
     await house.restart()
     await house.ask("Another", where=elsewhere)
     assert house.rows("SELECT * FROM left_guilds") == []
-    house.guild.recover()
+    house.guild.come_back()
     await house.ask("And here?")
     assert "wombats" in house.tables()
 
@@ -166,3 +166,19 @@ async def test_what_was_left_and_joined_while_the_bot_was_away(bot: House) -> No
     other.invite_bot()
     await bot.open()
     await bot.fake.until(lambda: not bot.rows("SELECT * FROM left_guilds"))
+
+
+async def test_channels_are_looked_for_once_the_guild_is_there(house: House) -> None:
+    """In an outage nobody knows which channels there are."""
+    await house.open()
+    pond = house.guild.add_channel("pond")
+    await talk(house, pond)
+    await house.close()
+    house.fake.world.remove_channel(pond)
+    house.guild.fail()
+    house.model.answer = lambda prompt: "Heard."
+    await house.open()
+    await house.ask("A round trip", where=house.fake.open_dm(house.newcomer))
+    assert "ombats" in house.tables()
+    house.guild.come_back()
+    await gone(house, "ombats", pond.id)

@@ -88,7 +88,7 @@ class GuildClient(discord.AutoShardedClient):
             self,
             self.marks,
             service.writer,
-            enter=self._forget_deleted_channels,
+            enter=self._enter,
             hear=partial(self._hear, live=False),
         )
         reports = ReportDesk(
@@ -102,7 +102,9 @@ class GuildClient(discord.AutoShardedClient):
         self._tasks: set[asyncio.Task[object]] = set()
         self._leaving = False
         self._there: set[int] = set()  # shards with a line to Discord
-        self._looked = float("-inf")  # for channels that were deleted while the bot was away
+        # When each guild was looked through for channels that were deleted while the bot was away.
+        self._looked: dict[int, float] = {}
+        self._looking = asyncio.Lock()
         self._told_to_mention: set[tuple[int, ...]] = set()  # threads; and who calls the role
         service.metrics.connected.set_function(lambda: self.is_connected)
         service.metrics.guilds.set_function(lambda: len(self.guilds))
@@ -215,6 +217,8 @@ class GuildClient(discord.AutoShardedClient):
         self._there.add(shard_id)
         self._catching_up.connected(shard_id)
         self.spawn(self._catching_up.read(shard_id))
+        if self.is_connected:  # all guilds of all shards are known, those in an outage too
+            await self.service.in_guilds([guild.id for guild in self.guilds])
 
     async def on_shard_ready(self, shard_id: int) -> None:
         """The guilds of a new session are there."""
@@ -348,18 +352,24 @@ class GuildClient(discord.AutoShardedClient):
             self.marks.forget(id)
         await self.service.channel_deleted(guild_id, channel_id)
 
+    async def _enter(self, guild: discord.Guild) -> None:
+        """A guild's channels are known: after a start, a new session, an outage."""
+        await self._forget_deleted_channels(guild)
+        now = time.monotonic()
+        if now - self._looked.get(guild.id, float("-inf")) > LOOK_AGAIN_SECONDS:
+            self._looked[guild.id] = now
+            self.spawn(self._forget_silent_channels(guild))
+
     async def _forget_deleted_channels(self, guild: discord.Guild) -> None:
         """Those that a guild's settings name and that were deleted while the bot was away."""
         for id in await self.service.named_channels(guild.id):
             if guild.get_channel_or_thread(id) is None and await self._is_deleted(id):
                 await self._forget_channel(guild.id, id)
 
-    async def _forget_silent_channels(self) -> None:
+    async def _forget_silent_channels(self, guild: discord.Guild) -> None:
         """Channels and threads of which something is kept, and that were deleted while the bot was
         away. Archived threads have to be asked for one by one: that may take its time."""
-        for guild in self.guilds:
-            if guild.unavailable:
-                continue
+        async with self._looking:
             for id, home in (await self.service.channels_of(guild.id)).items():
                 if guild.get_channel_or_thread(id) is not None:
                     continue
@@ -371,13 +381,6 @@ class GuildClient(discord.AutoShardedClient):
                 await self._forget_channel(guild.id, id)
 
     # Guilds
-
-    async def on_ready(self) -> None:
-        """All guilds of all shards are known, those in an outage too."""
-        await self.service.in_guilds([guild.id for guild in self.guilds])
-        if time.monotonic() - self._looked > LOOK_AGAIN_SECONDS:
-            self._looked = time.monotonic()
-            self.spawn(self._forget_silent_channels())
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
         """Somebody has let the bot in."""
