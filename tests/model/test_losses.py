@@ -75,7 +75,7 @@ def test_without_gradients() -> None:
     with torch.no_grad():
         loss = head_cross_entropy(hidden, head, targets)
     assert not loss.requires_grad
-    assert float(loss) == pytest.approx(plain(hidden, head, targets, 1.0).item(), rel=1e-5)
+    assert loss.item() == pytest.approx(plain(hidden, head, targets, 1.0).item(), rel=1e-5)
 
 
 def test_bfloat16_hidden_states_under_a_float32_head() -> None:
@@ -86,7 +86,7 @@ def test_bfloat16_hidden_states_under_a_float32_head() -> None:
     expected = torch.autograd.grad(plain(exact, head, targets, 1.0), (exact, head))
     assert loss.dtype == torch.float32
     assert [g.dtype for g in got] == [torch.bfloat16, torch.float32]
-    assert float(loss) == pytest.approx(float(plain(exact, head, targets, 1.0)), rel=5e-3)
+    assert loss.item() == pytest.approx(plain(exact, head, targets, 1.0).item(), rel=5e-3)
     for mine, other in zip(got, expected, strict=True):
         assert (mine.float() - other).norm() < 0.02 * other.norm()
 

@@ -152,7 +152,7 @@ def test_llama_gets_the_lean_trunk() -> None:
 def test_bfloat16_is_close(kind: Callable[[], Any]) -> None:
     model = kind()
     batch = examples(LENGTHS)
-    expected = float(summed_rows(model, batch))
+    expected = summed_rows(model, batch).item()
     half = copy.deepcopy(model)
     loss = summed_loss(trunk_for(half, torch.bfloat16), batch)
     assert loss.item() == pytest.approx(expected, rel=0.02)
