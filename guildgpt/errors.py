@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
+
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class GuildError(Exception):
@@ -53,3 +57,23 @@ class StoreError(GuildError):
 
 class RecordGone(StoreError):
     """What is referred to is no longer in the store: it was erased, or its time was over."""
+
+
+def disk_error(error: Exception, what: str, where: Path) -> GuildError:
+    """The error for a write of a run that failed: the disk is full, or the folder is not ours."""
+    reason = getattr(error, "strerror", None) or error
+    there = next(place for place in (where, *where.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    return GuildError(
+        f"{what} could not be written ({reason}; {free / 1e9:.1f} GB free)",
+        where=where,
+        remedy=f"{first_aid(error)} and run the same command again: it goes on from the last "
+        "checkpoint.",
+    )
+
+
+def first_aid(error: Exception) -> str:
+    """What to do first about a write that failed, as the beginning of a sentence."""
+    if getattr(error, "errno", None) in _NOT_OURS:
+        return "Make the folder one that you may write to"
+    return "Make room"

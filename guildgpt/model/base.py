@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,7 +28,7 @@ from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data.lines import file_sha256
 from guildgpt.data.provenance import UNKNOWN, Provenance, spdx
 from guildgpt.engines.gguf_file import check_whole, read_head
-from guildgpt.errors import EngineError, GuildError, ModelError
+from guildgpt.errors import EngineError, ModelError
 from guildgpt.model import known
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.declared import with_declared_tokens
@@ -490,15 +489,3 @@ def quiet() -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     """What an error says, in short; its kind where it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def disk_error(error: Exception, what: str, where: Path) -> GuildError:
-    """The error for a write that failed, most often a full disk."""
-    reason = getattr(error, "strerror", None) or error
-    there = next(place for place in (where, *where.absolute().parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    return GuildError(
-        f"{what} could not be written ({reason}; {free / 1e9:.1f} GB free)",
-        where=where,
-        remedy="Make room and run the same command again: it goes on from the last checkpoint.",
-    )

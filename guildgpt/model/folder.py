@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 
 from guildgpt import __version__
 from guildgpt.data.provenance import Provenance, attributions
-from guildgpt.model.base import PROVENANCE_FILE, ChatTokenizer, disk_error, quiet
+from guildgpt.errors import disk_error
+from guildgpt.model.base import PROVENANCE_FILE, ChatTokenizer, quiet
 from guildgpt.model.config import Dtype
 from guildgpt.model.gguf import write_gguf
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from guildgpt.errors import ModelError
+from guildgpt.errors import ModelError, first_aid
 from guildgpt.paths import CACHE_VARIABLE, cache_dir
 
 VERSION = "0.1.2"
@@ -85,8 +85,8 @@ def starter_gguf(cache: Path | None = None, *, on_progress: Progress | None = No
         raise ModelError(
             f"the starter model cannot be stored ({error.strerror or error})",
             where=target.parent,
-            remedy=f"It takes 200 MB there while it is fetched and 100 MB afterwards. Make room, "
-            f"or choose another folder with the environment variable {CACHE_VARIABLE}.",
+            remedy="It takes 200 MB there while it is fetched and 100 MB afterwards. "
+            f"{first_aid(error)}, or choose another one with the variable {CACHE_VARIABLE}.",
         ) from error
     return target
 

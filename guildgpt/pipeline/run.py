@@ -14,9 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from guildgpt.errors import RecipeError
+from guildgpt.errors import RecipeError, disk_error
 from guildgpt.evaluate.report import Report
-from guildgpt.model.base import disk_error
 from guildgpt.pipeline.folder import Clock, alone_in, claim, claim_data, finished, is_disk_full
 from guildgpt.pipeline.inputs import claim_inputs, stage_inputs
 from guildgpt.pipeline.language import language_stage

@@ -20,12 +20,11 @@ from transformers import AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHead
 
 from guildgpt.chat import CHATML, ChatTemplate, Message
 from guildgpt.data.provenance import Provenance
-from guildgpt.errors import DataError, GuildError, ModelError
+from guildgpt.errors import DataError, ModelError
 from guildgpt.model.adapter import add_lora, trainable
 from guildgpt.model.base import (
     ChatTokenizer,
     add_chat_tokens,
-    disk_error,
     load_base,
     load_tokenizer,
     locate_base,
@@ -827,12 +826,3 @@ def test_a_context_larger_than_the_models(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds 128 tokens.*asks for 129") as e:
         load_base(config(tmp_path, context=129))
     assert e.value.remedy == "Set it to 128 or less."
-
-
-def test_a_full_disk_is_told_of_wherever_the_folder_was_to_be(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for where in (tmp_path, tmp_path / "a" / "b" / "c", tmp_path / "file" / "a" / "b"):
-        error = disk_error(OSError(28, "No space left on device"), "the model", where)
-        assert isinstance(error, GuildError)
-        assert "No space left on device" in error.what
-        assert "GB free" in error.what
