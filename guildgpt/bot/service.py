@@ -86,6 +86,7 @@ class Service:
         self.guilds = Guilds(store, settings)
         self.metrics = metrics
         self.postponed = Postponed()
+        self.on_channel_deleted: Callable[[int], None] = lambda channel_id: None
         self._settings = settings
         self._clock = clock
         self._pacer = Pacer(clock)
@@ -368,7 +369,9 @@ class Service:
 
     async def channel_deleted(self, guild_id: int, channel_id: int) -> None:
         """A channel or thread is no more: the guild's settings forget it, and what was said in it
-        goes."""
+        goes. First of all `on_channel_deleted` hears of it: what others still know of the channel
+        may not be written after it is gone."""
+        self.on_channel_deleted(channel_id)
         try:
             await self.guilds.forget_channels(guild_id, {channel_id})
         except StoreError as error:  # it is looked up again at the next start

@@ -86,7 +86,12 @@ async def test_what_was_deleted_while_the_bot_was_away(bot: House, archived: boo
     assert "Kanga" in bot.tables()
 
 
-async def test_a_channel_that_proves_gone_when_it_is_answered_in(house: House) -> None:
+@pytest.mark.parametrize("seconds", [0.1, 3.0])
+async def test_a_channel_that_proves_gone_when_it_is_answered_in(
+    house: House, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """What was read in it may be written down before it proves gone, and not after."""
+    monkeypatch.setattr(run, "SAVE_SECONDS", seconds)
     house.model.rate = SLOW
     await house.open()
     pond = house.guild.add_channel("pond")

@@ -84,6 +84,7 @@ class GuildClient(discord.AutoShardedClient):
         self.settings = settings
         self.time = DiscordTime()
         self.marks = Marks(service.store, self.time)
+        service.on_channel_deleted = self.marks.forget
         self._catching_up = CatchingUp(
             self,
             self.marks,
@@ -348,7 +349,7 @@ class GuildClient(discord.AutoShardedClient):
     async def _forget_channel(self, guild_id: int, channel_id: int) -> None:
         homes = await self.service.channels_of(guild_id)
         threads = [id for id, home in homes.items() if home == channel_id]
-        for id in (channel_id, *threads):
+        for id in threads:
             self.marks.forget(id)
         await self.service.channel_deleted(guild_id, channel_id)
 
