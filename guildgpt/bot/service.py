@@ -369,9 +369,11 @@ class Service:
 
     async def channel_deleted(self, guild_id: int, channel_id: int) -> None:
         """A channel or thread is no more: the guild's settings forget it, and what was said in it
-        goes. First of all `on_channel_deleted` hears of it: what others still know of the channel
-        may not be written after it is gone."""
-        self.on_channel_deleted(channel_id)
+        goes. First of all `on_channel_deleted` hears of it and of its threads: what others still
+        know of them may not be written after they are gone."""
+        homes = await self.channels_of(guild_id)
+        for id in (channel_id, *(thread for thread, home in homes.items() if home == channel_id)):
+            self.on_channel_deleted(id)
         try:
             await self.guilds.forget_channels(guild_id, {channel_id})
         except StoreError as error:  # it is looked up again at the next start

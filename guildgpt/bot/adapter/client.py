@@ -340,18 +340,11 @@ class GuildClient(discord.AutoShardedClient):
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         """A channel was deleted; of its threads discord.py tells one by one."""
-        await self._forget_channel(channel.guild.id, channel.id)
+        await self.service.channel_deleted(channel.guild.id, channel.id)
 
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
         """A thread was deleted, or a post in a forum."""
-        await self._forget_channel(payload.guild_id, payload.thread_id)
-
-    async def _forget_channel(self, guild_id: int, channel_id: int) -> None:
-        homes = await self.service.channels_of(guild_id)
-        threads = [id for id, home in homes.items() if home == channel_id]
-        for id in threads:
-            self.marks.forget(id)
-        await self.service.channel_deleted(guild_id, channel_id)
+        await self.service.channel_deleted(payload.guild_id, payload.thread_id)
 
     async def _enter(self, guild: discord.Guild) -> None:
         """A guild's channels are known: after a start, a new session, an outage."""
@@ -365,7 +358,7 @@ class GuildClient(discord.AutoShardedClient):
         """Those that a guild's settings name and that were deleted while the bot was away."""
         for id in await self.service.named_channels(guild.id):
             if guild.get_channel_or_thread(id) is None and await self._is_deleted(id):
-                await self._forget_channel(guild.id, id)
+                await self.service.channel_deleted(guild.id, id)
 
     async def _forget_silent_channels(self, guild: discord.Guild) -> None:
         """Channels and threads of which something is kept, and that were deleted while the bot was
@@ -379,7 +372,7 @@ class GuildClient(discord.AutoShardedClient):
                     await self.service.writer.request()
                     if not await self._is_deleted(id):
                         continue
-                await self._forget_channel(guild.id, id)
+                await self.service.channel_deleted(guild.id, id)
 
     # Guilds
 
