@@ -32,9 +32,9 @@ NEVER = 49_151  # a token of the starter's that stands for an end of turn that d
 
 def prompts(count: int) -> list[list[int]]:
     """Token ids of the starter pack's held-out questions."""
+    from guildgpt.bases.base import load_tokenizer
     from guildgpt.chat import Message
     from guildgpt.data import starter_prompts
-    from guildgpt.model.base import load_tokenizer
     from guildgpt.model.config import BaseConfig
 
     chat = load_tokenizer(BaseConfig())[0]
@@ -45,7 +45,7 @@ def prompts(count: int) -> list[list[int]]:
 
 def base_folder() -> Path:
     """The starter as a folder of safetensors."""
-    from guildgpt.model.base import locate_base
+    from guildgpt.bases.base import locate_base
     from guildgpt.model.config import BaseConfig
 
     return locate_base(BaseConfig())[0]
@@ -55,9 +55,9 @@ def our_sampling(dtype: str) -> dict[str, float]:
     """GuildGPT's sampler."""
     import torch
 
-    from guildgpt.model.base import read_model
-    from guildgpt.model.sampler import Sampling, sample
-    from guildgpt.model.trunk import trunk_for
+    from guildgpt.bases.base import read_model
+    from guildgpt.network.sampler import Sampling, sample
+    from guildgpt.network.trunk import trunk_for
 
     kind = getattr(torch, dtype)
     trunk = trunk_for(read_model(base_folder()).to(kind), kind)
@@ -106,10 +106,10 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
     """GuildGPT's RLOO, a whole step of the loop."""
     import torch
 
-    from guildgpt.model.base import load_base
+    from guildgpt.bases.base import load_base
     from guildgpt.model.config import BaseConfig
-    from guildgpt.model.hats import Hats
-    from guildgpt.model.reward_model import load_reward_model
+    from guildgpt.network.hats import Hats
+    from guildgpt.network.reward_model import load_reward_model
     from guildgpt.train.config import GrpoConfig
     from guildgpt.train.grpo import train_grpo
     from guildgpt.train.rollout import Prompt
@@ -235,9 +235,9 @@ def trl_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
 
 def write_reward_model(folder: Path) -> None:
     """The starter with a scalar head, in the form that both sides load."""
-    from guildgpt.model.base import load_base
+    from guildgpt.bases.base import load_base
     from guildgpt.model.config import BaseConfig
-    from guildgpt.model.reward_model import RewardRecord, classifier, scalar_head
+    from guildgpt.network.reward_model import RewardRecord, classifier, scalar_head
 
     base = load_base(BaseConfig(context=512))
     width = base.model.get_input_embeddings().weight.shape[1]
@@ -272,7 +272,7 @@ def main() -> None:
         "--peer", choices=["bfloat16", "float32"], help="the faster one; else tried"
     )
     given = parser.parse_args()
-    from guildgpt.model.hardware import describe, native_bfloat16, pick_device
+    from guildgpt.network.hardware import describe, native_bfloat16, pick_device
 
     native = native_bfloat16(pick_device())
     print(f"{describe(pick_device())}; native bfloat16: {native}")

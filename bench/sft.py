@@ -27,8 +27,8 @@ SHORTEST, LONGEST = 220, 290
 
 def rows(source: str, count: int) -> list[dict[str, Any]]:
     """Conversations of one exchange whose ids, in the starter's ChatML, are of similar length."""
+    from guildgpt.bases.base import load_tokenizer
     from guildgpt.data import SourceSpec, load
-    from guildgpt.model.base import load_tokenizer
     from guildgpt.model.config import BaseConfig
 
     chat = load_tokenizer(BaseConfig())[0]
@@ -46,9 +46,9 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     """GuildGPT's own SFT stage."""
     import torch
 
+    from guildgpt.bases.base import load_base
     from guildgpt.chat import Conversation, Message
     from guildgpt.data.examples import conversation_examples
-    from guildgpt.model.base import load_base
     from guildgpt.model.config import BaseConfig
     from guildgpt.train.config import SftConfig
     from guildgpt.train.sft import sft
@@ -204,10 +204,10 @@ def main() -> None:
     parser.add_argument("--peer-python", default=sys.executable)
     given = parser.parse_args()
 
+    from guildgpt.bases.base import locate_base
     from guildgpt.chat import CHATML
-    from guildgpt.model.base import locate_base
     from guildgpt.model.config import BaseConfig
-    from guildgpt.model.hardware import describe, native_bfloat16, pick_device
+    from guildgpt.network.hardware import describe, native_bfloat16, pick_device
 
     print(f"{describe(pick_device())}; native bfloat16: {native_bfloat16(pick_device())}")
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guildgpt import __version__
-from guildgpt.bot.cli import bot
+from guildgpt.bot.operating.cli import bot
 from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
 from guildgpt.evaluate.cli import compare, evaluate
 from guildgpt.feedback.cli import feedback_app
@@ -111,8 +111,8 @@ def train(
         if as_json:
             print_json(result)
         return
-    from guildgpt.evaluate.compare import headline, summary_table
     from guildgpt.pipeline.run import run
+    from guildgpt.report.compare import headline, summary_table
 
     folder = out or Path("runs") / loaded.name
     stages: Any = stage
@@ -358,7 +358,7 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
             asyncio.run(opened.engine.close())
     else:
         needs_torch()
-        from guildgpt.model.base import load_tokenizer
+        from guildgpt.bases.base import load_tokenizer
         from guildgpt.model.config import BaseConfig
 
         try:

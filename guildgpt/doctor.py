@@ -112,7 +112,7 @@ def _memory() -> int:
 
 
 def _torch() -> dict[str, Any]:
-    from guildgpt.model.hardware import peak_flops, pick_device, pick_dtype
+    from guildgpt.network.hardware import peak_flops, pick_device, pick_dtype
 
     device = pick_device()
     dtype = pick_dtype("auto", device)

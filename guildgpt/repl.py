@@ -15,14 +15,14 @@ from dataclasses import replace
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
+from guildgpt.bases.starter import STARTER
 from guildgpt.chat import Message
-from guildgpt.chat.text import harmless
 from guildgpt.engines.engine import SamplingParams, StopReason
 from guildgpt.errors import GuildError
 from guildgpt.model.locate import Located, locate
-from guildgpt.model.starter import STARTER
 from guildgpt.talk.opened import OpenedModel, open_model
 from guildgpt.talk.reopening import ReopeningModel
+from guildgpt.text.visible import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from guildgpt.bot import sentences as say
-from guildgpt.bot.buttons import Action, decode
+from guildgpt.bot.answers.buttons import Action, decode
+from guildgpt.bot.text import sentences as say
 from simguild.fake import Channel, FakeMessage, Interaction, User
 
 if TYPE_CHECKING:

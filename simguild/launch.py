@@ -31,7 +31,7 @@ def redirect(rest: str, gateway: str) -> Callable[[], None]:
 
 def serve_paced(rate: float) -> None:
     """Let the bot run with a `PacedEngine` where it would have loaded a model."""
-    from guildgpt.bot import run
+    from guildgpt.bot.operating import run
     from simguild.engine import PacedEngine
 
     engine = functools.partial(PacedEngine, rate)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import NoReturn
 
-from guildgpt.bot.buttons import Action, encode
+from guildgpt.bot.answers.buttons import Action, encode
 from simguild.fake import Channel, FakeDiscord, FakeMessage, messages
 from simguild.person import Person
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from guildgpt.bot.buttons import decode
+from guildgpt.bot.answers.buttons import decode
 from simguild.fake import Channel, FakeDiscord, FakeMessage, Interaction, Refused, User
 from simguild.journal import Asked, Expects, Happened, Journal, Pressed, buttons, finished
 

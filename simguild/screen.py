@@ -12,7 +12,7 @@ from rich.layout import Layout
 from rich.panel import Panel
 from rich.text import Text
 
-from guildgpt.chat.text import harmless
+from guildgpt.text.visible import harmless
 from simguild.fake import Channel, FakeDiscord, FakeMessage, User
 from simguild.journal import Journal, buttons, finished
 from simguild.person import FACES

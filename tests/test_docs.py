@@ -14,7 +14,7 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from guildgpt.bot.settings import BotSettings
+from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.cli import app
 from guildgpt.data import SourceSpec, load
 from guildgpt.data.provenance import PERMISSIVE, PUBLIC_DOMAIN, SHARE_ALIKE

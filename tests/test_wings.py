@@ -80,11 +80,12 @@ RUNTIME = [
     ),
     *(
         name
-        for room in ("chat", "data", "engines", "feedback", "talk", "bot")
+        for room in ("text", "chat", "data", "engines", "feedback", "talk", "bot")
         for name in modules(room)
         if not name.startswith("guildgpt.feedback.migrations.")  # Alembic runs these
     ),
-    *(f"guildgpt.model.{name}" for name in ("starter", "locate", "version", "config", "gguf")),
+    *(f"guildgpt.model.{name}" for name in ("locate", "version", "config", "gguf")),
+    "guildgpt.bases.starter",
     "guildgpt.train.config",
     "guildgpt.evaluate.config",
     "guildgpt.evaluate.cli",
@@ -98,7 +99,7 @@ def test_the_runtime_wing_imports_without_the_training_wing() -> None:
 
 def test_the_training_wing_does_not() -> None:
     """Else the test above would show nothing."""
-    done = run(WITHOUT + "import guildgpt.model.base", check=False)
+    done = run(WITHOUT + "import guildgpt.bases.base", check=False)
     assert "No module named 'torch'" in done.stderr
 
 
@@ -163,17 +164,24 @@ def test_help_loads_nothing_that_it_does_not_show() -> None:
 
 # Which rooms a room may look into; the wings' shared ground, errors and paths, is open to all.
 BELOW = {
+    "text": set(),
     "chat": set(),
     "data": {"chat"},
-    "engines": {"chat"},
-    "feedback": {"chat", "data", "model"},
-    "talk": {"chat", "data", "engines", "model"},
-    "bot": {"chat", "data", "engines", "feedback", "model", "talk"},
-    "model": {"chat", "data", "engines"},
-    "rewards": {"chat"},
-    "pipeline": {"chat", "data", "engines", "model", "evaluate", "rewards", "train", "recipe"},
-    "train": {"chat", "data", "engines", "model", "evaluate", "rewards"},
-    "evaluate": {"chat", "data", "engines", "model"},
+    "model": {"bases", "chat", "data"},
+    "bases": {"chat", "data", "model"},
+    "network": {"bases", "chat", "data", "model"},
+    "engines": {"chat", "model"},
+    "talk": {"bot", "chat", "engines", "model", "text"},
+    "feedback": {"chat", "data", "model", "text"},
+    "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
+    "rewards": {"chat", "text"},
+    "evaluate": {"bases", "chat", "data", "engines", "model", "network", "report"},
+    "report": {"chat", "engines", "evaluate"},
+    "train": {"bases", "chat", "data", "evaluate", "model", "network", "report", "rewards"},
+    "pipeline": {
+        *("bases", "chat", "data", "evaluate", "model", "network"),
+        *("recipe", "report", "rewards", "train"),
+    },
 }
 SHARED = {"errors", "paths", "terminal"}
 ABOVE = {"cli", "recipe", "pipeline"}
@@ -224,7 +232,9 @@ def test_nothing_below_knows_recipes_pipeline_or_command_line(name: str) -> None
     assert not ABOVE & {room for _, room in rooms(PACKAGE / f"{name}.py")}
 
 
-@pytest.mark.parametrize("room", ["chat", "data", "engines", "feedback", "talk", "bot", "rewards"])
+@pytest.mark.parametrize(
+    "room", ["text", "chat", "data", "engines", "feedback", "talk", "bot", "rewards"]
+)
 def test_the_runtime_rooms_name_no_training_package(room: str) -> None:
     """Not even inside a function: what they do, they do without torch."""
     named = [
@@ -238,7 +248,7 @@ def test_the_runtime_rooms_name_no_training_package(room: str) -> None:
 
 def test_the_house_does_not_import_what_belongs_to_a_server_or_a_bot_into_training() -> None:
     outside = {"discord", "fastapi", "uvicorn"}
-    for room in ("model", "train"):
+    for room in ("bases", "model", "network", "train"):
         for path in (PACKAGE / room).rglob("*.py"):
             assert not outside & {name.partition(".")[0] for _, name in imports(path)}, path
 
@@ -260,4 +270,4 @@ def test_only_the_bots_own_start_and_command_know_that_room() -> None:
         if path.parent.name != "adapter"
         and any(name.startswith("guildgpt.bot.adapter") for _, name in imports(path))
     ]
-    assert knowing == ["bot/cli.py", "bot/run.py"]
+    assert knowing == ["bot/operating/cli.py", "bot/operating/run.py"]

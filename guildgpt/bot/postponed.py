@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from guildgpt.bot.logs import log
+from guildgpt.bot.operating.logs import log
 from guildgpt.errors import RecordGone, StoreError
 
 LOGGER = logging.getLogger(__name__)

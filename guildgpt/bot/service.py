@@ -14,31 +14,31 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from guildgpt.bot import sentences as say
-from guildgpt.bot.answering import ChannelWriter, LiveAnswer
-from guildgpt.bot.courtesy import Courtesy
-from guildgpt.bot.events import Event, Work, packed
-from guildgpt.bot.generating import Generator
-from guildgpt.bot.guilds import Guilds
-from guildgpt.bot.logs import log
-from guildgpt.bot.metrics import Metrics
-from guildgpt.bot.moderation import Moderator
-from guildgpt.bot.outlet import Outlet, Undeliverable, Why
-from guildgpt.bot.pacing import Pacer
+from guildgpt.bot.answers.answering import ChannelWriter, LiveAnswer
+from guildgpt.bot.answers.courtesy import Courtesy
+from guildgpt.bot.answers.events import Event, Work, packed
+from guildgpt.bot.answers.generating import Generator
+from guildgpt.bot.answers.outlet import Outlet, Undeliverable, Why
+from guildgpt.bot.answers.pacing import Pacer
+from guildgpt.bot.answers.questions import Refused
+from guildgpt.bot.answers.replying import Replies
+from guildgpt.bot.answers.rewriting import Rewriting
+from guildgpt.bot.answers.room import check_operators
+from guildgpt.bot.answers.running import AllRunning, Running, Superseded
+from guildgpt.bot.answers.systems import Systems
+from guildgpt.bot.operating.guilds import Guilds
+from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.metrics import Metrics
+from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.postponed import Postponed, insist
-from guildgpt.bot.questions import Refused
 from guildgpt.bot.recent import Recent
-from guildgpt.bot.replying import Replies
-from guildgpt.bot.rewriting import Rewriting
-from guildgpt.bot.room import check_operators
-from guildgpt.bot.running import AllRunning, Running, Superseded
-from guildgpt.bot.settings import BotSettings
-from guildgpt.bot.systems import Systems
-from guildgpt.bot.waiting import FairQueue
+from guildgpt.bot.text import sentences as say
 from guildgpt.errors import EngineError, ModelError, RecordGone, StoreError
 from guildgpt.feedback.records import Delivery, Erasure, Member
 from guildgpt.feedback.store import Store
+from guildgpt.talk.moderation import Moderator
 from guildgpt.talk.reopening import ReopeningModel
+from guildgpt.talk.waiting import FairQueue
 
 LOGGER = logging.getLogger(__name__)
 UNKNOWN_CHANNEL = 10003  # Discord's code for one that was deleted

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
-from guildgpt.engines.gguf_file import CONTROL_TOKEN
 from guildgpt.engines.held_file import HeldFile
 from guildgpt.engines.loopback import Loopback
+from guildgpt.model.gguf_file import CONTROL_TOKEN
 
 REMEMBERED = 1024  # texts: a chat encodes "user\n" and all its earlier turns at every turn
 

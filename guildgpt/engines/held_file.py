@@ -7,8 +7,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from guildgpt.engines.gguf_file import Head, check_magic, head_of
 from guildgpt.errors import EngineDied
+from guildgpt.model.gguf_file import Head, check_magic, head_of
 
 Mark = tuple[int, int, int, int]
 

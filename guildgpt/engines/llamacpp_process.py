@@ -15,8 +15,8 @@ from typing import Any
 
 from guildgpt.engines import llamacpp_child
 from guildgpt.engines.cores import spare_threads
-from guildgpt.engines.gguf_file import diagnose
 from guildgpt.errors import EngineError
+from guildgpt.model.gguf_file import diagnose
 
 # A model that is not loaded by then hangs: a minute, and a second more for each 20 MB.
 LOAD_SECONDS, LOAD_BYTES_A_SECOND = 60.0, 20e6

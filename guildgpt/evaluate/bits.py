@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from guildgpt.data.examples import Example
-from guildgpt.model.trunk import Trunk, micro_batches, summed_loss
+from guildgpt.network.trunk import Trunk, micro_batches, summed_loss
 
 
 @dataclass(frozen=True, slots=True)

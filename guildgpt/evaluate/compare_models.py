@@ -13,16 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from guildgpt.chat import ChatTemplate, Message
-from guildgpt.data import SourceSpec, load, starter_prompts
-from guildgpt.data.split import digest
-from guildgpt.errors import DataError, GuildError, ModelError
-from guildgpt.evaluate.compare import favours, verdict_sentence
-from guildgpt.evaluate.figures import decimals, percent, sign, visible
-from guildgpt.evaluate.head_to_head import Written, head_to_head, write
-from guildgpt.evaluate.held_out import trained_on, unseen
-from guildgpt.evaluate.win_rate import HeadToHead, WinRate
-from guildgpt.model.base import (
+from guildgpt.bases.base import (
     PROVENANCE_FILE,
     ChatTokenizer,
     context_limit,
@@ -30,16 +21,25 @@ from guildgpt.model.base import (
     load_tokenizer,
     locate_base,
 )
+from guildgpt.chat import ChatTemplate, Message
+from guildgpt.data import SourceSpec, load, starter_prompts
+from guildgpt.data.split import digest
+from guildgpt.errors import DataError, GuildError, ModelError
+from guildgpt.evaluate.head_to_head import Written, head_to_head, write
+from guildgpt.evaluate.held_out import trained_on, unseen
+from guildgpt.evaluate.win_rate import HeadToHead, WinRate
 from guildgpt.model.config import BaseConfig
-from guildgpt.model.hardware import pick_device, pick_dtype
-from guildgpt.model.reward_model import (
+from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.reward_model import (
     REWARD_FILE,
     check_same_language,
     load_reward_model,
     read_record,
 )
-from guildgpt.model.sampler import Sampling
-from guildgpt.model.trunk import trunk_for
+from guildgpt.network.sampler import Sampling
+from guildgpt.network.trunk import trunk_for
+from guildgpt.report.compare import favours, verdict_sentence
+from guildgpt.report.figures import decimals, percent, sign, visible
 
 Prompt = tuple[Message, ...]
 FEEDBACK_STAGES = ("dpo", "grpo", "ppo")

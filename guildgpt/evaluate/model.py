@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from guildgpt.bases.base import Base, ChatTokenizer, context_limit, load_base
 from guildgpt.chat import Conversation, Message
 from guildgpt.data import Loaded, SourceSpec, load, starter_prompts
 from guildgpt.data.dataset import distinct_names
@@ -22,13 +23,12 @@ from guildgpt.evaluate.bits import Bits, measure_all
 from guildgpt.evaluate.config import EvaluateConfig
 from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
 from guildgpt.evaluate.probes import probes
-from guildgpt.evaluate.samples import Sample, measure, sample
-from guildgpt.model.base import Base, ChatTokenizer, context_limit, load_base
 from guildgpt.model.config import BaseConfig, Dtype
-from guildgpt.model.hardware import pick_device, pick_dtype
 from guildgpt.model.locate import locate
-from guildgpt.model.reward_model import REWARD_FILE
-from guildgpt.model.trunk import trunk_for
+from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.reward_model import REWARD_FILE
+from guildgpt.network.trunk import trunk_for
+from guildgpt.report.samples import Sample, measure, sample
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from guildgpt.evaluate import figures
+from guildgpt.report import figures
 
 
 def plain(value: Any) -> Any:

@@ -10,18 +10,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from guildgpt.bases.base import context_limit
 from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data import SourceSpec, load
 from guildgpt.data.dataset import distinct_names
 from guildgpt.data.rankings import Ranking, rankings
 from guildgpt.errors import DataError, ModelError
-from guildgpt.evaluate.compare import beats_length
-from guildgpt.evaluate.figures import percent, visible
 from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
 from guildgpt.evaluate.preferences import measure_preferences
-from guildgpt.model.base import context_limit
-from guildgpt.model.hardware import pick_device, pick_dtype
-from guildgpt.model.reward_model import load_reward_model, read_record
+from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.reward_model import load_reward_model, read_record
+from guildgpt.report.compare import beats_length
+from guildgpt.report.figures import percent, visible
 
 
 def evaluate_reward_model(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guildgpt.evaluate.samples import SampleMeasures
+from guildgpt.report.samples import SampleMeasures
 
 Floats = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from guildgpt.chat.text import clean
+from guildgpt.text.visible import clean
 
 Trace = tuple[str, ...]
 RUN = 3  # words

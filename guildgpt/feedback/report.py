@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from guildgpt.chat.text import harmless
 from guildgpt.feedback.rankings import agreement, position_bias, win_rates
 from guildgpt.feedback.records import Snapshot
 from guildgpt.feedback.reports import Report
 from guildgpt.feedback.view import View
+from guildgpt.text.visible import harmless
 
 
 def trust(snapshot: Snapshot) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError
 
 from guildgpt import __version__
+from guildgpt.bases.base import PROVENANCE_FILE, ChatTokenizer, quiet
 from guildgpt.data.provenance import Provenance, attributions
 from guildgpt.errors import disk_error
-from guildgpt.model.base import PROVENANCE_FILE, ChatTokenizer, quiet
 from guildgpt.model.config import Dtype
 from guildgpt.model.gguf import write_gguf
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from guildgpt.bases.starter import STARTER, starter_gguf
 from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.errors import ModelError
-from guildgpt.model.starter import STARTER, starter_gguf
 
 RUNS = Path("runs")
 # The most faithful first that a small machine still runs well; others follow by name.

@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from guildgpt.bases.base import Base, load_base
 from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.evaluate.model import Measured, measure_model, sample_answers
-from guildgpt.model.base import Base, load_base
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.folder import write_model_folder
 from guildgpt.pipeline.folder import is_disk_full, read_json, write_json

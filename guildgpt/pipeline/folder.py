@@ -36,8 +36,8 @@ from pydantic import ValidationError
 
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError, GuildError, RecipeError
-from guildgpt.evaluate.report import Phase, Report, read_report
 from guildgpt.recipe import Recipe, Stage
+from guildgpt.report.report import Phase, Report, read_report
 from guildgpt.train.loop import Outcome
 
 CHANGES_NOTHING = {"description", "price_per_hour"}

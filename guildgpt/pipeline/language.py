@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from guildgpt.bases.base import Base, ChatTokenizer, load_base, load_tokenizer
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import GuildError
-from guildgpt.evaluate.report import Report
-from guildgpt.model.base import Base, ChatTokenizer, load_base, load_tokenizer
 from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.pipeline.before_after import measured_after, measured_before
 from guildgpt.pipeline.folder import is_disk_full, read_outcome, write_outcome
@@ -22,6 +21,7 @@ from guildgpt.pipeline.prepare import Prepared
 from guildgpt.pipeline.report import stage_report
 from guildgpt.pipeline.stage import StageRun, card_figures, save_settings, stage_rows
 from guildgpt.recipe import Recipe, Stage
+from guildgpt.report.report import Report
 from guildgpt.train.loop import Outcome
 from guildgpt.train.pretrain import pretrain
 from guildgpt.train.progress import ProgressWatcher

@@ -18,22 +18,21 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
+from guildgpt.bases.base import Base, load_base
 from guildgpt.errors import RecipeError
 from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
 from guildgpt.evaluate.model import Measured
 from guildgpt.evaluate.plain import typed
-from guildgpt.evaluate.report import Report
 from guildgpt.evaluate.win_rate import HeadToHead
-from guildgpt.model.base import Base, load_base
-from guildgpt.model.hardware import pick_device, pick_dtype
-from guildgpt.model.hats import Hats
-from guildgpt.model.reward_model import (
+from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.hats import Hats
+from guildgpt.network.reward_model import (
     RewardModel,
     check_same_language,
     load_reward_model,
     wear_reward_model,
 )
-from guildgpt.model.sampler import Sampling
+from guildgpt.network.sampler import Sampling
 from guildgpt.pipeline.before_after import measured_after, measured_before
 from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_outcome
 from guildgpt.pipeline.language import save_language_model
@@ -47,6 +46,7 @@ from guildgpt.pipeline.prepare import (
 from guildgpt.pipeline.report import stage_report
 from guildgpt.pipeline.reward import base_sha256
 from guildgpt.pipeline.stage import StageRun, language_before, stage_rows
+from guildgpt.report.report import Report
 from guildgpt.train.config import DpoConfig, RolloutConfig
 from guildgpt.train.dpo import train_dpo
 from guildgpt.train.grpo import train_grpo

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from guildgpt.bases import known
+from guildgpt.bases.base import ChatTokenizer, locate_base, scratch_provenance
 from guildgpt.chat import Conversation, Message
 from guildgpt.data import (
     Dataset,
@@ -26,10 +28,8 @@ from guildgpt.data.rankings import Ranking, rankings, without_held_out_prompts
 from guildgpt.data.split import digest, in_first_half
 from guildgpt.data.starter import starter_prompts
 from guildgpt.errors import DataError, RecipeError
-from guildgpt.model import known
-from guildgpt.model.base import ChatTokenizer, locate_base, scratch_provenance
 from guildgpt.model.config import BaseConfig
-from guildgpt.model.reward_model import require_classifier_for
+from guildgpt.network.reward_model import require_classifier_for
 from guildgpt.recipe import POLICY_STAGES, REWARD_STAGES, Recipe, Stage
 from guildgpt.rewards.combined import Rewards, Wanted
 from guildgpt.train.config import RolloutConfig

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import torch
 
+from guildgpt.bases.base import ChatTokenizer, load_base, locate_base, weights_sha256
 from guildgpt.data.provenance import Provenance
 from guildgpt.evaluate.plain import typed
 from guildgpt.evaluate.preferences import Preferences, measure_preferences
-from guildgpt.evaluate.report import PreferenceReport, Report
-from guildgpt.model.base import ChatTokenizer, load_base, locate_base, weights_sha256
 from guildgpt.model.folder import model_card, write_model_folder
-from guildgpt.model.hardware import pick_device, pick_dtype
-from guildgpt.model.reward_model import (
+from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.reward_model import (
     RewardRecord,
     classifier,
     load_reward_model,
@@ -26,6 +25,7 @@ from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_
 from guildgpt.pipeline.prepare import Compared, prepare_comparisons
 from guildgpt.pipeline.report import stage_report
 from guildgpt.pipeline.stage import StageRun, card_figures, save_settings, stage_rows
+from guildgpt.report.report import PreferenceReport, Report
 from guildgpt.train.progress import ProgressWatcher
 from guildgpt.train.reward import HAT, TrainedReward, train_reward
 

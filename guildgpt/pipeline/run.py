@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from guildgpt.errors import RecipeError, disk_error
-from guildgpt.evaluate.report import Report
 from guildgpt.pipeline.folder import Clock, alone_in, claim, claim_data, finished, is_disk_full
 from guildgpt.pipeline.inputs import claim_inputs, stage_inputs
 from guildgpt.pipeline.language import language_stage
@@ -25,6 +24,7 @@ from guildgpt.pipeline.report import publish
 from guildgpt.pipeline.reward import reward_stage
 from guildgpt.pipeline.stage import StageRun, base_of
 from guildgpt.recipe import Recipe, Stage
+from guildgpt.report.report import Report
 
 STAGES: dict[Stage, Callable[[StageRun], Report]] = {
     "pretrain": language_stage,

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
+from guildgpt.bases.base import Base
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import GuildError, RecipeError
-from guildgpt.model.base import Base
 from guildgpt.model.config import BaseConfig
 from guildgpt.pipeline.folder import Clock, is_disk_full, read_outcome
 from guildgpt.pipeline.prepare import Gathered, Prepared, prepare

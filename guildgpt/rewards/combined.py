@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guildgpt.chat.words import WordMatcher, built_in_words
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.rewards import terms
 from guildgpt.rewards.config import (
@@ -22,6 +21,7 @@ from guildgpt.rewards.confine import level
 from guildgpt.rewards.formats import rule
 from guildgpt.rewards.sandbox import REMEDY, SandboxError
 from guildgpt.rewards.verify import count_tests, verify_all
+from guildgpt.text.words import WordMatcher, built_in_words
 
 
 @dataclass(frozen=True, slots=True)

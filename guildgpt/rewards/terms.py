@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from guildgpt.chat.repetition import distinct_n, loops
-from guildgpt.chat.words import WordMatcher
 from guildgpt.rewards.formats import rule
+from guildgpt.text.words import WordMatcher
 
 
 def repetition(tokens: Sequence[Hashable], n: int = 4) -> float:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from guildgpt.data.rankings import Ranking
-from guildgpt.model.hats import Hats
-from guildgpt.model.trunk import token_logprobs
+from guildgpt.network.hats import Hats
+from guildgpt.network.trunk import token_logprobs
 from guildgpt.train.config import DpoConfig
 from guildgpt.train.loop import Outcome, Watcher, run_loop
 from guildgpt.train.objective import Objective

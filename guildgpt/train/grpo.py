@@ -11,7 +11,7 @@ from torch import Tensor
 
 from guildgpt.chat import FileTokenizer
 from guildgpt.errors import RecipeError
-from guildgpt.model.hats import Hats
+from guildgpt.network.hats import Hats
 from guildgpt.train.advantages import Floats, group_relative, leave_one_out
 from guildgpt.train.config import GrpoConfig
 from guildgpt.train.loop import Outcome, Watcher, run_loop

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from guildgpt.errors import GuildError
-from guildgpt.model.hardware import memory_in_use, peak_flops
+from guildgpt.network.hardware import memory_in_use, peak_flops
 from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.log import MetricsLog

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from guildgpt.data.examples import Example, Row
 from guildgpt.evaluate.bits import measure_all
-from guildgpt.model.adapter import merged, trainable
-from guildgpt.model.hardware import pick_device, pick_dtype
-from guildgpt.model.trunk import Trunk, micro_batches, summed_loss, trunk_for
+from guildgpt.network.adapter import merged, trainable
+from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.loop import Outcome, Watcher, run_loop
 from guildgpt.train.objective import Objective

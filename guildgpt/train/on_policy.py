@@ -18,8 +18,8 @@ from torch import Tensor
 from guildgpt.chat import FileTokenizer
 from guildgpt.chat.repetition import loops
 from guildgpt.data.examples import Example
-from guildgpt.model.hats import Hats
-from guildgpt.model.trunk import length_groups, token_logprobs
+from guildgpt.network.hats import Hats
+from guildgpt.network.trunk import length_groups, token_logprobs
 from guildgpt.train.advantages import Floats
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.guards import Guards

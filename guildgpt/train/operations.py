@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guildgpt.data.examples import Example
-from guildgpt.model.trunk import Trunk, causal_model
+from guildgpt.network.trunk import Trunk, causal_model
 
 
 class Shape:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from guildgpt.chat import FileTokenizer
 from guildgpt.data.examples import Example
 from guildgpt.errors import RecipeError
-from guildgpt.model.hats import Hats
-from guildgpt.model.reward_model import RewardModel, scalar_head, token_values
-from guildgpt.model.trunk import Trunk
+from guildgpt.network.hats import Hats
+from guildgpt.network.reward_model import RewardModel, scalar_head, token_values
+from guildgpt.network.trunk import Trunk
 from guildgpt.train.advantages import Floats, Mask, gae, token_rewards, whiten
 from guildgpt.train.config import PpoConfig
 from guildgpt.train.loop import Outcome, Watcher, run_loop

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example, pack
-from guildgpt.model.adapter import train_all
-from guildgpt.model.base import Base
+from guildgpt.network.adapter import train_all
 from guildgpt.train.config import PretrainConfig
 from guildgpt.train.loop import Outcome, Watcher
 from guildgpt.train.next_token import train_next_token

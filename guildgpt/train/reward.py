@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example
 from guildgpt.data.rankings import Ranking
 from guildgpt.evaluate.preferences import measure_preferences
-from guildgpt.model.base import Base
-from guildgpt.model.hardware import pick_device, pick_dtype
-from guildgpt.model.hats import Hats
-from guildgpt.model.reward_model import RewardModel, final_scores, scalar_head
+from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.hats import Hats
+from guildgpt.network.reward_model import RewardModel, final_scores, scalar_head
 from guildgpt.train.config import RewardConfig
 from guildgpt.train.loop import Outcome, Watcher, run_loop
 from guildgpt.train.objective import Objective

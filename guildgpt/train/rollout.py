@@ -17,8 +17,8 @@ from guildgpt.chat import ChatTemplate, FileTokenizer, Message
 from guildgpt.data.examples import Example
 from guildgpt.data.split import normalised
 from guildgpt.errors import GuildError
-from guildgpt.model.sampler import Sampled, Sampling, sample
-from guildgpt.model.trunk import Trunk, length_groups, token_logprobs
+from guildgpt.network.sampler import Sampled, Sampling, sample
+from guildgpt.network.trunk import Trunk, length_groups, token_logprobs
 from guildgpt.rewards.combined import Wanted
 from guildgpt.train.advantages import Floats, Mask
 from guildgpt.train.config import RolloutConfig

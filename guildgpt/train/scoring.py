@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from guildgpt.model.reward_model import RewardModel, closed
+from guildgpt.network.reward_model import RewardModel, closed
 from guildgpt.rewards import combined
 from guildgpt.rewards.config import RewardTerms
 from guildgpt.train.advantages import Floats

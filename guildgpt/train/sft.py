@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example
-from guildgpt.model.adapter import add_lora, train_all
-from guildgpt.model.base import Base
-from guildgpt.model.hardware import pick_device, pick_dtype
+from guildgpt.network.adapter import add_lora, train_all
+from guildgpt.network.hardware import pick_device, pick_dtype
 from guildgpt.train.config import SftConfig
 from guildgpt.train.loop import Outcome, Watcher
 from guildgpt.train.next_token import train_next_token

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from guildgpt.bot import answering, run
 from guildgpt.bot.adapter import client, interactions
 from guildgpt.bot.adapter.client import GuildClient
+from guildgpt.bot.answers import answering
 from guildgpt.bot.marks import Marks
+from guildgpt.bot.operating import run
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeDiscord
 from simguild.fake.server import PATIENCE

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from guildgpt.bot import service
+from guildgpt.bot.answers.pacing import Pacer
 from guildgpt.bot.marks import Marks
-from guildgpt.bot.pacing import Pacer
-from guildgpt.bot.run import serve
-from guildgpt.bot.settings import BotSettings
+from guildgpt.bot.operating.run import serve
+from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.feedback.store import Store
 from simguild.engine import PacedEngine, echo
 from simguild.fake import Channel, FakeDiscord, FakeMessage, Guild, Interaction, User

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot import sentences as say
-from guildgpt.bot.pacing import Pacer
+from guildgpt.bot.answers.pacing import Pacer
+from guildgpt.bot.text import sentences as say
 from simguild.fake import Permission
 from simguild.fake.limits import utf16_length
 from simguild.journal import buttons, finished

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter import catching_up
+from guildgpt.bot.text import sentences as say
 from simguild.fake import Channel, FakeMessage, Guild, Permission
 from simguild.fake.trouble import Answer, cloudflare, html, torn
 from simguild.fake.world import FORUM, PUBLIC_THREAD

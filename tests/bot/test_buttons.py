@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.bot.buttons import KINDS, PATTERN, Action, decode, encode
+from guildgpt.bot.answers.buttons import KINDS, PATTERN, Action, decode, encode
 
 actions = st.builds(Action, st.sampled_from(KINDS), st.uuids().map(str))
 

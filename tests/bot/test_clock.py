@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from guildgpt.bot import run
 from guildgpt.bot.discord_time import DiscordTime, first_id, last_id, moment_of
+from guildgpt.bot.operating import run
 from simguild.journal import buttons, finished
 
 from .house import FAST, SLOW, House

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from guildgpt.bot import sentences as say
+from guildgpt.bot.text import sentences as say
 from simguild.fake import Channel, Interaction, Refused
 from simguild.journal import buttons, finished
 

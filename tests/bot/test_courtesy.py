@@ -9,18 +9,18 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from talk.test_waiting import Clock
 
-from guildgpt.bot import answering
-from guildgpt.bot import sentences as say
-from guildgpt.bot.answering import ChannelWriter
-from guildgpt.bot.courtesy import Courtesy
-from guildgpt.bot.pacing import Pacer
+from guildgpt.bot.answers import answering
+from guildgpt.bot.answers.answering import ChannelWriter
+from guildgpt.bot.answers.courtesy import Courtesy
+from guildgpt.bot.answers.pacing import Pacer
+from guildgpt.bot.text import sentences as say
 from simguild.fake import FakeMessage
 from simguild.journal import finished
 
 from .house import House
 from .test_limits import people
-from .test_waiting import Clock
 
 TOO_MANY = "One thing after another, please"
 

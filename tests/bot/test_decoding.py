@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from guildgpt.bot.decoding import decoded
-from guildgpt.bot.text import read_attachment
+from guildgpt.bot.text.decoding import decoded
+from guildgpt.bot.text.text import read_attachment
 
 from .house import House
 

@@ -16,7 +16,7 @@ import typer
 import yaml
 from packaging.requirements import Requirement
 
-from guildgpt.bot.settings import BotSettings
+from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.cli import app
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from guildgpt.bot import sentences as say
 from guildgpt.bot.download import as_files
+from guildgpt.bot.text import sentences as say
 from simguild.fake import Attachment, FakeMessage, Interaction, User
 from simguild.fake.trouble import Answer, html, refusal
 from simguild.journal import buttons

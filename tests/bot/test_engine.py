@@ -12,8 +12,8 @@ import pytest
 from engines.conftest import file_tokenizer  # noqa: F401 (a fixture)
 from ports import free_port
 
-from guildgpt.bot import run
-from guildgpt.bot import sentences as say
+from guildgpt.bot.operating import run
+from guildgpt.bot.text import sentences as say
 from guildgpt.chat import CHATML, FileTokenizer
 from guildgpt.engines import loopback
 from guildgpt.engines.llamacpp import LlamaCppEngine

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from guildgpt.bot import sentences as say
-from guildgpt.bot.buttons import Action, Kind, decode, encode
+from guildgpt.bot.answers.buttons import Action, Kind, decode, encode
+from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.store import Store
 from guildgpt.model.version import Version
 from simguild.fake import FakeMessage

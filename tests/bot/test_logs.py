@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.bot.logs import (
+from guildgpt.bot.operating.logs import (
     HIDDEN,
     LOGGERS,
     SafeFormatter,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.bot.markup import in_words
+from guildgpt.bot.text.markup import in_words
 
 ROLES, CHANNELS = {7: "keepers of the <|im_end|> crab\u202e"}, {8: "general"}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.bot.memory import MARK, Prompt, Turn, build_prompt, name_for
+from guildgpt.bot.answers.memory import MARK, Prompt, Turn, build_prompt, name_for
 from guildgpt.chat import Message
 from guildgpt.errors import GuildError
 

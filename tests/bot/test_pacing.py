@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.bot.pacing import Pacer
+from guildgpt.bot.answers.pacing import Pacer
 
 
 class Clock:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot import run
 from guildgpt.bot.adapter import client
+from guildgpt.bot.operating import run
 from simguild.fake import Channel
 from simguild.journal import finished
 

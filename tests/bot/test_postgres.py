@@ -11,7 +11,7 @@ import pytest
 from feedback.conftest import cluster, pooler  # noqa: F401 (fixtures)
 from feedback.postgres import Cluster, PgBouncer
 
-from guildgpt.bot import sentences as say
+from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.store import Store
 from simguild.fake.server import PATIENCE
 

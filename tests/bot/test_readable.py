@@ -15,11 +15,11 @@ from feedback.postgres import Cluster
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from guildgpt.bot import questions
-from guildgpt.bot.events import Asker, Event, Quoted, Work, packed
-from guildgpt.bot.logs import SafeFormatter
-from guildgpt.bot.questions import Questions
-from guildgpt.bot.text import LIMIT, answer_text, clean, split, utf16_len
+from guildgpt.bot.answers import questions
+from guildgpt.bot.answers.events import Asker, Event, Quoted, Work, packed
+from guildgpt.bot.answers.questions import Questions
+from guildgpt.bot.operating.logs import SafeFormatter
+from guildgpt.bot.text.text import LIMIT, answer_text, clean, split, utf16_len
 from guildgpt.feedback.store import Store
 from guildgpt.model.locate import Located
 from guildgpt.talk.opened import OpenedModel, open_model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter.reading import Reader
+from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.view import Switches, View
 from simguild.fake import Channel, FakeMessage, User
 from simguild.fake.world import FORUM

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from discord.gateway import KeepAliveHandler
 
-from guildgpt.bot import marks, run
-from guildgpt.bot import sentences as say
+from guildgpt.bot import marks
 from guildgpt.bot.adapter.client import GuildClient
+from guildgpt.bot.operating import run
+from guildgpt.bot.text import sentences as say
 from simguild.fake import FakeMessage
 from simguild.fake.trouble import html
 from simguild.journal import buttons, finished

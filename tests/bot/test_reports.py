@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot import sentences as say
+from guildgpt.bot.text import sentences as say
 from simguild.fake import Channel, FakeMessage, Interaction, Permission
 from simguild.journal import buttons
 

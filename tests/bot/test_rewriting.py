@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter import client
-from guildgpt.bot.moderation import REFUSAL
+from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.records import Delivery
 from guildgpt.feedback.store import Store
+from guildgpt.talk.moderation import REFUSAL
 from simguild.fake import FakeMessage, User
 from simguild.fake.world import FORUM
 from simguild.journal import buttons, finished

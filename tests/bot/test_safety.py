@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from guildgpt.bot import sentences as say
-from guildgpt.bot.logs import SafeFormatter
-from guildgpt.bot.moderation import CARE, REFUSAL
+from guildgpt.bot.operating.logs import SafeFormatter
+from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.exports import FORMS, export
 from guildgpt.feedback.view import Switches
+from guildgpt.talk.moderation import CARE, REFUSAL
 from simguild.fake import FakeMessage, Permission, Refused
 from simguild.fake.server import PATIENCE
 from simguild.journal import buttons, finished

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot import run
+from guildgpt.bot.operating import run
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeMessage
 

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from guildgpt.bot.settings import RULE_21, BotSettings, GuildSettings, SettingsError, load_settings
+from guildgpt.bot.operating.settings import (
+    RULE_21,
+    BotSettings,
+    GuildSettings,
+    SettingsError,
+    load_settings,
+)
 from guildgpt.errors import GuildError
 
 # In the form of a token, of no bot.

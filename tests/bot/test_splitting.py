@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from guildgpt.bot.splitting import parts, split, utf16_len
-from guildgpt.bot.text import answer_text
+from guildgpt.bot.text.splitting import parts, split, utf16_len
+from guildgpt.bot.text.text import answer_text
 
 FAMILY = "👩‍👩‍👧"
 PIECES = [

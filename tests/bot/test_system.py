@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from guildgpt.bot import run
-from guildgpt.bot import sentences as say
-from guildgpt.bot.room import Room
+from guildgpt.bot.answers.room import Room
+from guildgpt.bot.operating import run
+from guildgpt.bot.text import sentences as say
 from guildgpt.errors import GuildError
 from simguild.fake import Channel
 from simguild.fake.world import FORUM, PUBLIC_THREAD

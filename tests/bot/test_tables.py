@@ -7,10 +7,10 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from guildgpt.bot.answering import broken_off
-from guildgpt.bot.splitting import split, utf16_len
-from guildgpt.bot.tables import tables_as_code
-from guildgpt.bot.text import answer_text
+from guildgpt.bot.answers.answering import broken_off
+from guildgpt.bot.text.splitting import split, utf16_len
+from guildgpt.bot.text.tables import tables_as_code
+from guildgpt.bot.text.text import answer_text
 
 from .house import House
 

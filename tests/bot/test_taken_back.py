@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter import client
-from guildgpt.bot.moderation import REFUSAL
+from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.exports import FORMS, export
 from guildgpt.feedback.view import Switches
+from guildgpt.talk.moderation import REFUSAL
 from simguild.fake import FakeMessage
 from simguild.journal import finished
 

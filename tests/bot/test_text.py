@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from guildgpt.bot.splitting import open_fence
-from guildgpt.bot.text import answer_text, clean, read_attachment, utf16_len
+from guildgpt.bot.text.splitting import open_fence
+from guildgpt.bot.text.text import answer_text, clean, read_attachment, utf16_len
 
 SURROGATES = st.text(st.characters(codec=None))
 INVISIBLE = (

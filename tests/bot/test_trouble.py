@@ -14,9 +14,9 @@ import aiohttp
 import discord
 import pytest
 
-from guildgpt.bot import run
-from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter import reaching
+from guildgpt.bot.operating import run
+from guildgpt.bot.text import sentences as say
 from guildgpt.errors import EngineError, StoreError
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.store import Store

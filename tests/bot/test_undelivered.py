@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot import answering
-from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter import reaching
+from guildgpt.bot.answers import answering
+from guildgpt.bot.text import sentences as say
 from simguild.fake import FakeMessage, Permission
 from simguild.fake.trouble import Answer, cloudflare, html, refusal, torn
 from simguild.journal import buttons, finished

@@ -10,8 +10,8 @@ import pytest
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
+from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import ChatTemplate, FileTokenizer
-from guildgpt.model.scratch import train_tokenizer
 
 TEXTS = [
     "user assistant system What is TLS? It encrypts what travels between two machines.",

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guildgpt.bases.base import load_tokenizer
 from guildgpt.chat import CHATML, ChatTemplate, Conversation, FileTokenizer, Message, Rendered
 from guildgpt.chat.template import fit
 from guildgpt.data import SourceSpec, check_trainable, load
 from guildgpt.data.examples import conversation_examples
 from guildgpt.errors import ModelError
-from guildgpt.model.base import load_tokenizer
 from guildgpt.model.config import BaseConfig
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>")

@@ -13,8 +13,8 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from guildgpt.chat import FileTokenizer
-from guildgpt.engines.gguf_file import CONTROL_TOKEN, read_head
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.model.gguf_file import CONTROL_TOKEN, read_head
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from guildgpt.chat import FileTokenizer
-from guildgpt.engines.gguf_file import read_head
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.model.gguf_file import read_head
 
 TEXTS = [
     "",

@@ -12,7 +12,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaFo
 
 from guildgpt.data.examples import Example
 from guildgpt.evaluate.bits import Bits, measure, measure_all
-from guildgpt.model.trunk import PaddedTrunk, trunk_for
+from guildgpt.network.trunk import PaddedTrunk, trunk_for
 
 SHAPE = {
     "vocab_size": 50,

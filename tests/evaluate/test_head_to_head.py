@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model.tiny import gpt_neox, llama, with_lora
+from network.tiny import gpt_neox, llama, with_lora
 
+from guildgpt.bases.base import ChatTokenizer, add_chat_tokens
+from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.data.examples import Example
 from guildgpt.evaluate.head_to_head import Written, divergence, head_to_head, write
-from guildgpt.model.base import ChatTokenizer, add_chat_tokens
-from guildgpt.model.sampler import Sampled, Sampling
-from guildgpt.model.scratch import train_tokenizer
-from guildgpt.model.trunk import token_logprobs, trunk_for
+from guildgpt.network.sampler import Sampled, Sampling
+from guildgpt.network.trunk import token_logprobs, trunk_for
 
 EOS = 2
 

@@ -13,22 +13,21 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from network.tiny import gpt_neox, llama, mpt
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from guildgpt import __version__
+from guildgpt.bases.base import ChatTokenizer, add_chat_tokens
+from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.data.provenance import Provenance
 from guildgpt.engines import SamplingParams, answer
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import GuildError
-from guildgpt.model.base import ChatTokenizer, add_chat_tokens
 from guildgpt.model.folder import model_card, write_model_folder
-from guildgpt.model.lean import LeanLlama
-from guildgpt.model.scratch import train_tokenizer
-
-from .tiny import gpt_neox, llama, mpt
+from guildgpt.network.lean import LeanLlama
 
 TEXT = [
     "Ownership is how Rust decides who frees a value: each value has one owner.",

@@ -18,12 +18,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MptConfig
 from transformers import MptForCausalLM as Mpt
 
+from guildgpt.bases.spiece import convert
 from guildgpt.chat import CHATML, FileTokenizer, Message
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import ModelError
 from guildgpt.model.gguf import QUANTIZATIONS, write_gguf
 from guildgpt.model.gguf_vocabulary import pre_tokenizer_name, read_vocabulary
-from guildgpt.model.spiece import convert
 
 CORPUS = [
     "Ownership is how Rust decides who frees a value: each value has one owner.",

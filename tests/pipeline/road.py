@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from tiny import FEEDBACK, write_feedback_run
 
-from guildgpt.evaluate.report import Report
 from guildgpt.pipeline import run as pipeline
 from guildgpt.recipe import load_recipe
+from guildgpt.report.report import Report
 
 STAGES = ["pretrain", "sft", "reward", "judge", "ppo"]
 SHORT = (

@@ -12,10 +12,10 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from guildgpt.errors import GuildError, ModelError, RecipeError
-from guildgpt.evaluate.report import read_report
-from guildgpt.model.reward_model import load_reward_model
+from guildgpt.network.reward_model import load_reward_model
 from guildgpt.pipeline.plan import dry_run
 from guildgpt.recipe import load_recipe
+from guildgpt.report.report import read_report
 from guildgpt.train import loop
 
 from .road import STAGES, Road, alone, train
@@ -88,7 +88,7 @@ def test_reward_and_judge_learned_from_different_comparisons(road: Road) -> None
 
 
 def test_demonstrations_score_nothing_on_average(road: Road) -> None:
-    from guildgpt.model.base import load_base
+    from guildgpt.bases.base import load_base
     from guildgpt.pipeline.prepare import gather, prepare
     from guildgpt.pipeline.stage import base_of
 

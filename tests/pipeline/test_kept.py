@@ -16,10 +16,10 @@ from tiny import write_feedback_run
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
-from guildgpt.evaluate.report import read_report
 from guildgpt.model import folder as model_folder
 from guildgpt.pipeline import language, policy, reward
 from guildgpt.pipeline.folder import finished, is_disk_full
+from guildgpt.report.report import read_report
 from guildgpt.train import loop
 
 from .road import SHORT, Road, alone, train

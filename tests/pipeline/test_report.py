@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from guildgpt.evaluate.report import HeldOut, Report, read_report
 from guildgpt.pipeline.report import publish, recipe_as_run
 from guildgpt.recipe import Recipe, load_recipe
+from guildgpt.report.report import HeldOut, Report, read_report
 
 TEXT = 'name = "mine"  # a note\n\n[sft]\nsteps = 3\n'
 

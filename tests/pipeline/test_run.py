@@ -28,21 +28,21 @@ from transformers import (
     MptForCausalLM,
 )
 
+from guildgpt.bases import starter
+from guildgpt.bases.base import load_base
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
 from guildgpt.engines.engine import SamplingParams, answer
-from guildgpt.engines.gguf_file import read_head
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import DataError, GuildError, PolicyError, RecipeError
 from guildgpt.evaluate.held_out import trained_on
-from guildgpt.evaluate.report import Report, read_report
 from guildgpt.model import folder as model_folder
-from guildgpt.model import starter
-from guildgpt.model.base import load_base
 from guildgpt.model.config import BaseConfig
+from guildgpt.model.gguf_file import read_head
 from guildgpt.pipeline import language
 from guildgpt.pipeline import run as pipeline
 from guildgpt.pipeline.plan import dry_run as plan_of
 from guildgpt.recipe import load_recipe
+from guildgpt.report.report import Report, read_report
 from guildgpt.train import loop
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"

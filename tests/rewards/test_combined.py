@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from guildgpt.chat.words import built_in_words
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.rewards import combined, sandbox
 from guildgpt.rewards.combined import Answer, Rewards, Wanted
 from guildgpt.rewards.config import RewardTerms
 from guildgpt.rewards.sandbox import SandboxError
+from guildgpt.text.words import built_in_words
 
 SHORT = Answer("Yes.", (1, 2))
 LOOP = Answer("no no no", (7,) * 60, ended=False)

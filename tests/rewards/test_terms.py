@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildgpt.chat.repetition import loops
-from guildgpt.chat.words import WordMatcher, built_in_words
 from guildgpt.rewards import terms
 from guildgpt.rewards.formats import rule
+from guildgpt.text.words import WordMatcher, built_in_words
 
 tokens = st.lists(st.integers(0, 9), max_size=200)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from sim_client import Scene
 
-from guildgpt.bot.buttons import Action, encode
+from guildgpt.bot.answers.buttons import Action, encode
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
 from simguild import members

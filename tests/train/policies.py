@@ -11,7 +11,7 @@ import torch
 
 from guildgpt.chat import Message
 from guildgpt.model.config import AdapterConfig
-from guildgpt.model.hats import Hats
+from guildgpt.network.hats import Hats
 from guildgpt.train.config import GrpoConfig, PpoConfig
 from guildgpt.train.grpo import train_grpo
 from guildgpt.train.ppo import train_ppo

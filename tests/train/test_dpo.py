@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from model.tiny import gpt_neox, mpt
+from network.tiny import gpt_neox, mpt
 
 from guildgpt.model.config import AdapterConfig
-from guildgpt.model.hats import Hats
+from guildgpt.network.hats import Hats
 from guildgpt.train.config import DpoConfig
 from guildgpt.train.dpo import Dpo, train_dpo
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from guildgpt.errors import RecipeError
-from guildgpt.model.sampler import Sampled
+from guildgpt.network.sampler import Sampled
 from guildgpt.train.config import GrpoConfig
 from guildgpt.train.grpo import Grpo
 from guildgpt.train.on_policy import Part

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from guildgpt.data.examples import Example
-from guildgpt.model.adapter import add_lora
 from guildgpt.model.config import AdapterConfig
-from guildgpt.model.trunk import PaddedTrunk, trunk_for
+from guildgpt.network.adapter import add_lora
+from guildgpt.network.trunk import PaddedTrunk, trunk_for
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.next_token import NextToken
 from guildgpt.train.operations import Shape

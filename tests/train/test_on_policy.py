@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model.tiny import examples, gpt_neox, llama, mpt
+from network.tiny import examples, gpt_neox, llama, mpt
 
+from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
 from guildgpt.errors import GuildError
 from guildgpt.model.config import AdapterConfig
-from guildgpt.model.hats import Hats
-from guildgpt.model.reward_model import RewardModel, scalar_head
-from guildgpt.model.scratch import train_tokenizer
-from guildgpt.model.trunk import LeanTrunk, PaddedTrunk, token_logprobs, trunk_for
+from guildgpt.network.hats import Hats
+from guildgpt.network.reward_model import RewardModel, scalar_head
+from guildgpt.network.trunk import LeanTrunk, PaddedTrunk, token_logprobs, trunk_for
 from guildgpt.train.config import GrpoConfig, PpoConfig, RolloutConfig
 from guildgpt.train.grpo import Grpo
 from guildgpt.train.on_policy import SAMPLES, OnPolicy

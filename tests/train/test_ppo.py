@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model.tiny import gpt_neox, mpt
+from network.tiny import gpt_neox, mpt
 
 from guildgpt.errors import RecipeError
 from guildgpt.model.config import AdapterConfig
-from guildgpt.model.reward_model import RewardModel, scalar_head
+from guildgpt.network.reward_model import RewardModel, scalar_head
 from guildgpt.train.config import PpoConfig
 from guildgpt.train.ppo import value_model
 

@@ -18,10 +18,10 @@ from ignoring import IGNORE
 from rich.console import Console
 from tiny import RECIPE, write_run
 
-from guildgpt.evaluate.report import Report
 from guildgpt.pipeline import language
 from guildgpt.pipeline import run as pipeline
 from guildgpt.recipe import load_recipe
+from guildgpt.report.report import Report
 from guildgpt.train import loop
 
 # No answers are sampled: this is about training.

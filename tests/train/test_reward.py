@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from guildgpt.bases.base import Base
 from guildgpt.data.rankings import Ranking
 from guildgpt.errors import GuildError
 from guildgpt.evaluate.preferences import measure_preferences
-from guildgpt.model.base import Base
 from guildgpt.model.config import AdapterConfig
-from guildgpt.model.hats import Hats
-from guildgpt.model.reward_model import RewardModel, scalar_head
+from guildgpt.network.hats import Hats
+from guildgpt.network.reward_model import RewardModel, scalar_head
 from guildgpt.train.config import RewardConfig
 from guildgpt.train.reward import Preferences, TrainedReward, ranking_batches, train_reward
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import aiohttp
 import discord
 
-from guildgpt.bot.check import Account
+from guildgpt.bot.operating.check import Account
 from guildgpt.errors import GuildError
 
 # What the bot asks for when it is invited, and why is in docs/discord.md.

@@ -13,9 +13,9 @@ import discord
 
 from guildgpt.bot.adapter.incoming import is_for_us
 from guildgpt.bot.adapter.reaching import FAULTS, passes
-from guildgpt.bot.answering import ChannelWriter
-from guildgpt.bot.logs import log
+from guildgpt.bot.answers.answering import ChannelWriter
 from guildgpt.bot.marks import Marks, Missed
+from guildgpt.bot.operating.logs import log
 
 LOGGER = logging.getLogger(__name__)
 FIRST_SECONDS = 0.1  # until it is looked again which guilds are there; twice as long each time

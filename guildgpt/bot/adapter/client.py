@@ -16,7 +16,6 @@ import aiohttp
 import discord
 from discord.gateway import KeepAliveHandler
 
-from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter.account import in_words
 from guildgpt.bot.adapter.catching_up import CatchingUp
 from guildgpt.bot.adapter.commands import Commands
@@ -32,15 +31,16 @@ from guildgpt.bot.adapter.interactions import Interactions
 from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
 from guildgpt.bot.adapter.reaching import insisted, wait_of
 from guildgpt.bot.adapter.reading import Reader
+from guildgpt.bot.answers.opinions import Opinions
+from guildgpt.bot.answers.outlet import Outlet, Undeliverable
+from guildgpt.bot.answers.reports import ReportDesk
 from guildgpt.bot.discord_time import DiscordTime
-from guildgpt.bot.logs import log
 from guildgpt.bot.marks import Marks
-from guildgpt.bot.opinions import Opinions
-from guildgpt.bot.outlet import Outlet, Undeliverable
+from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.postponed import insist
-from guildgpt.bot.reports import ReportDesk
 from guildgpt.bot.service import Service
-from guildgpt.bot.settings import BotSettings
+from guildgpt.bot.text import sentences as say
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Delivery
 

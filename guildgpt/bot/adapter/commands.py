@@ -10,18 +10,18 @@ from uuid import uuid4
 import discord
 from discord import app_commands
 
-from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter.controls import view
 from guildgpt.bot.adapter.incoming import interaction_event
 from guildgpt.bot.adapter.interactions import At, Interactions, may_be_too_late
 from guildgpt.bot.adapter.outlets import MessageOutlet
 from guildgpt.bot.adapter.reading import Reader
 from guildgpt.bot.adapter.threads import NoThread, open_thread
-from guildgpt.bot.buttons import Action
-from guildgpt.bot.events import Event
-from guildgpt.bot.outlet import Outlet
+from guildgpt.bot.answers.buttons import Action
+from guildgpt.bot.answers.events import Event
+from guildgpt.bot.answers.outlet import Outlet
 from guildgpt.bot.service import Rest
-from guildgpt.bot.text import clean
+from guildgpt.bot.text import sentences as say
+from guildgpt.bot.text.text import clean
 
 LOGGER = logging.getLogger(__name__)
 Text = app_commands.Range[str, 1, 4000]

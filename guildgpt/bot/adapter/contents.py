@@ -9,10 +9,10 @@ from typing import Any
 import discord
 
 from guildgpt.bot.adapter.reaching import delivered
-from guildgpt.bot.files import Attached, Unseen, not_seen, read_files
-from guildgpt.bot.markup import in_words
-from guildgpt.bot.settings import BotSettings
-from guildgpt.bot.text import clean
+from guildgpt.bot.operating.settings import BotSettings
+from guildgpt.bot.text.files import Attached, Unseen, not_seen, read_files
+from guildgpt.bot.text.markup import in_words
+from guildgpt.bot.text.text import clean
 
 Said = discord.Message | discord.MessageSnapshot
 
@@ -50,7 +50,7 @@ async def contents(said: Said, guild: discord.Guild | None, settings: BotSetting
 async def files(
     attachments: Sequence[discord.Attachment], settings: BotSettings
 ) -> tuple[list[str], list[Unseen]]:
-    """The text in attached files, and those without any; see `guildgpt.bot.files`."""
+    """The text in attached files, and those without any; see `guildgpt.bot.text.files`."""
     return await read_files(
         [_attached(one) for one in attachments],
         most=settings.attachments,

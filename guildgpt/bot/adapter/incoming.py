@@ -7,9 +7,9 @@ from typing import Any
 import discord
 
 from guildgpt.bot.adapter.contents import readable
-from guildgpt.bot.events import Asker, Event
-from guildgpt.bot.settings import BotSettings
-from guildgpt.bot.text import clean
+from guildgpt.bot.answers.events import Asker, Event
+from guildgpt.bot.operating.settings import BotSettings
+from guildgpt.bot.text.text import clean
 
 SAID = (discord.MessageType.default, discord.MessageType.reply)
 

@@ -12,9 +12,9 @@ import discord
 
 from guildgpt.bot.adapter.controls import view
 from guildgpt.bot.adapter.reaching import FAULTS, Once, delivered, passes, undeliverable
-from guildgpt.bot.buttons import Action
-from guildgpt.bot.logs import log
-from guildgpt.bot.outlet import Undeliverable
+from guildgpt.bot.answers.buttons import Action
+from guildgpt.bot.answers.outlet import Undeliverable
+from guildgpt.bot.operating.logs import log
 
 LOGGER = logging.getLogger(__name__)
 TOKEN_SECONDS = 14 * 60.0  # an interaction's token lives for fifteen minutes

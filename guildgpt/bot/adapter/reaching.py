@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import aiohttp
 import discord
 
-from guildgpt.bot.logs import log
-from guildgpt.bot.outlet import Undeliverable, Why
+from guildgpt.bot.answers.outlet import Undeliverable, Why
+from guildgpt.bot.operating.logs import log
 
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -31,11 +31,11 @@ from guildgpt.bot.adapter.incoming import (
     is_thread_of,
     starter_id,
 )
-from guildgpt.bot.events import Event, Quoted
-from guildgpt.bot.files import Unseen, not_seen
-from guildgpt.bot.logs import log
-from guildgpt.bot.settings import BotSettings
-from guildgpt.bot.text import clean
+from guildgpt.bot.answers.events import Event, Quoted
+from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.settings import BotSettings
+from guildgpt.bot.text.files import Unseen, not_seen
+from guildgpt.bot.text.text import clean
 from guildgpt.feedback.records import Passed
 
 LOGGER = logging.getLogger(__name__)

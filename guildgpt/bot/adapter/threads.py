@@ -7,10 +7,10 @@ import logging
 import aiohttp
 import discord
 
-from guildgpt.bot import sentences as say
 from guildgpt.bot.adapter.interactions import At
-from guildgpt.bot.logs import log
-from guildgpt.bot.text import shortened
+from guildgpt.bot.operating.logs import log
+from guildgpt.bot.text import sentences as say
+from guildgpt.bot.text.text import shortened
 
 LOGGER = logging.getLogger(__name__)
 # Of a title. Discord's API counts characters and its clients UTF-16 units: the stricter rule fits.

@@ -1,0 +1,1 @@
+"""Bases: where a model comes from."""

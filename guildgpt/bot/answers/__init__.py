@@ -1,0 +1,1 @@
+"""From a question to its answer, and what members think of it."""

@@ -1,0 +1,348 @@
+"""A growing answer, written into a channel at the pace that Discord allows.
+
+The text is cut into messages; as it grows only the last one changes. The edits on the way may be
+skipped, the last one never is: it carries the whole text and the buttons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from guildgpt.bot.answers.buttons import Action
+from guildgpt.bot.answers.outlet import Outlet, Undeliverable, Why
+from guildgpt.bot.answers.pacing import Pacer
+from guildgpt.bot.text.splitting import LIMIT
+from guildgpt.bot.text.text import answer_text, split
+
+LOGGER = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOOK_SECONDS = 2.0  # between looks whether the bot is still shown typing
+FIRST_WORDS_SECONDS = 0.5  # what comes in this time is shown together: half a word helps nobody
+LONGEST_PAUSE = 30.0  # seconds between writes on the way while Discord cannot be reached
+BROKEN_OFF = " …"  # ends an answer that was not finished
+
+Over = asyncio.Future[None]
+"""Set when an answer need not go on: it was stopped, or (then it holds that) lost its place."""
+
+
+def broken_off(text: str) -> str:
+    """An answer that was not finished, and shows it; a row of a table stays one."""
+    whole = text.rstrip()
+    return f"{whole}\n…" if whole.endswith("|") else whole + BROKEN_OFF
+
+
+class Stopped(Exception):
+    """Somebody does not want the answer any more."""
+
+
+async def unless(over: Over, work: Coroutine[Any, Any, T]) -> T:
+    """Do `work`, broken off as soon as `over` is set: raises what it holds, or `Stopped`."""
+    task = asyncio.create_task(work)
+    try:
+        either: list[asyncio.Future[Any]] = [task, over]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        over.result()
+        raise Stopped
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+class ChannelWriter:
+    """Writes into channels within their budgets; what must be said goes before what may be."""
+
+    def __init__(self, pacer: Pacer, clock: Callable[[], float]):
+        self._pacer = pacer
+        self._clock = clock
+        self._urgent: Counter[int] = Counter()  # writers that wait for a channel
+        self._whispers: Counter[int] = Counter()  # ... and those that let them go first
+        self._shown: set[int] = set()  # channels where whispers wait, and an answer was shown last
+
+    async def turn(self, channel_id: int, *, new: bool = False) -> None:
+        """Wait until the channel takes another write, and count it; `new`: an answer's first."""
+        self._urgent[channel_id] += 1
+        try:
+            while (wait := self._pacer.ready_at(channel_id, new=new) - self._clock()) > 0:
+                await asyncio.sleep(wait)
+            self._pacer.wrote(channel_id)
+        finally:
+            self._urgent[channel_id] -= 1
+            if not self._urgent[channel_id]:
+                del self._urgent[channel_id]
+
+    async def request(self) -> None:
+        """Wait until Discord takes a request that is no write, and count it."""
+        while (wait := self._pacer.free_at() - self._clock()) > 0:
+            await asyncio.sleep(wait)
+        self._pacer.asked()
+
+    def note_request(self) -> None:
+        """Count one that could not wait."""
+        self._pacer.asked()
+
+    def may_write(self, channel_id: int) -> bool:
+        """Take the channel's next write if it is free now and nobody waits for it."""
+        is_their_turn = self._whispers[channel_id] and channel_id in self._shown
+        if self._urgent[channel_id] or is_their_turn:
+            return False
+        if self._pacer.ready_at(channel_id) > self._clock():
+            return False
+        self._pacer.wrote(channel_id)
+        if self._whispers[channel_id]:
+            self._shown.add(channel_id)
+        return True
+
+    async def _last_turn(self, channel_id: int) -> None:
+        """Wait until the channel takes a write and nobody else must write there."""
+        self._whispers[channel_id] += 1
+        try:
+            while self._urgent[channel_id] or self.wait(channel_id, least=0.0):
+                await asyncio.sleep(self.wait(channel_id))
+            self._pacer.wrote(channel_id)
+            self._shown.discard(channel_id)
+        finally:
+            self._whispers[channel_id] -= 1
+            if not self._whispers[channel_id]:
+                del self._whispers[channel_id]
+                self._shown.discard(channel_id)
+
+    def wait(self, channel_id: int, *, least: float = 0.05) -> float:
+        """Seconds until a write may be tried again."""
+        return max(self._pacer.ready_at(channel_id) - self._clock(), least)
+
+    async def whisper(self, outlet: Outlet, sentence: str) -> int | None:
+        """Say a sentence, if there is one, and if it can be said; see `Outlet.whisper`. In a
+        channel it comes after all that answers have to write there, and in turn with what they show
+        on the way."""
+        if not sentence:
+            return None
+        if not outlet.is_private:
+            await self._last_turn(outlet.channel_id)
+        with suppress(Undeliverable):
+            return await outlet.whisper(sentence)
+        return None
+
+
+@dataclass
+class Part:
+    """One message of an answer: its id, what it says (None: nobody knows), and its buttons."""
+
+    id: int
+    text: str | None = None
+    buttons: Sequence[Action] = ()
+
+
+@dataclass
+class LiveAnswer:
+    """One answer on its way into one outlet.
+
+    `earlier` are its messages from before a crash, which are written over, and `was_begun` says
+    that there may be more of them. `noted` is told of all messages' ids when there is a new one.
+    What is not `allowed` is not shown while the answer grows.
+    """
+
+    outlet: Outlet
+    writer: ChannelWriter
+    noted: Callable[[Sequence[int]], Awaitable[object]]
+    allowed: Callable[[str], bool]
+    nonce: str
+    earlier: Sequence[int] = ()
+    was_begun: bool = False
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        self._parts = [Part(id) for id in self.earlier]
+        self._changed = asyncio.Event()
+
+    @property
+    def message_ids(self) -> list[int]:
+        """The messages that it consists of by now."""
+        return [part.id for part in self._parts]
+
+    def heard(self, text: str) -> None:
+        """The answer has grown to `text`."""
+        self.text = text
+        self._changed.set()
+
+    @asynccontextmanager
+    async def growing(self, stop_button: Action, over: Over) -> AsyncGenerator[None]:
+        """Show in the block what is heard, and the bot typing before the first word; that the
+        answer has lost its place is told to `over`."""
+        showing = asyncio.create_task(self._show(stop_button, over))
+        try:
+            yield
+        finally:
+            showing.cancel()
+            # What it has begun to write is there before anything else is written.
+            await asyncio.wait({showing})
+            if not showing.cancelled() and (error := showing.exception()):
+                LOGGER.error("showing failed", exc_info=error)  # what counts is the last write
+
+    async def finish(self, text: str, buttons: Sequence[Action] = ()) -> None:
+        """Write the answer's last state, and take back what an earlier try wrote beyond it."""
+        text = answer_text(text)
+        while not await self._write(text, buttons):
+            pass
+        await self.take_back(len(split(text)))
+
+    async def break_off(self, sentence: str) -> None:
+        """Say why there is no answer, or no more of it; without a sentence, leave nothing."""
+        if not sentence:
+            await self.take_back()
+            return
+        if self._parts and not (self.text and self.allowed(self.text)):
+            await self.replace(sentence)  # nobody knows, or should know, what they say
+            return
+        if self._parts:
+            try:
+                await self.finish(broken_off(self.text))
+            except Undeliverable as error:
+                await self.give_up(error.why, sentence)
+                return
+        told = await self.writer.whisper(self.outlet, sentence)
+        if told is not None and not self._parts:  # an answer may take its place one day
+            self._parts.append(Part(told, sentence))
+            await self.noted(self.message_ids)
+
+    async def give_up(self, why: Why, sentence: str) -> None:
+        """Discord did not take the answer: say so in its place, or else below what there is of it,
+        and leave no button that does nothing."""
+        if why in ("gone", "unreachable"):
+            return  # there is nothing left to write to, or no way to it
+        if why != "forbidden":
+            if await self.replace(sentence):
+                return
+            sentence = ""
+        if self._parts:
+            last = len(self._parts) - 1
+            text = split(self._parts[last].text or BROKEN_OFF, LIMIT - len(sentence) - 2)[0]
+            with suppress(Undeliverable):
+                await self.writer.turn(self.outlet.channel_id)
+                await self._put(last, f"{text}\n\n{sentence}".strip(), ())
+
+    async def replace(self, sentence: str) -> bool:
+        """Say it in place of the answer; whether it could be said."""
+        try:
+            await self.finish(sentence)
+        except Undeliverable:
+            return False
+        return True
+
+    async def take_back(self, count: int = 0) -> None:
+        """Delete the messages from `count` on."""
+        while len(self._parts) > count:
+            await self.writer.turn(self.outlet.channel_id)
+            last = self._parts.pop()
+            # No longer a part before it is deleted: who deletes a part means the answer.
+            await self.noted(self.message_ids)
+            with suppress(Undeliverable):
+                await self.outlet.delete(last.id)
+
+    async def _show(self, stop_button: Action, over: Over) -> None:
+        channel = self.outlet.channel_id
+        try:
+            while not self.text:
+                if not self.outlet.is_typing:
+                    await self.writer.request()
+                    await self.outlet.typing()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+            await asyncio.sleep(FIRST_WORDS_SECONDS)
+            missed: int | None = 0
+            while missed is not None:
+                await self._changed.wait()
+                if not self.writer.may_write(channel):
+                    await asyncio.sleep(self.writer.wait(channel))
+                    continue
+                self._changed.clear()
+                if self.allowed(self.text):
+                    missed = await self._show_once(stop_button, missed)
+        except Undeliverable as error:
+            if not over.done():
+                over.set_exception(error)
+
+    async def _show_once(self, stop_button: Action, missed: int) -> int | None:
+        """Write the answer as far as it is; how many writes in a row did not get through, or None
+        if it is not to be shown before it is whole.
+
+        What does not get through now is made up for by the next write. What AutoMod stops may be
+        half a word: the whole answer may pass.
+        """
+        try:
+            await self._write(answer_text(self.text, growing=True), (stop_button,), on_the_way=True)
+        except Undeliverable as error:
+            if error.why == "unreachable":
+                self._changed.set()
+                await asyncio.sleep(min(2.0**missed, LONGEST_PAUSE))
+                return missed + 1
+            if error.why in ("withheld", "refused"):
+                return None
+            raise
+        return 0
+
+    async def _write(
+        self, text: str, buttons: Sequence[Action], *, on_the_way: bool = False
+    ) -> bool:
+        """Make the messages say `text`, the buttons under the last; whether they surely do now.
+
+        `on_the_way`: it is not the last state, tried only once, and one write is taken.
+        """
+        paid = on_the_way
+        wanted = split(text)
+        for index, words in enumerate(wanted):
+            under = tuple(buttons) if index == len(wanted) - 1 else ()
+            is_new = index >= len(self._parts)
+            if not is_new and self._parts[index] == Part(self._parts[index].id, words, under):
+                continue
+            if not paid:
+                new = is_new and index == 0
+                await self.writer.turn(self.outlet.channel_id, new=new)
+            paid = False
+            # Half a write would be forgotten: it ends even when the answer is stopped meanwhile.
+            await _to_its_end(self._put(index, words, under, patient=not on_the_way))
+        return all(part.text is not None for part in self._parts[: len(wanted)])
+
+    async def _put(
+        self, index: int, words: str, buttons: Sequence[Action], *, patient: bool = True
+    ) -> None:
+        if index < len(self._parts):
+            part = self._parts[index]
+            try:
+                await self.outlet.edit(part.id, words, buttons, patient=patient)
+            except Undeliverable as error:
+                if error.why == "unreachable":
+                    part.text = None  # it may say this or that
+                raise
+            part.text, part.buttons = words, buttons
+            return
+        try:
+            id = await self.outlet.send(words, buttons, f"{self.nonce}{index}", patient=patient)
+        except Undeliverable as error:
+            self.was_begun |= error.why == "unreachable"  # it may be there all the same
+            raise
+        part = Part(id)
+        if not self.was_begun:  # else it may be one that was sent before, and say what it said then
+            part.text, part.buttons = words, buttons
+        self._parts.append(part)
+        await self.noted(self.message_ids)
+
+
+async def _to_its_end(work: Awaitable[None]) -> None:
+    """Await `work` whole, even when cancelled; the cancellation is raised after it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            with suppress(Undeliverable):
+                await task
+        raise

@@ -1,0 +1,235 @@
+"""From a claimed event to its answer: once, once more, or two side by side.
+
+Raises `Refused` for what gets a sentence in an answer's place, and what the store, the engine and
+the outlet raise; `Service` says what becomes of that.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import uuid4
+
+from guildgpt.bot.answers.answering import Stopped, unless
+from guildgpt.bot.answers.buttons import Action, Kind
+from guildgpt.bot.answers.events import Event, Work
+from guildgpt.bot.answers.generating import Finished, Generator
+from guildgpt.bot.answers.outlet import Undeliverable
+from guildgpt.bot.answers.questions import Question, Questions, Refused
+from guildgpt.bot.answers.running import AllRunning, Running
+from guildgpt.bot.operating.guilds import Guilds, Rules
+from guildgpt.bot.operating.metrics import Metrics
+from guildgpt.bot.postponed import Postponed
+from guildgpt.bot.text import sentences as say
+from guildgpt.bot.text.text import guesses_in
+from guildgpt.feedback.store import Store
+from guildgpt.talk.moderation import Moderator
+from guildgpt.talk.waiting import Busy, FairQueue, TooMany
+
+
+class Replies:
+    """The three ways to answer an event that is `Running`."""
+
+    def __init__(
+        self,
+        store: Store,
+        postponed: Postponed,
+        guilds: Guilds,
+        generator: Generator,
+        queue: FairQueue,
+        running: AllRunning,
+        *,
+        moderator: Moderator,
+        chance: random.Random,
+        metrics: Metrics,
+    ):
+        self._store = store
+        self._postponed = postponed
+        self._guilds = guilds
+        self._generator = generator
+        self._queue = queue
+        self._all = running
+        self._moderator = moderator
+        self._chance = chance
+        self._metrics = metrics
+        self._questions = Questions(store)
+
+    async def ask(self, running: Running) -> None:
+        """Answer the question that the event holds."""
+        rules = await self._guilds.rules(running.work.event.guild_id)
+        revision = self._all.revision
+        question = await self._checked_question(running, rules)
+        await self._answer(running, question, rules, revision)
+
+    async def again(self, running: Running) -> None:
+        """Answer an earlier question once more."""
+        rules = await self._guilds.rules(running.work.event.guild_id)
+        revision = self._all.revision
+        question = await self._questions.asked_before(running.work, running.member)
+        await self._answer(running, question, rules, revision)
+
+    async def compare(self, running: Running) -> None:
+        """Give two answers, blind and in random order, to be voted on."""
+        work, live = running.work, running.live
+        rules = await self._guilds.rules(work.event.guild_id)
+        if running.member.consent == "none":
+            raise Refused(say.CONSENT_NONE, "consent-none")
+        revision = self._all.revision
+        question = await self._checked_question(running, rules)
+        try:
+            async with self._turn(running):
+                question = await self._as_it_is_now(running, question, rules, revision)
+                pair = await self._generator.two_answers(
+                    question, _systems(work.event, rules), running.over
+                )
+        except Stopped:
+            raise Refused(say.STOPPED, "stopped") from None
+        left, right = self._chance.sample(pair, 2)
+        if left.instead or right.instead:  # there is nothing to choose between
+            await live.finish(left.instead or right.instead)
+            return
+        id = str(uuid4())
+        kept = await self._keep_comparison(id, work, question, (left, right))
+        choices: tuple[Kind, ...] = ("left", "right", "tie", "both_bad") if kept else ()
+        buttons = [Action(kind, id) for kind in choices]
+        await live.finish(say.side_by_side(left.shown, right.shown), buttons)
+
+    async def _answer(
+        self, running: Running, question: Question, rules: Rules, revision: int
+    ) -> None:
+        work, live, over = running.work, running.live, running.over
+        answer_id = work.answer_id
+        await self._postponed.do(
+            lambda: self._store.update_delivery(
+                work.delivery.id, state="answering", answer_id=answer_id
+            )
+        )
+        finished = await self._kept_before(work)
+        kept = finished is not None
+        if finished is None:
+            async with live.growing(Action("stop", answer_id), over), self._turn(running):
+                running.is_answering = True
+                question = await self._as_it_is_now(running, question, rules, revision)
+                finished = await self._generator.answer(
+                    question, _systems(work.event, rules), over, live.heard
+                )
+            if self._all.is_taken_back(work) or self._all.lost_parts(running):
+                return
+            if question.stored and not finished.instead:
+                kept = await self._keep(answer_id, question, finished)
+        try:
+            shown = finished.shown
+            if not finished.instead:
+                shown = say.with_guesses(shown, guesses_in(question.asked.text))
+            await live.finish(shown, _buttons(answer_id, rules) if kept else ())
+        except Undeliverable as error:
+            if error.why in ("withheld", "refused", "gone"):  # then nobody reads it
+                await self._postponed.do(lambda: self._store.withdraw(answer_id))
+            raise
+
+    async def _kept_before(self, work: Work) -> Finished | None:
+        """The answer that was written down before a crash: it may have been read and rated."""
+        answer = await self._store.message(work.answer_id) if work.taken_up else None
+        if answer is None:
+            return None
+        if answer.deleted:
+            raise Refused("", "deleted")
+        return Finished(answer.text, "cancelled" if answer.stop == "cancelled" else "eos")
+
+    async def _checked_question(self, running: Running, rules: Rules) -> Question:
+        work = running.work
+        if not work.taken_up or work.event.text:  # else it was looked at before the crash
+            self.check(work.event, rules)
+        return await self._questions.asked(work, running.member)
+
+    async def _as_it_is_now(
+        self, running: Running, question: Question, rules: Rules, revision: int
+    ) -> Question:
+        """The question when its turn has come: until then it takes on every edit."""
+        if self._all.revision == revision:
+            return question
+        event = running.work.event
+        if event.edited_at:
+            self.check(event, rules)
+        return await self._questions.anew(event, question)
+
+    def check(self, event: Event, rules: Rules) -> None:
+        """Raise `Refused` for what is not answered."""
+        if not rules.allow(event.channel_id, event.home_id):
+            raise Refused("" if event.kind == "message" else say.OTHER_CHANNEL, "other-channel")
+        if event.unseen and not event.text:
+            raise Refused(say.CANNOT_SEE[event.unseen], "unseen")
+        if not event.text and not event.is_about_something:
+            raise Refused(say.EMPTY, "empty")
+        for text in event.told_anew:
+            if verdict := self._moderator.before(text):
+                self._metrics.moderated.labels("before", verdict.rule).inc()
+                raise Refused(verdict.say, f"moderation-{verdict.rule}")
+
+    async def _keep(self, answer_id: str, question: Question, finished: Finished) -> bool:
+        """Write the answer down; False if its question was erased meanwhile, or if it quotes what
+        may not be kept."""
+        asked = question.stored
+        assert asked
+        return await self._postponed.do(
+            lambda: self._store.add_message(
+                id=answer_id,
+                conversation_id=asked.conversation_id,
+                parent_id=asked.id,
+                role="assistant",
+                text=finished.text,
+                version_id=finished.version.id if finished.version else None,
+                sampling=self._generator.sampling,
+                stop=finished.stop,
+                synthetic=True,
+                told=question.told,
+                told_besides=[turn.text for turn in question.unkept],
+            )
+        )
+
+    async def _keep_comparison(
+        self, id: str, work: Work, question: Question, shown: Sequence[Finished]
+    ) -> bool:
+        """Write answers down in the order shown; False if one of them could not be kept."""
+        asked = question.stored
+        assert asked
+        ids = [str(uuid4()) for _ in shown]
+        await self._postponed.do(
+            lambda: self._store.update_delivery(work.delivery.id, comparison_id=id)
+        )
+        for answer_id, finished in zip(ids, shown, strict=True):
+            if not await self._keep(answer_id, question, finished):
+                return False
+        return await self._postponed.do(lambda: self._store.add_comparison(asked.id, ids, id=id))
+
+    @asynccontextmanager
+    async def _turn(self, running: Running) -> AsyncGenerator[None]:
+        """A turn at the model; raises `Refused` where the wait is too long, the member too eager,
+        or the question withdrawn while it waits."""
+        waiting = self._queue.turn(
+            guild=running.work.event.guild_id,
+            user=running.member.id,
+            admitted=running.work.taken_up,
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                await unless(running.over, stack.enter_async_context(waiting))
+            except Busy as busy:
+                raise Refused(say.busy(busy.seconds), "busy") from busy
+            except TooMany as many:
+                raise Refused(say.too_many(many.seconds), "too-many") from many
+            except Stopped:
+                raise Refused(say.STOPPED, "stopped") from None
+            yield
+
+
+def _systems(event: Event, rules: Rules) -> Sequence[str]:
+    return rules.systems(event.channel_id, event.home_id)
+
+
+def _buttons(answer_id: str, rules: Rules) -> list[Action]:
+    kinds: tuple[Kind, ...] = ("again", "report")
+    if rules.feedback:
+        kinds = ("up", "down", *kinds)
+    return [Action(kind, answer_id) for kind in kinds]

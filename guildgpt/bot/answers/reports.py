@@ -1,0 +1,83 @@
+"""Reports: made by members, shown to admins, told in a channel of theirs if they want that."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+
+from guildgpt.bot.answers.answering import ChannelWriter
+from guildgpt.bot.answers.buttons import Action
+from guildgpt.bot.answers.outlet import Outlet, Undeliverable
+from guildgpt.bot.operating.guilds import Guilds
+from guildgpt.bot.operating.logs import log
+from guildgpt.bot.text import sentences as say
+from guildgpt.errors import StoreError
+from guildgpt.feedback.reports import Report
+from guildgpt.feedback.store import Store
+
+LOGGER = logging.getLogger(__name__)
+PAGE = 4  # reports at once: with their buttons they fill a message
+REMEMBERED = 100  # messages about reports, to put a reason into that comes later
+
+Page = tuple[str, list[Action]]
+
+
+class ReportDesk:
+    """Where reports go; `place` makes the outlet of a channel."""
+
+    def __init__(
+        self,
+        store: Store,
+        guilds: Guilds,
+        writer: ChannelWriter,
+        place: Callable[[int], Outlet],
+    ):
+        self._store = store
+        self._guilds = guilds
+        self._writer = writer
+        self._place = place
+        self._told: OrderedDict[str, tuple[Outlet, int]] = OrderedDict()
+
+    async def page(self, guild_id: int, *, older_than: str | None = None) -> Page:
+        """Some of the guild's reports that nobody has looked at, the newest first, each with a
+        button that says that somebody has."""
+        found = await self._store.reports(guild_id, older_than=older_than, limit=PAGE + 1)
+        if not found and older_than:
+            return await self.page(guild_id)
+        shown = found[:PAGE]
+        buttons = [Action("resolve", one.id, str(n)) for n, one in enumerate(shown, start=1)]
+        if len(found) > PAGE:
+            buttons.append(Action("older", shown[-1].id))
+        if older_than:
+            buttons.append(Action("newest", older_than))
+        return say.reports(shown, await self._store.open_reports(guild_id)), buttons
+
+    async def resolve(self, guild_id: int, report_id: str) -> None:
+        """An admin has looked at one."""
+        await self._store.resolve_report(report_id, guild_id)
+
+    async def tell(self, report: Report) -> None:
+        """Tell the guild's channel for reports of a new one, or of one that has a reason now.
+        Nothing hangs on it."""
+        if report.guild_id is None:
+            return
+        text, buttons = say.new_report(report), [Action("seen", report.id)]
+        try:
+            rules = await self._guilds.rules(report.guild_id)
+            if rules.reports_channel is None:
+                return
+            if report.id in self._told:
+                outlet, message_id = self._told[report.id]
+                await self._writer.turn(outlet.channel_id)
+                await outlet.edit(message_id, text, buttons)
+                return
+            outlet = self._place(rules.reports_channel)
+            await self._writer.turn(outlet.channel_id, new=True)
+            message_id = await outlet.send(text, buttons, report.id.replace("-", "")[:20])
+        except (StoreError, Undeliverable) as error:
+            log(LOGGER, "report_not_told", error=error, guild=report.guild_id)
+            return
+        self._told[report.id] = outlet, message_id
+        if len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)

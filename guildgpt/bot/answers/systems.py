@@ -1,0 +1,61 @@
+"""`/system`: which instructions hold where, and whether they leave room for questions.
+
+Each method returns the sentence to tell. Raises `StoreError`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from guildgpt.bot.answers.generating import Generator
+from guildgpt.bot.answers.room import Room
+from guildgpt.bot.operating.guilds import Guilds
+from guildgpt.bot.operating.logs import log
+from guildgpt.bot.text import sentences as say
+from guildgpt.bot.text.text import clean
+from guildgpt.errors import EngineError, ModelError
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Systems:
+    """The system texts of guilds and of single channels in them."""
+
+    def __init__(self, guilds: Guilds, generator: Generator):
+        self._guilds = guilds
+        self._generator = generator
+
+    async def put(self, guild_id: int, channel_id: int | None, text: str) -> str:
+        """Follow a text in a guild or a channel, if questions fit beside it."""
+        text = clean(text)
+        if not text:
+            return say.SYSTEM_BLANK
+        try:
+            room = await self._generator.room(text)
+        except (EngineError, ModelError) as error:  # nobody knows whether it fits
+            log(LOGGER, "engine_failed", error=error, guild=guild_id)
+            return say.SYSTEM_UNCHECKED
+        if not room.fits:
+            return say.system_too_long(room)
+        await self._guilds.change(guild_id, system_of=(channel_id, text))
+        return say.system_set(channel_id)
+
+    async def reset(self, guild_id: int, channel_id: int | None) -> str:
+        """Take a text back: what is more general holds again."""
+        await self._guilds.change(guild_id, system_of=(channel_id, None))
+        return say.system_cleared(channel_id)
+
+    async def show(self, guild_id: int, channel_id: int | None) -> str:
+        """The text that was set, what is wrong with it, and which channels have their own."""
+        rules = await self._guilds.rules(guild_id)
+        text = rules.channel_systems.get(channel_id) if channel_id else rules.own_system
+        room = await self._room(text or "")
+        others = [id for id in rules.channel_systems if id != channel_id] if not channel_id else []
+        return say.system_now(text, channel_id, others, None if room is None or room.fits else room)
+
+    async def _room(self, text: str) -> Room | None:
+        try:
+            return await self._generator.room(text)
+        except (EngineError, ModelError) as error:
+            log(LOGGER, "engine_failed", error=error)
+            return None

@@ -1,0 +1,1 @@
+"""The bot as its operator sees it: settings, start, health, logs."""

@@ -1,0 +1,303 @@
+"""The bot from its start to its end: store, lease, model, health, Discord."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from guildgpt.bot.adapter.client import GuildClient
+from guildgpt.bot.answers.opinions import Opinions
+from guildgpt.bot.operating.health import health_server
+from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.metrics import Metrics
+from guildgpt.bot.operating.settings import BotSettings
+from guildgpt.bot.service import Service
+from guildgpt.chat import CHATML
+from guildgpt.engines.engine import Engine
+from guildgpt.errors import EngineDied, StoreError
+from guildgpt.feedback.location import member_key
+from guildgpt.feedback.store import Store
+from guildgpt.model.locate import locate
+from guildgpt.model.version import Version
+from guildgpt.talk.moderation import moderators
+from guildgpt.talk.opened import OpenedModel, open_model
+from guildgpt.talk.reopening import ReopeningModel
+
+LOGGER = logging.getLogger(__name__)
+LEASE_SECONDS = 15.0
+SAVE_SECONDS = 2.0  # between writing down what has been read
+LOOK_SECONDS = 5.0  # between looks whether the engine lives
+LONGEST_LOOK_SECONDS = 60.0  # the same while it does not open
+RETENTION_SECONDS = 6 * 3600.0
+REWRITE_SECONDS = 15 * 60.0  # at least, between two times that the store's file is written anew
+REWRITE_AT_LATEST = 3600.0  # ... though there may be somebody to answer
+
+CLOCK_SECONDS = 24 * 3600.0  # by which the host's clock may be off for rows to be deleted by it
+MakeEngine = Callable[[], Engine]
+
+
+def run_bot(settings: BotSettings, *, engine: MakeEngine | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; `engine` makes what stands in for the model that `settings`
+    name.
+
+    Raises `GuildError` with words for what a person can mend: a wrong token, no model, a store
+    that cannot be opened, a port that is taken.
+    """
+
+    async def until_signalled() -> None:
+        stopping = asyncio.Event()
+        with suppress(NotImplementedError):  # Windows knows Ctrl-C only, which cancels
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        await serve(settings, engine, stopping)
+
+    asyncio.run(until_signalled())
+
+
+async def serve(
+    settings: BotSettings, engine: MakeEngine | None, stopping: asyncio.Event, **options: Any
+) -> None:
+    """Be the bot until `stopping` is set, or another process has become it; `options` are
+    discord.py's."""
+    store = await Store.open(settings.store, key=member_key(settings.store))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        lost = await stack.enter_async_context(_lease(store, stopping))
+        if stopping.is_set():
+            return
+
+        open_it = await asyncio.to_thread(_located, settings, engine)
+
+        async def register(model: OpenedModel, death: EngineDied | None) -> None:
+            version = await asyncio.to_thread(lambda: model.version)
+            if death:
+                log(LOGGER, "engine_died", error=death)
+            log(LOGGER, "model_opened", version=version.id)
+            await service.postponed.do(lambda: store.register_version(version))
+
+        served = ReopeningModel(open_it, opened=register)
+        stack.push_async_callback(served.close)
+        metrics = Metrics()
+        service = Service(
+            store,
+            served,
+            settings,
+            moderator=moderators(settings),
+            clock=time.monotonic,
+            chance=random.Random(),
+            metrics=metrics,
+        )
+        await served.get()
+        await service.check_system()
+        opinions = Opinions(
+            store,
+            metrics,
+            retention_days=settings.retention_days,
+            trains=settings.train_on_members,
+        )
+        client = await stack.enter_async_context(
+            GuildClient(service, opinions, settings, **options)
+        )
+        keeper = Housekeeper(client, settings.retention_days, settings.left_guild_days)
+        metrics.answering.set_function(lambda: service.busy)
+        if settings.health_port is not None:
+
+            def state() -> dict[str, bool]:
+                lease = not lost.is_set()
+                return {
+                    "discord": client.is_connected,
+                    "engine": served.well,
+                    "lease": lease,
+                    "store": keeper.content,
+                }
+
+            await stack.enter_async_context(
+                health_server(settings.health_host, settings.health_port, metrics, state)
+            )
+        async with watched(served, metrics):
+            await _connected(client, keeper, (stopping, lost))
+
+
+@asynccontextmanager
+async def watched(model: ReopeningModel, metrics: Metrics) -> AsyncGenerator[None]:
+    """In the block, the engine is looked at now and then, and opened anew where it died."""
+
+    async def look() -> None:
+        pause = LOOK_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await model.look()
+                pause = LOOK_SECONDS
+            except Exception as error:  # whatever it is, it may be mended
+                log(LOGGER, "engine_failed", error=error)
+                metrics.failures.labels("engine").inc()
+                pause = min(2 * pause, LONGEST_LOOK_SECONDS)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
+
+
+async def _connected(
+    client: GuildClient, keeper: Housekeeper, ends: tuple[asyncio.Event, ...]
+) -> None:
+    """Be on Discord until one of `ends` is set."""
+    talking = asyncio.create_task(client.talk())
+    others = [asyncio.create_task(end.wait()) for end in ends]
+    keeping = asyncio.create_task(keeper.keep())
+    try:
+        await asyncio.wait({talking, keeping, *others}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (talking, keeping):
+            if task.done():
+                task.result()
+    finally:
+        keeping.cancel()
+        for other in others:
+            other.cancel()
+        await client.close()
+        with suppress(StoreError):
+            await keeper.write_down()
+        talking.cancel()
+        await asyncio.wait({talking, keeping})
+
+
+class Housekeeper:
+    """Writes down what has been read and what was postponed, and deletes what is too old."""
+
+    def __init__(self, client: GuildClient, retention_days: int, left_guild_days: int):
+        self._client = client
+        self._days = retention_days
+        self._days_after_leaving = timedelta(days=left_guild_days)
+        self._cleaned = float("-inf")
+        self._rewritten = float("-inf")
+        self._traces_since: float | None = None
+        self.content = True  # the store took what it was given last
+
+    async def keep(self) -> None:
+        """Go on for ever."""
+        while True:
+            try:
+                await self.write_down()
+                await self._clean()
+                await self._scrub()
+                self.content = True
+            except StoreError as error:
+                self.content = False
+                log(LOGGER, "store_failed", error=error)
+            await asyncio.sleep(SAVE_SECONDS)
+
+    async def write_down(self) -> None:
+        """Everything that the store does not know yet; raises `StoreError`."""
+        await self._client.service.postponed.catch_up()
+        await self._client.marks.save()
+
+    async def _clean(self) -> None:
+        time_there = self._client.time
+        if not time_there.is_told or abs(time_there.host_ahead) > CLOCK_SECONDS:
+            return  # nothing is too old by a clock that may be wrong
+        if time.monotonic() - self._cleaned > RETENTION_SECONDS:
+            store = self._client.service.store
+            gone = await store.retain(self._days, scrub=False)
+            left = await store.delete_left_guilds(datetime.now(UTC) - self._days_after_leaving)
+            self._cleaned = time.monotonic()
+            rows = sum(gone.values()) + sum(left.counts.values())
+            log(LOGGER, "retention", rows=rows, versions=len(left.versions))
+
+    async def _scrub(self) -> None:
+        """Take what was deleted out of the store's files: out of the log soon, out of the file,
+        which nobody can write to meanwhile, when nobody waits for an answer; at last in any case.
+        """
+        store, now = self._client.service.store, time.monotonic()
+        if store.log_has_traces:
+            await store.empty_log()
+        if not store.file_has_traces:
+            self._traces_since = None
+            return
+        self._traces_since = self._traces_since or now
+        is_late = now - self._traces_since > REWRITE_AT_LATEST
+        if now - self._rewritten > REWRITE_SECONDS and (is_late or not self._client.service.busy):
+            await store.scrub()
+            self._rewritten = self._traces_since = time.monotonic()
+            log(LOGGER, "scrubbed", seconds=round(self._rewritten - now, 2))
+
+
+@asynccontextmanager
+async def _lease(store: Store, stopping: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
+    """Hold the right to answer: only one process with this store has it.
+
+    Waits for it. Yields an event that is set when it was lost: then this one must be silent.
+    """
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+    told = False
+    while not stopping.is_set() and not await store.acquire_lease("bot", holder, LEASE_SECONDS):
+        earlier = await store.lease_holder("bot")
+        if earlier and _is_dead(earlier):
+            await store.release_lease("bot", earlier)
+            continue
+        if not told:
+            log(LOGGER, "waiting_for_lease")
+            told = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), 1.0)
+    lost = asyncio.Event()
+    renewing = asyncio.create_task(_renew(store, holder, lost))
+    try:
+        yield lost
+    finally:
+        renewing.cancel()
+        with suppress(StoreError):
+            await store.release_lease("bot", holder)
+
+
+async def _renew(store: Store, holder: str, lost: asyncio.Event) -> None:
+    held_until = time.monotonic() + LEASE_SECONDS
+    while time.monotonic() < held_until:
+        await asyncio.sleep(LEASE_SECONDS / 4)
+        asked = time.monotonic()
+        try:
+            if not await store.acquire_lease("bot", holder, LEASE_SECONDS):
+                break
+            held_until = asked + LEASE_SECONDS
+        except StoreError as error:
+            log(LOGGER, "store_failed", error=error)
+    log(LOGGER, "lease_lost")
+    lost.set()
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether the process that held a lease ran on this machine and is no more."""
+    host, pid, _ = holder.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    if int(pid) == os.getpid():
+        return True  # the holder of this number before us
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _located(settings: BotSettings, engine: MakeEngine | None) -> Callable[[], OpenedModel]:
+    """How to open the model that the settings name."""
+    if engine is not None:
+        version = Version("stand-in", "stand-in", "", "")
+        return lambda: OpenedModel(engine(), CHATML, lambda: version)
+    found = locate(settings.model, on_progress=lambda text: log(LOGGER, "fetching_model"))
+    return lambda: open_model(found, context=settings.context, slots=settings.slots)

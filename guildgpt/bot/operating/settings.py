@@ -1,0 +1,284 @@
+"""What an operator sets for the bot: one TOML file, over it the environment. And what a guild sets.
+
+The token is read like the rest, and shown nowhere: not in a repr, not in an error, not in a log.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from guildgpt.bot.operating.logs import without_secrets
+from guildgpt.errors import GuildError
+from guildgpt.feedback.location import as_url, default_store
+from guildgpt.feedback.policy import RULE_21
+from guildgpt.text.words import WordMatcher
+
+PREFIX = "GUILDGPT_"
+TOKENS = ("GUILDGPT_TOKEN", "DISCORD_TOKEN")  # the first that is set counts; also with _FILE
+# Ours, but no fields of these settings.
+_OTHERS = ("GUILDGPT_CACHE", "GUILDGPT_MEMBER_KEY", *TOKENS, "GUILDGPT_TOKEN_FILE")
+_SECRET = ("token", "store")  # whose values no error shows
+LONGEST_SYSTEM = 4000  # characters, what a modal can hold
+
+
+class SettingsError(GuildError):
+    """Settings that do not say something the bot can do."""
+
+
+class BotSettings(BaseModel):
+    """Everything an operator can set. Each is a key of the TOML file, or GUILDGPT_<KEY>."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    token: SecretStr = Field(
+        SecretStr(""), description="The bot's token, from Discord's developer portal."
+    )
+    model: str | None = Field(
+        None, description="A model folder, a GGUF file or `starter`; none: your latest model."
+    )
+    store: str = Field(
+        default_factory=default_store,
+        min_length=1,
+        repr=False,  # it may hold a password
+        description="Where feedback is kept: an SQLite file, or postgresql://…",
+    )
+    system: str = Field(
+        "",
+        max_length=LONGEST_SYSTEM,
+        description="What the model is told about itself; a guild's own text takes its place.",
+    )
+    temperature: float = Field(0.7, ge=0, le=5, description="0 always takes the likeliest token.")
+    top_p: float = Field(0.95, gt=0, le=1, description="Of how much probability one is drawn.")
+    max_tokens: int = Field(512, ge=1, description="Tokens of an answer at most.")
+    context: int = Field(
+        4096, ge=256, description="Tokens of a conversation at most, its answer included."
+    )
+    slots: int = Field(4, ge=1, description="Answers that the engine generates side by side.")
+    workers: int = Field(4, ge=1, description="Questions that are answered at once; see `slots`.")
+    shards: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        None, description="A number of shards, or `auto` to ask Discord; none: no sharding."
+    )
+    health_host: str = Field("127.0.0.1", description="Address of the health endpoint.")
+    health_port: int | None = Field(
+        None, ge=0, le=65535, description="Its port; 0: any free one; none: no endpoint."
+    )
+    retention_days: int = Field(
+        180, ge=1, description="Conversations older than that are dropped from the store."
+    )
+    left_guild_days: int = Field(
+        30,
+        ge=0,
+        description="What was said in a server is dropped so many days after the bot was taken out "
+        "of it; coming back in time keeps it.",
+    )
+    attachments: int = Field(4, ge=0, description="Text files read of one message; 0: none.")
+    attachment_bytes: int = Field(32_768, ge=1, description="Of each file at most.")
+    queue_bound: int = Field(
+        100, ge=0, description="Questions that wait; further ones are told how long it would take."
+    )
+    waiting_per_user: int = Field(1, ge=1, description="Questions of one member that wait.")
+    questions_per_user: int = Field(
+        10, ge=1, description="Questions of one member in `questions_seconds`."
+    )
+    questions_seconds: float = Field(60.0, gt=0, description="See `questions_per_user`.")
+    message_content_intent: bool = Field(
+        False,
+        description="Ask Discord for the text of messages that do not mention the bot, so that "
+        "threads need no mention. It must be switched on in the developer portal as well.",
+    )
+    blocked_users: list[int] = Field([], description="Discord ids of people who get no answer.")
+    blocked_words: list[str] = Field(
+        [], description="Words and phrases that are neither answered nor shown."
+    )
+    moderation: bool = Field(True, description="Whether the built-in word list is used.")
+    train_on_members: bool = Field(
+        False,
+        description="Whether the text of members who said `train` may leave in training exports. "
+        f"{RULE_21} Switch it on only with that permission.",
+    )
+    feedback: bool = Field(True, description="Whether there are rating buttons under answers.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is logged; never the text of a message."
+    )
+    log_json: bool = Field(False, description="Logs as one JSON object a line.")
+
+    @field_validator("token")
+    @classmethod
+    def _looks_like_a_token(cls, token: SecretStr) -> SecretStr:
+        bare = token.get_secret_value().strip().removeprefix("Bot ").strip()
+        if re.search(r"\s", bare):
+            raise ValueError("a token is one word, without spaces")
+        return SecretStr(bare)
+
+    @field_validator("store")
+    @classmethod
+    def _as_url(cls, store: str) -> str:
+        return as_url(store)
+
+    @field_validator("blocked_words")
+    @classmethod
+    def _can_be_looked_for(cls, words: list[str]) -> list[str]:
+        WordMatcher(words)
+        return words
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_lower_case(cls, level: object) -> object:
+        return level.lower() if isinstance(level, str) else level
+
+
+class GuildSettings(BaseModel):
+    """What the admins of one guild set; None is the operator's choice.
+
+    Keys of a newer version are kept as they are, so that going back and forth loses nothing.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    channels: list[int] = []
+    """Where the bot answers; empty: everywhere it may write."""
+    channels_deleted: bool = False
+    """All that were on the list were deleted in Discord: it is empty for that."""
+    system: Annotated[str, Field(max_length=LONGEST_SYSTEM)] | None = None
+    channel_systems: dict[int, Annotated[str, Field(max_length=LONGEST_SYSTEM)]] = {}
+    """The same for single channels and threads."""
+    feedback: bool | None = None
+    reports_channel: int | None = None
+    """Where new reports are told; None: nowhere, `/reports` shows them."""
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Settings as they are stored; a value that cannot be one counts as not set."""
+        kept = dict(record)
+        try:
+            return cls.model_validate(kept)
+        except ValidationError as error:
+            for key in {problem["loc"][0] for problem in error.errors()}:
+                kept.pop(str(key), None)
+            return cls.model_validate(kept)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the store: what differs from the defaults, and what a newer version wrote."""
+        return self.model_dump(exclude_defaults=True)
+
+
+def load_settings(path: Path | None, environment: Mapping[str, str]) -> BotSettings:
+    """The settings in a TOML file (if one is given), over them those of the environment.
+
+    Variables: GUILDGPT_<KEY> (lists with commas), for the token DISCORD_TOKEN or GUILDGPT_TOKEN,
+    or either with _FILE for a file that holds it; without any of these it is empty. Empty
+    variables count as not set. Raises `SettingsError` with file and line, or the variable, and the
+    nearest known key.
+    """
+    text = _read(path, "the settings") if path else ""
+    values = _parse(text, path)
+    said = _from_environment(environment)
+    values |= {key: value for key, (value, _) in said.items()}
+    try:
+        return BotSettings.model_validate(values)
+    except ValidationError as error:
+        wheres = {key: variable for key, (_, variable) in said.items()}
+        explained = _explain(error, path, text, wheres)
+    raise explained  # outside the handler: what pydantic says would show the values
+
+
+def _read(path: Path, what: str, where: str | None = None) -> str:
+    try:
+        return path.expanduser().read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        message = f"{what} cannot be read: there is no such file"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text file"
+        message = f"{what} cannot be read: {reason}"
+    raise SettingsError(message, where=f"{where} ({path})" if where else path)
+
+
+def _parse(text: str, path: Path | None) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = without_secrets(str(error))
+    line = re.search(r"line (\d+)", said)
+    raise SettingsError(
+        f"this is not TOML: {said}",
+        where=f"{path}:{line[1] if line else len(text.splitlines())}",
+        remedy='A line is `key = value`, a text stands in quotes: model = "starter".',
+    )
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    """Key: its value and the variable that gives it."""
+    found: dict[str, tuple[Any, str]] = {}
+    known = {PREFIX + key.upper(): key for key in BotSettings.model_fields if key != "token"}
+    for variable, value in environment.items():
+        if not value.strip() or not variable.startswith(PREFIX) or variable in _OTHERS:
+            continue
+        if key := known.get(variable):
+            found[key] = (_value(key, value, variable), variable)
+        elif near := difflib.get_close_matches(variable, known, n=1, cutoff=0.8):
+            # One that is like none of ours may belong to something else.
+            raise SettingsError(
+                "unknown variable", where=variable, remedy=f"Did you mean {near[0]}?"
+            )
+    for variable in TOKENS:
+        if token := environment.get(variable, "").strip():
+            found.setdefault("token", (token, variable))
+        if file := environment.get(f"{variable}_FILE", "").strip():
+            token = _read(Path(file), "the token", f"{variable}_FILE").strip()
+            found.setdefault("token", (token, f"{variable}_FILE"))
+    return found
+
+
+def _value(key: str, value: str, variable: str) -> Any:
+    if get_origin(BotSettings.model_fields[key].annotation) is not list:
+        return value if key == "system" else value.strip()
+    if value.lstrip().startswith("["):
+        try:
+            return tomllib.loads(f"value = {value.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            raise SettingsError(
+                "this is no list", where=variable, remedy="Write its values with commas between."
+            ) from None
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _explain(
+    error: ValidationError, path: Path | None, text: str, variables: Mapping[str, str]
+) -> SettingsError:
+    """The first problem in words; the others are counted."""
+    problems = error.errors()
+    problem = problems[0]
+    key, keys = str(problem["loc"][0]), {found["loc"][0] for found in problems}
+    where = variables.get(key) or (f"{path}:{_line(text, key)}" if path else None)
+    if problem["type"] == "extra_forbidden":
+        what = f"unknown key `{key}`"
+        near = difflib.get_close_matches(key, BotSettings.model_fields, n=1)
+        remedy = f"Did you mean `{near[0]}`? " if near else ""
+        remedy += f"Known here: {', '.join(BotSettings.model_fields)}."
+    else:
+        shown = "not what it should be" if key in _SECRET else _shown(problem["input"])
+        message = problem["msg"].removeprefix("Value error, ")
+        what = f"`{key}` is {shown}: {message[0].lower()}{message[1:]}"
+        remedy = f"`{key}`: {BotSettings.model_fields[key].description}"
+    if len(keys) > 1:
+        what += f" (and {len(keys) - 1} more problem{'s' * (len(keys) > 2)})"
+    return SettingsError(what, where=where, remedy=remedy)
+
+
+def _shown(value: object) -> str:
+    shown = without_secrets(repr(value))
+    return shown if len(shown) <= 60 else shown[:57] + "…"
+
+
+def _line(text: str, key: str) -> int:
+    """The line of a key, or of the table that is called so."""
+    found = rf"""\s*(?:\[+\s*)?["']?{re.escape(key)}["']?\s*(?:[=.\]]|$)"""
+    lines = enumerate(text.splitlines(), start=1)
+    return next((number for number, line in lines if re.match(found, line)), 1)

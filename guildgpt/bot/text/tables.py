@@ -1,0 +1,139 @@
+"""Markdown tables as code blocks: Discord shows no tables, but it shows columns that are aligned.
+
+A table that is still being written would jump with every row: it is shown when it is complete.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from guildgpt.bot.text.splitting import open_fence
+
+WIDTH = 80  # columns of a wide table; what is longer is wrapped in its cell
+LEAST_COLUMN = 8
+MOST_COLUMNS = 100  # a line of more would be longer than a message
+_DELIMITER = re.compile(r"^[ \t>]*\|?[ \t]*:?-+[-:| \t]*$", re.MULTILINE)
+_BEGINS = re.compile(r"[ \t>]*\|(?!\|)")  # two of them begin a spoiler
+_NO_ROW = re.compile(r"[^|]*|[ \t>]*\|\|[^|]*")
+_DELIMITING = re.compile(r"[-:| \t>]*")
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    start: int  # of the lines it is written in
+    end: int
+    rows: Sequence[Sequence[str]]  # the first is the head
+    aligned: Sequence[str]  # each column
+
+
+def tables_as_code(text: str, *, growing: bool = False) -> str:
+    """The text with its tables as code blocks, those in code left as they are.
+
+    While it is `growing`, a table is left away until a line has ended that is none of its own, and
+    so is what may become its first lines.
+    """
+    lines = text.split("\n")
+    shown: list[str] = []
+    place = 0
+    for table in _tables(text, lines):
+        if growing and table.end >= len(lines) - 1:
+            return "\n".join([*shown, *lines[place : table.start]])
+        quote = "> " if lines[table.start].lstrip().startswith(">") else ""
+        drawn = [f"{quote}{line}" for line in ("```", *_drawn(table), "```")]
+        shown += [*lines[place : table.start], *drawn]
+        place = table.end
+    rest = lines[place:]
+    if growing:
+        rest = rest[: len(rest) - _beginning(text, lines, len(rest))]
+    return "\n".join([*shown, *rest])
+
+
+def _tables(text: str, lines: Sequence[str]) -> list[_Table]:
+    found: list[_Table] = []
+    if not _DELIMITER.search(text):
+        return found
+    tokens = _reader().parse(text)
+    for index, token in enumerate(tokens):
+        if token.type != "table_open" or token.map is None:
+            continue
+        start, end = token.map
+        end = next((line for line in range(start, end) if _NO_ROW.fullmatch(lines[line])), end)
+        if end < start + 2 or open_fence("\n".join(lines[:start])):
+            continue  # in what Discord takes for code, and CommonMark does not
+        rows, aligned = _cells(tokens[index:], end)
+        if len(aligned) <= MOST_COLUMNS:
+            found.append(_Table(start, end, rows, aligned))
+    return found
+
+
+@cache
+def _reader() -> MarkdownIt:
+    return MarkdownIt("commonmark").enable("table")
+
+
+def _cells(tokens: Sequence[Token], end: int) -> tuple[list[list[str]], list[str]]:
+    """The rows of the table whose tokens begin here, up to a line; how each column is aligned."""
+    rows: list[list[str]] = []
+    aligned: list[str] = []
+    for token in tokens:
+        if token.type == "table_close" or (token.map and token.map[0] >= end):
+            break
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "th_open":
+            style = str(token.attrGet("style") or "")
+            aligned.append(style.removeprefix("text-align:") or "left")
+        elif token.type == "inline":
+            rows[-1].append(_plain(token))
+    return rows, aligned
+
+
+def _plain(cell: Token) -> str:
+    """A cell's text without its formatting: in code it would be seen as it is written."""
+    text, target = "", ""
+    for part in cell.children or ():
+        if part.type == "link_open":
+            target, begun = str(part.attrGet("href") or ""), len(text)
+        elif part.type == "link_close" and text[begun:] != target:
+            text += f" ({target})"
+        elif part.type == "html_inline" and _BREAK.fullmatch(part.content):
+            text += "\n"
+        else:
+            text += part.content
+    return "\n".join(line.strip() for line in text.replace("```", "'''").split("\n"))
+
+
+def _drawn(table: _Table) -> list[str]:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.MARKDOWN)
+    for name, align in zip(table.rows[0], table.aligned, strict=True):
+        drawn.add_column(Text(name), justify=align, overflow="fold")  # type: ignore[arg-type]
+    for row in table.rows[1:]:
+        drawn.add_row(*(Text(cell) for cell in row))
+    page = io.StringIO()
+    width = max(WIDTH, LEAST_COLUMN * len(table.aligned))
+    Console(file=page, width=width, color_system=None, legacy_windows=False).print(drawn)
+    return [line.rstrip() for line in page.getvalue().splitlines() if line.strip()]
+
+
+def _beginning(text: str, lines: Sequence[str], most: int) -> int:
+    """How many of the last lines may become the beginning of a table."""
+    for count in (2, 1):
+        if count > most or not _BEGINS.match(lines[-count]):
+            continue
+        rest = lines[len(lines) - count + 1 :]
+        if all(_DELIMITING.fullmatch(line) for line in rest):
+            return 0 if open_fence("\n".join(lines[:-count])) else count
+    return 0

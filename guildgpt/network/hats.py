@@ -1,0 +1,121 @@
+"""One base, several hats: policy, reference, reward and value model on one copy of the weights.
+
+Each hat is a low-rank adapter, and a scalar head where it needs one; the reference is the base with
+no hat on. Memory holds the base once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guildgpt.errors import ModelError
+from guildgpt.model.config import AdapterConfig
+from guildgpt.network.trunk import Trunk, causal_model, trunk_for
+
+
+class Hats:
+    """A frozen base in `dtype`, on `device`, and the float32 adapters that were put on it (peft).
+
+    What is frozen is the plain transformers model that is given; it is wrapped, not copied.
+    """
+
+    def __init__(self, model: Any, dtype: torch.dtype, device: torch.device):
+        self.base: Any = model.to(device, dtype).requires_grad_(False).eval()
+        self.model: Any = None  # peft's wrapper, from the first hat on
+        self.dtype = dtype
+        self.device = device
+
+    @property
+    def width(self) -> int:
+        """The hidden size d."""
+        return int(causal_model(self.base).get_input_embeddings().weight.shape[1])
+
+    def add(
+        self,
+        name: str,
+        config: AdapterConfig,
+        *,
+        seed: int,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """A new hat, which changes nothing until it is trained (its second matrices are zero), or
+        one with the `weights` that `adapter_weights` gave of another."""
+        from peft import LoraConfig, get_peft_model
+
+        settings = LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=0.0,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # transformers', about its own names
+            torch.manual_seed(seed)
+            if self.model is None:
+                self.model = get_peft_model(self.base, settings, adapter_name=name)
+            else:
+                self.model.add_adapter(name, settings)
+        parameters = self.parameters(name)
+        with torch.no_grad():
+            for key, parameter in parameters.items():
+                parameter.data = parameter.data.float()
+                if weights is not None:
+                    parameter.copy_(_fitting(weights, key, parameter))
+        self.model.eval()
+
+    def config(self, name: str) -> AdapterConfig:
+        """A hat's rank and scale."""
+        settings = self.model.peft_config[name]
+        return AdapterConfig(rank=settings.r, alpha=settings.lora_alpha)
+
+    def trunk(self, name: str | None) -> Trunk:
+        """The model up to its head, wearing the hat `name`, or none."""
+        model = self.base if self.model is None else self.model
+        return trunk_for(model, self.dtype, name)
+
+    def parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """A hat's own weights by their place in the base; they can be trained from here on.
+
+        peft switches gradients off for adapters that are not active: here they all have them.
+        """
+        mark = f".{name}.weight"
+        found = {
+            key.removesuffix(mark): parameter
+            for key, parameter in self.model.named_parameters()
+            if key.endswith(mark)
+        }
+        for parameter in found.values():
+            parameter.requires_grad_(True)
+        return found
+
+    def adapter_weights(self, name: str) -> dict[str, Tensor]:
+        """Copies of a hat's weights, for a file or for another hat."""
+        return {key: p.detach().cpu().clone() for key, p in self.parameters(name).items()}
+
+    def merged(self, name: str) -> Any:
+        """The plain transformers model in float32 on the CPU with one hat folded into its weights.
+
+        The others are gone afterwards: this is a run's last step.
+        """
+        self.model.set_adapter(name)  # before the others go, or peft warns of losing the active one
+        for other in [one for one in self.model.peft_config if one != name]:
+            self.model.delete_adapter(other)
+        return self.model.to("cpu").float().merge_and_unload()
+
+
+def _fitting(weights: Mapping[str, Tensor], key: str, parameter: Tensor) -> Tensor:
+    tensor = weights.get(key)
+    if tensor is None or tensor.shape != parameter.shape:
+        raise ModelError(
+            f"an adapter does not fit this base: {key} is "
+            + ("missing" if tensor is None else f"{tuple(tensor.shape)}, "
+               f"not {tuple(parameter.shape)}"),
+            remedy="It was made for another base, or with another rank.",
+        )  # fmt: skip
+    return tensor

@@ -1,0 +1,271 @@
+"""The reward model: a language model's trunk and a scalar head that says how good an answer is.
+
+Its folder loads in plain transformers as a sequence classifier with one label. Beside the whole
+weights it carries its adapter alone, for the base it was trained on to wear as a hat.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from guildgpt.bases.base import ChatTokenizer, quiet
+from guildgpt.chat import ChatTemplate, FileTokenizer
+from guildgpt.data.examples import Example
+from guildgpt.errors import ModelError
+from guildgpt.model.config import AdapterConfig
+from guildgpt.model.locate import refuse_run_folder
+from guildgpt.network.hats import Hats
+from guildgpt.network.trunk import Trunk, length_groups, predicted, trunk_for
+
+REWARD_FILE = "reward.json"
+ADAPTER_FILE = "adapter.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRecord:
+    """What a reward model's folder says of itself besides its weights."""
+
+    bias: float  # added to every score: with it demonstrations score 0 on average
+    base_sha256: str  # of the weights its adapter was trained on
+    adapter: dict[str, Any]
+
+
+def scalar_head(width: int, *, seed: int | None) -> nn.Linear:
+    """A head (1, d) drawn from N(0, 1/√(d+1)), bias 0; without a seed all zeros.
+
+    Ouyang et al.'s and Ziegler et al.'s; Huang et al. 2024, arXiv 2403.17031, detail 12.
+    """
+    head = nn.Linear(width, 1)
+    with torch.no_grad():
+        head.bias.zero_()
+        head.weight.zero_()
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+            head.weight.normal_(std=1 / math.sqrt(width + 1), generator=generator)
+    return head
+
+
+def final_scores(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> Tensor:
+    """The score (rows,) of each example, read at its last token."""
+    ends = torch.tensor([len(e) for e in examples]).cumsum(0) - 1
+    hidden = trunk.hidden(examples, ends.to(head.weight.device))
+    return head(hidden.float())[:, 0]  # type: ignore[no-any-return]
+
+
+def token_values(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> Tensor:
+    """The value (K,) of the state before each predicted token, laid end to end."""
+    places = predicted(examples).to(head.weight.device) - 1
+    return head(trunk.hidden(examples, places).float())[:, 0]  # type: ignore[no-any-return]
+
+
+def closed(example: Example, eos_id: int) -> Example:
+    """An answer as it is scored: one that was cut ends where it was cut.
+
+    A score is learned at ends of turn alone. Read anywhere else it means nothing, and cut answers
+    would come out better or worse by accident.
+    """
+    if example.ids[-1] == eos_id:
+        return example
+    ids = np.append(example.ids, np.int32(eos_id))
+    return replace(example, ids=ids, mask=np.append(example.mask, False))
+
+
+class RewardModel:
+    """A trunk and a head, ready to score.
+
+    With `keeps_states`, the hidden states before each predicted token of the examples that were
+    scored last stay in `states`, a tensor (tokens, d) for each: a value head can read them.
+    """
+
+    def __init__(self, trunk: Trunk, head: nn.Linear, micro_tokens: int = 1024):
+        self.trunk = trunk
+        self.head = head
+        self.micro_tokens = micro_tokens
+        self.keeps_states = False
+        self.states: list[Tensor] = []
+
+    @torch.no_grad()
+    def scores(self, examples: Sequence[Example]) -> Tensor:
+        """The score (rows,) of each example on the CPU: the higher, the better the answer."""
+        found = torch.empty(len(examples))
+        self.states = [torch.empty(0)] * len(examples)
+        lengths = [len(example) for example in examples]
+        for group in length_groups(lengths, self.micro_tokens, padded=self.trunk.padded):
+            batch = [examples[index] for index in group]
+            if self.keeps_states:
+                found[group] = self._scores_and_states(batch, group).cpu()
+            else:
+                found[group] = final_scores(self.trunk, self.head, batch).cpu()
+        return found
+
+    def _scores_and_states(self, batch: Sequence[Example], places: Sequence[int]) -> Tensor:
+        device = self.head.weight.device
+        ends = torch.tensor([len(e) for e in batch]).cumsum(0) - 1
+        before = predicted(batch) - 1
+        hidden = self.trunk.hidden(batch, torch.cat([before, ends]).to(device)).float()
+        parts = torch.split(hidden[: len(before)], [e.trained for e in batch])
+        for place, part in zip(places, parts, strict=True):
+            self.states[place] = part
+        return self.head(hidden[len(before) :])[:, 0]  # type: ignore[no-any-return]
+
+
+def reward_files(hats: Hats, name: str, record: RewardRecord) -> dict[str, bytes]:
+    """The small files of a reward model's folder that say how it scores."""
+    text = json.dumps(asdict(record), indent=2) + "\n"
+    return {REWARD_FILE: text.encode(), ADAPTER_FILE: to_bytes(hats.adapter_weights(name))}
+
+
+def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
+    """A causal model's body with the head on it, as transformers' sequence classifier.
+
+    The bias is not part of it: transformers' head has none, and differences do not need it.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    require_classifier(causal.config)
+    labels = {"id2label": {0: "score"}, "label2id": {"score": 0}}
+    config = type(causal.config).from_dict({**causal.config.to_dict(), **labels})
+    config.architectures = None
+    config.pad_token_id = chat.pad_id
+    with torch.device("meta"), quiet():
+        model = AutoModelForSequenceClassification.from_config(config)
+    setattr(model, model.base_model_prefix, getattr(causal, causal.base_model_prefix))
+    model.score = nn.Linear(head.in_features, 1, bias=False)
+    with torch.no_grad():
+        model.score.weight.copy_(head.weight.detach().cpu())
+    return model
+
+
+def require_classifier(config: Any) -> None:
+    """ModelError where transformers has no sequence classifier for a model, so that a reward model
+    of it could be trained and not be written."""
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        with torch.device("meta"), quiet():
+            AutoModelForSequenceClassification.from_config(config)
+    except ValueError as error:
+        raise ModelError(
+            f"transformers has no sequence classifier for `{config.model_type}`",
+            where="stages",
+            remedy="Llama-shaped models, MPT and GPT-NeoX have one; `dpo` needs no reward model.",
+        ) from error
+
+
+def require_classifier_for(folder: Path) -> None:
+    """The same for a folder's model, where its configuration can be read without its weights."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception:  # whoever loads the model says what is wrong
+        return
+    require_classifier(config)
+
+
+def read_record(folder: Path) -> RewardRecord:
+    """A reward model folder's own record; ModelError if this is none."""
+    refuse_run_folder(folder)
+    path = folder / REWARD_FILE
+    try:
+        return RewardRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"this is not a reward model ({error})",
+            where=folder,
+            remedy="`guildgpt train` leaves them at runs/NAME/reward/model and runs/NAME/judge/"
+            "model.",
+        ) from error
+
+
+def load_reward_model(
+    folder: Path, dtype: torch.dtype, device: torch.device, micro_tokens: int = 1024
+) -> RewardModel:
+    """A reward model by itself, from its whole weights."""
+    from transformers import AutoModelForSequenceClassification
+
+    record = read_record(folder)
+    try:
+        with quiet():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True
+            )
+    except Exception as error:  # whatever transformers raises for a folder that is not whole
+        raise ModelError(
+            f"transformers cannot load this reward model ({error})",
+            where=folder,
+            remedy="Was it copied whole?",
+        ) from error
+    head = _head(model.score.weight.detach(), record.bias).to(device)
+    model.to(device, dtype).requires_grad_(False).eval()
+    return RewardModel(trunk_for(model, dtype), head, micro_tokens)
+
+
+def wear_reward_model(
+    hats: Hats, name: str, folder: Path, base_sha256: str, micro_tokens: int = 1024
+) -> RewardModel:
+    """A reward model as a hat on the base it was trained on; on another base, by itself."""
+    record = read_record(folder)
+    if record.base_sha256 != base_sha256:
+        return load_reward_model(folder, hats.dtype, hats.device, micro_tokens)
+    config = AdapterConfig(**record.adapter)
+    hats.add(name, config, seed=0, weights=load_file(folder / ADAPTER_FILE))
+    head = _head(_score_weight(folder), record.bias).to(hats.device)
+    return RewardModel(hats.trunk(name), head, micro_tokens)
+
+
+def check_same_language(folder: Path, chat: ChatTokenizer) -> None:
+    """ModelError where a reward model's tokenizer or template is not the policy's: it would score
+    other texts than were written."""
+    template = ChatTemplate.load(folder)
+    if template != chat.template:
+        raise ModelError(
+            "the reward model was trained with another chat template than the policy",
+            where=folder,
+            remedy="Train the reward model again from the policy's own base.",
+        )
+    sample = "Does é ≠ 10 200, in <|im_end|> x = {'a': [1]}?\n\n\tYes.  No! 日本語 🙂"
+    theirs = FileTokenizer(folder / "tokenizer.json")
+    ours = chat.tokenizer
+    names = chat.template.control_tokens
+    if (
+        theirs.encode(sample) != ours.encode(sample)
+        or len(theirs) != len(ours)
+        or any(theirs.token_id(name) != ours.token_id(name) for name in names)
+    ):
+        raise ModelError(
+            "the reward model was trained with another tokenizer than the policy",
+            where=folder,
+            remedy="Train the reward model again from the policy's own base.",
+        )
+
+
+def _head(weight: Tensor, bias: float) -> nn.Linear:
+    head = scalar_head(weight.shape[1], seed=None)
+    with torch.no_grad():
+        head.weight.copy_(weight.float())
+        head.bias.fill_(bias)
+    return head.requires_grad_(False)
+
+
+def _score_weight(folder: Path) -> Tensor:
+    """The head's matrix, out of whichever file of the folder holds it."""
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("model*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            if "score.weight" in tensors.keys():  # noqa: SIM118 - it is no dictionary
+                found: Tensor = tensors.get_tensor("score.weight")
+                return found
+    raise ModelError("the reward model's head is missing", where=folder)

@@ -1,0 +1,246 @@
+"""From sequences to losses: whichever model it is, only what is trained is computed.
+
+A `Trunk` gives the hidden states of sequences that do not see each other. `LeanTrunk` runs
+Llama-shaped models without padding; `PaddedTrunk` runs every other causal model of transformers,
+sequences padded on the right, where no real token can look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from guildgpt.data.examples import Example
+from guildgpt.errors import ModelError
+from guildgpt.network.lean import DEFAULT_ADAPTER, LeanLlama
+from guildgpt.network.losses import head_cross_entropy, head_logprobs
+from guildgpt.network.packed import packed
+
+
+class Trunk(Protocol):
+    """A model up to its head."""
+
+    padded: bool
+    model: nn.Module
+    dtype: torch.dtype
+
+    def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
+        """Final hidden states (K, d) at `rows` (K,), places in the examples laid end to end."""
+
+    def work(self, examples: Sequence[Example]) -> tuple[int, int]:
+        """How many tokens and how many (query, key) pairs that takes, padding aside."""
+
+
+class LeanTrunk:
+    """`LeanLlama` behind the trunk's interface."""
+
+    padded = False
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = DEFAULT_ADAPTER):
+        self.model = model
+        self.dtype = dtype
+        self.lean = LeanLlama(model, adapter)
+
+    def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
+        """See `Trunk.hidden`."""
+        layout = self.lean.lay_out(examples)
+        ids, places = (torch.from_numpy(t).to(rows.device) for t in (layout.ids, layout.places))
+        h = self.lean.hidden(ids.long(), layout.segments, self.dtype)
+        return self.lean.norm(h[places[rows]]).to(self.dtype)
+
+    def work(self, examples: Sequence[Example]) -> tuple[int, int]:
+        """See `Trunk.work`."""
+        layout = self.lean.lay_out(examples)
+        return len(layout.ids), layout.looks
+
+
+class PaddedTrunk:
+    """Any causal language model of transformers, its own forward up to the head."""
+
+    padded = True
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = DEFAULT_ADAPTER):
+        self.model = model
+        self.dtype = dtype
+        self.adapter = adapter
+        causal = causal_model(model)
+        self.body: nn.Module = getattr(causal, causal.base_model_prefix)
+
+    def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
+        """See `Trunk.hidden`. The causal mask alone keeps padding out: it stands to the right."""
+        longest = max(len(e) for e in examples)
+        ids = torch.zeros(len(examples), longest, dtype=torch.long)
+        for row, example in enumerate(examples):
+            ids[row, : len(example)] = torch.from_numpy(example.ids)
+        places = torch.cat(
+            [torch.arange(len(e)) + row * longest for row, e in enumerate(examples)]
+        ).to(rows.device)
+        with self.mixed(rows.device), wearing(self.model, self.adapter):
+            out = self.body(input_ids=ids.to(rows.device), use_cache=False)
+        hidden: Tensor = out.last_hidden_state.flatten(0, 1)[places[rows]]
+        return hidden.to(self.dtype)
+
+    def work(self, examples: Sequence[Example]) -> tuple[int, int]:
+        """See `Trunk.work`."""
+        return sum(map(len, examples)), sum(len(e) ** 2 for e in examples)
+
+    def mixed(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Automatic mixed precision, where the computation is not in float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(device.type, self.dtype)
+
+
+@contextmanager
+def wearing(model: Any, adapter: str | None) -> Iterator[None]:
+    """A peft model with one of its adapters on, or none; other models as they are.
+
+    peft freezes whatever adapter it takes off, and a weight that is frozen when gradients arrive
+    gets none of them, though it was worn in the pass that they come from: so that is undone.
+    """
+    if adapter == DEFAULT_ADAPTER or not hasattr(model, "peft_config"):
+        yield
+        return
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with model.disable_adapter() if adapter is None else nullcontext():
+        if adapter is not None:
+            model.set_adapter(adapter)
+            _train_only(model, trained)
+        yield
+    _train_only(model, trained)
+
+
+def _train_only(model: nn.Module, trained: Sequence[nn.Parameter]) -> None:
+    model.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+
+
+def causal_model(model: Any) -> Any:
+    """The transformers model inside a peft wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+# What a configuration calls a head that is more than one matrix product.
+ODD_HEADS = (
+    "final_logit_softcapping",
+    "lm_head_multiplier",
+    "logits_scaling",
+    "logits_soft_cap",
+    "output_logit_soft_cap",
+)
+
+
+def trunk_for(model: nn.Module, dtype: torch.dtype, adapter: str | None = DEFAULT_ADAPTER) -> Trunk:
+    """The leanest trunk this model allows, with one of its adapters or none."""
+    config = causal_model(model).config
+    for odd in ODD_HEADS:
+        if getattr(config, odd, None) not in (None, 1, 1.0):
+            raise ModelError(
+                f"this model's head applies {odd}, which training does not know yet",
+                remedy="Llama-shaped models, GPT-NeoX, MPT and most others have a plain head.",
+            )
+    try:
+        return LeanTrunk(model, dtype, adapter)
+    except TypeError:
+        return PaddedTrunk(model, dtype, adapter)
+
+
+def summed_loss(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
+    """The summed next-token loss in nats over all predicted tokens of `examples`, a scalar.
+
+    -sum log p(x_t | x_<t), within each example.
+    """
+    head = Head(trunk)
+    hidden, targets = _predicting(trunk, examples, head)
+    return head_cross_entropy(*head.folded(hidden), targets, head.scale)
+
+
+def token_logprobs(trunk: Trunk, examples: Sequence[Example], temperature: float = 1.0) -> Tensor:
+    """log p(x_t | x_<t) of every predicted token, laid end to end (K,).
+
+    `temperature` divides the logits, as it did when the tokens were sampled. Gradients reach the
+    trunk; the head itself is not trained here.
+    """
+    head = Head(trunk)
+    hidden, targets = _predicting(trunk, examples, head)
+    hidden, weight = head.folded(hidden)
+    return head_logprobs(hidden, weight.detach(), targets, head.scale / temperature)
+
+
+class Head:
+    """From final hidden states to logits: scale · (h Wᵀ + b), W (V, d)."""
+
+    def __init__(self, trunk: Trunk):
+        causal = causal_model(trunk.model)
+        layer = causal.get_output_embeddings()
+        self.weight: Tensor = layer.weight
+        self.bias: Tensor | None = getattr(layer, "bias", None)
+        # Only the models that apply a scale hold it; some configurations name one that is ignored.
+        self.scale = float(getattr(causal, "logit_scale", None) or 1.0)
+
+    def for_generation(self, dtype: torch.dtype, rows: int) -> Callable[[Tensor], Tensor]:
+        """Logits (K, V) in float32 of hidden states (K, d) in `dtype`, for many steps of about
+        `rows` of them."""
+        product = packed(self.weight.detach().to(dtype), rows)
+
+        def logits(hidden: Tensor) -> Tensor:
+            found = product(hidden).float()
+            if self.bias is not None:
+                found += self.bias
+            return found.mul_(self.scale) if self.scale != 1 else found
+
+        return logits
+
+    def folded(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states and matrix with the bias, if any, as one more column, under a hidden state
+        that is always 1."""
+        if self.bias is None:
+            return hidden, self.weight
+        hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
+        return hidden, torch.cat([self.weight, self.bias[:, None].to(self.weight.dtype)], dim=1)
+
+
+def _predicting(trunk: Trunk, examples: Sequence[Example], head: Head) -> tuple[Tensor, Tensor]:
+    """Hidden states (K, d) that predict, and the tokens that come (K,)."""
+    device = head.weight.device
+    places = predicted(examples).to(device)
+    ids = torch.from_numpy(np.concatenate([e.ids for e in examples])).to(device).long()
+    return trunk.hidden(examples, places - 1), ids[places]
+
+
+def predicted(examples: Sequence[Example]) -> Tensor:
+    """Where the predicted tokens stand (K,) in the examples laid end to end."""
+    mask = np.concatenate([np.concatenate([[False], e.mask[1:]]) for e in examples])
+    return torch.from_numpy(mask.nonzero()[0])
+
+
+def micro_batches(examples: Sequence[Example], limit: int, *, padded: bool) -> list[list[Example]]:
+    """Split into groups of at most `limit` tokens: where there is padding, which counts, of similar
+    length, elsewhere of neighbours, who may share a prompt.
+
+    A single example that is longer than the limit stands alone.
+    """
+    groups = length_groups([len(example) for example in examples], limit, padded=padded)
+    return [[examples[index] for index in group] for group in groups]
+
+
+def length_groups(lengths: Sequence[int], limit: int, *, padded: bool) -> list[list[int]]:
+    """The same for lengths: which places of the list go together."""
+    groups: list[list[int]] = []
+    total = 0
+    places = range(len(lengths))
+    for index in sorted(places, key=lengths.__getitem__) if padded else places:
+        count = len(groups[-1]) if groups else 0
+        total = lengths[index] * (count + 1) if padded else total + lengths[index]
+        if count and total <= limit:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+            total = lengths[index]
+    return groups
