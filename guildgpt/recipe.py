@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from guildgpt import toml_file
 from guildgpt.data.provenance import Policy
 from guildgpt.data.source import SourceSpec
 from guildgpt.errors import RecipeError
@@ -110,20 +109,14 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"the recipe cannot be read ({error})", where=path) from error
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise RecipeError(
-            f"this is not TOML: {error}",
-            where=f"{path}:{line[1] if line else len(text.splitlines())}",
-            remedy='A line is `key = value`, a text stands in quotes: name = "mine".',
-        ) from error
+    values = toml_file.parse(text, path, RecipeError, example='name = "mine"')
     overridden = [_override(values, override) for override in overrides]
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, path, text, overridden) from error
+        raise toml_file.explained(
+            error, Recipe, RecipeError, lambda keys: _where(keys, path, text, overridden)
+        ) from error
 
 
 def _override(values: dict[str, Any], text: str) -> str:
@@ -145,69 +138,9 @@ def _override(values: dict[str, Any], text: str) -> str:
     return ".".join(parts)
 
 
-def _explain(
-    error: ValidationError, path: Path, text: str, overridden: Sequence[str]
-) -> RecipeError:
-    """The first problem in words; the others are counted."""
-    problems = error.errors()
-    problem = problems[0]
-    keys = [str(part) for part in problem["loc"]]
+def _where(keys: Sequence[str], path: Path, text: str, overridden: Sequence[str]) -> str:
+    """What set a value that is wrong: an override, or a line of the file."""
     dotted = ".".join(keys)
     # A section can be wrong as a whole because of one value in it.
     said = [k for k in overridden if f"{dotted}.".startswith(f"{k}.") or k.startswith(f"{dotted}.")]
-    where = f"--set {said[-1]}" if said else f"{path}:{_line(text, keys)}"
-    remedy = None
-    if problem["type"] == "extra_forbidden":
-        what = f"unknown key `{dotted}`"
-        known = _known_keys(keys[:-1])
-        near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.4)
-        remedy = f"Did you mean `{near[0]}`? " if near else ""
-        remedy += f"Known here: {', '.join(known)}."
-    elif problem["type"] == "missing":
-        what = f"`{dotted}` is missing"
-    elif problem["type"] == "model_type":
-        what = f"`{dotted}` is {problem['input']!r}, not a section"
-        remedy = f"It holds {', '.join(_known_keys(keys))}."
-    elif problem["type"] == "list_type":
-        what = f"`{dotted}` is {problem['input']!r}, not a list"
-        remedy = f'Write it in brackets: {keys[-1]} = ["…"].'
-    else:
-        shown = repr(problem["input"])
-        shown = shown if len(shown) <= 60 else shown[:57] + "…"
-        message = problem["msg"].removeprefix("Value error, ")
-        what = f"`{dotted}` is {shown}: {message[0].lower()}{message[1:]}"
-    if len(problems) > 1:
-        what += f" (and {len(problems) - 1} more problem{'s' * (len(problems) > 2)})"
-    return RecipeError(what, where=where, remedy=remedy)
-
-
-def _known_keys(sections: Sequence[str]) -> list[str]:
-    model: Any = Recipe
-    for part in sections:
-        if part.isdigit():
-            continue
-        kind = model.model_fields[part].annotation
-        arguments = [a for a in getattr(kind, "__args__", ()) if hasattr(a, "model_fields")]
-        model = kind if hasattr(kind, "model_fields") else arguments[0]
-    return list(model.model_fields)
-
-
-def _line(text: str, keys: Sequence[str]) -> int:
-    """The line of a key, or of the nearest section above it that the file spells out."""
-    lines = text.splitlines()
-    best = 1
-    section: list[str] = []
-    entries: Counter[str] = Counter()  # of each [[array of sections]] so far
-    for number, line in enumerate(lines, start=1):
-        if header := re.match(r"\s*(\[\[?)\s*([\w.\-]+)\s*\]", line):
-            place = section = header[2].split(".")
-            if header[1] == "[[":
-                place = section = [*section, str(entries[header[2]])]
-                entries[header[2]] += 1
-        elif assignment := re.match(r"\s*([\w.\-]+)\s*=", line):
-            place = [*section, *assignment[1].split(".")]
-        else:
-            continue
-        if list(keys[: len(place)]) == place:
-            best = number
-    return best
+    return f"--set {said[-1]}" if said else f"{path}:{toml_file.line_of(text, keys)}"

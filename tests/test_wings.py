@@ -76,7 +76,7 @@ RUNTIME = [
     "guildgpt",
     *(
         f"guildgpt.{name}"
-        for name in ("cli", "terminal", "recipe", "repl", "doctor", "paths", "errors")
+        for name in ("cli", "terminal", "recipe", "repl", "doctor", "paths", "errors", "toml_file")
     ),
     *(
         name
@@ -183,7 +183,7 @@ BELOW = {
         *("recipe", "report", "rewards", "train"),
     },
 }
-SHARED = {"errors", "paths", "terminal"}
+SHARED = {"errors", "paths", "terminal", "toml_file"}
 ABOVE = {"cli", "recipe", "pipeline"}
 
 
@@ -227,7 +227,7 @@ def test_every_room_has_its_place() -> None:
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(BELOW)
 
 
-@pytest.mark.parametrize("name", ["errors", "paths", "repl", "doctor", "terminal"])
+@pytest.mark.parametrize("name", ["errors", "paths", "repl", "doctor", "terminal", "toml_file"])
 def test_nothing_below_knows_recipes_pipeline_or_command_line(name: str) -> None:
     assert not ABOVE & {room for _, room in rooms(PACKAGE / f"{name}.py")}
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from guildgpt import toml_file
 from guildgpt.bot.operating.logs import without_secrets
 from guildgpt.errors import GuildError
 from guildgpt.feedback.location import as_url, default_store
@@ -178,14 +179,23 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> BotSetti
     nearest known key.
     """
     text = _read(path, "the settings") if path else ""
-    values = _parse(text, path)
+    values = toml_file.parse(
+        text, path, SettingsError, example='model = "starter"', hidden=without_secrets
+    )
     said = _from_environment(environment)
     values |= {key: value for key, (value, _) in said.items()}
+
+    def where(keys: Sequence[str]) -> str | None:
+        if keys[0] in said:
+            return said[keys[0]][1]
+        return f"{path}:{toml_file.line_of(text, keys)}" if path else None
+
     try:
         return BotSettings.model_validate(values)
     except ValidationError as error:
-        wheres = {key: variable for key, (_, variable) in said.items()}
-        explained = _explain(error, path, text, wheres)
+        explained = toml_file.explained(
+            error, BotSettings, SettingsError, where, flat=True, shown=_shown
+        )
     raise explained  # outside the handler: what pydantic says would show the values
 
 
@@ -198,19 +208,6 @@ def _read(path: Path, what: str, where: str | None = None) -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is no text file"
         message = f"{what} cannot be read: {reason}"
     raise SettingsError(message, where=f"{where} ({path})" if where else path)
-
-
-def _parse(text: str, path: Path | None) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        said = without_secrets(str(error))
-    line = re.search(r"line (\d+)", said)
-    raise SettingsError(
-        f"this is not TOML: {said}",
-        where=f"{path}:{line[1] if line else len(text.splitlines())}",
-        remedy='A line is `key = value`, a text stands in quotes: model = "starter".',
-    )
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
@@ -249,36 +246,7 @@ def _value(key: str, value: str, variable: str) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _explain(
-    error: ValidationError, path: Path | None, text: str, variables: Mapping[str, str]
-) -> SettingsError:
-    """The first problem in words; the others are counted."""
-    problems = error.errors()
-    problem = problems[0]
-    key, keys = str(problem["loc"][0]), {found["loc"][0] for found in problems}
-    where = variables.get(key) or (f"{path}:{_line(text, key)}" if path else None)
-    if problem["type"] == "extra_forbidden":
-        what = f"unknown key `{key}`"
-        near = difflib.get_close_matches(key, BotSettings.model_fields, n=1)
-        remedy = f"Did you mean `{near[0]}`? " if near else ""
-        remedy += f"Known here: {', '.join(BotSettings.model_fields)}."
-    else:
-        shown = "not what it should be" if key in _SECRET else _shown(problem["input"])
-        message = problem["msg"].removeprefix("Value error, ")
-        what = f"`{key}` is {shown}: {message[0].lower()}{message[1:]}"
-        remedy = f"`{key}`: {BotSettings.model_fields[key].description}"
-    if len(keys) > 1:
-        what += f" (and {len(keys) - 1} more problem{'s' * (len(keys) > 2)})"
-    return SettingsError(what, where=where, remedy=remedy)
-
-
-def _shown(value: object) -> str:
-    shown = without_secrets(repr(value))
-    return shown if len(shown) <= 60 else shown[:57] + "…"
-
-
-def _line(text: str, key: str) -> int:
-    """The line of a key, or of the table that is called so."""
-    found = rf"""\s*(?:\[+\s*)?["']?{re.escape(key)}["']?\s*(?:[=.\]]|$)"""
-    lines = enumerate(text.splitlines(), start=1)
-    return next((number for number, line in lines if re.match(found, line)), 1)
+def _shown(key: str, value: object) -> str:
+    if key in _SECRET:
+        return "not what it should be"
+    return toml_file.shortened(without_secrets(repr(value)))

@@ -1,0 +1,117 @@
+"""What a person wrote in a TOML file: read, and what is wrong with it said with file and line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from guildgpt.errors import GuildError
+
+
+def parse(
+    text: str,
+    path: Path | None,
+    kind: type[GuildError],
+    *,
+    example: str,
+    hidden: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """The values in the text of a file. Raises `kind` for what is no TOML: without its secrets,
+    which `hidden` takes out of what is said, and with an `example` of a line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = str(error)
+    line = re.search(r"line (\d+)", said)  # outside the handler: the parser's error holds the text
+    raise kind(
+        f"this is not TOML: {hidden(said)}",
+        where=f"{path}:{line[1] if line else len(text.splitlines())}",
+        remedy=f"A line is `key = value`, a text stands in quotes: {example}.",
+    )
+
+
+def explained(
+    error: ValidationError,
+    model: type[BaseModel],
+    kind: type[GuildError],
+    where: Callable[[Sequence[str]], str | None],
+    *,
+    flat: bool = False,
+    shown: Callable[[str, object], str] = lambda key, value: shortened(repr(value)),
+) -> GuildError:
+    """The first problem of values for `model`, in words; the others are counted.
+
+    `where` tells the place of a key, `shown` how its value is quoted. The keys of a `flat` model
+    are explained as a whole, by their own descriptions; others by what may stand there.
+    """
+    problems = error.errors()
+    problem = problems[0]
+    depth = 1 if flat else None
+    keys = [str(part) for part in problem["loc"]][:depth]
+    dotted, value = ".".join(keys), problem["input"]
+    remedy = None
+    match problem["type"]:
+        case "extra_forbidden":
+            known = known_keys(model, keys[:-1])
+            near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.6 if flat else 0.4)
+            what = f"unknown key `{dotted}`"
+            remedy = f"Did you mean `{near[0]}`? " if near else ""
+            remedy += f"Known here: {', '.join(known)}."
+        case "missing" if not flat:
+            what = f"`{dotted}` is missing"
+        case "model_type" if not flat:
+            what = f"`{dotted}` is {value!r}, not a section"
+            remedy = f"It holds {', '.join(known_keys(model, keys))}."
+        case "list_type" if not flat:
+            what = f"`{dotted}` is {value!r}, not a list"
+            remedy = f'Write it in brackets: {keys[-1]} = ["…"].'
+        case _:
+            message = problem["msg"].removeprefix("Value error, ")
+            what = f"`{dotted}` is {shown(dotted, value)}: {message[0].lower()}{message[1:]}"
+            remedy = f"`{dotted}`: {model.model_fields[dotted].description}" if flat else None
+    if more := len({found["loc"][:depth] for found in problems}) - 1:
+        what += f" (and {more} more problem{'s' * (more > 1)})"
+    return kind(what, where=where(keys), remedy=remedy)
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= most else text[: most - 3] + "…"
+
+
+def known_keys(model: Any, sections: Sequence[str]) -> list[str]:
+    """The keys that may stand in a section, which is named from the outermost in."""
+    for part in sections:
+        if part.isdigit():
+            continue
+        kind = model.model_fields[part].annotation
+        arguments = [a for a in getattr(kind, "__args__", ()) if hasattr(a, "model_fields")]
+        model = kind if hasattr(kind, "model_fields") else arguments[0]
+    return list(model.model_fields)
+
+
+def line_of(text: str, keys: Sequence[str]) -> int:
+    """The line of a key, or of the nearest section above it that the file spells out."""
+    best = 1
+    section: list[str] = []
+    entries: Counter[str] = Counter()  # of each [[array of sections]] so far
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*(\[\[?)\s*([\w.\-]+)\s*\]", line):
+            place = section = header[2].split(".")
+            if header[1] == "[[":
+                place = section = [*section, str(entries[header[2]])]
+                entries[header[2]] += 1
+        elif assignment := re.match(r"""\s*["']?([\w.\-]+)["']?\s*=""", line):
+            place = [*section, *assignment[1].split(".")]
+        else:
+            continue
+        if list(keys[: len(place)]) == place:
+            best = number
+    return best
