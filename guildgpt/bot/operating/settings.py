@@ -10,9 +10,16 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from guildgpt import toml_file
 from guildgpt.bot.operating.logs import without_secrets
@@ -33,10 +40,12 @@ class SettingsError(GuildError):
     """Settings that do not say something the bot can do."""
 
 
-class BotSettings(BaseModel):
+class BotSettings(BaseSettings):
     """Everything an operator can set. Each is a key of the TOML file, or GUILDGPT_<KEY>."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     token: SecretStr = Field(
         SecretStr(""), description="The bot's token, from Discord's developer portal."
@@ -110,6 +119,17 @@ class BotSettings(BaseModel):
     )
     log_json: bool = Field(False, description="Logs as one JSON object a line.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: Any,
+        **named: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what it is called with: `load_settings` says whose environment counts."""
+        return (init_settings,)
+
     @field_validator("token")
     @classmethod
     def _looks_like_a_token(cls, token: SecretStr) -> SecretStr:
@@ -182,21 +202,71 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> BotSetti
     values = toml_file.parse(
         text, path, SettingsError, example='model = "starter"', hidden=without_secrets
     )
-    said = _from_environment(environment)
-    values |= {key: value for key, (value, _) in said.items()}
+    _look_for_typing_errors(environment)
+    said = _Variables(environment)()
+    variables = {key: PREFIX + key.upper() for key in said}
+    if token := _token(environment):
+        variables["token"], said["token"] = token
 
     def where(keys: Sequence[str]) -> str | None:
-        if keys[0] in said:
-            return said[keys[0]][1]
-        return f"{path}:{toml_file.line_of(text, keys)}" if path else None
+        in_file = f"{path}:{toml_file.line_of(text, keys)}" if path else None
+        return variables.get(keys[0], in_file)
 
     try:
-        return BotSettings.model_validate(values)
+        return BotSettings.model_validate({**values, **said})
     except ValidationError as error:
         explained = toml_file.explained(
             error, BotSettings, SettingsError, where, flat=True, shown=_shown
         )
     raise explained  # outside the handler: what pydantic says would show the values
+
+
+class _Variables(EnvSettingsSource):
+    """The settings in an environment, without the blanks around them."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        super().__init__(BotSettings)
+        self.env_vars = {
+            name.lower(): value if name == f"{PREFIX}SYSTEM" else value.strip()
+            for name, value in environment.items()
+            if name.startswith(PREFIX) and value.strip()
+        }
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """A list: its values with commas between, or as TOML writes it."""
+        if not value.startswith("["):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        try:
+            return tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            raise SettingsError(
+                "this is no list",
+                where=PREFIX + field_name.upper(),
+                remedy="Write its values with commas between.",
+            ) from None
+
+
+def _look_for_typing_errors(environment: Mapping[str, str]) -> None:
+    """Refuse a variable that is nearly one of ours; any other may belong to something else."""
+    known = [PREFIX + key.upper() for key in BotSettings.model_fields if key != "token"]
+    for variable, value in environment.items():
+        is_ours = variable.startswith(PREFIX) and value.strip()
+        if not is_ours or variable in (*known, *_OTHERS):
+            continue
+        if near := difflib.get_close_matches(variable, known, n=1, cutoff=0.8):
+            raise SettingsError(
+                "unknown variable", where=variable, remedy=f"Did you mean {near[0]}?"
+            )
+
+
+def _token(environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """The variable that gives the token, and the token."""
+    for variable in TOKENS:
+        if token := environment.get(variable, "").strip():
+            return variable, token
+        if file := environment.get(f"{variable}_FILE", "").strip():
+            return f"{variable}_FILE", _read(Path(file), "the token", f"{variable}_FILE").strip()
+    return None
 
 
 def _read(path: Path, what: str, where: str | None = None) -> str:
@@ -208,42 +278,6 @@ def _read(path: Path, what: str, where: str | None = None) -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is no text file"
         message = f"{what} cannot be read: {reason}"
     raise SettingsError(message, where=f"{where} ({path})" if where else path)
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    """Key: its value and the variable that gives it."""
-    found: dict[str, tuple[Any, str]] = {}
-    known = {PREFIX + key.upper(): key for key in BotSettings.model_fields if key != "token"}
-    for variable, value in environment.items():
-        if not value.strip() or not variable.startswith(PREFIX) or variable in _OTHERS:
-            continue
-        if key := known.get(variable):
-            found[key] = (_value(key, value, variable), variable)
-        elif near := difflib.get_close_matches(variable, known, n=1, cutoff=0.8):
-            # One that is like none of ours may belong to something else.
-            raise SettingsError(
-                "unknown variable", where=variable, remedy=f"Did you mean {near[0]}?"
-            )
-    for variable in TOKENS:
-        if token := environment.get(variable, "").strip():
-            found.setdefault("token", (token, variable))
-        if file := environment.get(f"{variable}_FILE", "").strip():
-            token = _read(Path(file), "the token", f"{variable}_FILE").strip()
-            found.setdefault("token", (token, f"{variable}_FILE"))
-    return found
-
-
-def _value(key: str, value: str, variable: str) -> Any:
-    if get_origin(BotSettings.model_fields[key].annotation) is not list:
-        return value if key == "system" else value.strip()
-    if value.lstrip().startswith("["):
-        try:
-            return tomllib.loads(f"value = {value.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            raise SettingsError(
-                "this is no list", where=variable, remedy="Write its values with commas between."
-            ) from None
-    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _shown(key: str, value: object) -> str:

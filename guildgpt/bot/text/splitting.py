@@ -9,9 +9,10 @@ changes again.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import regex
 
 from guildgpt.bot.text.formatting import (
     ROOM,
@@ -54,6 +55,8 @@ _SENTENCE = re.compile(r"[^\W\d][.!?…]+[\"'”’»)\]*_]*$|[。！？]$")
 _IDEOGRAPHIC = re.compile(r"(?<=[。！？])(?=[^\s。！？”’」』）])")
 # At the start of a message these would become a fence, a heading, a quote or a list.
 _STARTS_SOMETHING = re.compile(r"\s*(?:[`~]|[#>*+-]+(?:\s|$)|\d+(?:[.)](?:\s|$)|$))")
+
+_CHARACTER = regex.compile("[\ud800-\udbff][\udc00-\udfff]|\\X")  # two halves are one, too
 
 PARAGRAPH, LINE, CODE_LINE, SENTENCE, WORD = range(5)  # kinds of break, best first
 _LOOK_BACK = 64  # characters, for a place to cut a word
@@ -137,7 +140,7 @@ def shortened(text: str, limit: int) -> str:
         used += utf16_len(text[end])
         end += 1
     words = [place for place in range(end // 2, end + 1) if text[place].isspace()]
-    between = [place for place in range(1, end + 1) if _boundary(text, place)]
+    between = [place for place in _boundaries(text, 0) if place <= end]
     return text[: max(words or between or [end])].rstrip() + "…"
 
 
@@ -378,42 +381,18 @@ def _cut(text: str, start: int, line: _Line) -> int:
         for found in _WHOLE.finditer(text, line.start):
             if first <= found.start() < last < found.end():
                 last = found.start()
+    boundaries = _boundaries(text, start)
     for place in range(last, max(first - 1, last - _LOOK_BACK), -1):
         marks = text[place - 1] == text[place] and text[place] in ROOM
-        if _boundary(text, place) and not marks and not _STARTS_SOMETHING.match(text, place):
+        if place in boundaries and not marks and not _STARTS_SOMETHING.match(text, place):
             return place
-    return max(first, last - _halves_a_pair(text, last))
+    return max(first, last)
 
 
-def _boundary(text: str, place: int) -> bool:
-    """Whether two characters that a person sees as two meet at `place`."""
-    before, after = text[place - 1], text[place]
-    if _halves_a_pair(text, place) or before == "\u200d" or _extends(after):
-        return False
-    if _is_regional(before) and _is_regional(after):
-        count = 0  # flags are pairs of letters
-        while count < place and _is_regional(text[place - 1 - count]):
-            count += 1
-        return count % 2 == 0
-    return True
-
-
-def _halves_a_pair(text: str, place: int) -> bool:
-    return "\ud800" <= text[place - 1] <= "\udbff" and "\udc00" <= text[place] <= "\udfff"
-
-
-def _is_regional(character: str) -> bool:
-    return "\U0001f1e6" <= character <= "\U0001f1ff"
-
-
-def _extends(character: str) -> bool:
-    """Whether it belongs to the character before: accents, joiners, skin tones, flag tags."""
-    return (
-        character in "\u200c\u200d"
-        or unicodedata.category(character) in ("Mn", "Me", "Mc")
-        or "\U0001f3fb" <= character <= "\U0001f3ff"
-        or "\U000e0020" <= character <= "\U000e007f"
-    )
+def _boundaries(text: str, start: int) -> set[int]:
+    """The ends of what a person sees as one character: a letter with its accents, an emoji of
+    several, a flag."""
+    return {found.end() for found in _CHARACTER.finditer(text, start)}
 
 
 def _skip(text: str, place: int, fence: Fence | None, limit: int) -> int:
