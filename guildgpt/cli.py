@@ -112,7 +112,7 @@ def train(
             print_json(result)
         return
     from guildgpt.pipeline.run import run
-    from guildgpt.report.compare import headline, summary_table
+    from guildgpt.report.before_after import headline, summary_table
 
     folder = out or Path("runs") / loaded.name
     stages: Any = stage

@@ -178,9 +178,9 @@ BELOW = {
     "feedback": {"chat", "data", "model", "text"},
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
     "rewards": {"chat", "text"},
-    "evaluate": {"bases", "chat", "data", "engines", "model", "network", "report"},
-    "report": {"chat", "engines", "evaluate"},
-    "train": {"bases", "chat", "data", "evaluate", "model", "network", "report", "rewards"},
+    "evaluate": {"bases", "chat", "data", "engines", "model", "network", "text"},
+    "report": {"chat", "evaluate", "text"},
+    "train": {"bases", "chat", "data", "evaluate", "model", "network", "rewards", "text"},
     "pipeline": {
         *("bases", "chat", "data", "evaluate", "model", "network"),
         *("recipe", "report", "rewards", "train"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,9 +26,9 @@ from guildgpt.chat import ChatTemplate, Message
 from guildgpt.data import SourceSpec, load, starter_prompts
 from guildgpt.data.split import digest
 from guildgpt.errors import DataError, GuildError, ModelError
-from guildgpt.evaluate.head_to_head import Written, head_to_head, write
+from guildgpt.evaluate.head_to_head import Answers, head_to_head, write
 from guildgpt.evaluate.held_out import trained_on, unseen
-from guildgpt.evaluate.win_rate import HeadToHead, WinRate
+from guildgpt.evaluate.win_rate import HeadToHead, verdict_sentence
 from guildgpt.model.config import BaseConfig
 from guildgpt.network.hardware import pick_device, pick_dtype
 from guildgpt.network.reward_model import (
@@ -38,10 +39,9 @@ from guildgpt.network.reward_model import (
 )
 from guildgpt.network.sampler import Sampling
 from guildgpt.network.trunk import trunk_for
-from guildgpt.report.compare import favours, verdict_sentence
-from guildgpt.report.figures import decimals, percent, sign, visible
+from guildgpt.text.figures import decimals, percent, sign, visible
 
-Prompt = tuple[Message, ...]
+Turns = tuple[Message, ...]
 FEEDBACK_STAGES = ("dpo", "grpo", "ppo")
 
 
@@ -87,7 +87,7 @@ def compare_models(
     on_progress("the judge reads")
     device = pick_device()
     scorer = load_reward_model(folder, pick_dtype("auto", device), device)
-    duel = head_to_head(written["a"], written["b"], chats["a"].eos_id, judge=scorer)
+    result = head_to_head(written["a"], written["b"], chats["a"].eos_id, judge=scorer)
     return {
         "model_a": model_a,
         "model_b": model_b,
@@ -96,7 +96,7 @@ def compare_models(
         "prompts_from": list(sources) or ["starter"],
         "too_long": len(asked) - len(fits),
         "sampling": {"max_tokens": max_tokens, "temperature": temperature, "seed": seed},
-        **_verdict(duel),
+        **_verdict(result),
         "notes": [
             f"{name} was trained against this judge, or on the comparisons that it learned from: "
             "its verdict flatters it. Take the stage `judge`, which is kept apart for this."
@@ -141,40 +141,21 @@ def show(result: Mapping[str, Any], console: Console) -> None:
         console.print(Text(visible(line)), soft_wrap=not console.is_terminal)
 
 
-def _verdict(duel: HeadToHead) -> dict[str, Any]:
-    verdicts = duel.verdicts
+def _verdict(result: HeadToHead) -> dict[str, Any]:
+    verdicts = result.verdicts
     assert verdicts is not None  # there is a judge
-    better = {True: "b", False: "a", None: None}[favours(verdicts)]
+    better = {True: "b", False: "a", None: None}[verdicts.favours]
     if better == "a":
-        sentence = verdict_sentence(mirrored(verdicts), "A's answers", "B's answers")
+        sentence = verdict_sentence(verdicts.mirrored, "A's answers", "B's answers")
     else:
         sentence = verdict_sentence(verdicts, "B's answers", "A's answers")
     return {
         "better": better,
         "verdict": sentence,
-        "win_rate": verdicts.as_dict(),
-        "judge_scores": {"a": duel.judge_before, "b": duel.judge_after},
-        "samples": {"a": duel.measures_before.as_dict(), "b": duel.measures_after.as_dict()},
+        "win_rate": asdict(verdicts),
+        "judge_scores": {"a": result.judge_before, "b": result.judge_after},
+        "samples": {"a": asdict(result.measures_before), "b": asdict(result.measures_after)},
     }
-
-
-def mirrored(verdicts: WinRate) -> WinRate:
-    """The same verdicts, told of the other model."""
-    return WinRate(
-        comparisons=verdicts.comparisons,
-        prompts=verdicts.prompts,
-        wins=verdicts.losses,
-        losses=verdicts.wins,
-        ties=verdicts.ties,
-        rate=1 - verdicts.rate,
-        low=1 - verdicts.high,
-        high=1 - verdicts.low,
-        controlled=1 - verdicts.controlled,
-        controlled_low=1 - verdicts.controlled_high,
-        controlled_high=1 - verdicts.controlled_low,
-        tokens=verdicts.other_tokens,
-        other_tokens=verdicts.tokens,
-    )
 
 
 def _config(model: str) -> BaseConfig:
@@ -206,9 +187,9 @@ def _checked(model: str, judge: Path) -> ChatTokenizer:
     return chat
 
 
-def _prompts(sources: Sequence[str], trained: Iterable[Mapping[str, float]]) -> list[Prompt]:
+def _prompts(sources: Sequence[str], trained: Iterable[Mapping[str, float]]) -> list[Turns]:
     """What is asked, each prompt once."""
-    asked: list[Prompt] = (
+    asked: list[Turns] = (
         [(Message("user", one.prompt),) for one in starter_prompts()] if not sources else []
     )
     learned = list(trained)
@@ -228,16 +209,16 @@ def _prompts(sources: Sequence[str], trained: Iterable[Mapping[str, float]]) -> 
     return list({_key(prompt): prompt for prompt in asked}.values())
 
 
-def _key(prompt: Prompt) -> str:
+def _key(prompt: Turns) -> str:
     return json.dumps([[m.role, m.content] for m in prompt])
 
 
-def _digest(prompt: Prompt) -> str:
+def _digest(prompt: Turns) -> str:
     """An order in which a limit takes some of every source."""
     return digest("compare", _key(prompt))
 
 
-def _tokens(prompt: Prompt, chat: ChatTokenizer) -> int:
+def _tokens(prompt: Turns, chat: ChatTokenizer) -> int:
     return len(chat.template.prompt(prompt, chat.tokenizer))
 
 
@@ -249,8 +230,8 @@ def _holds(model: str) -> int:
 
 
 def _answers(
-    model: str, chat: ChatTokenizer, prompts: Sequence[Prompt], sampling: Sampling, seed: int
-) -> Written:
+    model: str, chat: ChatTokenizer, prompts: Sequence[Turns], sampling: Sampling, seed: int
+) -> Answers:
     device = pick_device()
     dtype = pick_dtype("auto", device)
     network = load_base(_config(model)).model.to(device, dtype).eval()

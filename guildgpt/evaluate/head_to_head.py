@@ -13,15 +13,15 @@ from guildgpt.bases.base import ChatTokenizer
 from guildgpt.chat import Message
 from guildgpt.data.examples import Example
 from guildgpt.evaluate.preferences import Scorer
+from guildgpt.evaluate.samples import SampleMeasures, measure
 from guildgpt.evaluate.win_rate import HeadToHead, win_rate
 from guildgpt.network.reward_model import closed
 from guildgpt.network.sampler import Sampled, Sampling, sample
 from guildgpt.network.trunk import Trunk, length_groups, token_logprobs
-from guildgpt.report.samples import SampleMeasures, measure
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class Answers:
     """One model's answers to the prompts, in their order."""
 
     examples: tuple[Example, ...]  # prompt and answer, of which the answer is predicted
@@ -53,7 +53,7 @@ def write(
     sampling: Sampling,
     *,
     seed: int,
-) -> Written:
+) -> Answers:
     """A model's answers."""
     asked = [chat.template.prompt(messages, chat.tokenizer) for messages in prompts]
     sampled = sample(trunk, asked, sampling, eos_id=chat.eos_id, seed=seed)
@@ -62,12 +62,12 @@ def write(
         whole = np.concatenate([np.array(ids, np.int32), one.ids])
         examples.append(Example(whole, np.arange(len(whole)) >= len(ids), 0, "written"))
     texts = tuple(chat.tokenizer.decode(one.ids.tolist()) for one in sampled)
-    return Written(tuple(examples), tuple(sampled), texts)
+    return Answers(tuple(examples), tuple(sampled), texts)
 
 
 def head_to_head(
-    before: Written,
-    after: Written,
+    before: Answers,
+    after: Answers,
     eos_id: int,
     *,
     judge: Scorer | None,
@@ -99,7 +99,7 @@ def head_to_head(
 
 @torch.no_grad()
 def divergence(
-    challenger: Trunk, other: Trunk, written: Written, temperature: float, micro_tokens: int
+    challenger: Trunk, other: Trunk, written: Answers, temperature: float, micro_tokens: int
 ) -> float:
     """The mean over answers of Σ_t log π(a_t) - log π_other(a_t), in nats: KL(π || π_other) where
     the answers are the challenger's own."""
@@ -120,7 +120,7 @@ def _mean(scores: _Scores | None, side: int) -> float | None:
     return float(scores[side].mean()) if scores is not None else None
 
 
-def _both(scorer: Scorer | None, before: Written, after: Written, eos_id: int) -> _Scores | None:
+def _both(scorer: Scorer | None, before: Answers, after: Answers, eos_id: int) -> _Scores | None:
     if scorer is None:
         return None
     first, second = (

@@ -23,12 +23,12 @@ from guildgpt.evaluate.bits import Bits, measure_all
 from guildgpt.evaluate.config import EvaluateConfig
 from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
 from guildgpt.evaluate.probes import probes
+from guildgpt.evaluate.samples import Sample, measure, sample
 from guildgpt.model.config import BaseConfig, Dtype
 from guildgpt.model.locate import locate
 from guildgpt.network.hardware import pick_device, pick_dtype
 from guildgpt.network.reward_model import REWARD_FILE
 from guildgpt.network.trunk import trunk_for
-from guildgpt.report.samples import Sample, measure, sample
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,6 @@ class Measured:
 
     bits: dict[str, Bits]
     samples: list[Sample]  # the probes first, then the starter pack's prompts
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "bits": {name: asdict(bits) for name, bits in self.bits.items()},
-            "samples": [asdict(one) for one in self.samples],
-        }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Measured:
-        """The inverse of `as_dict`."""
-        return cls(
-            {name: Bits(**bits) for name, bits in record["bits"].items()},
-            [
-                Sample(
-                    tuple(Message(m["role"], m["content"]) for m in one["prompt"]),
-                    one["answer_text"],
-                    tuple(one["ids"]),
-                    one["stop"],
-                    one["looped"],
-                )
-                for one in record["samples"]
-            ],
-        )
 
 
 def measure_model(
@@ -161,7 +137,7 @@ def evaluate_model(
             "note": notes.get(name, ""),
         }
     if measured.samples:
-        result["samples"] = measure(measured.samples).as_dict()
+        result["samples"] = asdict(measure(measured.samples))
         result["answers"] = [
             {"prompt": one.prompt[-1].content, "answer": one.answer_text, "stop": one.stop}
             for one in measured.samples

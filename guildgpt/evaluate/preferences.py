@@ -7,8 +7,8 @@ away, and beside how sure the model was.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class MarginBin:
 
 
 @dataclass(frozen=True, slots=True)
-class Preferences:
+class PreferenceFigures:
     """The figures of one set of comparisons. Accuracies are shares of pairs; ties count half."""
 
     prompts: int
@@ -59,14 +59,15 @@ class Preferences:
         """What length alone gives, with hindsight about whether longer or shorter is better."""
         return max(self.longer, 1 - self.longer)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+    @property
+    def beats_length(self) -> bool:
+        """Whether the interval lies above what the length of the answers gives away."""
+        return self.low > self.by_length
 
 
 def measure_preferences(
     scorer: Scorer, rankings: Mapping[str, Sequence[Ranking]], seed: int = 0
-) -> dict[str, Preferences]:
+) -> dict[str, PreferenceFigures]:
     """The figures of each source that has comparisons."""
     return {
         source: _measure(scorer, rows, np.random.default_rng(seed))
@@ -77,14 +78,14 @@ def measure_preferences(
 
 def _measure(
     scorer: Scorer, rows: Sequence[Ranking], generator: np.random.Generator
-) -> Preferences:
+) -> PreferenceFigures:
     answers = [example for row in rows for example in row.answers]
     scores = scorer.scores(answers).double().numpy()
     margins, lengths, trees = _pairs(rows, scores, answers)
     right = _right(margins)
     low, high = _interval(right, trees, generator)
     bins = _bins(margins)
-    return Preferences(
+    return PreferenceFigures(
         prompts=len(rows),
         pairs=len(margins),
         accuracy=float(right.mean()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
 from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.network.hardware import pick_device, pick_dtype
 from guildgpt.network.reward_model import load_reward_model, read_record
-from guildgpt.report.compare import beats_length
-from guildgpt.report.figures import percent, visible
+from guildgpt.text.figures import percent, visible
 
 
 def evaluate_reward_model(
@@ -66,10 +66,10 @@ def evaluate_reward_model(
         "model": model,
         "sources": {
             name: {
-                **one.as_dict(),
+                **asdict(one),
                 "by_length": one.by_length,
                 "chance": 0.5,
-                "better_than_length": beats_length(one),
+                "better_than_length": one.beats_length,
                 "note": "; ".join(notes[name]),
             }
             for name, one in figures.items()

@@ -6,13 +6,13 @@ at equal length, by a regression of the verdicts on the difference in length.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guildgpt.report.samples import SampleMeasures
+from guildgpt.evaluate.samples import SampleMeasures
+from guildgpt.text.figures import percent
 
 Floats = NDArray[np.float64]
 
@@ -39,9 +39,32 @@ class WinRate:
     tokens: float  # mean length of the challenger's answers
     other_tokens: float
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+    @property
+    def favours(self) -> bool | None:
+        """Whether the judge prefers the challenger at equal length; None if its interval says that
+        this may be chance."""
+        if self.controlled_low > 0.5:
+            return True
+        return False if self.controlled_high < 0.5 else None
+
+    @property
+    def mirrored(self) -> WinRate:
+        """The same verdicts, told of the other model."""
+        return WinRate(
+            comparisons=self.comparisons,
+            prompts=self.prompts,
+            wins=self.losses,
+            losses=self.wins,
+            ties=self.ties,
+            rate=1 - self.rate,
+            low=1 - self.high,
+            high=1 - self.low,
+            controlled=1 - self.controlled,
+            controlled_low=1 - self.controlled_high,
+            controlled_high=1 - self.controlled_low,
+            tokens=self.other_tokens,
+            other_tokens=self.tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +79,6 @@ class HeadToHead:
     kl: float | None  # nats an answer, the challenger's answers under both models
     measures_before: SampleMeasures
     measures_after: SampleMeasures
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def win_rate(
@@ -106,6 +125,29 @@ def win_rate(
         controlled_high=float(level_high),
         tokens=float(lengths.mean()),
         other_tokens=float(other_lengths.mean()),
+    )
+
+
+def verdict_sentence(
+    verdicts: WinRate, challenger: str = "the answers with feedback", other: str = "those before it"
+) -> str:
+    """Which model's answers the judge prefers, and whether the interval allows saying so."""
+    rate, many = percent(verdicts.controlled), f"{verdicts.comparisons:,} comparisons"
+    between = f"{percent(verdicts.controlled_low)} to {percent(verdicts.controlled_high)}"
+    ruling = verdicts.favours
+    if ruling is None:
+        return (
+            f"The judge names no clear winner: at equal length {challenger} win {rate} of {many}, "
+            f"and the 95% interval, {between}, includes half."
+        )
+    if ruling:
+        return (
+            f"The judge prefers {challenger} to {other}: at equal length they win {rate} of "
+            f"{many} (95% interval {between})."
+        )
+    return (
+        f"The judge prefers {other} to {challenger}: at equal length {challenger} win only "
+        f"{rate} of {many} (95% interval {between})."
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.evaluate.model import Measured, measure_model, sample_answers
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.folder import write_model_folder
-from guildgpt.pipeline.folder import is_disk_full, read_json, write_json
+from guildgpt.pipeline.folder import is_disk_full, keep, kept
 from guildgpt.pipeline.prepare import Prepared
 from guildgpt.recipe import Recipe, Stage
 
@@ -62,12 +61,9 @@ def measured_after(
 
 def _kept(file: Path, measure: Callable[[], Measured]) -> Measured:
     """The figures in `file`, or measured now and kept there."""
-    record = read_json(file)
-    if record is not None:
-        with suppress(LookupError, TypeError):
-            return Measured.from_dict(record)
-    measured = measure()
-    write_json(file, measured.as_dict())
+    if (measured := kept(file, Measured)) is None:
+        measured = measure()
+        keep(file, Measured, measured)
     return measured
 
 

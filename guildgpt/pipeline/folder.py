@@ -29,16 +29,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError, GuildError, RecipeError
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.report import Phase, Report, read_report
 from guildgpt.train.loop import Outcome
+
+T = TypeVar("T")
 
 CHANGES_NOTHING = {"description", "price_per_hour"}
 REMEDY = "Give --out another folder or the recipe another name, or delete this folder."
@@ -225,6 +227,18 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def keep(file: Path, kind: type[T], record: T) -> None:
+    """Write a record, so that `kept` reads it back."""
+    write_json(file, TypeAdapter(kind).dump_python(record, mode="json"))
+
+
+def kept(file: Path, kind: type[T]) -> T | None:
+    """The record in a file, or None where there is none, or one of another version's."""
+    with suppress(ValidationError):
+        return TypeAdapter(kind).validate_python(read_json(file))
+    return None
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from guildgpt.bases.base import Base, load_base
 from guildgpt.errors import RecipeError
 from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
 from guildgpt.evaluate.model import Measured
-from guildgpt.evaluate.plain import typed
 from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.network.hardware import pick_device, pick_dtype
 from guildgpt.network.hats import Hats
@@ -34,7 +32,7 @@ from guildgpt.network.reward_model import (
 )
 from guildgpt.network.sampler import Sampling
 from guildgpt.pipeline.before_after import measured_after, measured_before
-from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_outcome
+from guildgpt.pipeline.folder import keep, kept, read_outcome, write_outcome
 from guildgpt.pipeline.language import save_language_model
 from guildgpt.pipeline.prepare import (
     Prepared,
@@ -58,6 +56,7 @@ from guildgpt.train.scoring import Scoring
 
 REWARD = "reward"
 ADAPTER = "policy.safetensors"
+HEAD_TO_HEAD = "head_to_head.json"
 
 
 def policy_stage(run: StageRun) -> Report:
@@ -89,10 +88,10 @@ def policy_stage(run: StageRun) -> Report:
     del base
     gc.collect()  # before a model is loaded again: memory holds one of them
 
-    duel = _kept_duel(run)
-    if duel is None and (place / ADAPTER).is_file():
+    result = kept(place / HEAD_TO_HEAD, HeadToHead)
+    if result is None and (place / ADAPTER).is_file():
         with run.phase("compare"):
-            duel = run.measured("the policy beside what it came from", lambda: _compare(run))
+            result = run.measured("the policy beside what it came from", lambda: _compare(run))
     (place / ADAPTER).unlink(missing_ok=True)
 
     with run.phase("measure after"):
@@ -108,7 +107,7 @@ def policy_stage(run: StageRun) -> Report:
         outcome=outcome,
         before=before,
         after=after,
-        head_to_head=duel,
+        head_to_head=result,
     )
 
 
@@ -190,11 +189,9 @@ def _before(run: StageRun, base: Base, prepared: Prepared) -> Measured:
 
     Where that one could not, nor is it tried again here.
     """
-    record = read_json(Path(run.base.base).parent / "after.json")
-    if record is not None:
-        with suppress(LookupError, TypeError):
-            return Measured.from_dict(record)
-    elif language_before(run.stage, run.recipe):
+    if measured := kept(Path(run.base.base).parent / "after.json", Measured):
+        return measured
+    if language_before(run.stage, run.recipe):
         return Measured({}, [])
     return measured_before(run.recipe, run.stage, run.place, base, run.base, prepared, run.console)
 
@@ -235,7 +232,7 @@ def _compare(run: StageRun) -> HeadToHead:
             for trunk in (reference, policy)
         )
         kl = divergence(policy, reference, after, temperature, settings.micro_tokens)
-        duel = head_to_head(
+        result = head_to_head(
             before,
             after,
             base.chat.eos_id,
@@ -244,10 +241,10 @@ def _compare(run: StageRun) -> HeadToHead:
             kl=kl,
             prompts=places,
         )
-    write_json(run.place / "head_to_head.json", duel.as_dict())
-    for line in duel_lines(duel):
+    keep(run.place / HEAD_TO_HEAD, HeadToHead, result)
+    for line in head_to_head_lines(result):
         run.say(line)
-    return duel
+    return result
 
 
 def _judge(run: StageRun, base: Base) -> RewardModel | None:
@@ -261,29 +258,20 @@ def _judge(run: StageRun, base: Base) -> RewardModel | None:
     return load_reward_model(folder, dtype, device, run.recipe.reward.micro_tokens)
 
 
-def _kept_duel(run: StageRun) -> HeadToHead | None:
-    record = read_json(run.place / "head_to_head.json")
-    if record is not None:
-        with suppress(ValueError, TypeError):  # another version's
-            duel: HeadToHead = typed(HeadToHead, record)
-            return duel
-    return None
-
-
-def duel_lines(duel: HeadToHead) -> Sequence[str]:
+def head_to_head_lines(result: HeadToHead) -> Sequence[str]:
     """A comparison of two models in sentences."""
     lines = []
-    if duel.verdicts:
-        v = duel.verdicts
+    if result.verdicts:
+        v = result.verdicts
         lines.append(
             f"the judge prefers it to the model it came from in {v.controlled:.1%} of "
             f"{v.comparisons:,} comparisons at equal length (95 % interval {v.controlled_low:.1%} "
             f"to {v.controlled_high:.1%}), {v.rate:.1%} as they are"
         )
-    if duel.reward_after is not None and duel.reward_before is not None:
+    if result.reward_after is not None and result.reward_before is not None:
         lines.append(
-            f"held-out reward {duel.reward_before:+.2f} before, {duel.reward_after:+.2f} after"
+            f"held-out reward {result.reward_before:+.2f} before, {result.reward_after:+.2f} after"
         )
-    if duel.kl is not None:
-        lines.append(f"{duel.kl:.1f} nats an answer away from it")
+    if result.kl is not None:
+        lines.append(f"{result.kl:.1f} nats an answer away from it")
     return lines

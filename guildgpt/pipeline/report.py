@@ -14,13 +14,14 @@ from guildgpt import __version__
 from guildgpt.data.provenance import Provenance
 from guildgpt.evaluate.model import Measured
 from guildgpt.evaluate.probes import probes, seen
+from guildgpt.evaluate.samples import Sample, measure
 from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.network.hardware import describe, pick_device
 from guildgpt.pipeline.folder import differences, finished
 from guildgpt.pipeline.prepare import Prepared
 from guildgpt.pipeline.stage import StageRun
 from guildgpt.recipe import POLICY_STAGES, REWARD_STAGES, Recipe, Stage
-from guildgpt.report.compare import headline
+from guildgpt.report.before_after import headline
 from guildgpt.report.page import write_report
 from guildgpt.report.report import (
     BaseReport,
@@ -33,7 +34,6 @@ from guildgpt.report.report import (
     StageReport,
     read_metrics,
 )
-from guildgpt.report.samples import Sample, measure
 from guildgpt.train.loop import Outcome
 
 

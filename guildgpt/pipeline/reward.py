@@ -10,8 +10,7 @@ import torch
 
 from guildgpt.bases.base import ChatTokenizer, load_base, locate_base, weights_sha256
 from guildgpt.data.provenance import Provenance
-from guildgpt.evaluate.plain import typed
-from guildgpt.evaluate.preferences import Preferences, measure_preferences
+from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.network.hardware import pick_device, pick_dtype
 from guildgpt.network.reward_model import (
@@ -21,7 +20,7 @@ from guildgpt.network.reward_model import (
     require_classifier,
     reward_files,
 )
-from guildgpt.pipeline.folder import read_json, read_outcome, write_json, write_outcome
+from guildgpt.pipeline.folder import keep, kept, read_outcome, write_outcome
 from guildgpt.pipeline.prepare import Compared, prepare_comparisons
 from guildgpt.pipeline.report import stage_report
 from guildgpt.pipeline.stage import StageRun, card_figures, save_settings, stage_rows
@@ -88,7 +87,7 @@ def reward_stage(run: StageRun) -> Report:
     )
 
 
-def preferences_line(source: str, figures: Preferences) -> str:
+def preferences_line(source: str, figures: PreferenceFigures) -> str:
     """A reward model's figures on one source in a line."""
     return (
         f"{source}: {figures.accuracy:.1%} of {figures.pairs:,} held-out pairs in the right order "
@@ -97,18 +96,17 @@ def preferences_line(source: str, figures: Preferences) -> str:
     )
 
 
-def _measured(run: StageRun, compared: Compared) -> dict[str, Preferences]:
+def _measured(run: StageRun, compared: Compared) -> dict[str, PreferenceFigures]:
     """The saved model's figures on held-out comparisons, measured once and kept."""
     file = run.place / "preferences.json"
-    record = read_json(file)
-    if record is not None:
-        return {name: typed(Preferences, row) for name, row in record.items()}
+    if (known := kept(file, dict[str, PreferenceFigures])) is not None:
+        return known
     device = pick_device()
     model = load_reward_model(
         run.place / "model", pick_dtype(run.recipe.reward.dtype, device), device
     )
     figures = measure_preferences(model, compared.held_out)
-    write_json(file, {name: one.as_dict() for name, one in figures.items()})
+    keep(file, dict[str, PreferenceFigures], figures)
     return figures
 
 

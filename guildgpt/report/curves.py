@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from guildgpt.report.figures import finite, visible
 from guildgpt.report.report import StageReport
+from guildgpt.text.figures import finite, visible
 
 Point = tuple[float, float | None]  # step and value; None is a gap
 

@@ -8,17 +8,15 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
-from guildgpt.report import figures
-from guildgpt.report.compare import (
+from guildgpt.report.before_after import (
     SCORERS,
-    beats_length,
     columns,
-    favours,
     headline,
     sample_rows,
 )
 from guildgpt.report.curves import charts
 from guildgpt.report.report import REPORT_JSON, Report
+from guildgpt.text import figures
 
 REPORT_HTML = "report.html"
 REPORT_SCRIPT = "report.js"
@@ -54,11 +52,9 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "beats_length": beats_length,
         "blocks": figures.blocks,
         "decimals": figures.decimals,
         "duration": figures.duration,
-        "favours": favours,
         "percent": figures.percent,
         "sha256": _sha256,
         "sign": figures.sign,

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from guildgpt.chat import Message
 from guildgpt.errors import DataError
-from guildgpt.evaluate.plain import plain, typed
-from guildgpt.evaluate.preferences import Preferences
+from guildgpt.evaluate.preferences import PreferenceFigures
+from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.evaluate.win_rate import HeadToHead
-from guildgpt.report import figures
-from guildgpt.report.samples import SampleMeasures
+from guildgpt.text import figures
 
 REPORT_JSON = "report.json"
 
@@ -147,7 +148,7 @@ class PreferenceReport:
 
     stage: str
     source: str
-    figures: Preferences
+    figures: PreferenceFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,20 +198,19 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is not finite becomes None, for JSON has no NaN."""
-        return plain(asdict(self))  # type: ignore[no-any-return]
+        values = json.dumps(REPORT.dump_python(self, mode="json"))
+        return json.loads(values, parse_constant=lambda _: None)  # type: ignore[no-any-return]
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Report:
-        """The inverse of `as_dict`."""
-        return typed(cls, values)  # type: ignore[no-any-return]
+
+REPORT = TypeAdapter(Report)
 
 
 def read_report(folder: str | Path) -> Report:
     """The report that `write_report` left in a folder."""
     path = Path(folder) / REPORT_JSON
     try:
-        return Report.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return REPORT.validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
         raise DataError(
             f"the report cannot be read ({error})",
             where=path,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from guildgpt.report.figures import duration
+from guildgpt.text.figures import duration
 
 SMOOTHING = 20  # steps over which the shown speed is averaged
 QUIET_SECONDS = 15.0  # between lines where there is no terminal to draw a bar on

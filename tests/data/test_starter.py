@@ -20,8 +20,8 @@ from guildgpt.data.source import SourceSpec, load
 from guildgpt.data.split import normalised
 from guildgpt.data.starter import starter_prompts, starter_tasks
 from guildgpt.evaluate.probes import probes
+from guildgpt.evaluate.samples import loops
 from guildgpt.model.config import BaseConfig
-from guildgpt.report.samples import loops
 
 CATEGORIES = {
     *("advice", "brainstorming", "classification", "closed_qa", "creative_writing", "debugging"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from guildgpt.chat import CHATML, FileTokenizer
 from guildgpt.cli import app
 from guildgpt.data import SourceSpec, load, split_side
 from guildgpt.errors import DataError, GuildError, ModelError
-from guildgpt.evaluate.compare_models import mirrored
 from guildgpt.evaluate.win_rate import win_rate
 from guildgpt.model.config import ScratchConfig
 from guildgpt.model.folder import write_model_folder
@@ -95,7 +95,7 @@ def test_mirrored_is_what_the_other_side_sees() -> None:
     there = win_rate(ours, theirs, lengths, others, np.arange(40))
     back = win_rate(theirs, ours, others, lengths, np.arange(40))
     assert there.rate != 0.5
-    assert mirrored(there).as_dict() == pytest.approx(back.as_dict())
+    assert asdict(there.mirrored) == pytest.approx(asdict(back))
 
 
 def test_json_says_who_met_on_what_and_how_it_ended(models: Path) -> None:

@@ -14,7 +14,7 @@ from guildgpt.bases.base import ChatTokenizer, add_chat_tokens
 from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.data.examples import Example
-from guildgpt.evaluate.head_to_head import Written, divergence, head_to_head, write
+from guildgpt.evaluate.head_to_head import Answers, divergence, head_to_head, write
 from guildgpt.network.sampler import Sampled, Sampling
 from guildgpt.network.trunk import token_logprobs, trunk_for
 
@@ -32,7 +32,7 @@ class ByLength:
         return torch.tensor([float(example.trained) + self.noise for example in examples])
 
 
-def written(*answers: Sequence[int]) -> Written:
+def written(*answers: Sequence[int]) -> Answers:
     """Answers as ids after a prompt of three; those that end with `EOS` ended by themselves."""
     sampled, examples = [], []
     for ids in answers:
@@ -40,7 +40,7 @@ def written(*answers: Sequence[int]) -> Written:
         sampled.append(Sampled(np.array(ids, np.int32), np.zeros(len(ids), np.float32), ended))
         whole = np.array([7, 8, 9, *ids], np.int32)
         examples.append(Example(whole, np.arange(len(whole)) >= 3, 0, "written"))
-    return Written(tuple(examples), tuple(sampled), tuple(str(list(ids)) for ids in answers))
+    return Answers(tuple(examples), tuple(sampled), tuple(str(list(ids)) for ids in answers))
 
 
 def test_worked_out_by_hand() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from guildgpt.data.examples import Example
 from guildgpt.data.rankings import Ranking
-from guildgpt.evaluate.preferences import Preferences, measure_preferences
+from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 
 
 class Telling:
@@ -41,7 +41,7 @@ def ranking(
     return Ranking(answers, tuple(pairs), steps, "made", tree or str(first))
 
 
-def measured(scores: Sequence[float], *rows: Ranking) -> Preferences:
+def measured(scores: Sequence[float], *rows: Ranking) -> PreferenceFigures:
     return measure_preferences(Telling(scores), {"made": rows, "none": []})["made"]
 
 
@@ -66,7 +66,7 @@ def test_sources_without_comparisons_are_left_out() -> None:
     assert list(measure_preferences(Telling([1, 0]), {"a": [ranking(0, [1, 2])], "b": []})) == ["a"]
 
 
-def scored(margins: Sequence[float], trees: Sequence[str]) -> Preferences:
+def scored(margins: Sequence[float], trees: Sequence[str]) -> PreferenceFigures:
     """One pair a margin."""
     table = [value for margin in margins for value in (margin, 0.0)]
     rows = [ranking(2 * n, [1, 1], tree=tree) for n, tree in enumerate(trees)]
@@ -110,7 +110,7 @@ def test_pairs_of_one_tree_are_no_independent_evidence() -> None:
     assert measured([1, 0], ranking(0, [1, 1])).low == 1.0
 
 
-def test_figures_are_plain_values() -> None:
-    row = measured([3, 1, 2], ranking(0, [4, 6, 2])).as_dict()
-    assert row["pairs"] == 3
-    assert len(row["bins"]) == 3  # no bin is empty
+def test_no_bin_is_empty() -> None:
+    found = measured([3, 1, 2], ranking(0, [4, 6, 2]))
+    assert found.pairs == 3
+    assert len(found.bins) == 3  # no bin is empty

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guildgpt.chat import Message
+from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.report.report import (
     BaseReport,
     Evaluation,
@@ -16,7 +17,6 @@ from guildgpt.report.report import (
     SourceReport,
     StageReport,
 )
-from guildgpt.report.samples import SampleMeasures
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guildgpt.chat import Message
-from guildgpt.report.figures import blocks, visible
 from guildgpt.report.page import render as rendered
 from guildgpt.report.page import write_report
 from guildgpt.report.report import (
+    REPORT,
     HeldOut,
     ProbeAnswer,
     ProbeResult,
@@ -28,6 +28,7 @@ from guildgpt.report.report import (
     SourceReport,
     StageReport,
 )
+from guildgpt.text.figures import blocks, visible
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "col", "base", "source"}
 EVIL = (
@@ -83,7 +84,7 @@ def poisoned(report: Report, poison_text: str = EVIL) -> Report:
         for message, was in zip(probe["messages"], kept["messages"], strict=True):
             message["role"] = was["role"]
     skipped = {poison_text: 1}
-    evil = Report.from_dict(values)
+    evil = REPORT.validate_python(values)
     logged = StageReport("last", metrics=({"step": 1, "loss": 1.0, poison_text: 2.0},))
     return replace(
         evil,

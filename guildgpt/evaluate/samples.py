@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
+from guildgpt.chat import ChatTemplate, Message
 from guildgpt.chat.repetition import distinct_n, loops
-from guildgpt.engines.engine import SamplingParams, StopReason, answer
-
-if TYPE_CHECKING:
-    from guildgpt.chat import ChatTemplate, Message
-    from guildgpt.engines.engine import Engine
+from guildgpt.engines.engine import Engine, SamplingParams, StopReason, answer
 
 
 class Answered(Protocol):
@@ -58,15 +55,6 @@ class SampleMeasures:
     tokens_mean: float
     tokens_median: float
     tokens_p90: float
-
-    def as_dict(self) -> dict[str, float]:
-        """The figures by name, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SampleMeasures:
-        """The inverse of `as_dict`."""
-        return cls(**values)
 
 
 def measure(answers: Sequence[Answered]) -> SampleMeasures:

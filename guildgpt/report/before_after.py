@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from guildgpt.report.figures import NONE, decimals, percent, sign, signed, visible
+from guildgpt.evaluate.win_rate import HeadToHead, verdict_sentence
+from guildgpt.text.figures import NONE, decimals, percent, sign, signed, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from guildgpt.evaluate.preferences import Preferences
-    from guildgpt.evaluate.win_rate import HeadToHead, WinRate
+    from guildgpt.evaluate.samples import SampleMeasures
+    from guildgpt.evaluate.win_rate import HeadToHead
     from guildgpt.report.report import HeldOut, PreferenceReport, Report
-    from guildgpt.report.samples import SampleMeasures
 
 SCORERS = {"reward": "The reward model", "judge": "The judge"}  # by stage
 
 
-class Compared(NamedTuple):
+class FigureRow(NamedTuple):
     """One figure before and after; `better` is None where neither direction is the better one."""
 
     measure: str
@@ -41,19 +41,11 @@ def has_base(report: Report) -> bool:
     return bool(report.samples_base) or any(probe.base for probe in report.probes)
 
 
-def favours(verdicts: WinRate) -> bool | None:
-    """Whether the judge prefers the challenger at equal length; None if its interval says that
-    this may be chance."""
-    if verdicts.controlled_low > 0.5:
-        return True
-    return False if verdicts.controlled_high < 0.5 else None
-
-
 def headline(report: Report) -> list[str]:
     """The run in a few plain sentences, the main figures first, good news and bad alike."""
     sentences = []
     if report.head_to_head:
-        sentences += duel_sentences(report.head_to_head)
+        sentences += head_to_head_sentences(report.head_to_head)
     if report.samples_after:
         sentences.append(_answered(report.samples_before, report.samples_after))
     sentences += [_scorer(stage, of) for stage, of in by_stage(report.preferences).items()]
@@ -70,39 +62,16 @@ def headline(report: Report) -> list[str]:
     return sentences or ["Nothing was measured on held-out rows both before and after training."]
 
 
-def duel_sentences(duel: HeadToHead) -> list[str]:
+def head_to_head_sentences(result: HeadToHead) -> list[str]:
     """The judge's verdict, what became of the reward, and how far the model moved."""
     sentences = []
-    if duel.verdicts:
-        sentences.append(verdict_sentence(duel.verdicts))
-    if duel.reward_before is not None and duel.reward_after is not None:
-        sentences.append(_rewarded(duel, duel.reward_before, duel.reward_after))
-    elif duel.kl is not None:
-        sentences.append(f"It moved {_nats(duel.kl)} from the model it came from.")
+    if result.verdicts:
+        sentences.append(verdict_sentence(result.verdicts))
+    if result.reward_before is not None and result.reward_after is not None:
+        sentences.append(_rewarded(result, result.reward_before, result.reward_after))
+    elif result.kl is not None:
+        sentences.append(f"It moved {_nats(result.kl)} from the model it came from.")
     return sentences
-
-
-def verdict_sentence(
-    verdicts: WinRate, challenger: str = "the answers with feedback", other: str = "those before it"
-) -> str:
-    """Which model's answers the judge prefers, and whether the interval allows saying so."""
-    rate, many = percent(verdicts.controlled), f"{verdicts.comparisons:,} comparisons"
-    between = f"{percent(verdicts.controlled_low)} to {percent(verdicts.controlled_high)}"
-    ruling = favours(verdicts)
-    if ruling is None:
-        return (
-            f"The judge names no clear winner: at equal length {challenger} win {rate} of {many}, "
-            f"and the 95% interval, {between}, includes half."
-        )
-    if ruling:
-        return (
-            f"The judge prefers {challenger} to {other}: at equal length they win {rate} of "
-            f"{many} (95% interval {between})."
-        )
-    return (
-        f"The judge prefers {other} to {challenger}: at equal length {challenger} win only "
-        f"{rate} of {many} (95% interval {between})."
-    )
 
 
 def by_stage(preferences: Iterable[PreferenceReport]) -> dict[str, list[PreferenceReport]]:
@@ -113,16 +82,11 @@ def by_stage(preferences: Iterable[PreferenceReport]) -> dict[str, list[Preferen
     return found
 
 
-def beats_length(figures: Preferences) -> bool:
-    """Whether a reward model's interval lies above what the length of the answers gives away."""
-    return figures.low > figures.by_length
-
-
-def held_out_rows(report: Report) -> list[Compared]:
+def held_out_rows(report: Report) -> list[FigureRow]:
     """Bits per byte of each held-out source."""
     better: dict[str | None, bool] = {"fell": True, "rose": False}
     return [
-        Compared(
+        FigureRow(
             f"bits per byte, {h.source}",
             decimals(h.bits_before),
             decimals(h.bits_after),
@@ -133,27 +97,27 @@ def held_out_rows(report: Report) -> list[Compared]:
     ]
 
 
-def duel_rows(report: Report) -> list[Compared]:
+def head_to_head_rows(report: Report) -> list[FigureRow]:
     """The judge's verdict, the reward and the distance; nothing where no two models met."""
-    duel = report.head_to_head
-    if duel is None:
+    result = report.head_to_head
+    if result is None:
         return []
     rows = []
-    if v := duel.verdicts:
+    if v := result.verdicts:
         change = signed(v.controlled - 0.5, " points")
         between = f"{percent(v.controlled_low)} to {percent(v.controlled_high)}"
         name = f"wins under the judge ({between})"
-        rows.append(Compared(name, percent(0.5), percent(v.controlled), change, favours(v)))
-    if duel.reward_before is not None and duel.reward_after is not None:
-        move = duel.reward_after - duel.reward_before
-        figures = sign(duel.reward_before), sign(duel.reward_after), sign(move)
-        rows.append(Compared("reward, held-out prompts", *figures, move > 0 if move else None))
-    if duel.kl is not None:
-        rows.append(Compared("KL, nats an answer", decimals(0, 1), decimals(duel.kl, 1), NONE))
+        rows.append(FigureRow(name, percent(0.5), percent(v.controlled), change, v.favours))
+    if result.reward_before is not None and result.reward_after is not None:
+        move = result.reward_after - result.reward_before
+        figures = sign(result.reward_before), sign(result.reward_after), sign(move)
+        rows.append(FigureRow("reward, held-out prompts", *figures, move > 0 if move else None))
+    if result.kl is not None:
+        rows.append(FigureRow("KL, nats an answer", decimals(0, 1), decimals(result.kl, 1), NONE))
     return rows
 
 
-def sample_rows(report: Report) -> list[Compared]:
+def sample_rows(report: Report) -> list[FigureRow]:
     """The measures of the sampled answers, or nothing where none were sampled."""
     before, after, base = report.samples_before, report.samples_after, report.samples_base
     if not (before or after):
@@ -167,7 +131,7 @@ def sample_rows(report: Report) -> list[Compared]:
         move = None if was is None or now is None else now - was
         better = move * wanted > 0 if move else None
         change = signed(move, " points")
-        rows.append(Compared(name, percent(was), percent(now), change, better, percent(first)))
+        rows.append(FigureRow(name, percent(was), percent(now), change, better, percent(first)))
     for name, key, digits in (
         ("distinct tokens", "distinct_1", 3),
         ("distinct pairs", "distinct_2", 3),
@@ -179,7 +143,7 @@ def sample_rows(report: Report) -> list[Compared]:
         was, now, first = (getattr(one, key, None) for one in (before, after, base))
         change = signed(now / was - 1) if was and now is not None else NONE
         figures = decimals(was, digits), decimals(now, digits), change
-        rows.append(Compared(name, *figures, base=decimals(first, digits)))
+        rows.append(FigureRow(name, *figures, base=decimals(first, digits)))
     return rows
 
 
@@ -192,7 +156,7 @@ def summary_table(report: Report) -> Table:
     table.add_column("measure")
     for column in (*columns(report), "change"):
         table.add_column(column, justify="right")
-    for row in duel_rows(report) + held_out_rows(report) + sample_rows(report):
+    for row in head_to_head_rows(report) + held_out_rows(report) + sample_rows(report):
         style = "" if row.better is None else "green" if row.better else "red"
         after, change = Text(row.after, style=style), Text(row.change, style=style)
         first = [row.base] if has_base(report) else []
@@ -220,12 +184,12 @@ def _answered(before: SampleMeasures | None, after: SampleMeasures) -> str:
     return f"Of {after.answers:,} sampled answers {ends}; {loops}."
 
 
-def _rewarded(duel: HeadToHead, before: float, after: float) -> str:
+def _rewarded(result: HeadToHead, before: float, after: float) -> str:
     verb = "rose" if after > before else "fell" if after < before else "stayed"
     moved = f"{verb} from {sign(before)} to {sign(after)}"
-    far = f", {_nats(duel.kl)} from the model it came from" if duel.kl is not None else ""
+    far = f", {_nats(result.kl)} from the model it came from" if result.kl is not None else ""
     doubt = ""
-    if after > before and duel.verdicts and favours(duel.verdicts) is not True:
+    if after > before and result.verdicts and result.verdicts.favours is not True:
         doubt = "; the judge, which it was not trained against, does not confirm that gain"
     return f"The reward it was trained for {moved} on held-out prompts{far}{doubt}."
 
@@ -245,7 +209,7 @@ def _scorer(stage: str, preferences: Iterable[PreferenceReport]) -> str:
             f"order (95% interval {percent(f.low)} to {percent(f.high)}; "
             + (
                 f"length alone {length}, chance 50%)"
-                if beats_length(f)
+                if f.beats_length
                 else f"length alone gives {length}, so it is not clearly better than that)"
             )
         )
