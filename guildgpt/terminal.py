@@ -17,10 +17,6 @@ SOURCES = "dolly, oasst1, oasst2, starter, dolly:PATH, oasst:PATH or jsonl:PATH"
 FLAG = ""  # what a switch shows in place of a value
 Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on standard output.")]
 
-# Characters from files and models that would steer the terminal are shown as their pictures.
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
-_PICTURES |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-
 
 def examples(*lines: str) -> str:
     """Commands to try, at the foot of a help page."""
@@ -45,7 +41,9 @@ def visible(text: str) -> Text:
     characters that steer the terminal."""
     from rich.text import Text
 
-    return Text(text.translate(_PICTURES))
+    from guildgpt.text.visible import pictured
+
+    return Text(pictured(text))
 
 
 def print_json(value: Any) -> None:

@@ -120,8 +120,8 @@ def export(
     """
     from guildgpt.feedback.exports import FORMS, write_lines
     from guildgpt.feedback.exports import export as rows_of
-    from guildgpt.feedback.report import say
     from guildgpt.feedback.view import Switches
+    from guildgpt.terminal import say
 
     chosen = next((known for known in FORMS if known == form), None)
     if chosen is None:
@@ -175,8 +175,8 @@ def learned(
     says which versions to train again.
     """
     from guildgpt.data.origin import read_origin
-    from guildgpt.feedback.report import say
     from guildgpt.model.version import named
+    from guildgpt.terminal import say
 
     _url(store)  # say what is wrong before reading gigabytes
     origins = [read_origin(file) for file in rows]
@@ -284,7 +284,7 @@ def import_trees(
     from datetime import UTC, datetime
 
     from guildgpt.feedback.oasst_import import read
-    from guildgpt.feedback.report import say
+    from guildgpt.terminal import say
 
     left_out: Counter[str] = Counter()
     snapshot = read(file, now=datetime.now(UTC), left_out=left_out)
@@ -329,7 +329,7 @@ def member(
     their ratings, votes and reports, their choice, and when. Other people's words are not in it.
     """
     from guildgpt.feedback.own_data import SECTIONS, write_record
-    from guildgpt.feedback.report import say
+    from guildgpt.terminal import say
 
     user = _user_id(user_id)
     _check_out(out, force)
@@ -365,7 +365,7 @@ def erase(
     as_json: Json = False,
 ) -> None:
     """Erase everything of a member, and name the model versions that learned from it."""
-    from guildgpt.feedback.report import say
+    from guildgpt.terminal import say
 
     user = _user_id(user_id)
     _url(store)  # say what is wrong before asking

@@ -8,13 +8,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from guildgpt.feedback.rankings import agreement, position_bias, win_rates
 from guildgpt.feedback.records import Snapshot
 from guildgpt.feedback.reports import Report
 from guildgpt.feedback.view import View
-from guildgpt.text.visible import harmless
+from guildgpt.terminal import say, visible
 
 
 def trust(snapshot: Snapshot) -> dict[str, Any]:
@@ -70,9 +69,9 @@ def show_reports(found: Sequence[Report], console: Console) -> None:
             one.id[:8],
             f"{one.created_at:%Y-%m-%d %H:%M}",
             f"{one.resolved_at:%Y-%m-%d %H:%M}" if one.resolved_at else "",
-            plain(" ".join(one.text.split())[:200] or "(no longer kept)"),
-            plain(" ".join((one.reason or "").split())),
-            plain(one.link or ""),
+            visible(" ".join(one.text.split())[:200] or "(no longer kept)"),
+            visible(" ".join((one.reason or "").split())),
+            visible(one.link or ""),
         )
     console.print(table)
 
@@ -114,15 +113,5 @@ def _versions(opinions: Mapping[str, Any], rates: Mapping[str, Any]) -> Table:
         if compared:
             rate = won.get("rate")
             cells.append("" if rate is None else f"{rate:.0%}")
-        table.add_row(plain(name), *cells)
+        table.add_row(visible(name), *cells)
     return table
-
-
-def say(console: Console, line: str) -> None:
-    """A line of plain text, wrapped at words on a terminal and nowhere else."""
-    console.print(plain(line), soft_wrap=not console.is_terminal)
-
-
-def plain(text: str) -> Text:
-    """Text from outside without rich's markup and without what steers the terminal."""
-    return Text(harmless(text, "\N{REPLACEMENT CHARACTER}"))

@@ -6,26 +6,16 @@ import math
 import re
 from typing import Any
 
-NONE = "–"  # what stands where nothing was measured
+from guildgpt.text.visible import named
 
-# Characters that hide, or turn the reading direction of what follows. Not among them: line breaks,
-# tabs, and the joiners that emoji and many scripts are written with.
-_HIDDEN = re.compile(
-    "["
-    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks, embeddings, overrides, isolates
-    "\u00ad\u200b\u2028\u2029\u2060-\u2064\ufeff"  # without width, or breaking the line
-    "\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f"  # annotations, non-characters, tags
-    "\ud800-\udfff"  # halves of characters, which no file can hold
-    "]"
-)
+NONE = "–"  # what stands where nothing was measured
 
 
 def visible(value: Any) -> Any:
     """Text with its hidden characters named (⟨U+202E⟩); what is not text passes through."""
     if not isinstance(value, str) or hasattr(value, "__html__"):  # already escaped by jinja2
         return value
-    return _HIDDEN.sub(lambda hit: f"⟨U+{ord(hit[0]):04X}⟩", value.replace("\r\n", "\n"))
+    return named(value)
 
 
 def blocks(text: str) -> list[tuple[str, str]]:

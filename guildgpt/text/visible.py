@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -20,8 +21,11 @@ _SELECTORS = re.compile(f"(?:(^|\\s){SELECTOR}+|({SELECTOR}){SELECTOR}+)")
 _JOINERS = re.compile("[\u200c\u200d]")
 _VIRAMA = 9  # the combining class of the sign that takes an Indic letter's vowel away
 _BREAKS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
+# Letters are not hidden, nor the joiners that emoji and many scripts are spelled with.
+_HIDDEN = re.compile(f"{CONTROLS.pattern}|{UNSEEN.pattern}|[\u2028\u2029\U000e0000-\U000e007f]")
 # What steers a screen: control characters, and what turns the reading direction of others' text.
 _STEERING = re.compile(f"{CONTROLS.pattern}|[\u202a-\u202e\u2066-\u206f]")
+_PICTURES = {chr(code): chr(0x2400 + code) for code in range(32)} | {"\x7f": "␡"}
 # Arabic to Sinhala, Myanmar, Khmer and Mongolian: scripts that are spelled with joiners.
 _JOINING_SCRIPT = re.compile("[\u0600-\u0dff\u1000-\u109f\u1780-\u18af]")
 _PICTURE = ("So", "Sk", "Sm")  # Unicode categories of emoji, skin tones and arrows
@@ -47,11 +51,21 @@ def visible(text: str) -> str:
     return _SELECTORS.sub(r"\1\2", text)
 
 
-def harmless(text: str, instead: str = "") -> str:
+def harmless(text: str, instead: str | Callable[[re.Match[str]], str] = "") -> str:
     """Text that someone else wrote, for a screen: all that is seen stays, and what it is spelled
     with (blanks of any kind, joiners, letters newer than this Python); `instead` stands for what
     would steer the screen. Line ends become LF."""
     return _STEERING.sub(instead, _BREAKS.sub("\n", text.replace("\r\n", "\n")))
+
+
+def pictured(text: str) -> str:
+    """The same with pictures of what would steer the screen: ␛ for an escape."""
+    return harmless(text, lambda found: _PICTURES.get(found[0], "\N{REPLACEMENT CHARACTER}"))
+
+
+def named(text: str) -> str:
+    """The same for a reader who wants to know: all that cannot be seen by its code, ⟨U+202E⟩."""
+    return _HIDDEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text.replace("\r\n", "\n"))
 
 
 def pairs_joined(text: str) -> str:

@@ -24,9 +24,9 @@ from guildgpt.feedback.location import (
     member_key,
     store_file,
 )
-from guildgpt.feedback.report import plain
 from guildgpt.feedback.store import Store
 from guildgpt.model.version import Version
+from guildgpt.terminal import visible
 
 NEWCOMER, TEACHER = 80351110224678912, 80351110224678913
 VERSION = Version("starter@8f3a21c0", "starter", "runs/starter", "8f3a21c0" * 8)
@@ -126,7 +126,8 @@ def test_stats_in_words(store: str) -> None:
 
 
 def test_text_from_outside_is_shown_whole_and_steers_nothing() -> None:
-    assert plain("[b]10\u00a0000 👩\u200d💻\x1b[2J\u202e").plain == "[b]10\u00a0000 👩\u200d💻�[2J�"
+    shown = visible("[b]10\u00a0000 👩\u200d💻\x1b[2J\u202e")
+    assert shown.plain == "[b]10\u00a0000 👩\u200d💻␛[2J�"
 
 
 def test_stats_of_an_empty_store(tmp_path: Path) -> None:
