@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.errors import RecordGone, StoreError
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 T = TypeVar("T")
 RETRY_SECONDS = 2.0  # until the store is asked again
 Write = Callable[[], Awaitable[object]]
@@ -23,7 +22,7 @@ async def insist(work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await work()
         except StoreError as error:
-            log(LOGGER, "store_failed", error=error)
+            log("store_failed", error=error)
             await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -50,7 +49,7 @@ class Postponed:
             except RecordGone:
                 return False
             except StoreError as error:
-                log(LOGGER, "store_failed", error=error)
+                log("store_failed", error=error)
         self._waiting.append(write)
         return True
 
@@ -60,9 +59,9 @@ class Postponed:
             try:
                 await self._waiting[0]()
             except RecordGone:
-                log(LOGGER, "erased_meanwhile")
+                log("erased_meanwhile")
             except StoreError:
                 raise
-            except Exception:  # it must not hold up those behind it
-                LOGGER.exception("postponed write failed")
+            except Exception as error:  # it must not hold up those behind it
+                log.unforeseen("postponed write failed", error)
             self._waiting.popleft()

@@ -7,7 +7,6 @@ comes, and taken up again after a crash.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from guildgpt.bot.answers.room import check_operators
 from guildgpt.bot.answers.running import AllRunning, Running, Superseded
 from guildgpt.bot.answers.systems import Systems
 from guildgpt.bot.operating.guilds import Guilds
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.postponed import Postponed, insist
@@ -40,7 +39,7 @@ from guildgpt.talk.moderation import Moderator
 from guildgpt.talk.reopening import ReopeningModel
 from guildgpt.talk.waiting import FairQueue
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 UNKNOWN_CHANNEL = 10003  # Discord's code for one that was deleted
 
 
@@ -146,7 +145,7 @@ class Service:
                 lambda: self.store.update_delivery(delivery.id, state="skipped", extra={})
             )
             return
-        log(LOGGER, "taken_up", kind=delivery.kind, guild=delivery.guild_id)
+        log("taken_up", kind=delivery.kind, guild=delivery.guild_id)
         replies = self._replies
         steps: dict[str, Step] = {"retry": replies.again, "compare": replies.compare}
         await self._carry_out(work, member, outlet, steps.get(delivery.kind, replies.ask))
@@ -155,7 +154,7 @@ class Service:
         self, event: Event, outlet: Outlet, step: Step, again: str | None = None
     ) -> Rest:
         if self.ignores(event.asker.user_id):
-            log(LOGGER, "blocked", guild=event.guild_id)
+            log("blocked", guild=event.guild_id)
             return None
         if not self._heard.add(event.id):  # the store says so, too, unless it is in trouble
             self._note_duplicate(event)
@@ -186,7 +185,7 @@ class Service:
         return self.writer.whisper(outlet, say.STORE_DOWN) if told else None
 
     def _note_duplicate(self, event: Event) -> None:
-        log(LOGGER, "seen_before", guild=event.guild_id)
+        log("seen_before", guild=event.guild_id)
         self.metrics.duplicates.inc()
 
     async def _carry_out(self, work: Work, member: Member, outlet: Outlet, step: Step) -> bool:
@@ -198,7 +197,7 @@ class Service:
             try:
                 end = await self._outcome(running, step)
             except Superseded:
-                log(LOGGER, "superseded", guild=work.event.guild_id)
+                log("superseded", guild=work.event.guild_id)
                 return True
             if self._running.is_taken_back(work):
                 await self.forget(work.event.id)  # what was written since then, too
@@ -215,7 +214,7 @@ class Service:
             )
         seconds = self._clock() - begun
         self.metrics.answered.labels(work.event.kind, end.state).observe(seconds)
-        log(LOGGER, "finished", kind=work.event.kind, state=end.state, seconds=round(seconds, 2))
+        log("finished", kind=work.event.kind, state=end.state, seconds=round(seconds, 2))
         return False
 
     def _tells(self, work: Work, outlet: Outlet, end: End) -> bool:
@@ -234,10 +233,10 @@ class Service:
             await step(running)
             return End("done")
         except Refused as refusal:
-            log(LOGGER, "refused", reason=refusal.reason, guild=event.guild_id)
+            log("refused", reason=refusal.reason, guild=event.guild_id)
             return End("skipped", refusal.say, reason=refusal.reason)
         except RecordGone:
-            log(LOGGER, "erased_meanwhile", guild=event.guild_id)
+            log("erased_meanwhile", guild=event.guild_id)
             return End("skipped", "")
         except Undeliverable as error:
             self._note_failure("delivery", error, event, reason=str(error))
@@ -253,8 +252,8 @@ class Service:
             return End("failed", say.STORE_DOWN)
         except Superseded:
             raise
-        except Exception:  # whatever it is, the event has to end
-            LOGGER.exception("event failed")
+        except Exception as error:  # whatever it is, the event has to end
+            log.unforeseen("event failed", error)
             self.metrics.failures.labels("bot").inc()
             return End("failed", say.FAILED)
 
@@ -275,7 +274,7 @@ class Service:
         )
 
     def _note_failure(self, part: str, error: Exception, event: Event, **more: Any) -> None:
-        log(LOGGER, f"{part}_failed", error=error, guild=event.guild_id, **more)
+        log(f"{part}_failed", error=error, guild=event.guild_id, **more)
         self.metrics.failures.labels(part).inc()
 
     # What else there is to know and to do
@@ -377,7 +376,7 @@ class Service:
         try:
             await self.guilds.forget_channels(guild_id, {channel_id})
         except StoreError as error:  # it is looked up again at the next start
-            log(LOGGER, "store_failed", error=error)
+            log("store_failed", error=error)
         await self.postponed.do(lambda: self._delete_channel(channel_id))
 
     async def _delete_channel(self, channel_id: int) -> None:
@@ -401,7 +400,7 @@ class Service:
         try:
             return await self.store.channels_of(guild_id)
         except StoreError as error:
-            log(LOGGER, "store_failed", error=error)
+            log("store_failed", error=error)
             return {}
 
     async def named_channels(self, guild_id: int) -> Collection[int]:
@@ -411,7 +410,7 @@ class Service:
             named = {*rules.channels, *rules.channel_systems}
             return named | ({rules.reports_channel} if rules.reports_channel else set())
         except StoreError as error:
-            log(LOGGER, "store_failed", error=error)
+            log("store_failed", error=error)
             return ()
 
     def hold_off(self, seconds: float) -> None:
@@ -431,4 +430,4 @@ class Service:
 def _note_revision(what: str, erasure: Erasure) -> None:
     """Log what went, and how many versions had learned from it: they are listed in the store."""
     if erasure.counts:
-        log(LOGGER, what, rows=sum(erasure.counts.values()), versions=len(erasure.versions))
+        log(what, rows=sum(erasure.counts.values()), versions=len(erasure.versions))

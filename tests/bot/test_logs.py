@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from guildgpt.bot.operating.logs import (
     HIDDEN,
     LOGGERS,
+    EventLog,
     SafeFormatter,
     configure_logs,
-    get_logger,
-    log,
     without_secrets,
 )
 from guildgpt.errors import EngineError
 
-OURS = get_logger("guildgpt.bot.service")
+log = EventLog("guildgpt.bot.service")
+OURS = logging.getLogger("guildgpt.bot.service")
 THEIRS = logging.getLogger("discord.gateway")
 SAID = "a secret that a member told"
 TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GAAAAA.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL"
@@ -58,7 +58,6 @@ def out() -> Output:
 
 def test_an_event_and_its_fields(out: Output) -> None:
     log(
-        OURS,
         "answered",
         guild=USER,
         channel=7,
@@ -85,7 +84,7 @@ def test_an_event_and_its_fields(out: Output) -> None:
 def test_readable_lines() -> None:
     stream = io.StringIO()
     configure_logs("info", False, stream)
-    log(OURS, "refused", level=logging.WARNING, guild=1, reason="the queue is full", stop=None)
+    log("refused", level=logging.WARNING, guild=1, reason="the queue is full", stop=None)
     time, rest = stream.getvalue().split(" ", 1)
     assert datetime.fromisoformat(time)
     assert rest == (
@@ -95,7 +94,6 @@ def test_readable_lines() -> None:
 
 def test_text_names_and_users_are_hidden_whatever_the_field(out: Output) -> None:
     log(
-        OURS,
         "asked",
         text=SAID,
         question=SAID,
@@ -104,8 +102,8 @@ def test_text_names_and_users_are_hidden_whatever_the_field(out: Output) -> None
         member="ab12",
         name="newcomer",
     )
-    log(OURS, SAID, version=SAID, kind="two words", delivery=["x"], model={"a": SAID})
-    log(OURS, "refused", reason=f"user {USER} with {TOKEN}")
+    log(SAID, version=SAID, kind="two words", delivery=["x"], model={"a": SAID})
+    log("refused", reason=f"user {USER} with {TOKEN}")
     OURS.warning("member said %s in %d", SAID, 5)
     OURS.warning("%(text)s", {"text": SAID})
     OURS.warning({"text": SAID})  # type: ignore[arg-type]
@@ -126,7 +124,7 @@ def test_an_exception_is_known_by_its_type_and_place(out: Output) -> None:
     try:
         raise Forbidden(SAID)
     except Forbidden as error:
-        log(OURS, "undeliverable", error=error)
+        log("undeliverable", error=error)
         OURS.exception("it failed: %s", error)
         OURS.error("command failed", exc_info=error)
     try:
@@ -169,15 +167,15 @@ def test_discord_is_never_heard_at_debug(level: str) -> None:
     stream = Output()
     configure_logs(level, True, stream)
     THEIRS.debug("For Shard ID %s: WebSocket Event: %s", 1, SAID)
-    log(OURS, "seen", level=logging.DEBUG)
+    log("seen", level=logging.DEBUG)
     assert [row["event"] for row in stream.rows] == ["seen"]
 
 
 def test_the_level_is_kept_and_setting_up_twice_writes_once(out: Output) -> None:
     later = Output()
     configure_logs("warning", True, later)
-    log(OURS, "quiet")
-    log(OURS, "loud", level=logging.ERROR)
+    log("quiet")
+    log("loud", level=logging.ERROR)
     THEIRS.info("quiet")
     assert out.getvalue() == ""
     assert [row["event"] for row in later.rows] == ["loud"]
@@ -190,7 +188,7 @@ def test_the_level_is_kept_and_setting_up_twice_writes_once(out: Output) -> None
 def test_no_sentence_gets_through(said: str, field: str) -> None:
     stream = Output()
     configure_logs("info", True, stream)
-    log(OURS, "event", **{field: said})
+    log("event", **{field: said})
     OURS.error("failed: %s", said)
     try:
         raise ValueError(said)

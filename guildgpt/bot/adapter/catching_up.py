@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,9 +14,9 @@ from guildgpt.bot.adapter.incoming import is_for_us
 from guildgpt.bot.adapter.reaching import FAULTS, passes
 from guildgpt.bot.answers.answering import ChannelWriter
 from guildgpt.bot.marks import Marks, Missed
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 FIRST_SECONDS = 0.1  # until it is looked again which guilds are there; twice as long each time
 AGAIN_SECONDS = 5.0  # until what could not be read is tried again, at most
 UNAVAILABLE_SECONDS = 600.0  # for which a guild that Discord has trouble with holds up the marks
@@ -152,7 +151,7 @@ class CatchingUp:
                 else:
                     await self._hear(message)
         except FAULTS as error:
-            log(LOGGER, "cannot_catch_up", channel=channel.id, error=error)
+            log("cannot_catch_up", channel=channel.id, error=error)
             if passes(error):
                 return False
         for message in missed:

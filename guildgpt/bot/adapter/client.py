@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import threading
 import time
@@ -36,7 +35,7 @@ from guildgpt.bot.answers.outlet import Outlet, Undeliverable
 from guildgpt.bot.answers.reports import ReportDesk
 from guildgpt.bot.discord_time import DiscordTime
 from guildgpt.bot.marks import Marks
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.postponed import insist
 from guildgpt.bot.service import Service
@@ -44,7 +43,7 @@ from guildgpt.bot.text import sentences as say
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Delivery
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 ANEW_SECONDS = 15 * 60.0  # in which an edited question is answered anew
 CLOSE_SECONDS = 5.0  # for what is being written when the bot stops
 REGISTER_SECONDS = 5.0  # for which commands are waited for before events are
@@ -158,7 +157,7 @@ class GuildClient(discord.AutoShardedClient):
     def _ended(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            LOGGER.error("event failed", exc_info=error)
+            log.unforeseen("event failed", error)
 
     async def _request_ended(self, session: Any, context: Any, request: Any) -> None:
         """Discord tells its time. And it may say 429: discord.py waits; so must those who come
@@ -180,7 +179,7 @@ class GuildClient(discord.AutoShardedClient):
         """Once, before any event: buttons and commands, and the work that a crash left."""
         self.add_dynamic_items(ActionButton)
         if abs(self.time.host_ahead) > CLOCK_SECONDS:
-            log(LOGGER, "clock_is_wrong", seconds_ahead=round(self.time.host_ahead))
+            log("clock_is_wrong", seconds_ahead=round(self.time.host_ahead))
         await self.marks.begin()
         for delivery in await insist(self.service.store.open_deliveries):
             self.spawn(self.service.resume(delivery, self._outlet_again(delivery)))
@@ -206,7 +205,7 @@ class GuildClient(discord.AutoShardedClient):
         registered.set(0)
         await insisted(register, "commands_not_registered", lambda _: True)
         registered.set(1)
-        log(LOGGER, "commands_registered")
+        log("commands_registered")
 
     @property
     def is_connected(self) -> bool:
@@ -223,7 +222,7 @@ class GuildClient(discord.AutoShardedClient):
 
     async def on_shard_ready(self, shard_id: int) -> None:
         """The guilds of a new session are there."""
-        log(LOGGER, "ready", shard=shard_id, guilds=len(self.guilds))
+        log("ready", shard=shard_id, guilds=len(self.guilds))
 
     async def on_shard_resumed(self, shard_id: int) -> None:
         """The session goes on; Discord itself sends what was missed."""
@@ -391,5 +390,5 @@ class GuildClient(discord.AutoShardedClient):
         except discord.NotFound:
             return True
         except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
-            log(LOGGER, "channel_not_looked_up", channel=channel_id, error=error)
+            log("channel_not_looked_up", channel=channel_id, error=error)
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any, Literal
 from uuid import uuid4
@@ -19,11 +18,12 @@ from guildgpt.bot.adapter.threads import NoThread, open_thread
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.events import Event
 from guildgpt.bot.answers.outlet import Outlet
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.service import Rest
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.text import clean
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 Text = app_commands.Range[str, 1, 4000]
 
 
@@ -74,7 +74,7 @@ class Commands(app_commands.CommandTree[Any]):
 
     async def on_error(self, at: At, error: app_commands.AppCommandError) -> None:
         """What nobody has foreseen."""
-        LOGGER.error("command failed", exc_info=error)
+        log.unforeseen("command failed", error)
         with may_be_too_late():
             if at.response.is_done():
                 await at.followup.send(say.FAILED, ephemeral=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,14 +22,14 @@ from guildgpt.bot.answers.reports import ReportDesk
 from guildgpt.bot.discord_time import DiscordTime
 from guildgpt.bot.download import as_files
 from guildgpt.bot.marks import Marks
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.recent import Recent
 from guildgpt.bot.service import Rest, Service
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.text import split
 from guildgpt.errors import StoreError
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 ACKNOWLEDGE_SECONDS = 0.25  # work that takes longer than this is acknowledged before it is done
 At = discord.Interaction[Any]
 
@@ -74,7 +73,7 @@ class Interactions:
         overtakes it. There are no two answers in either order: without a claim there is none.
         """
         if self.service.ignores(at.user.id):
-            log(LOGGER, "blocked", guild=at.guild_id)
+            log("blocked", guild=at.guild_id)
             return
         outlet = InteractionOutlet(self._client, event.channel_id, at.token)
         claim = asyncio.ensure_future(step(event, outlet))
@@ -85,7 +84,7 @@ class Interactions:
             await at.response.defer(thinking=True)
             self.service.metrics.acknowledged.observe(self._time.age(at.id))
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            log(LOGGER, "not_acknowledged", kind=event.kind, error=error)
+            log("not_acknowledged", kind=event.kind, error=error)
             outlet.unheard = isinstance(error, discord.NotFound)
         if work := await claim:
             self.spawn(work)
@@ -139,7 +138,7 @@ class Interactions:
         elif action.kind == "download":
             await self._give_data(at)
         elif self.service.ignores(user):
-            log(LOGGER, "blocked", guild=at.guild_id)
+            log("blocked", guild=at.guild_id)
         elif action.kind == "again":
             await self.begin(
                 at,
@@ -218,7 +217,7 @@ class Interactions:
                     await self.reports.resolve(at.guild_id or 0, looked_at)
                 text, buttons = await self.reports.page(at.guild_id or 0, older_than=older_than)
             except StoreError as error:
-                log(LOGGER, "store_failed", error=error)
+                log("store_failed", error=error)
                 text, buttons = say.STORE_DOWN, []
             await at.edit_original_response(content=text, view=view(buttons))
 
@@ -260,7 +259,7 @@ class Interactions:
             try:
                 kept = await self.opinions.own_data(at.user.id)
             except StoreError as error:
-                log(LOGGER, "store_failed", error=error)
+                log("store_failed", error=error)
                 await at.followup.send(say.STORE_DOWN, ephemeral=True)
                 return
             if kept is None:
@@ -274,7 +273,7 @@ class Interactions:
                     await at.followup.send(said, file=file, ephemeral=True)
                     said = ""
             except discord.HTTPException as error:  # "thinking…" must not stay
-                log(LOGGER, "file_not_taken", error=error)
+                log("file_not_taken", error=error)
                 await at.followup.send(say.DATA_NOT_TAKEN, ephemeral=True)
 
     async def _forget(self, user_id: int) -> str:
@@ -289,7 +288,7 @@ def may_be_too_late() -> Iterator[None]:
     try:
         yield
     except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-        log(LOGGER, "not_told", error=error)
+        log("not_told", error=error)
 
 
 def _why() -> discord.ui.TextInput[Any]:
@@ -312,8 +311,8 @@ async def _or_sorry(sentence: Awaitable[str]) -> str:
     try:
         return await sentence
     except StoreError as error:
-        log(LOGGER, "store_failed", error=error)
+        log("store_failed", error=error)
         return say.STORE_DOWN
-    except Exception:
-        LOGGER.exception("interaction failed")
+    except Exception as error:
+        log.unforeseen("interaction failed", error)
         return say.FAILED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -14,9 +13,9 @@ from guildgpt.bot.adapter.controls import view
 from guildgpt.bot.adapter.reaching import FAULTS, Once, delivered, passes, undeliverable
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.outlet import Undeliverable
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 TOKEN_SECONDS = 14 * 60.0  # an interaction's token lives for fifteen minutes
 TOKEN_OVER = (50027, 10015)  # Discord's codes for one that does not
 NO_HISTORY = 160002  # ... and for a reply where the bot may not read what it replies to
@@ -57,7 +56,7 @@ class MessageOutlet:
         except FAULTS as error:
             if not passes(error):
                 raise undeliverable(error) from error
-            log(LOGGER, "typing_failed", error=error)  # nothing hangs on it
+            log("typing_failed", error=error)  # nothing hangs on it
 
     async def send(
         self, text: str, buttons: Sequence[Action], nonce: str, *, patient: bool = True

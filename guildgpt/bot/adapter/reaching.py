@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain, repeat
@@ -14,9 +13,9 @@ import aiohttp
 import discord
 
 from guildgpt.bot.answers.outlet import Undeliverable, Why
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 600.0  # for which what has to be written is tried
@@ -45,7 +44,7 @@ async def delivered(call: Callable[[], Awaitable[T]], *, patient: bool = True) -
             if not passes(error):
                 raise undeliverable(error) from error
             seconds = max(pause, retry_after(error))
-            log(LOGGER, "discord_unreachable", error=error, again_in=seconds)
+            log("discord_unreachable", error=error, again_in=seconds)
             if time.monotonic() + seconds > end:
                 raise Undeliverable("Discord cannot be reached", why="unreachable") from error
             await asyncio.sleep(seconds)
@@ -68,7 +67,7 @@ async def insisted(
             if not hopeful(error):
                 raise
             seconds = max(pause, retry_after(error))
-            log(LOGGER, event, error=error, again_in=seconds)
+            log(event, error=error, again_in=seconds)
             await asyncio.sleep(seconds)
             pause = min(2 * pause, LONGEST_PAUSE)
 

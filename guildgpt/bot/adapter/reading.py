@@ -5,7 +5,6 @@ All of that is read as quoted: it stays the words of whoever wrote it.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -32,13 +31,13 @@ from guildgpt.bot.adapter.incoming import (
     starter_id,
 )
 from guildgpt.bot.answers.events import Event, Quoted
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text.files import Unseen, not_seen
 from guildgpt.bot.text.text import clean
 from guildgpt.feedback.records import Passed
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 FORWARDED = "forwarded message"  # who speaks where Discord does not say it
 TITLE = "title of the thread"
 FORWARDS = 1000  # that are remembered
@@ -224,7 +223,7 @@ class Reader:
         try:
             return await channel.fetch_message(message_id)
         except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-            log(LOGGER, "not_fetched", error=error)
+            log("not_fetched", error=error)
             return None
 
 

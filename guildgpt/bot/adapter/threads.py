@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 import aiohttp
 import discord
 
 from guildgpt.bot.adapter.interactions import At
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.text import shortened
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 # Of a title. Discord's API counts characters and its clients UTF-16 units: the stricter rule fits.
 LONGEST_TITLE = 100
 # What it takes to open a thread and to talk in it, as Discord's own settings call it.
@@ -54,7 +52,7 @@ async def open_thread(at: At, title: str) -> discord.Thread:
     try:
         thread = await channel.create_thread(name=name, type=kind)
     except discord.HTTPException as error:
-        log(LOGGER, "no_thread", error=error)
+        log("no_thread", error=error)
         raise NoThread(_REFUSALS.get(error.code, say.NO_THREAD)) from error
     await _add(at, thread)
     return thread
@@ -66,11 +64,11 @@ async def _add(at: At, thread: discord.Thread) -> None:
     try:
         await thread.add_user(at.user)
     except discord.Forbidden as error:
-        log(LOGGER, "thread_taken_back", error=error)
+        log("thread_taken_back", error=error)
         await _take_back(thread)
         raise NoThread(say.lacking([NEEDED["send_messages_in_threads"]])) from error
     except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-        log(LOGGER, "not_added", error=error)
+        log("not_added", error=error)
 
 
 async def _take_back(thread: discord.Thread) -> None:
@@ -80,4 +78,4 @@ async def _take_back(thread: discord.Thread) -> None:
         try:
             await thread.edit(archived=True)
         except discord.HTTPException as error:
-            log(LOGGER, "thread_left_behind", error=error)
+            log("thread_left_behind", error=error)

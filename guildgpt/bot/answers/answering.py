@@ -7,7 +7,6 @@ skipped, the last one never is: it carries the whole text and the buttons.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -17,10 +16,11 @@ from typing import Any, TypeVar
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable, Why
 from guildgpt.bot.answers.pacing import Pacer
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text.splitting import LIMIT
 from guildgpt.bot.text.text import answer_text, split
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 T = TypeVar("T")
 
 LOOK_SECONDS = 2.0  # between looks whether the bot is still shown typing
@@ -185,7 +185,7 @@ class LiveAnswer:
             # What it has begun to write is there before anything else is written.
             await asyncio.wait({showing})
             if not showing.cancelled() and (error := showing.exception()):
-                LOGGER.error("showing failed", exc_info=error)  # what counts is the last write
+                log.unforeseen("showing failed", error)  # what counts is the last write
 
     async def finish(self, text: str, buttons: Sequence[Action] = ()) -> None:
         """Write the answer's last state, and take back what an earlier try wrote beyond it."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from guildgpt.bot.answers.events import Event, Quoted, Work, without_words
 from guildgpt.bot.answers.memory import NoRoom, Turn, build_prompt
 from guildgpt.bot.answers.room import first_that_fits, prompt_room
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.records import NOT_THEIRS, ConversationKind, Member, StoredMessage
 from guildgpt.feedback.store import Store
 from guildgpt.talk.opened import OpenedModel
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 _MENTION = re.compile(r"<@!?([0-9]{1,20})>")  # an id of Discord's fits into 64 bits
 SOMEONE = "someone"  # people whose names are not at hand
 GO_ON = "Please go on."  # what a bare mention says to an answer of the bot's
@@ -53,7 +53,7 @@ class Question:
         for system in (first_that_fits(model, systems, max_tokens), ""):
             if system != next(iter(systems), ""):
                 context = model.engine.context
-                log(LOGGER, "system_text_too_long", level=logging.WARNING, context=context)
+                log("system_text_too_long", level=logging.WARNING, context=context)
             with suppress(NoRoom):  # a question of long names and rare signs needs more than usual
                 prompt = build_prompt(
                     self.turns,
@@ -280,7 +280,7 @@ def _turns(path: Iterable[StoredMessage], names: Mapping[int, str]) -> Iterator[
         try:
             yield _turn(message, names)
         except Exception as error:
-            log(LOGGER, "message_left_out", level=logging.ERROR, error=error)
+            log("message_left_out", level=logging.ERROR, error=error)
 
 
 def _turn(message: StoredMessage, names: Mapping[int, str]) -> Turn:

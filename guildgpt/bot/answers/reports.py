@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -10,13 +9,13 @@ from guildgpt.bot.answers.answering import ChannelWriter
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable
 from guildgpt.bot.operating.guilds import Guilds
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
 from guildgpt.errors import StoreError
 from guildgpt.feedback.reports import Report
 from guildgpt.feedback.store import Store
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 PAGE = 4  # reports at once: with their buttons they fill a message
 REMEMBERED = 100  # messages about reports, to put a reason into that comes later
 
@@ -76,7 +75,7 @@ class ReportDesk:
             await self._writer.turn(outlet.channel_id, new=True)
             message_id = await outlet.send(text, buttons, report.id.replace("-", "")[:20])
         except (StoreError, Undeliverable) as error:
-            log(LOGGER, "report_not_told", error=error, guild=report.guild_id)
+            log("report_not_told", error=error, guild=report.guild_id)
             return
         self._told[report.id] = outlet, message_id
         if len(self._told) > REMEMBERED:

@@ -5,17 +5,15 @@ Each method returns the sentence to tell. Raises `StoreError`.
 
 from __future__ import annotations
 
-import logging
-
 from guildgpt.bot.answers.generating import Generator
 from guildgpt.bot.answers.room import Room
 from guildgpt.bot.operating.guilds import Guilds
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.text import clean
 from guildgpt.errors import EngineError, ModelError
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 
 class Systems:
@@ -33,7 +31,7 @@ class Systems:
         try:
             room = await self._generator.room(text)
         except (EngineError, ModelError) as error:  # nobody knows whether it fits
-            log(LOGGER, "engine_failed", error=error, guild=guild_id)
+            log("engine_failed", error=error, guild=guild_id)
             return say.SYSTEM_UNCHECKED
         if not room.fits:
             return say.system_too_long(room)
@@ -57,5 +55,5 @@ class Systems:
         try:
             return await self._generator.room(text)
         except (EngineError, ModelError) as error:
-            log(LOGGER, "engine_failed", error=error)
+            log("engine_failed", error=error)
             return None

@@ -40,19 +40,24 @@ _IDS = re.compile(r"\d{16,}")
 _CONVERSION = re.compile(r"%(?:\([^)]*\))?[-+ #0]*\d*(?:\.\d+)?[a-zA-Z]|%%")
 
 
-def get_logger(name: str) -> logging.Logger:
-    """The logger of a module below `guildgpt.bot`, for `log`."""
-    return logging.getLogger(name)
+class EventLog:
+    """The log of a module below `guildgpt.bot`: `log = EventLog(__name__)`."""
 
+    def __init__(self, name: str):
+        self._logger = logging.getLogger(name)
 
-def log(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log an event with its fields: `log(logger, "answered", guild=1, seconds=0.5)`.
+    def __call__(self, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
+        """Log an event with its fields: `log("answered", guild=1, seconds=0.5)`.
 
-    `error=` takes an exception: its type, and what is safe of it, are logged. What may not be
-    logged is hidden, and nothing is raised.
-    """
-    if logger.isEnabledFor(level):
-        logger.log(level, event, extra={"fields": fields})
+        `error=` takes an exception: its type, and what is safe of it, are logged. What may not be
+        logged is hidden, and nothing is raised.
+        """
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, event, extra={"fields": fields})
+
+    def unforeseen(self, what: str, error: BaseException) -> None:
+        """Log an error that nobody has foreseen, and where it was raised."""
+        self._logger.error(what, exc_info=error)
 
 
 def configure_logs(level: str, json: bool, stream: TextIO) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 import signal
@@ -18,7 +17,7 @@ from uuid import uuid4
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.answers.opinions import Opinions
 from guildgpt.bot.operating.health import health_server
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.service import Service
@@ -33,7 +32,7 @@ from guildgpt.talk.moderation import moderators
 from guildgpt.talk.opened import OpenedModel, open_model
 from guildgpt.talk.reopening import ReopeningModel
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 LEASE_SECONDS = 15.0
 SAVE_SECONDS = 2.0  # between writing down what has been read
 LOOK_SECONDS = 5.0  # between looks whether the engine lives
@@ -81,8 +80,8 @@ async def serve(
         async def register(model: OpenedModel, death: EngineDied | None) -> None:
             version = await asyncio.to_thread(lambda: model.version)
             if death:
-                log(LOGGER, "engine_died", error=death)
-            log(LOGGER, "model_opened", version=version.id)
+                log("engine_died", error=death)
+            log("model_opened", version=version.id)
             await service.postponed.do(lambda: store.register_version(version))
 
         served = ReopeningModel(open_it, opened=register)
@@ -140,7 +139,7 @@ async def watched(model: ReopeningModel, metrics: Metrics) -> AsyncGenerator[Non
                 await model.look()
                 pause = LOOK_SECONDS
             except Exception as error:  # whatever it is, it may be mended
-                log(LOGGER, "engine_failed", error=error)
+                log("engine_failed", error=error)
                 metrics.failures.labels("engine").inc()
                 pause = min(2 * pause, LONGEST_LOOK_SECONDS)
 
@@ -197,7 +196,7 @@ class Housekeeper:
                 self.content = True
             except StoreError as error:
                 self.content = False
-                log(LOGGER, "store_failed", error=error)
+                log("store_failed", error=error)
             await asyncio.sleep(SAVE_SECONDS)
 
     async def write_down(self) -> None:
@@ -215,7 +214,7 @@ class Housekeeper:
             left = await store.delete_left_guilds(datetime.now(UTC) - self._days_after_leaving)
             self._cleaned = time.monotonic()
             rows = sum(gone.values()) + sum(left.counts.values())
-            log(LOGGER, "retention", rows=rows, versions=len(left.versions))
+            log("retention", rows=rows, versions=len(left.versions))
 
     async def _scrub(self) -> None:
         """Take what was deleted out of the store's files: out of the log soon, out of the file,
@@ -232,7 +231,7 @@ class Housekeeper:
         if now - self._rewritten > REWRITE_SECONDS and (is_late or not self._client.service.busy):
             await store.scrub()
             self._rewritten = self._traces_since = time.monotonic()
-            log(LOGGER, "scrubbed", seconds=round(self._rewritten - now, 2))
+            log("scrubbed", seconds=round(self._rewritten - now, 2))
 
 
 @asynccontextmanager
@@ -249,7 +248,7 @@ async def _lease(store: Store, stopping: asyncio.Event) -> AsyncGenerator[asynci
             await store.release_lease("bot", earlier)
             continue
         if not told:
-            log(LOGGER, "waiting_for_lease")
+            log("waiting_for_lease")
             told = True
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), 1.0)
@@ -273,8 +272,8 @@ async def _renew(store: Store, holder: str, lost: asyncio.Event) -> None:
                 break
             held_until = asked + LEASE_SECONDS
         except StoreError as error:
-            log(LOGGER, "store_failed", error=error)
-    log(LOGGER, "lease_lost")
+            log("store_failed", error=error)
+    log("lease_lost")
     lost.set()
 
 
@@ -299,5 +298,5 @@ def _located(settings: BotSettings, engine: MakeEngine | None) -> Callable[[], O
     if engine is not None:
         version = Version("stand-in", "stand-in", "", "")
         return lambda: OpenedModel(engine(), CHATML, lambda: version)
-    found = locate(settings.model, on_progress=lambda text: log(LOGGER, "fetching_model"))
+    found = locate(settings.model, on_progress=lambda text: log("fetching_model"))
     return lambda: open_model(found, context=settings.context, slots=settings.slots)

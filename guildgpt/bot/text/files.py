@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from guildgpt.bot.answers.outlet import Undeliverable
-from guildgpt.bot.operating.logs import log
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text.text import clean, read_attachment
 
-LOGGER = logging.getLogger(__name__)
+log = EventLog(__name__)
 LARGEST = 1 << 20  # bytes of a file of which at least the beginning is read
 
 Kind = Literal["picture", "video", "recording", "sticker", "file"]
@@ -53,13 +52,13 @@ async def read_files(
             try:
                 text = read_attachment(file.name, file.content_type, await file.read(), limit_bytes)
             except Undeliverable as error:
-                log(LOGGER, "attachment_failed", error=error)
+                log("attachment_failed", error=error)
         if text is None:
             unseen.append(Unseen(file.kind, file.name))
         else:
             texts.append(text)
     if unseen:
-        log(LOGGER, "attachments_left_out", count=len(unseen))
+        log("attachments_left_out", count=len(unseen))
     return texts, unseen
 
 
