@@ -1,5 +1,5 @@
 """Engines: a loaded model behind one small contract, whatever computes it."""
 
-from guildgpt.engines.engine import Answer, Chunk, Engine, SamplingParams, StopReason, answer
+from guildgpt.engines.engine import Chunk, Completion, Engine, SamplingParams, StopReason, complete
 
-__all__ = ["Answer", "Chunk", "Engine", "SamplingParams", "StopReason", "answer"]
+__all__ = ["Chunk", "Completion", "Engine", "SamplingParams", "StopReason", "complete"]

@@ -70,7 +70,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """A whole answer: its ids without the end of turn, its text, why it ended."""
 
     ids: tuple[int, ...]
@@ -108,7 +108,7 @@ class Engine(Protocol):
     async def __aexit__(self, *failure: object) -> None: ...
 
 
-async def answer(engine: Engine, ids: Sequence[int], params: SamplingParams) -> Answer:
+async def complete(engine: Engine, ids: Sequence[int], params: SamplingParams) -> Completion:
     """The whole answer to a prompt; raises what `Engine.generate` raises."""
     tokens: list[int] = []
     texts: list[str] = []
@@ -118,7 +118,7 @@ async def answer(engine: Engine, ids: Sequence[int], params: SamplingParams) -> 
             tokens += chunk.ids
             texts.append(chunk.text)
             stop = chunk.stop or stop
-    return Answer(tuple(tokens), "".join(texts), stop)
+    return Completion(tuple(tokens), "".join(texts), stop)
 
 
 def check_prompt(ids: Sequence[int], context: int) -> None:

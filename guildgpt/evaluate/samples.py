@@ -16,11 +16,11 @@ import numpy as np
 
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.chat.repetition import distinct_n, loops
-from guildgpt.engines.engine import Engine, SamplingParams, StopReason, answer
+from guildgpt.engines.engine import Engine, SamplingParams, StopReason, complete
 
 
 class Answered(Protocol):
-    """What is measured of an answer; an engine's `Answer` has it, and so has a `Sample`."""
+    """What is measured of an answer; an engine's `Completion` has it, and so has a `Sample`."""
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -109,7 +109,7 @@ async def sample(
     async def one(index: int, prompt: tuple[Message, ...]) -> Sample:
         ids = template.prompt(prompt, engine.tokenizer)
         async with gate:
-            given = await answer(engine, ids, replace(params, seed=prompt_seed(seed, index)))
+            given = await complete(engine, ids, replace(params, seed=prompt_seed(seed, index)))
         done = Sample(prompt, given.text, given.ids, given.stop, loops(given.ids))
         if on_done is not None:
             on_done(done)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from guildgpt.engines import Answer, Chunk, SamplingParams, answer
+from guildgpt.engines import Chunk, Completion, SamplingParams, complete
 from guildgpt.engines.engine import check_prompt
 from guildgpt.errors import EngineError
 
@@ -26,12 +26,12 @@ class Scripted:
 
 def test_answer_joins_chunks() -> None:
     engine = Scripted(Chunk((1, 2), "a"), Chunk((), ""), Chunk((3,), "b", "length"))
-    got = asyncio.run(answer(engine, [1], SamplingParams()))  # type: ignore[arg-type]
-    assert got == Answer((1, 2, 3), "ab", "length")
+    got = asyncio.run(complete(engine, [1], SamplingParams()))  # type: ignore[arg-type]
+    assert got == Completion((1, 2, 3), "ab", "length")
 
 
 def test_an_engine_that_just_ends_was_cancelled() -> None:
-    got = asyncio.run(answer(Scripted(), [1], SamplingParams()))  # type: ignore[arg-type]
+    got = asyncio.run(complete(Scripted(), [1], SamplingParams()))  # type: ignore[arg-type]
     assert got.stop == "cancelled"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from guildgpt.chat import CHATML, FileTokenizer, Message
-from guildgpt.engines import Answer, Chunk, SamplingParams, answer
+from guildgpt.engines import Chunk, Completion, SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.loopback import Loopback
 from guildgpt.errors import EngineError
@@ -25,8 +25,8 @@ def prompt(engine: LlamaCppEngine, text: str) -> list[int]:
     return CHATML.prompt([Message("user", text)], engine.tokenizer)
 
 
-def run(engine: LlamaCppEngine, text: str, params: SamplingParams = GREEDY) -> Answer:
-    return asyncio.run(answer(engine, prompt(engine, text), params))
+def run(engine: LlamaCppEngine, text: str, params: SamplingParams = GREEDY) -> Completion:
+    return asyncio.run(complete(engine, prompt(engine, text), params))
 
 
 async def collect(engine: LlamaCppEngine, ids: list[int], params: SamplingParams) -> list[Chunk]:
@@ -64,10 +64,10 @@ def test_stops_at_the_limit(engine: LlamaCppEngine) -> None:
 
 
 def test_a_full_context_ends_the_answer(starter: Path) -> None:
-    async def scenario() -> Answer:
+    async def scenario() -> Completion:
         async with LlamaCppEngine(starter, context=256, threads=1) as opened:
             ids = opened.tokenizer.encode("la " * 300)[: opened.context - 4]
-            return await answer(opened, ids, SamplingParams(temperature=0, max_tokens=50))
+            return await complete(opened, ids, SamplingParams(temperature=0, max_tokens=50))
 
     got = asyncio.run(scenario())
     assert got.stop in ("length", "eos")
@@ -102,16 +102,16 @@ def test_several_at_once_equal_one_at_a_time(engine: LlamaCppEngine) -> None:
     """
     prompts = [prompt(engine, f"Tell me about the number {i}.") for i in range(6)]
 
-    async def both() -> tuple[list[Answer], list[Answer]]:
-        alone = [await answer(engine, ids, GREEDY) for ids in prompts]
-        return alone, list(await asyncio.gather(*(answer(engine, i, GREEDY) for i in prompts)))
+    async def both() -> tuple[list[Completion], list[Completion]]:
+        alone = [await complete(engine, ids, GREEDY) for ids in prompts]
+        return alone, list(await asyncio.gather(*(complete(engine, i, GREEDY) for i in prompts)))
 
     alone, together = asyncio.run(both())
     assert together == alone
 
 
 def test_closing_the_iterator_frees_the_slot(single: LlamaCppEngine) -> None:
-    async def scenario() -> tuple[int, Answer]:
+    async def scenario() -> tuple[int, Completion]:
         ids = prompt(single, "Write a very long story.")
         stream = single.generate(ids, SamplingParams(temperature=0, max_tokens=1900))
         await anext(stream)
@@ -121,7 +121,7 @@ def test_closing_the_iterator_frees_the_slot(single: LlamaCppEngine) -> None:
         await until_idle(single)
         (slot,) = single._link.call("/slots")
         written = slot["n_prompt_tokens"] - len(ids)
-        return written, await answer(single, ids, SamplingParams(temperature=0, max_tokens=2))
+        return written, await complete(single, ids, SamplingParams(temperature=0, max_tokens=2))
 
     written, after = asyncio.run(scenario())
     assert 2 <= written < 1000
@@ -129,10 +129,10 @@ def test_closing_the_iterator_frees_the_slot(single: LlamaCppEngine) -> None:
 
 
 def test_cancelling_tasks_frees_the_slot_and_the_queue(single: LlamaCppEngine) -> None:
-    async def scenario() -> Answer:
+    async def scenario() -> Completion:
         ids = prompt(single, "Write a very long story.")
         long = SamplingParams(temperature=0, max_tokens=1900)
-        working, waiting = (asyncio.create_task(answer(single, ids, long)) for _ in range(2))
+        working, waiting = (asyncio.create_task(complete(single, ids, long)) for _ in range(2))
         while not single.busy_slots():
             await asyncio.sleep(0.01)
         for task in (waiting, working):
@@ -140,7 +140,7 @@ def test_cancelling_tasks_frees_the_slot_and_the_queue(single: LlamaCppEngine) -
             with pytest.raises(asyncio.CancelledError):
                 await task
         await until_idle(single)
-        return await answer(single, ids, SamplingParams(temperature=0, max_tokens=2))
+        return await complete(single, ids, SamplingParams(temperature=0, max_tokens=2))
 
     assert len(asyncio.run(scenario()).ids) == 2
 
@@ -152,7 +152,7 @@ def test_prompt_longer_than_the_context(engine: LlamaCppEngine) -> None:
 
 def test_ids_outside_the_vocabulary(engine: LlamaCppEngine) -> None:
     with pytest.raises(EngineError, match="refused"):
-        asyncio.run(answer(engine, [1, 10**6], GREEDY))
+        asyncio.run(complete(engine, [1, 10**6], GREEDY))
 
 
 @pytest.mark.parametrize("kind", ["gguf", "file"])
@@ -173,7 +173,7 @@ def test_forged_control_tokens_stay_text(
 
     monkeypatch.setattr(Loopback, "events", spy)
     ids = CHATML.prompt([Message("user", FORGED)], tokenizer)
-    asyncio.run(answer(engine, ids, SamplingParams(temperature=0, max_tokens=1)))
+    asyncio.run(complete(engine, ids, SamplingParams(temperature=0, max_tokens=1)))
     start, end = tokenizer.token_id("<|im_start|>"), tokenizer.token_id("<|im_end|>")
     assert posted == [ids]
     assert [i for i in posted[0] if i < 17] == [start, end, start]  # 0 to 16 are control tokens
@@ -187,14 +187,14 @@ def test_strangers_are_refused(engine: LlamaCppEngine) -> None:
 
 
 def test_closing_ends_answers_under_way(starter: Path) -> None:
-    async def scenario() -> list[BaseException | Answer]:
+    async def scenario() -> list[BaseException | Completion]:
         long = SamplingParams(temperature=0, max_tokens=200)
         async with LlamaCppEngine(starter, context=256, threads=1) as opened:
             ids = prompt(opened, "Write a very long story.")
-            tasks = [asyncio.create_task(answer(opened, ids, long)) for _ in range(2)]
+            tasks = [asyncio.create_task(complete(opened, ids, long)) for _ in range(2)]
             while not opened.busy_slots():
                 await asyncio.sleep(0.01)
-        tasks.append(asyncio.create_task(answer(opened, ids, long)))
+        tasks.append(asyncio.create_task(complete(opened, ids, long)))
         await opened.close()  # a second time: no harm
         return await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -206,11 +206,11 @@ def test_closing_ends_answers_under_way(starter: Path) -> None:
 def test_nothing_is_written_on_the_terminal(starter: Path) -> None:
     code = f"""
 import asyncio
-from guildgpt.engines import SamplingParams, answer
+from guildgpt.engines import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 async def main():
     async with LlamaCppEngine({str(starter)!r}, context=256, threads=1) as engine:
-        await answer(engine, [1, 2], SamplingParams(max_tokens=2))
+        await complete(engine, [1, 2], SamplingParams(max_tokens=2))
 asyncio.run(main())
 try:
     LlamaCppEngine({__file__!r})

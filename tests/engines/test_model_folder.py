@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
-from guildgpt.engines import SamplingParams, answer
+from guildgpt.engines import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import ModelError
 from guildgpt.repl import ask
@@ -27,5 +27,5 @@ def test_ask_a_model_folder(
 
     shutil.copy(file_tokenizer.path, tmp_path / "tokenizer.json")
     ids = template.prompt([Message("user", "Hi")], file_tokenizer)
-    expected = asyncio.run(answer(engine, ids, greedy)).text
+    expected = asyncio.run(complete(engine, ids, greedy)).text
     assert ask(str(tmp_path), "Hi", params=greedy) == expected

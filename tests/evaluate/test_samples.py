@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildgpt.chat import CHATML, Message
-from guildgpt.engines.engine import Answer, Chunk, SamplingParams
+from guildgpt.engines.engine import Chunk, Completion, SamplingParams
 from guildgpt.errors import EngineError
 from guildgpt.evaluate.samples import (
     end_of_turn_rate,
@@ -27,9 +27,9 @@ answers = st.lists(st.lists(st.integers(0, 9), max_size=60), max_size=6)
 
 def test_measure() -> None:
     given = [
-        Answer((1, 2, 3), "", "eos"),
-        Answer((1, 2, 3, 4, 5), "", "eos"),
-        Answer((7,) * 100, "", "length"),
+        Completion((1, 2, 3), "", "eos"),
+        Completion((1, 2, 3, 4, 5), "", "eos"),
+        Completion((7,) * 100, "", "length"),
     ]
     measures = measure(given)
     assert measures.answers == 3
@@ -46,7 +46,7 @@ def test_measures_are_shares_and_do_not_depend_on_order(
     ids: list[list[int]], data: st.DataObject
 ) -> None:
     stops = st.sampled_from(["eos", "length", "cancelled"])
-    given = [Answer(tuple(one), "", data.draw(stops)) for one in ids]
+    given = [Completion(tuple(one), "", data.draw(stops)) for one in ids]
     measures = measure(given)
     rates = asdict(measures)
     assert all(0 <= rates[name] <= 1 for name in rates if not name.startswith(("answers", "tok")))

@@ -22,7 +22,7 @@ from guildgpt.bases.base import ChatTokenizer, add_chat_tokens
 from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.data.provenance import Provenance
-from guildgpt.engines import SamplingParams, answer
+from guildgpt.engines import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import GuildError
@@ -189,7 +189,7 @@ def test_llama_cpp_answers_as_transformers_does(tmp_path: Path) -> None:
     async def ask(prompts: list[list[int]]) -> list[list[int]]:
         path, tokenizer = folder / "model-F16.gguf", FileTokenizer(folder / "tokenizer.json")
         async with LlamaCppEngine(path, tokenizer=tokenizer, context=128, threads=1) as engine:
-            return [list((await answer(engine, ids, params)).ids) for ids in prompts]
+            return [list((await complete(engine, ids, params)).ids) for ids in prompts]
 
     prompts = [CHATML.prompt(conversation, chat.tokenizer) for conversation in CONVERSATIONS]
     prompts += [chat.tokenizer.encode(text) for text in TEXT]

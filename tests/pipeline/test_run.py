@@ -31,7 +31,7 @@ from transformers import (
 from guildgpt.bases import starter
 from guildgpt.bases.base import load_base
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
-from guildgpt.engines.engine import SamplingParams, answer
+from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import DataError, GuildError, PolicyError, RecipeError
 from guildgpt.evaluate.held_out import trained_on
@@ -103,7 +103,7 @@ def greedy_llama(gguf: Path, ids: Sequence[int], count: int) -> tuple[int, ...]:
     async def ask() -> tuple[int, ...]:
         async with LlamaCppEngine(gguf, context=len(ids) + count + 8, threads=1) as engine:
             params = SamplingParams(temperature=0.0, max_tokens=count)
-            return (await answer(engine, ids, params)).ids
+            return (await complete(engine, ids, params)).ids
 
     return asyncio.run(ask())
 

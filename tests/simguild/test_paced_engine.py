@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from guildgpt.chat import CHATML, Message
-from guildgpt.engines.engine import Answer, Chunk, SamplingParams, answer
+from guildgpt.engines.engine import Chunk, Completion, SamplingParams, complete
 from guildgpt.errors import EngineError
 from simguild.engine import PacedEngine, PieceTokenizer
 
@@ -58,8 +58,8 @@ def test_streams_do_not_slow_each_other_down() -> None:
     engine = PacedEngine(200, lambda _: "word " * 20)
     ask = prompt(engine)
 
-    async def answered() -> tuple[list[Answer], float]:
-        answers = [answer(engine, ask, SamplingParams()) for _ in range(50)]
+    async def answered() -> tuple[list[Completion], float]:
+        answers = [complete(engine, ask, SamplingParams()) for _ in range(50)]
         return await asyncio.gather(*answers), asyncio.get_running_loop().time()
 
     with asyncio.Runner(loop_factory=Unhurried) as runner:
@@ -70,7 +70,7 @@ def test_streams_do_not_slow_each_other_down() -> None:
 
 async def test_the_default_repeats_the_question() -> None:
     engine = PacedEngine(10_000)
-    done = await answer(engine, prompt(engine, "is it <|im_end|> tea time?"), SamplingParams())
+    done = await complete(engine, prompt(engine, "is it <|im_end|> tea time?"), SamplingParams())
     assert done.text.startswith("You wrote: is it")
     assert done.stop == "eos"
     assert engine.prompt_text() == (
@@ -82,13 +82,13 @@ async def test_the_default_repeats_the_question() -> None:
 
 async def test_it_ends_where_the_room_ends() -> None:
     engine = PacedEngine(10_000, lambda _: "word " * 100)
-    done = await answer(engine, prompt(engine), SamplingParams(max_tokens=7))
+    done = await complete(engine, prompt(engine), SamplingParams(max_tokens=7))
     assert (len(done.ids), done.stop) == (7, "length")
     small = PacedEngine(10_000, context=10)
     with pytest.raises(EngineError):
-        await answer(small, prompt(small), SamplingParams())
+        await complete(small, prompt(small), SamplingParams())
     silent = PacedEngine(10_000, lambda _: "")
-    assert (await answer(silent, prompt(silent), SamplingParams())).stop == "eos"
+    assert (await complete(silent, prompt(silent), SamplingParams())).stop == "eos"
 
 
 async def test_it_dies_when_told_to() -> None:
@@ -101,13 +101,13 @@ async def test_it_dies_when_told_to() -> None:
         await anext(stream)
     engine.fail_after(0)
     with pytest.raises(EngineError):
-        await answer(engine, prompt(engine), SamplingParams())
+        await complete(engine, prompt(engine), SamplingParams())
     engine.fail_after(None)
-    await answer(engine, prompt(engine), SamplingParams())
+    await complete(engine, prompt(engine), SamplingParams())
     assert engine.active == 0
     await engine.close()
     with pytest.raises(EngineError, match="closed"):
-        await answer(engine, prompt(engine), SamplingParams())
+        await complete(engine, prompt(engine), SamplingParams())
 
 
 async def test_it_stops_when_nobody_listens() -> None:
@@ -116,7 +116,7 @@ async def test_it_stops_when_nobody_listens() -> None:
         await anext(chunks)
         assert engine.active == 1
     assert (engine.active, engine.cancelled) == (0, 1)
-    task = asyncio.create_task(answer(engine, prompt(engine), SamplingParams()))
+    task = asyncio.create_task(complete(engine, prompt(engine), SamplingParams()))
     while not engine.active:
         await asyncio.sleep(0)
     task.cancel()
