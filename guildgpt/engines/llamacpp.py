@@ -18,7 +18,6 @@ from guildgpt.engines.gguf_tokenizer import GgufTokenizer
 from guildgpt.engines.held_file import HeldFile
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.engines.loopback import Loopback
-from guildgpt.errors import EngineDied
 
 RANDOM_SEED = 0xFFFF_FFFF
 
@@ -93,7 +92,6 @@ class LlamaCppEngine:
                 if text:
                     yield Chunk(tuple(held), text)
                     held.clear()
-        raise EngineDied("llama.cpp ended an answer without saying why", where=self.path)
 
     async def check(self) -> None:
         """Raise `EngineDied` where it gives no sign of life; see `Engine.check`."""
@@ -106,11 +104,11 @@ class LlamaCppEngine:
 
     async def close(self) -> None:
         """Stop llama.cpp and give its memory back; answers under way end in `EngineDied`."""
-        await self._link.hang_up()
         self.stop()
 
     def stop(self) -> None:
         """What `close` does, where no event loop runs."""
+        self._link.close()
         self._process.stop()
         self.file.close()
 

@@ -181,7 +181,7 @@ def test_forged_control_tokens_stay_text(
 
 
 def test_strangers_are_refused(engine: LlamaCppEngine) -> None:
-    stranger = Loopback(f"http://{engine._link.host}:{engine._link.port}", "guessed")
+    stranger = Loopback(engine._link.address, "guessed")
     with pytest.raises(EngineError, match="Invalid API Key"):
         stranger.call("/slots")
 

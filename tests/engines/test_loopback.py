@@ -104,10 +104,13 @@ def test_how_the_server_ended_is_said() -> None:
         link.call("/props")
 
 
-def test_a_stream_ends_where_the_server_gives_no_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reply", [b"", OK + chunk(EVENT)], ids=["before", "between events"])
+def test_a_stream_ends_where_the_server_gives_no_sign(
+    reply: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loopback, "SIGN_SECONDS", 0.01)
     monkeypatch.setattr(loopback, "TIMEOUT", 0.1)
-    with serving(OK + chunk(EVENT), hang=True) as link, pytest.raises(EngineDied):
+    with serving(reply, hang=True) as link, pytest.raises(EngineDied):
         asyncio.run(read(link))
 
 
