@@ -10,8 +10,8 @@ import pytest
 
 from guildgpt.bot.adapter import client, interactions
 from guildgpt.bot.adapter.client import GuildClient
+from guildgpt.bot.adapter.marks import Marks
 from guildgpt.bot.answers import answering
-from guildgpt.bot.marks import Marks
 from guildgpt.bot.operating import run
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeDiscord

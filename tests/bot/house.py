@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from guildgpt.bot import service
+from guildgpt.bot.adapter.marks import Marks
+from guildgpt.bot.answers import service
 from guildgpt.bot.answers.pacing import Pacer
-from guildgpt.bot.marks import Marks
 from guildgpt.bot.operating.run import serve
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.feedback.store import Store

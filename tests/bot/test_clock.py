@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from guildgpt.bot.discord_time import DiscordTime, first_id, last_id, moment_of
+from guildgpt.bot.adapter.discord_time import DiscordTime, first_id, last_id, moment_of
 from guildgpt.bot.operating import run
 from simguild.journal import buttons, finished
 

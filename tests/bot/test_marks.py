@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildgpt.bot import marks as marks_module
-from guildgpt.bot.discord_time import DiscordTime, first_id
-from guildgpt.bot.marks import EVERYWHERE, Marks
+from guildgpt.bot.adapter import marks as marks_module
+from guildgpt.bot.adapter.discord_time import DiscordTime, first_id
+from guildgpt.bot.adapter.marks import EVERYWHERE, Marks
 from guildgpt.feedback.store import Store
 
 START = 1_700_000_000.0

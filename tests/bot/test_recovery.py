@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from discord.gateway import KeepAliveHandler
 
-from guildgpt.bot import marks
+from guildgpt.bot.adapter import marks
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.operating import run
 from guildgpt.bot.text import sentences as say

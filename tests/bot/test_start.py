@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from guildgpt.bot import postponed
 from guildgpt.bot.adapter import client, reaching
+from guildgpt.bot.operating import postponed
 from guildgpt.errors import GuildError, StoreError
 from guildgpt.feedback.store import Store
 from simguild.fake.trouble import Answer, cloudflare, html, refusal, torn

@@ -11,9 +11,9 @@ from typing import Any
 import discord
 
 from guildgpt.bot.adapter.incoming import is_for_us
+from guildgpt.bot.adapter.marks import Marks, Missed
 from guildgpt.bot.adapter.reaching import FAULTS, passes
 from guildgpt.bot.answers.answering import ChannelWriter
-from guildgpt.bot.marks import Marks, Missed
 from guildgpt.bot.operating.logs import EventLog
 
 log = EventLog(__name__)

@@ -19,6 +19,7 @@ from guildgpt.bot.adapter.account import in_words
 from guildgpt.bot.adapter.catching_up import CatchingUp
 from guildgpt.bot.adapter.commands import Commands
 from guildgpt.bot.adapter.controls import ActionButton
+from guildgpt.bot.adapter.discord_time import DiscordTime
 from guildgpt.bot.adapter.incoming import (
     calls_our_role,
     cannot_read,
@@ -27,18 +28,17 @@ from guildgpt.bot.adapter.incoming import (
     is_hidden,
 )
 from guildgpt.bot.adapter.interactions import Interactions
+from guildgpt.bot.adapter.marks import Marks
 from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
 from guildgpt.bot.adapter.reaching import insisted, wait_of
 from guildgpt.bot.adapter.reading import Reader
 from guildgpt.bot.answers.opinions import Opinions
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable
 from guildgpt.bot.answers.reports import ReportDesk
-from guildgpt.bot.discord_time import DiscordTime
-from guildgpt.bot.marks import Marks
+from guildgpt.bot.answers.service import Service
 from guildgpt.bot.operating.logs import EventLog
+from guildgpt.bot.operating.postponed import insist
 from guildgpt.bot.operating.settings import BotSettings
-from guildgpt.bot.postponed import insist
-from guildgpt.bot.service import Service
 from guildgpt.bot.text import sentences as say
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Delivery

@@ -18,8 +18,8 @@ from guildgpt.bot.adapter.threads import NoThread, open_thread
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.events import Event
 from guildgpt.bot.answers.outlet import Outlet
+from guildgpt.bot.answers.service import Rest
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.service import Rest
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.text import clean
 

@@ -12,19 +12,19 @@ import aiohttp
 import discord
 
 from guildgpt.bot.adapter.controls import Form, view
+from guildgpt.bot.adapter.discord_time import DiscordTime
 from guildgpt.bot.adapter.incoming import interaction_event
+from guildgpt.bot.adapter.marks import Marks
 from guildgpt.bot.adapter.outlets import InteractionOutlet
 from guildgpt.bot.answers.buttons import Action
+from guildgpt.bot.answers.download import as_files
 from guildgpt.bot.answers.events import Event
 from guildgpt.bot.answers.opinions import Opinions
 from guildgpt.bot.answers.outlet import Outlet
 from guildgpt.bot.answers.reports import ReportDesk
-from guildgpt.bot.discord_time import DiscordTime
-from guildgpt.bot.download import as_files
-from guildgpt.bot.marks import Marks
+from guildgpt.bot.answers.running import Recent
+from guildgpt.bot.answers.service import Rest, Service
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.recent import Recent
-from guildgpt.bot.service import Rest, Service
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.text import split
 from guildgpt.errors import StoreError

@@ -20,7 +20,7 @@ from guildgpt.bot.answers.questions import Question, Questions, Refused
 from guildgpt.bot.answers.running import AllRunning, Running
 from guildgpt.bot.operating.guilds import Guilds, Rules
 from guildgpt.bot.operating.metrics import Metrics
-from guildgpt.bot.postponed import Postponed
+from guildgpt.bot.operating.postponed import Postponed
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.text import guesses_in
 from guildgpt.feedback.store import Store

@@ -11,11 +11,30 @@ from dataclasses import dataclass, field, replace
 from guildgpt.bot.answers.answering import LiveAnswer, Over
 from guildgpt.bot.answers.events import Event, Work
 from guildgpt.bot.answers.outlet import Outlet
-from guildgpt.bot.recent import Recent
 from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.records import Member
 
 RECENT_EDITS = 100  # remembered for messages that are being claimed
+
+
+class Recent:
+    """The last `limit` ids that were added."""
+
+    def __init__(self, limit: int = 10_000):
+        self._limit = limit
+        self._ids: OrderedDict[int, None] = OrderedDict()
+
+    def __contains__(self, id: int) -> bool:
+        """Whether it was added of late."""
+        return id in self._ids
+
+    def add(self, id: int) -> bool:
+        """Remember an id; whether it is new."""
+        is_new = id not in self._ids
+        self._ids[id] = None
+        if len(self._ids) > self._limit:
+            self._ids.popitem(last=False)
+        return is_new
 
 
 class Superseded(Exception):

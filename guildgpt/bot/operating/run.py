@@ -16,11 +16,11 @@ from uuid import uuid4
 
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.answers.opinions import Opinions
+from guildgpt.bot.answers.service import Service
 from guildgpt.bot.operating.health import health_server
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
-from guildgpt.bot.service import Service
 from guildgpt.chat import CHATML
 from guildgpt.engines.engine import Engine
 from guildgpt.errors import EngineDied, StoreError

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from guildgpt.bot.discord_time import DiscordTime, first_id
-from guildgpt.bot.postponed import insist
+from guildgpt.bot.adapter.discord_time import DiscordTime, first_id
+from guildgpt.bot.operating.postponed import insist
 from guildgpt.feedback.store import Store
 
 CATCH_UP_SECONDS = 24 * 3600.0  # what is older when the bot comes back is not answered any more

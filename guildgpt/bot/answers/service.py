@@ -23,14 +23,13 @@ from guildgpt.bot.answers.questions import Refused
 from guildgpt.bot.answers.replying import Replies
 from guildgpt.bot.answers.rewriting import Rewriting
 from guildgpt.bot.answers.room import check_operators
-from guildgpt.bot.answers.running import AllRunning, Running, Superseded
+from guildgpt.bot.answers.running import AllRunning, Recent, Running, Superseded
 from guildgpt.bot.answers.systems import Systems
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.metrics import Metrics
+from guildgpt.bot.operating.postponed import Postponed, insist
 from guildgpt.bot.operating.settings import BotSettings
-from guildgpt.bot.postponed import Postponed, insist
-from guildgpt.bot.recent import Recent
 from guildgpt.bot.text import sentences as say
 from guildgpt.errors import EngineError, ModelError, RecordGone, StoreError
 from guildgpt.feedback.records import Delivery, Erasure, Member
