@@ -16,13 +16,15 @@ class Source:
     """Where a row came from, carried from the file to the model folder.
 
     `group` names rows that must stay on one side of a split (a conversation tree); where it is
-    empty the row's own content decides.
+    empty the row's own content decides. `origin` holds what a row of a feedback export rests on,
+    pairs of a kind (message, vote, rating, comparison) and an id.
     """
 
     name: str = ""  # the data set: "dolly", "oasst1", "starter", …
     file: str = ""
     row: int = 0  # the line (or record) in the file, counted from 1; 0 if it has none
     group: str = ""
+    origin: frozenset[tuple[str, str]] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.file or self.name}:{self.row}" if self.row else self.file or self.name

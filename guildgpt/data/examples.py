@@ -19,13 +19,15 @@ from guildgpt.data.split import digest
 class Example:
     """One sequence that no other may see: ids (L,) and, for each, whether it is predicted.
 
-    `bytes` is the UTF-8 size of the text behind the predicted tokens, control tokens aside.
+    `bytes` is the UTF-8 size of the text behind the predicted tokens, control tokens aside;
+    `origin` what its row rests on, see `guildgpt.data.origin`.
     """
 
     ids: NDArray[np.int32]
     mask: NDArray[np.bool_]
     bytes: int
     source: str
+    origin: frozenset[tuple[str, str]] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,7 +72,8 @@ def conversation_examples(
             len(message.content.encode("utf-8", "replace"))
             for message in [m for m in conversation.messages if m.role == "assistant"][:answers]
         )
-        examples.append(Example(ids, mask, size, conversation.source.name))
+        source = conversation.source
+        examples.append(Example(ids, mask, size, source.name, source.origin))
     return examples, +counts
 
 

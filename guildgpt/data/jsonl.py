@@ -35,6 +35,7 @@ from guildgpt.data.columns import (
     is_content,
 )
 from guildgpt.data.lines import read_json_lines
+from guildgpt.data.origin import events_of
 from guildgpt.data.rows import clean, problem, question, role_of, text_of, type_name
 from guildgpt.errors import DataError
 
@@ -62,7 +63,8 @@ def read(
     for number, values in read_json_lines(path):
         where = f"{path}:{number}"
         row = Row(values, where)
-        item, reason = _item(row, Source(name, file, number, _group(values, where)))
+        origin = frozenset(events_of(values, where))
+        item, reason = _item(row, Source(name, file, number, _group(values, where), origin))
         lost = row.unread(_texts_of(item))
         if named := [column for column in lost if is_content(column)]:
             raise DataError(

@@ -1,8 +1,8 @@
 """Where the rows of a feedback export come from: the votes, ratings and messages behind each.
 
 `guildgpt feedback export` gives every row an `origin`, a list of `kind:id`; in trees the messages
-name themselves, and `origin` holds the votes and ratings. Readers pass over it, so it comes along
-into any mixture; who trains on such rows notes it, so that an erasure can name the version.
+name themselves, and `origin` holds the votes and ratings. It comes along with the row, through any
+mixture and every stage, into the model folder, so that an erasure can name the version.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from guildgpt.data.lines import read_json_lines
 from guildgpt.data.rows import type_name
@@ -39,14 +39,25 @@ def read_origin(path: str | Path) -> Origin:
     """What the rows of a file rest on; raises DataError at `file:line` where it cannot be read."""
     found = Origin()
     for number, row in read_json_lines(path):
-        events = _events(row, f"{path}:{number}") | _tree(row.get("prompt"))
+        events = events_of(row, f"{path}:{number}") | _tree(row.get("prompt"))
         found.rows += 1
         found.unknown += not events
         found.events |= events
     return found
 
 
-def _events(row: dict[str, Any], where: str) -> Events:
+class _FromSource(Protocol):
+    @property
+    def origin(self) -> frozenset[tuple[str, str]]: ...
+
+
+def learned_from(rows: Iterable[_FromSource]) -> Events:
+    """All that these rows rest on together."""
+    return set().union(*(row.origin for row in rows))
+
+
+def events_of(row: dict[str, Any], where: str) -> Events:
+    """What a row says that it rests on; DataError where that cannot be read."""
     value = row.get(KEY, [])
     if not isinstance(value, list):
         raise DataError(f"`{KEY}` is {type_name(value)}", where=where, remedy=_REMEDY)

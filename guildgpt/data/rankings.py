@@ -26,6 +26,7 @@ class Ranking:
     steps: tuple[int, ...]
     source: str
     tree: str  # rows of one tree are no independent evidence
+    origin: frozenset[tuple[str, str]] = frozenset()  # what the row rests on
 
     def __len__(self) -> int:
         return sum(map(len, self.answers))
@@ -71,7 +72,10 @@ def rankings(
             continue
         steps = tuple(kept[j][1] - kept[i][1] for i, j in pairs)
         examples = tuple(example for example, _, _ in kept)
-        found.append(Ranking(examples, tuple(pairs), steps, row.source.name, tree_of(row)))
+        source = row.source
+        found.append(
+            Ranking(examples, tuple(pairs), steps, source.name, tree_of(row), source.origin)
+        )
     return found, counts
 
 

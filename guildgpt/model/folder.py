@@ -17,10 +17,12 @@ from safetensors import SafetensorError
 
 from guildgpt import __version__
 from guildgpt.bases.base import PROVENANCE_FILE, ChatTokenizer, quiet
+from guildgpt.data.origin import Events
 from guildgpt.data.provenance import Provenance, attributions
 from guildgpt.errors import disk_error
 from guildgpt.model.config import Dtype
 from guildgpt.model.gguf import write_gguf
+from guildgpt.model.lineage import write_lineage
 
 LARGE = 1_000_000_000  # parameters from which weights are saved in bfloat16
 
@@ -38,9 +40,10 @@ def write_model_folder(
     gguf: Sequence[str] = ("Q8_0",),
     metrics: Path | None = None,
     files: Mapping[str, bytes] | None = None,
+    lineage: Events | None = None,
 ) -> Path:
     """Write `model` (plain transformers, float32) with everything that belongs to it, and whatever
-    other `files` there are, by name."""
+    other `files` there are, by name. `lineage` is what it learned from; see `model/lineage.py`."""
     work = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -54,6 +57,7 @@ def write_model_folder(
             "recipe": dict(recipe),
         }
         _write_json(work / PROVENANCE_FILE, record)
+        write_lineage(work, lineage or set())
         (work / "README.md").write_text(card, encoding="utf-8")
         if metrics is not None:
             shutil.copyfile(metrics, work / "metrics.jsonl")

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from guildgpt.bases.base import Base, ChatTokenizer, load_base, load_tokenizer
+from guildgpt.data.origin import learned_from
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import GuildError
 from guildgpt.model.folder import model_card, write_model_folder
@@ -43,6 +44,7 @@ def language_stage(run: StageRun) -> Report:
 
     outcome = read_outcome(place)
     if outcome is None:
+        run.learned.update(learned_from(prepared.train))
         with run.phase("train"):
             model, outcome = _train(stage, recipe, base, prepared, place, console)
         with run.phase("save"):

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 from guildgpt.bases.base import Base, load_base
+from guildgpt.data.origin import learned_from
 from guildgpt.errors import RecipeError
 from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
 from guildgpt.evaluate.model import Measured
@@ -156,11 +157,13 @@ def _train(
         if run.stage == "dpo":
             compared = prepare_comparisons(run.stage, recipe, run.data, base.chat)
             run.say(f"{len(compared.train):,} comparisons to train on")
+            run.learned.update(learned_from(compared.train))
             return train_dpo(hats, compared.train, compared.held_out, recipe.dpo, place, **common)
         settings = recipe.settings(run.stage)
         assert isinstance(settings, RolloutConfig)
         prompts, too_long = prepare_prompts(run.stage, recipe, run.data, base.chat)
         run.say(f"{len(prompts):,} prompts to answer, {too_long:,} left out as too long")
+        run.learned.update(learned_from(prompts))
         scorer = Scoring(
             reward.model if reward else None,
             settings.reward_weight,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guildgpt.bases import known
@@ -23,6 +23,7 @@ from guildgpt.data import (
 from guildgpt.data.dataset import SourceReport
 from guildgpt.data.documents import document_side, documents_provenance
 from guildgpt.data.examples import Example, conversation_examples, document_examples
+from guildgpt.data.origin import Events
 from guildgpt.data.preview import check_trainable
 from guildgpt.data.rankings import Ranking, rankings, without_held_out_prompts
 from guildgpt.data.split import digest, in_first_half
@@ -228,9 +229,8 @@ def prepare_prompts(
     """
     settings = recipe.settings(stage)
     assert isinstance(settings, RolloutConfig)
-    asked = [row.prompt for row in data.dataset.train]
-    asked += [row.prompt for row in data.dataset.train_comparisons]
-    asked = [prompt for prompt in asked if prompt]
+    rows = [*data.dataset.train, *data.dataset.train_comparisons]
+    asked = [row.prompt for row in rows if row.prompt]
     wanted = [Wanted() for _ in asked]
     if settings.terms.verify and settings.terms.verify.weight:
         for number, task in enumerate(starter_tasks(), start=1):
@@ -249,7 +249,12 @@ def prepare_prompts(
             where=f"{stage}.max_prompt_tokens",
             remedy="Raise it, or model.context.",
         )
-    return prompts, too_long
+    origins: dict[tuple[Message, ...], Events] = {}
+    for row in rows:
+        origins.setdefault(row.prompt, set()).update(row.source.origin)
+    return [
+        replace(one, origin=frozenset(origins.get(one.messages, ()))) for one in prompts
+    ], too_long
 
 
 def judged_prompts(recipe: Recipe, data: Gathered) -> list[tuple[Message, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from guildgpt.bases.base import ChatTokenizer, load_base, locate_base, weights_sha256
+from guildgpt.data.origin import learned_from
 from guildgpt.data.provenance import Provenance
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.model.folder import model_card, write_model_folder
@@ -47,6 +48,7 @@ def reward_stage(run: StageRun) -> Report:
 
     outcome = read_outcome(place)
     if outcome is None:
+        run.learned.update(learned_from(compared.train))
         watcher = ProgressWatcher(run.console, run.stage)
         with run.phase("train"):
             try:

@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from guildgpt.bases.base import Base
+from guildgpt.bases.base import Base, locate_base
+from guildgpt.data.origin import Events
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import GuildError, RecipeError
 from guildgpt.model.config import BaseConfig
+from guildgpt.model.lineage import read_lineage
 from guildgpt.pipeline.folder import Clock, is_disk_full, read_outcome
-from guildgpt.pipeline.prepare import Gathered, Prepared, prepare
+from guildgpt.pipeline.prepare import Gathered, Prepared, prepare, reward_folder
 from guildgpt.recipe import REWARD_STAGES, Recipe, Stage
 from guildgpt.train.loop import Outcome
 
@@ -35,6 +37,7 @@ class StageRun:
     clock: Clock
     console: Console
     warnings: list[str] = field(default_factory=list)  # what went wrong, for the report
+    learned: Events = field(default_factory=set)  # what the rows that it trains on rest on
 
     @property
     def place(self) -> Path:
@@ -127,4 +130,16 @@ def save_settings(run: StageRun, provenance: Sequence[Provenance]) -> dict[str, 
         "provenance": provenance,
         "recipe": run.recipe.model_dump(mode="json"),
         "dtype": run.recipe.export.dtype,
+        "lineage": run.learned | _inherited(run),
     }
+
+
+def _inherited(run: StageRun) -> Events:
+    """What the models that a stage starts from learned from: its base and its reward model."""
+    events: Events = set()
+    if run.base.base not in ("scratch", "starter"):
+        path = Path(run.base.base).expanduser()
+        events |= read_lineage(path if path.exists() else locate_base(run.base, weights=False)[0])
+    if reward := reward_folder(run.stage, run.recipe, run.folder):
+        events |= read_lineage(reward)
+    return events

@@ -26,12 +26,13 @@ from guildgpt.train.config import RolloutConfig
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the policy is asked: turns and their ids (with the header that asks for an answer), and
-    what its answer has to pass, where that can be checked."""
+    """What the policy is asked: turns and their ids (with the header that asks for an answer),
+    what its answer has to pass, where that can be checked, and what the row it is of rests on."""
 
     messages: tuple[Message, ...]
     ids: tuple[int, ...]
     wanted: Wanted = field(default_factory=Wanted)
+    origin: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
