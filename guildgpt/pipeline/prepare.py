@@ -9,7 +9,7 @@ from pathlib import Path
 
 from guildgpt.bases import known
 from guildgpt.bases.base import ChatTokenizer, locate_base, scratch_provenance
-from guildgpt.chat import Conversation, Message
+from guildgpt.chat import Comparison, Conversation, Message
 from guildgpt.data import (
     Dataset,
     Document,
@@ -229,7 +229,9 @@ def prepare_prompts(
     """
     settings = recipe.settings(stage)
     assert isinstance(settings, RolloutConfig)
-    rows = [*data.dataset.train, *data.dataset.train_comparisons]
+    rows: list[Conversation | Comparison] = []
+    rows += data.dataset.train
+    rows += data.dataset.train_comparisons
     asked = [row.prompt for row in rows if row.prompt]
     wanted = [Wanted() for _ in asked]
     if settings.terms.verify and settings.terms.verify.weight:

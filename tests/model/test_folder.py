@@ -49,6 +49,7 @@ FILES = {
     "config.json",
     "generation_config.json",
     "model.safetensors",
+    "lineage.json",
     "provenance.json",
     "template.json",
     "tokenizer.json",
