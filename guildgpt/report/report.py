@@ -50,7 +50,7 @@ class StageReport:
     tokens_per_second: float | None = None
     share_of_peak: float | None = None  # of the hardware's arithmetic peak, 0..1
     peak_memory_bytes: int | None = None
-    metrics: tuple[Mapping[str, float | None], ...] = ()
+    metrics: tuple[Mapping[str, int | float | None], ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
 
 
