@@ -10,22 +10,19 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, TextIO
 
 from guildgpt.bases.starter import STARTER
 from guildgpt.chat import Message
-from guildgpt.engines.engine import SamplingParams, StopReason
+from guildgpt.engines.engine import Completion, SamplingParams, StopReason, complete
 from guildgpt.errors import GuildError
 from guildgpt.model.locate import Located, locate
+from guildgpt.talk.fitting import keep_latest
+from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.opened import OpenedModel, open_model
-from guildgpt.talk.reopening import ReopeningModel
 from guildgpt.text.visible import harmless
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 PROMPT, CONTINUED = "> ", ". "
 FENCE = "```"
@@ -41,43 +38,20 @@ A line that ends in \\ goes on in the next. A line that starts with ``` opens
 a block of lines, which a line of ``` closes."""
 
 
-def chat(
-    model: str | None = None,
-    *,
-    system: str | None = None,
-    params: SamplingParams | None = None,
-    console: Console | None = None,
-) -> None:
+def chat(model: str | None, *, system: str | None = None, params: SamplingParams) -> None:
     """Talk to a model until the person leaves; `model` is what `locate` understands.
 
     Without a terminal on standard input every line is a question, and the answers are all that is
-    written. `console`, if given, says where to write and whether in colour. Raises `GuildError`
-    when the model cannot be opened, and, without a terminal, when a question cannot be answered.
+    written. Raises `GuildError` when the model cannot be opened, and, without a terminal, when a
+    question cannot be answered.
     """
-    screen = Screen(console)
+    screen = Screen()
     found = locate(model, on_progress=screen.status)
     if screen.interactive:
         full = f"{found.name} ({STARTER.model})" if found.name == STARTER.name else found.name
         screen.note(f"Talking to {full}. /help for commands.")
     with asyncio.Runner() as runner, _opened(found, system, params, runner) as talk:
         Repl(talk, screen, runner).run()
-
-
-def ask(
-    model: str | None,
-    question: str,
-    *,
-    system: str | None = None,
-    params: SamplingParams | None = None,
-    console: Console | None = None,
-) -> str:
-    """Print the answer to one question as it comes, and return it; raises `GuildError`."""
-    screen = Screen(console)
-    found = locate(model, on_progress=screen.status)
-    with asyncio.Runner() as runner, _opened(found, system, params, runner) as talk:
-        talk.ask(question)
-        runner.run(_show(talk, screen))
-    return talk.turns[-1].content
 
 
 class Talk:
@@ -88,12 +62,12 @@ class Talk:
 
     def __init__(
         self,
-        model: ReopeningModel,
+        fleet: Fleet,
         params: SamplingParams,
         system: str | None,
         default_system: str | None = None,
     ):
-        self.model = model
+        self.fleet = fleet
         self.params = params
         self.system = system
         self.default_system = default_system  # what the template says where `system` is None
@@ -124,61 +98,61 @@ class Talk:
         said = ""
         self.stop = "cancelled"
 
-        async def answer(model: OpenedModel) -> None:
+        def listen(text: str) -> None:
+            nonlocal said
+            said = text
+            heard(text)
+
+        async def answer(model: OpenedModel) -> Completion:
             nonlocal said
             said = ""
-            ids = self._prompt(model)
-            async with aclosing(model.engine.generate(ids, self.params)) as chunks:
-                async for chunk in chunks:
-                    self.stop = chunk.stop or self.stop
-                    if chunk.text:
-                        said += chunk.text
-                        heard(said)
+            return await complete(model.engine, self._prompt(model), self.params, listen)
 
         try:
-            await self.model.ask(answer)
+            completion = await self.fleet.ask(answer)
         except GuildError:
             self.turns.pop()
             raise
         except BaseException:
             self.turns.append(Message("assistant", said + BROKEN_OFF))
             raise
-        self.turns.append(Message("assistant", said))
+        self.stop = completion.stop
+        self.turns.append(Message("assistant", completion.text))
 
     def _prompt(self, model: OpenedModel) -> list[int]:
         """The ids that ask for an answer, the earliest exchanges left out until there is room."""
-        self.context = context = model.engine.context
-        room = context - min(self.params.max_tokens, context // 4)
-        system = [Message("system", self.system)] if self.system else []
-        while True:
-            ids = model.prompt([*system, *self.turns])
-            if len(ids) <= room or len(self.turns) < 3:
-                return ids
-            del self.turns[:2]
+        self.context = model.engine.context
+        fitted = keep_latest(
+            self.turns[:-1],
+            self.turns[-1],
+            system=self.system or "",
+            count=model.count,
+            room=model.room(self.params.max_tokens),
+        )
+        if fitted.dropped:
+            del self.turns[: fitted.dropped]
             self.shortened = True
+        return model.prompt(fitted.messages)
 
 
 class Screen:
     """The person's terminal, or the pipe in its place."""
 
-    def __init__(self, console: Console | None = None):
-        self.out: TextIO = console.file if console else sys.stdout  # type: ignore[assignment]
+    def __init__(self) -> None:
         self.interactive = sys.stdin.isatty()
-        for stream in (sys.stdin, self.out):
+        for stream in (sys.stdin, sys.stdout):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a stray byte must not end the chat
-        terminal = console.is_terminal if console else self.out.isatty()
         plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-        self._dim = "\033[2m{}\033[0m" if terminal and not plain else "{}"
+        self._dim = "\033[2m{}\033[0m" if sys.stdout.isatty() and not plain else "{}"
 
     def write(self, text: str) -> None:
         """Show a piece of an answer at once, without the characters that steer a terminal."""
-        self.out.write(harmless(text))
-        self.out.flush()
+        print(harmless(text), end="", flush=True)
 
     def note(self, text: str) -> None:
         """A line of our own, not the model's."""
-        print(self._dim.format(text), file=self.out, flush=True)
+        print(self._dim.format(text), flush=True)
 
     def status(self, text: str) -> None:
         """A line on what takes so long; never among the answers."""
@@ -313,21 +287,22 @@ async def _show(talk: Talk, screen: Screen) -> None:
 
 @contextmanager
 def _opened(
-    found: Located, system: str | None, params: SamplingParams | None, runner: asyncio.Runner
+    found: Located, system: str | None, params: SamplingParams, runner: asyncio.Runner
 ) -> Iterator[Talk]:
     """A conversation with the model, which is closed at the end."""
+    fleet = Fleet()
     first = open_model(found)
-    model = ReopeningModel(lambda: open_model(found), now=first)
+    fleet.add(first, lambda: open_model(found))
     try:
-        yield Talk(model, params or SamplingParams(), system, first.template.system)
+        yield Talk(fleet, params, system, first.template.system)
     finally:
-        runner.run(_close(model))
+        runner.run(_close(fleet))
 
 
-async def _close(model: ReopeningModel) -> None:
+async def _close(fleet: Fleet) -> None:
     """Give back the model, after an answer that a signal has left half done."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
-    await model.close()
+    await fleet.close()

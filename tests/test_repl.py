@@ -25,11 +25,11 @@ from ignoring import ignoring
 from guildgpt.chat import CHATML, Message
 from guildgpt.engines import Chunk, SamplingParams
 from guildgpt.engines.engine import check_prompt
-from guildgpt.errors import EngineDied, EngineError, ModelError
+from guildgpt.errors import EngineDied, EngineError
 from guildgpt.model.version import Version
-from guildgpt.repl import Screen, Talk, ask
+from guildgpt.repl import Screen, Talk
+from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.opened import OpenedModel
-from guildgpt.talk.reopening import ReopeningModel
 
 PATIENCE = 240.0  # seconds until something counts as hung, however busy the machine is
 CHAT = """
@@ -79,8 +79,13 @@ PARROT = Version("parrot", "parrot", "", "")
 def talk(*engines: Parrot, system: str | None = None, **params) -> Talk:
     """A conversation with the first of the engines, with the next one when it died."""
     left = iter(engines)
-    model = ReopeningModel(lambda: OpenedModel(next(left), CHATML, lambda: PARROT))
-    return Talk(model, SamplingParams(**params), system)
+
+    def open_it() -> OpenedModel:
+        return OpenedModel(next(left), CHATML, lambda: PARROT)
+
+    fleet = Fleet()
+    fleet.add(open_it(), open_it)
+    return Talk(fleet, SamplingParams(**params), system)
 
 
 def say(conversation: Talk, question: str | None) -> str:
@@ -230,20 +235,6 @@ def test_what_text_is_spelled_with_is_printed(
 ) -> None:
     Screen().write(text)
     assert capsys.readouterr().out == text
-
-
-def test_ask_prints_and_returns(starter: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = ask("starter", "Say hi", params=SamplingParams(temperature=0, max_tokens=8))
-    assert told
-    assert capsys.readouterr() == (told + "\n", "")
-
-
-def test_a_model_without_chat_tokens(starter: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.gguf"
-    other.write_bytes(starter.read_bytes().replace(b"<|im_start|>", b"<|im_begun|>", 1))
-    with pytest.raises(ModelError, match=r"no <\|im_start\|>") as raised:
-        ask(str(other), "Hi")
-    assert raised.value.where == str(other)
 
 
 def test_a_pipe_gets_answers_and_nothing_else(starter: Path) -> None:

@@ -174,7 +174,7 @@ BELOW = {
     "bases": {"chat", "data", "model"},
     "network": {"bases", "chat", "data", "model"},
     "engines": {"chat", "model"},
-    "talk": {"bot", "chat", "engines", "model", "text"},
+    "talk": {"chat", "engines", "model", "text"},
     "feedback": {"chat", "data", "model", "text"},
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
     "rewards": {"chat", "text"},

@@ -32,11 +32,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn: who speaks, what is said and, if not its conversation's, its source."""
+    """One turn: who speaks, what is said and, if not its conversation's, its source; the person's
+    `name` where several may speak."""
 
     role: Role
     content: str
     source: Source | None = None
+    name: str | None = None
 
     def as_dict(self) -> dict[str, str]:
         """`{"role": …, "content": …}`, the form chat templates and JSON lines use."""

@@ -6,7 +6,7 @@ template wrote, so that no member's text can reach an engine as a control token.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
@@ -108,17 +108,25 @@ class Engine(Protocol):
     async def __aexit__(self, *failure: object) -> None: ...
 
 
-async def complete(engine: Engine, ids: Sequence[int], params: SamplingParams) -> Completion:
-    """The whole answer to a prompt; raises what `Engine.generate` raises."""
+async def complete(
+    engine: Engine,
+    ids: Sequence[int],
+    params: SamplingParams,
+    heard: Callable[[str], object] = lambda text: None,
+) -> Completion:
+    """The whole answer to a prompt, its text `heard` as it grows; raises what `Engine.generate`
+    raises."""
     tokens: list[int] = []
-    texts: list[str] = []
+    text = ""
     stop: StopReason = "cancelled"  # an engine that ends without a word was stopped
     async with aclosing(engine.generate(ids, params)) as chunks:
         async for chunk in chunks:
             tokens += chunk.ids
-            texts.append(chunk.text)
+            text += chunk.text
             stop = chunk.stop or stop
-    return Completion(tuple(tokens), "".join(texts), stop)
+            if chunk.text:
+                heard(text)
+    return Completion(tuple(tokens), text, stop)
 
 
 def check_prompt(ids: Sequence[int], context: int) -> None:

@@ -6,11 +6,10 @@ Whoever wants more than words writes another `Moderator` and puts it into `Moder
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.text.words import WordMatcher, built_in_words
 
 REFUSAL = "I'd rather not go into that. Is there something else I can help with?"
@@ -22,7 +21,7 @@ CARE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """Which rule a text broke, and the short friendly sentence to say instead ('' is silence)."""
 
     rule: str
@@ -32,43 +31,32 @@ class Verdict:
 class Moderator(Protocol):
     """Looks at questions before, and at answers after they are generated; None lets them pass."""
 
-    def before(self, text: str) -> Verdict | None:
-        """The verdict on what a member asks."""
+    def before(self, text: str) -> Decision | None:
+        """The decision on what somebody asks."""
 
-    def after(self, text: str) -> Verdict | None:
-        """The verdict on what the model wrote, whole or as far as it is."""
+    def after(self, text: str) -> Decision | None:
+        """The decision on what the model wrote, whole or as far as it is."""
 
 
 class WordList:
     """Whole words and phrases, in whatever case, accent, width or simple leetspeak.
 
-    `before` and `after` say which side it looks at. ValueError for a word without letters.
+    It looks at questions, and at answers unless `after` is false. ValueError for a word without
+    letters.
     """
 
-    def __init__(
-        self,
-        words: Iterable[str],
-        *,
-        rule: str = "words",
-        say: str = REFUSAL,
-        before: bool = True,
-        after: bool = True,
-    ):
-        self._verdict = Verdict(rule, say)
-        self._before, self._after = before, after
+    def __init__(self, words: Iterable[str], rule: str, *, say: str = REFUSAL, after: bool = True):
+        self._decision = Decision(rule, say)
+        self._after = after
         self._words = WordMatcher(words)
 
-    def before(self, text: str) -> Verdict | None:
-        """The verdict on a question."""
-        return self._verdict if self._before and self.finds(text) else None
+    def before(self, text: str) -> Decision | None:
+        """The decision on a question."""
+        return self._decision if self._words.finds(text) else None
 
-    def after(self, text: str) -> Verdict | None:
-        """The verdict on an answer."""
-        return self._verdict if self._after and self.finds(text) else None
-
-    def finds(self, text: str) -> bool:
-        """Whether one of the words is in the text."""
-        return self._words.finds(text)
+    def after(self, text: str) -> Decision | None:
+        """The decision on an answer."""
+        return self.before(text) if self._after else None
 
 
 class Moderators:
@@ -77,22 +65,22 @@ class Moderators:
     def __init__(self, *each: Moderator):
         self.each = each
 
-    def before(self, text: str) -> Verdict | None:
-        """The first verdict on a question."""
+    def before(self, text: str) -> Decision | None:
+        """The first decision on a question."""
         return next((found for one in self.each if (found := one.before(text))), None)
 
-    def after(self, text: str) -> Verdict | None:
-        """The first verdict on an answer."""
+    def after(self, text: str) -> Decision | None:
+        """The first decision on an answer."""
         return next((found for one in self.each if (found := one.after(text))), None)
 
 
-def moderators(settings: BotSettings) -> Moderators:
-    """The built-in lists and the operator's own words, care for a person in danger first."""
+def moderators(built_in: bool = True, blocked: Collection[str] = ()) -> Moderators:
+    """The built-in lists, care for a person in danger first, and the operator's `blocked` words."""
     each: list[Moderator] = []
-    if settings.moderation:
+    if built_in:
         lists = built_in_words()
-        each.append(WordList(lists["despair"], rule="despair", say=CARE, after=False))
-        each += [WordList(lists[rule], rule=rule) for rule in ("slurs", "cruelty")]
-    if settings.blocked_words:
-        each.append(WordList(settings.blocked_words, rule="operator"))
+        each.append(WordList(lists["despair"], "despair", say=CARE, after=False))
+        each += [WordList(lists[rule], rule) for rule in ("slurs", "cruelty")]
+    if blocked:
+        each.append(WordList(blocked, "operator"))
     return Moderators(*each)

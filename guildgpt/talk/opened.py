@@ -30,6 +30,16 @@ class OpenedModel:
         """The ids that ask for an answer; may block for a few milliseconds."""
         return self.template.prompt(messages, self.engine.tokenizer)
 
+    def count(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that asks for an answer."""
+        return len(self.prompt(messages))
+
+    def room(self, max_tokens: int) -> int:
+        """Tokens that a prompt may have beside an answer of `max_tokens`: that may be long, but not
+        longer than a quarter of the context."""
+        context = self.engine.context
+        return context - min(max_tokens, context // 4)
+
 
 def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> OpenedModel:
     """Open a GGUF in llama.cpp, with the template and tokenizer of its model folder if it has one.

@@ -6,7 +6,6 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from guildgpt.errors import GuildError
 
@@ -36,23 +35,6 @@ class TooMany(GuildError):
         super().__init__(what, remedy=f"Ask again in about {seconds:.0f} seconds.")
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A turn that has come; `waited` is in seconds."""
-
-    guild: int | None
-    user: User
-    waited: float
-
-
-@dataclass(slots=True)
-class _Allowance:
-    """A token bucket: what a user may still ask, as of a time."""
-
-    tokens: float
-    at: float
-
-
 class FairQueue:
     """Turns for `workers` at once, handed out round robin: over guilds, inside a guild over users.
 
@@ -80,7 +62,6 @@ class FairQueue:
         self.workers = workers
         self.bound = bound
         self.running = 0
-        self.waiting = 0
         self._per_user = per_user
         self._rate = rate
         self._per_seconds = per_seconds
@@ -88,27 +69,30 @@ class FairQueue:
         # The order of the keys is the order of the rounds: whoever is served goes to the end.
         self._guilds: OrderedDict[GuildKey, OrderedDict[User, deque[asyncio.Future[None]]]]
         self._guilds = OrderedDict()
-        self._waiting_of: dict[User, int] = {}
-        self._allowances: OrderedDict[User, _Allowance] = OrderedDict()
+        self._whole_at: dict[User, float] = {}  # when a user may ask `rate` times again
         self._mean: float | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Questions whose turn has not come."""
+        return sum(len(futures) for users in self._guilds.values() for futures in users.values())
 
     @asynccontextmanager
     async def turn(
         self, *, guild: int | None, user: User, admitted: bool = False
-    ) -> AsyncGenerator[Turn, None]:
+    ) -> AsyncGenerator[None, None]:
         """Wait for a turn; it lasts as long as the block.
 
         Raises `TooMany` and `Busy` at once, before anything waits; not for who was `admitted`
         before the process was started anew. A task that is cancelled while it waits leaves the
         queue as if it had never asked, but for its allowance.
         """
-        asked = self._clock()
         if not admitted:
-            self._admit(guild, user, asked)
+            self._admit(guild, user)
         await self._come_in(guild, user)
         started = self._clock()
         try:
-            yield Turn(guild, user, started - asked)
+            yield
         finally:
             took = self._clock() - started
             mean = took if self._mean is None else self._mean
@@ -119,14 +103,16 @@ class FairQueue:
         """Turns that begin before that of the user's last waiting question in this guild, or, if
         there is none, before that of one asked now; later arrivals do not count."""
         mine = (_key(guild, user), user)
-        places = [place for place, turn in enumerate(self._rounds()) if turn == mine]
-        return places[-1] if places else self._before_a_new_one(guild, user)
+        waiting = {
+            key: {one: len(futures) for one, futures in users.items()}
+            for key, users in self._guilds.items()
+        }
+        waiting.setdefault(mine[0], {}).setdefault(user, 1)
+        return max(place for place, turn in enumerate(_rounds(waiting)) if turn == mine)
 
-    def estimate(self, guild: int | None, user: User) -> float | None:
-        """Seconds until the turn that `ahead` speaks of; None until some turn has ended."""
-        return None if self._mean is None else self._seconds(guild, user, self._mean)
-
-    def _seconds(self, guild: int | None, user: User, mean: float) -> float:
+    def estimate(self, guild: int | None, user: User) -> float:
+        """Seconds until the turn that `ahead` speaks of; a guess until some turn has ended."""
+        mean = _FIRST_GUESS if self._mean is None else self._mean
         idle = self.workers - self.running
         return max(0, self.ahead(guild, user) + 1 - idle) * mean / self.workers
 
@@ -137,8 +123,6 @@ class FairQueue:
         key = _key(guild, user)
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._guilds.setdefault(key, OrderedDict()).setdefault(user, deque()).append(mine)
-        self.waiting += 1
-        self._waiting_of[user] = self._waiting_of.get(user, 0) + 1
         try:
             await mine
         except asyncio.CancelledError:
@@ -148,32 +132,23 @@ class FairQueue:
                 self._take_out(key, user, mine)
             raise
 
-    def _admit(self, guild: int | None, user: User, now: float) -> None:
+    def _admit(self, guild: int | None, user: User) -> None:
         """Raise `TooMany` or `Busy`, or take one question off the user's allowance."""
+        now = self._clock()
         full = self.running >= self.workers
-        mean = self._mean or _FIRST_GUESS
-        if full and self._waiting_of.get(user, 0) >= self._per_user:
-            raise TooMany("a question of yours is waiting", self._seconds(guild, user, mean))
+        waiting = sum(len(users.get(user, ())) for users in self._guilds.values())
+        if full and waiting >= self._per_user:
+            raise TooMany("a question of yours is waiting", self.estimate(guild, user))
+        # A token bucket: each question takes a token, which comes back in this time.
         per_token = self._per_seconds / self._rate
-        tokens = self._tokens(user, now)
-        if tokens < 1:
-            raise TooMany("you ask quicker than I can answer", (1 - tokens) * per_token)
+        self._whole_at = {one: at for one, at in self._whole_at.items() if at > now}
+        whole_at = self._whole_at.get(user, now)
+        too_early = whole_at - now - (self._rate - 1) * per_token
+        if too_early > 0:
+            raise TooMany("you ask quicker than I can answer", too_early)
         if full and self.waiting >= self.bound:
-            raise Busy(self.waiting, self._seconds(guild, user, mean))
-        self._allowances[user] = _Allowance(tokens - 1, now)
-        self._allowances.move_to_end(user)
-        while self._allowances:  # the longest untouched are whole again first
-            first = next(iter(self._allowances))
-            if self._allowances[first].at + self._per_seconds > now:
-                break
-            del self._allowances[first]
-
-    def _tokens(self, user: User, now: float) -> float:
-        allowance = self._allowances.get(user)
-        if allowance is None:
-            return float(self._rate)
-        earned = (now - allowance.at) * self._rate / self._per_seconds
-        return min(float(self._rate), allowance.tokens + earned)
+            raise Busy(self.waiting, self.estimate(guild, user))
+        self._whole_at[user] = whole_at + per_token
 
     def _leave(self) -> None:
         self.running -= 1
@@ -190,46 +165,26 @@ class FairQueue:
 
     def _take_out(self, key: GuildKey, user: User, mine: asyncio.Future[None]) -> None:
         users = self._guilds.get(key, OrderedDict())
-        futures = users.get(user, deque())
-        if mine not in futures:
+        if mine not in users.get(user, ()):
             return
-        futures.remove(mine)
-        self.waiting -= 1
-        self._waiting_of[user] -= 1
-        if not self._waiting_of[user]:
-            del self._waiting_of[user]
-        if not futures:
+        users[user].remove(mine)
+        if not users[user]:
             del users[user]
         if not users:
             del self._guilds[key]
 
-    def _rounds(self) -> Iterator[tuple[GuildKey, User]]:
-        """Guild and user of every waiting question in the order of their turns."""
-        guilds = deque(
-            (key, deque((user, len(futures)) for user, futures in users.items()))
-            for key, users in self._guilds.items()
-        )
-        while guilds:
-            key, users = guilds.popleft()
-            user, count = users.popleft()
-            yield key, user
-            if count > 1:
-                users.append((user, count - 1))
-            if users:
-                guilds.append((key, users))
 
-    def _before_a_new_one(self, guild: int | None, user: User) -> int:
-        """Turns before that of a user who comes now: as many rounds as users wait in the guild."""
-        key = _key(guild, user)
-        rounds = len(self._guilds.get(key, ()))
-        order = list(self._guilds)
-        place = order.index(key) if key in order else len(order)
-        total = rounds
-        for index, other in enumerate(order):
-            if other != key:
-                waiting = sum(len(futures) for futures in self._guilds[other].values())
-                total += min(waiting, rounds + (index < place))
-        return total
+def _rounds(waiting: dict[GuildKey, dict[User, int]]) -> Iterator[tuple[GuildKey, User]]:
+    """Guild and user of every waiting question in the order of their turns; takes them away."""
+    while waiting:
+        key, users = next(iter(waiting.items()))
+        user, count = next(iter(users.items()))
+        yield key, user
+        del waiting[key], users[user]  # whoever is served goes to the end
+        if count > 1:
+            users[user] = count - 1
+        if users:
+            waiting[key] = users
 
 
 def _key(guild: int | None, user: User) -> GuildKey:

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from engines.conftest import file_tokenizer  # noqa: F401 (a fixture)
+from engines.processes import children
 from ports import free_port
 
 from guildgpt.bot.operating import run
@@ -23,18 +24,6 @@ from .house import FAST, House
 from .test_health import get, until_status
 
 NEVER = 1e6  # seconds: nobody looks whether the engine lives
-
-
-def children() -> set[psutil.Process]:
-    """The processes of llama.cpp that this one has."""
-    found = set()
-    for child in psutil.Process().children():
-        try:
-            if any("llamacpp_child" in word for word in child.cmdline()):
-                found.add(child)
-        except psutil.Error:  # it just ended
-            continue
-    return found
 
 
 @pytest.fixture

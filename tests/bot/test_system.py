@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from guildgpt.bot.answers.room import Room
 from guildgpt.bot.operating import run
 from guildgpt.bot.text import sentences as say
 from guildgpt.errors import GuildError
+from guildgpt.talk.fitting import Room
 from simguild.fake import Channel
 from simguild.fake.world import FORUM, PUBLIC_THREAD
 from simguild.journal import finished

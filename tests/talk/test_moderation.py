@@ -6,19 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.talk.moderation import (
     CARE,
     REFUSAL,
+    Decision,
     Moderator,
     Moderators,
-    Verdict,
     WordList,
     moderators,
 )
-from guildgpt.text.words import built_in_words
+from guildgpt.text.words import WordMatcher, built_in_words
 
-LIST = WordList(["weasel", "vile toad", "Straße"])
+LIST = WordMatcher(["weasel", "vile toad", "Straße"])
 
 
 @pytest.mark.parametrize(
@@ -70,8 +69,8 @@ def test_what_only_looks_like_it_is_not(text: str) -> None:
 
 
 def test_numbers_are_no_words_and_l_is_i_only_in_disguise() -> None:
-    assert not WordList(["ass", "soil"]).finds("455 and 5011, and a soli")
-    assert WordList(["ass"]).finds("a55")
+    assert not WordMatcher(["ass", "soil"]).finds("455 and 5011, and a soli")
+    assert WordMatcher(["ass"]).finds("a55")
 
 
 @given(st.text(), st.text(), st.sampled_from(["weasel", "WEASEL", "wéasel", "weas3l"]))
@@ -81,24 +80,23 @@ def test_no_text_hides_a_word_that_stands_alone(before: str, after: str, word: s
 
 def test_a_word_without_letters_is_refused() -> None:
     with pytest.raises(ValueError, match="holds no letters"):
-        WordList(["good", "!!"])
+        WordList(["good", "!!"], "r")
 
 
 def test_each_side_is_looked_at_if_it_is_asked_for() -> None:
-    one = WordList(["weasel"], rule="r", say="s", after=False)
-    assert one.before("weasel") == Verdict("r", "s")
+    one = WordList(["weasel"], "r", say="s", after=False)
+    assert one.before("weasel") == Decision("r", "s")
     assert one.after("weasel") is None
     assert one.before("all well") is None
-    other = WordList(["weasel"], before=False)
-    assert other.before("weasel") is None
-    assert other.after("weasel") == Verdict("words", REFUSAL)
+    both = WordList(["weasel"], "words")
+    assert both.before("weasel") == both.after("weasel") == Decision("words", REFUSAL)
 
 
 def test_the_first_of_several_speaks() -> None:
-    first, second = WordList(["a"], rule="1"), WordList(["a", "b"], rule="2")
+    first, second = WordList(["a"], "1"), WordList(["a", "b"], "2")
     both: Moderator = Moderators(first, second)
-    assert (both.before("a") or Verdict("", "")).rule == "1"
-    assert (both.after("b") or Verdict("", "")).rule == "2"
+    assert (both.before("a") or Decision("", "")).rule == "1"
+    assert (both.after("b") or Decision("", "")).rule == "2"
     assert both.before("c") is None
     assert Moderators().after("a") is None
 
@@ -109,15 +107,16 @@ def test_the_built_in_lists_are_short_and_spelled_to_be_found() -> None:
     for words in lists.values():
         assert words == sorted(set(words))
         assert len(words) <= 20
-        assert all(word == word.lower() and WordList([word]).finds(f"… {word}!") for word in words)
+        assert all(word == word.lower() for word in words)
+        assert all(WordMatcher([word]).finds(f"… {word}!") for word in words)
 
 
 @pytest.mark.parametrize(
     "text", ["I want to die", "i’m suicidal", "I don't want to live any more", "gonna k1ll mys3lf"]
 )
 def test_a_person_in_danger_gets_care_and_no_refusal(text: str) -> None:
-    standard = moderators(BotSettings())
-    assert standard.before(text) == Verdict("despair", CARE)
+    standard = moderators()
+    assert standard.before(text) == Decision("despair", CARE)
     assert standard.after(text) is None  # the model may speak of it
     assert "findahelpline.com" in CARE
 
@@ -131,15 +130,15 @@ def test_a_person_in_danger_gets_care_and_no_refusal(text: str) -> None:
     ],
 )  # fmt: skip
 def test_ordinary_questions_pass(text: str) -> None:
-    assert moderators(BotSettings()).before(text) is None
-    assert moderators(BotSettings()).after(text) is None
+    assert moderators().before(text) is None
+    assert moderators().after(text) is None
 
 
 def test_the_operator_adds_words_and_can_switch_the_built_in_ones_off() -> None:
-    own = moderators(BotSettings(blocked_words=["weasel"], moderation=False))
-    assert own.before("weasel") == Verdict("operator", REFUSAL)
+    own = moderators(False, ["weasel"])
+    assert own.before("weasel") == Decision("operator", REFUSAL)
     assert own.before("kys") is None
-    both = moderators(BotSettings(blocked_words=["weasel"]))
-    assert (both.after("kys") or Verdict("", "")).rule == "cruelty"
-    assert (both.after("weasel") or Verdict("", "")).rule == "operator"
-    assert moderators(BotSettings(moderation=False)).before("kys") is None
+    both = moderators(blocked=["weasel"])
+    assert (both.after("kys") or Decision("", "")).rule == "cruelty"
+    assert (both.after("weasel") or Decision("", "")).rule == "operator"
+    assert moderators(False).before("kys") is None

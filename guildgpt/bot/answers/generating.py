@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 from guildgpt.bot.answers.answering import Over, Stopped, broken_off, unless
 from guildgpt.bot.answers.questions import Question
-from guildgpt.bot.answers.room import Room, room_beside
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.text import NOTHING_YET, answer_text
-from guildgpt.engines.engine import Chunk, SamplingParams, StopReason
+from guildgpt.engines.engine import SamplingParams, StopReason, complete
 from guildgpt.model.version import Version
+from guildgpt.talk.fitting import Room, room_beside
+from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.moderation import Moderator
 from guildgpt.talk.opened import OpenedModel
-from guildgpt.talk.reopening import ReopeningModel
 
 T = TypeVar("T")
 
@@ -45,10 +43,8 @@ class Finished:
 class Generator:
     """Asks the model, and looks at what it says."""
 
-    def __init__(
-        self, model: ReopeningModel, settings: BotSettings, moderator: Moderator, metrics: Metrics
-    ):
-        self._model = model
+    def __init__(self, fleet: Fleet, settings: BotSettings, moderator: Moderator, metrics: Metrics):
+        self._fleet = fleet
         self._moderator = moderator
         self._metrics = metrics
         self._params = SamplingParams(
@@ -65,7 +61,7 @@ class Generator:
     async def room(self, system: str) -> Room:
         """What a system text leaves of the model's context; raises `EngineError` and `ModelError`
         when the engine died twice or cannot be opened."""
-        return await self._model.ask(
+        return await self._fleet.ask(
             lambda model: asyncio.to_thread(room_beside, model, system, self._params.max_tokens),
             answers=False,
         )
@@ -85,18 +81,16 @@ class Generator:
         """
         said = Finished("", "cancelled")
 
-        def listen(model: OpenedModel, text: str) -> None:
-            nonlocal said
-            said = replace(said, text=text, version=model.version)
-            heard(text)
+        async def read(model: OpenedModel, ids: list[int]) -> Finished:
+            def listen(text: str) -> None:
+                nonlocal said
+                said = Finished(text, "cancelled", version=model.version)
+                heard(text)
+
+            return await self._read(model, ids, listen)
 
         try:
-            finished = await self._asked(
-                question,
-                systems,
-                over,
-                lambda model, ids: self._read(model, ids, partial(listen, model)),
-            )
+            finished = await self._asked(question, systems, over, read)
         except Stopped:
             finished = replace(said, instead="" if said.text.strip() else say.STOPPED)
         return self._fit_to_show(finished)
@@ -131,33 +125,19 @@ class Generator:
             ids = await asyncio.to_thread(question.ids, model, systems, self._params.max_tokens)
             return await read(model, ids)
 
-        return await unless(over, self._model.ask(work))
+        return await unless(over, self._fleet.ask(work))
 
     async def _read(
-        self, model: OpenedModel, ids: list[int], heard: Callable[[str], None] | None = None
+        self, model: OpenedModel, ids: list[int], heard: Callable[[str], object] = lambda text: None
     ) -> Finished:
-        async with aclosing(model.engine.generate(ids, self._params)) as chunks:
-            text, stop = await _collected(chunks, heard)
-        return Finished(text, stop, version=model.version)
+        answer = await complete(model.engine, ids, self._params, heard)
+        return Finished(answer.text, answer.stop, version=model.version)
 
     def _fit_to_show(self, finished: Finished) -> Finished:
         """With the moderation's sentence, or that there are no words, in the place of the text."""
-        if verdict := self._moderator.after(finished.text):
-            self._metrics.moderated.labels("after", verdict.rule).inc()
-            return replace(finished, instead=verdict.say or say.NO_WORDS)
+        if decision := self._moderator.after(finished.text):
+            self._metrics.moderated.labels("after", decision.rule).inc()
+            return replace(finished, instead=decision.say or say.NO_WORDS)
         if not finished.instead and answer_text(finished.text) == NOTHING_YET:
             return replace(finished, instead=say.NO_WORDS)
         return finished
-
-
-async def _collected(
-    chunks: AsyncIterator[Chunk], heard: Callable[[str], None] | None
-) -> tuple[str, StopReason]:
-    text = ""
-    stop: StopReason = "cancelled"
-    async for chunk in chunks:
-        text += chunk.text
-        stop = chunk.stop or stop
-        if chunk.text and heard:
-            heard(text)
-    return text, stop

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from guildgpt.bot.answers.events import Event, Quoted, Work, without_words
-from guildgpt.bot.answers.memory import NoRoom, Turn, build_prompt
-from guildgpt.bot.answers.room import first_that_fits, prompt_room
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
+from guildgpt.chat import Message, Role
 from guildgpt.feedback.records import NOT_THEIRS, ConversationKind, Member, StoredMessage
 from guildgpt.feedback.store import Store
+from guildgpt.talk.fitting import NoRoom, first_that_fits, fit
 from guildgpt.talk.opened import OpenedModel
 
 log = EventLog(__name__)
@@ -40,12 +40,12 @@ class Question:
     that it is asked below. `unkept` are quoted messages without one, because nobody may keep them.
     """
 
-    turns: Sequence[Turn]
-    asked: Turn
+    turns: Sequence[Message]
+    asked: Message
     stored: StoredMessage | None
     told: Sequence[StoredMessage] = ()
     below: StoredMessage | None = None
-    unkept: Sequence[Turn] = ()
+    unkept: Sequence[Message] = ()
 
     def ids(self, model: OpenedModel, systems: Sequence[str], max_tokens: int) -> list[int]:
         """The prompt's ids, with the first system text that leaves room for a question, and the
@@ -55,14 +55,9 @@ class Question:
                 context = model.engine.context
                 log("system_text_too_long", level=logging.WARNING, context=context)
             with suppress(NoRoom):  # a question of long names and rare signs needs more than usual
-                prompt = build_prompt(
-                    self.turns,
-                    self.asked,
-                    system=system,
-                    count=lambda messages: len(model.prompt(messages)),
-                    room=prompt_room(model.engine.context, max_tokens),
-                )
-                return model.prompt(prompt.messages)
+                room = model.room(max_tokens)
+                fitted = fit(self.turns, self.asked, system=system, count=model.count, room=room)
+                return model.prompt(fitted.messages)
         raise Refused(say.QUESTION_TOO_LONG, "no-room")
 
 
@@ -105,7 +100,7 @@ class Questions:
             await self._store.update_delivery(
                 work.delivery.id, question_id=stored.id, extra=without_words(work.delivery.extra)
             )
-        asked = Turn("user", _readable(event.text, event.names), event.asker.name)
+        asked = Message("user", _readable(event.text, event.names), name=event.asker.name)
         question = _question(turns, asked, stored, told)
         return replace(question, below=before, unkept=[_quoted(one, event) for one in unkept])
 
@@ -119,7 +114,10 @@ class Questions:
         path = await self._store.path_to(last.id) if last else []
         if stored and (not path or path[-1].deleted):
             raise Refused("", "deleted")
-        before, asked = path, Turn("user", _readable(event.text, event.names), event.asker.name)
+        before, asked = (
+            path,
+            Message("user", _readable(event.text, event.names), name=event.asker.name),
+        )
         if stored:
             *before, stored = path
             asked = _turn(stored, event.names)
@@ -252,28 +250,28 @@ def _kind(event: Event) -> ConversationKind:
 
 
 def _question(
-    turns: Sequence[Turn],
-    asked: Turn,
+    turns: Sequence[Message],
+    asked: Message,
     stored: StoredMessage | None,
     told: Sequence[StoredMessage],
 ) -> Question:
     """A question without words is about what was said last: that is put in its place."""
-    turns = [turn for turn in turns if turn.text]
-    if asked.text:
+    turns = [turn for turn in turns if turn.content]
+    if asked.content:
         return Question(turns, asked, stored, told)
     if not turns:
         raise Refused(say.RECORD_GONE, "record-gone")
     *before, last = turns
     if last.role == "user":
         return Question(before, last, stored, told)
-    return Question(turns, replace(asked, text=GO_ON), stored, told)
+    return Question(turns, replace(asked, content=GO_ON), stored, told)
 
 
-def _quoted(one: Quoted, event: Event) -> Turn:
-    return Turn("user", _readable(one.text, event.names), one.name)
+def _quoted(one: Quoted, event: Event) -> Message:
+    return Message("user", _readable(one.text, event.names), name=one.name)
 
 
-def _turns(path: Iterable[StoredMessage], names: Mapping[int, str]) -> Iterator[Turn]:
+def _turns(path: Iterable[StoredMessage], names: Mapping[int, str]) -> Iterator[Message]:
     """What was said, as the model is told it. A conversation outlives what is wrong with one old
     message: that one is left out."""
     for message in path:
@@ -283,9 +281,10 @@ def _turns(path: Iterable[StoredMessage], names: Mapping[int, str]) -> Iterator[
             log("message_left_out", level=logging.ERROR, error=error)
 
 
-def _turn(message: StoredMessage, names: Mapping[int, str]) -> Turn:
+def _turn(message: StoredMessage, names: Mapping[int, str]) -> Message:
     text = "" if message.deleted else _readable(message.text, names)
-    return Turn("assistant" if message.role == "assistant" else "user", text, message.name)
+    role: Role = "assistant" if message.role == "assistant" else "user"
+    return Message(role, text, name=message.name)
 
 
 def _readable(text: str, names: Mapping[int, str]) -> str:

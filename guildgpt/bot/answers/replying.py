@@ -121,7 +121,7 @@ class Replies:
         try:
             shown = finished.shown
             if not finished.instead:
-                shown = say.with_guesses(shown, guesses_in(question.asked.text))
+                shown = say.with_guesses(shown, guesses_in(question.asked.content))
             await live.finish(shown, _buttons(answer_id, rules) if kept else ())
         except Undeliverable as error:
             if error.why in ("withheld", "refused", "gone"):  # then nobody reads it
@@ -163,9 +163,9 @@ class Replies:
         if not event.text and not event.is_about_something:
             raise Refused(say.EMPTY, "empty")
         for text in event.told_anew:
-            if verdict := self._moderator.before(text):
-                self._metrics.moderated.labels("before", verdict.rule).inc()
-                raise Refused(verdict.say, f"moderation-{verdict.rule}")
+            if decision := self._moderator.before(text):
+                self._metrics.moderated.labels("before", decision.rule).inc()
+                raise Refused(decision.say, f"moderation-{decision.rule}")
 
     async def _keep(self, answer_id: str, question: Question, finished: Finished) -> bool:
         """Write the answer down; False if its question was erased meanwhile, or if it quotes what
@@ -184,7 +184,7 @@ class Replies:
                 stop=finished.stop,
                 synthetic=True,
                 told=question.told,
-                told_besides=[turn.text for turn in question.unkept],
+                told_besides=[turn.content for turn in question.unkept],
             )
         )
 

@@ -22,9 +22,8 @@ from guildgpt.bot.answers.pacing import Pacer
 from guildgpt.bot.answers.questions import Refused
 from guildgpt.bot.answers.replying import Replies
 from guildgpt.bot.answers.rewriting import Rewriting
-from guildgpt.bot.answers.room import check_operators
 from guildgpt.bot.answers.running import AllRunning, Recent, Running, Superseded
-from guildgpt.bot.answers.systems import Systems
+from guildgpt.bot.answers.systems import Systems, check_operators
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.metrics import Metrics
@@ -34,8 +33,8 @@ from guildgpt.bot.text import sentences as say
 from guildgpt.errors import EngineError, ModelError, RecordGone, StoreError
 from guildgpt.feedback.records import Delivery, Erasure, Member
 from guildgpt.feedback.store import Store
+from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.moderation import Moderator
-from guildgpt.talk.reopening import ReopeningModel
 from guildgpt.talk.waiting import FairQueue
 
 log = EventLog(__name__)
@@ -72,7 +71,7 @@ class Service:
     def __init__(
         self,
         store: Store,
-        model: ReopeningModel,
+        fleet: Fleet,
         settings: BotSettings,
         *,
         moderator: Moderator,
@@ -89,7 +88,7 @@ class Service:
         self._clock = clock
         self._pacer = Pacer(clock)
         self.writer = ChannelWriter(self._pacer, clock)
-        self._generator = Generator(model, settings, moderator, metrics)
+        self._generator = Generator(fleet, settings, moderator, metrics)
         self.systems = Systems(self.guilds, self._generator)
         self._running = AllRunning()
         self._heard = Recent()  # events

@@ -6,12 +6,13 @@ Each method returns the sentence to tell. Raises `StoreError`.
 from __future__ import annotations
 
 from guildgpt.bot.answers.generating import Generator
-from guildgpt.bot.answers.room import Room
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
+from guildgpt.bot.operating.settings import SettingsError
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.text import clean
 from guildgpt.errors import EngineError, ModelError
+from guildgpt.talk.fitting import Room
 
 log = EventLog(__name__)
 
@@ -57,3 +58,15 @@ class Systems:
         except (EngineError, ModelError) as error:
             log("engine_failed", error=error)
             return None
+
+
+def check_operators(room: Room) -> None:
+    """Raise `SettingsError` if the operator's own text leaves no room."""
+    if not room.fits:
+        raise SettingsError(
+            f"`system` takes {room.takes:,} of the {room.context:,} tokens that the model holds; "
+            f"an answer needs {room.answer:,} of them and a question {room.question:,}",
+            where="system",
+            remedy=f"Shorten it to {room.may_take:,} tokens, which is about "
+            f"{room.may_take / room.takes:.0%} of it, or raise `context`.",
+        )

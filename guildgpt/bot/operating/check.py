@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from guildgpt.bot.answers.room import check_operators, room_beside
+from guildgpt.bot.answers.systems import check_operators
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.engines.llamacpp_process import check_llamacpp
 from guildgpt.errors import GuildError
@@ -14,6 +14,7 @@ from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
 from guildgpt.model.gguf_file import check_whole
 from guildgpt.model.locate import Located, locate
+from guildgpt.talk.fitting import room_beside
 from guildgpt.talk.opened import open_model
 
 

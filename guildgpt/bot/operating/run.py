@@ -28,9 +28,9 @@ from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version
+from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.moderation import moderators
 from guildgpt.talk.opened import OpenedModel, open_model
-from guildgpt.talk.reopening import ReopeningModel
 
 log = EventLog(__name__)
 LEASE_SECONDS = 15.0
@@ -78,25 +78,24 @@ async def serve(
         open_it = await asyncio.to_thread(_located, settings, engine)
 
         async def register(model: OpenedModel, death: EngineDied | None) -> None:
-            version = await asyncio.to_thread(lambda: model.version)
             if death:
                 log("engine_died", error=death)
-            log("model_opened", version=version.id)
-            await service.postponed.do(lambda: store.register_version(version))
+            log("model_opened", version=model.version.id)
+            await service.postponed.do(lambda: store.register_version(model.version))
 
-        served = ReopeningModel(open_it, opened=register)
-        stack.push_async_callback(served.close)
+        fleet = Fleet(opened=register)
+        stack.push_async_callback(fleet.close)
         metrics = Metrics()
         service = Service(
             store,
-            served,
+            fleet,
             settings,
-            moderator=moderators(settings),
+            moderator=moderators(settings.moderation, settings.blocked_words),
             clock=time.monotonic,
             chance=random.Random(),
             metrics=metrics,
         )
-        await served.get()
+        await fleet.open(open_it)
         await service.check_system()
         opinions = Opinions(
             store,
@@ -115,7 +114,7 @@ async def serve(
                 lease = not lost.is_set()
                 return {
                     "discord": client.is_connected,
-                    "engine": served.well,
+                    "engine": fleet.well,
                     "lease": lease,
                     "store": keeper.content,
                 }
@@ -123,20 +122,20 @@ async def serve(
             await stack.enter_async_context(
                 health_server(settings.health_host, settings.health_port, metrics, state)
             )
-        async with watched(served, metrics):
+        async with watched(fleet, metrics):
             await _connected(client, keeper, (stopping, lost))
 
 
 @asynccontextmanager
-async def watched(model: ReopeningModel, metrics: Metrics) -> AsyncGenerator[None]:
-    """In the block, the engine is looked at now and then, and opened anew where it died."""
+async def watched(fleet: Fleet, metrics: Metrics) -> AsyncGenerator[None]:
+    """In the block, the engines are looked at now and then, and opened anew where they died."""
 
     async def look() -> None:
         pause = LOOK_SECONDS
         while True:
             await asyncio.sleep(pause)
             try:
-                await model.look()
+                await fleet.look()
                 pause = LOOK_SECONDS
             except Exception as error:  # whatever it is, it may be mended
                 log("engine_failed", error=error)

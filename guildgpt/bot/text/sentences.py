@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from guildgpt.bot.answers.room import Room
 from guildgpt.bot.text.files import Kind
 from guildgpt.bot.text.text import answer_text
 from guildgpt.feedback.records import Consent, Stats
 from guildgpt.feedback.reports import Report
+from guildgpt.talk.fitting import Room
 
 EMPTY = "Ask me something: write it after my name, or use /ask."
 CANNOT_SEE: dict[Kind, str] = {

@@ -1,0 +1,193 @@
+"""The fleet: versions of a model that are open at once, each of which outlives its engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from guildgpt.chat import Message
+from guildgpt.engines.engine import SamplingParams, complete
+from guildgpt.errors import EngineDied, ModelError
+from guildgpt.model.version import Version
+from guildgpt.talk.opened import OpenedModel
+
+T = TypeVar("T")
+Open = Callable[[], OpenedModel]
+Opened = Callable[[OpenedModel, EngineDied | None], Awaitable[object]]
+
+
+class Fleet:
+    """The models that are open; who does not ask for a version is answered by the last opened.
+
+    To swap a model, `open` the new one and `retire` the old one: no answer under way is dropped.
+    `opened` is done with each model before it is asked anything: it is told how the engine before
+    it died.
+    """
+
+    def __init__(self, opened: Opened | None = None):
+        self._opened = opened
+        self._models: list[_Kept] = []
+
+    @property
+    def well(self) -> bool:
+        """Whether answers come: not from the moment an engine is found dead, or does not open,
+        until it has answered again."""
+        return all(kept.well for kept in self._models if not kept.retired)
+
+    async def open(self, open_it: Open) -> Version:
+        """Open a model in a thread, and again whenever its engine has died; raises what opening
+        raises."""
+        kept = _Kept(open_it, self._opened)
+        try:
+            model = await kept.get()
+        except BaseException:
+            await kept.close()
+            raise
+        self._models.append(kept)
+        return model.version
+
+    def add(self, model: OpenedModel, open_it: Open) -> None:
+        """Take in a model that is open; `open_it` opens it again. Its version is not looked at."""
+        self._models.append(_Kept(open_it, self._opened, model))
+
+    async def ask(
+        self,
+        work: Callable[[OpenedModel], Awaitable[T]],
+        *,
+        version: str | None = None,
+        answers: bool = True,
+    ) -> T:
+        """What `work` makes of a model; done once more where the engine died meanwhile. It is an
+        answer, and shows that they come, or `answers` is false.
+
+        Raises `ModelError` where that version is not open, what opening and `work` raise, and
+        `EngineDied` where the engine died twice.
+        """
+        kept = self._find(version)
+        kept.asked += 1
+        try:
+            return await kept.ask(work, answers)
+        finally:
+            kept.asked -= 1
+            await self._close_if_over(kept)
+
+    async def retire(self, version: str) -> None:
+        """Ask a version nothing more; it is closed once its last answer has ended. Raises
+        `ModelError` where it is not open."""
+        kept = self._find(version)
+        kept.retired = True
+        await self._close_if_over(kept)
+
+    async def look(self) -> None:
+        """See whether the engines live, and open and answer where they did not; raises what `ask`
+        raises."""
+        serving = [kept for kept in self._models if not kept.retired]
+        await asyncio.gather(*(kept.ask(kept.give_a_sign, True) for kept in serving))
+
+    async def close(self) -> None:
+        """Close all engines that are open or about to be."""
+        while self._models:
+            await self._models.pop().close()
+
+    def _find(self, version: str | None) -> _Kept:
+        for kept in reversed(self._models):
+            if not kept.retired and version in (None, kept.version):
+                return kept
+        raise ModelError(f"{version or 'a model'} is not open")
+
+    async def _close_if_over(self, kept: _Kept) -> None:
+        if kept.retired and not kept.asked:
+            await kept.close()
+            self._models = [other for other in self._models if other is not kept]
+
+
+class _Kept:
+    """One model: opened where it is not open, and again when its engine died."""
+
+    def __init__(self, open_it: Open, opened: Opened | None, now: OpenedModel | None = None):
+        self.version: str | None = None
+        self.well = True
+        self.asked = 0  # what it is answering
+        self.retired = False
+        self._open = open_it
+        self._opened = opened
+        self._now = now
+        self._death: EngineDied | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def ask(self, work: Callable[[OpenedModel], Awaitable[T]], answers: bool) -> T:
+        """See `Fleet.ask`."""
+        try:
+            return await self._try(work, answers)
+        except EngineDied:
+            return await self._try(work, answers)
+
+    async def get(self) -> OpenedModel:
+        """The model, opened where it is not open. Raises what opening raises.
+
+        Who does not want to wait may be cancelled: the opening goes on for the next.
+        """
+        while self._now is None:
+            if self._closed:
+                raise EngineDied("the engine is closed")
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._open_anew())
+                self._opening.add_done_callback(_seen)
+            await asyncio.shield(self._opening)
+        return self._now
+
+    async def give_a_sign(self, model: OpenedModel) -> None:
+        """Raise `EngineDied` where the engine does not live, or has not answered since it died."""
+        if self.well:
+            await model.engine.check()
+            return
+        ids = await asyncio.to_thread(model.prompt, [Message("user", "Hello")])
+        await complete(model.engine, ids, SamplingParams(max_tokens=1))
+
+    async def close(self) -> None:
+        """Close the engine, if it is open or about to be."""
+        self._closed = True
+        if self._opening is not None:
+            await asyncio.wait({self._opening})
+        if self._now is not None:
+            await self._now.engine.close()
+
+    async def _try(self, work: Callable[[OpenedModel], Awaitable[T]], answers: bool) -> T:
+        model = None
+        try:
+            model = await self.get()
+            result = await work(model)
+        except EngineDied as death:
+            self.well = False
+            if model is not None and model is self._now:
+                self._now, self._death = None, death
+                await model.engine.close()
+            raise
+        self.well = self.well or answers
+        return result
+
+    async def _open_anew(self) -> None:
+        try:
+            model = await asyncio.to_thread(self._open)
+            try:
+                version = await asyncio.to_thread(lambda: model.version)  # reads the whole file
+                if self._opened:
+                    await self._opened(model, self._death)
+            except BaseException:
+                await model.engine.close()
+                raise
+            self._now, self.version = model, version.id
+            self._death = None
+        except Exception:
+            self.well = False
+            raise
+        finally:
+            self._opening = None
+
+
+def _seen(opening: asyncio.Task[None]) -> None:
+    """Its failure is seen, even if nobody waits for it any more."""
+    if not opening.cancelled():
+        opening.exception()

@@ -1,0 +1,53 @@
+"""A model is opened with the template and the tokenizer that it was trained with."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from engines.conftest import engine, file_tokenizer  # noqa: F401 (fixtures)
+from engines.processes import children
+
+from guildgpt.chat import ChatTemplate, FileTokenizer, Message
+from guildgpt.engines import SamplingParams, complete
+from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.errors import ModelError
+from guildgpt.model.locate import locate
+from guildgpt.talk.opened import open_model
+
+
+def test_a_model_folder_is_asked_in_its_own_words(
+    starter: Path,
+    engine: LlamaCppEngine,  # noqa: F811
+    file_tokenizer: FileTokenizer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    template = ChatTemplate(system="Answer as a pirate.")
+    template.save(tmp_path)
+    (tmp_path / "model-Q4_1.gguf").symlink_to(starter)
+    greedy = SamplingParams(temperature=0, max_tokens=12)
+    with pytest.raises(ModelError, match="no tokenizer"):
+        open_model(locate(str(tmp_path)))
+
+    shutil.copy(file_tokenizer.path, tmp_path / "tokenizer.json")
+    hi = [Message("user", "Hi")]
+    expected = asyncio.run(complete(engine, template.prompt(hi, file_tokenizer), greedy))
+    opened = open_model(locate(str(tmp_path)), context=512)
+    try:
+        ids = opened.prompt(hi)
+        assert opened.count(hi) == len(ids)
+        assert asyncio.run(complete(opened.engine, ids, greedy)) == expected
+    finally:
+        asyncio.run(opened.engine.close())
+
+
+def test_a_model_without_chat_tokens_is_closed_again(starter: Path, tmp_path: Path) -> None:
+    before = children()
+    other = tmp_path / "other.gguf"
+    other.write_bytes(starter.read_bytes().replace(b"<|im_start|>", b"<|im_begun|>", 1))
+    with pytest.raises(ModelError, match=r"no <\|im_start\|>") as raised:
+        open_model(locate(str(other)))
+    assert raised.value.where == str(other)
+    assert children() == before
