@@ -108,10 +108,13 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
 
     from guildgpt.bases.base import load_base
     from guildgpt.model.config import BaseConfig
+    from guildgpt.network.hardware import pick_device
     from guildgpt.network.hats import Hats
     from guildgpt.network.reward_model import load_reward_model
+    from guildgpt.network.world import World
     from guildgpt.train.config import GrpoConfig
     from guildgpt.train.grpo import train_grpo
+    from guildgpt.train.loop import Job
     from guildgpt.train.rollout import Prompt
     from guildgpt.train.scoring import Scoring
 
@@ -144,9 +147,7 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
             config,
             base.chat.tokenizer,
             NEVER,
-            Path(folder),
-            seed=0,
-            watcher=watch,
+            Job(Path(folder), 0, watch, World(pick_device())),
         )
     seconds = np.diff([0.0, *(m["seconds"] for m in watch.seen)])
     return {

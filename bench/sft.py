@@ -50,7 +50,10 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     from guildgpt.chat import Conversation, Message
     from guildgpt.data.examples import conversation_examples
     from guildgpt.model.config import BaseConfig
+    from guildgpt.network.hardware import pick_device
+    from guildgpt.network.world import World
     from guildgpt.train.config import SftConfig
+    from guildgpt.train.loop import Job, Watcher
     from guildgpt.train.sft import sft
 
     torch.set_num_threads(2)
@@ -74,18 +77,17 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     )
     seen: list[dict[str, float]] = []
 
-    class Watch:
-        def started(self, steps: int, done: int) -> None: ...
+    class Watch(Watcher):
         def stepped(self, metrics: Any) -> None:
             seen.append(dict(metrics))
 
-        def measured(self, step: int, held_out: Any) -> None: ...
         def warned(self, message: str) -> None:
             print(message, file=sys.stderr)
 
     with tempfile.TemporaryDirectory() as folder:
         before = resident()
-        sft(base, examples, {}, config, Path(folder), seed=0, watcher=Watch())
+        job = Job(Path(folder), 0, Watch(), World(pick_device()))
+        sft(base, examples, {}, config, job)
     return {
         "tokens_per_second": statistics.median(m["tokens_per_second"] for m in seen[1:]),
         "share_of_peak": statistics.median(m["share_of_peak"] for m in seen[1:]),

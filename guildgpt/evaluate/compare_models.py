@@ -39,6 +39,7 @@ from guildgpt.network.reward_model import (
 )
 from guildgpt.network.sampler import Sampling
 from guildgpt.network.trunk import trunk_for
+from guildgpt.network.world import World
 from guildgpt.text.figures import decimals, percent, sign, visible
 
 Turns = tuple[Message, ...]
@@ -64,6 +65,7 @@ def compare_models(
     draw with the same seed, so that with A and B exchanged the same answers meet again. One model
     is in memory at a time.
     """
+    world = World(pick_device())
     models = {"a": model_a, "b": model_b}
     folder = Path(judge).expanduser()
     read_record(folder)
@@ -83,10 +85,9 @@ def compare_models(
     written = {}
     for side, name in models.items():
         on_progress(f"{visible(name)} answers {len(fits):,} prompts")
-        written[side] = _answers(name, chats[side], fits, sampling, seed)
+        written[side] = _answers(name, chats[side], fits, sampling, seed, world)
     on_progress("the judge reads")
-    device = pick_device()
-    scorer = load_reward_model(folder, pick_dtype("auto", device), device)
+    scorer = load_reward_model(folder, pick_dtype("auto", world.device), world.device)
     result = head_to_head(written["a"], written["b"], chats["a"].eos_id, judge=scorer)
     return {
         "model_a": model_a,
@@ -230,11 +231,15 @@ def _holds(model: str) -> int:
 
 
 def _answers(
-    model: str, chat: ChatTokenizer, prompts: Sequence[Turns], sampling: Sampling, seed: int
+    model: str,
+    chat: ChatTokenizer,
+    prompts: Sequence[Turns],
+    sampling: Sampling,
+    seed: int,
+    world: World,
 ) -> Answers:
-    device = pick_device()
-    dtype = pick_dtype("auto", device)
-    network = load_base(_config(model)).model.to(device, dtype).eval()
+    dtype = pick_dtype("auto", world.device)
+    network = load_base(_config(model)).model.to(world.device, dtype).eval()
     return write(trunk_for(network, dtype), chat, prompts, sampling, seed=seed)
 
 

@@ -29,6 +29,7 @@ from guildgpt.model.locate import locate
 from guildgpt.network.hardware import pick_device, pick_dtype
 from guildgpt.network.reward_model import REWARD_FILE
 from guildgpt.network.trunk import trunk_for
+from guildgpt.network.world import World
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ def measure_model(
     held_out: Mapping[str, Sequence[Example]],
     gguf: Path | None,
     config: EvaluateConfig,
+    world: World,
     *,
     seed: int = 0,
     dtype: Dtype = "auto",
 ) -> Measured:
     """All figures of a model; without `gguf` no answers are sampled."""
-    device = pick_device()
-    trunk = trunk_for(base.model.to(device), pick_dtype(dtype, device))
+    trunk = trunk_for(base.model.to(world.device), pick_dtype(dtype, world.device))
     bits = measure_all(trunk, held_out)
     base.model.to("cpu")
     return Measured(bits, sample_answers(base.chat, gguf, config, seed) if gguf else [])
@@ -125,7 +126,7 @@ def evaluate_model(
                 [*filter(None, [notes.get(name)]), *(f"{n} {why}" for why, n in dropped.items())]
             )
     gguf = locate(model).gguf if samples else None
-    measured = measure_model(base, held_out, gguf, EvaluateConfig())
+    measured = measure_model(base, held_out, gguf, EvaluateConfig(), World(pick_device()))
     result: dict[str, Any] = {"model": model, "sources": {}}
     for name, bits in measured.bits.items():
         result["sources"][name] = {

@@ -15,6 +15,7 @@ from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.evaluate.model import Measured, measure_model, sample_answers
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.folder import write_model_folder
+from guildgpt.network.world import World
 from guildgpt.pipeline.folder import is_disk_full, keep, kept
 from guildgpt.pipeline.prepare import Prepared
 from guildgpt.recipe import Recipe, Stage
@@ -28,18 +29,19 @@ def measured_before(
     base_config: BaseConfig,
     prepared: Prepared,
     console: Console,
+    world: World,
 ) -> Measured:
     """The figures of what the stage starts from, its answers by way of a GGUF made for it."""
 
     def measure() -> Measured:
         there = _gguf(Path(base_config.base), recipe)
         if there is not None:
-            return _measure(recipe, stage, base, prepared, there, console)
+            return _measure(recipe, stage, base, prepared, there, console, world)
         work = place / ".base"
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed in here
         try:
             _write_base(work, recipe, base, console)
-            return _measure(recipe, stage, base, prepared, _gguf(work, recipe), console)
+            return _measure(recipe, stage, base, prepared, _gguf(work, recipe), console, world)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -47,14 +49,19 @@ def measured_before(
 
 
 def measured_after(
-    recipe: Recipe, stage: Stage, place: Path, prepared: Prepared, console: Console
+    recipe: Recipe,
+    stage: Stage,
+    place: Path,
+    prepared: Prepared,
+    console: Console,
+    world: World,
 ) -> Measured:
     """The figures of the model that the stage left, as it will be loaded by others."""
 
     def measure() -> Measured:
         folder = place / "model"
         trained = load_base(recipe.model.model_copy(update={"base": str(folder)}))
-        return _measure(recipe, stage, trained, prepared, _gguf(folder, recipe), console)
+        return _measure(recipe, stage, trained, prepared, _gguf(folder, recipe), console, world)
 
     return _kept(place / "after.json", measure)
 
@@ -74,11 +81,18 @@ def _measure(
     prepared: Prepared,
     gguf: Path | None,
     console: Console,
+    world: World,
 ) -> Measured:
     config = recipe.pretrain if stage == "pretrain" else recipe.sft
     with console.status("measuring held-out rows and sampling answers"):
         measured = measure_model(
-            base, prepared.held_out, None, recipe.evaluate, seed=recipe.seed, dtype=config.dtype
+            base,
+            prepared.held_out,
+            None,
+            recipe.evaluate,
+            world,
+            seed=recipe.seed,
+            dtype=config.dtype,
         )
         if gguf is None:
             return measured

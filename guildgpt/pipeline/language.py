@@ -5,11 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from guildgpt.bases.base import Base, ChatTokenizer, load_base, load_tokenizer
 from guildgpt.data.origin import learned_from
@@ -40,13 +38,13 @@ def language_stage(run: StageRun) -> Report:
         prepared, provenance = stage_rows(run, base)
 
     with run.phase("measure before"):
-        before = measured_before(recipe, stage, place, base, run.base, prepared, console)
+        before = measured_before(recipe, stage, place, base, run.base, prepared, console, run.world)
 
     outcome = read_outcome(place)
     if outcome is None:
         run.learned.update(learned_from(prepared.train))
         with run.phase("train"):
-            model, outcome = _train(stage, recipe, base, prepared, place, console)
+            model, outcome = _train(run, base, prepared)
         with run.phase("save"):
             save_language_model(run, model, base.chat, provenance, outcome)
             write_outcome(place, outcome)
@@ -56,7 +54,8 @@ def language_stage(run: StageRun) -> Report:
 
     with run.phase("measure after"):
         after = run.measured(
-            "the trained model", lambda: measured_after(recipe, stage, place, prepared, console)
+            "the trained model",
+            lambda: measured_after(recipe, stage, place, prepared, console, run.world),
         )
 
     return stage_report(
@@ -82,36 +81,21 @@ def _with_untrained_chat_tokens(base: Base, stage: Stage, recipe: Recipe) -> Bas
     return replace(base, chat=replace(base.chat, new_tokens=new))
 
 
-def _train(
-    stage: Stage,
-    recipe: Recipe,
-    base: Base,
-    prepared: Prepared,
-    place: Path,
-    console: Console,
-) -> tuple[Any, Outcome]:
-    watcher = ProgressWatcher(console, stage)
+def _train(run: StageRun, base: Base, prepared: Prepared) -> tuple[Any, Outcome]:
+    recipe = run.recipe
+    watcher = ProgressWatcher(run.console, run.stage)
+    job = run.job(watcher)
     try:
-        if stage == "pretrain":
+        if run.stage == "pretrain":
             return pretrain(
                 base,
                 prepared.train,
                 prepared.held_out,
                 recipe.pretrain,
-                place,
+                job,
                 context=recipe.model.context,
-                seed=recipe.seed,
-                watcher=watcher,
             )
-        return sft(
-            base,
-            prepared.train,
-            prepared.held_out,
-            recipe.sft,
-            place,
-            seed=recipe.seed,
-            watcher=watcher,
-        )
+        return sft(base, prepared.train, prepared.held_out, recipe.sft, job)
     finally:
         watcher.close()
 

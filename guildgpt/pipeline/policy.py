@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -23,7 +22,7 @@ from guildgpt.errors import RecipeError
 from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
 from guildgpt.evaluate.model import Measured
 from guildgpt.evaluate.win_rate import HeadToHead
-from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import (
     RewardModel,
@@ -98,7 +97,7 @@ def policy_stage(run: StageRun) -> Report:
     with run.phase("measure after"):
         after = run.measured(
             "the trained model",
-            lambda: measured_after(recipe, run.stage, place, prepared, run.console),
+            lambda: measured_after(recipe, run.stage, place, prepared, run.console, run.world),
         )
     return stage_report(
         run,
@@ -132,7 +131,7 @@ def _warn_of_untrained_tokens(run: StageRun, base: Base) -> None:
 
 
 def _hats(run: StageRun, base: Base) -> Hats:
-    device = pick_device()
+    device = run.world.device
     return Hats(base.model, pick_dtype(run.recipe.settings(run.stage).dtype, device), device)
 
 
@@ -151,14 +150,14 @@ def _train(
     run: StageRun, hats: Hats, reward: Rewarding | None, base: Base, prepared: Prepared
 ) -> Outcome:
     watcher = ProgressWatcher(run.console, run.stage)
-    recipe, place = run.recipe, run.place
-    common: dict[str, Any] = {"seed": recipe.seed, "watcher": watcher}
+    recipe = run.recipe
+    job = run.job(watcher)
     try:
         if run.stage == "dpo":
             compared = prepare_comparisons(run.stage, recipe, run.data, base.chat)
             run.say(f"{len(compared.train):,} comparisons to train on")
             run.learned.update(learned_from(compared.train))
-            return train_dpo(hats, compared.train, compared.held_out, recipe.dpo, place, **common)
+            return train_dpo(hats, compared.train, compared.held_out, recipe.dpo, job)
         settings = recipe.settings(run.stage)
         assert isinstance(settings, RolloutConfig)
         prompts, too_long = prepare_prompts(run.stage, recipe, run.data, base.chat)
@@ -170,9 +169,9 @@ def _train(
             settings.terms,
             base.chat.eos_id,
         )
-        rest = (base.chat.tokenizer, base.chat.eos_id, place)
+        rest = (base.chat.tokenizer, base.chat.eos_id, job)
         if run.stage == "grpo":
-            return train_grpo(hats, prompts, scorer, recipe.grpo, *rest, **common)
+            return train_grpo(hats, prompts, scorer, recipe.grpo, *rest)
         return train_ppo(
             hats,
             reward.model if reward else None,
@@ -181,7 +180,6 @@ def _train(
             scorer,
             recipe.ppo,
             *rest,
-            **common,
         )
     finally:
         watcher.close()
@@ -196,7 +194,9 @@ def _before(run: StageRun, base: Base, prepared: Prepared) -> Measured:
         return measured
     if language_before(run.stage, run.recipe):
         return Measured({}, [])
-    return measured_before(run.recipe, run.stage, run.place, base, run.base, prepared, run.console)
+    return measured_before(
+        run.recipe, run.stage, run.place, base, run.base, prepared, run.console, run.world
+    )
 
 
 def _compare(run: StageRun) -> HeadToHead:
@@ -256,7 +256,7 @@ def _judge(run: StageRun, base: Base) -> RewardModel | None:
     if "judge" not in run.recipe.stages[: run.recipe.stages.index(run.stage)]:
         return None
     check_same_language(folder, base.chat)
-    device = pick_device()
+    device = run.world.device
     dtype = pick_dtype(run.recipe.reward.dtype, device)
     return load_reward_model(folder, dtype, device, run.recipe.reward.micro_tokens)
 

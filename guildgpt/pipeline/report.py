@@ -16,7 +16,7 @@ from guildgpt.evaluate.model import Measured
 from guildgpt.evaluate.probes import probes, seen
 from guildgpt.evaluate.samples import Sample, measure
 from guildgpt.evaluate.win_rate import HeadToHead
-from guildgpt.network.hardware import describe, pick_device
+from guildgpt.network.hardware import describe
 from guildgpt.pipeline.folder import differences, finished
 from guildgpt.pipeline.prepare import Prepared
 from guildgpt.pipeline.stage import StageRun
@@ -122,7 +122,7 @@ def stage_report(
             *run.warnings,
         ),
         phases=run.clock.phases(),
-        hardware=describe(pick_device()),
+        hardware=describe(run.world.device),
         price_per_hour=recipe.price_per_hour,
         chat_command=_chat_command(run),
         version=__version__,

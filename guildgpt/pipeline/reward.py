@@ -13,7 +13,7 @@ from guildgpt.data.origin import learned_from
 from guildgpt.data.provenance import Provenance
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.model.folder import model_card, write_model_folder
-from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import (
     RewardRecord,
     classifier,
@@ -58,9 +58,7 @@ def reward_stage(run: StageRun) -> Report:
                     compared.held_out,
                     demonstrations,  # scores are shifted so that what people wrote scores 0
                     recipe.reward,
-                    place,
-                    seed=recipe.seed + (run.stage == "judge"),
-                    watcher=watcher,
+                    run.job(watcher),
                 )
             finally:
                 watcher.close()
@@ -103,7 +101,7 @@ def _measured(run: StageRun, compared: Compared) -> dict[str, PreferenceFigures]
     file = run.place / "preferences.json"
     if (known := kept(file, dict[str, PreferenceFigures])) is not None:
         return known
-    device = pick_device()
+    device = run.world.device
     model = load_reward_model(
         run.place / "model", pick_dtype(run.recipe.reward.dtype, device), device
     )

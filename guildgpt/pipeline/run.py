@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from guildgpt.errors import RecipeError, disk_error
+from guildgpt.network.hardware import pick_device
+from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, alone_in, claim, claim_data, finished, is_disk_full
 from guildgpt.pipeline.inputs import claim_inputs, stage_inputs
 from guildgpt.pipeline.language import language_stage
@@ -52,6 +54,7 @@ def run(
     wanted = _wanted(recipe, stages)
     with _full_disk_in_words(folder), alone_in(folder):
         claim(folder, recipe)
+        world = World(pick_device())
         clock = Clock(folder / "phases.json")
         reports = {stage: finished(folder / stage) for stage in wanted}
         missing = [stage for stage in wanted if reports[stage] is None]
@@ -66,7 +69,7 @@ def run(
                 claim_inputs(folder / stage, stage_inputs(stage, recipe, folder))
                 console.rule(f"{recipe.name}: {stage}", align="left")
                 report = STAGES[stage](
-                    StageRun(stage, recipe, recipe_text, folder, data, clock, console)
+                    StageRun(stage, recipe, recipe_text, folder, data, clock, console, world)
                 )
             else:
                 console.print(f"{recipe.name}: {stage} is finished already", highlight=False)

@@ -17,10 +17,11 @@ from guildgpt.data.provenance import Provenance
 from guildgpt.errors import GuildError, RecipeError
 from guildgpt.model.config import BaseConfig
 from guildgpt.model.lineage import read_lineage
+from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, is_disk_full, read_outcome
 from guildgpt.pipeline.prepare import Gathered, Prepared, prepare, reward_folder
 from guildgpt.recipe import REWARD_STAGES, Recipe, Stage
-from guildgpt.train.loop import Outcome
+from guildgpt.train.loop import Job, Outcome, Watcher
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ class StageRun:
     data: Gathered
     clock: Clock
     console: Console
+    world: World
     warnings: list[str] = field(default_factory=list)  # what went wrong, for the report
     learned: Events = field(default_factory=set)  # what the rows that it trains on rest on
 
@@ -48,6 +50,11 @@ class StageRun:
     def base(self) -> BaseConfig:
         """What it starts from."""
         return base_of(self.stage, self.recipe, self.folder)
+
+    def job(self, watcher: Watcher) -> Job:
+        """What its training is told: where, with which seed, who watches, on which devices."""
+        seed = self.recipe.seed + (self.stage == "judge")
+        return Job(self.place, seed, watcher, self.world)
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Count what happens inside towards this part of the stage."""

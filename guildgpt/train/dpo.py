@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +12,13 @@ from guildgpt.data.rankings import Ranking
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import token_logprobs
 from guildgpt.train.config import DpoConfig
-from guildgpt.train.loop import Outcome, Watcher, run_loop
+from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.objective import Objective
 from guildgpt.train.on_policy import POLICY
 from guildgpt.train.operations import Shape
 from guildgpt.train.preference_losses import dpo
 from guildgpt.train.reward import ranking_batches
-from guildgpt.train.schedule import schedule, shuffled, step_places
+from guildgpt.train.schedule import Schedule
 
 
 def train_dpo(
@@ -27,17 +26,14 @@ def train_dpo(
     train: Sequence[Ranking],
     held_out: Mapping[str, Sequence[Ranking]],
     config: DpoConfig,
-    folder: Path,
-    *,
-    seed: int,
-    watcher: Watcher,
+    job: Job,
 ) -> Outcome:
     """Train the hat `policy`, which is put on here, on `train`.
 
     Held-out rows are measured by how often the policy moves towards the better answer.
     """
-    hats.add(POLICY, config.lora, seed=seed)
-    objective = Dpo(hats, train, config, seed)
+    hats.add(POLICY, config.lora, seed=job.seed)
+    objective = Dpo(hats, train, config, Schedule.of(len(train), config, job.seed, job.world))
     few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items() if rows}
 
     def evaluate() -> dict[str, dict[str, float]]:
@@ -47,11 +43,8 @@ def train_dpo(
         objective,
         hats.parameters(POLICY),
         config,
-        folder,
-        device=hats.device,
+        job,
         dtype=hats.dtype,
-        watcher=watcher,
-        seed=seed,
         evaluate=evaluate if few else None,
     )
 
@@ -59,20 +52,19 @@ def train_dpo(
 class Dpo(Objective):
     """All pairs of each ranking, averaged within the prompt (Rafailov et al. 2023, eq. 7)."""
 
-    def __init__(self, hats: Hats, rows: Sequence[Ranking], config: DpoConfig, seed: int):
+    def __init__(self, hats: Hats, rows: Sequence[Ranking], config: DpoConfig, schedule: Schedule):
         self.policy, self.reference = hats.trunk(POLICY), hats.trunk(None)
         self.rows = rows
         self.config = config
-        self.seed = seed
-        self.steps, self.places = schedule(len(rows), config)
+        self.schedule = schedule
+        self.steps = schedule.steps
         self.shape = Shape(self.policy)
         self.right: list[Tensor] = []
 
     def batches(self, step: int) -> list[list[Ranking]]:
         """The step's prompts, cut into passes; a prompt's answers stay together."""
         self.right = []
-        places = step_places(step, self.config.batch_size, self.places)
-        rows = [self.rows[index] for index in shuffled(len(self.rows), places, self.seed)]
+        rows = [self.rows[index] for index in self.schedule.own_rows(step)]
         return ranking_batches(rows, self.config.micro_tokens, padded=self.policy.padded)
 
     def weight(self, batch: Any) -> float:
@@ -138,4 +130,6 @@ class Dpo(Objective):
 
     def figures(self) -> Mapping[str, float]:
         """The share of the step's pairs that the policy already prefers rightly."""
-        return {"accuracy": float(torch.cat(self.right).mean())} if self.right else {}
+        world = self.schedule.world
+        right = torch.cat(self.right) if self.right else torch.zeros(0, device=world.device)
+        return {"accuracy": float(world.sum(right.sum()) / world.sum(len(right)))}

@@ -4,7 +4,6 @@ is needed."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +13,7 @@ from guildgpt.errors import RecipeError
 from guildgpt.network.hats import Hats
 from guildgpt.train.advantages import Floats, group_relative, leave_one_out
 from guildgpt.train.config import GrpoConfig
-from guildgpt.train.loop import Outcome, Watcher, run_loop
+from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.on_policy import POLICY, OnPolicy, Part
 from guildgpt.train.policy_losses import kl_k3
 from guildgpt.train.rollout import Prompt, Rollout, Scorer
@@ -27,10 +26,7 @@ def train_grpo(
     config: GrpoConfig,
     tokenizer: FileTokenizer,
     eos_id: int,
-    folder: Path,
-    *,
-    seed: int,
-    watcher: Watcher,
+    job: Job,
 ) -> Outcome:
     """Train the hat `policy`, which is put on here, on groups of answers to `prompts`."""
     if config.batch_size % config.group:
@@ -39,19 +35,14 @@ def train_grpo(
             where="grpo.batch_size",
             remedy=f"Set it to a multiple of {config.group}.",
         )
-    hats.add(POLICY, config.lora, seed=seed)
-    objective = Grpo(
-        hats, prompts, scorer, config, tokenizer, eos_id, folder, seed=seed, watcher=watcher
-    )
+    hats.add(POLICY, config.lora, seed=job.seed)
+    objective = Grpo(hats, prompts, scorer, config, tokenizer, eos_id, job)
     return run_loop(
         objective,
         hats.parameters(POLICY),
         config,
-        folder,
-        device=hats.device,
+        job,
         dtype=hats.dtype,
-        watcher=watcher,
-        seed=seed,
     )
 
 

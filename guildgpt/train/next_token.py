@@ -6,7 +6,6 @@ Prepare, step, measure, save: read `train_next_token` from top to bottom.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -14,13 +13,13 @@ from torch import Tensor
 from guildgpt.data.examples import Example, Row
 from guildgpt.evaluate.bits import measure_all
 from guildgpt.network.adapter import merged, trainable
-from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
 from guildgpt.train.config import TrainConfig
-from guildgpt.train.loop import Outcome, Watcher, run_loop
+from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.objective import Objective
 from guildgpt.train.operations import Shape
-from guildgpt.train.schedule import schedule, shuffled, step_places
+from guildgpt.train.schedule import Schedule
 
 
 def train_next_token(
@@ -28,21 +27,18 @@ def train_next_token(
     rows: Sequence[Row],
     held_out: Mapping[str, Sequence[Example]],
     config: TrainConfig,
-    folder: Path,
-    *,
-    seed: int,
-    watcher: Watcher,
+    job: Job,
 ) -> tuple[Any, Outcome]:
-    """Train what is trainable in `model` on `rows`, with checkpoints and metrics in `folder`.
+    """Train what is trainable in `model` on `rows`.
 
     Returns the model in plain transformers and float32, adapters folded in, on the CPU.
     """
-    device = pick_device()
+    device = job.world.device
     dtype = pick_dtype(config.dtype, device)
 
     model.to(device).train()
     trunk = trunk_for(model, dtype)
-    objective = NextToken(trunk, rows, config, seed)
+    objective = NextToken(trunk, rows, config, Schedule.of(len(rows), config, job.seed, job.world))
     few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items() if rows}
 
     def evaluate() -> dict[str, dict[str, float]]:
@@ -56,31 +52,27 @@ def train_next_token(
         objective,
         trainable(model),
         config,
-        folder,
-        device=device,
+        job,
         dtype=dtype,
-        watcher=watcher,
-        seed=seed,
         evaluate=evaluate if few else None,
     )
     return merged(model.to("cpu")), outcome
 
 
 class NextToken(Objective):
-    """-log p of every predicted token, summed; which rows come when depends on seed and step."""
+    """-log p of every predicted token, summed."""
 
-    def __init__(self, trunk: Trunk, rows: Sequence[Row], config: TrainConfig, seed: int):
+    def __init__(self, trunk: Trunk, rows: Sequence[Row], config: TrainConfig, schedule: Schedule):
         self.trunk = trunk
         self.rows = rows
         self.config = config
-        self.seed = seed
-        self.steps, self.places = schedule(len(rows), config)
+        self.schedule = schedule
+        self.steps = schedule.steps
         self.shape = Shape(trunk)
 
     def batches(self, step: int) -> list[list[Example]]:
         """The step's rows, cut into passes of similar lengths."""
-        places = step_places(step, self.config.batch_size, self.places)
-        rows = shuffled(len(self.rows), places, self.seed)
+        rows = self.schedule.own_rows(step)
         examples = [example for index in rows for example in self.rows[index]]
         return micro_batches(examples, self.config.micro_tokens, padded=self.trunk.padded)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +24,12 @@ from guildgpt.train.config import RolloutConfig
 from guildgpt.train.guards import Guards
 from guildgpt.train.kl import controller
 from guildgpt.train.log import cut_log
-from guildgpt.train.loop import Watcher
+from guildgpt.train.loop import Job
 from guildgpt.train.objective import Objective
 from guildgpt.train.operations import Shape
 from guildgpt.train.policy_losses import clip_fraction, clipped_policy_loss, kl_k3
 from guildgpt.train.rollout import Prompt, Rollout, Scale, Scorer, collect
-from guildgpt.train.schedule import iterations, shuffled, step_places
+from guildgpt.train.schedule import Schedule, iterations, share
 
 POLICY = "policy"
 SAMPLES = "samples.jsonl"
@@ -61,10 +60,7 @@ class OnPolicy(Objective):
         config: RolloutConfig,
         tokenizer: FileTokenizer,
         eos_id: int,
-        folder: Path,
-        *,
-        seed: int,
-        watcher: Watcher,
+        job: Job,
     ):
         self.policy, self.reference = hats.trunk(POLICY), hats.trunk(None)
         self.device = hats.device
@@ -73,15 +69,16 @@ class OnPolicy(Objective):
         self.config = config
         self.tokenizer = tokenizer
         self.eos_id = eos_id
-        self.folder = folder
-        self.seed = seed
-        self.watcher = watcher
+        self.job = job
         self.kl = controller(config.kl)
         self.guards = Guards(config.guards)
         self.scale: Scale | None = None  # from the first iteration on
         self.shape = Shape(self.policy)
-        self.per_step = max(config.batch_size // self.group, 1)
         self.steps = iterations(len(prompts), config, self.group)
+        size = max(config.batch_size // self.group, 1)
+        self.schedule = Schedule(
+            len(prompts), size, self.steps, self.steps * size, job.seed, job.world
+        )
         self.last: dict[str, float] = {}
         self.sums: dict[str, list[Tensor]] = {}
 
@@ -92,18 +89,18 @@ class OnPolicy(Objective):
         self.sums = {}
         rows = np.arange(len(rollout.answers))
         for number in range(self.config.passes):
-            order = np.random.default_rng([self.seed, step, number]).permutation(rows)
+            order = np.random.default_rng([self.job.seed, step, number]).permutation(rows)
             for some in np.array_split(order, min(self.config.minibatches, len(rows))):
                 # In order, so that answers to one prompt stay neighbours.
-                yield self.parts(rollout, advantages, extra, sorted(some.tolist()))
+                own = share(sorted(some.tolist()), self.job.world)
+                yield self.parts(rollout, advantages, extra, own)
         self.last = self.measure(rollout)
         self.show(step, rollout)
         self.kl.update(self.last["kl"], len(rows))
 
     def collect(self, step: int) -> Rollout:
         """The iteration's answers; which prompts and what is drawn depend on seed and step."""
-        places = step_places(step, self.per_step, self.steps * self.per_step)
-        chosen = shuffled(len(self.prompts), places, self.seed)
+        chosen = self.schedule.rows(step)
         rollout = collect(
             self.policy,
             self.reference,
@@ -112,7 +109,7 @@ class OnPolicy(Objective):
             self.config,
             self.tokenizer,
             self.eos_id,
-            seed=int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0]),
+            seed=int(np.random.SeedSequence([self.job.seed, step, 1]).generate_state(1)[0]),
             scale=self.scale,
         )
         self.scale = rollout.scale
@@ -123,7 +120,7 @@ class OnPolicy(Objective):
         raise NotImplementedError
 
     def parts(
-        self, rollout: Rollout, advantages: Floats, extra: Mapping[str, Floats], rows: list[int]
+        self, rollout: Rollout, advantages: Floats, extra: Mapping[str, Floats], rows: Sequence[int]
     ) -> list[Part]:
         """Some answers as passes of at most `micro_tokens`."""
         examples = [rollout.answers[row].example for row in rows]
@@ -202,16 +199,23 @@ class OnPolicy(Objective):
             "length": float(lengths.mean()),
             "cut": float(1 - ended.mean()),
             "loops": float(np.mean([loops(answer.ids) for answer in rollout.answers])),
-            **{name: float(torch.stack(values).mean()) for name, values in self.sums.items()},
+            **{name: self.mean(torch.stack(values)) for name, values in self.sums.items()},
         }
+
+    def mean(self, values: Tensor) -> float:
+        """The mean of the figures (passes,) that the passes of all processes left."""
+        world = self.job.world
+        return float(world.sum(values.sum()) / world.sum(len(values)))
 
     def show(self, step: int, rollout: Rollout) -> None:
         """Every few iterations, what the policy says, with its score, in the log and on screen."""
         every = self.config.show_every
-        if not every or (step % every and step + 1 != self.steps):
+        due = every and (step % every == 0 or step + 1 == self.steps)
+        if not (due and self.job.world.is_main):
             return
-        cut_log(self.folder / SAMPLES, step)  # of a run that was killed after its last checkpoint
-        with open(self.folder / SAMPLES, "a", encoding="utf-8") as file:
+        file_path = self.job.folder / SAMPLES
+        cut_log(file_path, step)  # of a run that was killed after its last checkpoint
+        with open(file_path, "a", encoding="utf-8") as file:
             for answer, score in list(zip(rollout.answers, rollout.raw, strict=True))[:SHOWN]:
                 asked = answer.prompt.messages[-1].content
                 row = {
@@ -222,7 +226,9 @@ class OnPolicy(Objective):
                     "ended": answer.sampled.ended,
                 }
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                self.watcher.noted(f"{score:+.2f}  {_short(asked, 40)} → {_short(answer.text, 90)}")
+                self.job.watcher.noted(
+                    f"{score:+.2f}  {_short(asked, 40)} → {_short(answer.text, 90)}"
+                )
 
     def figures(self) -> Mapping[str, float]:
         """See `Objective.figures`."""

@@ -7,7 +7,6 @@ the weights: the policy is a hat, the reference is no hat, reward and value mode
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from guildgpt.network.reward_model import RewardModel, scalar_head, token_values
 from guildgpt.network.trunk import Trunk
 from guildgpt.train.advantages import Floats, Mask, gae, token_rewards, whiten
 from guildgpt.train.config import PpoConfig
-from guildgpt.train.loop import Outcome, Watcher, run_loop
+from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.on_policy import POLICY, OnPolicy, Part
 from guildgpt.train.policy_losses import clipped_value_loss
 from guildgpt.train.rollout import Prompt, Rollout, Scorer, by_token
@@ -39,18 +38,14 @@ def train_ppo(
     config: PpoConfig,
     tokenizer: FileTokenizer,
     eos_id: int,
-    folder: Path,
-    *,
-    seed: int,
-    watcher: Watcher,
+    job: Job,
 ) -> Outcome:
     """Train the hat `policy`, which is put on here, on answers to `prompts`.
 
     `hats` may wear the reward model already, as `reward_hat`; the value model then starts from it.
-    Called again with the same arguments, it goes on from its last checkpoint in `folder`.
     """
-    hats.add(POLICY, config.lora, seed=seed)
-    value = value_model(hats, reward, reward_hat, config, seed)
+    hats.add(POLICY, config.lora, seed=job.seed)
+    value = value_model(hats, reward, reward_hat, config, job.seed)
     objective = Ppo(
         hats,
         prompts,
@@ -58,9 +53,7 @@ def train_ppo(
         config,
         tokenizer,
         eos_id,
-        folder,
-        seed=seed,
-        watcher=watcher,
+        job,
         value=value,
     )
     policy = {f"{POLICY}.{name}": p for name, p in hats.parameters(POLICY).items()}
@@ -69,12 +62,9 @@ def train_ppo(
         objective,
         policy | values,
         config,
-        folder,
-        device=hats.device,
+        job,
         dtype=hats.dtype,
-        watcher=watcher,
-        seed=seed,
-        pace=dict.fromkeys(values, config.value_pace),
+        lr_scale=dict.fromkeys(values, config.value_pace),
     )
 
 

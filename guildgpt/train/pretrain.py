@@ -6,14 +6,13 @@ No document sees another: each keeps its own positions and its own attention.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example, pack
 from guildgpt.network.adapter import train_all
 from guildgpt.train.config import PretrainConfig
-from guildgpt.train.loop import Outcome, Watcher
+from guildgpt.train.loop import Job, Outcome
 from guildgpt.train.next_token import train_next_token
 
 
@@ -22,13 +21,11 @@ def pretrain(
     train: Sequence[Example],
     held_out: Mapping[str, Sequence[Example]],
     config: PretrainConfig,
-    folder: Path,
+    job: Job,
     *,
     context: int,
-    seed: int,
-    watcher: Watcher,
 ) -> tuple[Any, Outcome]:
-    """Train all of `base` on documents; the trained model and figures. Resumes like `sft`."""
+    """Train all of `base` on documents; the trained model and figures."""
     model = train_all(base.model)
-    documents = pack(train, context, seed)
-    return train_next_token(model, documents, held_out, config, folder, seed=seed, watcher=watcher)
+    documents = pack(train, context, job.seed)
+    return train_next_token(model, documents, held_out, config, job)

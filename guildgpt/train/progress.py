@@ -11,12 +11,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from guildgpt.text.figures import duration
+from guildgpt.train.loop import Watcher
 
 SMOOTHING = 20  # steps over which the shown speed is averaged
 QUIET_SECONDS = 15.0  # between lines where there is no terminal to draw a bar on
 
 
-class ProgressWatcher:
+class ProgressWatcher(Watcher):
     """A bar with loss, speed, share of the machine's peak, memory and time left; where the output
     is not a terminal, a line every now and then."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,15 +13,15 @@ from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example
 from guildgpt.data.rankings import Ranking
 from guildgpt.evaluate.preferences import measure_preferences
-from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import RewardModel, final_scores, scalar_head
 from guildgpt.train.config import RewardConfig
-from guildgpt.train.loop import Outcome, Watcher, run_loop
+from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.objective import Objective
 from guildgpt.train.operations import Shape
 from guildgpt.train.preference_losses import bradley_terry, centring
-from guildgpt.train.schedule import schedule, shuffled, step_places
+from guildgpt.train.schedule import Schedule
 from guildgpt.train.selection import Selection
 
 HAT = "reward"
@@ -44,18 +43,14 @@ def train_reward(
     held_out: Mapping[str, Sequence[Ranking]],
     demonstrations: Sequence[Example],
     config: RewardConfig,
-    folder: Path,
-    *,
-    seed: int,
-    watcher: Watcher,
+    job: Job,
 ) -> TrainedReward:
     """Put an adapter and a scalar head on `base` and train them on `train`.
 
     The weights that order `held_out` best are kept, and the head's bias is set so that
-    `demonstrations` score 0 on average. `folder` holds checkpoints and metrics: called again with
-    the same arguments, it goes on.
+    `demonstrations` score 0 on average.
     """
-    device = pick_device()
+    device, seed = job.world.device, job.seed
     hats = Hats(base.model, pick_dtype(config.dtype, device), device)
     hats.add(HAT, config.lora, seed=seed)
     head = scalar_head(hats.width, seed=seed).to(device)
@@ -72,21 +67,18 @@ def train_reward(
     parameters: dict[str, nn.Parameter] = {**hats.parameters(HAT), "score": head.weight}  # type: ignore[dict-item]
     selection = Selection("accuracy", config.patience) if few else None
     outcome = run_loop(
-        Preferences(model, train, config, seed),
+        RankingObjective(model, train, config, Schedule.of(len(train), config, seed, job.world)),
         parameters,
         config,
-        folder,
-        device=device,
+        job,
         dtype=hats.dtype,
-        watcher=watcher,
-        seed=seed,
         evaluate=evaluate if few else None,
         selection=selection,
     )
     try:
         _shift(model, demonstrations)
     except Exception as error:  # trained weights are not lost to it: differences do not need it
-        watcher.warned(f"what people wrote does not score 0 ({type(error).__name__}: {error})")
+        job.watcher.warned(f"what people wrote does not score 0 ({type(error).__name__}: {error})")
     kept = selection.step if selection and selection.best is not None else outcome.steps
     return TrainedReward(hats, model, outcome, kept)
 
@@ -98,23 +90,26 @@ def _shift(model: RewardModel, demonstrations: Sequence[Example]) -> None:
             model.head.bias.sub_(model.scores(demonstrations).mean())
 
 
-class Preferences(Objective):
+class RankingObjective(Objective):
     """All pairs of each ranking under Bradley and Terry's model, averaged within the prompt."""
 
     def __init__(
-        self, model: RewardModel, rows: Sequence[Ranking], config: RewardConfig, seed: int
+        self,
+        model: RewardModel,
+        rows: Sequence[Ranking],
+        config: RewardConfig,
+        schedule: Schedule,
     ):
         self.model = model
         self.rows = rows
         self.config = config
-        self.seed = seed
-        self.steps, self.places = schedule(len(rows), config)
+        self.schedule = schedule
+        self.steps = schedule.steps
         self.shape = Shape(model.trunk)
 
     def batches(self, step: int) -> list[list[Ranking]]:
         """The step's prompts, cut into passes; a prompt's answers stay together."""
-        places = step_places(step, self.config.batch_size, self.places)
-        rows = [self.rows[index] for index in shuffled(len(self.rows), places, self.seed)]
+        rows = [self.rows[index] for index in self.schedule.own_rows(step)]
         return ranking_batches(rows, self.config.micro_tokens, padded=self.model.trunk.padded)
 
     def weight(self, batch: Any) -> float:

@@ -1,13 +1,50 @@
-"""Which rows a step reads: an endless stream of shuffled epochs, cut into steps."""
+"""Which rows a step reads: an endless stream of shuffled epochs, cut into steps; and which of them
+are this process's, where several train together."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
+from guildgpt.network.world import World
 from guildgpt.train.config import TrainConfig
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The rows of each step of a stage: `size` of `count` a step, `places` in all."""
+
+    count: int
+    size: int
+    steps: int
+    places: int
+    seed: int
+    world: World
+
+    @classmethod
+    def of(cls, rows: int, config: TrainConfig, seed: int, world: World) -> Schedule:
+        """That of a stage which reads `rows` rows as its configuration says."""
+        return cls(rows, config.batch_size, *schedule(rows, config), seed, world)
+
+    def rows(self, step: int) -> list[int]:
+        """The numbers of a step's rows, those of all processes."""
+        return shuffled(self.count, step_places(step, self.size, self.places), self.seed)
+
+    def own_rows(self, step: int) -> Sequence[int]:
+        """The numbers of the rows that this process reads in a step."""
+        return share(self.rows(step), self.world)
+
+
+def share(rows: Sequence[T], world: World) -> Sequence[T]:
+    """This process's part of some rows: neighbours, as many as any other's, or one more."""
+    first, end = (len(rows) * rank // world.size for rank in (world.rank, world.rank + 1))
+    return rows[first:end]
 
 
 def shuffled(count: int, places: range, seed: int) -> list[int]:

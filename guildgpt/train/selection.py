@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from guildgpt.network.world import World
+
 BEST = "best.safetensors"
 
 
@@ -39,6 +41,7 @@ class Selection:
         held_out: Mapping[str, Mapping[str, float]],
         parameters: Mapping[str, nn.Parameter],
         folder: Path,
+        world: World,
     ) -> None:
         """A measurement: the weights are kept in `folder` if it is the best so far."""
         value = sum(row[self.figure] for row in held_out.values()) / len(held_out)
@@ -46,6 +49,8 @@ class Selection:
             self.waited += 1
             return
         self.best, self.step, self.waited = value, step, 0
+        if not world.is_main:
+            return
         weights = {name: p.detach().cpu().clone() for name, p in parameters.items()}
         work = folder / f".{BEST}.writing"
         work.write_bytes(to_bytes(weights))  # a full disk is an OSError then, told in words

@@ -26,8 +26,10 @@ from transformers import (
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
 from guildgpt.network.trunk import LeanTrunk, PaddedTrunk, micro_batches, summed_loss, trunk_for
+from guildgpt.network.world import World
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.next_token import NextToken
+from guildgpt.train.schedule import Schedule
 
 from .tiny import (
     VOCABULARY,
@@ -214,7 +216,9 @@ def test_one_pass_over_eight_rows_is_eight_passes_over_one(kind: Callable[[], An
         model = kind()
         config = TrainConfig(batch_size=8, steps=1, micro_tokens=micro_tokens)
         trunk = trunk_for(model, torch.float32)
-        objective = NextToken(trunk, [[row] for row in examples(LENGTHS)], config, seed=4)
+        rows = [[row] for row in examples(LENGTHS)]
+        order = Schedule.of(len(rows), config, 4, World(torch.device("cpu")))
+        objective = NextToken(trunk, rows, config, order)
         batches = objective.batches(0)
         weight = sum(objective.weight(batch) for batch in batches)
         total = 0.0

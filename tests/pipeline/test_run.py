@@ -159,6 +159,7 @@ def test_a_stage_leaves_a_whole_model_folder(scratch: Scratch, stage: str) -> No
         "metrics.jsonl",
         "model-Q8_0.gguf",
         "model.safetensors",
+        "lineage.json",
         "provenance.json",
         "report.html",
         "report.json",

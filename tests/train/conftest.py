@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from guildgpt.data.examples import Example
+from guildgpt.network.world import World
+from guildgpt.train.config import TrainConfig
+from guildgpt.train.loop import Job, Watcher
+from guildgpt.train.schedule import Schedule
 
 VOCABULARY = 64
 
@@ -19,7 +24,7 @@ def quick(small_matrix_products: None) -> None:
     """For every test here."""
 
 
-class Remembering:
+class Remembering(Watcher):
     """A `Watcher` that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -47,6 +52,16 @@ class Remembering:
     @property
     def losses(self) -> list[float]:
         return [step["loss"] for step in self.steps]
+
+
+def job(folder: Path, watcher: Watcher, seed: int = 0, world: World | None = None) -> Job:
+    """Training in a folder, by this process alone if no other world is given."""
+    return Job(folder, seed, watcher, world or World(torch.device("cpu")))
+
+
+def order(rows: Sequence[object], config: TrainConfig, seed: int = 0) -> Schedule:
+    """Which of the rows come when, all of them in this process."""
+    return Schedule.of(len(rows), config, seed, World(torch.device("cpu")))
 
 
 @pytest.fixture

@@ -12,12 +12,13 @@ import torch
 from guildgpt.chat import Message
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
+from guildgpt.network.world import World
 from guildgpt.train.config import GrpoConfig, PpoConfig
 from guildgpt.train.grpo import train_grpo
 from guildgpt.train.ppo import train_ppo
 from guildgpt.train.rollout import Answer, Prompt, Scorer
 
-from .conftest import Remembering, tiny_llama
+from .conftest import Remembering, job, tiny_llama
 
 EOS, WANTED = 3, 17
 CPU = torch.device("cpu")
@@ -86,7 +87,7 @@ def ppo(
     """Train a policy with PPO; the hats afterwards."""
     hats = hats or hats_of(outspoken())
     config = PpoConfig(**{**SETTINGS, **changes})
-    rest = (Letters(), EOS, folder)
+    rest = (Letters(), EOS, job(folder, watcher, seed))
     train_ppo(
         hats,
         None,
@@ -94,9 +95,7 @@ def ppo(
         prompts or asked(),
         scorer,
         config,
-        *rest,
-        seed=seed,
-        watcher=watcher,  # type: ignore[arg-type]
+        *rest,  # type: ignore[arg-type]
     )
     return hats
 
@@ -108,11 +107,12 @@ def grpo(
     *,
     hats: Hats | None = None,
     scorer: Scorer = paid_for_one_token,
+    world: World | None = None,
     **changes: Any,
 ) -> Hats:
     """Train a policy with GRPO; the hats afterwards."""
     hats = hats or hats_of(outspoken())
     config = GrpoConfig(**{**SETTINGS, **changes})
-    rest = (Letters(), EOS, folder)
-    train_grpo(hats, asked(), scorer, config, *rest, seed=seed, watcher=watcher)  # type: ignore[arg-type]
+    rest = (Letters(), EOS, job(folder, watcher, seed, world))
+    train_grpo(hats, asked(), scorer, config, *rest)  # type: ignore[arg-type]
     return hats

@@ -16,7 +16,7 @@ from guildgpt.train.config import DpoConfig
 from guildgpt.train.dpo import Dpo, train_dpo
 
 from .comparisons import answered, planted, ranking
-from .conftest import Remembering, tiny_llama
+from .conftest import Remembering, job, order, tiny_llama
 from .policies import hats_of, outspoken
 
 LORA = AdapterConfig(rank=4, alpha=8)
@@ -35,7 +35,7 @@ def trained(folder: Path, watcher: Remembering, hats: Hats, **changes: Any) -> H
     }
     held_out = {"planted": planted(32, seed=1)}
     config = DpoConfig(**settings)
-    train_dpo(hats, planted(96, seed=0), held_out, config, folder, seed=0, watcher=watcher)
+    train_dpo(hats, planted(96, seed=0), held_out, config, job(folder, watcher))
     return hats
 
 
@@ -71,7 +71,7 @@ def test_the_loss_by_hand_with_rankings_of_three_and_four(tmp_path: Path) -> Non
     rows = [*planted(1, 2, answers=3), *planted(1, 3, answers=4), *planted(1, 4)]
     assert [len(row.pairs) for row in rows] == [3, 6, 1]
     config = DpoConfig(lora=LORA, beta=0.3, smoothing=0.1)
-    objective = Dpo(hats, rows, config, seed=0)
+    objective = Dpo(hats, rows, config, order(rows, config))
     loss = float(objective.loss(rows).detach())
 
     def summed(model: Any, ids: torch.Tensor, answer: int) -> float:
@@ -103,8 +103,9 @@ def test_ties_and_identical_answers_pull_nowhere() -> None:
     row = ranking([good, good, bad], places=[0, 0, 1])
     assert row.pairs == ((0, 2), (1, 2))
     plain = ranking([good, bad])
+    config = DpoConfig(lora=LORA)
     losses = [
-        float(Dpo(hats, [one], DpoConfig(lora=LORA), seed=0).loss([one]).detach())
+        float(Dpo(hats, [one], config, order([one], config)).loss([one]).detach())
         for one in (row, plain)
     ]
     assert losses[0] == pytest.approx(losses[1]) == pytest.approx(math.log(2))

@@ -16,7 +16,7 @@ from guildgpt.train.grpo import Grpo
 from guildgpt.train.on_policy import Part
 from guildgpt.train.rollout import Rollout
 
-from .conftest import Remembering, example
+from .conftest import Remembering, example, job
 from .policies import EOS, SETTINGS, Letters, asked, grpo, hats_of, outspoken, paid_for_one_token
 
 
@@ -37,8 +37,8 @@ def method(folder: Path, **changes: Any) -> Grpo:
     config = GrpoConfig(**{**SETTINGS, "batch_size": 4, "group": 2, **changes})
     hats.add("policy", config.lora, seed=0)
     letters: Any = Letters()
-    rest = (hats, asked(), paid_for_one_token, config, letters, EOS, folder)
-    return Grpo(*rest, seed=0, watcher=Remembering())
+    rest = (hats, asked(), paid_for_one_token, config, letters, EOS, job(folder, Remembering()))
+    return Grpo(*rest)
 
 
 def rollout(scores: list[float], kl: list[list[float]]) -> Rollout:

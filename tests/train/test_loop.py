@@ -20,7 +20,7 @@ from guildgpt.train.config import TrainConfig
 from guildgpt.train.loop import Outcome, learning_rate, make_optimizer, run_loop, spread
 from guildgpt.train.objective import Objective
 
-from .conftest import Remembering
+from .conftest import Remembering, job
 
 CPU = torch.device("cpu")
 
@@ -85,11 +85,8 @@ def train(
         objective,
         objective.parameters,
         config,
-        folder,
-        device=CPU,
+        job(folder, watcher, seed=5),
         dtype=torch.float32,
-        watcher=watcher,
-        seed=5,
         evaluate=evaluate,
     )
 
@@ -178,7 +175,7 @@ def test_gradients_are_clipped_to_their_norm(
     monkeypatch.setattr(
         loop,
         "make_optimizer",
-        lambda p, config, pace: torch.optim.SGD([{"params": p.values(), "pace": 1.0}]),
+        lambda p, config, scale: torch.optim.SGD([{"params": p.values(), "lr_scale": 1.0}]),
     )
     objective = Fit(1)
     before = {name: p.detach().clone() for name, p in objective.parameters.items()}
@@ -386,10 +383,8 @@ def test_checkpoints_by_the_clock(tmp_path: Path, watcher: Remembering) -> None:
         objective,
         objective.parameters,
         config,
-        tmp_path,
-        device=CPU,
+        job(tmp_path, watcher),
         dtype=torch.float32,
-        watcher=watcher,
         clock=lambda: float(next(ticks)),
     )
     saved = sorted(int(path.name[5:]) for path in (tmp_path / "checkpoints").iterdir())

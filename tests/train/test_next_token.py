@@ -18,13 +18,15 @@ from guildgpt.train.operations import Shape
 from guildgpt.train.schedule import schedule
 
 from .conftest import example
+from .conftest import order as schedule_of
 
 ROWS = [[example(4 + index % 5, seed=index)] for index in range(10)]
 
 
 def objective(model: Any, rows: Any = ROWS, seed: int = 0, **settings: Any) -> NextToken:
     config = TrainConfig(**{"batch_size": 4, **settings})
-    return NextToken(trunk_for(model, torch.float32), rows, config, seed)
+    which = schedule_of(rows, config, seed)
+    return NextToken(trunk_for(model, torch.float32), rows, config, which)
 
 
 def order(stage: NextToken) -> list[int]:

@@ -26,7 +26,7 @@ from guildgpt.train.on_policy import SAMPLES, OnPolicy
 from guildgpt.train.ppo import Ppo, value_model
 from guildgpt.train.rollout import Answer, Rollout, Scale, collect, prompts_of
 
-from .conftest import Remembering
+from .conftest import Remembering, job
 from .policies import (
     EOS,
     SETTINGS,
@@ -59,11 +59,10 @@ def objective(hats: Hats, form: str, folder: Path, **changes: Any) -> OnPolicy:
     shaken_hat(hats, "policy")
     # Passes of some rows each, so that order and padding have a chance to go wrong.
     settings = {**SETTINGS, "batch_size": 12, "lora": LORA, "micro_tokens": 60, **changes}
-    rest: tuple[Any, ...] = (Letters(), EOS, folder)
-    named: dict[str, Any] = {"seed": 0, "watcher": Remembering()}
+    rest: tuple[Any, ...] = (Letters(), EOS, job(folder, Remembering()))
     if form == "grpo":
         grouped = GrpoConfig(**settings)
-        return Grpo(hats, asked(), paid_for_one_token, grouped, *rest, **named)
+        return Grpo(hats, asked(), paid_for_one_token, grouped, *rest)
     shaken_hat(hats, "reward")
     reward = RewardModel(hats.trunk("reward"), scalar_head(hats.width, seed=1))
 
@@ -74,7 +73,7 @@ def objective(hats: Hats, form: str, folder: Path, **changes: Any) -> OnPolicy:
     trunk = "reward" if form == "head on the reward model" else "own"
     config = PpoConfig(**settings, value_trunk=trunk)  # type: ignore[arg-type]
     value = value_model(hats, reward, "reward", config, 0)
-    return Ppo(hats, asked(), scorer, config, *rest, **named, value=value)
+    return Ppo(hats, asked(), scorer, config, *rest, value=value)
 
 
 @EVERY_KIND
@@ -239,8 +238,8 @@ def test_the_scale_of_the_first_iteration_is_kept_and_survives_a_checkpoint(
         hats = hats_of(llama())
         shaken_hat(hats, "policy")
         config = GrpoConfig(**{**SETTINGS, "normalize": True, "batch_size": 8, "group": 4})
-        rest = (Letters(), EOS, tmp_path)
-        return Grpo(hats, asked(), lengths, config, *rest, seed=0, watcher=Remembering())
+        rest = (Letters(), EOS, job(tmp_path, Remembering()))
+        return Grpo(hats, asked(), lengths, config, *rest)
 
     one = made()
     first = one.collect(0)

@@ -17,10 +17,10 @@ from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import RewardModel, scalar_head
 from guildgpt.train.config import RewardConfig
-from guildgpt.train.reward import Preferences, TrainedReward, ranking_batches, train_reward
+from guildgpt.train.reward import RankingObjective, TrainedReward, ranking_batches, train_reward
 
 from .comparisons import answered, planted, ranking
-from .conftest import Remembering, example, tiny_llama
+from .conftest import Remembering, example, job, order, tiny_llama
 from .policies import outspoken
 
 LORA = AdapterConfig(rank=4, alpha=8)
@@ -42,9 +42,7 @@ def trained(folder: Path, watcher: Remembering, **changes: Any) -> TrainedReward
         {"planted": planted(40, seed=1)},
         [example(9, seed) for seed in range(12)],
         RewardConfig(**settings),
-        folder,
-        seed=0,
-        watcher=watcher,
+        job(folder, watcher),
     )
 
 
@@ -89,20 +87,19 @@ def test_a_broken_base_ends_the_run(tmp_path: Path, watcher: Remembering) -> Non
             {},
             [],
             RewardConfig(lora=LORA, dtype="float32"),
-            tmp_path,
-            seed=0,
-            watcher=watcher,
+            job(tmp_path, watcher),
         )
 
 
 # --- the loss ------------------------------------------------------------------------------------
 
 
-def objective(**changes: Any) -> Preferences:
+def objective(**changes: Any) -> RankingObjective:
     hats = Hats(tiny_llama(), torch.float32, torch.device("cpu"))
     hats.add("reward", LORA, seed=0)
     model = RewardModel(hats.trunk("reward"), scalar_head(hats.width, seed=1))
-    return Preferences(model, [], RewardConfig(lora=LORA, steps=1, **changes), seed=0)
+    config = RewardConfig(lora=LORA, steps=1, **changes)
+    return RankingObjective(model, [], config, order([], config))
 
 
 def by_hand(scores: list[float], row: Ranking, centring: float, margin: float) -> float:

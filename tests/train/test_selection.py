@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from guildgpt.network.world import World
 from guildgpt.train.selection import BEST, Selection
+
+ALONE = World(torch.device("cpu"))
 
 
 def weights(value: float) -> dict[str, nn.Parameter]:
@@ -26,7 +29,7 @@ def measured(*values: float) -> dict[str, dict[str, float]]:
 
 def run(selection: Selection, folder: Path, *values: float, first: int = 1) -> None:
     for step, value in enumerate(values, start=first):
-        selection.consider(step, measured(value), weights(step), folder)
+        selection.consider(step, measured(value), weights(step), folder, ALONE)
 
 
 def test_the_best_weights_are_put_back(tmp_path: Path) -> None:
@@ -46,7 +49,7 @@ def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path: Path) -> None
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            selection.consider(1, measured(0.9), weights(1), tmp_path)
+            selection.consider(1, measured(0.9), weights(1), tmp_path, ALONE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (tmp_path / BEST).exists()
@@ -54,8 +57,8 @@ def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path: Path) -> None
 
 def test_sources_count_alike(tmp_path: Path) -> None:
     selection = Selection("accuracy", patience=0)
-    selection.consider(1, measured(0.9, 0.5), weights(1), tmp_path)
-    selection.consider(2, measured(1.0, 0.3), weights(2), tmp_path)
+    selection.consider(1, measured(0.9, 0.5), weights(1), tmp_path, ALONE)
+    selection.consider(2, measured(1.0, 0.3), weights(2), tmp_path, ALONE)
     assert (selection.step, selection.best) == (1, pytest.approx(0.7))
 
 

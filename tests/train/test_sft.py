@@ -15,7 +15,7 @@ from guildgpt.model.config import BaseConfig, ScratchConfig
 from guildgpt.train.config import SftConfig
 from guildgpt.train.sft import sft
 
-from .conftest import Remembering
+from .conftest import Remembering, job
 
 SMALL = ScratchConfig(
     vocabulary=300, hidden_size=32, layers=2, heads=2, kv_heads=1, intermediate_size=64
@@ -31,7 +31,7 @@ def tuned(folder: Path, base: Base, watcher: Remembering, **settings: Any) -> An
     examples, _ = conversation_examples(ROWS, tokenizer, base.chat.template, context=64)
     settings |= {"steps": 4, "batch_size": 4, "learning_rate": 0.02, "evaluations": 0}
     config = SftConfig(dtype="float32", **settings)  # bfloat16 would round what is frozen
-    model, outcome = sft(base, examples, {}, config, folder, seed=0, watcher=watcher)
+    model, outcome = sft(base, examples, {}, config, job(folder, watcher))
     assert outcome.steps == 4
     return model
 
