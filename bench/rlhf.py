@@ -33,9 +33,9 @@ NEVER = 49_151  # a token of the starter's that stands for an end of turn that d
 def prompts(count: int) -> list[list[int]]:
     """Token ids of the starter pack's held-out questions."""
     from guildgpt.bases.base import load_tokenizer
+    from guildgpt.bases.config import BaseConfig
     from guildgpt.chat import Message
     from guildgpt.data import starter_prompts
-    from guildgpt.model.config import BaseConfig
 
     chat = load_tokenizer(BaseConfig())[0]
     asked = [(Message("user", one.prompt),) for one in starter_prompts()]
@@ -45,8 +45,8 @@ def prompts(count: int) -> list[list[int]]:
 
 def base_folder() -> Path:
     """The starter as a folder of safetensors."""
-    from guildgpt.bases.base import locate_base
-    from guildgpt.model.config import BaseConfig
+    from guildgpt.bases.config import BaseConfig
+    from guildgpt.bases.locate import locate_base
 
     return locate_base(BaseConfig())[0]
 
@@ -55,7 +55,7 @@ def our_sampling(dtype: str) -> dict[str, float]:
     """GuildGPT's sampler."""
     import torch
 
-    from guildgpt.bases.base import read_model
+    from guildgpt.bases.weights import read_model
     from guildgpt.network.sampler import Sampling, sample
     from guildgpt.network.trunk import trunk_for
 
@@ -107,7 +107,7 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
     import torch
 
     from guildgpt.bases.base import load_base
-    from guildgpt.model.config import BaseConfig
+    from guildgpt.bases.config import BaseConfig
     from guildgpt.network.hardware import pick_device
     from guildgpt.network.hats import Hats
     from guildgpt.network.reward_model import load_reward_model
@@ -237,7 +237,7 @@ def trl_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
 def write_reward_model(folder: Path) -> None:
     """The starter with a scalar head, in the form that both sides load."""
     from guildgpt.bases.base import load_base
-    from guildgpt.model.config import BaseConfig
+    from guildgpt.bases.config import BaseConfig
     from guildgpt.network.reward_model import RewardRecord, classifier, scalar_head
 
     base = load_base(BaseConfig(context=512))

@@ -28,8 +28,8 @@ SHORTEST, LONGEST = 220, 290
 def rows(source: str, count: int) -> list[dict[str, Any]]:
     """Conversations of one exchange whose ids, in the starter's ChatML, are of similar length."""
     from guildgpt.bases.base import load_tokenizer
+    from guildgpt.bases.config import BaseConfig
     from guildgpt.data import SourceSpec, load
-    from guildgpt.model.config import BaseConfig
 
     chat = load_tokenizer(BaseConfig())[0]
     found = []
@@ -47,9 +47,9 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     import torch
 
     from guildgpt.bases.base import load_base
+    from guildgpt.bases.config import BaseConfig
     from guildgpt.chat import Conversation, Message
     from guildgpt.data.examples import conversation_examples
-    from guildgpt.model.config import BaseConfig
     from guildgpt.network.hardware import pick_device
     from guildgpt.network.world import World
     from guildgpt.train.config import SftConfig
@@ -206,9 +206,9 @@ def main() -> None:
     parser.add_argument("--peer-python", default=sys.executable)
     given = parser.parse_args()
 
-    from guildgpt.bases.base import locate_base
+    from guildgpt.bases.config import BaseConfig
+    from guildgpt.bases.locate import locate_base
     from guildgpt.chat import CHATML
-    from guildgpt.model.config import BaseConfig
     from guildgpt.network.hardware import describe, native_bfloat16, pick_device
 
     print(f"{describe(pick_device())}; native bfloat16: {native_bfloat16(pick_device())}")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from guildgpt.bases.starter import starter_gguf
+from guildgpt.model.starter import starter_gguf
 
 GUILDGPT = [sys.executable, "-m", "guildgpt"]
 QUESTION = b"What is TLS?\n"

@@ -359,7 +359,7 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
     else:
         needs_torch()
         from guildgpt.bases.base import load_tokenizer
-        from guildgpt.model.config import BaseConfig
+        from guildgpt.bases.config import BaseConfig
 
         try:
             tokenizer = load_tokenizer(BaseConfig(base=base))[0].tokenizer

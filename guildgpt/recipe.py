@@ -11,11 +11,12 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from guildgpt import toml_file
+from guildgpt.bases.config import BaseConfig
 from guildgpt.data.provenance import Policy
 from guildgpt.data.source import SourceSpec
 from guildgpt.errors import RecipeError
 from guildgpt.evaluate.config import EvaluateConfig
-from guildgpt.model.config import BaseConfig, Dtype
+from guildgpt.model.config import Dtype
 from guildgpt.train.config import (
     DpoConfig,
     GrpoConfig,

@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import TextIOWrapper
 
-from guildgpt.bases.starter import STARTER
 from guildgpt.chat import Message
 from guildgpt.engines.engine import Completion, SamplingParams, StopReason, complete
 from guildgpt.errors import GuildError
 from guildgpt.model.locate import Located, locate
+from guildgpt.model.starter import MODEL, STARTER
 from guildgpt.talk.fitting import keep_latest
 from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.opened import OpenedModel, open_model
@@ -48,7 +48,7 @@ def chat(model: str | None, *, system: str | None = None, params: SamplingParams
     screen = Screen()
     found = locate(model, on_progress=screen.status)
     if screen.interactive:
-        full = f"{found.name} ({STARTER.model})" if found.name == STARTER.name else found.name
+        full = f"{found.name} ({MODEL})" if found.name == STARTER else found.name
         screen.note(f"Talking to {full}. /help for commands.")
     with asyncio.Runner() as runner, _opened(found, system, params, runner) as talk:
         Repl(talk, screen, runner).run()

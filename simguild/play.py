@@ -26,10 +26,10 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from guildgpt.bases.starter import starter_gguf
 from guildgpt.errors import GuildError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
+from guildgpt.model.starter import starter_gguf
 from simguild import members
 from simguild.fake import FakeDiscord
 from simguild.journal import Journal, missing_opinions, percentile

@@ -16,8 +16,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-from guildgpt.bases.starter import starter_gguf
 from guildgpt.errors import ModelError
+from guildgpt.model.starter import starter_gguf
 from guildgpt.paths import cache_dir
 
 # Before torch is loaded, here and in every process that a test starts: at small products threads
@@ -63,11 +63,11 @@ def starter() -> Path:
 @pytest.fixture(scope="session")
 def starter_base(starter: Path) -> Path:
     """The same, converted for training, which takes a while the first time."""
-    from guildgpt.bases.base import converted
-    from guildgpt.bases.starter import STARTER
+    from guildgpt.bases.converted import converted
+    from guildgpt.model.starter import GGUF_SHA256
 
     with made_once():
-        return converted(starter, STARTER.gguf_sha256)
+        return converted(starter, GGUF_SHA256)
 
 
 @pytest.fixture(scope="session")

@@ -17,14 +17,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner, Result
 
 from guildgpt import __version__
-from guildgpt.bases.base import add_chat_tokens
+from guildgpt.bases.config import ScratchConfig
 from guildgpt.bases.scratch import small_gpt, train_tokenizer
 from guildgpt.chat import CHATML, Conversation, Message
 from guildgpt.cli import app
 from guildgpt.data import Provenance, split_side
 from guildgpt.data.lines import file_sha256
 from guildgpt.errors import DataError, GuildError, ModelError, PolicyError, RecipeError
-from guildgpt.model.config import ScratchConfig
+from guildgpt.model.chat_tokenizer import add_chat_tokens
 from guildgpt.model.folder import write_model_folder
 from guildgpt.model.gguf_file import read_head
 from guildgpt.network.hardware import pick_device, pick_dtype

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from guildgpt import __version__, doctor
-from guildgpt.bases.starter import GGUF_BYTES
+from guildgpt.model.starter import GGUF_BYTES
 from guildgpt.paths import CACHE_VARIABLE
 
 

@@ -84,8 +84,8 @@ RUNTIME = [
         for name in modules(room)
         if not name.startswith("guildgpt.feedback.migrations.")  # Alembic runs these
     ),
-    *(f"guildgpt.model.{name}" for name in ("locate", "version", "config", "gguf")),
-    "guildgpt.bases.starter",
+    *(f"guildgpt.model.{name}" for name in ("locate", "starter", "version", "config", "gguf")),
+    "guildgpt.bases.config",
     "guildgpt.train.config",
     "guildgpt.evaluate.config",
     "guildgpt.evaluate.cli",
@@ -170,9 +170,9 @@ BELOW = {
     "text": set(),
     "chat": set(),
     "data": {"chat"},
-    "model": {"bases", "chat", "data"},
+    "model": {"chat", "data"},
     "bases": {"chat", "data", "model"},
-    "network": {"bases", "chat", "data", "model"},
+    "network": {"chat", "data", "model"},
     "engines": {"chat", "model"},
     "talk": {"chat", "engines", "model", "text"},
     "feedback": {"chat", "data", "model", "text"},

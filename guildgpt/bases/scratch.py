@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from guildgpt.bases.config import ScratchConfig
 from guildgpt.errors import DataError
-from guildgpt.model.config import ScratchConfig
 
 SEPARATOR = "<|endoftext|>"
 CONTROL_TOKENS = [SEPARATOR, "<|im_start|>", "<|im_end|>"]

@@ -14,14 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from guildgpt.bases.base import (
-    PROVENANCE_FILE,
-    ChatTokenizer,
-    context_limit,
-    load_base,
-    load_tokenizer,
-    locate_base,
-)
+from guildgpt.bases.base import context_limit, load_base, load_tokenizer
+from guildgpt.bases.config import BaseConfig
+from guildgpt.bases.locate import locate_base
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.data import SourceSpec, load, starter_prompts
 from guildgpt.data.split import digest
@@ -29,7 +24,8 @@ from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.head_to_head import Answers, head_to_head, write
 from guildgpt.evaluate.held_out import trained_on, unseen
 from guildgpt.evaluate.win_rate import HeadToHead, verdict_sentence
-from guildgpt.model.config import BaseConfig
+from guildgpt.model.chat_tokenizer import ChatTokenizer
+from guildgpt.model.provenance import PROVENANCE_FILE
 from guildgpt.network.hardware import pick_device, pick_dtype
 from guildgpt.network.reward_model import (
     REWARD_FILE,

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from guildgpt.bases.base import ChatTokenizer
 from guildgpt.chat import Message
 from guildgpt.data.examples import Example
 from guildgpt.evaluate.preferences import Scorer
 from guildgpt.evaluate.samples import SampleMeasures, measure
 from guildgpt.evaluate.win_rate import HeadToHead, win_rate
+from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.network.reward_model import closed
 from guildgpt.network.sampler import Sampled, Sampling, sample
 from guildgpt.network.trunk import Trunk, length_groups, token_logprobs

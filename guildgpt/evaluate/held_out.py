@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from guildgpt.bases.base import PROVENANCE_FILE
 from guildgpt.chat import Comparison, Conversation
 from guildgpt.data import split_side
+from guildgpt.model.provenance import PROVENANCE_FILE
 
 Row = TypeVar("Row", Conversation, Comparison)
 

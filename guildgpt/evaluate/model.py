@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from guildgpt.bases.base import Base, ChatTokenizer, context_limit, load_base
+from guildgpt.bases.base import Base, context_limit, load_base
+from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import Conversation, Message
 from guildgpt.data import Loaded, SourceSpec, load, starter_prompts
 from guildgpt.data.dataset import distinct_names
@@ -24,7 +25,8 @@ from guildgpt.evaluate.config import EvaluateConfig
 from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
 from guildgpt.evaluate.probes import probes
 from guildgpt.evaluate.samples import Sample, measure, sample
-from guildgpt.model.config import BaseConfig, Dtype
+from guildgpt.model.chat_tokenizer import ChatTokenizer
+from guildgpt.model.config import Dtype
 from guildgpt.model.locate import locate
 from guildgpt.network.hardware import pick_device, pick_dtype
 from guildgpt.network.reward_model import REWARD_FILE

@@ -1,1 +1,1 @@
-"""Bases, adapters, heads, the sampler, the model folder, and its GGUF."""
+"""The model folder: written, found, its version; GGUF."""

@@ -1,53 +1,10 @@
-"""What a recipe says of its base. No torch here: recipes are read without it."""
+"""Settings of what is trained and written. No torch here: recipes are read without it."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from guildgpt.data.provenance import WrittenBy
-
-
-class ScratchConfig(BaseModel):
-    """A small GPT made from nothing: its tokenizer's size and its own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    vocabulary: int = Field(default=4096, ge=300)
-    hidden_size: int = Field(default=256, ge=32, multiple_of=32)
-    layers: int = Field(default=6, ge=1)
-    heads: int = Field(default=4, ge=1)
-    kv_heads: int = Field(default=2, ge=1)
-    intermediate_size: int = Field(default=704, ge=32, multiple_of=32)
-
-    @model_validator(mode="after")
-    def _divides(self) -> ScratchConfig:
-        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
-            raise ValueError(f"hidden_size {self.hidden_size} must be heads times an even number")
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}")
-        return self
-
-
-class BaseConfig(BaseModel):
-    """The `[model]` section: which base, and how it is to be read.
-
-    `base` is `starter`, `scratch`, a Hub id, a local folder (a causal model of transformers, or a
-    model folder of ours) or a GGUF file.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base: str = "starter"
-    revision: str | None = None
-    licence: str | None = None
-    written_by: WrittenBy | None = None
-    context: int = Field(default=1024, ge=32)
-    """Tokens of a conversation at most, in training; longer rows are shortened or dropped."""
-    system: str = ""
-    """A system text that opens every conversation which has none of its own."""
-    scratch: ScratchConfig = ScratchConfig()
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class AdapterConfig(BaseModel):

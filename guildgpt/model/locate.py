@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from guildgpt.bases.starter import STARTER, starter_gguf
 from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.errors import ModelError
+from guildgpt.model.starter import STARTER, starter_gguf
 
 RUNS = Path("runs")
 # The most faithful first that a small machine still runs well; others follow by name.
@@ -38,9 +38,9 @@ def locate(
     when the starter has to be fetched. Raises `ModelError` with near matches for a wrong path.
     """
     if model is None:
-        return _newest(runs) or locate("starter", on_progress=on_progress)
-    if model == STARTER.name:
-        return Located(STARTER.name, starter_gguf(on_progress=on_progress), None)
+        return _newest(runs) or locate(STARTER, on_progress=on_progress)
+    if model == STARTER:
+        return Located(STARTER, starter_gguf(on_progress=on_progress), None)
     path = Path(model).expanduser()
     if path.is_dir():
         return _in_folder(path)
@@ -130,7 +130,7 @@ def _near(model: str, path: Path, runs: Path) -> str:
     """A sentence with what the person may have meant."""
     from difflib import get_close_matches
 
-    names = [STARTER.name, *(str(folder) for folder in model_folders(runs))]
+    names = [STARTER, *(str(folder) for folder in model_folders(runs))]
     if path.parent.is_dir():
         names += [
             str(other)

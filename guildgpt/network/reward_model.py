@@ -19,12 +19,13 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from guildgpt.bases.base import ChatTokenizer, quiet
 from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
+from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.config import AdapterConfig
 from guildgpt.model.locate import refuse_run_folder
+from guildgpt.model.quiet import quiet
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import Trunk, length_groups, predicted, trunk_for
 

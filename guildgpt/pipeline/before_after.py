@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from guildgpt.bases.base import Base, load_base
+from guildgpt.bases.config import BaseConfig
 from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.evaluate.model import Measured, measure_model, sample_answers
-from guildgpt.model.config import BaseConfig
 from guildgpt.model.folder import write_model_folder
 from guildgpt.network.world import World
 from guildgpt.pipeline.folder import is_disk_full, keep, kept

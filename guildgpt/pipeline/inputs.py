@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from guildgpt.bases.base import locate_base
+from guildgpt.bases.locate import locate_base
 from guildgpt.data.lines import file_sha256
 from guildgpt.errors import ModelError
 from guildgpt.pipeline.folder import REMEDY, forget_stage, is_trained, read_json, write_json

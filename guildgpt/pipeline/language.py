@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from guildgpt.bases.base import Base, ChatTokenizer, load_base, load_tokenizer
+from guildgpt.bases.base import Base, load_base, load_tokenizer
 from guildgpt.data.origin import learned_from
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import GuildError
+from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.pipeline.before_after import measured_after, measured_before
 from guildgpt.pipeline.folder import is_disk_full, read_outcome, write_outcome

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from guildgpt.bases.base import ChatTokenizer, load_tokenizer
+from guildgpt.bases.base import load_tokenizer
 from guildgpt.data.examples import pack
+from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.pipeline.prepare import (
     Gathered,
     Prepared,

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from guildgpt.bases import known
-from guildgpt.bases.base import ChatTokenizer, locate_base, scratch_provenance
+from guildgpt.bases import licences
+from guildgpt.bases.config import BaseConfig
+from guildgpt.bases.locate import locate_base
 from guildgpt.chat import Comparison, Conversation, Message
 from guildgpt.data import (
     Dataset,
@@ -29,7 +30,7 @@ from guildgpt.data.rankings import Ranking, rankings, without_held_out_prompts
 from guildgpt.data.split import digest, in_first_half
 from guildgpt.data.starter import starter_prompts
 from guildgpt.errors import DataError, RecipeError
-from guildgpt.model.config import BaseConfig
+from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.network.reward_model import require_classifier_for
 from guildgpt.recipe import POLICY_STAGES, REWARD_STAGES, Recipe, Stage
 from guildgpt.rewards.combined import Rewards, Wanted
@@ -270,9 +271,9 @@ def judged_prompts(recipe: Recipe, data: Gathered) -> list[tuple[Message, ...]]:
 def base_provenance(config: BaseConfig) -> list[Provenance]:
     """What a base is made of, told without fetching or reading its weights."""
     if config.base == "scratch":
-        return [scratch_provenance()]
+        return [licences.SCRATCH]
     if config.base == "starter":
-        return [known.starter()]
+        return [licences.STARTER]
     path = Path(config.base).expanduser()
     if path.suffix == ".gguf" and path.is_file():
         licence, author = config.licence or "unknown", config.written_by or "unknown"

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
-from guildgpt.bases.base import ChatTokenizer, load_base, locate_base, weights_sha256
+from guildgpt.bases.base import load_base
+from guildgpt.bases.locate import locate_base, weights_sha256
 from guildgpt.data.origin import learned_from
 from guildgpt.data.provenance import Provenance
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
+from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import (

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
-from guildgpt.bases.base import Base, locate_base
+from guildgpt.bases.base import Base
+from guildgpt.bases.config import BaseConfig
+from guildgpt.bases.locate import locate_base
 from guildgpt.data.origin import Events
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import GuildError, RecipeError
-from guildgpt.model.config import BaseConfig
 from guildgpt.model.lineage import read_lineage
 from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, is_disk_full, read_outcome

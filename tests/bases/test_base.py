@@ -19,19 +19,15 @@ from network.tiny import gpt_neox, llama
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
-from guildgpt.bases.base import (
-    ChatTokenizer,
-    add_chat_tokens,
-    load_base,
-    load_tokenizer,
-    locate_base,
-    weights_sha256,
-)
+from guildgpt.bases.base import load_base, load_tokenizer
+from guildgpt.bases.config import BaseConfig, ScratchConfig
+from guildgpt.bases.locate import locate_base, weights_sha256
 from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import CHATML, ChatTemplate, Message
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError, ModelError
-from guildgpt.model.config import AdapterConfig, BaseConfig, ScratchConfig
+from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
+from guildgpt.model.config import AdapterConfig
 from guildgpt.model.folder import write_model_folder
 from guildgpt.model.gguf import write_gguf
 from guildgpt.network.adapter import add_lora, trainable
@@ -441,7 +437,7 @@ def test_a_gguf_is_converted_once(
     own_folder(tmp_path / "model")
     path = write_gguf(tmp_path / "model", tmp_path / "small.gguf", "F16")
     first = load_base(config(path))
-    monkeypatch.setattr("guildgpt.bases.base.AutoTokenizer", None)  # the converter needs it
+    monkeypatch.setattr("guildgpt.bases.converted.AutoTokenizer", None)  # the converter needs it
     second = load_base(config(path))
     assert torch.equal(logits(first.model), logits(second.model))
     (folder,) = (cache / "converted").iterdir()

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from guildgpt.bases.base import ChatTokenizer, add_chat_tokens
+from guildgpt.bases.config import ScratchConfig
 from guildgpt.bases.scratch import CONTROL_TOKENS, make_scratch, small_gpt, train_tokenizer
 from guildgpt.chat import CHATML
 from guildgpt.errors import DataError
-from guildgpt.model.config import ScratchConfig
+from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.network.trunk import LeanTrunk, trunk_for
 
 DOCUMENTS = [

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guildgpt.bases.base import load_tokenizer
+from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import CHATML, ChatTemplate, Conversation, FileTokenizer, Message, Rendered
 from guildgpt.chat.template import fit
 from guildgpt.data import SourceSpec, check_trainable, load
 from guildgpt.data.examples import conversation_examples
 from guildgpt.errors import ModelError
-from guildgpt.model.config import BaseConfig
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>")
 AWKWARD = """He said "it's {{ user }}" {% if x %} \\n C:\\temp #}

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from guildgpt.bases.base import load_tokenizer
+from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import Message
+from guildgpt.chat.repetition import loops
 from guildgpt.data.source import SourceSpec, load
 from guildgpt.data.split import normalised
 from guildgpt.data.starter import starter_prompts, starter_tasks
 from guildgpt.evaluate.probes import probes
-from guildgpt.evaluate.samples import loops
-from guildgpt.model.config import BaseConfig
 
 CATEGORIES = {
     *("advice", "brainstorming", "classification", "closed_qa", "creative_writing", "debugging"),

@@ -16,14 +16,14 @@ from rich.console import Console
 from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner, Result
 
-from guildgpt.bases.base import add_chat_tokens
+from guildgpt.bases.config import ScratchConfig
 from guildgpt.bases.scratch import small_gpt, train_tokenizer
 from guildgpt.chat import CHATML, FileTokenizer
 from guildgpt.cli import app
 from guildgpt.data import SourceSpec, load, split_side
 from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.win_rate import win_rate
-from guildgpt.model.config import ScratchConfig
+from guildgpt.model.chat_tokenizer import add_chat_tokens
 from guildgpt.model.folder import write_model_folder
 from guildgpt.pipeline.run import run
 from guildgpt.recipe import load_recipe

@@ -10,11 +10,11 @@ import pytest
 import torch
 from network.tiny import gpt_neox, llama, with_lora
 
-from guildgpt.bases.base import ChatTokenizer, add_chat_tokens
 from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.data.examples import Example
 from guildgpt.evaluate.head_to_head import Answers, divergence, head_to_head, write
+from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.network.sampler import Sampled, Sampling
 from guildgpt.network.trunk import token_logprobs, trunk_for
 

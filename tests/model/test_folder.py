@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from guildgpt import __version__
-from guildgpt.bases.base import ChatTokenizer, add_chat_tokens
 from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.data.provenance import Provenance
@@ -26,6 +25,7 @@ from guildgpt.engines import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import GuildError
+from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.network.lean import LeanLlama
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from guildgpt.bases.base import ChatTokenizer, add_chat_tokens
 from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import ChatTemplate
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
+from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.model.config import AdapterConfig
 from guildgpt.model.folder import write_model_folder
 from guildgpt.network.hats import Hats

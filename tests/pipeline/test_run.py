@@ -28,15 +28,14 @@ from transformers import (
     MptForCausalLM,
 )
 
-from guildgpt.bases import starter
 from guildgpt.bases.base import load_base
+from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
 from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import DataError, GuildError, PolicyError, RecipeError
 from guildgpt.evaluate.held_out import trained_on
 from guildgpt.model import folder as model_folder
-from guildgpt.model.config import BaseConfig
 from guildgpt.model.gguf_file import read_head
 from guildgpt.pipeline import language
 from guildgpt.pipeline import run as pipeline
@@ -366,7 +365,7 @@ def test_strict_refuses_the_starter_before_it_is_fetched(
     def nothing(*_: object, **__: object) -> None:
         raise AssertionError("no weights are needed to say no")
 
-    monkeypatch.setattr(starter, "starter_gguf", nothing)
+    monkeypatch.setattr("guildgpt.bases.locate.starter_gguf", nothing)
     monkeypatch.setattr(language, "load_base", nothing)
     recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", "starter"))
     lines = [line for line in recipe.read_text().splitlines() if "CC-BY-SA" not in line]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from guildgpt.bases.base import Base, load_base
+from guildgpt.bases.config import BaseConfig, ScratchConfig
 from guildgpt.chat import CHATML, Conversation, Message
 from guildgpt.data.examples import conversation_examples
-from guildgpt.model.config import BaseConfig, ScratchConfig
 from guildgpt.train.config import SftConfig
 from guildgpt.train.sft import sft
 

@@ -1,4 +1,4 @@
-"""Tokens that a folder declares beside its tokenizer.json; transformers takes them from there."""
+"""A base's tokenizer, read from whatever form its folder has it in."""
 
 from __future__ import annotations
 
@@ -7,10 +7,42 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
+from transformers import AutoTokenizer
 
 from guildgpt.errors import ModelError
+from guildgpt.model.quiet import first_line, quiet
 
 FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+
+
+def read_tokenizer(folder: Path) -> str:
+    """The text of the folder's tokenizer.json, made from whatever form it has."""
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        try:
+            text = file.read_text(encoding="utf-8")
+            Backend.from_str(text)
+        except Exception as error:  # tokenizers raises a bare Exception
+            raise ModelError(
+                f"this is not a tokenizer.json ({first_line(error)})",
+                where=file,
+                remedy="Was it copied whole?",
+            ) from error
+        return with_declared_tokens(text, folder)
+    if (folder / "spiece.model").is_file():
+        from guildgpt.bases.spiece import convert
+
+        return with_declared_tokens(str(convert(folder / "spiece.model").to_str()), folder)
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return str(tokenizer.backend_tokenizer.to_str())
+    except Exception as error:
+        raise ModelError(
+            "this base has no tokenizer that can be read "
+            f"(tokenizer.json, spiece.model; {first_line(error)})",
+            where=folder,
+        ) from error
 
 
 def with_declared_tokens(tokenizer_json: str, folder: Path) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from guildgpt.bases import starter as module
-from guildgpt.bases.starter import MEMBER, STARTER, starter_gguf
 from guildgpt.errors import ModelError
+from guildgpt.model import starter as module
+from guildgpt.model.starter import GGUF_SHA256, MEMBER, starter_gguf
 from guildgpt.paths import cache_dir
 
 CONTENT = b"GGUF" + bytes(3_000_000)
@@ -64,7 +64,7 @@ def files(folder: Path) -> list[str]:
 def test_the_real_one(starter: Path) -> None:
     assert starter.stat().st_size == module.GGUF_BYTES == 98_362_432
     with starter.open("rb") as file:
-        assert hashlib.file_digest(file, "sha256").hexdigest() == STARTER.gguf_sha256
+        assert hashlib.file_digest(file, "sha256").hexdigest() == GGUF_SHA256
 
 
 def test_fetched_once(pip: Pip, cache: Path) -> None:

