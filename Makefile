@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 JOBS ?= 2
 TEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo guild-demo test quick lint format bench clean
+.PHONY: help demo guild-demo test quick lint format docs bench clean
 
 help:
 	@echo "make demo        from a base to a model taught by feedback, and a report (13 to 25 minutes)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test        all tests"
 	@echo "make quick       all but the slowest tests"
 	@echo "make lint        formatting, lint and types"
+	@echo "make docs        the map of the code, and the tables of keys and commands"
 	@echo "make bench       speed and memory beside the peers"
 
 demo: $(VENV)/.train
@@ -37,6 +38,9 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev
 	$(PIP) install -q -r bench/requirements.txt

@@ -43,29 +43,41 @@ class DataConfig(Section):
     """The `[data]` section: what is read, and which part of it is never trained on."""
 
     sources: list[SourceSpec] = []
+    """What is learned from: texts such as "dolly" or "jsonl:mine.jsonl", or tables with the keys of
+    `[[data.sources]]`."""
     held_out: float = Field(default=0.05, ge=0, lt=1)
+    """The share of conversations never trained on."""
     held_out_limit: int | None = Field(default=256, ge=1)
-    """Held-out rows of each source at most."""
+    """Held-out rows of each source at most; what is over is not used at all. It bounds the held-out
+    documents too."""
 
 
 class ExportConfig(Section):
     """The `[export]` section: the forms of the trained model."""
 
     gguf: list[Quantization] = ["Q8_0"]
+    """GGUF files to write; answers are sampled with the first. `[]` writes none and samples
+    nothing."""
     dtype: Dtype = "auto"
-    """Of the safetensors: auto is float32 below a billion parameters, else bfloat16."""
+    """Of the safetensors. `auto` is float32 below a billion parameters, else bfloat16."""
 
 
 class Recipe(Section):
     """A recipe. Paths in it are relative to the folder in which the command is run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the run's folder, runs/NAME: letters, digits, `.`, `_`, `-`; it begins with a letter or
+    a digit."""
     description: str = ""
+    """A sentence for people."""
     stages: list[Stage] = ["sft"]
+    """What is done, each once and in this order."""
     policy: Policy = "strict"
+    """What becomes of sources of unclear origin: refused, or warned of."""
     seed: int = Field(default=0, ge=0)
+    """Order of rows, fresh weights and adapters, sampled answers."""
     price_per_hour: float = Field(default=0.0, ge=0)
-    """What the machine costs, in US dollars; for the report."""
+    """What the machine costs, in US dollars; the report multiplies it."""
     model: BaseConfig = BaseConfig()
     data: DataConfig = DataConfig()
     pretrain: PretrainConfig = PretrainConfig()

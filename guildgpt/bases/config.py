@@ -13,11 +13,17 @@ class ScratchConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     vocabulary: int = Field(default=4096, ge=300)
+    """Tokens of the byte-level BPE tokenizer that is learned from the documents."""
     hidden_size: int = Field(default=256, ge=32, multiple_of=32)
+    """Width of the model; `heads` times an even number."""
     layers: int = Field(default=6, ge=1)
+    """Decoder layers."""
     heads: int = Field(default=4, ge=1)
+    """Query heads."""
     kv_heads: int = Field(default=2, ge=1)
+    """Key and value heads; `heads` is a multiple of it."""
     intermediate_size: int = Field(default=704, ge=32, multiple_of=32)
+    """Width inside the feed-forward layers."""
 
     @model_validator(mode="after")
     def _divides(self) -> ScratchConfig:
@@ -38,11 +44,17 @@ class BaseConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: str = "starter"
+    """`starter`, `scratch`, a Hub id (owner/name), a local folder, or a GGUF file."""
     revision: str | None = None
+    """The commit, branch or tag on the Hub."""
     licence: str | None = None
+    """The base's licence (an SPDX id), where its files do not say it."""
     written_by: WrittenBy | None = None
+    """Who wrote what the base was tuned on, where it is not known."""
     context: int = Field(default=1024, ge=32)
-    """Tokens of a conversation at most, in training; longer rows are shortened or dropped."""
+    """Tokens of a row at most; longer ones are shortened or dropped."""
     system: str = ""
-    """A system text that opens every conversation which has none of its own."""
+    """A system text that opens every conversation without one of its own. It is saved with the
+    model."""
     scratch: ScratchConfig = ScratchConfig()
+    """The shape of a base from scratch."""

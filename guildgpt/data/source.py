@@ -34,22 +34,29 @@ class SourceSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
+    """`dolly`, `oasst1`, `oasst2`, `starter`, `dolly:PATH`, `oasst:PATH` or `jsonl:PATH`."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """How often its train rows are seen per epoch: 0.5 a fixed half of them, 2 each twice."""
+    """How often its rows are seen per epoch: 0.5 a fixed half of them, 2 each twice."""
     limit: int | None = Field(default=None, ge=1)
-    """At most so many conversations, and so many comparisons: the first usable ones."""
+    """The first so many usable conversations, and so many comparisons."""
     revision: str | None = None
-    """The commit, branch or tag to fetch from the Hub; for a local file, only recorded."""
+    """The commit, branch or tag on the Hub; of a local file it is only recorded."""
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
-    """What the file must hash to."""
+    """What the file must hash to: 64 hexadecimal digits."""
     licence: str | None = None
+    """An SPDX id, or `own` for your own text; goes before what is known of the set."""
     written_by: WrittenBy | None = None
+    """Who wrote it; goes before what is known of the set."""
     attribution: str | None = None
+    """Whom to credit on the model card."""
     lang: list[str] = ["en"]
-    """Languages to keep, as oasst names them ("en", "pt-BR"); an empty list keeps all."""
+    """oasst only: languages to keep, as oasst names them; `[]` keeps all."""
     threads: Literal["best", "all"] = "best"
+    """oasst only: the best-ranked thread of a tree, or all."""
     keep_unreviewed: bool = False
+    """oasst only: also what reviewers refused or never saw, and unfinished trees."""
     keep_synthetic: bool = False
+    """oasst only: also what a model wrote."""
 
     @classmethod
     def parse(cls, text: str) -> SourceSpec:

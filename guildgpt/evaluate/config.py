@@ -11,13 +11,15 @@ class EvaluateConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompts: int = Field(default=60, ge=0, le=60)
-    """How many of the starter pack's held-out prompts join the fixed probes."""
+    """How many of the starter pack's held-out prompts join the twelve probes."""
     max_tokens: int = Field(default=160, ge=1)
+    """Tokens of a sampled answer at most."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy: what the model does without the help of chance."""
     concurrency: int = Field(default=8, ge=1)
+    """Answers that are worked on at the same time."""
     judged_prompts: int = Field(default=128, ge=1)
-    """Prompts that no stage was trained on, at most, on which a policy is held against the model
-    it came from: those of held-out conversations, then the starter pack's."""
+    """Prompts at most on which a policy is compared with the model it came from: those of held-out
+    conversations, then the starter pack's."""
     judged_answers: int = Field(default=1, ge=1)
     """Answers to each of them."""

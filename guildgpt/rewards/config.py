@@ -16,7 +16,7 @@ class Term(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    """What the term's value is multiplied with before it is added; 0 turns the term off."""
+    """What its value is multiplied by; 0 turns it off."""
 
 
 class RepetitionTerm(Term):
@@ -32,6 +32,7 @@ class LengthTerm(Term):
     shortest: int = Field(default=1, ge=0)
     """Tokens, without the end of turn."""
     longest: int = Field(default=256, ge=1)
+    """Likewise."""
     slack: int = Field(default=64, ge=1)
     """So many tokens outside the band the whole weight is lost."""
 
@@ -74,7 +75,9 @@ class VerifyTerm(Term):
     seconds: float = Field(default=10.0, gt=0)
     """Wall time of one answer with its tests."""
     cpu_seconds: int = Field(default=4, ge=1)
+    """Processor time of an answer with its tests."""
     memory_mib: int = Field(default=512, ge=64)
+    """Memory of an answer with its tests, in MiB."""
     workers: int = Field(default=2, ge=1)
     """How many answers are tried side by side."""
 
@@ -90,7 +93,13 @@ class RewardTerms(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     repetition: RepetitionTerm | None = None
+    """Minus the share of repeated n-grams; minus one for a loop."""
     length: LengthTerm | None = None
+    """Nothing inside a band of tokens, down to minus one outside it."""
     format: FormatTerm | None = None
+    """The share of rules about its form that an answer keeps."""
     words: WordsTerm | None = None
+    """Minus one for an unwanted word."""
     verify: VerifyTerm | None = None
+    """The tests of a row, if it has any, passed in the sandbox. With it the starter pack's Python
+    tasks join the prompts."""

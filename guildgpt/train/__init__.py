@@ -1,0 +1,1 @@
+"""The loop, and the stages that it trains."""

@@ -17,45 +17,54 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: float = Field(default=1.0, gt=0)
+    """How often all rows are seen; 0.5 is half of them."""
     steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps; overrides `epochs`."""
+    """Optimizer steps; goes before `epochs`."""
     batch_size: int = Field(default=16, ge=1)
     """Rows per optimizer step, however many passes they take."""
     micro_tokens: int = Field(default=1024, ge=1)
-    """Tokens per forward and backward pass at most (one row at least); memory follows it."""
+    """Tokens per forward and backward pass at most, one row at least. Memory follows it; results
+    change by no more than rounding."""
     learning_rate: float = Field(default=2e-4, gt=0)
+    """The highest."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """The share of steps over which the learning rate rises from 0."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
+    """How it falls afterwards."""
     final: float = Field(default=0.1, ge=0, le=1)
     """The learning rate at the end, as a share of the highest."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's, on matrices only."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's."""
     eps: float = Field(default=1e-8, gt=0)
     """AdamW's: what keeps it from dividing by nothing."""
     clip: float = Field(default=1.0, gt=0)
     """The gradient's norm at most."""
     dtype: Dtype = "auto"
-    """Of the computation: auto is bfloat16 where the processor multiplies it natively."""
+    """Of the computation. `auto` is bfloat16 where the processor multiplies it natively."""
     evaluations: int = Field(default=4, ge=0)
     """How often held-out rows are measured on the way, evenly spread."""
     evaluation_rows: int = Field(default=32, ge=1)
-    """Rows of each source that these measurements take; the final one takes all."""
+    """Rows of each source that these measurements take; those before and after take all."""
     checkpoint_minutes: float = Field(default=5.0, ge=0)
     """Time between checkpoints; 0 writes one after every step."""
     keep_checkpoints: int = Field(default=2, ge=1)
+    """How many are kept."""
     tensorboard: bool = False
+    """Also write TensorBoard's files."""
 
 
 class SftConfig(TrainConfig):
     """The `[sft]` section: supervised fine-tuning on conversations."""
 
     adapter: Literal["lora", "none"] = "lora"
-    """`none` trains all weights."""
+    """Low-rank adapters on all linear layers, or all weights."""
     lora: AdapterConfig = AdapterConfig()
+    """The adapters' shape."""
     train_chat_tokens: bool = False
     """With adapters, train the rows of the chat tokens too: for a base whose vocabulary lists them
-    although it never saw a chat. Rows that had to be added are always trained."""
+    although it never saw a chat (SmolLM2's bases). Rows that had to be added are always trained."""
     too_long: Literal["shorten", "drop"] = "shorten"
     """Rows over the context: keep the first whole exchanges that fit, or leave the row out."""
 
@@ -64,15 +73,19 @@ class PretrainConfig(TrainConfig):
     """The `[pretrain]` section: next-token prediction on packed plain text."""
 
     documents: list[str] = []
-    """Text files, or folders of *.txt and *.md."""
+    """Text files, or folders of `*.txt` and `*.md`."""
     separator: str | None = None
     """A line that ends a document, where files hold several."""
     licence: str = UNKNOWN
+    """The documents' licence: an SPDX id, or `own`."""
     written_by: WrittenBy = "unknown"
+    """Who wrote them."""
     attribution: str = ""
+    """Whom to credit on the model card."""
     held_out: float = Field(default=0.05, ge=0, lt=1)
+    """The share of documents never trained on."""
     batch_size: int = Field(default=8, ge=1)
-    """Rows of up to the context's length per optimizer step, each packed full of documents."""
+    """Rows per optimizer step, each a context packed full of documents."""
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
 
@@ -84,6 +97,7 @@ class RewardConfig(TrainConfig):
     """
 
     lora: AdapterConfig = AdapterConfig()
+    """The adapters' shape."""
     batch_size: int = Field(default=8, ge=1)
     """Prompts per optimizer step, each with all its answers."""
     learning_rate: float = Field(default=2e-4, gt=0)
@@ -93,18 +107,19 @@ class RewardConfig(TrainConfig):
     """How far apart two answers should score, for each place between them in a ranking."""
     evaluations: int = Field(default=6, ge=0)
     patience: int = Field(default=3, ge=0)
-    """Measurements of held-out accuracy in a row without a gain before training stops; 0: never."""
+    """Measurements in a row without a gain before training stops; 0 never stops."""
 
 
 class DpoConfig(TrainConfig):
     """The `[dpo]` section: the policy learns from comparisons directly, without a reward model."""
 
     lora: AdapterConfig = AdapterConfig()
+    """The adapters' shape."""
     batch_size: int = Field(default=8, ge=1)
-    """Prompts per optimizer step, each with all its pairs."""
+    """Prompts per optimizer step, each with all its answers."""
     learning_rate: float = Field(default=5e-5, gt=0)
     beta: float = Field(default=0.1, gt=0)
-    """How dearly it is held to the model it starts from."""
+    """How dearly the policy is held to the model it starts from."""
     smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """The share of comparisons taken to be the wrong way round."""
 
@@ -115,12 +130,13 @@ class KlConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     beta: float = Field(default=0.05, ge=0)
-    """The price; with `adaptive`, the one to start from."""
+    """Reward per nat; with `adaptive`, the one to start from."""
     adaptive: bool = False
+    """Steer the price so that the KL nears `target`."""
     target: float = Field(default=6.0, gt=0)
-    """Nats an answer that the adaptive price steers towards."""
+    """Nats an answer."""
     horizon: int = Field(default=10_000, ge=1)
-    """Episodes over which it may change by a fifth."""
+    """Episodes over which the price may change by a fifth."""
 
 
 class GuardConfig(BaseModel):
@@ -130,26 +146,28 @@ class GuardConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     window: int = Field(default=3, ge=1)
+    """Iterations whose mean is looked at."""
     max_kl: float = Field(default=30.0, gt=0)
     """Nats an answer."""
     min_entropy: float = Field(default=0.2, ge=0, le=1)
-    """Of the entropy a token had at the start."""
+    """Of the entropy that a token had at the start."""
     min_length: float = Field(default=0.25, ge=0, le=1)
-    """Of the tokens an answer had at the start."""
+    """Of the tokens that an answer had at the start."""
     max_cut: float = Field(default=0.5, gt=0)
-    """The share of answers cut at `max_new_tokens` may rise this far above the start's."""
+    """How far the share of answers that do not end may rise."""
     max_loops: float = Field(default=0.15, gt=0)
-    """The share of answers that loop may rise this far above the start's while the reward rises."""
+    """How far the share of answers that loop may rise while the reward rises."""
 
 
 class RolloutConfig(TrainConfig):
     """What PPO and GRPO have in common: answers are written, scored, and learned from."""
 
     lora: AdapterConfig = AdapterConfig()
+    """The adapters' shape."""
     epochs: float = Field(default=1.0, gt=0)
-    """How often each prompt is answered; `steps` overrides it."""
+    """How often each prompt is answered; 0.5 is half of them."""
     steps: int | None = Field(default=None, ge=1)
-    """Iterations: rollout, scoring and update."""
+    """Iterations: answers are written, scored and learned from. Goes before `epochs`."""
     batch_size: int = Field(default=32, ge=1)
     """Answers an iteration."""
     learning_rate: float = Field(default=1e-4, gt=0)
@@ -163,6 +181,7 @@ class RolloutConfig(TrainConfig):
     max_prompt_tokens: int = Field(default=256, ge=1)
     """Longer prompts are left out and counted."""
     max_new_tokens: int = Field(default=64, ge=1)
+    """Tokens of an answer at most."""
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits when answers are written and when they are learned from."""
     sample_rows: int = Field(default=32, ge=1)
@@ -172,21 +191,25 @@ class RolloutConfig(TrainConfig):
     minibatches: int = Field(default=1, ge=1)
     """Optimizer steps in each pass."""
     clip_ratio: float = Field(default=0.2, gt=0)
+    """How far a token's probability may move before new answers are written."""
     reward_model: str | None = None
-    """A reward model's folder; the recipe's `reward` stage if not given."""
+    """A reward model's folder; that of the recipe's `reward` stage if not given."""
     reward_weight: float = Field(default=1.0, ge=0)
     """What its score is multiplied by."""
     terms: RewardTerms = RewardTerms()
     """Programmatic rewards that are added to it, or stand for it."""
     normalize: bool = False
-    """Measure scores in spreads above the mean of the first iteration's, whatever scale and zero a
-    reward model has: `missing_eos` and `kl.beta` then mean the same for all of them."""
+    """Scores count in spreads above the mean of the first iteration's, so that `missing_eos` and
+    `kl.beta` mean the same for every reward model. With `value_from = "reward"` the value model
+    begins on the old scale."""
     missing_eos: float | None = -1.0
-    """The score of an answer that was cut, in place of the reward's; none leaves it."""
+    """The score of an answer that was cut, in place of the reward's."""
     kl: KlConfig = KlConfig()
+    """The price of moving away."""
     guards: GuardConfig = GuardConfig()
+    """When to stop."""
     show_every: int = Field(default=5, ge=0)
-    """Iterations between samples in the log; 0 shows none."""
+    """Iterations between samples on screen and in `samples.jsonl`; 0 shows none."""
 
     @property
     def updates(self) -> int:
@@ -199,19 +222,24 @@ class PpoConfig(RolloutConfig):
     model (Schulman et al. 2017, arXiv 1707.06347; Ouyang et al. 2022, arXiv 2203.02155)."""
 
     gamma: float = Field(default=1.0, gt=0, le=1)
+    """How much a later reward counts."""
     lam: float = Field(default=0.95, ge=0, le=1)
     """λ of generalised advantage estimation."""
     clip_value: float = Field(default=0.2, gt=0)
+    """How far a value may move before new answers are written."""
     value_weight: float = Field(default=0.1, ge=0)
+    """Of the value model's loss."""
     value_pace: float = Field(default=1.0, gt=0)
     """The value model's learning rate, as a multiple of the policy's."""
     value_from: Literal["reward", "zero"] = "reward"
-    """The value model starts as the reward model, or as the base with a head of zeros."""
+    """The value model starts as the reward model, or with a head of zeros."""
     value_trunk: Literal["own", "reward"] = "own"
-    """`own` gives the value model an adapter of its own; `reward` trains its head alone, on the
-    reward model's hidden states, which are there already: half the work, and a little coarser."""
+    """An adapter of its own, or a head alone on the reward model's hidden states: half the work,
+    and a little coarser."""
     whiten_advantages: bool = True
+    """Mean 0 and variance 1 over the tokens of an iteration."""
     whiten_rewards: bool = False
+    """Variance 1, the mean stays."""
 
 
 class GrpoConfig(RolloutConfig):
@@ -221,7 +249,6 @@ class GrpoConfig(RolloutConfig):
     group: int = Field(default=4, ge=2)
     """Answers to each prompt; `batch_size` is a multiple of it."""
     baseline: Literal["group", "leave_one_out"] = "group"
-    """What a score is held against: its group's mean and spread (GRPO), or the mean of the others
-    (RLOO)."""
+    """What a score is held against: its group (GRPO), or the mean of the others (RLOO)."""
     by_spread: bool = True
-    """With the group as the baseline: divide by the group's spread."""
+    """With `group`: divide by the group's spread."""

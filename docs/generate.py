@@ -1,0 +1,296 @@
+"""What the documents say of files, keys and commands, written from the code: `make docs`.
+
+docs/map.md is written whole. In other documents what stands between `<!-- NAME … -->` and
+`<!-- end -->` is written anew: `keys` of recipes, the table of `recipes`, the table of `commands`.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from guildgpt.cli import app
+from guildgpt.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "recipes"
+MARK = re.compile(r"<!-- (keys|recipes|commands)(?: ([^>]*?))? -->\n.*?<!-- end -->", re.S)
+Row = list[str]
+
+
+def documents() -> dict[Path, str]:
+    """Every generated document as it should be."""
+    written = {ROOT / "docs" / "map.md": code_map()}
+    for path in (ROOT / "README.md", ROOT / "docs" / "recipes.md"):
+        written[path] = filled(path.read_text(encoding="utf-8"))
+    return written
+
+
+def filled(text: str) -> str:
+    """A document with its marked places written anew."""
+    shown: set[tuple[str, str]] = set()
+    tables: dict[str, Callable[[str], str]] = {
+        "keys": lambda sections: keys_table(sections.split(), shown),
+        "recipes": lambda _: recipes_table(),
+        "commands": lambda _: commands_table(),
+    }
+
+    def write(found: re.Match[str]) -> str:
+        head = found[0].partition("\n")[0]
+        return f"{head}\n\n{tables[found[1]](found[2] or '')}\n\n<!-- end -->"
+
+    text = MARK.sub(write, text)
+    if shown and (missing := set(every_key()) - shown):
+        listed = ", ".join(sorted(f"{section}.{key}" for section, key in missing))
+        raise ValueError(f"no table of docs/recipes.md shows {listed}")
+    return text
+
+
+def table(header: Row, rows: list[Row]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |".replace("| --- ", "|---") for cells in lines)
+
+
+# The map of the code
+
+
+def code_map() -> str:
+    """docs/map.md: the first line of every file."""
+    parts = [
+        "# The map of the code",
+        "What each file holds, in its own first words. `make docs` writes this page.",
+    ]
+    for package in ("guildgpt", "simguild"):
+        for folder in sorted({path.parent for path in (ROOT / package).rglob("*.py")}):
+            name = folder.relative_to(ROOT).as_posix()
+            rows = [
+                [f"[`{path.name}`](../{name}/{path.name})", first_line(path)]
+                for path in sorted(folder.glob("*.py"))
+                if path.name != "__init__.py"
+            ]
+            about = first_line(folder / "__init__.py")
+            parts += [
+                f"## `{name}/`",
+                f"{about}.",
+                *([table(["file", "holds"], rows)] * bool(rows)),
+            ]
+    return "\n\n".join(parts) + "\n"
+
+
+def first_line(path: Path) -> str:
+    """The first sentence or paragraph of a file's docstring, without its full stop."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    if not text:
+        raise ValueError(f"{path}: a file begins with a line that says what it holds")
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    return paragraph.removesuffix(".").replace("|", r"\|")
+
+
+# The keys of a recipe
+
+
+def keys_table(sections: list[str], shown: set[tuple[str, str]]) -> str:
+    """The keys that these sections have in common and that no table showed before.
+
+    `.` is the top of the file. Where the sections' defaults differ, each has a column.
+    """
+    models = {section: model_of(section) for section in sections}
+    first = next(iter(models.values()))
+    names = [
+        name
+        for name in first.model_fields
+        if all(name in model.model_fields for model in models.values())
+        and all((section, name) not in shown for section in sections)
+        and (sections != ["."] or section_of(first.model_fields[name]) is None)
+    ]
+    shown |= {(section, name) for section in sections for name in names}
+    defaults = {name: [default(m.model_fields[name]) for m in models.values()] for name in names}
+    differ = any(len(set(values)) > 1 for values in defaults.values())
+    columns = [f"`[{section}]`" for section in sections] if differ else ["default"]
+    rows = [
+        [
+            f"`{name}`",
+            kind(first.model_fields[name]),
+            *(defaults[name] if differ else defaults[name][:1]),
+            meaning(models, name),
+        ]
+        for name in names
+    ]
+    return table(["key", "type", *columns, "meaning"], rows)
+
+
+def every_key(section: str = ".") -> Iterator[tuple[str, str]]:
+    """All keys of a recipe with the section that they stand in."""
+    for name, field in model_of(section).model_fields.items():
+        below = section_of(field)
+        if section != "." or below is None:
+            yield section, name
+        if below is not None:
+            yield from every_key(name if section == "." else f"{section}.{name}")
+
+
+def model_of(section: str) -> type[BaseModel]:
+    """The pydantic model behind a section such as `ppo.terms.length`."""
+    model: type[BaseModel] = Recipe
+    for name in section.split(".") if section != "." else ():
+        found = section_of(model.model_fields[name])
+        if found is None:
+            raise ValueError(f"{section} is no section of a recipe")
+        model = found
+    return model
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a key that holds a section or a list of them; None for any other."""
+    for part in types_in(field.annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def types_in(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    if get_origin(annotation) is not Literal:
+        for part in get_args(annotation):
+            yield from types_in(part)
+
+
+def default(field: FieldInfo) -> str:
+    """A key's default as TOML has it."""
+    if field.default is PydanticUndefined:
+        return "required"
+    if field.default is None:
+        return "not set"
+    if isinstance(field.default, BaseModel):
+        return "see below"
+    return f"`{json.dumps(field.default)}`"
+
+
+def kind(field: FieldInfo) -> str:
+    """A key's type in words, with its limits."""
+    kind = field.annotation
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(one for one in get_args(kind) if one is not NoneType)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        *others, last = (f"`{choice}`" for choice in inner)
+        return f"{', '.join(others)} or {last}"
+    if origin in (list, tuple):
+        if section_of(field):
+            return "list"
+        if get_origin(inner[0]) is Literal:
+            return "list of " + ", ".join(f"`{choice}`" for choice in get_args(inner[0]))
+        return "list of texts" if inner[0] is str else "two numbers"
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return "section"
+    if kind in (bool, str):
+        return "true or false" if kind is bool else "text"
+    return ("whole number" if kind is int else "number") + limits(field)
+
+
+def limits(field: FieldInfo) -> str:
+    """The limits of a number: `, 0 to below 1`."""
+    bound = {
+        name: value
+        for rule in field.metadata
+        for name in ("gt", "ge", "lt", "le", "multiple_of")
+        if (value := getattr(rule, name, None)) is not None
+    }
+    if not bound:
+        return ""
+    if "multiple_of" in bound:
+        return f", a multiple of {bound['multiple_of']}"
+    low = f"above {bound['gt']}" if "gt" in bound else f"{bound['ge']}"
+    if "lt" in bound or "le" in bound:
+        return f", {low} to " + (f"below {bound['lt']}" if "lt" in bound else f"{bound['le']}")
+    return f", {low}" if "gt" in bound else f", {low} or more"
+
+
+def meaning(models: dict[str, type[BaseModel]], name: str) -> str:
+    """What a key's docstring says; where the sections' differ, each with its sections."""
+    said: dict[str, list[str]] = {}
+    for section, model in models.items():
+        said.setdefault(about(model, name), []).append(f"`{section}`")
+    if len(said) == 1:
+        return next(iter(said))
+    return " ".join(f"{', '.join(sections)}: {text}" for text, sections in said.items())
+
+
+def about(model: type[BaseModel], name: str) -> str:
+    """The docstring below a field, in the class that has one last."""
+    for owner in model.__mro__:
+        if owner is BaseModel:
+            break
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, after in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and field.target.id == name
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            ):
+                return " ".join(str(after.value.value).split())
+    raise ValueError(f"{model.__name__}.{name} lacks a docstring that says what it means")
+
+
+# The recipes that come with GuildGPT, and the commands
+
+
+def recipes_table() -> str:
+    """Every recipe with its description."""
+    rows = []
+    for path in sorted(RECIPES.glob("*.toml")):
+        text = path.read_text(encoding="utf-8")
+        link = f"[`{path.stem}`](../{path.relative_to(ROOT).as_posix()})"
+        found = re.search(r'^description = "(.*)"$', text, re.M)
+        assert found, f"{path} has no description"
+        rows.append([link, found[1]])
+    return table(["recipe", "makes"], rows)
+
+
+def commands_table() -> str:
+    """Every command with its arguments and the first line of its help."""
+    return table(["command", "does"], list(commands(typer.main.get_command(app), "guildgpt")))
+
+
+def commands(command: Any, words: str) -> Iterator[Row]:
+    """A command, or all those below it."""
+    if below := getattr(command, "commands", None):
+        for name, one in below.items():
+            yield from commands(one, f"{words} {name}")
+        return
+    for parameter in command.params:
+        if parameter.param_type_name == "argument" and not parameter.hidden:
+            words += f" {parameter.metavar}" if parameter.required else f" [{parameter.metavar}]"
+        elif parameter.required:
+            words += f" {parameter.opts[0]} {parameter.metavar}"
+    yield [f"`{words}`", command.help.partition("\n")[0].removesuffix(".")]
+
+
+def main() -> None:
+    """Write what is not as it should be."""
+    for path, text in documents().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"written: {path.relative_to(ROOT)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
