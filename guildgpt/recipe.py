@@ -28,8 +28,6 @@ from guildgpt.train.config import (
 )
 
 Stage = Literal["pretrain", "sft", "reward", "judge", "dpo", "grpo", "ppo"]
-REWARD_STAGES: tuple[Stage, ...] = ("reward", "judge")  # they leave a model that scores
-POLICY_STAGES: tuple[Stage, ...] = ("dpo", "grpo", "ppo")  # they start from a model that talks
 Quantization = Literal["F32", "F16", "Q8_0", "Q4_1"]
 
 
@@ -100,9 +98,13 @@ class Recipe(Section):
         return stages
 
     def settings(self, stage: Stage) -> TrainConfig:
-        """A stage's own section; the judge is trained as the reward model is."""
-        section: TrainConfig = getattr(self, "reward" if stage == "judge" else stage)
-        return section
+        """The section that a stage is trained by."""
+        return getattr(self, section_of(stage))  # type: ignore[no-any-return]
+
+
+def section_of(stage: Stage) -> str:
+    """The name of a stage's section; the judge is trained as the reward model is."""
+    return "reward" if stage == "judge" else stage
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

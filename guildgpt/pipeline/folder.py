@@ -27,7 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -36,12 +36,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError, GuildError, RecipeError
-from guildgpt.recipe import Recipe, Stage
+from guildgpt.recipe import Recipe, Stage, section_of
 from guildgpt.report.report import Phase, Report, read_report
 from guildgpt.train.loop import Outcome
 
 T = TypeVar("T")
 
+DONE = "done.json"
 CHANGES_NOTHING = {"description", "price_per_hour"}
 REMEDY = "Give --out another folder or the recipe another name, or delete this folder."
 UNUSABLE = (
@@ -108,7 +109,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
             )
         if changes := differences(earlier, record):
             begun = [stage for stage in get_args(Stage) if is_trained(folder / stage)]
-            sections = {"reward" if stage == "judge" else stage for stage in begun}
+            sections = set(map(section_of, begun))
             refused = {
                 key: values
                 for key, values in changes.items()
@@ -156,16 +157,15 @@ def differences(old: Any, new: Any, key: str = "") -> dict[str, tuple[Any, Any]]
 
 def write_outcome(place: Path, outcome: Outcome) -> None:
     """Note that the stage is trained and its model folder stands."""
-    record = {**asdict(outcome), "metrics": outcome.metrics.name}
-    write_json(place / "done.json", record)
+    keep(place / DONE, Outcome, replace(outcome, metrics=Path(outcome.metrics.name)))
 
 
 def read_outcome(place: Path) -> Outcome | None:
     """What `write_outcome` noted, if it did and the model folder is still there."""
-    record = read_json(place / "done.json")
-    if record is None or not (place / "model").is_dir():
+    outcome = kept(place / DONE, Outcome)
+    if outcome is None or not (place / "model").is_dir():
         return None
-    return Outcome(**{**record, "metrics": place / record["metrics"]})
+    return replace(outcome, metrics=place / outcome.metrics)
 
 
 def finished(place: Path) -> Report | None:
@@ -239,6 +239,14 @@ def kept(file: Path, kind: type[T]) -> T | None:
     with suppress(ValidationError):
         return TypeAdapter(kind).validate_python(read_json(file))
     return None
+
+
+def once(file: Path, kind: type[T], measure: Callable[[], T]) -> T:
+    """The record in a file, or the one that is measured now and kept there."""
+    if (record := kept(file, kind)) is None:
+        record = measure()
+        keep(file, kind, record)
+    return record
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -12,11 +12,19 @@ from typing import Any
 
 from guildgpt.bases.locate import locate_base
 from guildgpt.data.lines import file_sha256
-from guildgpt.errors import ModelError
-from guildgpt.pipeline.folder import REMEDY, forget_stage, is_trained, read_json, write_json
-from guildgpt.pipeline.prepare import reward_folder
-from guildgpt.pipeline.stage import base_of
+from guildgpt.errors import ModelError, RecipeError
+from guildgpt.pipeline.folder import (
+    REMEDY,
+    forget_stage,
+    is_trained,
+    read_json,
+    read_outcome,
+    write_json,
+)
+from guildgpt.pipeline.stage import Start
+from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
+from guildgpt.train.config import RolloutConfig
 
 RECORD = "inputs.json"
 # Of a model's folder, what changes how it computes or reads; its card and report may change.
@@ -33,18 +41,48 @@ DECIDING = (
 WEIGHTS = ("*.safetensors", "*.bin")  # the second only where there is nothing of the first
 
 
-def stage_inputs(stage: Stage, recipe: Recipe, folder: Path) -> dict[str, list[Path]]:
+def starts_from(stage: Stage, recipe: Recipe, folder: Path) -> Start:
+    """The models that a stage of the run in `folder` starts from."""
+    before = recipe.stages[: recipe.stages.index(stage)]
+    judge = folder / "judge" / "model" if "judge" in before else None
+    earlier = next((one for one in reversed(before) if not STAGES[one].scores), None)
+    reward = reward_folder(stage, recipe, folder)
+    if earlier is None:
+        return Start(recipe.model, None, reward, judge)
+    if read_outcome(folder / earlier) is None:
+        raise RecipeError(
+            f"`{stage}` starts from what `{earlier}` leaves: not there",
+            where=folder / earlier / "model",
+            remedy="Run the earlier stage first, or all of them.",
+        )
+    base = recipe.model.model_copy(update={"base": str(folder / earlier / "model")})
+    return Start(base, earlier, reward, judge)
+
+
+def reward_folder(stage: Stage, recipe: Recipe, folder: Path) -> Path | None:
+    """Where the reward model of a stage lies: one that it names, or that an earlier stage leaves;
+    None where it has none."""
+    settings = recipe.settings(stage)
+    if not isinstance(settings, RolloutConfig):
+        return None
+    if settings.reward_model:
+        return Path(settings.reward_model).expanduser()
+    before = recipe.stages[: recipe.stages.index(stage)]
+    return folder / "reward" / "model" if "reward" in before else None
+
+
+def stage_inputs(stage: Stage, recipe: Recipe, start: Start) -> dict[str, list[Path]]:
     """The files that a stage starts from, by what they are."""
     found: dict[str, list[Path]] = {}
-    base = base_of(stage, recipe, folder)
-    path = Path(base.base).expanduser()
+    path = Path(start.base.base).expanduser()
     if path.suffix == ".gguf" and path.is_file():
         found["base"] = [path]
-    elif base.base not in ("scratch", "starter"):
-        found["base"] = _deciding(locate_base(base)[0])
-    if reward := reward_folder(stage, recipe, folder):
-        found["reward model"] = _deciding(reward)
-    words = getattr(getattr(recipe.settings(stage), "terms", None), "words", None)
+    elif start.base.base not in ("scratch", "starter"):
+        found["base"] = _deciding(locate_base(start.base)[0])
+    if start.reward:
+        found["reward model"] = _deciding(start.reward)
+    settings = recipe.settings(stage)
+    words = settings.terms.words if isinstance(settings, RolloutConfig) else None
     if words and words.file and (file := Path(words.file).expanduser()).is_file():
         found["word list"] = [file]
     return {what: files for what, files in found.items() if files}

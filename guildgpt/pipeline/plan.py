@@ -11,16 +11,10 @@ from rich.table import Table
 
 from guildgpt.bases.base import load_tokenizer
 from guildgpt.data.examples import pack
-from guildgpt.model.chat_tokenizer import ChatTokenizer
-from guildgpt.pipeline.prepare import (
-    Gathered,
-    Prepared,
-    gather,
-    prepare,
-    prepare_comparisons,
-    prepare_prompts,
-)
-from guildgpt.recipe import Recipe, Stage
+from guildgpt.pipeline.prepare import Prepared, gather, prepare
+from guildgpt.pipeline.stages import STAGES
+from guildgpt.recipe import Recipe
+from guildgpt.train.config import GrpoConfig, TrainConfig
 from guildgpt.train.schedule import iterations, schedule
 
 
@@ -38,39 +32,41 @@ def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
     for stage in recipe.stages:
         prepared = prepare(stage, recipe, data, chat)
         plan["sources"] |= {item.name: report.as_dict() for item, report in prepared.sources}
-        if stage in ("pretrain", "sft"):
-            plan["stages"][stage] = _language(stage, recipe, prepared)
-        elif stage in ("ppo", "grpo"):
-            plan["stages"][stage] = _answering(stage, recipe, data, chat)
-        else:
-            plan["stages"][stage] = _comparing(stage, recipe, data, chat)
+        plan["stages"][stage] = COUNTS[STAGES[stage].reads](
+            prepared, recipe.settings(stage), recipe
+        )
     _show(plan, console)
     return plan
 
 
-def _language(stage: Stage, recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
-    """Stages that predict text."""
-    rows = len(prepared.train)
-    if stage == "pretrain":
-        rows = len(pack(prepared.train, recipe.model.context, recipe.seed))
-    steps, places = schedule(rows, recipe.settings(stage))
-    tokens = sum(map(len, prepared.train))
+def _documents(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
+    """Documents are packed into rows as long as the context."""
+    return _texts(rows, settings, len(pack(rows.train, recipe.model.context, recipe.seed)))
+
+
+def _conversations(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
+    return _texts(rows, settings, len(rows.train))
+
+
+def _texts(rows: Prepared, settings: TrainConfig, count: int) -> dict[str, Any]:
+    steps, places = schedule(count, settings)
+    tokens = sum(map(len, rows.train))
     return {
-        "rows": rows,
+        "rows": count,
         "tokens": tokens,
-        "trained_tokens": sum(example.trained for example in prepared.train),
-        "longest": max(map(len, prepared.train)),
+        "trained_tokens": sum(example.trained for example in rows.train),
+        "longest": max(map(len, rows.train)),
         "steps": steps,
-        "tokens_seen": round(tokens * places / rows),
-        "dropped": dict(prepared.dropped),
+        "tokens_seen": round(tokens * places / count),
+        "dropped": dict(rows.dropped),
     }
 
 
-def _comparing(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> dict[str, Any]:
-    """Stages that learn from comparisons, each answer read with its prompt."""
-    compared = prepare_comparisons(stage, recipe, data, chat)
+def _comparisons(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
+    """Each answer is read with its prompt."""
+    compared = rows.compared
     answers = [answer for ranking in compared.train for answer in ranking.answers]
-    steps, places = schedule(len(compared.train), recipe.settings(stage))
+    steps, places = schedule(len(compared.train), settings)
     tokens = sum(map(len, answers))
     return {
         "comparisons": len(compared.train),
@@ -84,21 +80,26 @@ def _comparing(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
     }
 
 
-def _answering(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> dict[str, Any]:
-    """Stages that write their own text; how much that will be, nobody knows before."""
-    settings = recipe.settings(stage)
-    prompts, too_long = prepare_prompts(stage, recipe, data, chat)
-    steps = iterations(len(prompts), settings, getattr(settings, "group", 1))
+def _prompts(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
+    """How much will be written in answer to them, nobody knows before."""
+    group = settings.group if isinstance(settings, GrpoConfig) else 1
+    steps = iterations(len(rows.prompts), settings, group)
     return {
-        "prompts": len(prompts),
+        "prompts": len(rows.prompts),
         "answers": steps * settings.batch_size,
-        "tokens": sum(len(prompt.ids) for prompt in prompts),
-        "longest": max(len(prompt.ids) for prompt in prompts),
+        "tokens": sum(len(prompt.ids) for prompt in rows.prompts),
+        "longest": max(len(prompt.ids) for prompt in rows.prompts),
         "steps": steps,
-        "dropped": {"too long to be asked": too_long} if too_long else {},
+        "dropped": {"too long to be asked": rows.too_long} if rows.too_long else {},
     }
 
 
+COUNTS = {  # by what a stage reads
+    "documents": _documents,
+    "conversations": _conversations,
+    "comparisons": _comparisons,
+    "prompts": _prompts,
+}
 COUNTED = ("rows", "comparisons", "pairs", "prompts", "answers")  # whichever a stage has
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guildgpt.bases import licences
@@ -32,7 +32,9 @@ from guildgpt.data.starter import starter_prompts
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.network.reward_model import require_classifier_for
-from guildgpt.recipe import POLICY_STAGES, REWARD_STAGES, Recipe, Stage
+from guildgpt.pipeline.inputs import reward_folder
+from guildgpt.pipeline.stages import STAGES
+from guildgpt.recipe import Recipe, Stage
 from guildgpt.rewards.combined import Rewards, Wanted
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.rollout import Prompt, prompts_of
@@ -49,14 +51,34 @@ class Gathered:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """Comparisons as token ids."""
+
+    train: list[Ranking] = field(default_factory=list)
+    held_out: dict[str, list[Ranking]] = field(default_factory=dict)  # by source
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """One stage's rows as token ids, and the sources that it learns from."""
+    """One stage's rows as token ids, and the sources that it learns from.
+
+    Stages that learn from feedback may measure or read conversations, too; none need be there.
+    """
 
     conversations: list[Conversation]
     train: list[Example]
     held_out: dict[str, list[Example]]
     dropped: Counter[str]
     sources: list[tuple[Provenance, SourceReport]]
+    compared: Compared = field(default_factory=Compared)  # of stages that learn from comparisons
+    prompts: list[Prompt] = field(default_factory=list)  # of stages that write their own answers
+    too_long: int = 0  # prompts that were left out
+
+    @property
+    def trained_on(self) -> Sequence[Example | Ranking | Prompt]:
+        """The rows that the stage learns from."""
+        return self.prompts or self.compared.train or self.train
 
 
 def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathered:
@@ -68,10 +90,11 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     for stage in stages:
         _check_rewarded(stage, recipe)
         _check_room(stage, recipe)
+    reads = {STAGES[stage].reads for stage in stages}
     documents: list[Document] = []
-    if "pretrain" in stages or base.base == "scratch":
+    if "documents" in reads or base.base == "scratch":
         documents = _read_documents(recipe)
-    reading = any(stage != "pretrain" for stage in stages)
+    reading = reads != {"documents"}
     if reading and not recipe.data.sources:
         raise RecipeError(
             "there are no sources to fine-tune on",
@@ -87,7 +110,7 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     )
     for stage in stages:
         _check_rows(stage, dataset)
-        if stage in REWARD_STAGES and (folder := _local_folder(base)):
+        if STAGES[stage].scores and (folder := _local_folder(base)):
             require_classifier_for(folder)
     provenance = base_provenance(base) + dataset.provenance
     if documents:
@@ -97,26 +120,20 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
 
 
 def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
-    """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on.
-
-    Of the stages that learn from feedback, the conversations: what else they may read or measure,
-    none of which need be there.
-    """
-    if stage == "pretrain":
+    """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on."""
+    reads = STAGES[stage].reads
+    if reads == "documents":
         return _prepare_documents(recipe, data, chat)
-    return _prepare_conversations(stage, recipe, data, chat)
+    rows = _prepare_conversations(stage, recipe, data, chat)
+    if reads == "comparisons":
+        return replace(rows, compared=_prepare_comparisons(stage, recipe, data, chat))
+    if reads == "prompts":
+        prompts, too_long = _prepare_prompts(stage, recipe, data, chat)
+        return replace(rows, prompts=prompts, too_long=too_long)
+    return rows
 
 
-@dataclass(frozen=True)
-class Compared:
-    """Comparisons as token ids, for the stages that learn from them or are measured on them."""
-
-    train: list[Ranking]
-    held_out: dict[str, list[Ranking]]  # by source
-    dropped: Counter[str]
-
-
-def prepare_comparisons(
+def _prepare_comparisons(
     stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
 ) -> Compared:
     """A stage's comparisons; DataError where there are none.
@@ -128,7 +145,7 @@ def prepare_comparisons(
         data.dataset.train_comparisons, data.dataset.held_out_comparisons
     )
     if "judge" in recipe.stages:
-        rows = [row for row in rows if in_first_half(row) != (stage == "judge")]
+        rows = [row for row in rows if in_first_half(row) != STAGES[stage].judges]
     shape = (chat.tokenizer, chat.template)
     train, dropped = rankings(rows, *shape, context=recipe.model.context)
     if overlapping:
@@ -142,24 +159,10 @@ def prepare_comparisons(
     return Compared(train, held_out, dropped)
 
 
-def has_reward_model(stage: Stage, recipe: Recipe) -> bool:
-    """Whether a stage has a reward model: one that it names, or that an earlier stage leaves."""
-    return reward_folder(stage, recipe, Path()) is not None
-
-
-def reward_folder(stage: Stage, recipe: Recipe, folder: Path) -> Path | None:
-    """Where the reward model of a stage of the run in `folder` lies, if it has one."""
-    if named := getattr(recipe.settings(stage), "reward_model", None):
-        return Path(named).expanduser()
-    before = recipe.stages[: recipe.stages.index(stage)]
-    policy = hasattr(recipe.settings(stage), "reward_model")
-    return folder / "reward" / "model" if policy and "reward" in before else None
-
-
 def _check_rewarded(stage: Stage, recipe: Recipe) -> None:
     """RecipeError where nothing could reward the answers of a stage that writes some."""
     settings = recipe.settings(stage)
-    if not isinstance(settings, RolloutConfig) or has_reward_model(stage, recipe):
+    if not isinstance(settings, RolloutConfig) or reward_folder(stage, recipe, Path()):
         return
     if not Rewards(settings.terms).names:
         raise RecipeError(
@@ -183,7 +186,7 @@ def _check_room(stage: Stage, recipe: Recipe) -> None:
     answers = {}
     if isinstance(settings, RolloutConfig):
         answers[f"{stage}.max_new_tokens"] = settings.max_new_tokens
-    if stage in POLICY_STAGES:
+    if STAGES[stage].changes_answers:
         answers["evaluate.max_tokens"] = recipe.evaluate.max_tokens
     for key, tokens in answers.items():
         if tokens >= context:
@@ -197,8 +200,8 @@ def _check_room(stage: Stage, recipe: Recipe) -> None:
 
 def _check_rows(stage: Stage, dataset: Dataset) -> None:
     """DataError for a stage that the sources have no rows for, before an earlier one is trained."""
-    comparisons = dataset.train_comparisons
-    if stage == "sft" and not dataset.train:
+    comparisons, reads = dataset.train_comparisons, STAGES[stage].reads
+    if reads == "conversations" and not dataset.train:
         raise DataError(
             "there are no conversations to fine-tune on"
             + (f", only {len(comparisons):,} comparisons" if comparisons else ""),
@@ -206,7 +209,7 @@ def _check_rows(stage: Stage, dataset: Dataset) -> None:
             remedy="Name a source that has some, or leave `sft` out of `stages`: comparisons train "
             "`reward` and `dpo`.",
         )
-    if stage in ("reward", "judge", "dpo") and not comparisons:
+    if reads == "comparisons" and not comparisons:
         raise _no_comparisons(stage)
 
 
@@ -220,7 +223,7 @@ def _no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataEr
     )
 
 
-def prepare_prompts(
+def _prepare_prompts(
     stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
 ) -> tuple[list[Prompt], int]:
     """What a policy is asked in training, and how many prompts were left out as too long.
@@ -341,7 +344,7 @@ def _prepare_conversations(
         context=context,
         too_long=recipe.sft.too_long,
     )
-    if not train and stage == "sft":
+    if not train and STAGES[stage].reads == "conversations":
         raise RecipeError(
             "no row fits into the context",
             where="model.context",

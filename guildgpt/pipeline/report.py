@@ -6,13 +6,15 @@ import json
 import shlex
 import shutil
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from guildgpt import __version__
 from guildgpt.data.provenance import Provenance
 from guildgpt.evaluate.model import Measured
+from guildgpt.evaluate.preferences import PreferenceFigures
 from guildgpt.evaluate.probes import probes, seen
 from guildgpt.evaluate.samples import Sample, measure
 from guildgpt.evaluate.win_rate import HeadToHead
@@ -20,7 +22,7 @@ from guildgpt.network.hardware import describe
 from guildgpt.pipeline.folder import differences, finished
 from guildgpt.pipeline.prepare import Prepared
 from guildgpt.pipeline.stage import StageRun
-from guildgpt.recipe import POLICY_STAGES, REWARD_STAGES, Recipe, Stage
+from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.before_after import headline
 from guildgpt.report.page import write_report
 from guildgpt.report.report import (
@@ -37,17 +39,23 @@ from guildgpt.report.report import (
 from guildgpt.train.loop import Outcome
 
 
+@dataclass
+class Figures:
+    """What was found out about a stage: of what its model is made, and what was measured."""
+
+    provenance: list[Provenance]  # base first
+    parameters: int
+    before: Measured | None = None
+    after: Measured | None = None
+    preferences: Mapping[str, PreferenceFigures] = field(default_factory=dict)  # by source
+    head_to_head: HeadToHead | None = None
+
+
 def stage_report(
     run: StageRun,
-    *,
     prepared: Prepared,
-    provenance: Sequence[Provenance],
-    parameters: int,
     outcome: Outcome,
-    before: Measured | None,
-    after: Measured | None,
-    preferences: Sequence[PreferenceReport] = (),
-    head_to_head: HeadToHead | None = None,
+    figures: Figures,
 ) -> Report:
     """The report of one stage.
 
@@ -57,12 +65,12 @@ def stage_report(
     figures, are those of every stage so far.
     """
     stage, recipe, folder = run.stage, run.recipe, run.folder
-    before, after = before or Measured({}, []), after or Measured({}, [])
+    before, after = figures.before or Measured({}, []), figures.after or Measured({}, [])
     earlier = _earlier(recipe, stage, folder)
-    first = _base_answers(earlier) if stage in POLICY_STAGES else None
+    first = _base_answers(earlier) if run.kind.changes_answers else None
     fixed = probes()
     known = seen(fixed, prepared.conversations)
-    base = provenance[0]
+    base = figures.provenance[0]
     several = len(recipe.stages) > 1
     return Report(
         title=f"{recipe.name}: before and after {stage}" if several else recipe.name,
@@ -74,8 +82,11 @@ def stage_report(
         samples_before=measure(before.samples) if before.samples else None,
         samples_after=measure(after.samples) if after.samples else None,
         samples_base=first.samples_before if first else None,
-        preferences=(*(one for report in earlier for one in _own(report)), *preferences),
-        head_to_head=head_to_head,
+        preferences=(
+            *(one for report in earlier for one in _own(report)),
+            *(PreferenceReport(stage, name, one) for name, one in figures.preferences.items()),
+        ),
+        head_to_head=figures.head_to_head,
         probes=tuple(
             ProbeResult(
                 id=probe.id,
@@ -107,7 +118,7 @@ def stage_report(
         ),
         base=BaseReport(
             name=base.name,
-            parameters=parameters,
+            parameters=figures.parameters,
             licence=base.licence,
             origin=base.origin,
             revision=base.revision,
@@ -173,8 +184,8 @@ def _base_answers(earlier: Sequence[Report]) -> Report | None:
 def _chat_command(run: StageRun) -> str:
     """How to talk to what this stage left, or, after a reward model, to what it scores."""
     model = run.place / "model"
-    if run.stage in REWARD_STAGES:
-        model = Path(run.base.base)
+    if run.kind.scores:
+        model = Path(run.start.base.base)
     return f"guildgpt chat {shlex.quote(str(model))}"
 
 

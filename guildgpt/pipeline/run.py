@@ -6,37 +6,50 @@ was interrupted goes on from its last checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import gc
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 
+from guildgpt.bases.base import Base, load_base, load_tokenizer
 from guildgpt.errors import RecipeError, disk_error
 from guildgpt.network.hardware import pick_device
+from guildgpt.network.reward_model import require_classifier
 from guildgpt.network.world import World
-from guildgpt.pipeline.folder import Clock, alone_in, claim, claim_data, finished, is_disk_full
-from guildgpt.pipeline.inputs import claim_inputs, stage_inputs
-from guildgpt.pipeline.language import language_stage
-from guildgpt.pipeline.policy import policy_stage
-from guildgpt.pipeline.prepare import gather
-from guildgpt.pipeline.report import publish
-from guildgpt.pipeline.reward import reward_stage
-from guildgpt.pipeline.stage import StageRun, base_of
+from guildgpt.pipeline.folder import (
+    Clock,
+    alone_in,
+    claim,
+    claim_data,
+    finished,
+    is_disk_full,
+    read_outcome,
+    write_outcome,
+)
+from guildgpt.pipeline.inputs import claim_inputs, stage_inputs, starts_from
+from guildgpt.pipeline.measuring import (
+    ADAPTER,
+    measure_after,
+    measure_against_start,
+    measure_before,
+    measure_scores,
+    preferences_line,
+)
+from guildgpt.pipeline.prepare import Prepared, gather, prepare
+from guildgpt.pipeline.report import Figures, publish, stage_report
+from guildgpt.pipeline.saving import save_model
+from guildgpt.pipeline.stage import StageRun
+from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.report import Report
-
-STAGES: dict[Stage, Callable[[StageRun], Report]] = {
-    "pretrain": language_stage,
-    "sft": language_stage,
-    "reward": reward_stage,
-    "judge": reward_stage,
-    "dpo": policy_stage,
-    "grpo": policy_stage,
-    "ppo": policy_stage,
-}
+from guildgpt.train.progress import ProgressWatcher
 
 
 def run(
@@ -60,17 +73,17 @@ def run(
         missing = [stage for stage in wanted if reports[stage] is None]
         if missing:
             with clock("read the data"):
-                data = gather(recipe, missing, base_of(missing[0], recipe, folder))
+                data = gather(recipe, missing, starts_from(missing[0], recipe, folder).base)
             claim_data(folder, data.provenance)
             for warning in data.warnings:
                 console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
         for stage in wanted:
             if (report := reports[stage]) is None:
-                claim_inputs(folder / stage, stage_inputs(stage, recipe, folder))
+                start, kind = starts_from(stage, recipe, folder), STAGES[stage]
+                claim_inputs(folder / stage, stage_inputs(stage, recipe, start))
                 console.rule(f"{recipe.name}: {stage}", align="left")
-                report = STAGES[stage](
-                    StageRun(stage, recipe, recipe_text, folder, data, clock, console, world)
-                )
+                told = recipe, recipe_text, folder, start, data, clock, console, world
+                report = run_stage(StageRun(stage, kind, *told))
             else:
                 console.print(f"{recipe.name}: {stage} is finished already", highlight=False)
                 report = replace(report, price_per_hour=recipe.price_per_hour)
@@ -79,6 +92,103 @@ def run(
     last = reports[wanted[-1]]
     assert last is not None
     return last
+
+
+def run_stage(run: StageRun) -> Report:
+    """One stage, of whatever kind: load, prepare, measure, train, save, measure again, report."""
+    kind, place = run.kind, run.place
+    with run.phase("load"):
+        torch.manual_seed(run.recipe.seed)
+        base = ready(run, load_base(run.start.base, documents=[d.text for d in run.data.documents]))
+        parameters = sum(p.numel() for p in base.model.parameters())
+        rows = prepare(run.stage, run.recipe, run.data, base.chat)
+        _say_rows(run, rows)
+        read = [item for item, _ in rows.sources if item not in base.provenance]
+        figures = Figures(base.provenance + read, parameters)
+
+    if not kind.scores:
+        with run.phase("measure before"):
+            figures.before = measure_before(run, base, rows)
+
+    outcome = read_outcome(place)
+    if outcome is None:
+        with run.phase("train"), closing(ProgressWatcher(run.console, run.stage)) as watcher:
+            trained = kind.train(run, base, rows, run.job(watcher))
+        with run.phase("save"):
+            if trained.adapter:
+                (place / ADAPTER).write_bytes(trained.adapter)
+            save_model(run, trained, base.chat, figures.provenance, rows)
+            outcome = trained.outcome
+            write_outcome(place, outcome)
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)  # several times the model's size
+        (place / "best.safetensors").unlink(missing_ok=True)
+        del trained
+    del base
+    gc.collect()  # before a model is loaded again: memory holds one of them
+
+    if kind.scores:
+        with run.phase("measure"):
+            scored = run.measured("the reward model", lambda: measure_scores(run, rows))
+        figures.preferences = scored or {}
+        for source, one in figures.preferences.items():
+            run.say(preferences_line(source, one))
+    if kind.changes_answers:
+        with run.phase("compare"):
+            figures.head_to_head = run.measured(
+                "the policy beside what it came from", lambda: measure_against_start(run)
+            )
+        (place / ADAPTER).unlink(missing_ok=True)
+    if not kind.scores:
+        with run.phase("measure after"):
+            figures.after = run.measured("the trained model", lambda: measure_after(run, rows))
+    return stage_report(run, rows, outcome, figures)
+
+
+def ready(run: StageRun, base: Base) -> Base:
+    """The base as the stage can take it, with a warning where it does not suit."""
+    chat = base.chat
+    if run.kind.scores:
+        require_classifier(base.model.config)
+    elif run.kind.reads == "conversations" and run.start.earlier:
+        # Pretraining saw no conversation: chat tokens that were new before it are so after it.
+        new = chat.control_ids
+        if run.recipe.model.base != "scratch":
+            new = load_tokenizer(run.recipe.model)[0].new_tokens
+        return replace(base, chat=replace(chat, new_tokens=new))
+    elif run.kind.changes_answers and (unseen := set(chat.new_tokens) & set(chat.control_ids)):
+        # Adapters train no row of the embedding.
+        names = " and ".join(chat.tokenizer.token_text(token) for token in sorted(unseen))
+        run.warn(
+            f"the base never saw {names}, and `{run.stage}` does not train them: put `sft` before "
+            "it, or its answers will not end"
+        )
+    return base
+
+
+def _say_rows(run: StageRun, rows: Prepared) -> None:
+    # The report counts comparisons too, which stages that read conversations do not read.
+    conversations = Counter(row.source.name for row in rows.conversations)
+    for item, report in rows.sources:
+        train = conversations[item.name] or report.train
+        held_out = len(rows.held_out.get(item.name, ()))
+        run.say(
+            f"{item.name}: {train:,} to train on, {held_out:,} held out, "
+            f"{report.duplicates:,} duplicates, {sum(report.skipped.values()):,} left out"
+        )
+    for reason, count in rows.dropped.items():
+        run.say(f"  {count:,} rows {reason}")
+    if run.kind.reads == "comparisons":
+        compared = rows.compared
+        pairs = sum(len(ranking.pairs) for ranking in compared.train)
+        held_out = sum(map(len, compared.held_out.values()))
+        run.say(
+            f"{len(compared.train):,} comparisons to train on ({pairs:,} pairs), "
+            f"{held_out:,} held out"
+        )
+        for reason, count in compared.dropped.items():
+            run.say(f"  {count:,} {reason}")
+    if run.kind.reads == "prompts":
+        run.say(f"{len(rows.prompts):,} prompts to answer, {rows.too_long:,} left out as too long")
 
 
 @contextmanager

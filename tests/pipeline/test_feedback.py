@@ -9,14 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from guildgpt.bases.base import Base
 from guildgpt.errors import GuildError, ModelError, RecipeError
 from guildgpt.network.reward_model import load_reward_model
 from guildgpt.pipeline.plan import dry_run
+from guildgpt.pipeline.prepare import Prepared
+from guildgpt.pipeline.stage import StageKind, StageRun, Trained
+from guildgpt.pipeline.stages import STAGES as KINDS
 from guildgpt.recipe import load_recipe
 from guildgpt.report.report import read_report
 from guildgpt.train import loop
+from guildgpt.train.loop import Job, Outcome
 
 from .road import STAGES, Road, alone, train
 
@@ -89,15 +95,43 @@ def test_reward_and_judge_learned_from_different_comparisons(road: Road) -> None
 
 def test_demonstrations_score_nothing_on_average(road: Road) -> None:
     from guildgpt.bases.base import load_base
+    from guildgpt.pipeline.inputs import starts_from
     from guildgpt.pipeline.prepare import gather, prepare
-    from guildgpt.pipeline.stage import base_of
 
     recipe = load_recipe(road.recipe)
-    config = base_of("reward", recipe, road.folder)
+    config = starts_from("reward", recipe, road.folder).base
     prepared = prepare("sft", recipe, gather(recipe, ["reward"], config), load_base(config).chat)
     rows = [example for some in prepared.held_out.values() for example in some]
     model = load_reward_model(road.folder / "reward" / "model", torch.float32, torch.device("cpu"))
     assert float(model.scores(rows).mean()) == pytest.approx(0, abs=1e-4)
+
+
+def test_a_new_stage_is_a_trainer_and_a_row(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it takes the name and the section of one that is there."""
+
+    def doubled(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+        with torch.no_grad():
+            base.model.get_input_embeddings().weight.mul_(2)
+        log = job.folder / "metrics.jsonl"
+        log.write_text(json.dumps({"step": 1, "loss": float(len(rows.compared.train))}) + "\n")
+        return Trained(
+            base.model, Outcome(1, 9, 0.5, 18.0, 0.1, 1, 0, log), notes=["twice as loud"]
+        )
+
+    row = StageKind("a base", "comparisons", doubled, "a language model")
+    monkeypatch.setitem(KINDS, "dpo", row)
+    report, _ = train(alone(road, tmp_path, "dpo"), tmp_path / "run")
+    assert report.stages[0].metrics[0]["loss"] > 5  # type: ignore[operator]
+    assert report.held_out
+    model = tmp_path / "run" / "dpo" / "model"
+    assert "twice as loud" in (model / "README.md").read_text()
+    name = "model.embed_tokens.weight"
+    before, after = (
+        load_file(one / "model.safetensors")[name] for one in (road.folder / "sft" / "model", model)
+    )
+    assert torch.equal(after, 2 * before)
 
 
 def test_what_is_finished_is_not_done_again(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +208,7 @@ def test_nothing_to_be_rewarded_by_is_told_before_anything_is_loaded(
     def nothing(*_: object) -> None:
         raise AssertionError("too early")
 
-    monkeypatch.setattr("guildgpt.pipeline.policy.load_base", nothing)
+    monkeypatch.setattr("guildgpt.pipeline.run.load_base", nothing)
     recipe = alone(road, tmp_path, stage)
     for go in (train, lambda path, _: dry_run(load_recipe(path), Console(file=StringIO()))):
         with pytest.raises(RecipeError, match=r"nothing that .* could be rewarded by") as caught:

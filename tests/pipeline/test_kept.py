@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
 from guildgpt.model import folder as model_folder
-from guildgpt.pipeline import language, policy, reward
+from guildgpt.pipeline import measuring
+from guildgpt.pipeline import run as pipeline
 from guildgpt.pipeline.folder import finished, is_disk_full
+from guildgpt.pipeline.stages import STAGES
 from guildgpt.report.report import read_report
 from guildgpt.train import loop
 
@@ -78,7 +81,7 @@ def test_a_policy_that_cannot_be_compared_is_kept(
     road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = alone(road, tmp_path, "ppo", LENGTH)
-    monkeypatch.setattr(policy, "divergence", breaks)
+    monkeypatch.setattr(measuring, "divergence", breaks)
     report, printed = train(recipe, tmp_path / "run")
     told = "could not be measured (ZeroDivisionError: division by zero)"
     assert f"the policy beside what it came from {told}; it is saved all the same" in printed
@@ -111,7 +114,7 @@ def test_a_comparison_that_is_stopped_goes_on_without_training(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(policy, "divergence", stop)
+        patched.setattr(measuring, "divergence", stop)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, tmp_path / "run")
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "ppo" / "model")  # saved before it
@@ -126,9 +129,9 @@ def test_a_model_that_cannot_be_measured_is_kept(
 ) -> None:
     recipe = tuned(road, tmp_path) if stage == "sft" else alone(road, tmp_path, stage)
     module, name = {
-        "sft": (language, "measured_after"),
-        "dpo": (policy, "measured_after"),
-        "reward": (reward, "measure_preferences"),
+        "sft": (pipeline, "measure_after"),
+        "dpo": (pipeline, "measure_after"),
+        "reward": (measuring, "measure_preferences"),
     }[stage]
     monkeypatch.setattr(module, name, breaks)
     report, printed = train(recipe, tmp_path / "run")
@@ -320,7 +323,7 @@ def test_a_base_may_change_until_something_is_trained(
     recipe = tuned(road, tmp_path)
     base = own_base(recipe, tmp_path / "base")
     with monkeypatch.context() as patched:
-        patched.setattr(language, "_train", breaks)
+        patched.setitem(STAGES, "sft", replace(STAGES["sft"], train=breaks))
         with pytest.raises(ZeroDivisionError):
             train(recipe, tmp_path / "run")
     before = tmp_path / "run" / "sft" / "before.json"

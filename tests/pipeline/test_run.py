@@ -37,10 +37,12 @@ from guildgpt.errors import DataError, GuildError, PolicyError, RecipeError
 from guildgpt.evaluate.held_out import trained_on
 from guildgpt.model import folder as model_folder
 from guildgpt.model.gguf_file import read_head
-from guildgpt.pipeline import language
 from guildgpt.pipeline import run as pipeline
+from guildgpt.pipeline.inputs import starts_from
 from guildgpt.pipeline.plan import dry_run as plan_of
-from guildgpt.recipe import load_recipe
+from guildgpt.pipeline.stage import StageRun
+from guildgpt.pipeline.stages import STAGES
+from guildgpt.recipe import Recipe, load_recipe
 from guildgpt.report.report import Report, read_report
 from guildgpt.train import loop
 
@@ -251,7 +253,7 @@ def test_a_finished_run_does_nothing_more(
     def nothing(*_: object, **__: object) -> None:
         raise AssertionError("it is all done")
 
-    monkeypatch.setattr(language, "load_base", nothing)
+    monkeypatch.setattr(pipeline, "load_base", nothing)
     monkeypatch.setattr(pipeline, "gather", nothing)
     before = hashes(scratch.folder)
     report, printed = train(scratch.recipe, scratch.folder)
@@ -308,11 +310,19 @@ def test_chat_tokens_are_untrained_after_pretraining(scratch: Scratch) -> None:
     base = load_base(BaseConfig(base=str(scratch.folder / "pretrain" / "model"), context=512))
     assert base.chat.new_tokens == []
     recipe = load_recipe(scratch.recipe)
-    marked = language._with_untrained_chat_tokens(base, "sft", recipe)
+    marked = pipeline.ready(about_to_tune(recipe, scratch.folder), base)
     names = [base.chat.tokenizer.token_id(name) for name in base.chat.template.control_tokens]
     assert marked.chat.new_tokens == names
     alone = load_recipe(scratch.recipe, ['stages=["sft"]', f"model.base={scratch.folder}"])
-    assert language._with_untrained_chat_tokens(base, "sft", alone) is base
+    assert pipeline.ready(about_to_tune(alone, scratch.folder), base) is base
+
+
+def about_to_tune(recipe: Recipe, folder: Path) -> StageRun:
+    start = starts_from("sft", recipe, folder)
+    nothing: Any = None
+    return StageRun(
+        "sft", STAGES["sft"], recipe, "", folder, start, nothing, nothing, nothing, nothing
+    )
 
 
 def test_what_an_earlier_run_trained_on_is_not_held_out(scratch: Scratch, tmp_path: Path) -> None:
@@ -366,7 +376,7 @@ def test_strict_refuses_the_starter_before_it_is_fetched(
         raise AssertionError("no weights are needed to say no")
 
     monkeypatch.setattr("guildgpt.bases.locate.starter_gguf", nothing)
-    monkeypatch.setattr(language, "load_base", nothing)
+    monkeypatch.setattr(pipeline, "load_base", nothing)
     recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", "starter"))
     lines = [line for line in recipe.read_text().splitlines() if "CC-BY-SA" not in line]
     recipe.write_text("\n".join(line for line in lines if line != 'written_by = "people"'))
@@ -604,7 +614,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved(
     """The training is not lost, nor done again."""
     base = scratch.folder / "pretrain" / "model"
     recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
-    step, save = getattr(model_folder, at), language.save_language_model
+    step, save = getattr(model_folder, at), pipeline.save_model
 
     def on_a_full_disk(*arguments: Any) -> None:
         with no_file_larger_than(1000):
@@ -615,7 +625,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved(
         save(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(language, "save_language_model", saved)
+        patched.setattr(pipeline, "save_model", saved)
         with pytest.raises(GuildError, match="could not be written") as raised:
             train(recipe, tmp_path / "run")
     assert "room" in str(raised.value.remedy)

@@ -18,7 +18,6 @@ from ignoring import IGNORE
 from rich.console import Console
 from tiny import RECIPE, write_run
 
-from guildgpt.pipeline import language
 from guildgpt.pipeline import run as pipeline
 from guildgpt.recipe import load_recipe
 from guildgpt.report.report import Report
@@ -141,12 +140,11 @@ import os, signal
 def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 """
 WRITING_THE_MODEL = f"{DIE}\nfrom guildgpt.model import folder\nfolder._replace = die"
-BEFORE_THE_STAGE_IS_NOTED = (
-    f"{DIE}\nfrom guildgpt.pipeline import language\nlanguage.write_outcome = die"
-)
+BEFORE_THE_STAGE_IS_NOTED = f"{DIE}\nfrom guildgpt.pipeline import run\nrun.write_outcome = die"
 BETWEEN_STAGES = f"""{DIE}
 from guildgpt.pipeline import run as pipeline
-pipeline.STAGES["sft"] = lambda run: die()
+stage = pipeline.run_stage
+pipeline.run_stage = lambda run: die() if run.stage == "sft" else stage(run)
 """
 
 
@@ -199,7 +197,7 @@ def test_killed_wherever_it_hurts(
         raise AssertionError("it is all done")
 
     monkeypatch.setattr(loop, "_take_step", nothing)
-    monkeypatch.setattr(language, "load_base", nothing)
+    monkeypatch.setattr(pipeline, "load_base", nothing)
     report = train_here(whole / "tiny.toml", tmp_path)
     assert [stage.name for stage in report.stages] == ["pretrain", "sft"]
 

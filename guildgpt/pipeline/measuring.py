@@ -1,0 +1,238 @@
+"""A stage's figures: of what it starts from, of what it leaves, and of the two held against each
+other. Each is measured once, and kept in the run's folder."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file
+
+from guildgpt.bases.base import Base, load_base
+from guildgpt.chat import Message
+from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
+from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
+from guildgpt.evaluate.model import Measured, measure_model, sample_answers
+from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
+from guildgpt.evaluate.win_rate import HeadToHead
+from guildgpt.model.folder import write_model_folder
+from guildgpt.network.hardware import pick_dtype
+from guildgpt.network.reward_model import RewardModel, check_same_language, load_reward_model
+from guildgpt.network.sampler import Sampling
+from guildgpt.pipeline.folder import is_disk_full, kept, once
+from guildgpt.pipeline.prepare import judged_prompts
+from guildgpt.pipeline.stage import StageRun
+from guildgpt.pipeline.trainers import bare, wear_reward
+from guildgpt.recipe import Recipe
+from guildgpt.train.config import DpoConfig, RolloutConfig
+from guildgpt.train.on_policy import POLICY
+
+if TYPE_CHECKING:
+    from guildgpt.pipeline.prepare import Prepared
+
+ADAPTER = "policy.safetensors"
+HEAD_TO_HEAD = "head_to_head.json"
+
+
+def measure_before(run: StageRun, base: Base, rows: Prepared) -> Measured:
+    """The figures of what the stage starts from, its answers by way of a GGUF made for it.
+
+    Of a model that talks already, those that its own stage measured, if one did; where that one
+    could not, nor is it tried again here.
+    """
+    if run.kind.changes_answers:
+        if measured := kept(Path(run.start.base.base).parent / "after.json", Measured):
+            return measured
+        if run.start.earlier:
+            return Measured({}, [])
+
+    def measure() -> Measured:
+        there = _gguf(Path(run.start.base.base), run.recipe)
+        if there is not None:
+            return _measure(run, base, rows, there)
+        work = run.place / ".base"
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed in here
+        try:
+            _write_base(work, run, base)
+            return _measure(run, base, rows, _gguf(work, run.recipe))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    return once(run.place / "before.json", Measured, measure)
+
+
+def measure_after(run: StageRun, rows: Prepared) -> Measured:
+    """The figures of the model that the stage left, as it will be loaded by others."""
+
+    def measure() -> Measured:
+        folder = run.place / "model"
+        trained = load_base(run.recipe.model.model_copy(update={"base": str(folder)}))
+        return _measure(run, trained, rows, _gguf(folder, run.recipe))
+
+    return once(run.place / "after.json", Measured, measure)
+
+
+def measure_scores(run: StageRun, rows: Prepared) -> dict[str, PreferenceFigures]:
+    """The saved reward model's figures on held-out comparisons, by source."""
+
+    def measure() -> dict[str, PreferenceFigures]:
+        device = run.world.device
+        dtype = pick_dtype(run.settings.dtype, device)
+        model = load_reward_model(run.place / "model", dtype, device)
+        return measure_preferences(model, rows.compared.held_out)
+
+    return once(run.place / "preferences.json", dict[str, PreferenceFigures], measure)
+
+
+def measure_against_start(run: StageRun) -> HeadToHead | None:
+    """The policy against what it came from; None where that failed and its adapter is gone."""
+    file = run.place / HEAD_TO_HEAD
+    if not (run.place / ADAPTER).is_file():
+        return kept(file, HeadToHead)
+    result = once(file, HeadToHead, lambda: _compare(run))
+    for line in head_to_head_lines(result):
+        run.say(line)
+    return result
+
+
+def _compare(run: StageRun) -> HeadToHead:
+    """Both answer prompts that no stage was trained on."""
+    settings, evaluation = run.settings, run.recipe.evaluate
+    assert isinstance(settings, DpoConfig | RolloutConfig)
+    base = load_base(run.start.base)
+    places, prompts = _judged(run, base)
+    temperature = settings.temperature if isinstance(settings, RolloutConfig) else 1.0
+    sampling = Sampling(evaluation.max_tokens, temperature)
+    hats = bare(run, base)
+    reward = wear_reward(run, hats, base)
+    weights = load_file(run.place / ADAPTER)
+    hats.add(POLICY, settings.lora, seed=run.recipe.seed, weights=weights)
+    policy, reference = hats.trunk(POLICY), hats.trunk(None)
+    with run.console.status("answering held-out prompts before and after"):
+        before, after = (
+            write(trunk, base.chat, prompts, sampling, seed=run.recipe.seed)
+            for trunk in (reference, policy)
+        )
+        return head_to_head(
+            before,
+            after,
+            base.chat.eos_id,
+            kl=divergence(policy, reference, after, temperature, settings.micro_tokens),
+            judge=_judge(run, base),
+            reward=reward.model,
+            prompts=places,
+        )
+
+
+def head_to_head_lines(result: HeadToHead) -> list[str]:
+    """A comparison of two models in sentences."""
+    lines = []
+    if v := result.verdicts:
+        lines.append(
+            f"the judge prefers it to the model it came from in {v.controlled:.1%} of "
+            f"{v.comparisons:,} comparisons at equal length (95 % interval {v.controlled_low:.1%} "
+            f"to {v.controlled_high:.1%}), {v.rate:.1%} as they are"
+        )
+    if result.reward_after is not None and result.reward_before is not None:
+        lines.append(
+            f"held-out reward {result.reward_before:+.2f} before, {result.reward_after:+.2f} after"
+        )
+    if result.kl is not None:
+        lines.append(f"{result.kl:.1f} nats an answer away from it")
+    return lines
+
+
+def preferences_line(source: str, figures: PreferenceFigures) -> str:
+    """A reward model's figures on one source in a line."""
+    return (
+        f"{source}: {figures.accuracy:.1%} of {figures.pairs:,} held-out pairs in the right order "
+        f"(95 % interval {figures.low:.1%} to {figures.high:.1%}; by length alone "
+        f"{figures.by_length:.1%}, by chance 50 %)"
+    )
+
+
+def _judged(run: StageRun, base: Base) -> tuple[list[int], list[tuple[Message, ...]]]:
+    """The prompts that leave room for an answer, each as often as it is answered, and which of
+    them are the same one."""
+    asked, evaluation = judged_prompts(run.recipe, run.data), run.recipe.evaluate
+    limit = run.recipe.model.context - evaluation.max_tokens
+    fits = [
+        index
+        for index, prompt in enumerate(asked)
+        if len(base.chat.template.prompt(prompt, base.chat.tokenizer)) <= limit
+    ]
+    if not fits:
+        raise RecipeError(
+            f"none of {len(asked):,} prompts leaves room for an answer of "
+            f"{evaluation.max_tokens:,} tokens in a context of {run.recipe.model.context:,}"
+        )
+    places = [index for index in fits for _ in range(evaluation.judged_answers)]
+    return places, [asked[index] for index in places]
+
+
+def _judge(run: StageRun, base: Base) -> RewardModel | None:
+    """The second reward model, which the policy was never trained against."""
+    folder = run.start.judge
+    if folder is None:
+        return None
+    check_same_language(folder, base.chat)
+    config, device = run.recipe.reward, run.world.device
+    dtype = pick_dtype(config.dtype, device)
+    return load_reward_model(folder, dtype, device, config.micro_tokens)
+
+
+def _measure(run: StageRun, base: Base, rows: Prepared, gguf: Path | None) -> Measured:
+    recipe = run.recipe
+    config = recipe.pretrain if run.kind.reads == "documents" else recipe.sft
+    with run.console.status("measuring held-out rows and sampling answers"):
+        measured = measure_model(
+            base,
+            rows.held_out,
+            None,
+            recipe.evaluate,
+            run.world,
+            seed=recipe.seed,
+            dtype=config.dtype,
+        )
+        if gguf is None:
+            return measured
+        try:
+            samples = sample_answers(base.chat, gguf, recipe.evaluate, recipe.seed)
+        except EngineError as error:  # such as a context too short for a question
+            _say_unsampled(run, error)
+            return measured
+        return replace(measured, samples=samples)
+
+
+def _write_base(work: Path, run: StageRun, base: Base) -> None:
+    """A model folder of the base, for its GGUF; none where there is no such form."""
+    quantizations = run.recipe.export.gguf[:1]
+    if not quantizations:
+        return
+    try:
+        write_model_folder(
+            work,
+            base.model,
+            base.chat,
+            context=run.recipe.model.context,
+            provenance=base.provenance,
+            recipe={},
+            card="",
+            gguf=quantizations,
+        )
+    except ModelError as error:
+        if is_disk_full(error):
+            raise
+        _say_unsampled(run, error)
+
+
+def _gguf(folder: Path, recipe: Recipe) -> Path | None:
+    """The GGUF whose answers are sampled: of the same kind before and after, if it is there."""
+    paths = [folder / f"model-{quantization}.gguf" for quantization in recipe.export.gguf[:1]]
+    return next(filter(Path.is_file, paths), None)
+
+
+def _say_unsampled(run: StageRun, error: GuildError) -> None:
+    run.say(f"Answers are not sampled: {error.what}.", style="yellow")

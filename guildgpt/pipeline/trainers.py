@@ -1,0 +1,149 @@
+"""What each stage trains: from its base and its rows to a plain transformers model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import save as to_bytes
+
+from guildgpt.bases.base import Base
+from guildgpt.bases.locate import locate_base, weights_sha256
+from guildgpt.network.hardware import pick_dtype
+from guildgpt.network.hats import Hats
+from guildgpt.network.reward_model import (
+    RewardModel,
+    RewardRecord,
+    check_same_language,
+    classifier,
+    reward_files,
+    wear_reward_model,
+)
+from guildgpt.pipeline.stage import StageRun, Trained
+from guildgpt.train.config import RolloutConfig
+from guildgpt.train.dpo import train_dpo
+from guildgpt.train.grpo import train_grpo
+from guildgpt.train.loop import Job, Outcome
+from guildgpt.train.on_policy import POLICY
+from guildgpt.train.ppo import train_ppo
+from guildgpt.train.pretrain import pretrain
+from guildgpt.train.reward import HAT, train_reward
+from guildgpt.train.scoring import Scoring
+from guildgpt.train.sft import sft
+
+if TYPE_CHECKING:
+    from guildgpt.pipeline.prepare import Prepared
+
+REWARD = "reward"
+
+
+def train_on_documents(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """Pretraining."""
+    config, context = run.recipe.pretrain, run.recipe.model.context
+    return Trained(*pretrain(base, rows.train, rows.held_out, config, job, context=context))
+
+
+def train_on_conversations(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """Supervised fine-tuning."""
+    return Trained(*sft(base, rows.train, rows.held_out, run.recipe.sft, job))
+
+
+def train_to_score(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """A reward model, its scores shifted so that what people wrote scores 0."""
+    demonstrations = [example for some in rows.held_out.values() for example in some]
+    demonstrations = demonstrations or rows.train[:64]
+    if not demonstrations:
+        run.say("no conversation is there to score 0: scores are not shifted")
+    trained = train_reward(
+        base,
+        rows.compared.train,
+        rows.compared.held_out,
+        demonstrations,
+        run.recipe.reward,
+        job,
+    )
+    head = trained.model.head
+    record = RewardRecord(
+        bias=float(head.bias),
+        base_sha256=base_sha256(run),
+        adapter=trained.hats.config(HAT).model_dump(),
+    )
+    files = reward_files(trained.hats, HAT, record)
+    model = classifier(trained.hats.merged(HAT), head.to("cpu"), base.chat)
+    kept = f"the weights of step {trained.best_step} were the best and kept"
+    return Trained(model, trained.outcome, files, [kept])
+
+
+def train_with_dpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """A policy, from comparisons directly."""
+    hats, compared = bare(run, base), rows.compared
+    outcome = train_dpo(hats, compared.train, compared.held_out, run.recipe.dpo, job)
+    return _policy(hats, outcome)
+
+
+def train_with_grpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """A policy, from answers of its own held against each other."""
+    config, chat = run.recipe.grpo, base.chat
+    hats = bare(run, base)
+    scorer = _scorer(wear_reward(run, hats, base), config, base)
+    outcome = train_grpo(hats, rows.prompts, scorer, config, chat.tokenizer, chat.eos_id, job)
+    return _policy(hats, outcome)
+
+
+def train_with_ppo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """A policy, from answers of its own and a value model's forecasts."""
+    config, chat = run.recipe.ppo, base.chat
+    hats = bare(run, base)
+    reward = wear_reward(run, hats, base)
+    scorer = _scorer(reward, config, base)
+    outcome = train_ppo(
+        hats,
+        reward.model,
+        reward.hat,
+        rows.prompts,
+        scorer,
+        config,
+        chat.tokenizer,
+        chat.eos_id,
+        job,
+    )
+    return _policy(hats, outcome)
+
+
+@dataclass(frozen=True)
+class Rewarding:
+    """The reward model, if there is one, and the hat it is, if it is one."""
+
+    model: RewardModel | None = None
+    hat: str | None = None
+
+
+def bare(run: StageRun, base: Base) -> Hats:
+    """The base, ready to be worn hats on."""
+    device = run.world.device
+    return Hats(base.model, pick_dtype(run.settings.dtype, device), device)
+
+
+def wear_reward(run: StageRun, hats: Hats, base: Base) -> Rewarding:
+    """Put on the reward model that a policy is trained against."""
+    folder = run.start.reward
+    if folder is None:
+        return Rewarding()
+    check_same_language(folder, base.chat)
+    model = wear_reward_model(hats, REWARD, folder, base_sha256(run), run.settings.micro_tokens)
+    return Rewarding(model, REWARD if model.trunk.model is hats.model else None)
+
+
+def base_sha256(run: StageRun) -> str:
+    """The hash of the weights that a stage starts from."""
+    return weights_sha256(Path(locate_base(run.start.base)[0]))
+
+
+def _scorer(reward: Rewarding, config: RolloutConfig, base: Base) -> Scoring:
+    return Scoring(reward.model, config.reward_weight, config.terms, base.chat.eos_id)
+
+
+def _policy(hats: Hats, outcome: Outcome) -> Trained:
+    adapter = to_bytes(hats.adapter_weights(POLICY))
+    return Trained(hats.merged(POLICY), outcome, adapter=adapter)
