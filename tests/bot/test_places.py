@@ -143,6 +143,18 @@ async def test_coming_back_in_time_keeps_everything(bot: House) -> None:
     assert "wombats" in bot.tables()
 
 
+async def test_coming_back_before_the_session_is_ready_keeps_everything(house: House) -> None:
+    """discord.py then takes the invitation for a guild that it was told of at the start."""
+    house.ready_seconds = 3.0
+    await house.open()
+    await talk(house)
+    house.guild.remove_bot()
+    await left(house)
+    house.guild.invite_bot()
+    await house.fake.until(lambda: not house.rows("SELECT * FROM left_guilds"))
+    assert "wombats" in house.tables()
+
+
 async def test_an_outage_is_no_farewell(house: House) -> None:
     await house.open(left_guild_days=0)
     await talk(house)

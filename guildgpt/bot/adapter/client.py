@@ -217,12 +217,18 @@ class GuildClient(discord.AutoShardedClient):
         self._there.add(shard_id)
         self._catching_up.connected(shard_id)
         self.spawn(self._catching_up.read(shard_id))
-        if self.is_connected:  # all guilds of all shards are known, those in an outage too
-            await self.service.in_guilds([guild.id for guild in self.guilds])
+        await self._tell_guilds()
 
     async def on_shard_ready(self, shard_id: int) -> None:
-        """The guilds of a new session are there."""
+        """The guilds of a new session are there. Of one that let the bot in again since it
+        connected, discord.py told as of one that it was in all the while."""
         log("ready", shard=shard_id, guilds=len(self.guilds))
+        await self._tell_guilds()
+
+    async def _tell_guilds(self) -> None:
+        """Once all guilds of all shards are known, those in an outage too."""
+        if self.is_connected:
+            await self.service.in_guilds([guild.id for guild in self.guilds])
 
     async def on_shard_resumed(self, shard_id: int) -> None:
         """The session goes on; Discord itself sends what was missed."""
