@@ -40,9 +40,8 @@ def examine() -> dict[str, Any]:
         "can_chat": packages["xllamacpp"] is not None,
         "can_train": all(packages[name] for name in TRAINING),
         "sandbox": check().words,
-        "advice": [],
     }
-    advice: list[str] = findings["advice"]
+    advice = []
     if not findings["can_train"]:
         advice.append("To train here: pip install 'guildgpt[train]'")
     else:
@@ -55,38 +54,44 @@ def examine() -> dict[str, Any]:
                 f"torch is installed but does not work ({reason}). "
                 "To install it anew: pip install --force-reinstall 'guildgpt[train]'"
             )
-    if findings.get("device") == "cpu" and findings["dtype"] == "float32":
-        advice.append(
-            "This processor has no native bfloat16: training runs in float32, which is fine."
-        )
-    if not findings["starter_cached"]:
-        advice.append("The starter model (93 MB) is fetched when it is first needed.")
-    if findings["disk_free"] < 5e9:
-        advice.append("Less than 5 GB of disk are free; a run of the starter takes about 3 GB.")
-    if findings["memory"] and findings["memory"] < 4e9:
-        advice.append("Less than 4 GB of memory: chat works, training may not.")
-    return findings
+    hints = {
+        "This processor has no native bfloat16: training runs in float32, which is fine.": (
+            findings.get("device") == "cpu" and findings["dtype"] == "float32"
+        ),
+        "The starter model (93 MB) is fetched when it is first needed.": (
+            not findings["starter_cached"]
+        ),
+        "Less than 5 GB of disk are free; a run of the starter takes about 3 GB.": (
+            findings["disk_free"] < 5e9
+        ),
+        "Less than 4 GB of memory: chat works, training may not.": 0 < findings["memory"] < 4e9,
+    }
+    return findings | {"advice": advice + [hint for hint, holds in hints.items() if holds]}
 
 
 def show(findings: dict[str, Any], console: Console) -> None:
     """The findings as a table, the advice below it."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_row("GuildGPT", f"{findings['guildgpt']}, Python {findings['python']}")
     memory = f", {findings['memory'] / 2**30:.0f} GiB of memory" if findings["memory"] else ""
-    table.add_row("Machine", f"{findings['system']}, {findings['cores']} cores{memory}")
-    if "device" in findings:
-        table.add_row("Training on", f"{findings['device']} in {findings['dtype']}, "
-                      f"{findings['gflops']:,.0f} GFLOP/s measured")  # fmt: skip
-    free = f"{findings['disk_free'] / 1e9:.0f} GB free at {findings['cache']}"
-    table.add_row("Disk", Text(free))  # a path may hold what looks like markup
-    table.add_row("Chat", _tick(findings["can_chat"]))
-    table.add_row("Train", _tick(findings["can_train"]))
-    table.add_row("Sandbox", Text(findings["sandbox"]))
     missing = [name for name, found in findings["packages"].items() if found is None]
-    if missing:
-        table.add_row("Not installed", ", ".join(missing))
+    rows: dict[str, str | Text] = {
+        "GuildGPT": f"{findings['guildgpt']}, Python {findings['python']}",
+        "Machine": f"{findings['system']}, {findings['cores']} cores{memory}",
+        "Training on": f"{findings['device']} in {findings['dtype']}, "
+        f"{findings['gflops']:,.0f} GFLOP/s measured"
+        if "device" in findings
+        else "",
+        # A path may hold what looks like markup.
+        "Disk": Text(f"{findings['disk_free'] / 1e9:.0f} GB free at {findings['cache']}"),
+        "Chat": _tick(findings["can_chat"]),
+        "Train": _tick(findings["can_train"]),
+        "Sandbox": Text(findings["sandbox"]),
+        "Not installed": ", ".join(missing),
+    }
+    table = Table("", "", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.columns[0].style = "bold"
+    for what, says in rows.items():
+        if says:
+            table.add_row(what, says)
     console.print(table, highlight=False)
     for line in findings["advice"]:
         console.print(f"· {line}", highlight=False, markup=False, emoji=False, soft_wrap=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +57,6 @@ class Conversation:
         return content_key(self.messages)
 
     @property
-    def answer(self) -> str:
-        """The last assistant turn's text, or ''."""
-        for message in reversed(self.messages):
-            if message.role == "assistant":
-                return message.content
-        return ""
-
-    @property
     def prompt(self) -> tuple[Message, ...]:
         """Everything before the last assistant turn."""
         for index in range(len(self.messages) - 1, -1, -1):
@@ -95,16 +86,6 @@ class Comparison:
     def places(self) -> tuple[int, ...]:
         """The place of each answer, 0 for the best."""
         return self.ranks or tuple(range(len(self.answers)))
-
-    def pairs(self) -> list[tuple[Message, Message]]:
-        """Every (better, worse) pair of answers; ties give none."""
-        places = self.places
-        return [
-            (self.answers[i], self.answers[j])
-            for i in range(len(places))
-            for j in range(len(places))
-            if places[i] < places[j]
-        ]
 
 
 def content_key(messages: Sequence[Message]) -> str:

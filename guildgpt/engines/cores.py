@@ -49,11 +49,10 @@ def _quota(path: Path, cores: int) -> int:
 def _busy(path: Path) -> int:
     """Threads of others that are running: the median of five looks, so that a blip counts not."""
     looks = []
-    for _ in range(5):
-        try:
-            running = int(path.read_text().split()[3].partition("/")[0])
-        except (OSError, ValueError, IndexError):
-            return 0
-        looks.append(max(0, running - 1))  # one of them is looking
-        time.sleep(0.003)
-    return sorted(looks)[2]
+    try:
+        for _ in range(5):
+            looks.append(int(path.read_text().split()[3].partition("/")[0]))
+            time.sleep(0.003)
+    except (OSError, ValueError, IndexError):
+        return 0
+    return max(0, sorted(looks)[2] - 1)  # one of them is looking

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol
 
 from guildgpt.chat.tokenizer import Tokenizer
 from guildgpt.errors import EngineError
@@ -102,10 +102,6 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Give back memory, threads and connections; closing twice does no harm."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(self, *failure: object) -> None: ...
 
 
 async def complete(

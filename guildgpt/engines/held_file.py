@@ -24,17 +24,11 @@ class HeldFile:
 
     def check_unchanged(self) -> None:
         """Raise `EngineDied` where the file was written to since it was opened."""
-        if _mark(os.fstat(self._stream.fileno())) != self._mark:
-            raise self._changed()
+        self._check(self._stream.fileno())
 
     def check_in_place(self) -> None:
         """Raise `EngineDied` where its name belongs to another file by now, or to none."""
-        try:
-            now = _mark(self.path.stat())
-        except OSError as error:
-            raise self._changed() from error
-        if now != self._mark:
-            raise self._changed()
+        self._check(self.path)
 
     def head(self) -> Head:
         """The file's head."""
@@ -51,12 +45,17 @@ class HeldFile:
         """Let the file go; closing twice does no harm."""
         self._stream.close()
 
-    def _changed(self) -> EngineDied:
-        return EngineDied(
-            "the file was replaced or changed while it was in use",
-            where=self.path,
-            remedy="Open it again once it is whole.",
-        )
+    def _check(self, where: int | Path) -> None:
+        try:
+            unchanged = _mark(os.stat(where)) == self._mark
+        except OSError:
+            unchanged = False
+        if not unchanged:
+            raise EngineDied(
+                "the file was replaced or changed while it was in use",
+                where=self.path,
+                remedy="Open it again once it is whole.",
+            )
 
 
 def _mark(stat: os.stat_result) -> Mark:

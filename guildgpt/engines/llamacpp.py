@@ -44,12 +44,11 @@ class LlamaCppEngine:
         slots: int = 1,
         threads: int | None = None,
     ):
-        self.path = Path(gguf)
-        self.slots = slots
-        self.file = HeldFile(self.path)
+        path = Path(gguf)
+        self.file = HeldFile(path)
         key = secrets.token_hex(16)
         try:
-            self._process = LlamaCppProcess(self.path, key, context, slots, threads)
+            self._process = LlamaCppProcess(path, key, context, slots, threads)
         except BaseException:
             self.file.close()
             raise
@@ -97,10 +96,6 @@ class LlamaCppEngine:
         """Raise `EngineDied` where it gives no sign of life; see `Engine.check`."""
         await self._link.check()
         self.file.check_unchanged()
-
-    def busy_slots(self) -> int:
-        """How many slots are at work this moment."""
-        return sum(bool(slot["is_processing"]) for slot in self._link.call("/slots"))
 
     async def close(self) -> None:
         """Stop llama.cpp and give its memory back; answers under way end in `EngineDied`."""

@@ -7,10 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Thread, Timer
+from threading import Thread, Timer
 from typing import Any
 
 from guildgpt.engines import llamacpp_child
@@ -29,9 +30,13 @@ _PACKAGES = {
     "libgcc_s.so": ("libgcc-s1", "libgcc"),
     "libvulkan.so": ("libvulkan1", "vulkan-loader"),
 }
+_MEANINGS = {
+    "SIGKILL": ": it was killed; the system does that where memory is short",
+    "SIGILL": ": this processor lacks an instruction that it needs",
+}
 _LIBRARY = re.compile(r"lib[\w+.-]+?\.so(?:\.\d+)*(?=: cannot open)")
 _REASON = re.compile(r"error loading model: (.+)")
-_ERROR = re.compile(r"[\d.]+ E (.+)")
+_ERROR = re.compile(r"^[\d.]+ E (.+)", re.MULTILINE)
 
 
 class LlamaCppProcess:
@@ -67,13 +72,8 @@ class LlamaCppProcess:
 
     def _begun(self, options: dict[str, Any], path: Path) -> str:
         seconds = LOAD_SECONDS + path.stat().st_size / LOAD_BYTES_A_SECOND
-        hangs = Event()
-
-        def give_up() -> None:
-            hangs.set()
-            self._process.kill()
-
-        timer = Timer(seconds, give_up)
+        deadline = time.monotonic() + seconds
+        timer = Timer(seconds, self._process.kill)
         timer.start()
         try:
             reply = _asked(self._process, options)
@@ -81,7 +81,7 @@ class LlamaCppProcess:
             timer.cancel()
         if "address" in reply:
             return str(reply["address"])
-        if hangs.is_set():
+        if time.monotonic() >= deadline:
             raise EngineError(
                 f"llama.cpp was not ready after {seconds:,.0f} seconds, and was stopped",
                 where=path,
@@ -100,9 +100,9 @@ class LlamaCppProcess:
 
     def _reason(self) -> str | None:
         """Why llama.cpp does not load a model, in its own words."""
-        found = [match[1] for line in self._words if (match := _REASON.search(line))]
-        found += [match[1] for line in self._words if (match := _ERROR.match(line))]
-        return found[0] if found else None
+        words = "".join(self._words)
+        found = _REASON.search(words) or _ERROR.search(words)
+        return found[1] if found else None
 
     def _listen(self) -> None:
         assert self._process.stderr
@@ -111,13 +111,8 @@ class LlamaCppProcess:
 
 def check_llamacpp() -> None:
     """Raise `EngineError` where llama.cpp cannot start here, whatever the model."""
-    process = _child()
-    try:
+    with _child() as process:
         reply = _asked(process, {})
-        process.wait()
-    finally:
-        process.kill()
-        process.communicate()
     if "import" in reply:
         raise cannot_start(reply["import"])
     if "ready" not in reply:
@@ -173,14 +168,8 @@ def _how_it_ended(status: int | None) -> str | None:
         return None
     if status >= 0:
         return f"its process ended with status {status}"
-    meanings = {
-        signal.SIGKILL: "it was killed; the system does that where memory is short",
-        signal.SIGILL: "this processor lacks an instruction that it needs",
-    }
     try:
-        number = signal.Signals(-status)
+        name = signal.Signals(-status).name
     except ValueError:
-        return f"its process ended by signal {-status}"
-    return f"its process ended by {number.name}" + (
-        f": {meanings[number]}" if number in meanings else ""
-    )
+        name = f"signal {-status}"
+    return f"its process ended by {name}{_MEANINGS.get(name, '')}"

@@ -71,7 +71,7 @@ def test_every_form_of_a_comparison(write_lines, row, prompt) -> None:
     assert isinstance(item, Comparison)
     assert item.prompt == prompt
     assert item.answers == (A, B)
-    assert item.pairs() == [(A, B)]
+    assert item.places == (0, 1)
 
 
 def test_texts_that_begin_alike_part_at_a_whole_word(write_lines) -> None:
@@ -379,4 +379,4 @@ def test_the_real_files(shared_data) -> None:
     assert (len(threads), skipped.total()) == (3168, 0)
     pairs, skipped = read(shared_data("oasst1-en-train.pairs.jsonl"))
     assert (len(pairs), skipped.total()) == (2088, 0)
-    assert all(len(pair.pairs()) == 1 for pair in pairs)
+    assert all(pair.places == (0, 1) for pair in pairs)

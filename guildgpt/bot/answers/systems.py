@@ -29,10 +29,8 @@ class Systems:
         text = clean(text)
         if not text:
             return say.SYSTEM_BLANK
-        try:
-            room = await self._generator.room(text)
-        except (EngineError, ModelError) as error:  # nobody knows whether it fits
-            log("engine_failed", error=error, guild=guild_id)
+        room = await self._room(text, guild_id)
+        if room is None:  # nobody knows whether it fits
             return say.SYSTEM_UNCHECKED
         if not room.fits:
             return say.system_too_long(room)
@@ -48,15 +46,15 @@ class Systems:
         """The text that was set, what is wrong with it, and which channels have their own."""
         rules = await self._guilds.rules(guild_id)
         text = rules.channel_systems.get(channel_id) if channel_id else rules.own_system
-        room = await self._room(text or "")
+        room = await self._room(text or "", guild_id)
         others = [id for id in rules.channel_systems if id != channel_id] if not channel_id else []
         return say.system_now(text, channel_id, others, None if room is None or room.fits else room)
 
-    async def _room(self, text: str) -> Room | None:
+    async def _room(self, text: str, guild_id: int) -> Room | None:
         try:
             return await self._generator.room(text)
         except (EngineError, ModelError) as error:
-            log("engine_failed", error=error)
+            log("engine_failed", error=error, guild=guild_id)
             return None
 
 
