@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk.test_waiting import Clock
 
-from guildgpt.bot.answers import answering
-from guildgpt.bot.answers.answering import ChannelWriter
+from guildgpt.bot.answers import pacing
 from guildgpt.bot.answers.courtesy import Courtesy
-from guildgpt.bot.answers.pacing import Pacer
+from guildgpt.bot.answers.pacing import ChannelWriter, Pacer
 from guildgpt.bot.text import sentences as say
 from simguild.fake import FakeMessage
 from simguild.journal import finished
@@ -172,7 +171,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         await rest(0)
         clock.now += 0.01
 
-    monkeypatch.setattr(answering, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(pacing, "asyncio", SimpleNamespace(sleep=sleep))
     return clock
 
 
@@ -208,7 +207,7 @@ async def test_what_is_shown_on_the_way_takes_turns_with_refusals(clock: Clock) 
         while len(written) < 10:
             if writer.may_write(1):
                 written.append("shown")
-            await answering.asyncio.sleep(writer.wait(1))
+            await pacing.asyncio.sleep(writer.wait(1))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(show())

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import discord
@@ -13,16 +14,16 @@ import discord
 from guildgpt.bot.adapter.incoming import is_for_us
 from guildgpt.bot.adapter.marks import Marks, Missed
 from guildgpt.bot.adapter.reaching import FAULTS, passes
-from guildgpt.bot.answers.answering import ChannelWriter
+from guildgpt.bot.answers.pacing import ChannelWriter
 from guildgpt.bot.operating.logs import EventLog
 
 log = EventLog(__name__)
 FIRST_SECONDS = 0.1  # until it is looked again which guilds are there; twice as long each time
 AGAIN_SECONDS = 5.0  # until what could not be read is tried again, at most
 UNAVAILABLE_SECONDS = 600.0  # for which a guild that Discord has trouble with holds up the marks
-Hear = Callable[[discord.Message], Awaitable[None]]
 
 
+@dataclass
 class CatchingUp:
     """What each shard of a client has missed.
 
@@ -30,40 +31,27 @@ class CatchingUp:
     session that is resumed is told by Discord itself. `enter` is called for each guild before.
     """
 
-    def __init__(
-        self,
-        client: discord.AutoShardedClient,
-        marks: Marks,
-        writer: ChannelWriter,
-        *,
-        enter: Callable[[discord.Guild], Awaitable[None]],
-        hear: Hear,
-    ):
-        self._client = client
-        self._marks = marks
-        self._writer = writer
-        self._enter = enter
-        self._hear = hear
-        self._sessions: Counter[int] = Counter()  # begun, by shard
-        self._read: Counter[int] = Counter()  # the last one whose past was read, by shard
-        self._direct: set[int] = set()  # channels of direct messages that are known here
-        self._missed: Missed | None = None  # what the first shard had missed, direct messages too
+    client: discord.AutoShardedClient
+    marks: Marks
+    writer: ChannelWriter
+    enter: Callable[[discord.Guild], Awaitable[None]]
+    hear: Callable[[discord.Message], Awaitable[None]]
+    _sessions: Counter[int] = field(default_factory=Counter)  # begun, by shard
+    _read: Counter[int] = field(default_factory=Counter)  # the last one whose past was read
+    _direct: set[int] = field(default_factory=set)  # channels of direct messages that are known
+    _missed: Missed | None = None  # what the first shard had missed, direct messages too
 
     def connected(self, shard_id: int) -> None:
         """A new session has begun."""
-        self._marks.shards(range(self._client.shard_count or 1))
+        self.marks.shards(range(self.client.shard_count or 1))
         self._sessions[shard_id] += 1
-        self._marks.behind(shard_id)
-
-    def lost(self, shard_id: int) -> None:
-        """The shard's line is dead."""
-        self._marks.behind(shard_id)
+        self.marks.behind(shard_id)
 
     def resumed(self, shard_id: int) -> None:
         """The shard has its session back: nothing is missing, unless that one's past is still to be
         read."""
         if self._read[shard_id] == self._sessions[shard_id]:
-            self._marks.caught_up(shard_id)
+            self.marks.caught_up(shard_id)
 
     async def read(self, shard_id: int) -> None:
         """Read all that a new session missed, as its guilds arrive, and as often as it takes.
@@ -72,12 +60,12 @@ class CatchingUp:
         where two shards begin a session at the same time.
         """
         session = self._sessions[shard_id]
-        missed = await self._marks.missed()
-        left: list[Any] = [guild for guild in self._client.guilds if guild.shard_id == shard_id]
+        missed = await self.marks.missed()
+        left: list[Any] = [guild for guild in self.client.guilds if guild.shard_id == shard_id]
         if shard_id == 0:  # direct messages: Discord lists no such channels
             self._missed = missed
             self._direct |= missed.direct
-            left += [self._client.get_partial_messageable(id) for id in self._direct]
+            left += [self.client.get_partial_messageable(id) for id in self._direct]
         end, pause = time.monotonic() + UNAVAILABLE_SECONDS, FIRST_SECONDS
         while left := await self._unread(left, missed, is_first=session == 1):
             if self._sessions[shard_id] != session:
@@ -111,15 +99,15 @@ class CatchingUp:
                 if not await self._read_after(place, missed.after(place.id)):
                     left.append(place)
                 continue
-            guild = self._client.get_guild(place.id)
+            guild = self.client.get_guild(place.id)
             if guild is None:
                 continue  # it was left meanwhile
             if guild.unavailable:
                 left.append(guild)
-            elif is_first and self._marks.is_first:
-                await self._marks.pass_over(_newest(guild))
+            elif is_first and self.marks.is_first:
+                await self.marks.pass_over(_newest(guild))
             else:
-                await self._enter(guild)
+                await self.enter(guild)
                 new = [
                     channel
                     for channel in places_of(guild)
@@ -138,25 +126,25 @@ class CatchingUp:
         """
         missed: list[discord.Message] = []
         answered: set[int | None] = set()
-        await self._writer.request()
+        await self.writer.request()
         try:
             history = channel.history(
                 after=discord.Object(after), before=before, limit=None, oldest_first=True
             )
             async for message in history:
-                if message.author == self._client.user:
+                if message.author == self.client.user:
                     answered.add(message.reference and message.reference.message_id)
-                elif is_for_us(message, self._client.user):
+                elif is_for_us(message, self.client.user):
                     missed.append(message)
                 else:
-                    await self._hear(message)
+                    await self.hear(message)
         except FAULTS as error:
             log("cannot_catch_up", channel=channel.id, error=error)
             if passes(error):
                 return False
         for message in missed:
             if message.id not in answered:
-                await self._hear(message)
+                await self.hear(message)
         return True
 
 

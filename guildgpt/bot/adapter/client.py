@@ -169,9 +169,9 @@ class GuildClient(discord.AutoShardedClient):
         channel = _CHANNEL.search(request.url.path)
         seconds = wait_of(answer.headers) or 1.0
         if "Via" not in answer.headers:  # not Discord's own, but Cloudflare's, about everything
-            self.service.hold_off(seconds)
+            self.service.pacer.hold_off(seconds)
         elif channel:
-            self.service.slow_down(int(channel[1]), seconds)
+            self.service.pacer.slow_down(int(channel[1]), seconds)
 
     # Connecting, and what was missed
 
@@ -238,7 +238,7 @@ class GuildClient(discord.AutoShardedClient):
     async def on_shard_disconnect(self, shard_id: int) -> None:
         """The gateway is gone; discord.py connects again."""
         self._there.discard(shard_id)
-        self._catching_up.lost(shard_id)
+        self.marks.behind(shard_id)
 
     def _outlet_again(self, delivery: Delivery) -> Outlet:
         """Where an answer goes on after a crash."""
@@ -300,7 +300,7 @@ class GuildClient(discord.AutoShardedClient):
             return True
 
     async def _acknowledge(self, message: discord.Message, outlet: MessageOutlet) -> None:
-        self.service.writer.note_request()
+        self.service.pacer.asked()
         with suppress(Undeliverable):
             await outlet.typing()
             self.service.metrics.acknowledged.observe(self.time.age(message.id))

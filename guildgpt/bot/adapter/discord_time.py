@@ -19,11 +19,6 @@ def first_id(moment: float) -> int:
     return max(int(moment * 1000) - _EPOCH_MS, 0) << 22
 
 
-def last_id(id: int) -> int:
-    """The largest id that Discord may give in the same millisecond as `id`."""
-    return id | (1 << 22) - 1
-
-
 class DiscordTime:
     """Discord's clock, as far as Discord has told it.
 

@@ -21,8 +21,8 @@ from guildgpt.bot.answers.download import as_files
 from guildgpt.bot.answers.events import Event
 from guildgpt.bot.answers.opinions import Opinions
 from guildgpt.bot.answers.outlet import Outlet
+from guildgpt.bot.answers.recent import Recent
 from guildgpt.bot.answers.reports import ReportDesk
-from guildgpt.bot.answers.running import Recent
 from guildgpt.bot.answers.service import Rest, Service
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
@@ -54,12 +54,13 @@ class Interactions:
         self._client = client
         self._marks = marks
         self._time = time
-        self._seen = Recent()  # interactions
+        self._seen: Recent[int, None] = Recent()  # interactions
 
     def is_new(self, at: At) -> bool:
         """Whether it comes for the first time: a resumed session may bring it again."""
         self._time.heard(at.id)
-        is_new = self._seen.add(at.id)
+        is_new = at.id not in self._seen
+        self._seen[at.id] = None
         self.service.metrics.duplicates.inc(not is_new)
         return is_new
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import discord
 
 from guildgpt.bot.adapter.controls import view
-from guildgpt.bot.adapter.reaching import FAULTS, Once, delivered, passes, undeliverable
+from guildgpt.bot.adapter.reaching import FAULTS, Once, T, delivered, passes, undeliverable
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.outlet import Undeliverable
 from guildgpt.bot.operating.logs import EventLog
@@ -20,28 +20,22 @@ TOKEN_SECONDS = 14 * 60.0  # an interaction's token lives for fifteen minutes
 TOKEN_OVER = (50027, 10015)  # Discord's codes for one that does not
 NO_HISTORY = 160002  # ... and for a reply where the bot may not read what it replies to
 TYPING_SECONDS = 8.0  # Discord shows the bot typing for ten
+ORIGINAL: Any = "@original"  # Discord's name for "thinking…", where other messages have numbers
 
 
 class MessageOutlet:
     """Answers in a channel, as replies to a message where there is one."""
 
+    is_private = False
+
     def __init__(self, client: discord.Client, channel_id: int, replies_to: int | None = None):
+        self.channel_id = channel_id
+        self.channel = client.get_partial_messageable(channel_id)
         self._client = client
-        self._channel = client.get_partial_messageable(channel_id)
         self._reference = replies_to and discord.MessageReference(
             message_id=replies_to, channel_id=channel_id, fail_if_not_exists=False
         )
         self._typing_until = float("-inf")  # on the monotonic clock
-
-    @property
-    def channel_id(self) -> int:
-        """See `Outlet`."""
-        return self._channel.id
-
-    @property
-    def is_private(self) -> bool:
-        """See `Outlet`: everybody reads it."""
-        return False
 
     @property
     def is_typing(self) -> bool:
@@ -69,12 +63,12 @@ class MessageOutlet:
     ) -> None:
         """See `Outlet`."""
         self._reference = None
-        message = self._channel.get_partial_message(message_id)
+        message = self.channel.get_partial_message(message_id)
         await delivered(lambda: message.edit(content=text, view=view(buttons)), patient=patient)
 
     async def delete(self, message_id: int) -> None:
         """See `Outlet`."""
-        await delivered(self._channel.get_partial_message(message_id).delete)
+        await delivered(self.channel.get_partial_message(message_id).delete)
 
     async def whisper(self, text: str) -> int:
         """See `Outlet`."""
@@ -84,12 +78,12 @@ class MessageOutlet:
         if self._reference:
             more["reference"] = self._reference
         try:
-            message = await delivered(lambda: self._channel.send(text, **more), patient=patient)
+            message = await delivered(lambda: self.channel.send(text, **more), patient=patient)
         except Undeliverable as error:
             if error.code != NO_HISTORY:
                 raise
             del more["reference"]
-            message = await delivered(lambda: self._channel.send(text, **more), patient=patient)
+            message = await delivered(lambda: self.channel.send(text, **more), patient=patient)
         self._reference = None
         return int(message.id)
 
@@ -98,6 +92,8 @@ class InteractionOutlet:
     """Answers to a command or a click, whose "thinking…" stands there already; once its time is
     over, as messages in the channel. `age`: for how many seconds it has been there by now. Of one
     that `was_begun` before a crash there may be messages that nobody has noted."""
+
+    is_private = True
 
     def __init__(
         self,
@@ -113,22 +109,12 @@ class InteractionOutlet:
         self._hook.type = discord.WebhookType.application
         self._hook.session = cast(Any, Once(self._hook.session))
         self._elsewhere = MessageOutlet(client, channel_id)
-        self._channel = client.get_partial_messageable(channel_id)
+        self.channel_id = channel_id
         self._over_at = time.monotonic() + TOKEN_SECONDS - age
         self._original: int | None = None
         self._newest = 0  # of the messages that are known
         self._may_be_more = was_begun
         self.unheard = False  # Discord told the member that it failed
-
-    @property
-    def channel_id(self) -> int:
-        """See `Outlet`."""
-        return self._elsewhere.channel_id
-
-    @property
-    def is_private(self) -> bool:
-        """See `Outlet`."""
-        return True
 
     @property
     def is_typing(self) -> bool:
@@ -144,17 +130,15 @@ class InteractionOutlet:
         self, text: str, buttons: Sequence[Action], nonce: str, *, patient: bool = True
     ) -> int:
         """See `Outlet`: the first takes the place of "thinking…"."""
-        sent: int = await self._in_time(
+        return await self._in_time(
             lambda: self._send(text, buttons),
             lambda: self._elsewhere.send(text, buttons, nonce, patient=patient),
             patient=patient,
         )
-        return sent
 
     async def _send(self, text: str, buttons: Sequence[Action]) -> int:
         if self._original is None:
-            original: Any = "@original"  # Discord's name for it, where the others have numbers
-            written = await self._hook.edit_message(original, content=text, view=view(buttons))
+            written = await self._hook.edit_message(ORIGINAL, content=text, view=view(buttons))
             self._original = self._newest = int(written.id)
             return self._original
         sent = await self._unheard_of() if self._may_be_more else None
@@ -169,7 +153,7 @@ class InteractionOutlet:
         """A further message that Discord took without our hearing of it: here no nonce tells."""
         with suppress(discord.Forbidden, discord.NotFound):  # a channel that it may not read
             after = discord.Object(self._newest)
-            async for message in self._channel.history(after=after, oldest_first=True):
+            async for message in self._elsewhere.channel.history(after=after, oldest_first=True):
                 origin = message.interaction_metadata
                 if origin and origin.original_response_message_id == self._original:
                     return message.id
@@ -200,18 +184,17 @@ class InteractionOutlet:
         if time.monotonic() >= self._over_at:
             return
         if self._original is None:  # "thinking…" is there for all to see, and so would this be
-            original: Any = "@original"
             with suppress(Undeliverable):  # somebody was quicker
-                await delivered(lambda: self._hook.delete_message(original))
+                await delivered(lambda: self._hook.delete_message(ORIGINAL))
         await delivered(lambda: self._hook.send(text, ephemeral=True))
 
     async def _in_time(
         self,
-        by_token: Callable[[], Awaitable[Any]],
-        later: Callable[[], Awaitable[Any]],
+        by_token: Callable[[], Awaitable[T]],
+        later: Callable[[], Awaitable[T]],
         *,
         patient: bool = True,
-    ) -> Any:
+    ) -> T:
         if time.monotonic() < self._over_at:
             try:
                 return await delivered(by_token, patient=patient)

@@ -31,6 +31,7 @@ from guildgpt.bot.adapter.incoming import (
     starter_id,
 )
 from guildgpt.bot.answers.events import Event, Quoted
+from guildgpt.bot.answers.recent import Recent
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text.files import Unseen, not_seen
@@ -59,7 +60,8 @@ class Reader:
         self._settings = settings
         self._knows = knows
         self._request = request
-        self._forwards: dict[tuple[int, int], discord.Message] = {}  # by channel and author
+        # By channel and author.
+        self._forwards: Recent[tuple[int, int], discord.Message] = Recent(FORWARDS)
 
     async def event(self, message: discord.Message) -> Event:
         """A message as an event."""
@@ -118,8 +120,6 @@ class Reader:
         self._forwards.pop(at, None)
         if message.message_snapshots:
             self._forwards[at] = message
-            if len(self._forwards) > FORWARDS:
-                del self._forwards[next(iter(self._forwards))]
 
     def may_have_text(self, message: discord.Message) -> bool:
         """Whether there is something in a message that may be text."""

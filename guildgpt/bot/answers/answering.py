@@ -7,7 +7,6 @@ skipped, the last one never is: it carries the whole text and the buttons.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable, Why
-from guildgpt.bot.answers.pacing import Pacer
+from guildgpt.bot.answers.pacing import ChannelWriter
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text.splitting import LIMIT
 from guildgpt.bot.text.text import answer_text, split
@@ -55,81 +54,6 @@ async def unless(over: Over, work: Coroutine[Any, Any, T]) -> T:
     finally:
         task.cancel()
         await asyncio.wait({task})
-
-
-class ChannelWriter:
-    """Writes into channels within their budgets; what must be said goes before what may be."""
-
-    def __init__(self, pacer: Pacer, clock: Callable[[], float]):
-        self._pacer = pacer
-        self._clock = clock
-        self._urgent: Counter[int] = Counter()  # writers that wait for a channel
-        self._whispers: Counter[int] = Counter()  # ... and those that let them go first
-        self._shown: set[int] = set()  # channels where whispers wait, and an answer was shown last
-
-    async def turn(self, channel_id: int, *, new: bool = False) -> None:
-        """Wait until the channel takes another write, and count it; `new`: an answer's first."""
-        self._urgent[channel_id] += 1
-        try:
-            while (wait := self._pacer.ready_at(channel_id, new=new) - self._clock()) > 0:
-                await asyncio.sleep(wait)
-            self._pacer.wrote(channel_id)
-        finally:
-            self._urgent[channel_id] -= 1
-            if not self._urgent[channel_id]:
-                del self._urgent[channel_id]
-
-    async def request(self) -> None:
-        """Wait until Discord takes a request that is no write, and count it."""
-        while (wait := self._pacer.free_at() - self._clock()) > 0:
-            await asyncio.sleep(wait)
-        self._pacer.asked()
-
-    def note_request(self) -> None:
-        """Count one that could not wait."""
-        self._pacer.asked()
-
-    def may_write(self, channel_id: int) -> bool:
-        """Take the channel's next write if it is free now and nobody waits for it."""
-        is_their_turn = self._whispers[channel_id] and channel_id in self._shown
-        if self._urgent[channel_id] or is_their_turn:
-            return False
-        if self._pacer.ready_at(channel_id) > self._clock():
-            return False
-        self._pacer.wrote(channel_id)
-        if self._whispers[channel_id]:
-            self._shown.add(channel_id)
-        return True
-
-    async def _last_turn(self, channel_id: int) -> None:
-        """Wait until the channel takes a write and nobody else must write there."""
-        self._whispers[channel_id] += 1
-        try:
-            while self._urgent[channel_id] or self.wait(channel_id, least=0.0):
-                await asyncio.sleep(self.wait(channel_id))
-            self._pacer.wrote(channel_id)
-            self._shown.discard(channel_id)
-        finally:
-            self._whispers[channel_id] -= 1
-            if not self._whispers[channel_id]:
-                del self._whispers[channel_id]
-                self._shown.discard(channel_id)
-
-    def wait(self, channel_id: int, *, least: float = 0.05) -> float:
-        """Seconds until a write may be tried again."""
-        return max(self._pacer.ready_at(channel_id) - self._clock(), least)
-
-    async def whisper(self, outlet: Outlet, sentence: str) -> int | None:
-        """Say a sentence, if there is one, and if it can be said; see `Outlet.whisper`. In a
-        channel it comes after all that answers have to write there, and in turn with what they show
-        on the way."""
-        if not sentence:
-            return None
-        if not outlet.is_private:
-            await self._last_turn(outlet.channel_id)
-        with suppress(Undeliverable):
-            return await outlet.whisper(sentence)
-        return None
 
 
 @dataclass

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 ONCE = ("busy", "too-many")  # refusals that whoever asks on would get again and again
 
 
+@dataclass
 class Courtesy:
     """What each person was told of late, in a channel that others read, too.
 
@@ -16,41 +18,33 @@ class Courtesy:
     nothing for so long are forgotten.
     """
 
-    def __init__(self, most: int, seconds: float, clock: Callable[[], float]):
-        self._most = most
-        self._seconds = seconds
-        self._clock = clock
-        self._said: OrderedDict[int, deque[float]] = OrderedDict()  # by person, the latest last
-        self._waits: OrderedDict[int, float] = OrderedDict()  # when they were told to wait
+    most: int
+    seconds: float
+    clock: Callable[[], float]
+    # When a person was told to wait (True), or something else (False); who was told last is last.
+    _told: OrderedDict[tuple[int, bool], deque[float]] = field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
         """People who are remembered."""
-        return len(self._said.keys() | self._waits.keys())
+        return len({person for person, _ in self._told})
 
     def tells(self, person: int, reason: str) -> bool:
         """Whether the person is told so, for that reason; it counts as said."""
-        now = self._clock()
+        now = self.clock()
         self._forget(now)
-        if reason in ONCE:
-            if self.was_told_to_wait(person):
-                return False
-            self._waits[person] = now
-            return True
-        said = self._said.setdefault(person, deque(maxlen=self._most))
-        if len(said) == self._most and said[0] > now - self._seconds:
+        once = reason in ONCE
+        told = self._told.setdefault((person, once), deque(maxlen=1 if once else self.most))
+        if len(told) == told.maxlen and told[0] > now - self.seconds:
             return False
-        said.append(now)
-        self._said.move_to_end(person)
+        told.append(now)
+        self._told.move_to_end((person, once))
         return True
 
     def was_told_to_wait(self, person: int) -> bool:
         """Whether they know already that they ask too much."""
-        told = self._waits.get(person)
-        return told is not None and told > self._clock() - self._seconds
+        told = self._told.get((person, True))
+        return told is not None and told[-1] > self.clock() - self.seconds
 
     def _forget(self, now: float) -> None:
-        over = now - self._seconds
-        while self._waits and next(iter(self._waits.values())) <= over:
-            self._waits.popitem(last=False)
-        while self._said and next(iter(self._said.values()))[-1] <= over:
-            self._said.popitem(last=False)
+        while self._told and next(iter(self._told.values()))[-1] <= now - self.seconds:
+            self._told.popitem(last=False)

@@ -28,16 +28,13 @@ class Undeliverable(Exception):
 class Outlet(Protocol):
     """One place to answer one event at. Every method raises `Undeliverable` when it cannot.
 
-    While Discord cannot be reached, it is tried again for minutes; only once if not `patient`.
+    It uses the budget of writes of `channel_id`; where it `is_private`, a whisper is for the asker
+    alone, and costs the channel no write. While Discord cannot be reached, it is tried again for
+    minutes; only once if not `patient`.
     """
 
-    @property
-    def channel_id(self) -> int:
-        """The channel whose budget of writes it uses."""
-
-    @property
-    def is_private(self) -> bool:
-        """Whether a whisper is for the asker alone, and costs the channel no write."""
+    channel_id: int
+    is_private: bool
 
     @property
     def is_typing(self) -> bool:

@@ -1,10 +1,14 @@
-"""When may the bot write to a channel again? Nothing here waits; it is only told the time."""
+"""When the bot may write to a channel again, and who of several writers does so first."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+import asyncio
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+from guildgpt.bot.answers.outlet import Outlet, Undeliverable
 
 LONGEST_BACKOFF = 8.0  # times `per_edit`
 
@@ -13,11 +17,17 @@ LONGEST_BACKOFF = 8.0  # times `per_edit`
 class _Channel:
     writes: deque[float]  # the latest, oldest first
     spacing: float  # seconds between two edits
-    blocked_until: float = field(default=float("-inf"))
+    blocked_until: float = float("-inf")
+
+    @property
+    def latest(self) -> float:
+        """When something last happened to it that holds writes back."""
+        return max([self.blocked_until, *self.writes])
 
 
 class Pacer:
-    """The budget of each channel: sends and edits together, of all answers that stream in it.
+    """The budget of each channel: sends and edits together, of all answers that stream in it. It
+    waits for nothing, and is only told the time.
 
     Within any `window` seconds a channel gets at most `burst` writes, one of which edits may not
     take: so a new answer need not wait for the ones that are streaming. Edits are `per_edit`
@@ -115,13 +125,73 @@ class Pacer:
 
     def _forget(self) -> None:
         """Drop the channels that hold nothing back any more, from the longest unused on."""
-        now = self._clock()
         rest = max(self._window, self._per_edit * LONGEST_BACKOFF)
-        while self._channels:
-            channel = next(iter(self._channels.values()))
-            latest = max(
-                channel.blocked_until, channel.writes[-1] if channel.writes else now - rest
-            )
-            if latest + rest > now:
-                return
+        over = self._clock() - rest
+        while self._channels and next(iter(self._channels.values())).latest <= over:
             self._channels.popitem(last=False)
+
+
+@dataclass
+class ChannelWriter:
+    """Writes into channels within their budgets; what must be said goes before what may be."""
+
+    pacer: Pacer
+    clock: Callable[[], float]
+    _urgent: Counter[int] = field(default_factory=Counter)  # writers that wait for a channel
+    _whispers: Counter[int] = field(default_factory=Counter)  # ... and those that let them go first
+    _shown: set[int] = field(default_factory=set)  # where whispers wait, and an answer wrote last
+
+    async def turn(self, channel_id: int, *, new: bool = False) -> None:
+        """Wait until the channel takes another write, and count it; `new`: an answer's first."""
+        self._urgent[channel_id] += 1
+        try:
+            while (wait := self.pacer.ready_at(channel_id, new=new) - self.clock()) > 0:
+                await asyncio.sleep(wait)
+            self.pacer.wrote(channel_id)
+        finally:
+            self._urgent -= Counter([channel_id])
+
+    async def request(self) -> None:
+        """Wait until Discord takes a request that is no write, and count it."""
+        while (wait := self.pacer.free_at() - self.clock()) > 0:
+            await asyncio.sleep(wait)
+        self.pacer.asked()
+
+    def may_write(self, channel_id: int) -> bool:
+        """Take the channel's next write if it is free now and nobody waits for it."""
+        is_their_turn = self._whispers[channel_id] and channel_id in self._shown
+        if self._urgent[channel_id] or is_their_turn:
+            return False
+        if self.pacer.ready_at(channel_id) > self.clock():
+            return False
+        self.pacer.wrote(channel_id)
+        if self._whispers[channel_id]:
+            self._shown.add(channel_id)
+        return True
+
+    def wait(self, channel_id: int, *, least: float = 0.05) -> float:
+        """Seconds until a write may be tried again."""
+        return max(self.pacer.ready_at(channel_id) - self.clock(), least)
+
+    async def whisper(self, outlet: Outlet, sentence: str) -> int | None:
+        """Say a sentence, if there is one, and if it can be said; see `Outlet.whisper`. In a
+        channel it comes after all that answers have to write there, and in turn with what they show
+        on the way."""
+        if not sentence:
+            return None
+        if not outlet.is_private:
+            await self._last_turn(outlet.channel_id)
+        with suppress(Undeliverable):
+            return await outlet.whisper(sentence)
+        return None
+
+    async def _last_turn(self, channel_id: int) -> None:
+        """Wait until the channel takes a write and nobody else must write there."""
+        self._whispers[channel_id] += 1
+        try:
+            while self._urgent[channel_id] or self.wait(channel_id, least=0.0):
+                await asyncio.sleep(self.wait(channel_id))
+            self.pacer.wrote(channel_id)
+        finally:
+            self._whispers -= Counter([channel_id])
+            self._shown.discard(channel_id)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
-from guildgpt.bot.answers.answering import ChannelWriter
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable
+from guildgpt.bot.answers.pacing import ChannelWriter
+from guildgpt.bot.answers.recent import Recent
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
@@ -36,7 +36,7 @@ class ReportDesk:
         self._guilds = guilds
         self._writer = writer
         self._place = place
-        self._told: OrderedDict[str, tuple[Outlet, int]] = OrderedDict()
+        self._told: Recent[str, tuple[Outlet, int]] = Recent(REMEMBERED)
 
     async def page(self, guild_id: int, *, older_than: str | None = None) -> Page:
         """Some of the guild's reports that nobody has looked at, the newest first, each with a
@@ -78,5 +78,3 @@ class ReportDesk:
             log("report_not_told", error=error, guild=report.guild_id)
             return
         self._told[report.id] = outlet, message_id
-        if len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)

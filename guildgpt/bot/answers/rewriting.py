@@ -43,7 +43,7 @@ class Rewriting:
     ) -> Coroutine[Any, Any, None] | None:
         """The work on a question that is due; None if it is under way, and takes on the edit."""
         running = self._running.of(event.id)
-        if self._running.is_coming(event.id) or (running and not running.is_answering):
+        if event.id in self._running.coming or (running and not running.is_answering):
             return None
         if running:
             running.supersede()
@@ -81,7 +81,7 @@ class Rewriting:
                 member_id=member.id,
                 extra=extra,
             )
-        if self._running.is_coming(event.id) or self._running.of(event.id):
+        if event.id in self._running.coming or self._running.of(event.id):
             return None  # it was being claimed when the edit came, and takes it on
         if member.consent == "none":  # what was kept of it is not what it says now
             delivery = replace(delivery, question_id=None)

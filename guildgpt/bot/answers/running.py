@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,30 +10,11 @@ from dataclasses import dataclass, field, replace
 from guildgpt.bot.answers.answering import LiveAnswer, Over
 from guildgpt.bot.answers.events import Event, Work
 from guildgpt.bot.answers.outlet import Outlet
+from guildgpt.bot.answers.recent import Recent
 from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.records import Member
 
 RECENT_EDITS = 100  # remembered for messages that are being claimed
-
-
-class Recent:
-    """The last `limit` ids that were added."""
-
-    def __init__(self, limit: int = 10_000):
-        self._limit = limit
-        self._ids: OrderedDict[int, None] = OrderedDict()
-
-    def __contains__(self, id: int) -> bool:
-        """Whether it was added of late."""
-        return id in self._ids
-
-    def add(self, id: int) -> bool:
-        """Remember an id; whether it is new."""
-        is_new = id not in self._ids
-        self._ids[id] = None
-        if len(self._ids) > self._limit:
-            self._ids.popitem(last=False)
-        return is_new
 
 
 class Superseded(Exception):
@@ -70,9 +50,9 @@ class AllRunning:
 
     def __init__(self) -> None:
         self._running: dict[str, Running] = {}  # by the answers' ids
-        self._coming: set[int] = set()  # events that are being claimed, and will be worked on
-        self._deleted = Recent()  # messages
-        self._edited: OrderedDict[int, Event] = OrderedDict()  # the last ones, as they are now
+        self.coming: set[int] = set()  # events that are being claimed: they take on every edit
+        self._deleted: Recent[int, None] = Recent()  # messages
+        self._edited: Recent[int, Event] = Recent(RECENT_EDITS)  # messages as they are now
         self.revision = 0  # how often a message was deleted or edited
 
     def __len__(self) -> int:
@@ -85,13 +65,12 @@ class AllRunning:
     ) -> Iterator[Running]:
         """The event among those that can be stopped, while the block runs."""
         over: Over = asyncio.get_running_loop().create_future()
+        work = replace(work, event=self.as_it_is(work.event))
         running = Running(work, member, outlet, live, over)
-        if edited := self._edited.get(work.event.id):
-            _take_on(running, edited)
         if self.is_taken_back(work):
             running.stop()
         self._running[work.answer_id] = running
-        self._coming.discard(work.event.id)
+        self.coming.discard(work.event.id)
         try:
             yield running
         finally:
@@ -99,18 +78,6 @@ class AllRunning:
             running.ended.set()
             if not over.cancel() and not over.cancelled():
                 over.exception()  # seen, even if nobody waited for it any more
-
-    def expect(self, event_id: int) -> None:
-        """An event is going to be `registered`, unless it is `dismissed`."""
-        self._coming.add(event_id)
-
-    def dismiss(self, event_id: int) -> None:
-        """It is not worked on."""
-        self._coming.discard(event_id)
-
-    def is_coming(self, event_id: int) -> bool:
-        """Whether it is going to be worked on, and will take on what its message says then."""
-        return event_id in self._coming
 
     def is_taken_back(self, work: Work) -> bool:
         """Whether its message was deleted."""
@@ -123,7 +90,7 @@ class AllRunning:
     def take_back(self, message_id: int) -> None:
         """A message was deleted: nobody waits for an answer to it, or for the rest of it."""
         self.revision += 1
-        self._deleted.add(message_id)
+        self._deleted[message_id] = None
         for running in self._running.values():
             if message_id in (running.work.event.id, *running.live.message_ids):
                 running.stop()
@@ -131,8 +98,8 @@ class AllRunning:
     def edit(self, event: Event) -> bool:
         """A message says something else now; one that says nothing any more is taken back. Whether
         that is news, and there is something to answer."""
-        known = self._edited.get(event.id)
-        known = known or next((r.work.event for r in self._of(event.id)), None)
+        running = self.of(event.id)
+        known = self._edited.get(event.id) or (running and running.work.event)
         if known and not known.is_older_than(event):
             return False
         if not event.text:
@@ -140,23 +107,19 @@ class AllRunning:
             return False
         self.revision += 1
         self._edited[event.id] = event
-        if len(self._edited) > RECENT_EDITS:
-            self._edited.popitem(last=False)
-        for running in self._of(event.id):
-            _take_on(running, event)
+        if running:  # it answers what the message says now
+            running.work = replace(running.work, event=self.as_it_is(running.work.event))
         return True
 
     def as_it_is(self, event: Event) -> Event:
         """The event as its message is by now."""
-        edited = self._edited.get(event.id)
-        return _edited(event, edited) if edited else event
+        edited = self._edited.get(event.id, event)
+        return replace(event, text=edited.text, names=edited.names, edited_at=edited.edited_at)
 
     def of(self, message_id: int) -> Running | None:
         """The work on the question that a message asks."""
-        return next(iter(self._of(message_id)), None)
-
-    def _of(self, message_id: int) -> list[Running]:
-        return [r for r in self._running.values() if r.work.event.id == message_id]
+        of_it = (r for r in self._running.values() if r.work.event.id == message_id)
+        return next(of_it, None)
 
     def stop(self, member: Member, answer_id: str | None, channel_id: int, *, admin: bool) -> str:
         """Stop an answer: that one, or all of the member's in the channel; what to tell them."""
@@ -171,12 +134,3 @@ class AllRunning:
         for running in theirs:
             running.stop()
         return say.STOPPED if theirs else say.NOT_YOURS
-
-
-def _take_on(running: Running, edited: Event) -> None:
-    """Answer what the message says now."""
-    running.work = replace(running.work, event=_edited(running.work.event, edited))
-
-
-def _edited(event: Event, edited: Event) -> Event:
-    return replace(event, text=edited.text, names=edited.names, edited_at=edited.edited_at)

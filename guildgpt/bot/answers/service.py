@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from guildgpt.bot.answers.answering import ChannelWriter, LiveAnswer
+from guildgpt.bot.answers.answering import LiveAnswer
 from guildgpt.bot.answers.courtesy import Courtesy
 from guildgpt.bot.answers.events import Event, Work, packed
 from guildgpt.bot.answers.generating import Generator
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable, Why
-from guildgpt.bot.answers.pacing import Pacer
+from guildgpt.bot.answers.pacing import ChannelWriter, Pacer
 from guildgpt.bot.answers.questions import Refused
+from guildgpt.bot.answers.recent import Recent
 from guildgpt.bot.answers.replying import Replies
 from guildgpt.bot.answers.rewriting import Rewriting
-from guildgpt.bot.answers.running import AllRunning, Recent, Running, Superseded
+from guildgpt.bot.answers.running import AllRunning, Running, Superseded
 from guildgpt.bot.answers.systems import Systems, check_operators
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
@@ -86,12 +87,12 @@ class Service:
         self.on_channel_deleted: Callable[[int], None] = lambda channel_id: None
         self._settings = settings
         self._clock = clock
-        self._pacer = Pacer(clock)
-        self.writer = ChannelWriter(self._pacer, clock)
+        self.pacer = Pacer(clock)
+        self.writer = ChannelWriter(self.pacer, clock)
         self._generator = Generator(fleet, settings, moderator, metrics)
         self.systems = Systems(self.guilds, self._generator)
         self._running = AllRunning()
-        self._heard = Recent()  # events
+        self._heard: Recent[int, None] = Recent()  # events
         self._courtesy = Courtesy(settings.questions_per_user, settings.questions_seconds, clock)
         queue = FairQueue(
             settings.workers,
@@ -135,10 +136,10 @@ class Service:
     async def resume(self, delivery: Delivery, outlet: Outlet) -> None:
         """Take up an event that was claimed before a crash and not finished."""
         work = Work.of_old(delivery)
-        self._running.expect(work.event.id)
+        self._running.coming.add(work.event.id)
         member = await insist(lambda: self.store.member_by_id(work.member_id))
         if member is None:  # erased meanwhile, or the question was deleted
-            self._running.dismiss(work.event.id)
+            self._running.coming.discard(work.event.id)
             await self.postponed.do(
                 lambda: self.store.update_delivery(delivery.id, state="skipped", extra={})
             )
@@ -154,10 +155,11 @@ class Service:
         if self.ignores(event.asker.user_id):
             log("blocked", guild=event.guild_id)
             return None
-        if not self._heard.add(event.id):  # the store says so, too, unless it is in trouble
+        if event.id in self._heard:  # the store says so, too, unless it is in trouble
             self._note_duplicate(event)
             return None
-        self._running.expect(event.id)
+        self._heard[event.id] = None
+        self._running.coming.add(event.id)
         try:
             member = await self.store.member(event.asker.user_id)
             delivery = await self.store.claim(
@@ -169,10 +171,10 @@ class Service:
                 extra=packed(event, member, again=again),
             )
         except StoreError as error:
-            self._running.dismiss(event.id)
+            self._running.coming.discard(event.id)
             return self._without_store(error, event, outlet)
         if delivery is None:
-            self._running.dismiss(event.id)
+            self._running.coming.discard(event.id)
             self._note_duplicate(event)
             return None
         return self._carry_out(Work.new(delivery, event), member, outlet, step)
@@ -410,14 +412,6 @@ class Service:
         except StoreError as error:
             log("store_failed", error=error)
             return ()
-
-    def hold_off(self, seconds: float) -> None:
-        """What stands before Discord said that all of this bot's requests are too many."""
-        self._pacer.hold_off(seconds)
-
-    def slow_down(self, channel_id: int, seconds: float) -> None:
-        """Discord said that the channel has had enough for `seconds`."""
-        self._pacer.slow_down(channel_id, seconds)
 
     @property
     def busy(self) -> int:
