@@ -6,8 +6,9 @@ no hat on. Memory holds the base once.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -42,16 +43,24 @@ class Hats:
         *,
         seed: int,
         weights: Mapping[str, Tensor] | None = None,
+        new_tokens: Sequence[int] = (),
     ) -> None:
         """A new hat, which changes nothing until it is trained (its second matrices are zero), or
-        one with the `weights` that `adapter_weights` gave of another."""
+        one with the `weights` that `adapter_weights` gave of another.
+
+        Rows of tokens that the base never saw (`new_tokens`) are trained as well, in the embedding
+        and in the head.
+        """
         from peft import LoraConfig, get_peft_model
 
+        tables = (self.base.get_input_embeddings(), self.base.get_output_embeddings())
+        names = [key for key, module in self.base.named_modules() if module in tables]
         settings = LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=0.0,
             target_modules="all-linear",
+            trainable_token_indices={key: [*new_tokens] for key in names} if new_tokens else None,
             task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng(), warnings.catch_warnings():
@@ -84,11 +93,11 @@ class Hats:
 
         peft switches gradients off for adapters that are not active: here they all have them.
         """
-        mark = f".{name}.weight"
+        mark = re.compile(rf"\.{name}(\.weight)?$")  # the rows of new tokens are no module's weight
         found = {
-            key.removesuffix(mark): parameter
+            mark.sub("", key): parameter
             for key, parameter in self.model.named_parameters()
-            if key.endswith(mark)
+            if mark.search(key)
         }
         for parameter in found.values():
             parameter.requires_grad_(True)

@@ -24,7 +24,6 @@ from guildgpt.data.examples import Example
 from guildgpt.network.layout import Layout, Segment, lay_out
 
 EXPLICIT_ATTENTION = 512  # up to this length attention weights are kept; longer ones are recomputed
-DEFAULT_ADAPTER = "default"  # what peft calls a model's only one
 QUERY_BLOCK = 72  # queries that attend together: the fewer, the less is computed of what is masked
 
 
@@ -46,7 +45,6 @@ class Projection:
         self.matrix = self.fused
         self.down = self.fused[:0]
         self.adapters: list[_Adapter] = []
-        self.adapted = False
         for index, layer in enumerate(self.layers):
             if adapter is not None and hasattr(layer, "lora_A"):
                 first = sum(self.sizes[:index])
@@ -70,16 +68,13 @@ class Projection:
     def prepare(self, dtype: torch.dtype) -> None:
         """Take the weights as they are now, in the dtype of the computation, for one pass."""
         self.matrix = self.fused.to(dtype)  # the same tensor where the dtype is
-        self.adapted = bool(self.adapters) and not any(
-            getattr(layer, "disable_adapters", False) for layer in self.layers
-        )
-        if self.adapted:
+        if self.adapters:
             self.down = torch.cat([adapter.down.data for adapter in self.adapters]).to(dtype)
 
     def folded(self) -> Tensor:
         """The weights of one pass with their adapters folded in, (sum of outs, in); those that are
         there already where no adapter is worn. `prepare` must have been called."""
-        if not self.adapted:
+        if not self.adapters:
             return self.matrix
         whole = self.matrix.clone()
         for adapter in self.adapters:
@@ -90,7 +85,7 @@ class Projection:
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """(N, in) to (N, sum of outs), and what `backward` reuses: x Aᵀ of all adapters."""
         y = x @ self.matrix.t()
-        if not self.adapted:
+        if not self.adapters:
             return y, None
         hidden = x @ self.down.t()
         for adapter in self.adapters:
@@ -169,9 +164,8 @@ def _base(layer: Any, adapter: str | None) -> nn.Linear:
             raise TypeError("only unmerged LoRA adapters")
         if adapter is None:
             return base
-        alone = adapter != DEFAULT_ADAPTER or list(layer.active_adapters) == [adapter]
-        if adapter not in layer.lora_A or not alone:
-            raise TypeError(f"only one LoRA adapter, named {adapter}")
+        if adapter not in layer.lora_A:
+            raise TypeError(f"no LoRA adapter named {adapter}")
         odd = (
             not isinstance(layer.lora_dropout[adapter], nn.Identity),
             layer.use_dora.get(adapter, False),
@@ -464,7 +458,7 @@ class LeanLlama:
     adapters): the caller then uses the model's own forward.
     """
 
-    def __init__(self, model: Any, adapter: str | None = DEFAULT_ADAPTER):
+    def __init__(self, model: Any, adapter: str | None = None):
         from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
         causal: Any = model.get_base_model() if hasattr(model, "get_base_model") else model

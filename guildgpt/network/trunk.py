@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
-from guildgpt.network.lean import DEFAULT_ADAPTER, LeanLlama
+from guildgpt.network.lean import LeanLlama
 from guildgpt.network.losses import head_cross_entropy, head_logprobs
 from guildgpt.network.packed import packed
 
@@ -41,7 +41,7 @@ class LeanTrunk:
 
     padded = False
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = DEFAULT_ADAPTER):
+    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = None):
         self.model = model
         self.dtype = dtype
         self.lean = LeanLlama(model, adapter)
@@ -64,7 +64,7 @@ class PaddedTrunk:
 
     padded = True
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = DEFAULT_ADAPTER):
+    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = None):
         self.model = model
         self.dtype = dtype
         self.adapter = adapter
@@ -103,7 +103,7 @@ def wearing(model: Any, adapter: str | None) -> Iterator[None]:
     peft freezes whatever adapter it takes off, and a weight that is frozen when gradients arrive
     gets none of them, though it was worn in the pass that they come from: so that is undone.
     """
-    if adapter == DEFAULT_ADAPTER or not hasattr(model, "peft_config"):
+    if not hasattr(model, "peft_config"):
         yield
         return
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -136,7 +136,7 @@ ODD_HEADS = (
 )
 
 
-def trunk_for(model: nn.Module, dtype: torch.dtype, adapter: str | None = DEFAULT_ADAPTER) -> Trunk:
+def trunk_for(model: nn.Module, dtype: torch.dtype, adapter: str | None = None) -> Trunk:
     """The leanest trunk this model allows, with one of its adapters or none."""
     config = causal_model(model).config
     for odd in ODD_HEADS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,10 +95,15 @@ def _load(path: Path) -> Checkpoint:
             raise ValueError(f"{name} is not what was written")
     return Checkpoint(
         step=int(record["step"]),
-        weights=load_file(path / WEIGHTS),
+        weights={_present(name): tensor for name, tensor in load_file(path / WEIGHTS).items()},
         optimizer=torch.load(path / OPTIMIZER, weights_only=True),
         state=record["state"],
     )
+
+
+def _present(name: str) -> str:
+    """A weight's name as it is today: SFT's adapter was once the one that peft calls `default`."""
+    return re.sub(r"\.default(\.weight)?$", "", name)
 
 
 def _save_weights(weights: dict[str, Tensor], work: Path) -> None:

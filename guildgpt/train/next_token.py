@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from guildgpt.data.examples import Example, Row
 from guildgpt.evaluate.bits import measure_all
-from guildgpt.network.adapter import merged, trainable
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
 from guildgpt.train.config import TrainConfig
@@ -22,22 +21,31 @@ from guildgpt.train.operations import Shape
 from guildgpt.train.schedule import Schedule
 
 
-def train_next_token(
+def train_whole(
     model: Any,
     rows: Sequence[Row],
     held_out: Mapping[str, Sequence[Example]],
     config: TrainConfig,
     job: Job,
 ) -> tuple[Any, Outcome]:
-    """Train what is trainable in `model` on `rows`.
-
-    Returns the model in plain transformers and float32, adapters folded in, on the CPU.
-    """
+    """Train every weight of `model`; they stay in float32, whatever the computation uses."""
     device = job.world.device
-    dtype = pick_dtype(config.dtype, device)
+    model.to(device).requires_grad_(True).train()
+    trunk = trunk_for(model, pick_dtype(config.dtype, device))
+    parameters = dict(model.named_parameters())
+    outcome = train_next_token(trunk, parameters, rows, held_out, config, job)
+    return model.to("cpu"), outcome
 
-    model.to(device).train()
-    trunk = trunk_for(model, dtype)
+
+def train_next_token(
+    trunk: Trunk,
+    parameters: Mapping[str, nn.Parameter],
+    rows: Sequence[Row],
+    held_out: Mapping[str, Sequence[Example]],
+    config: TrainConfig,
+    job: Job,
+) -> Outcome:
+    """Train `parameters` of the trunk on `rows`."""
     objective = NextToken(trunk, rows, config, Schedule.of(len(rows), config, job.seed, job.world))
     few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items() if rows}
 
@@ -48,15 +56,14 @@ def train_next_token(
             for name, bits in measured.items()
         }
 
-    outcome = run_loop(
+    return run_loop(
         objective,
-        trainable(model),
+        parameters,
         config,
         job,
-        dtype=dtype,
+        dtype=trunk.dtype,
         evaluate=evaluate if few else None,
     )
-    return merged(model.to("cpu")), outcome
 
 
 class NextToken(Objective):

@@ -10,10 +10,9 @@ from typing import Any
 
 from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example, pack
-from guildgpt.network.adapter import train_all
 from guildgpt.train.config import PretrainConfig
 from guildgpt.train.loop import Job, Outcome
-from guildgpt.train.next_token import train_next_token
+from guildgpt.train.next_token import train_whole
 
 
 def pretrain(
@@ -26,6 +25,5 @@ def pretrain(
     context: int,
 ) -> tuple[Any, Outcome]:
     """Train all of `base` on documents; the trained model and figures."""
-    model = train_all(base.model)
     documents = pack(train, context, job.seed)
-    return train_next_token(model, documents, held_out, config, job)
+    return train_whole(base.model, documents, held_out, config, job)

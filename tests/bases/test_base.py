@@ -30,7 +30,7 @@ from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.model.config import AdapterConfig
 from guildgpt.model.folder import write_model_folder
 from guildgpt.model.gguf import write_gguf
-from guildgpt.network.adapter import add_lora, trainable
+from guildgpt.network.hats import Hats
 
 from . import test_replit
 
@@ -198,14 +198,9 @@ def test_chat_tokens_without_rows_start_at_the_mean_and_are_trained(
         new, mean = mine[296:], table.mean(0)
         assert (new - mean).norm(dim=1).max() < 0.2 * (table - mean).norm(dim=1).min()
         assert torch.pdist(new).min() > 0
-    trained = add_lora(
-        base.model,
-        AdapterConfig(rank=2),
-        new_tokens=base.chat.new_tokens,
-        dtype=torch.float32,
-        seed=0,
-    )
-    assert any("token_adapter" in name for name in trainable(trained))
+    hats = Hats(base.model, torch.float32, torch.device("cpu"))
+    hats.add("sft", AdapterConfig(rank=2), seed=0, new_tokens=base.chat.new_tokens)
+    assert any("token_adapter" in name for name in hats.parameters("sft"))
 
 
 @pytest.mark.parametrize("where", ["added_tokens_decoder", "added_tokens.json"])

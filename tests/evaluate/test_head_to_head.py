@@ -107,7 +107,7 @@ def test_answers_are_written_after_their_prompts(kind: Any, chat: ChatTokenizer)
 
 
 def test_the_divergence_is_that_of_the_challengers_own_answers(chat: ChatTokenizer) -> None:
-    challenger = trunk_for(with_lora(llama(vocab_size=320)), torch.float32)
+    challenger = trunk_for(with_lora(llama(vocab_size=320)), torch.float32, "default")
     other = trunk_for(llama(vocab_size=320), torch.float32)
     answers = write(challenger, chat, PROMPTS * 3, Sampling(12, 1.3), seed=1)
     with torch.no_grad():

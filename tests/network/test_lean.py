@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig
 from torch import Tensor
 from transformers import MistralConfig, MistralForCausalLM
 
@@ -20,6 +19,7 @@ from guildgpt.network.lean import LeanLlama
 from guildgpt.network.trunk import LeanTrunk, PaddedTrunk, causal_model, summed_loss, trunk_for
 
 from .tiny import (
+    ADAPTER,
     VOCABULARY,
     assert_same,
     examples,
@@ -54,7 +54,7 @@ def at_once(
     model: Any, sequences: Sequence[Tensor], dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
     """The same two by the lean pass."""
-    pass_ = LeanLlama(model)
+    pass_ = LeanLlama(model, ADAPTER)
     h = pass_.hidden(torch.cat(list(sequences)), apart([len(ids) for ids in sequences]), dtype)
     return h, pass_.norm(h)
 
@@ -157,7 +157,7 @@ def test_answers_that_share_a_prompt_cost_it_once_and_change_nothing(
     answers = rows([3, 1, 6, 7, 6, 5, 4])
     prompts = (prompt, prompt, prompt, other, other, long, long)
     batch = [answered(*pair) for pair in zip(prompts, answers, strict=True)]
-    trunk = LeanTrunk(ours, torch.float32)
+    trunk = LeanTrunk(ours, torch.float32, ADAPTER)
     assert trunk.work(batch)[0] == sum(map(len, batch)) - 2 * 9 - 1
     expected = torch.stack([row_loss(theirs, one) for one in batch]).sum()
     got = summed_loss(trunk, batch)
@@ -202,7 +202,7 @@ def test_what_is_uneven_is_right_too_whichever_pass_takes_it(name: str) -> None:
     ours = copy.deepcopy(theirs)
     batch = examples(LENGTHS)
     expected = torch.stack([row_loss(theirs, example) for example in batch]).sum()
-    got = summed_loss(trunk_for(ours, torch.float32), batch)
+    got = summed_loss(trunk_for(ours, torch.float32, ADAPTER), batch)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-4)
     expected.backward()
     got.backward()
@@ -213,13 +213,6 @@ def mistral() -> Any:
     shape = llama().config.to_dict()
     keys = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
     return MistralForCausalLM(MistralConfig(**{key: shape[key] for key in keys}))
-
-
-def two_adapters() -> Any:
-    model = lora()
-    model.add_adapter("second", LoraConfig(r=2, target_modules="all-linear"))
-    model.base_model.set_adapter(["default", "second"])
-    return model
 
 
 def merged_adapter() -> Any:
@@ -235,7 +228,6 @@ UNKNOWN: dict[str, Callable[[], Any]] = {
     "another activation": lambda: llama(hidden_act="gelu"),
     "dropout in the adapter": lambda: lora(lora_dropout=0.1),
     "DoRA": lambda: lora(use_dora=True),
-    "two adapters": two_adapters,
     "a merged adapter": merged_adapter,
     "new token rows": UNEVEN["new token rows"],
     "Mistral": mistral,
@@ -248,8 +240,8 @@ def test_what_it_does_not_know_it_refuses_and_the_padded_pass_takes(name: str) -
     model = UNKNOWN[name]().eval()
     theirs = copy.deepcopy(model)
     with pytest.raises(TypeError):
-        LeanLlama(model)
-    trunk = trunk_for(model, torch.float32)
+        LeanLlama(model, ADAPTER)
+    trunk = trunk_for(model, torch.float32, ADAPTER)
     assert isinstance(trunk, PaddedTrunk)
     batch = examples([5, 9, 3])
     with torch.no_grad():
@@ -262,7 +254,7 @@ def test_a_refusal_leaves_the_weights_as_they_were() -> None:
     model.model.layers[1].mlp.down_proj.bias = torch.nn.Parameter(torch.zeros(64))
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(TypeError):
-        LeanLlama(model)
+        LeanLlama(model, ADAPTER)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
@@ -323,7 +315,7 @@ def test_bfloat16_over_float32_weights_gives_float32_gradients() -> None:
 
 def test_a_step_in_the_parameters_is_seen_by_the_pass() -> None:
     model = llama()
-    pass_ = LeanLlama(model)
+    pass_ = LeanLlama(model, ADAPTER)
     sequences = rows(LENGTHS)
     ids = torch.cat(sequences)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
@@ -346,7 +338,7 @@ def test_loading_and_saving_do_not_notice(kind: str) -> None:
         for parameter in other.parameters():
             parameter.mul_(1.1)
     before = copy.deepcopy(model.state_dict())
-    pass_ = LeanLlama(model)
+    pass_ = LeanLlama(model, ADAPTER)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
     model.load_state_dict(other.state_dict())  # what resuming does
@@ -359,24 +351,22 @@ def test_loading_and_saving_do_not_notice(kind: str) -> None:
 
 def test_transformers_own_pass_goes_on_working() -> None:
     model, other = llama(), llama()
-    LeanLlama(model)
+    LeanLlama(model, ADAPTER)
     batch = examples(LENGTHS)
     for one in (model, other):
         torch.stack([row_loss(one, example) for example in batch]).sum().backward()
     assert_same(gradients(model), gradients(other), 1e-6)
 
 
-def test_adapters_can_be_switched_off() -> None:
+def test_without_its_adapter_it_is_the_base() -> None:
     """The reference of PPO is the policy with its adapter off."""
     plain, model = llama(), lora()
-    pass_ = LeanLlama(model)
     sequences = rows(LENGTHS)
     ids = torch.cat(sequences)
     with torch.no_grad():
         expected = by_row(plain, sequences)[0]
-        with model.disable_adapter():
-            off = pass_.hidden(ids, apart(LENGTHS), torch.float32)
-        on = pass_.hidden(ids, apart(LENGTHS), torch.float32)
+        off = LeanLlama(model, None).hidden(ids, apart(LENGTHS), torch.float32)
+        on = LeanLlama(model, ADAPTER).hidden(ids, apart(LENGTHS), torch.float32)
     torch.testing.assert_close(off, expected, rtol=1e-4, atol=1e-4)
     assert (on - off).abs().max() > 0.01
 

@@ -32,6 +32,7 @@ from guildgpt.train.next_token import NextToken
 from guildgpt.train.schedule import Schedule
 
 from .tiny import (
+    ADAPTER,
     VOCABULARY,
     assert_same,
     examples,
@@ -105,7 +106,7 @@ def summed_rows(model: Any, batch: list[Example]) -> torch.Tensor:
 def test_padded_rows_lose_what_single_rows_lose(name: str) -> None:
     theirs = PADDED[name]()
     ours = copy.deepcopy(theirs)
-    trunk = trunk_for(ours, torch.float32)
+    trunk = trunk_for(ours, torch.float32, ADAPTER)
     assert isinstance(trunk, PaddedTrunk)
     batch = examples(LENGTHS)
     got, expected = summed_loss(trunk, batch), summed_rows(theirs, batch)
@@ -134,7 +135,8 @@ def test_batched_logits_are_single_row_logits(kind: Callable[[], Any]) -> None:
 def test_both_trunks_agree_on_llama(kind: str) -> None:
     lean_model = with_lora(llama()) if kind == "adapters" else llama()
     padded_model = copy.deepcopy(lean_model)
-    lean, padded = LeanTrunk(lean_model, torch.float32), PaddedTrunk(padded_model, torch.float32)
+    lean = LeanTrunk(lean_model, torch.float32, ADAPTER)
+    padded = PaddedTrunk(padded_model, torch.float32, ADAPTER)
     assert not lean.padded
     assert padded.padded
     batch = examples(LENGTHS)
@@ -147,7 +149,7 @@ def test_both_trunks_agree_on_llama(kind: str) -> None:
 
 def test_llama_gets_the_lean_trunk() -> None:
     assert isinstance(trunk_for(llama(), torch.float32), LeanTrunk)
-    assert isinstance(trunk_for(with_lora(llama()), torch.bfloat16), LeanTrunk)
+    assert isinstance(trunk_for(with_lora(llama()), torch.bfloat16, ADAPTER), LeanTrunk)
 
 
 @pytest.mark.parametrize("kind", [llama, mpt, gpt_neox])
@@ -215,7 +217,7 @@ def test_one_pass_over_eight_rows_is_eight_passes_over_one(kind: Callable[[], An
     def step(micro_tokens: int) -> tuple[int, float, dict[str, torch.Tensor]]:
         model = kind()
         config = TrainConfig(batch_size=8, steps=1, micro_tokens=micro_tokens)
-        trunk = trunk_for(model, torch.float32)
+        trunk = trunk_for(model, torch.float32, ADAPTER)
         rows = [[row] for row in examples(LENGTHS)]
         order = Schedule.of(len(rows), config, 4, World(torch.device("cpu")))
         objective = NextToken(trunk, rows, config, order)

@@ -22,6 +22,7 @@ from transformers import (
 from guildgpt.data.examples import Example
 
 VOCABULARY = 96
+ADAPTER = "default"  # the name of that of `with_lora`
 
 
 def shaken(model: Any, seed: int = 0) -> Any:

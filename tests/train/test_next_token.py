@@ -10,8 +10,8 @@ import torch
 
 from guildgpt.data.examples import Example
 from guildgpt.model.config import AdapterConfig
-from guildgpt.network.adapter import add_lora
-from guildgpt.network.trunk import PaddedTrunk, trunk_for
+from guildgpt.network.hats import Hats
+from guildgpt.network.trunk import trunk_for
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.next_token import NextToken
 from guildgpt.train.operations import Shape
@@ -164,9 +164,9 @@ def test_operations_are_counted_where_new_tokens_are_trained(model: Any) -> None
     """peft then gives a tied head a weight of its own making, which is not counted twice."""
     weights = sum(p.numel() for p in model.parameters())
     table = model.get_input_embeddings().weight.numel()
-    config = AdapterConfig(rank=2)
-    tuned = add_lora(model, config, new_tokens=[3, 5], dtype=torch.float32, seed=0)
-    shape = Shape(PaddedTrunk(tuned, torch.float32))
-    adapters = sum(p.numel() for name, p in tuned.named_parameters() if "lora_" in name)
+    hats = Hats(model, torch.float32, torch.device("cpu"))
+    hats.add("sft", AdapterConfig(rank=2), seed=0, new_tokens=[3, 5])
+    shape = Shape(hats.trunk("sft"))
+    adapters = sum(p.numel() for name, p in hats.parameters("sft").items() if "lora_" in name)
     assert shape.body == weights - table + adapters
     assert shape.head == table

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: which weights it trains, and which it leaves alone."""
+"""Supervised fine-tuning: which weights it trains, which it leaves alone, and where it goes on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from guildgpt.bases.base import Base, load_base
 from guildgpt.bases.config import BaseConfig, ScratchConfig
 from guildgpt.chat import CHATML, Conversation, Message
 from guildgpt.data.examples import conversation_examples
+from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
 from guildgpt.train.config import SftConfig
 from guildgpt.train.sft import sft
 
@@ -29,21 +30,25 @@ ROWS = [
 def tuned(folder: Path, base: Base, watcher: Remembering, **settings: Any) -> Any:
     tokenizer = base.chat.tokenizer
     examples, _ = conversation_examples(ROWS, tokenizer, base.chat.template, context=64)
-    settings |= {"steps": 4, "batch_size": 4, "learning_rate": 0.02, "evaluations": 0}
+    settings = {"steps": 4, "batch_size": 4, "learning_rate": 0.02, "evaluations": 0, **settings}
     config = SftConfig(dtype="float32", **settings)  # bfloat16 would round what is frozen
     model, outcome = sft(base, examples, {}, config, job(folder, watcher))
-    assert outcome.steps == 4
+    assert outcome.steps == config.steps
     return model
+
+
+def fresh() -> Base:
+    """A base whose vocabulary lists the chat tokens, but which never saw a chat."""
+    torch.manual_seed(0)  # of the fresh weights
+    config = BaseConfig(base="scratch", scratch=SMALL, context=64)
+    return load_base(config, documents=["What is a number? " * 20])
 
 
 @pytest.mark.parametrize("wanted", [False, True])
 def test_known_chat_tokens_are_trained_with_adapters_only_if_asked(
     wanted: bool, tmp_path: Path, watcher: Remembering
 ) -> None:
-    """A base whose vocabulary lists the chat tokens, but which never saw a chat."""
-    torch.manual_seed(0)  # of the fresh weights
-    config = BaseConfig(base="scratch", scratch=SMALL, context=64)
-    base = load_base(config, documents=["What is a number? " * 20])
+    base = fresh()
     assert base.chat.new_tokens == []
     ids = [base.chat.tokenizer.token_id(token) for token in CHATML.control_tokens]
     before = base.model.get_input_embeddings().weight.detach().clone()
@@ -51,3 +56,27 @@ def test_known_chat_tokens_are_trained_with_adapters_only_if_asked(
     changed = (model.get_input_embeddings().weight != before).any(dim=1)
     assert torch.nonzero(changed).flatten().tolist() == (sorted(ids) if wanted else [])
     assert watcher.losses[-1] < watcher.losses[0]
+
+
+@pytest.mark.parametrize("chat_tokens", [False, True])
+def test_a_run_that_an_earlier_version_began_goes_on(
+    chat_tokens: bool, tmp_path: Path, watcher: Remembering
+) -> None:
+    """The adapter was then the one that peft calls `default`, as the checkpoint's names say."""
+    settings: dict[str, Any] = {"train_chat_tokens": chat_tokens, "decay": "constant"}
+    whole = tuned(tmp_path / "whole", fresh(), Remembering(), **settings)
+    tuned(tmp_path / "cut", fresh(), Remembering(), steps=2, **settings)
+    found, _ = latest_checkpoint(tmp_path / "cut" / "checkpoints")
+    assert found
+    earlier = {
+        f"{name}.default" + (".weight" if "lora_" in name else ""): tensor
+        for name, tensor in found.weights.items()
+    }
+    assert any("trainable_tokens" in name for name in earlier) == chat_tokens
+    save_checkpoint(
+        tmp_path / "cut" / "checkpoints", 2, earlier, found.optimizer, found.state, keep=1
+    )
+    resumed = tuned(tmp_path / "cut", fresh(), watcher, **settings)
+    assert watcher.starts == [(4, 2)]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name

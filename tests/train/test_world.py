@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed, multiprocessing
 
-from guildgpt.network.adapter import trainable
 from guildgpt.network.world import World
 from guildgpt.train.config import DpoConfig, TrainConfig
 from guildgpt.train.dpo import train_dpo
 from guildgpt.train.loop import Job
-from guildgpt.train.next_token import train_next_token
+from guildgpt.train.next_token import train_whole
+from guildgpt.train.on_policy import POLICY
 from guildgpt.train.schedule import Schedule, share
 
 from .comparisons import planted
@@ -34,7 +34,7 @@ def next_token(folder: Path, world: World) -> None:
     held_out = {"rows": [example(9, seed=100 + n) for n in range(3)]}
     config = TrainConfig(steps=6, evaluations=2, learning_rate=1e-2, **SETTINGS)
     job = Job(folder, 0, Remembering(), world)
-    model, _ = train_next_token(tiny_llama(), ROWS, held_out, config, job)
+    model, _ = train_whole(tiny_llama(), ROWS, held_out, config, job)
     keep(folder, world, dict(model.named_parameters()))
 
 
@@ -42,7 +42,7 @@ def dpo(folder: Path, world: World) -> None:
     hats = hats_of(outspoken())
     config = DpoConfig(steps=5, evaluations=0, learning_rate=1e-2, **SETTINGS)
     train_dpo(hats, planted(24, seed=0), {}, config, Job(folder, 0, Remembering(), world))
-    keep(folder, world, trainable(hats.model))
+    keep(folder, world, hats.parameters(POLICY))
 
 
 def on_policy(folder: Path, world: World) -> None:
@@ -56,7 +56,7 @@ def on_policy(folder: Path, world: World) -> None:
         group=4,
         show_every=1,
     )
-    keep(folder, world, trainable(hats.model))
+    keep(folder, world, hats.parameters(POLICY))
 
 
 STAGES = {"next token": next_token, "dpo": dpo, "grpo": on_policy}

@@ -1,4 +1,4 @@
-"""What is trained, and what comes out when adapters are folded in."""
+"""What of a hat is trained, and what comes out when it is folded in."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from guildgpt.model.config import AdapterConfig
-from guildgpt.network.adapter import add_lora, merged, train_all, trainable
-from guildgpt.network.trunk import summed_loss, trunk_for
+from guildgpt.network.hats import Hats
+from guildgpt.network.trunk import summed_loss
 
 from .tiny import VOCABULARY, examples, gpt_neox, llama, mpt
 
@@ -27,19 +27,21 @@ BASES = pytest.mark.parametrize("kind", [llama, untied_llama, mpt, gpt_neox])
 
 def adapted(
     model: Any, new: list[int] | None = None, dtype: torch.dtype = torch.float32, seed: int = 1
-) -> Any:
-    config = AdapterConfig(rank=4, alpha=8.0)
-    return add_lora(model, config, new_tokens=new or [], dtype=dtype, seed=seed)
+) -> Hats:
+    hats = Hats(model, dtype, torch.device("cpu"))
+    hats.add("sft", AdapterConfig(rank=4, alpha=8.0), seed=seed, new_tokens=new or [])
+    return hats
 
 
-def train(model: Any, dtype: torch.dtype = torch.float32, steps: int = 3) -> None:
+def train(hats: Hats, steps: int = 3) -> None:
     """A few steps on rows in which the new tokens stand and are predicted."""
     batch = examples([12, 9, 20])
     for example in batch:
         example.ids[2::4] = NEW[0]
         example.ids[3::4] = NEW[1]
-    trunk = trunk_for(model, dtype)
-    optimizer = torch.optim.AdamW(list(trainable(model).values()), lr=0.02, weight_decay=0.0)
+    trunk = hats.trunk("sft")
+    parameters = list(hats.parameters("sft").values())
+    optimizer = torch.optim.AdamW(parameters, lr=0.02, weight_decay=0.0)
     for _ in range(steps):
         summed_loss(trunk, batch).backward()
         optimizer.step()
@@ -50,17 +52,20 @@ def train(model: Any, dtype: torch.dtype = torch.float32, steps: int = 3) -> Non
 def test_only_adapters_are_trained(kind: Callable[[], Any]) -> None:
     model = kind()
     linear = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
-    names = trainable(adapted(model)).keys()
-    assert all(".lora_A." in name or ".lora_B." in name for name in names)
-    assert len(names) == 2 * (len(linear) - 1)  # each layer but the head
-    assert all(p.dtype == torch.float32 for p in trainable(adapted(kind())).values())
+    hats = adapted(model)
+    parameters = hats.parameters("sft")
+    assert all(name.endswith((".lora_A", ".lora_B")) for name in parameters)
+    assert len(parameters) == 2 * (len(linear) - 1)  # each layer but the head
+    assert all(p.dtype == torch.float32 for p in parameters.values())
+    trained = {id(p) for p in hats.model.parameters() if p.requires_grad}
+    assert trained == {id(p) for p in parameters.values()}
 
 
 @BASES
 def test_new_tokens_get_trained_rows_in_embedding_and_head(kind: Callable[[], Any]) -> None:
     tied = kind().config.tie_word_embeddings
-    model = adapted(kind(), NEW)
-    rows = {n: p for n, p in trainable(model).items() if ".lora_" not in n}
+    parameters = adapted(kind(), NEW).parameters("sft")
+    rows = {n: p for n, p in parameters.items() if ".lora_" not in n}
     assert len(rows) == (1 if tied else 2)
     assert all(p.shape == (2, 64) and p.dtype == torch.float32 for p in rows.values())
 
@@ -75,11 +80,11 @@ def test_new_rows_change_in_training_and_survive_merging(
         base.get_input_embeddings().weight.detach().to(dtype).float().clone(),
         base.get_output_embeddings().weight.detach().to(dtype).float().clone(),
     ]
-    model = adapted(base, NEW, dtype)
-    train(model, dtype)
+    hats = adapted(base, NEW, dtype)
+    train(hats)
     with torch.no_grad():
-        trained = model.float()(input_ids=IDS).logits
-        plain = merged(model)
+        trained = hats.model.float()(input_ids=IDS).logits
+        plain = hats.merged("sft")
         torch.testing.assert_close(plain(input_ids=IDS).logits, trained, rtol=1e-4, atol=1e-3)
     after = [plain.get_input_embeddings().weight, plain.get_output_embeddings().weight]
     for old, new in zip(before, after, strict=True):
@@ -95,12 +100,13 @@ def test_merging_keeps_the_logits(kind: Callable[[], Any]) -> None:
     names = set(base.state_dict())
     with torch.no_grad():
         before = base(input_ids=IDS).logits
-        model = adapted(base)
-        torch.testing.assert_close(model(input_ids=IDS).logits, before)  # the adapter begins at 0
-    train(model)
+        hats = adapted(base)
+        # The adapter begins at 0.
+        torch.testing.assert_close(hats.model(input_ids=IDS).logits, before)
+    train(hats)
     with torch.no_grad():
-        trained = model(input_ids=IDS).logits
-        plain = merged(model)
+        trained = hats.model(input_ids=IDS).logits
+        plain = hats.merged("sft")
         assert (trained - before).abs().max() > 0.1
         torch.testing.assert_close(plain(input_ids=IDS).logits, trained, rtol=1e-4, atol=1e-3)
     assert set(plain.state_dict()) == names
@@ -108,15 +114,15 @@ def test_merging_keeps_the_logits(kind: Callable[[], Any]) -> None:
 
 
 def test_merging_is_float32_whatever_the_training_was() -> None:
-    model = adapted(llama(), dtype=torch.bfloat16)
-    frozen = {p.dtype for p in model.parameters() if not p.requires_grad}
+    hats = adapted(llama(), dtype=torch.bfloat16)
+    frozen = {p.dtype for p in hats.model.parameters() if not p.requires_grad}
     assert frozen == {torch.bfloat16}
-    assert {p.dtype for p in merged(model).parameters()} == {torch.float32}
+    assert {p.dtype for p in hats.merged("sft").parameters()} == {torch.float32}
 
 
 def test_the_seed_alone_decides() -> None:
     def first(seed: int) -> torch.Tensor:
-        return next(iter(trainable(adapted(llama(), seed=seed)).values()))
+        return next(iter(adapted(llama(), seed=seed).parameters("sft").values()))
 
     torch.manual_seed(1)
     one = first(5)
@@ -133,18 +139,9 @@ def test_the_global_generator_is_left_alone() -> None:
 
 
 def test_the_adapters_scale_is_alpha_over_rank() -> None:
-    config = AdapterConfig(rank=4, alpha=8.0)
-    model = add_lora(llama(), config, new_tokens=[], dtype=torch.float32, seed=1)
-    layer = model.get_base_model().model.layers[0].self_attn.q_proj
+    layer: Any = adapted(llama()).base.model.layers[0].self_attn.q_proj
     with torch.no_grad():
-        layer.lora_B["default"].weight.fill_(0.1)
+        layer.lora_B["sft"].weight.fill_(0.1)
         x = torch.ones(1, 64)
-        low = x @ layer.lora_A["default"].weight.t() @ layer.lora_B["default"].weight.t()
+        low = x @ layer.lora_A["sft"].weight.t() @ layer.lora_B["sft"].weight.t()
         torch.testing.assert_close(layer(x), layer.base_layer(x) + 2 * low)
-
-
-def test_all_weights() -> None:
-    model = llama().requires_grad_(False)
-    assert train_all(model) is model
-    assert trainable(model).keys() == dict(model.named_parameters()).keys()
-    assert merged(model) is model
