@@ -392,11 +392,11 @@ def _and_others(count: int) -> str:
 
 def _print_answers(report: Any, console: Console) -> None:
     """Three answers, so that the table is not all one sees."""
-    for probe in report.probes[:3]:
-        if probe.after is None:
+    for asked in report.probes[:3]:
+        if asked.after is None:
             continue
-        question = visible(probe.messages[-1].content)
+        question = visible(asked.probe.prompt)
         question.stylize("bold")
         console.print("", question, sep="\n", soft_wrap=not console.is_terminal)
-        say(console, probe.after.text)
+        say(console, asked.after.text)
     console.print()

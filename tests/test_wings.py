@@ -179,7 +179,7 @@ BELOW = {
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
     "rewards": {"chat", "text"},
     "evaluate": {"bases", "chat", "data", "engines", "model", "network", "text"},
-    "report": {"chat", "evaluate", "text"},
+    "report": {"data", "evaluate", "text", "train"},
     "train": {"bases", "chat", "data", "evaluate", "model", "network", "rewards", "text"},
     "pipeline": {
         *("bases", "chat", "data", "evaluate", "model", "network"),

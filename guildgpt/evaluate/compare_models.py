@@ -39,7 +39,7 @@ from guildgpt.network.world import World
 from guildgpt.text.figures import decimals, percent, sign, visible
 
 Turns = tuple[Message, ...]
-FEEDBACK_STAGES = ("dpo", "grpo", "ppo")
+BEFORE_FEEDBACK = ("pretrain", "sft")  # stages that learn from nobody's preferences
 
 
 def compare_models(
@@ -242,12 +242,12 @@ def _answers(
 def _learned_from(model: Path, judge: Path) -> bool:
     """Whether a model's own run trained it against this judge, or both on the same comparisons."""
     stage, run = model.resolve().parent.name, model.resolve().parent.parent
-    if stage not in FEEDBACK_STAGES:
+    if stage in BEFORE_FEEDBACK:
         return False
     try:
         record = json.loads((model / PROVENANCE_FILE).read_text(encoding="utf-8"))
         named = record["recipe"][stage].get("reward_model")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        named = None
+        return False  # its folder is not named after a stage of ours
     against = Path(named).expanduser() if named else run / "reward" / "model"
     return against.resolve() == judge.resolve()

@@ -26,7 +26,7 @@ from guildgpt.pipeline.prepare import judged_prompts
 from guildgpt.pipeline.stage import StageRun
 from guildgpt.pipeline.trainers import bare, wear_reward
 from guildgpt.recipe import Recipe
-from guildgpt.train.config import DpoConfig, RolloutConfig
+from guildgpt.train.config import PolicyConfig, RolloutConfig
 from guildgpt.train.on_policy import POLICY
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def measure_against_start(run: StageRun) -> HeadToHead | None:
 def _compare(run: StageRun) -> HeadToHead:
     """Both answer prompts that no stage was trained on."""
     settings, evaluation = run.settings, run.recipe.evaluate
-    assert isinstance(settings, DpoConfig | RolloutConfig)
+    assert isinstance(settings, PolicyConfig)
     base = load_base(run.start.base)
     places, prompts = _judged(run, base)
     temperature = settings.temperature if isinstance(settings, RolloutConfig) else 1.0

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,13 +26,11 @@ from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.before_after import headline
 from guildgpt.report.page import write_report
 from guildgpt.report.report import (
-    BaseReport,
     HeldOut,
     PreferenceReport,
     ProbeAnswer,
     ProbeResult,
     Report,
-    SourceReport,
     StageReport,
     read_metrics,
 )
@@ -70,7 +68,6 @@ def stage_report(
     first = _base_answers(earlier) if run.kind.changes_answers else None
     fixed = probes()
     known = seen(fixed, prepared.conversations)
-    base = figures.provenance[0]
     several = len(recipe.stages) > 1
     return Report(
         title=f"{recipe.name}: before and after {stage}" if several else recipe.name,
@@ -89,9 +86,7 @@ def stage_report(
         head_to_head=figures.head_to_head,
         probes=tuple(
             ProbeResult(
-                id=probe.id,
-                messages=probe.messages,
-                asks=probe.asks,
+                probe,
                 before=_shown(before.samples, index),
                 after=_shown(after.samples, index),
                 seen=probe.id in known,
@@ -100,32 +95,9 @@ def stage_report(
             for index, probe in enumerate(fixed)
             if before.samples or after.samples
         ),
-        sources=tuple(
-            SourceReport(
-                name=item.name,
-                rows=report.rows,
-                train=report.train,
-                held_out=report.held_out,
-                duplicates=report.duplicates,
-                skipped=report.skipped,
-                licence=item.licence,
-                origin=item.origin,
-                revision=item.revision,
-                hash=item.sha256,
-                written_by=item.written_by,
-            )
-            for item, report in prepared.sources
-        ),
-        base=BaseReport(
-            name=base.name,
-            parameters=figures.parameters,
-            licence=base.licence,
-            origin=base.origin,
-            revision=base.revision,
-            hash=base.sha256,
-            written_by=base.written_by,
-            note=base.note,
-        ),
+        sources=tuple(prepared.sources),
+        base=figures.provenance[0],
+        parameters=figures.parameters,
         policy=recipe.policy,
         warnings=(
             *run.data.warnings,
@@ -190,18 +162,8 @@ def _chat_command(run: StageRun) -> str:
 
 
 def _stage(stage: Stage, outcome: Outcome) -> StageReport:
-    rows, evaluations = read_metrics(outcome.metrics)
-    return StageReport(
-        name=stage,
-        steps=outcome.steps,
-        seconds=outcome.seconds,
-        tokens=outcome.tokens,
-        tokens_per_second=outcome.tokens_per_second,
-        share_of_peak=outcome.share_of_peak,
-        peak_memory_bytes=outcome.peak_memory_bytes,
-        metrics=rows,
-        evaluations=evaluations,
-    )
+    shown = replace(outcome, metrics=Path(outcome.metrics.name))  # the report is passed on
+    return StageReport(stage, shown, *read_metrics(outcome.metrics))
 
 
 def _held_out(before: Measured, after: Measured) -> tuple[HeldOut, ...]:

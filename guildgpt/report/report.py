@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from guildgpt.chat import Message
+from guildgpt.data.dataset import SourceReport
+from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError
 from guildgpt.evaluate.preferences import PreferenceFigures
+from guildgpt.evaluate.probes import Probe
 from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.text import figures
+from guildgpt.train.loop import Outcome
 
 REPORT_JSON = "report.json"
 
@@ -37,19 +40,14 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """One stage as it went: totals, the curve of each logged figure, held-out measurements.
+    """One stage as it went: how it ended, the curve of each logged figure, held-out measurements.
 
     `metrics` are rows such as `{"step": 10, "loss": 2.1, "lr": 1e-4, "grad_norm": 0.8,
     "tokens_per_second": 900.0}`; a figure that was not a number (a diverged loss) is None.
     """
 
     name: str
-    steps: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    tokens_per_second: float | None = None
-    share_of_peak: float | None = None  # of the hardware's arithmetic peak, 0..1
-    peak_memory_bytes: int | None = None
+    outcome: Outcome
     metrics: tuple[Mapping[str, int | float | None], ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
 
@@ -102,44 +100,11 @@ class ProbeResult:
     `seen` marks a probe whose prompt stood among the training rows: its answer may be recall.
     """
 
-    id: str
-    messages: tuple[Message, ...]
-    asks: str = ""
+    probe: Probe
     before: ProbeAnswer | None = None
     after: ProbeAnswer | None = None
     seen: bool = False
     base: ProbeAnswer | None = None  # where `before` is what fine-tuning made of a base
-
-
-@dataclass(frozen=True, slots=True)
-class SourceReport:
-    """One data source: what was read, what was kept, under which licence, by whom written."""
-
-    name: str
-    rows: int
-    train: int
-    held_out: int
-    duplicates: int = 0
-    skipped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows
-    licence: str = ""
-    origin: str = ""
-    revision: str = ""
-    hash: str = ""
-    written_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class BaseReport:
-    """The pretrained model a run started from."""
-
-    name: str
-    parameters: int | None = None
-    licence: str = ""
-    origin: str = ""
-    revision: str = ""
-    hash: str = ""
-    written_by: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +140,9 @@ class Report:
     preferences: tuple[PreferenceReport, ...] = ()
     head_to_head: HeadToHead | None = None
     probes: tuple[ProbeResult, ...] = ()
-    sources: tuple[SourceReport, ...] = ()
-    base: BaseReport | None = None
+    sources: tuple[tuple[Provenance, SourceReport], ...] = ()  # and what became of their rows
+    base: Provenance | None = None
+    parameters: int | None = None  # of the base
     policy: str = ""
     warnings: tuple[str, ...] = ()  # what the policy let pass but wants known
     phases: tuple[Phase, ...] = ()
@@ -189,7 +155,8 @@ class Report:
     @property
     def seconds(self) -> float:
         """Wall-clock time of the whole run: its phases, or its stages where none are listed."""
-        return sum(part.seconds for part in self.phases or self.stages)
+        parts = self.phases or [stage.outcome for stage in self.stages]
+        return sum(part.seconds for part in parts)
 
     @property
     def cost(self) -> float:
@@ -209,13 +176,33 @@ def read_report(folder: str | Path) -> Report:
     """The report that `write_report` left in a folder."""
     path = Path(folder) / REPORT_JSON
     try:
-        return REPORT.validate_python(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return REPORT.validate_python(_records(values))
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"the report cannot be read ({error})",
             where=path,
             remedy="Every finished run holds one; was it written by another version?",
         ) from error
+
+
+def _records(report: dict[str, Any]) -> dict[str, Any]:
+    """The values of a report.json that held its records' fields side by side, now as records."""
+    if "parameters" in report:
+        return report
+    for stage in report["stages"]:
+        stage["outcome"] = {**stage, "resumed_from": 0, "metrics": "metrics.jsonl"}
+    for probe in report["probes"]:
+        probe["probe"] = dict(probe)
+    sources = []
+    for source in report["sources"]:
+        provenance = {**source, "sha256": source["hash"], "rows": 0, "held_out": None}
+        sources.append((provenance, source))
+    report["sources"] = sources
+    if base := report["base"]:
+        report["base"] = {**base, "kind": "base", "sha256": base["hash"]}
+        report["parameters"] = base["parameters"]
+    return report
 
 
 def read_metrics(

@@ -110,11 +110,16 @@ class RewardConfig(TrainConfig):
     """Measurements in a row without a gain before training stops; 0 never stops."""
 
 
-class DpoConfig(TrainConfig):
-    """The `[dpo]` section: the policy learns from comparisons directly, without a reward model."""
+class PolicyConfig(TrainConfig):
+    """What every stage knows that teaches a model which answers already, by an adapter."""
 
     lora: AdapterConfig = AdapterConfig()
     """The adapters' shape."""
+
+
+class DpoConfig(PolicyConfig):
+    """The `[dpo]` section: the policy learns from comparisons directly, without a reward model."""
+
     batch_size: int = Field(default=8, ge=1)
     """Prompts per optimizer step, each with all its answers."""
     learning_rate: float = Field(default=5e-5, gt=0)
@@ -159,11 +164,9 @@ class GuardConfig(BaseModel):
     """How far the share of answers that loop may rise while the reward rises."""
 
 
-class RolloutConfig(TrainConfig):
+class RolloutConfig(PolicyConfig):
     """What PPO and GRPO have in common: answers are written, scored, and learned from."""
 
-    lora: AdapterConfig = AdapterConfig()
-    """The adapters' shape."""
     epochs: float = Field(default=1.0, gt=0)
     """How often each prompt is answered; 0.5 is half of them."""
     steps: int | None = Field(default=None, ge=1)

@@ -234,12 +234,12 @@ def test_a_dry_run_foretells_what_every_stage_does(road: Road) -> None:
     assert list(stages) == STAGES
     assert json.loads(json.dumps(plan)) == plan
     for stage in road.report.stages:
-        assert stages[stage.name]["steps"] == stage.steps
+        assert stages[stage.name]["steps"] == stage.outcome.steps
     for stage in ("reward", "judge"):
         told = stages[stage]
         done = next(one for one in road.report.stages if one.name == stage)
         assert told["pairs"] == told["comparisons"] > 0
-        assert told["tokens_seen"] == told["tokens"] == done.tokens  # one epoch
+        assert told["tokens_seen"] == told["tokens"] == done.outcome.tokens  # one epoch
         assert told["held_out"] > 0
         assert f"{told['comparisons']} comparisons, {told['pairs']} pairs" in out.getvalue()
     ppo = stages["ppo"]

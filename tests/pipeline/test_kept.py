@@ -272,7 +272,7 @@ def test_comparisons_alone_are_enough_for_feedback(road: Road, tmp_path: Path, s
     """No conversation fits into the context where there is none; that is no reason to stop."""
     recipe = only_comparisons(alone(road, tmp_path, stage, LENGTH if stage == "ppo" else ""))
     report, printed = train(recipe, tmp_path / "run")
-    assert report.stages[0].steps == 2
+    assert report.stages[0].outcome.steps == 2
     assert ("no conversation is there to score 0" in printed) == (stage == "reward")
     assert (tmp_path / "run" / stage / "model" / "model.safetensors").is_file()
     assert read_report(tmp_path / "run" / stage / "model") == report
@@ -314,7 +314,7 @@ def test_a_base_that_changed_before_a_resume_is_refused(
     (base / name).write_bytes(whole)
     (base / "README.md").write_text("another card, which decides nothing")
     report, _ = train(recipe, tmp_path / "run")
-    assert report.stages[0].steps == 4
+    assert report.stages[0].outcome.steps == 4
 
 
 def test_a_base_may_change_until_something_is_trained(

@@ -208,11 +208,14 @@ def test_held_out_bits_fall_in_both_stages(scratch: Scratch) -> None:
 def test_the_report_is_of_its_stage_and_shows_the_curves_of_all(scratch: Scratch) -> None:
     report = scratch.report
     assert report.title == "tiny: before and after sft"
-    assert [(stage.name, stage.steps) for stage in report.stages] == [("pretrain", 24), ("sft", 24)]
+    assert [(stage.name, stage.outcome.steps) for stage in report.stages] == [
+        ("pretrain", 24),
+        ("sft", 24),
+    ]
     assert all(len(stage.metrics) == 24 for stage in report.stages)
     steps = [(e.step, e.source) for e in report.stages[0].evaluations]
     assert steps == [(0, "documents"), (12, "documents"), (24, "documents")]
-    assert [source.name for source in report.sources] == ["rows"]
+    assert [source.name for source, _ in report.sources] == ["rows"]
     assert report.base is not None
     assert report.base.name == "scratch"
     assert [phase.name for phase in report.phases] == [
@@ -227,7 +230,7 @@ def test_the_report_is_of_its_stage_and_shows_the_curves_of_all(scratch: Scratch
     assert all(probe.before and probe.after for probe in report.probes)
     first = read_report(scratch.folder / "pretrain" / "model")
     assert [stage.name for stage in first.stages] == ["pretrain"]
-    assert [source.name for source in first.sources] == ["documents"]
+    assert [source.name for source, _ in first.sources] == ["documents"]
 
     page = (scratch.folder / "report.html").read_text()
     assert page == (scratch.folder / "sft" / "model" / "report.html").read_text()
@@ -479,7 +482,7 @@ def test_replit_code_is_tuned_and_runs_in_llama_cpp(
     assert metadata["general.architecture"] in (b"mpt", "mpt")
     ids = prompt_ids(folder)
     assert greedy_llama(gguf, ids, 6) == greedy_torch(folder, ids, 6)
-    assert plan["stages"]["sft"]["steps"] == report.stages[0].steps == 3
+    assert plan["stages"]["sft"]["steps"] == report.stages[0].outcome.steps == 3
 
     # The chat tokens were added, and of the embedding only their rows were trained.
     tokenizer = FileTokenizer(folder / "tokenizer.json")
@@ -588,8 +591,8 @@ def test_a_dry_run_foretells_what_a_run_counts(scratch: Scratch, tmp_path: Path)
     report, _ = train(recipe, tmp_path / "run", [*epoch, "export.gguf=[]"])
     for stage in report.stages:
         planned = plan["stages"][stage.name]
-        assert planned["steps"] == stage.steps
-        assert planned["tokens_seen"] == planned["tokens"] == stage.tokens
+        assert planned["steps"] == stage.outcome.steps
+        assert planned["tokens_seen"] == planned["tokens"] == stage.outcome.tokens
         assert planned["trained_tokens"] == sum(row["trained"] or 0 for row in stage.metrics)
 
 
@@ -642,7 +645,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved(
 
     monkeypatch.setattr(loop, "_take_step", nothing)
     report, _ = train(recipe, tmp_path / "run")
-    assert report.stages[0].steps == 3
+    assert report.stages[0].outcome.steps == 3
     assert (place / "model" / "model-F16.gguf").is_file()
 
 
@@ -688,9 +691,9 @@ def test_a_few_steps_on_real_rows(scratch: Scratch, tmp_path: Path) -> None:
     recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
     sources = f'[{{source="dolly:{paths["dolly"]}", limit=40}}, "oasst:{paths["oasst"]}"]'
     report, _ = train(recipe, tmp_path / "run", [f"data.sources={sources}"])
-    assert [source.name for source in report.sources] == ["dolly", "oasst"]
-    assert report.sources[0].rows == 40
-    assert report.sources[0].skipped["over the limit"] == 11_880
+    assert [source.name for source, _ in report.sources] == ["dolly", "oasst"]
+    assert report.sources[0][1].rows == 40
+    assert report.sources[0][1].skipped["over the limit"] == 11_880
     assert {held_out.source for held_out in report.held_out} == {"dolly", "oasst"}
     for held_out in report.held_out:
         assert held_out.rows > 0

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from guildgpt.chat import Message
+from guildgpt.data.dataset import SourceReport
+from guildgpt.data.provenance import Provenance
+from guildgpt.evaluate.probes import Probe
 from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.report.report import (
-    BaseReport,
     Evaluation,
     HeldOut,
     Phase,
     ProbeAnswer,
     ProbeResult,
     Report,
-    SourceReport,
     StageReport,
 )
+from guildgpt.train.loop import Outcome
+
+UNTRAINED = Outcome(0, 0, 0.0, 0.0, 0.0, 0, 0, Path("metrics.jsonl"))
 
 
 @pytest.fixture
@@ -27,15 +33,19 @@ def report() -> Report:
         recipe_name="starter",
         recipe_text='[model]\nbase = "starter"\n',
         stages=(
-            StageReport("pretrain", steps=1, metrics=({"step": 1, "loss": 3.4, "lr": 1e-4},)),
+            StageReport("pretrain", UNTRAINED, metrics=({"step": 1, "loss": 3.4, "lr": 1e-4},)),
             StageReport(
                 "sft",
-                steps=40,
-                seconds=3120.0,
-                tokens=163840,
-                tokens_per_second=52.5,
-                share_of_peak=0.4,
-                peak_memory_bytes=2 * 1024**3,
+                Outcome(
+                    steps=40,
+                    seconds=3120.0,
+                    tokens=163840,
+                    tokens_per_second=52.5,
+                    share_of_peak=0.4,
+                    peak_memory_bytes=2 * 1024**3,
+                    resumed_from=0,
+                    metrics=Path("metrics.jsonl"),
+                ),
                 metrics=tuple(
                     {
                         "step": step,
@@ -52,7 +62,7 @@ def report() -> Report:
                     for source in ("dolly", "oasst1")
                 ),
             ),
-            StageReport("reward"),
+            StageReport("reward", UNTRAINED),
         ),
         held_out=(
             HeldOut("dolly", 596, 412345, 1.231, 1.052, 9.8, 6.4),
@@ -62,39 +72,47 @@ def report() -> Report:
         samples_after=SampleMeasures(200, 0.97, 0.02, 0.18, 0.58, 0.77, 96.1, 82.0, 180.0),
         probes=(
             ProbeResult(
-                "tls",
-                (Message("user", "What is TLS?"),),
-                "a definition",
+                Probe("tls", (Message("user", "What is TLS?"),), "a definition"),
                 ProbeAnswer("It is it is it is", "length", looped=True, tokens=256),
                 ProbeAnswer("It encrypts a connection.", tokens=6),
                 seen=True,
             ),
             ProbeResult(
-                "follow-up",
-                (
-                    Message("user", "Which planet is the largest?"),
-                    Message("assistant", "Jupiter."),
-                    Message("user", "And the smallest?"),
+                Probe(
+                    "follow-up",
+                    (
+                        Message("user", "Which planet is the largest?"),
+                        Message("assistant", "Jupiter."),
+                        Message("user", "And the smallest?"),
+                    ),
+                    asks="",
                 ),
                 after=ProbeAnswer("```python\nprint('Mercury')\n```", tokens=9),
             ),
         ),
         sources=(
-            SourceReport(
-                "dolly",
-                rows=11920,
-                train=11102,
-                held_out=596,
-                duplicates=180,
-                skipped={"longer than 1,024 tokens": 42},
-                licence="CC-BY-SA-3.0",
-                origin="https://huggingface.co/datasets/databricks/databricks-dolly-15k",
-                revision="bdd27f4d",
-                hash="sha256:2df90833",
-                written_by="people",
+            (
+                Provenance(
+                    "dolly",
+                    licence="CC-BY-SA-3.0",
+                    origin="https://huggingface.co/datasets/databricks/databricks-dolly-15k",
+                    revision="bdd27f4d",
+                    sha256="2df90833",
+                    rows=11920,
+                    written_by="people",
+                    held_out=0.05,
+                ),
+                SourceReport(
+                    rows=11920,
+                    train=11102,
+                    held_out=596,
+                    duplicates=180,
+                    skipped={"longer than 1,024 tokens": 42},
+                ),
             ),
         ),
-        base=BaseReport("starter", 134515008, "Apache-2.0", written_by="people and models"),
+        base=Provenance("starter", "base", "Apache-2.0", written_by="mixed"),
+        parameters=134515008,
         policy="open",
         warnings=("starter: partly written by another company's model",),
         phases=(Phase("load", 4.2), Phase("sft", 3120.0)),

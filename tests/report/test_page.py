@@ -17,6 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guildgpt.chat import Message
+from guildgpt.data.dataset import SourceReport
+from guildgpt.data.provenance import Provenance
+from guildgpt.evaluate.probes import Probe
 from guildgpt.report.page import render as rendered
 from guildgpt.report.page import write_report
 from guildgpt.report.report import (
@@ -25,10 +28,10 @@ from guildgpt.report.report import (
     ProbeAnswer,
     ProbeResult,
     Report,
-    SourceReport,
     StageReport,
 )
 from guildgpt.text.figures import blocks, visible
+from tests.report.conftest import UNTRAINED
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "col", "base", "source"}
 EVIL = (
@@ -80,16 +83,21 @@ def poisoned(report: Report, poison_text: str = EVIL) -> Report:
 
     values = {key: poison(value) for key, value in report.as_dict().items()}
     plain = report.as_dict()
-    for probe, kept in zip(values["probes"], plain["probes"], strict=True):
-        for message, was in zip(probe["messages"], kept["messages"], strict=True):
+    for asked, kept in zip(values["probes"], plain["probes"], strict=True):
+        turns = asked["probe"]["messages"], kept["probe"]["messages"]
+        for message, was in zip(*turns, strict=True):
             message["role"] = was["role"]
+    records = [(values["base"], plain["base"])]
+    records += [(s[0], w[0]) for s, w in zip(values["sources"], plain["sources"], strict=True)]
+    for record, was in records:
+        record |= {key: was[key] for key in ("kind", "written_by")}
     skipped = {poison_text: 1}
     evil = REPORT.validate_python(values)
-    logged = StageReport("last", metrics=({"step": 1, "loss": 1.0, poison_text: 2.0},))
+    logged = StageReport("last", UNTRAINED, metrics=({"step": 1, "loss": 1.0, poison_text: 2.0},))
     return replace(
         evil,
         stages=(*evil.stages, logged),
-        sources=tuple(replace(source, skipped=skipped) for source in evil.sources),
+        sources=tuple((one, replace(rows, skipped=skipped)) for one, rows in evil.sources),
     )
 
 
@@ -195,8 +203,8 @@ def test_no_text_can_break_out(report: Report, tmp_path: Path) -> None:
 
 
 def test_an_origin_that_is_no_web_address_is_no_link(report: Report) -> None:
-    source = SourceReport("x", 1, 1, 0, origin="javascript:alert(1)")
-    page = Page(rendered(replace(report, sources=(source,))))
+    source = Provenance("x", origin="javascript:alert(1)")
+    page = Page(rendered(replace(report, sources=((source, SourceReport()),))))
     assert "javascript:alert(1)" in page.text
     assert all((one["href"] or "").startswith("#") for one in page.of("a"))
 
@@ -204,8 +212,9 @@ def test_an_origin_that_is_no_web_address_is_no_link(report: Report) -> None:
 @settings(max_examples=25, deadline=None)
 @given(text=st.text(max_size=80))
 def test_any_answer_at_all_is_shown_as_text(text: str) -> None:
-    probe = ProbeResult("p", (Message("user", text),), text, ProbeAnswer(text), ProbeAnswer(text))
-    html = rendered(Report(text, "2026-11-23", probes=(probe,)))
+    probe = Probe("p", (Message("user", text),), text)
+    asked = ProbeResult(probe, ProbeAnswer(text), ProbeAnswer(text))
+    html = rendered(Report(text, "2026-11-23", probes=(asked,)))
     page = Page(html)
     html.encode("utf-8")
     assert page.open == []
@@ -244,8 +253,10 @@ CHROMIUM = next(
 )
 def test_a_browser_draws_the_charts_and_runs_nothing_else(report: Report, tmp_path: Path) -> None:
     assert CHROMIUM, "no chromium, chromium-browser or google-chrome is installed"
-    steady = StageReport("steady", metrics=({"step": 5, "loss": 2.0}, {"step": 6, "loss": 2.0}))
-    empty = StageReport("nothing finite", metrics=({"step": 1, "loss": None},))
+    steady = StageReport(
+        "steady", UNTRAINED, metrics=({"step": 5, "loss": 2.0}, {"step": 6, "loss": 2.0})
+    )
+    empty = StageReport("nothing finite", UNTRAINED, metrics=({"step": 1, "loss": None},))
     evil = poisoned(replace(report, stages=(*report.stages, steady, empty)))
     page = write_report(tmp_path, replace(evil, held_out=(HeldOut(EVIL, 1, 1, 1.0, 2.0),)))
     flags = (

@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from guildgpt.chat import Message
+from guildgpt.data.dataset import SourceReport
+from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError
+from guildgpt.evaluate.probes import Probe
 from guildgpt.report.before_after import headline, summary_table
 from guildgpt.report.curves import charts, smooth, thin
 from guildgpt.report.page import write_report
@@ -19,12 +23,15 @@ from guildgpt.report.report import (
     REPORT,
     Evaluation,
     HeldOut,
+    ProbeAnswer,
     Report,
     StageReport,
     read_metrics,
     read_report,
 )
 from guildgpt.text.figures import duration, signed, size
+from guildgpt.train.loop import Outcome
+from tests.report.conftest import UNTRAINED
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -42,9 +49,89 @@ def test_the_least_report_can_be_written(tmp_path: Path) -> None:
     assert read_report(tmp_path) == least
 
 
+# What a report.json held of its records before it held the records.
+SIDE_BY_SIDE = {
+    "stages": [
+        {
+            "name": "sft",
+            "steps": 2,
+            "seconds": 8.5,
+            "tokens": 60,
+            "tokens_per_second": 7.1,
+            "share_of_peak": 0.1,
+            "peak_memory_bytes": 1024,
+            "metrics": [{"step": 1, "loss": 2.5}],
+            "evaluations": [],
+        }
+    ],
+    "probes": [
+        {
+            "id": "tls",
+            "messages": [{"role": "user", "content": "What is TLS?", "source": None}],
+            "asks": "a definition",
+            "before": None,
+            "after": {"text": "A protocol.", "stop": "eos", "looped": False, "tokens": 3},
+            "seen": False,
+            "base": None,
+        }
+    ],
+    "sources": [
+        {
+            "name": "dolly",
+            "rows": 12,
+            "train": 9,
+            "held_out": 2,
+            "duplicates": 1,
+            "skipped": {"too long": 3},
+            "licence": "CC-BY-SA-3.0",
+            "origin": "https://example.org",
+            "revision": "bdd27f4d",
+            "hash": "2df90833",
+            "written_by": "people",
+        }
+    ],
+    "base": {
+        "name": "starter",
+        "parameters": 134515008,
+        "licence": "Apache-2.0",
+        "origin": "",
+        "revision": "",
+        "hash": "57f9bc54",
+        "written_by": "mixed",
+        "note": "small",
+    },
+}
+
+
+def test_a_report_of_before_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({"title": "A run", "created": "2026-01-01", **SIDE_BY_SIDE}))
+    read = read_report(tmp_path)
+    (stage,), (asked,), ((source, rows),) = read.stages, read.probes, read.sources
+    assert stage.outcome == Outcome(2, 60, 8.5, 7.1, 0.1, 1024, 0, Path("metrics.jsonl"))
+    assert stage.metrics == ({"step": 1, "loss": 2.5},)
+    assert asked.probe == Probe("tls", (Message("user", "What is TLS?"),), "a definition")
+    assert asked.after == ProbeAnswer("A protocol.", tokens=3)
+    assert (source.name, source.sha256, source.written_by) == ("dolly", "2df90833", "people")
+    assert rows == SourceReport(12, 9, 2, 1, skipped={"too long": 3})
+    base = Provenance("starter", "base", "Apache-2.0", sha256="57f9bc54", written_by="mixed")
+    assert read.base == replace(base, note="small")
+    assert read.parameters == 134515008
+    assert read.seconds == 8.5
+    write_report(tmp_path, read)
+    assert read_report(tmp_path) == read
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"title": "half'])
+def test_what_is_no_report_is_said(text: str, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(DataError, match=r"report\.json"):
+        read_report(tmp_path)
+
+
 def test_a_loss_that_is_not_a_number_leaves_valid_json(report: Report, tmp_path: Path) -> None:
     rows = ({"step": 1, "loss": math.nan}, {"step": 2, "loss": math.inf}, {"step": 3, "loss": 2.0})
-    diverged = replace(report, stages=(StageReport("sft", metrics=rows),))
+    diverged = replace(report, stages=(StageReport("sft", UNTRAINED, metrics=rows),))
     write_report(tmp_path, diverged)
     text = (tmp_path / "report.json").read_text(encoding="utf-8")
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
