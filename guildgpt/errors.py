@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -57,6 +58,24 @@ class StoreError(GuildError):
 
 class RecordGone(StoreError):
     """What is referred to is no longer in the store: it was erased, or its time was over."""
+
+
+FORMAT = 1  # of the files that outlast a version, where they carry none
+
+
+def refuse_newer(record: Any, where: Path) -> None:
+    """ModelError for a file of a newer GuildGPT: its `format` is above `FORMAT`.
+
+    Whoever changes a file of a model folder or of a run so that older code would misread it raises
+    the number, and writes it.
+    """
+    format = record.get("format") if isinstance(record, dict) else None
+    if isinstance(format, int) and format > FORMAT:
+        raise ModelError(
+            f"a newer GuildGPT wrote this file (format {format}, known here: {FORMAT})",
+            where=where,
+            remedy="Update this one: pip install -U guildgpt",
+        )
 
 
 def disk_error(error: Exception, what: str, where: Path) -> GuildError:

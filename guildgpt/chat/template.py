@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from guildgpt.chat.conversation import Message
 from guildgpt.chat.tokenizer import Tokenizer
-from guildgpt.errors import ModelError
+from guildgpt.errors import ModelError, refuse_newer
 
 TEMPLATE_FILE = "template.json"
 
@@ -103,6 +103,7 @@ class ChatTemplate:
         path = Path(folder) / TEMPLATE_FILE
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
+            refuse_newer(record, path)
             if not all(isinstance(value, str) for value in record.values()):
                 raise TypeError("all its values are texts")
             return cls(**record)

@@ -15,11 +15,10 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from guildgpt.data.origin import Events
-from guildgpt.errors import ModelError
+from guildgpt.errors import FORMAT, ModelError, refuse_newer
 from guildgpt.model.json_file import read_json
 
 LINEAGE_FILE = "lineage.json"
-FORMAT = 1
 
 
 class _Lineage(BaseModel):
@@ -48,13 +47,7 @@ def read_lineage(model: str | Path) -> Events:
     if not file.exists():
         return set()
     record = read_json(file)
-    format = record.get("format")
-    if isinstance(format, int) and format > FORMAT:
-        raise ModelError(
-            f"a newer GuildGPT wrote this file (format {format}, known here: {FORMAT})",
-            where=file,
-            remedy="Update GuildGPT.",
-        )
+    refuse_newer(record, file)
     try:
         events = _Lineage.model_validate(record).events
     except ValidationError as error:

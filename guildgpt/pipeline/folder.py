@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from guildgpt.data.provenance import Provenance
-from guildgpt.errors import DataError, GuildError, RecipeError
+from guildgpt.errors import DataError, GuildError, RecipeError, refuse_newer
 from guildgpt.recipe import Recipe, Stage, section_of
 from guildgpt.report.report import Phase, Report, read_report
 from guildgpt.train.loop import Outcome
@@ -103,6 +103,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
     record = recipe.model_dump(mode="json", exclude=CHANGES_NOTHING)
     earlier = read_json(folder / "recipe.json")
     if earlier is not None:
+        refuse_newer(earlier, folder / "recipe.json")
         with suppress(ValidationError):  # which keys have come since then, with their defaults
             earlier = Recipe.model_validate(earlier).model_dump(
                 mode="json", exclude=CHANGES_NOTHING

@@ -1,0 +1,191 @@
+"""Run folders and model folders that older code wrote, opened with the code of today."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from guildgpt.cli import app
+from guildgpt.errors import GuildError
+
+SAMPLES = Path(__file__).parent
+INPUTS = ("tiny.toml", "documents.txt", "rows.jsonl", "pairs.jsonl")
+RUN = Path("runs/tiny")
+pytestmark = pytest.mark.usefixtures("small_matrix_products")
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("old")
+    with tarfile.open(SAMPLES / "runs.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the recipe and what it reads; commands run in it."""
+    for name in INPUTS:
+        shutil.copy(SAMPLES / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def finished(unpacked: Path, here: Path) -> Path:
+    return Path(shutil.copytree(unpacked / "finished", here / RUN))
+
+
+def told(*arguments: str) -> str:
+    """What a command prints; it must succeed."""
+    result = CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.stdout
+
+
+def refused(*arguments: str) -> GuildError:
+    result = CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert isinstance(result.exception, GuildError), result.output
+    return result.exception
+
+
+def losses(stage: Path) -> list[tuple[int, float]]:
+    """Each optimizer step or iteration with its first figure."""
+    rows = [json.loads(line) for line in (stage / "metrics.jsonl").read_text().splitlines()]
+    key = "reward" if stage.name in ("grpo", "ppo") else "loss"
+    return [(row["step"], row[key]) for row in rows if key in row]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file but the lock, which says who is at work."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".lock")
+    }
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "dpo", "grpo", "ppo"])
+def test_a_run_that_was_killed_goes_on(stage: str, unpacked: Path, here: Path) -> None:
+    """From its last checkpoint, to the figures that the older code came to, but for rounding: it
+    may have run on another machine."""
+    shutil.copytree(unpacked / f"killed-in-{stage}", here / RUN)
+    before = losses(RUN / stage)
+    printed = told("train", "tiny.toml", "--stage", stage)
+    assert "going on from step" in printed
+    after = losses(RUN / stage)
+    assert after[: len(before)] == before
+    assert before
+    expected = losses(unpacked / "finished" / stage)
+    assert [step for step, _ in after] == [step for step, _ in expected]
+    assert [loss for _, loss in after] == pytest.approx([loss for _, loss in expected], rel=1e-3)
+    assert (RUN / stage / "model" / "model.safetensors").is_file()
+
+
+def test_a_run_that_was_over_is_over(finished: Path) -> None:
+    """The report is shown again, and no stage is trained or measured again."""
+    before = content(finished)
+    assert "wins under the judge" in told("train", "tiny.toml")
+    after = content(finished)
+    pages = ("report.html", "report.json", "phases.json", "README.md")
+    assert {name for name in before if not name.endswith(pages)} == {
+        name for name in after if not name.endswith(pages)
+    }
+    for name, bytes_ in before.items():
+        if not name.endswith(pages):
+            assert after[name] == bytes_, name
+
+
+def test_a_finished_run_answers_with_its_report(finished: Path) -> None:
+    report: dict[str, Any] = json.loads(told("train", "tiny.toml", "--json"))
+    kept = json.loads((finished / "ppo" / "model" / "report.json").read_text())
+    assert report.keys() == kept.keys()
+    assert {key for key in kept if report[key] != kept[key]} <= {"created", "phases"}
+
+
+def test_a_model_is_talked_to(finished: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "guildgpt", "chat", RUN / "ppo" / "model", "--max-tokens", "4"],
+        input="Where is the bell of house 1?\n",
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_is_measured_and_compared(finished: Path) -> None:
+    model, judge = str(RUN / "sft" / "model"), str(RUN / "judge" / "model")
+    figures = json.loads(told("eval", model, "--data", "jsonl:rows.jsonl", "--json"))
+    kept = json.loads((finished / "sft" / "after.json").read_text())
+    bits = kept["bits"]["rows"]
+    assert figures["sources"]["rows"]["bits_per_byte"] == pytest.approx(
+        bits["nats"] / math.log(2) / bits["bytes"], rel=1e-3
+    )
+    told("eval", str(RUN / "reward" / "model"), "--comparisons", "jsonl:pairs.jsonl", "--json")
+    compared = json.loads(
+        told(
+            "compare", model, str(RUN / "ppo" / "model"), "--judge", judge, "--limit", "2", "--json"
+        )
+    )
+    assert compared
+
+
+def test_a_model_is_exported_and_trained_on(finished: Path, here: Path) -> None:
+    model = RUN / "sft" / "model"
+    told("export", str(model), "--gguf", "F16")
+    assert (model / "model-F16.gguf").is_file()
+    recipe = here / "more.toml"
+    recipe.write_text(
+        f'name = "more"\nmodel.base = "{model}"\nmodel.context = 512\n'
+        'data.sources = [{ source = "jsonl:rows.jsonl", licence = "own", written_by = "people" }]\n'
+        'sft = { steps = 2, dtype = "float32" }\nevaluate = { prompts = 0, max_tokens = 4 }\n'
+    )
+    told("train", str(recipe))
+    assert (here / "runs" / "more" / "sft" / "model" / "provenance.json").is_file()
+
+
+def numbered(file: Path, format: int) -> None:
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "format": format}))
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("sft/model/template.json", ("chat", str(RUN / "sft" / "model"))),
+        ("sft/model/template.json", ("export", str(RUN / "sft" / "model"))),
+        (
+            "judge/model/template.json",
+            ("eval", str(RUN / "judge" / "model"), "--comparisons", "jsonl:pairs.jsonl"),
+        ),
+        (
+            "sft/model/provenance.json",
+            ("eval", str(RUN / "sft" / "model"), "--data", "jsonl:rows.jsonl"),
+        ),
+        ("recipe.json", ("train", "tiny.toml")),
+        ("recipe.json", ("train", "tiny.toml", "--set", "sft.steps=7")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_what_a_newer_guildgpt_wrote_is_left_alone(
+    finished: Path, file: str, command: tuple[str, ...]
+) -> None:
+    numbered(finished / file, 2)
+    before = content(finished)
+    error = refused(*command)
+    assert error.what == "a newer GuildGPT wrote this file (format 2, known here: 1)"
+    assert error.where
+    assert error.where.endswith(file.rpartition("/")[2])
+    assert content(finished) == before
