@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from guildgpt.chat import Comparison, Conversation, Message, Role, Source
 from guildgpt.data.lines import read_json_lines
+from guildgpt.data.origin import KEY, events_of, messages_of
 from guildgpt.data.rows import role_of, text_of, type_name
 from guildgpt.errors import DataError
 
@@ -43,6 +44,7 @@ class Node:
     fault: str | None  # why it is left out, with everything below it
     line: int
     replies: list[Node] = field(default_factory=list)
+    origin: frozenset[tuple[str, str]] = frozenset()  # of a root: what its whole tree rests on
 
     @property
     def message(self) -> Message:
@@ -62,7 +64,7 @@ def read(
     for root in read_trees(path, keep=keep, skipped=skipped):
         if not prune(root, skipped):
             continue
-        source = Source(name, file, root.line)
+        source = Source(name, file, root.line, origin=root.origin)
         threads = [best_thread(root)] if keep.threads == "best" else all_threads(root)
         threads = [thread for thread in threads if thread]
         if not threads:
@@ -78,7 +80,10 @@ def read_trees(path: str | Path, *, keep: Keep, skipped: Counter[str]) -> Iterat
     for number, row in read_json_lines(path):
         where = f"{path}:{number}"
         if isinstance(row.get("prompt"), dict):
-            yield _nested(row, keep, number, where)
+            root = _nested(row, keep, number, where)
+            if KEY in row:  # of a feedback export: the ids of others' messages are no events
+                root.origin = frozenset(events_of(row, where) | messages_of(row["prompt"]))
+            yield root
         elif "message_id" in row and "text" in row:
             identity, parent = text_of(row, "message_id", where), text_of(row, "parent_id", where)
             if identity in flat:

@@ -39,7 +39,7 @@ def read_origin(path: str | Path) -> Origin:
     """What the rows of a file rest on; raises DataError at `file:line` where it cannot be read."""
     found = Origin()
     for number, row in read_json_lines(path):
-        events = events_of(row, f"{path}:{number}") | _tree(row.get("prompt"))
+        events = events_of(row, f"{path}:{number}") | messages_of(row.get("prompt"))
         found.rows += 1
         found.unknown += not events
         found.events |= events
@@ -70,7 +70,7 @@ def events_of(row: dict[str, Any], where: str) -> Events:
 _REMEDY = 'It is a list of "kind:id", as `guildgpt feedback export` writes it.'
 
 
-def _tree(prompt: object) -> Events:
+def messages_of(prompt: object) -> Events:
     """The messages of an Open-Assistant tree."""
     return {("message", id) for id in _ids(prompt)}
 

@@ -309,3 +309,13 @@ def test_the_real_synthetic_messages_are_left_out(shared_data) -> None:
     assert len(threads) == 95
     assert skipped == {"synthetic": 5, "reply to a skipped message": 17}
     assert len(read(path, Keep(synthetic=True))[0]) == 100
+
+
+def test_a_feedback_exports_tree_says_what_it_rests_on(write_lines) -> None:
+    """Its own messages too; the ids of other trees' messages are no events of a store."""
+    judged = {**tree(TREE), "origin": ["vote:v1", "rating:r1"]}
+    path = write_lines("trees.jsonl", [judged, tree(message("q-other", message("a")))])
+    rows = list(oasst.read(path, name="oasst", keep=DEFAULT, skipped=Counter()))
+    messages = {("message", row["message_id"]) for row in flatten(TREE)}
+    whole = {("vote", "v1"), ("rating", "r1")} | messages
+    assert [row.source.origin for row in rows] == [whole, whole, whole, frozenset()]

@@ -1,4 +1,4 @@
-"""Run folders and model folders that older code wrote, opened with the code of today."""
+"""Run folders, model folders and exports that older code wrote, opened with the code of today."""
 
 from __future__ import annotations
 
@@ -156,8 +156,43 @@ def test_a_model_is_exported_and_trained_on(finished: Path, here: Path) -> None:
     assert (here / "runs" / "more" / "sft" / "model" / "provenance.json").is_file()
 
 
+@pytest.mark.parametrize(
+    ("source", "stage", "kinds"),
+    [
+        ("jsonl:sft.jsonl", "sft", {"message", "rating"}),
+        ("jsonl:kto.jsonl", "sft", {"message", "rating"}),
+        ("oasst:oasst.jsonl", "sft", {"message", "vote", "rating", "comparison"}),
+        ("jsonl:preference.jsonl", "reward", {"message", "vote", "comparison"}),
+        ("jsonl:margin.jsonl.gz", "reward", {"message", "vote", "comparison"}),
+    ],
+)
+def test_an_export_is_trained_on(
+    source: str, stage: str, kinds: set[str], finished: Path, here: Path
+) -> None:
+    """And the model folder says what it learned from."""
+    form, _, name = source.partition(":")
+    trees = "keep_synthetic = true, keep_unreviewed = true, " if form == "oasst" else ""
+    recipe = here / "votes.toml"
+    recipe.write_text(
+        f'name = "votes"\npolicy = "open"\nstages = ["{stage}"]\n'
+        f'model.base = "{RUN / "sft" / "model"}"\nmodel.context = 512\n'
+        f'data.sources = [{{ source = "{form}:{SAMPLES / "exports" / name}", {trees}'
+        'licence = "own" }]\n'
+        f'{stage} = {{ steps = 1, dtype = "float32" }}\n'
+        "evaluate = { prompts = 0, max_tokens = 4 }\n"
+    )
+    told("train", str(recipe))
+    lineage = json.loads((here / "runs" / "votes" / stage / "model" / "lineage.json").read_text())
+    assert lineage["events"].keys() == kinds
+
+
+def test_exported_trees_are_imported(here: Path) -> None:
+    exported = str(SAMPLES / "exports" / "oasst-members.jsonl")
+    assert "messages: 14" in told("feedback", "import", exported, "--store", "sqlite:///other.db")
+
+
 def numbered(file: Path, format: int) -> None:
-    record = json.loads(file.read_text())
+    record = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(json.dumps({**record, "format": format}))
 
 
@@ -173,6 +208,10 @@ def numbered(file: Path, format: int) -> None:
         (
             "sft/model/provenance.json",
             ("eval", str(RUN / "sft" / "model"), "--data", "jsonl:rows.jsonl"),
+        ),
+        (
+            "sft/model/lineage.json",
+            ("train", "tiny.toml", "--set", f"model.base={RUN / 'sft' / 'model'}", "--out", "more"),
         ),
         ("recipe.json", ("train", "tiny.toml")),
         ("recipe.json", ("train", "tiny.toml", "--set", "sft.steps=7")),
