@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from guildgpt.bot.text.splitting import parts, split, utf16_len
+from guildgpt.bot.text.lengths import utf16_len
+from guildgpt.bot.text.splitting import pieces, split
 from guildgpt.bot.text.text import answer_text
 
 FAMILY = "👩‍👩‍👧"
@@ -39,7 +40,7 @@ def bare(text: str) -> str:
 @example("```py\n" + " " * 3000 + "x", 2000)
 @example("`" * 5000, 2000)
 def test_every_part_fits_and_the_text_is_all_there(text: str, limit: int) -> None:
-    found = list(parts(text, limit))
+    found = list(pieces(text, limit))
     assert split(text, limit) == [str(part) for part in found]
     for part in found:
         assert str(part).strip()
@@ -116,7 +117,7 @@ def test_code_stays_code_in_its_language_for_a_markdown_reader(
     wanted = [bare("\n".join(block)) for block in blocks if not isinstance(block, str)]
     reader = MarkdownIt("commonmark")
     prose, code = "", []
-    for number, part in enumerate(parts("\n\n".join(rendered), 256)):
+    for number, part in enumerate(pieces("\n\n".join(rendered), 256)):
         for token in reader.parse(str(part)):
             if token.type == "fence":
                 assert token.info == "py"
@@ -222,6 +223,12 @@ def test_code_keeps_its_indentation_across_parts() -> None:
     code = "def f():\n" + "    return 1\n" * 40
     found = split(f"```py\n{code}```", 200)
     assert all(part.startswith("```py\n    return 1") for part in found[1:])
+
+
+@pytest.mark.parametrize("length", range(190, 206))
+def test_a_stray_backtick_before_a_blank_is_text(length: int) -> None:
+    text = "x" * length + "` \nmore words to come"
+    assert bare("".join(split(text, 200))) == bare(text)
 
 
 def test_a_limit_too_small_for_fences_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from guildgpt.bot.text.splitting import open_fence
+from guildgpt.bot.text.lines import open_fence
 from guildgpt.bot.text.text import answer_text, clean, read_attachment, utf16_len
 
 SURROGATES = st.text(st.characters(codec=None))

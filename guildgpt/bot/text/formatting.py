@@ -19,8 +19,23 @@ Marks = tuple[str, ...]
 """What is open, the outermost first; a run of backticks can only be the last."""
 
 _TOKEN = re.compile(
-    r"\\.|(?P<code>`+)|https?://[^\s*|~`<>]+|(?P<mark>\*+|_+|~{2}(?!~)|\|{2})", re.DOTALL
+    r"\\.|(?P<ticks>`+)(?P<code>.*?(?<!`)(?P=ticks)(?!`))?|https?://[^\s*|~`<>]+"
+    r"|\*{4,}|_{4,}|(?P<mark>\*+|_+|~{2}(?!~)|\|{2})",
+    re.DOTALL,
 )
+_MAY_OPEN = {
+    # In scripts without blanks bold words stand between letters; in Latin it is a power or a name.
+    "*": re.compile(r"(?<![A-Za-z0-9])\*++(?=\S)"),
+    "_": re.compile(r"(?<![^\W_])_++(?=\S)"),
+    "~": re.compile(r"~~(?=\S)"),
+    "|": re.compile(r"^\|\||\|\|(?=\S)"),  # it may stand on a line of its own, before hidden lines
+}
+_MAY_CLOSE = {
+    "*": re.compile(r"(?<!\s)\*"),
+    "_": re.compile(r"_++(?![^\W_])"),
+    "__": re.compile(r"_++(?![^\W_])"),
+}
+_ANYWHERE = re.compile("")
 _BLOCK = re.compile(r"\s*(?:[-+*]|\d{1,9}[.)]|#{1,3}|-#|>{1,3})\s")
 
 
@@ -43,84 +58,44 @@ def spoilers(marks: Marks) -> Marks:
 
 
 def after(text: str, marks: Marks, *, torn: bool = False) -> Marks:
-    """What is open at the end of a line or a part of it. Inline code ends with its line, but where
-    the line is `torn` it goes on."""
-    for _, now in changes(text, marks):
-        marks = now
-    if marks and marks[-1][0] == "`" and not torn:
-        # It was none: what was taken for code is read once more.
-        return _again_without_code(text, marks)
-    return marks
+    """What is open at the end of a line or a part of it; see `changes`."""
+    return [marks, *(now for _, now in changes(text, marks, torn=torn))][-1]
 
 
-def changes(text: str, marks: Marks) -> Iterator[tuple[int, Marks]]:
-    """(place, what is open from there on) at every mark in a line; `marks` are open before it."""
+def changes(text: str, marks: Marks, *, torn: bool) -> Iterator[tuple[int, Marks]]:
+    """(place, what is open from there on) at every mark in a line; `marks` are open before it.
+
+    Backticks that nothing closes are code where the line is `torn`: it goes on. Else they are text.
+    """
     place = 0
     if marks and marks[-1][0] == "`":
-        closing = _closing(text, 0, marks[-1])
-        if closing is None:
+        *outer, ticks = marks
+        closing = re.search(f"(?<!`){ticks}(?!`)", text)
+        if torn and not closing:
             return
-        marks, place = marks[:-1], closing
+        place = closing.end() if closing else 0
+        marks = tuple(outer)
         yield place, marks
-    while found := _TOKEN.search(text, place):
-        place = found.end()
-        if run := found["code"]:
-            closing = _closing(text, place, run)
-            if closing is None and len(run) < 3:
-                yield place, (*marks, run)
-                return
-            place = closing or place
-        elif found["mark"]:
-            before = _toggled(text, found, marks)
-            if before != marks:
-                marks = before
-                yield place, marks
+    for found in _TOKEN.finditer(text, place):
+        before = marks
+        if found["mark"]:
+            marks = _toggled(found, marks)
+        elif found["ticks"] and not found["code"] and torn and len(found["ticks"]) < 3:
+            yield found.end(), (*marks, found["ticks"])
+            return
+        if marks != before:
+            yield found.end(), marks
 
 
-def _closing(text: str, place: int, run: str) -> int | None:
-    """The end of the backticks that close inline code."""
-    found = re.compile(f"(?<!`){run}(?!`)").search(text, place)
-    return found.end() if found else None
-
-
-def _again_without_code(text: str, marks: Marks) -> Marks:
-    opened = [place for place, now in changes(text, marks[:-1]) if now and now[-1][0] == "`"]
-    if not opened:
-        return marks[:-1]
-    return after(text[opened[-1] :], marks[:-1])
-
-
-def _toggled(text: str, found: re.Match[str], marks: Marks) -> Marks:
+def _toggled(found: re.Match[str], marks: Marks) -> Marks:
     run = found["mark"]
-    if len(run) > 3:
-        return marks
-    single = run[0]
-    kinds = [run] if len(run) < 3 else [2 * single, single]
-    if len(run) == 3 and single in marks:  # `***` closes in the other order
+    kinds = [run] if len(run) < 3 else [run[:2], run[0]]
+    if run[0] in marks:  # `***` closes in the other order
         kinds.reverse()
-    before = text[found.start() - 1 : found.start()] if found.start() else ""
-    behind = text[found.end() : found.end() + 1]
     for kind in kinds:
-        if kind in marks:
-            if _may_close(kind, before, behind):
-                marks = marks[: marks.index(kind)]
-        elif _may_open(kind, before, behind):
-            marks = (*marks, kind)
+        if kind not in marks:
+            if _MAY_OPEN[run[0]].match(found.string, found.start()):
+                marks = (*marks, kind)
+        elif _MAY_CLOSE.get(kind, _ANYWHERE).match(found.string, found.start()):
+            marks = marks[: marks.index(kind)]
     return marks
-
-
-def _may_close(kind: str, before: str, behind: str) -> bool:
-    if kind[0] == "_":
-        return not behind.isalnum()
-    return kind != "*" or not before.isspace()
-
-
-def _may_open(kind: str, before: str, behind: str) -> bool:
-    if kind == SPOILER and not before:  # it may stand on a line of its own, before hidden lines
-        return True
-    if not behind or behind.isspace():
-        return False
-    if kind[0] == "_":
-        return not before.isalnum()
-    # In scripts without blanks bold words stand between letters; in Latin it is a power or a name.
-    return kind[0] != "*" or not (before.isascii() and before.isalnum())

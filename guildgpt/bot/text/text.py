@@ -6,7 +6,9 @@ import re
 from pathlib import PurePath
 
 from guildgpt.bot.text.decoding import decoded
-from guildgpt.bot.text.splitting import LIMIT, may_close, open_fence, shortened, split, utf16_len
+from guildgpt.bot.text.lengths import shortened, utf16_len
+from guildgpt.bot.text.lines import open_fence
+from guildgpt.bot.text.splitting import LIMIT, split
 from guildgpt.bot.text.tables import tables_as_code
 from guildgpt.text.visible import SELECTOR, UNSEEN, clean, harmless, pairs_joined, visible
 
@@ -83,7 +85,7 @@ def answer_text(text: str, *, growing: bool = False) -> str:
         if open_fence(head) is None:  # the last line opened it; words may stand before it there
             words = last[: last.rindex(fence.run)] if fence.late else ""
             shown = f"{head}\n{words}".strip()
-        elif may_close(last, fence):
+        elif fence.may_close(last):
             shown = head.rstrip()
         else:
             shown += fence.closing
