@@ -6,6 +6,8 @@ import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from guildgpt import __version__
-from guildgpt.paths import cache_dir
+from guildgpt.engines.llamacpp_process import check_llamacpp
+from guildgpt.errors import EngineError
+from guildgpt.model.locate import RUNS, model_folders
+from guildgpt.model.starter import is_cached
+from guildgpt.paths import CACHE_VARIABLE, cache_dir
 from guildgpt.rewards.sandbox import check
 
 TRAINING = ("torch", "transformers", "peft", "safetensors", "sentencepiece", "psutil", "jinja2")
@@ -24,7 +30,7 @@ def examine() -> dict[str, Any]:
     """Facts about this machine as plain values, sizes in bytes."""
     packages = {name: _version(name) for name in PACKAGES}
     cache = cache_dir()
-    existing = next(p for p in (cache, *cache.parents) if p.exists())
+    existing = next(p for p in (cache, *cache.parents) if os.path.exists(p))
     findings: dict[str, Any] = {
         "guildgpt": __version__,
         "python": platform.python_version(),
@@ -35,13 +41,24 @@ def examine() -> dict[str, Any]:
         "memory": _memory(),
         "disk_free": shutil.disk_usage(existing).free,
         "cache": str(cache),
-        "starter_cached": any(cache.glob("starter/*.gguf")),
+        "starter_cached": is_cached(cache),
         "packages": packages,
-        "can_chat": packages["xllamacpp"] is not None,
-        "can_train": all(packages[name] for name in TRAINING),
         "sandbox": check().words,
     }
+    has_starter = findings["starter_cached"] or _can_write(existing)
     advice = []
+    findings["can_chat"] = has_starter or any(model_folders(RUNS))
+    if not has_starter:
+        advice.append(
+            f"The starter model cannot be fetched: {cache} cannot be written to. Make it a folder "
+            f"that you may write to, or choose another one with the variable {CACHE_VARIABLE}."
+        )
+    try:
+        check_llamacpp()
+    except EngineError as error:
+        findings["can_chat"] = False
+        advice.append(f"{error.what}. {error.remedy}")
+    findings["can_train"] = all(packages[name] for name in TRAINING)
     if not findings["can_train"]:
         advice.append("To train here: pip install 'guildgpt[train]'")
     else:
@@ -59,7 +76,7 @@ def examine() -> dict[str, Any]:
             findings.get("device") == "cpu" and findings["dtype"] == "float32"
         ),
         "The starter model (93 MB) is fetched when it is first needed.": (
-            not findings["starter_cached"]
+            has_starter and not findings["starter_cached"]
         ),
         "Less than 5 GB of disk are free; a run of the starter takes about 3 GB.": (
             findings["disk_free"] < 5e9
@@ -106,6 +123,15 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether files can be made there; the folder's mode alone does not tell."""
+    try:
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _memory() -> int:

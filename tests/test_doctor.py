@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from guildgpt import __version__, doctor
+from guildgpt.engines.llamacpp_process import cannot_start
 from guildgpt.model.starter import GGUF_BYTES
 from guildgpt.paths import CACHE_VARIABLE
 
@@ -59,6 +60,42 @@ def test_a_cached_starter_is_seen_if_it_is_whole(cache: Path) -> None:
     with file.open("wb") as stream:
         stream.truncate(GGUF_BYTES)
     assert doctor.examine()["starter_cached"] is True
+
+
+def test_half_a_starter_is_none(cache: Path) -> None:
+    (cache / "starter").mkdir(parents=True)
+    (cache / "starter" / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"GGUF")
+    assert doctor.examine()["starter_cached"] is False
+
+
+def test_without_a_cache_to_write_to_there_is_no_starter(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache.parent.write_text("a file where a folder should be")
+    findings = doctor.examine()
+    assert findings["can_chat"] is False
+    assert f"cannot be fetched: {cache} cannot be written to." in findings["advice"][0]
+    assert not [line for line in findings["advice"] if "is fetched when" in line]
+    assert "Chat not ready" in [
+        " ".join(line.split()) for line in shown(findings, width=120).splitlines()
+    ]
+    # A model of one's own needs no cache.
+    own = tmp_path / "runs" / "mine" / "sft" / "model"
+    own.mkdir(parents=True)
+    for name in ("template.json", "model.gguf"):
+        (own / name).touch()
+    assert doctor.examine()["can_chat"] is True
+
+
+def test_a_llama_cpp_that_does_not_load_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise cannot_start("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(doctor, "check_llamacpp", broken)
+    findings = doctor.examine()
+    assert findings["can_chat"] is False
+    assert "apt-get install libgomp1" in findings["advice"][0]
 
 
 def test_missing_packages_are_named_with_the_command_that_brings_them(

@@ -42,8 +42,9 @@ def starter_gguf(cache: Path | None = None, *, on_progress: Progress | None = No
     only looks at its size. Raises `ModelError` when it cannot be fetched, is not the file it
     should be, or cannot be stored.
     """
-    target = (cache or cache_dir()) / "starter" / Path(MEMBER).name
-    if _is_whole(target):
+    cache = cache or cache_dir()
+    target = _in_cache(cache)
+    if is_cached(cache):
         return target
     say = on_progress or (lambda line: None)
     try:
@@ -66,12 +67,16 @@ def starter_gguf(cache: Path | None = None, *, on_progress: Progress | None = No
     return target
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether the file is there with every byte; what was hashed once need not be again."""
+def is_cached(cache: Path) -> bool:
+    """Whether the starter is in a cache with every byte; what was hashed once need not be again."""
     try:
-        return path.stat().st_size == GGUF_BYTES
+        return _in_cache(cache).stat().st_size == GGUF_BYTES
     except OSError:
         return False
+
+
+def _in_cache(cache: Path) -> Path:
+    return cache / "starter" / Path(MEMBER).name
 
 
 def _download(folder: Path) -> Path:
