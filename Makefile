@@ -19,7 +19,7 @@ help:
 	@echo "make bench       speed and memory beside the peers"
 
 demo: $(VENV)/.train
-	$(BIN)/guildgpt train recipes/starter.toml
+	$(BIN)/guildgpt train starter
 
 guild-demo: $(VENV)/.core
 	@$(BIN)/python -m simguild.play

@@ -23,10 +23,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from guildgpt.cli import app
-from guildgpt.recipe import Recipe
+from guildgpt.recipe import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = ROOT / "recipes"
 MARK = re.compile(r"<!-- (keys|recipes|commands)(?: ([^>]*?))? -->\n.*?<!-- end -->", re.S)
 Row = list[str]
 

@@ -46,7 +46,7 @@ app = typer.Typer(
     help="Build your own micro ChatGPT: an open base, open data, your people.",
     epilog=examples(
         "guildgpt chat",
-        "guildgpt train recipes/starter.toml",
+        "guildgpt train starter",
         "guildgpt eval runs/starter/sft/model --data starter",
     ),
     no_args_is_help=True,
@@ -60,14 +60,18 @@ app.add_typer(feedback_app, name="feedback")
 
 @app.command(
     epilog=examples(
-        "guildgpt train recipes/starter.toml --dry-run",
-        "guildgpt train recipes/starter.toml",
-        "guildgpt train recipes/starter.toml --out runs/long --set sft.epochs=3",
+        "guildgpt train starter --dry-run",
+        "guildgpt train starter",
+        "guildgpt train starter --out runs/long --set sft.epochs=3",
     )
 )
 def train(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="A recipe, such as recipes/starter.toml.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="One that comes with GuildGPT, such as `starter`, or a TOML file.",
+        ),
     ],
     dry_run: Annotated[
         bool,
@@ -92,9 +96,10 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Make a model from a recipe. The same command resumes an interrupted run."""
-    from guildgpt.recipe import load_recipe
+    from guildgpt.recipe import find_recipe, load_recipe
 
-    loaded = load_recipe(recipe, set_ or ())
+    file = find_recipe(recipe)
+    loaded = load_recipe(file, set_ or ())
     for name in stage or ():
         if name not in loaded.stages:
             raise RecipeError(
@@ -116,7 +121,7 @@ def train(
 
     folder = out or Path("runs") / loaded.name
     stages: Any = stage
-    text = recipe.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
     try:
         report = run(loaded, text, folder, stages=stages, console=console)
     except (KeyboardInterrupt, Terminated):

@@ -27,6 +27,7 @@ from guildgpt.train.config import (
     TrainConfig,
 )
 
+RECIPES = Path(__file__).with_name("recipes")  # those that come with GuildGPT
 Stage = Literal["pretrain", "sft", "reward", "judge", "dpo", "grpo", "ppo"]
 Quantization = Literal["F32", "F16", "Q8_0", "Q4_1"]
 
@@ -107,6 +108,12 @@ def section_of(stage: Stage) -> str:
     return "reward" if stage == "judge" else stage
 
 
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: one that comes with GuildGPT by its name, any other by its path."""
+    own = RECIPES / f"{name}.toml"
+    return own if own.is_file() else Path(name)
+
+
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `section.key=value` overrides, the values in TOML (bare text is
     taken as a string). RecipeError with file, line and the nearest known key."""
@@ -114,13 +121,15 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        near = difflib.get_close_matches(
-            path.name, [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        )
+        names = sorted(own.stem for own in RECIPES.glob("*.toml"))
+        there = {file.name: str(file) for file in path.parent.glob("*.toml")}
+        there |= {name: name for name in names}
+        near = difflib.get_close_matches(path.name, there, n=1)
         raise RecipeError(
             "there is no such recipe",
             where=path,
-            remedy=f"Did you mean {path.parent / near[0]}?" if near else "See the recipes folder.",
+            remedy=(f"Did you mean {there[near[0]]}? " if near else "")
+            + f"Name a TOML file, or one that comes with GuildGPT: {', '.join(names)}.",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"the recipe cannot be read ({error})", where=path) from error

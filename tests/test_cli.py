@@ -133,7 +133,7 @@ def test_help_tells_the_story_in_commands() -> None:
     assert result.exit_code == 0
     for command in ("train", "chat", "eval", "compare", "export", "data", "doctor"):
         assert f" {command} " in result.output
-    assert "guildgpt train recipes/starter.toml" in result.output
+    assert "guildgpt train starter" in result.output
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said", "remedy"),
     [
-        (("train", "startr.toml"), "startr.toml: there is no such recipe", "See the recipes"),
+        (("train", "startr.toml"), "startr.toml: there is no such recipe", "Did you mean starter?"),
         (("data", "preview", "doly"), "`doly` is no known kind", "Did you mean `dolly`?"),
         (("data", "preview", "mine.jsonl"), "`mine.jsonl` has no kind", "Write `jsonl:mine.jsonl`"),
         (("chat", "nope"), "there is no model called 'nope'", "`starter`"),
@@ -359,7 +359,7 @@ def by_hand(model: Path, rows: list[Conversation]) -> tuple[float, float]:
         for place in range(len(asked), len(ids) - 1):
             nats -= float(logits[place - 1].log_softmax(-1)[ids[place]])
             tokens += 1
-        size += len(row.answer.encode())
+        size += len(row.messages[-1].content.encode())
     return nats / math.log(2) / size, math.exp(nats / tokens)
 
 
@@ -521,7 +521,7 @@ def test_a_dry_run_counts_as_one_counts_by_hand(
     for row in train:
         turns = [message.as_dict() for message in row.messages]
         sizes.append(len(peer.apply_chat_template(turns, return_dict=False)))
-        trained += len(peer.encode(row.answer)) + 1  # and the end of turn
+        trained += len(peer.encode(row.messages[-1].content)) + 1  # and the end of turn
     plan = answered("train", recipe(tmp_path, data, model), "--dry-run", "--json")
     assert (plan["recipe"], plan["policy"]) == ("tiny", "open")
     source = plan["sources"]["mine"]

@@ -17,14 +17,15 @@ from guildgpt.cli import app
 from guildgpt.data import SourceSpec, load
 from guildgpt.data.provenance import PERMISSIVE, PUBLIC_DOMAIN, SHARE_ALIKE
 from guildgpt.feedback.postgres_url import KNOWN
-from guildgpt.recipe import load_recipe
+from guildgpt.recipe import RECIPES as FOLDER
+from guildgpt.recipe import find_recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 }
-RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+RECIPES = sorted(FOLDER.glob("*.toml"))
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -74,8 +75,8 @@ def test_every_command_parses(line: str) -> None:
     except typer.Exit:  # --help
         return
     named = context.params.get("recipe")
-    if command.name == "train" and named is not None and (ROOT / named).is_file():
-        load_recipe(ROOT / named, context.params["set_"] or ())
+    if command.name == "train" and named is not None and find_recipe(named).is_file():
+        load_recipe(find_recipe(named), context.params["set_"] or ())
 
 
 def test_what_is_generated_is_current() -> None:
@@ -97,7 +98,7 @@ def test_every_make_target_exists() -> None:
 def test_every_recipe_loads_and_is_described(recipe: Path) -> None:
     assert load_recipe(recipe).name == recipe.stem
     assert recipe.read_text(encoding="utf-8").startswith("# ")
-    shown = "make demo" if recipe.name == "starter.toml" else f"recipes/{recipe.name}"
+    shown = "make demo" if recipe.name == "starter.toml" else f"guildgpt train {recipe.stem}"
     assert shown in DOCUMENTS["README.md"]
 
 
@@ -159,7 +160,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_files_that_a_document_names_exist(name: str) -> None:
     text = FENCE.sub("", DOCUMENTS[name])
-    for file in re.findall(r"`((?:guildgpt|bench|recipes|tests|docs)/[\w/.-]+)`", text):
+    for file in re.findall(r"`((?:guildgpt|simguild|examples|bench|tests|docs)/[\w/.-]+)`", text):
         assert (ROOT / file).exists(), f"{name}: {file}"
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from guildgpt.errors import RecipeError
-from guildgpt.recipe import load_recipe
+from guildgpt.recipe import RECIPES, find_recipe, load_recipe
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+OURS = sorted(RECIPES.glob("*.toml"))
 
 GOOD = """\
 # A comment, and an empty line
@@ -56,10 +56,10 @@ def changed(path: Path, old: str, new: str) -> Path:
 
 
 def test_there_are_recipes() -> None:
-    assert "starter.toml" in [path.name for path in RECIPES]
+    assert "starter.toml" in [path.name for path in OURS]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
 def test_every_recipe_of_ours_loads(path: Path) -> None:
     loaded = load_recipe(path)
     assert loaded.name == path.stem
@@ -209,8 +209,26 @@ def test_what_is_not_toml_has_a_line(tmp_path: Path, text: str, line: int) -> No
 def test_a_missing_recipe_is_told_from_its_neighbours(recipe: Path, tmp_path: Path) -> None:
     error = refused(tmp_path / "mien.toml")
     assert error.what == "there is no such recipe"
-    assert error.remedy == f"Did you mean {recipe}?"
-    assert refused(tmp_path / "nowhere" / "x.toml").remedy == "See the recipes folder."
+    assert error.remedy
+    assert error.remedy.startswith(f"Did you mean {recipe}? Name a TOML file, or one that comes ")
+    known = ", ".join(path.stem for path in OURS)
+    assert refused(tmp_path / "nowhere" / "x.toml").remedy == (
+        f"Name a TOML file, or one that comes with GuildGPT: {known}."
+    )
+    where_it_lay = refused(Path("recipes") / "starter.toml")
+    assert where_it_lay.remedy
+    assert where_it_lay.remedy.startswith("Did you mean starter? ")
+
+
+def test_a_recipe_is_found_by_its_name_or_its_path(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("starter") == RECIPES / "starter.toml"
+    (tmp_path / "starter.toml").write_text('name = "another"\n')
+    assert load_recipe(find_recipe("starter.toml")).name == "another"
+    assert load_recipe(find_recipe("starter")).name == "starter"
+    assert find_recipe(str(recipe)) == recipe
 
 
 def test_what_is_no_text_file_is_an_error_too(tmp_path: Path) -> None:

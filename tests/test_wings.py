@@ -119,7 +119,7 @@ def test_help_and_doctor_run_without_the_training_wing() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("train", str(PACKAGE.parent / "recipes" / "starter.toml")),
+        ("train", "starter"),
         ("eval", "starter", "--data", "starter"),
         ("compare", "starter", "starter", "--judge", "judge"),
         ("data", "preview", "starter", "--base", "owner/name"),

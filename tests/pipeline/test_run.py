@@ -42,12 +42,11 @@ from guildgpt.pipeline.inputs import starts_from
 from guildgpt.pipeline.plan import dry_run as plan_of
 from guildgpt.pipeline.stage import StageRun
 from guildgpt.pipeline.stages import STAGES
-from guildgpt.recipe import Recipe, load_recipe
+from guildgpt.recipe import RECIPES, Recipe, load_recipe
 from guildgpt.report.report import Report, read_report
 from guildgpt.train import loop
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
-RECIPES = Path(__file__).parents[2] / "recipes"
 QUESTION = (Message("user", "Where is the bell of house 2?"),)
 
 # Fine-tuning alone, on a base that the test puts in.
