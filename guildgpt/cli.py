@@ -268,6 +268,7 @@ def preview_data(
         result[text] = {
             **asdict(statistics),
             "comparisons": len(loaded.comparisons),
+            "tasks": len(loaded.tasks),
             "skipped": dict(loaded.skipped),
             "not_read": dict(loaded.unread),
             "licence": loaded.provenance.licence,
@@ -283,6 +284,9 @@ def preview_data(
         if loaded.comparisons:
             many = len(loaded.comparisons) != 1
             say(console, f"{len(loaded.comparisons):,} comparison{'s' * many}")
+        if loaded.tasks:
+            many = len(loaded.tasks) != 1
+            say(console, f"{len(loaded.tasks):,} task{'s' * many} without an answer")
         for reason, rows in loaded.skipped.most_common():
             first = f" (first: {loaded.places[reason]})" if reason in loaded.places else ""
             say(console, f"left out, {reason}: {rows:,}{first}")
@@ -374,7 +378,10 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
 
 
 def _refuse_useless(source: str, loaded: Loaded) -> None:
-    """DataError for a source in which a row trains nothing, or which has no usable row."""
+    """DataError for a source in which a row trains nothing or has rules that cannot be read, or
+    which has no usable row."""
+    from guildgpt.rewards.wanted import Wanted
+
     for reason in ("no assistant turn", "empty conversation"):
         if reason in loaded.places:
             raise DataError(
@@ -382,7 +389,9 @@ def _refuse_useless(source: str, loaded: Loaded) -> None:
                 where=loaded.places[reason],
                 remedy=f"Mend or delete it{_and_others(loaded.skipped[reason])}.",
             )
-    if not (loaded.conversations or loaded.comparisons):
+    for task in loaded.tasks:
+        Wanted.from_row(task.source.rules, str(task.source))
+    if not (loaded.conversations or loaded.comparisons or loaded.tasks):
         reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in loaded.skipped.most_common())
         raise DataError(
             "there is no row to train on",

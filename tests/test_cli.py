@@ -253,6 +253,20 @@ def test_preview_names_a_column_that_is_not_read(model: Path, tmp_path: Path) ->
     assert report[f"jsonl:{data}"]["not_read"] == {"persona": 2}
 
 
+def test_preview_counts_tasks_and_checks_their_rules(model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "tasks.jsonl"
+    task = {"prompt": "Add them.", "tests": "assert add(1, 2) == 3"}
+    write_rows(data, [task])
+    result = ask("data", "preview", f"jsonl:{data}", "--base", model)
+    assert "1 task without an answer" in result.output
+    report = answered("data", "preview", f"jsonl:{data}", "--base", model, "--json")
+    assert report[f"jsonl:{data}"]["tasks"] == 1
+    write_rows(data, [task, {"prompt": "Why?", "format": "yaml"}])
+    error = refused(DataError, "data", "preview", f"jsonl:{data}", "--base", model)
+    assert "no rule 'yaml'" in str(error)
+    assert error.where == "tasks.jsonl:2"
+
+
 def test_preview_needs_the_core_alone_and_counts_the_same(data: Path, starter_base: Path) -> None:
     """With the starter's tokenizer, which llama.cpp then applies."""
     arguments = ("data", "preview", f"jsonl:{data}", "starter", "--json")

@@ -19,6 +19,7 @@ from guildgpt.data.provenance import PERMISSIVE, PUBLIC_DOMAIN, SHARE_ALIKE
 from guildgpt.feedback.postgres_url import KNOWN
 from guildgpt.recipe import RECIPES as FOLDER
 from guildgpt.recipe import find_recipe, load_recipe
+from guildgpt.rewards.wanted import Wanted
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = {
@@ -115,7 +116,10 @@ def test_rows_in_the_documents_are_of_use(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     loaded = load(SourceSpec(source=f"jsonl:{path}"))
     assert not loaded.skipped
-    assert len(loaded.conversations) + len(loaded.comparisons) == len(text.splitlines())
+    rows = [*loaded.conversations, *loaded.comparisons, *loaded.tasks]
+    assert len(rows) == len(text.splitlines())
+    for task in loaded.tasks:
+        Wanted.from_row(task.source.rules, str(task.source))
 
 
 @pytest.mark.parametrize("text", fences("python"))

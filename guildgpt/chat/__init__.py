@@ -1,6 +1,6 @@
 """What a conversation is, and how it becomes token ids with a loss mask."""
 
-from guildgpt.chat.conversation import Comparison, Conversation, Message, Role, Source
+from guildgpt.chat.conversation import Comparison, Conversation, Message, Role, Source, Task
 from guildgpt.chat.template import CHATML, ChatTemplate, Rendered
 from guildgpt.chat.tokenizer import FileTokenizer, Tokenizer
 
@@ -14,5 +14,6 @@ __all__ = [
     "Rendered",
     "Role",
     "Source",
+    "Task",
     "Tokenizer",
 ]

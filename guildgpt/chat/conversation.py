@@ -1,11 +1,11 @@
-"""`Message`, `Conversation` and `Comparison`: the nouns everything else is made of."""
+"""`Message`, `Conversation`, `Comparison` and `Task`: the nouns everything else is made of."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 
@@ -16,7 +16,8 @@ class Source:
 
     `group` names rows that must stay on one side of a split (a conversation tree); where it is
     empty the row's own content decides. `origin` holds what a row of a feedback export rests on,
-    pairs of a kind (message, vote, rating, comparison) and an id.
+    pairs of a kind (message, vote, rating, comparison) and an id. `rules` holds the row's `tests`
+    and `format` as they stand there: what an answer must keep, see `guildgpt.rewards.wanted`.
     """
 
     name: str = ""  # the data set: "dolly", "oasst1", "starter", …
@@ -24,6 +25,7 @@ class Source:
     row: int = 0  # the line (or record) in the file, counted from 1; 0 if it has none
     group: str = ""
     origin: frozenset[tuple[str, str]] = frozenset()
+    rules: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         return f"{self.file or self.name}:{self.row}" if self.row else self.file or self.name
@@ -78,14 +80,37 @@ class Comparison:
     source: Source = Source()
 
     @property
+    def messages(self) -> tuple[Message, ...]:
+        """The prompt and the answers in their order."""
+        return self.prompt + self.answers
+
+    @property
     def key(self) -> str:
         """A hash of the prompt and of the answers in their order."""
-        return content_key(self.prompt + self.answers)
+        return content_key(self.messages)
 
     @property
     def places(self) -> tuple[int, ...]:
         """The place of each answer, 0 for the best."""
         return self.ranks or tuple(range(len(self.answers)))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A prompt without an answer; its source has the rules that a model's own answer must keep."""
+
+    messages: tuple[Message, ...]
+    source: Source = Source()
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """All of it."""
+        return self.messages
+
+    @property
+    def key(self) -> str:
+        """A hash of the prompt."""
+        return content_key(self.messages)
 
 
 def content_key(messages: Sequence[Message]) -> str:

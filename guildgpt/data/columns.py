@@ -27,7 +27,8 @@ CALLS = ("tools", "functions", "tool_calls", "function_call")  # never read: no 
 CONTENT = frozenset(
     (*TURNS, *SYSTEM, *QUESTION, *PASSAGE, *HISTORY, *ANSWER, *BETTER, *WORSE, *CALLS)
 )
-APART = frozenset(("group", "label", "origin"))  # about the row, and read elsewhere
+RULES = ("tests", "format")  # what an answer must keep: read by the rewards, where they are on
+APART = frozenset(("group", "label", "origin", *RULES))  # about the row, and read elsewhere
 
 GOOD = frozenset(("true", "1", "1.0", "yes", "good", "up", "positive", "chosen"))
 BAD = frozenset(("false", "0", "0.0", "-1", "-1.0", "no", "bad", "down", "negative", "rejected"))

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
-from guildgpt.chat import Comparison, Conversation
+from guildgpt.chat import Comparison, Conversation, Task
 from guildgpt.data.provenance import Provenance
 from guildgpt.data.source import Loaded
 from guildgpt.data.split import digest, fraction, split_side
 from guildgpt.errors import DataError
 
-Row = TypeVar("Row", Conversation, Comparison)
+Row = TypeVar("Row", Conversation, Comparison, Task)
 
 
 @dataclass(slots=True)
 class SourceReport:
-    """What became of one source's rows, conversations and comparisons together."""
+    """What became of one source's rows: conversations, comparisons and tasks together."""
 
     rows: int = 0  # usable rows read
     train: int = 0  # rows seen per epoch; a row of weight 2 counts twice
@@ -40,6 +40,8 @@ class Dataset:
     held_out: dict[str, list[Conversation]]  # by source name
     train_comparisons: list[Comparison]
     held_out_comparisons: list[Comparison]
+    train_tasks: list[Task]
+    held_out_tasks: list[Task]
     provenance: list[Provenance]
     report: dict[str, SourceReport]  # by source name
 
@@ -53,12 +55,12 @@ def build(
 ) -> Dataset:
     """Mix sources into one data set.
 
-    `held_out` is the share of rows held out, `held_out_limit` the most conversations and the most
-    comparisons that each source gives for it (what is over stays unused: a row never changes
+    `held_out` is the share of rows held out, `held_out_limit` the most conversations, comparisons
+    and tasks that each source gives for it (what is over stays unused: a row never changes
     sides). The seed decides the order of the train rows only. DataError if nothing is left.
     """
     names = distinct_names([item.name for item in loaded])
-    dataset = Dataset([], {}, [], [], [], {})
+    dataset = Dataset([], {}, [], [], [], [], [], {})
     seen: set[str] = set()
     for name, item in zip(names, loaded, strict=True):
         report = SourceReport(skipped=dict(item.skipped.most_common()))
@@ -69,9 +71,12 @@ def build(
         pairs, pairs_out = mix.share(_named(item.comparisons, name))
         dataset.train_comparisons.extend(pairs)
         dataset.held_out_comparisons.extend(pairs_out)
+        tasks, tasks_out = mix.share(_named(item.tasks, name))
+        dataset.train_tasks.extend(tasks)
+        dataset.held_out_tasks.extend(tasks_out)
         dataset.provenance.append(replace(item.provenance, name=name, held_out=held_out))
         dataset.report[name] = report
-    if loaded and not (dataset.train or dataset.train_comparisons):
+    if loaded and not (dataset.train or dataset.train_comparisons or dataset.train_tasks):
         raise DataError(
             "no row is left to train on",
             where=", ".join(names),
@@ -79,6 +84,7 @@ def build(
         )
     _shuffle(dataset.train, seed)
     _shuffle(dataset.train_comparisons, seed)
+    _shuffle(dataset.train_tasks, seed)
     return dataset
 
 
@@ -131,7 +137,7 @@ class _Mix:
         return train, kept_out
 
 
-def times(row: Conversation | Comparison, weight: float) -> int:
+def times(row: Conversation | Comparison | Task, weight: float) -> int:
     """How often a row is seen per epoch: the whole part of `weight`, and once more for a fixed
     part of the rows as large as the rest."""
     whole = math.floor(weight)

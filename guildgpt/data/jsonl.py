@@ -7,9 +7,12 @@ instruction, input, output      the same with a passage (Alpaca); `history` hold
 prompt, chosen, rejected        a comparison, each text or messages (TRL)
 chosen, rejected                the same, the prompt being what both begin with
 
+prompt, tests or format         a task: what the answer must keep instead of an answer
+
 `guildgpt/data/columns.py` has every column's other names. Besides, every form may have `system`,
 the text of a system turn, `group`, which keeps rows that belong together on one side of the split,
-and `label`, which leaves out what is labelled bad. A column that is null is not there.
+`label`, which leaves out what is labelled bad, and the rules of a task. A column that is null is
+not there.
 """
 
 from __future__ import annotations
@@ -20,13 +23,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from guildgpt.chat import Comparison, Conversation, Message, Role, Source
+from guildgpt.chat import Comparison, Conversation, Message, Role, Source, Task
 from guildgpt.data.columns import (
     ANSWER,
     BETTER,
     HISTORY,
     PASSAGE,
     QUESTION,
+    RULES,
     SYSTEM,
     TURNS,
     WORSE,
@@ -41,11 +45,13 @@ from guildgpt.errors import DataError
 
 FORMS = (
     "messages; a question (prompt, instruction, question, query or input) with an answer "
-    "(completion, output, response or answer), or with chosen and rejected; chosen, rejected"
+    "(completion, output, response or answer), with chosen and rejected, or with tests or format; "
+    "chosen, rejected"
 )
 HUMAN_ASSISTANT = re.compile(r"(?:^|\n\n)(Human|Assistant):")  # how HH-RLHF writes turns
 
 Turns = tuple[Message, ...]
+Item = Conversation | Comparison | Task
 
 
 def read(
@@ -55,7 +61,7 @@ def read(
     skipped: Counter[str],
     places: dict[str, str] | None = None,
     unread: Counter[str] | None = None,
-) -> Iterator[Conversation | Comparison]:
+) -> Iterator[Item]:
     """The file's rows; those that cannot be trained on are counted in `skipped` by reason, and
     `places` is told where each reason first occurred. `unread` counts, by column, the rows whose
     text there belongs to no form."""
@@ -64,8 +70,9 @@ def read(
         where = f"{path}:{number}"
         row = Row(values, where)
         origin = frozenset(events_of(values, where))
-        item, reason = _item(row, Source(name, file, number, _group(values, where), origin))
-        lost = row.unread(_texts_of(item))
+        rules = {key: row.values[key] for key in RULES if row.says(key)}
+        item, reason = _item(row, Source(name, file, number, _group(values, where), origin, rules))
+        lost = row.unread(message.content for message in item.messages)
         if named := [column for column in lost if is_content(column)]:
             raise DataError(
                 f"`{named[0]}` holds text that is not read in a row with {', '.join(row.read)}",
@@ -84,7 +91,7 @@ def read(
         yield item
 
 
-def _item(row: Row, source: Source) -> tuple[Conversation | Comparison, str | None]:
+def _item(row: Row, source: Source) -> tuple[Item, str | None]:
     """What a row holds, and why it cannot be used, if it cannot.
 
     Where its columns are those of several forms, the first counts whose columns are all filled.
@@ -98,8 +105,8 @@ def _item(row: Row, source: Source) -> tuple[Conversation | Comparison, str | No
         return _comparison(row, source)
     if turns and form == (turns,):
         found = _turns(row, turns, "user")
-    elif asked and answer:
-        found = _asked(row, asked) + _turns(row, answer, "assistant")
+    elif asked and (answer or source.rules):
+        found = _asked(row, asked) + (_turns(row, answer, "assistant") if answer else ())
     else:
         null = f"; null: {', '.join(row.null)}" if row.null else ""
         raise DataError(
@@ -107,8 +114,10 @@ def _item(row: Row, source: Source) -> tuple[Conversation | Comparison, str | No
             where=row.where,
             remedy=f"The forms are {FORMS}.",
         )
-    conversation = Conversation(_with_system(row, found), source)
-    return conversation, row.fault or problem(conversation.messages)
+    messages = _with_system(row, found)
+    if source.rules and messages and messages[-1].role == "user":
+        return Task(messages, source), row.fault or problem(messages, answered=False)
+    return Conversation(messages, source), row.fault or problem(messages)
 
 
 def _comparison(row: Row, source: Source) -> tuple[Comparison, str | None]:
@@ -255,11 +264,6 @@ def _with_system(row: Row, turns: Turns) -> Turns:
         return turns
     system = row.text(SYSTEM)
     return (Message("system", system), *turns) if system else turns
-
-
-def _texts_of(item: Conversation | Comparison) -> Iterator[str]:
-    turns = item.messages if isinstance(item, Conversation) else item.prompt + item.answers
-    return (turn.content for turn in turns)
 
 
 def _group(row: dict[str, Any], where: str) -> str:

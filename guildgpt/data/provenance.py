@@ -75,7 +75,7 @@ class Provenance:
     origin: str = ""  # a URL, a Hub id, or a file's name (never an absolute path)
     revision: str = ""  # the commit, if the origin has any
     sha256: str = ""  # of the file as it lies on disk, 64 hexadecimal digits
-    rows: int = 0  # conversations and comparisons taken from it
+    rows: int = 0  # conversations, comparisons and tasks taken from it
     written_by: WrittenBy = "unknown"
     attribution: str = ""  # whom to credit, and how
     note: str = ""

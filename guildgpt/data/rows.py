@@ -61,12 +61,12 @@ def role_of(value: object, where: str) -> Role:
     return role
 
 
-def problem(messages: Iterable[Message]) -> str | None:
-    """Why a conversation cannot be trained on, in plain words; None if it can."""
+def problem(messages: Iterable[Message], *, answered: bool = True) -> str | None:
+    """Why a conversation, or a prompt if not `answered`, cannot be used; None if it can."""
     turns = list(messages)
     if not any(turn.content for turn in turns):
         return "empty conversation"
-    if not any(turn.role == "assistant" for turn in turns):
+    if answered and not any(turn.role == "assistant" for turn in turns):
         return "no assistant turn"
     if any(turn.role == "assistant" and not turn.content for turn in turns):
         return "empty answer"

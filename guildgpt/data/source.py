@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from guildgpt.chat import Comparison, Conversation
+from guildgpt.chat import Comparison, Conversation, Task
 from guildgpt.data import dolly, hub, jsonl, oasst, starter
 from guildgpt.data.known import KINDS, Kind
 from guildgpt.data.lines import file_sha256, require_file
@@ -38,7 +38,7 @@ class SourceSpec(BaseModel):
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """How often its rows are seen per epoch: 0.5 a fixed half of them, 2 each twice."""
     limit: int | None = Field(default=None, ge=1)
-    """The first so many usable conversations, and so many comparisons."""
+    """The first so many usable conversations, so many comparisons, and so many tasks."""
     revision: str | None = None
     """The commit, branch or tag on the Hub; of a local file it is only recorded."""
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
@@ -135,6 +135,7 @@ class Loaded:
     skipped: Counter[str]  # the reason in plain words: how often
     places: dict[str, str] = field(default_factory=dict)  # the reason: the first such row's place
     unread: Counter[str] = field(default_factory=Counter)  # a column with text: rows that have it
+    tasks: list[Task] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -163,17 +164,16 @@ def load(
     skipped: Counter[str] = Counter()
     places: dict[str, str] = {}
     unread: Counter[str] = Counter()
-    conversations: list[Conversation] = []
-    comparisons: list[Comparison] = []
+    found: dict[type, list[Any]] = {Conversation: [], Comparison: [], Task: []}
     with _files(spec, kind, cache_dir, endpoint) as files:
         sha256 = _checked_sha256(spec, files.paths)
         for path in files.paths:
             for row in _rows(spec, kind, path, skipped, places, unread):
-                rows = conversations if isinstance(row, Conversation) else comparisons
-                if spec.limit is not None and len(rows) >= spec.limit:  # type: ignore[arg-type]
+                rows = found[type(row)]
+                if spec.limit is not None and len(rows) >= spec.limit:
                     skipped["over the limit"] += 1
                 else:
-                    rows.append(row)  # type: ignore[arg-type]
+                    rows.append(row)
     synthetic = kind.reader == "oasst" and spec.keep_synthetic
     provenance = Provenance(
         name=spec.name,
@@ -181,12 +181,13 @@ def load(
         origin=files.origin,
         revision=files.revision,
         sha256=sha256,
-        rows=len(conversations) + len(comparisons),
+        rows=sum(map(len, found.values())),
         written_by="mixed" if synthetic else spec.written_by or kind.written_by,
         attribution=spec.attribution or kind.attribution,
         note=files.note,
     )
-    return Loaded(spec, provenance, conversations, comparisons, skipped, places, unread)
+    conversations, comparisons, tasks = found.values()
+    return Loaded(spec, provenance, conversations, comparisons, skipped, places, unread, tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ def _rows(
     skipped: Counter[str],
     places: dict[str, str],
     unread: Counter[str],
-) -> Iterator[Conversation | Comparison]:
+) -> Iterator[Conversation | Comparison | Task]:
     if kind.reader == "dolly":
         return dolly.read(path, name=spec.name, skipped=skipped)
     if kind.reader == "oasst":

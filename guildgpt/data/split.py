@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
-from guildgpt.chat import Comparison, Conversation, Message
+from guildgpt.chat import Comparison, Conversation, Message, Task
 from guildgpt.errors import DataError
 
 Side = Literal["train", "held_out"]
 
 
-def split_side(item: Conversation | Comparison, held_out: float) -> Side:
+def split_side(item: Conversation | Comparison | Task, held_out: float) -> Side:
     """The side of a row, where `held_out` is the held-out share, 0 to 1.
 
     What is hashed: the group the source gives, or else the first user turn without regard to case
@@ -25,12 +25,9 @@ def split_side(item: Conversation | Comparison, held_out: float) -> Side:
     return side_of(tree_of(item), held_out)
 
 
-def tree_of(item: Conversation | Comparison) -> str:
+def tree_of(item: Conversation | Comparison | Task) -> str:
     """What decides a row's side: its group, or else its first user turn, normalised."""
-    if item.source.group:
-        return item.source.group
-    messages = item.prompt + item.answers if isinstance(item, Comparison) else item.messages
-    return normalised(_opening(messages))
+    return item.source.group or normalised(_opening(item.messages))
 
 
 def in_first_half(item: Comparison) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from guildgpt.bases import licences
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
-from guildgpt.chat import Comparison, Conversation, Message
+from guildgpt.chat import Comparison, Conversation, Message, Task
 from guildgpt.data import (
     Dataset,
     Document,
@@ -35,8 +35,10 @@ from guildgpt.network.reward_model import require_classifier_for
 from guildgpt.pipeline.inputs import reward_folder
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
-from guildgpt.rewards.combined import Rewards, Wanted
-from guildgpt.train.config import RolloutConfig
+from guildgpt.rewards.combined import Rewards
+from guildgpt.rewards.config import RewardTerms
+from guildgpt.rewards.wanted import Wanted
+from guildgpt.train.config import RolloutConfig, TrainConfig
 from guildgpt.train.rollout import Prompt, prompts_of
 
 
@@ -109,13 +111,14 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
         seed=recipe.seed,
     )
     for stage in stages:
-        _check_rows(stage, dataset)
+        _check_rows(stage, dataset, recipe.settings(stage))
         if STAGES[stage].scores and (folder := _local_folder(base)):
             require_classifier_for(folder)
     provenance = base_provenance(base) + dataset.provenance
     if documents:
         provenance.append(_documents_provenance(recipe, documents))
     warnings = check(recipe.policy, provenance) + [line for one in loaded for line in one.warnings]
+    warnings += _unread_rules(recipe, dataset)
     return Gathered(dataset, documents, provenance, warnings)
 
 
@@ -198,8 +201,9 @@ def _check_room(stage: Stage, recipe: Recipe) -> None:
             )
 
 
-def _check_rows(stage: Stage, dataset: Dataset) -> None:
-    """DataError for a stage that the sources have no rows for, before an earlier one is trained."""
+def _check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
+    """DataError for a stage that the sources have no rows for, or rows with rules that cannot be
+    read, before an earlier one is trained."""
     comparisons, reads = dataset.train_comparisons, STAGES[stage].reads
     if reads == "conversations" and not dataset.train:
         raise DataError(
@@ -211,6 +215,30 @@ def _check_rows(stage: Stage, dataset: Dataset) -> None:
         )
     if reads == "comparisons" and not comparisons:
         raise _no_comparisons(stage)
+    if isinstance(settings, RolloutConfig):
+        _asked(dataset, settings.terms)
+
+
+def _unread_rules(recipe: Recipe, dataset: Dataset) -> list[str]:
+    """A sentence for what rows bring that no stage of the recipe goes by."""
+    settings = [recipe.settings(stage) for stage in recipe.stages]
+    terms = [one.terms for one in settings if isinstance(one, RolloutConfig)]
+    if not terms:
+        count = len(dataset.train_tasks)
+        unasked = f"{_rows(count)} without an answer, which only `grpo` and `ppo` learn from"
+        return [unasked] if count else []
+    warnings = []
+    for key, term in (("tests", "verify"), ("format", "format")):
+        count = sum(key in row.source.rules for row in _prompted(dataset))
+        if count and not any(key in one.reads for one in terms):
+            warnings.append(
+                f"{_rows(count)} with `{key}`, which counts for nothing without the term `{term}`"
+            )
+    return warnings
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def _no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataError:
@@ -229,16 +257,12 @@ def _prepare_prompts(
     """What a policy is asked in training, and how many prompts were left out as too long.
 
     Every train row's prompt, conversations first, then the starter's tasks where tests are a
-    reward. RecipeError where nothing fits.
+    reward and no row has any. RecipeError where nothing fits.
     """
     settings = recipe.settings(stage)
     assert isinstance(settings, RolloutConfig)
-    rows: list[Conversation | Comparison] = []
-    rows += data.dataset.train
-    rows += data.dataset.train_comparisons
-    asked = [row.prompt for row in rows if row.prompt]
-    wanted = [Wanted() for _ in asked]
-    if settings.terms.verify and settings.terms.verify.weight:
+    asked, wanted = _asked(data.dataset, settings.terms)
+    if "tests" in settings.terms.reads and not any(one.tests for one in wanted):
         for number, task in enumerate(starter_tasks(), start=1):
             asked.append((Message("user", task.prompt),))
             wanted.append(Wanted(task.tests, where=f"starter task {number}"))
@@ -256,16 +280,41 @@ def _prepare_prompts(
             remedy="Raise it, or model.context.",
         )
     origins: dict[tuple[Message, ...], Events] = {}
-    for row in rows:
+    for row in _prompted(data.dataset):
         origins.setdefault(row.prompt, set()).update(row.source.origin)
     return [
         replace(one, origin=frozenset(origins.get(one.messages, ()))) for one in prompts
     ], too_long
 
 
+def _prompted(dataset: Dataset) -> list[Conversation | Comparison | Task]:
+    """The train rows whose prompts a policy is asked."""
+    rows: list[Conversation | Comparison | Task] = []
+    rows += dataset.train
+    rows += dataset.train_comparisons
+    rows += dataset.train_tasks
+    return [row for row in rows if row.prompt]
+
+
+def _asked(dataset: Dataset, terms: RewardTerms) -> tuple[list[tuple[Message, ...]], list[Wanted]]:
+    """The train rows' prompts, and what the rows ask of an answer that the terms go by.
+
+    Rows with such rules come first, since of equal prompts the first counts. DataError, with the
+    row, for rules that cannot be read.
+    """
+    pairs = []
+    for row in _prompted(dataset):
+        rules = {key: value for key, value in row.source.rules.items() if key in terms.reads}
+        pairs.append((row.prompt, Wanted.from_row(rules, str(row.source))))
+    pairs.sort(key=lambda pair: not pair[1])
+    return [prompt for prompt, _ in pairs], [wanted for _, wanted in pairs]
+
+
 def judged_prompts(recipe: Recipe, data: Gathered) -> list[tuple[Message, ...]]:
-    """What policies are judged on: prompts of held-out conversations, then the starter pack's."""
+    """What policies are judged on: prompts of held-out conversations and tasks, then the starter
+    pack's."""
     held_out = [row.prompt for rows in data.dataset.held_out.values() for row in rows]
+    held_out += [task.prompt for task in data.dataset.held_out_tasks]
     asked = held_out + [(Message("user", one.prompt),) for one in starter_prompts()]
     different = {tuple((m.role, m.content) for m in prompt): prompt for prompt in asked if prompt}
     return list(different.values())[: recipe.evaluate.judged_prompts]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guildgpt.errors import DataError, RecipeError
+from guildgpt.errors import RecipeError
 from guildgpt.rewards import terms
 from guildgpt.rewards.config import (
     FormatTerm,
@@ -18,39 +18,10 @@ from guildgpt.rewards.config import (
     WordsTerm,
 )
 from guildgpt.rewards.confine import level
-from guildgpt.rewards.formats import rule
 from guildgpt.rewards.sandbox import REMEDY, SandboxError
-from guildgpt.rewards.verify import count_tests, verify_all
+from guildgpt.rewards.verify import verify_all
+from guildgpt.rewards.wanted import Wanted
 from guildgpt.text.words import WordMatcher, built_in_words
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a prompt's row asks of an answer: tests to pass, rules of form; `where` names the row.
-
-    DataError, with the row, for tests without an assert and for unknown rules.
-    """
-
-    tests: str = ""
-    format: tuple[str, ...] = ()
-    where: str = ""
-
-    def __post_init__(self) -> None:
-        if self.tests:
-            count_tests(self.tests, self.where)
-        for text in self.format:
-            try:
-                rule(text)
-            except ValueError as error:
-                raise DataError(str(error), where=self.where) from None
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any], where: str) -> Wanted:
-        """Of a row with `tests` (a text, or a list of asserts) and `format` (a rule, or a list).
-
-        Both may be missing. DataError, with the row, for anything else in their place.
-        """
-        return cls("\n".join(_texts(row, "tests", where)), _texts(row, "format", where), where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +159,3 @@ def _matcher(config: WordsTerm) -> WordMatcher:
                 remedy="It is a text file in UTF-8 with a word or a phrase on each line.",
             ) from None
     return WordMatcher(unwanted)
-
-
-def _texts(row: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
-    given = row.get(key)
-    if given is None:
-        return ()
-    if isinstance(given, str):
-        return (given,)
-    if isinstance(given, list) and all(isinstance(one, str) for one in given):
-        return tuple(given)
-    raise DataError(
-        f"`{key}` is neither a text nor a list of texts", where=where, remedy="See docs/rewards.md."
-    )

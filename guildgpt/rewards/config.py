@@ -101,5 +101,11 @@ class RewardTerms(BaseModel):
     words: WordsTerm | None = None
     """Minus one for an unwanted word."""
     verify: VerifyTerm | None = None
-    """The tests of a row, if it has any, passed in the sandbox. With it the starter pack's Python
-    tasks join the prompts."""
+    """The tests of a row, if it has any, passed in the sandbox. With it, and without rows that have
+    tests of their own, the starter pack's Python tasks join the prompts."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The rules of a row that these terms go by: `tests`, `format`."""
+        terms = {"tests": self.verify, "format": self.format}
+        return frozenset(key for key, term in terms.items() if term and term.weight)

@@ -19,7 +19,7 @@ from guildgpt.data.split import normalised
 from guildgpt.errors import GuildError
 from guildgpt.network.sampler import Sampled, Sampling, sample
 from guildgpt.network.trunk import Trunk, length_groups, token_logprobs
-from guildgpt.rewards.combined import Wanted
+from guildgpt.rewards.wanted import Wanted
 from guildgpt.train.advantages import Floats, Mask
 from guildgpt.train.config import RolloutConfig
 

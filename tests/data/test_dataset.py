@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildgpt.chat import Comparison, Conversation, Message, Source
+from guildgpt.chat import Comparison, Conversation, Message, Source, Task
 from guildgpt.data.dataset import build, distinct_names
 from guildgpt.data.provenance import Provenance
 from guildgpt.data.source import Loaded, SourceSpec
@@ -162,3 +162,23 @@ def test_the_real_sets_share_their_sides(shared_data) -> None:
     assert {c.prompt[0].content for c in data.held_out_comparisons} <= openings
     assert all(split_side(c, 0.2) == "train" for c in data.train)
     assert not openings & {c.messages[0].content for c in data.train}
+
+
+def test_tasks_fall_on_the_side_of_their_question() -> None:
+    source = loaded("a", NUMBERS[:100])
+    rules = {"tests": "assert f()"}
+    source.tasks.extend(
+        Task((Message("user", text),), Source("b", rules=rules))
+        for text in [*NUMBERS[:200], NUMBERS[0]]
+    )
+    data = build([source], held_out=0.2)
+    train, held_out = questions(data.train_tasks), questions(data.held_out_tasks)
+    assert set(train) | set(held_out) == set(NUMBERS[:200])
+    assert questions(data.train) <= train
+    assert questions(data.held_out["a"]) <= held_out
+    assert {task.source.name for task in data.train_tasks} == {"a"}
+    assert data.report["a"].rows == 301
+    assert data.report["a"].duplicates == 1
+    only = loaded("a", [])
+    only.tasks.extend(source.tasks)
+    assert len(build([only], held_out=0).train_tasks) == 200

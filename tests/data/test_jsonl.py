@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.chat import Comparison, Conversation, Message
+from guildgpt.chat import Comparison, Conversation, Message, Task
 from guildgpt.data import jsonl
 from guildgpt.errors import DataError
 
@@ -16,7 +16,7 @@ SYSTEM = Message("system", "Be brief.")
 DEEP = (Q, A, Message("user", "And then?"))
 
 
-def read(path) -> tuple[list[Conversation | Comparison], Counter[str]]:
+def read(path) -> tuple[list[jsonl.Item], Counter[str]]:
     skipped: Counter[str] = Counter()
     return list(jsonl.read(path, name="jsonl", skipped=skipped)), skipped
 
@@ -380,3 +380,49 @@ def test_the_real_files(shared_data) -> None:
     pairs, skipped = read(shared_data("oasst1-en-train.pairs.jsonl"))
     assert (len(pairs), skipped.total()) == (2088, 0)
     assert all(pair.places == (0, 1) for pair in pairs)
+
+
+# --- tasks ---------------------------------------------------------------------------------------
+
+TESTS = ["assert f(1) == 2", "assert f(0) == 1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"prompt": "Why?", "tests": TESTS}, (Q,)),
+        ({"question": "Why?", "completion": None, "format": "json"}, (Q,)),
+        ({"messages": dicts(SYSTEM, Q), "tests": "assert f()"}, (SYSTEM, Q)),
+        ({"messages": dicts(*DEEP), "format": ["ends"]}, DEEP),
+        ({"prompt": dicts(*DEEP), "format": ["ends"]}, DEEP),
+        ({"system": "Be brief.", "prompt": "Why?", "tests": "assert f()"}, (SYSTEM, Q)),
+    ],
+)
+def test_a_prompt_with_rules_and_no_answer_is_a_task(write_lines, row, prompt) -> None:
+    (item,), skipped = read(write_lines("a.jsonl", [row]))
+    assert item == Task(prompt, item.source)
+    assert item.prompt == prompt
+    wanted = {key: value for key, value in row.items() if key in ("tests", "format")}
+    assert item.source.rules == wanted
+    assert not skipped
+
+
+def test_rows_with_answers_keep_their_rules_as_they_stand(write_lines) -> None:
+    rows = [
+        {"prompt": "Why?", "completion": "So.", "tests": TESTS, "format": None},
+        {"prompt": "Why?", "chosen": "So.", "rejected": "Dunno.", "format": {"odd": 1}},
+        {"prompt": "Why?", "completion": "So.", "tests": [], "format": " "},
+    ]
+    (said, compared, plain), _ = read(write_lines("a.jsonl", rows))
+    assert isinstance(said, Conversation)
+    assert said.source.rules == {"tests": TESTS}
+    assert isinstance(compared, Comparison)
+    assert compared.source.rules == {"format": {"odd": 1}}
+    assert plain.source.rules == {}
+
+
+def test_a_prompt_without_rules_and_a_blank_one_with_some(write_lines) -> None:
+    with pytest.raises(DataError, match=r"a\.jsonl:1: .*no known form"):
+        read(write_lines("a.jsonl", [{"prompt": "Why?", "tests": "", "format": []}]))
+    _, skipped = read(write_lines("b.jsonl", [{"prompt": " ", "tests": TESTS}]))
+    assert skipped == {"empty conversation": 1}

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.rewards import combined, sandbox
-from guildgpt.rewards.combined import Answer, Rewards, Wanted
+from guildgpt.rewards.combined import Answer, Rewards
 from guildgpt.rewards.config import RewardTerms
 from guildgpt.rewards.sandbox import SandboxError
+from guildgpt.rewards.wanted import Wanted
 from guildgpt.text.words import built_in_words
 
 SHORT = Answer("Yes.", (1, 2))
