@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guildgpt import __version__
+from guildgpt.engines.cores import usable_cores
 from guildgpt.engines.llamacpp_process import check_llamacpp
 from guildgpt.errors import EngineError
 from guildgpt.model.locate import RUNS, model_folders
@@ -35,9 +36,7 @@ def examine() -> dict[str, Any]:
         "guildgpt": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": usable_cores(),
         "memory": _memory(),
         "disk_free": shutil.disk_usage(existing).free,
         "cache": str(cache),

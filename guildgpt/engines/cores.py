@@ -22,7 +22,7 @@ def spare_threads(load: Path = LOAD, quota: Path = QUOTA) -> int | None:
     Takes fifteen milliseconds. Systems without /proc count as idle.
     """
     cores = os.cpu_count() or 1
-    ours = min(cores, _affinity(cores), _quota(quota, cores))
+    ours = min(usable_cores(), _quota(quota, cores))
     busy = _busy(load)
     if busy:
         # Half of the cores at most: the others are likely siblings of those already at work.
@@ -30,11 +30,9 @@ def spare_threads(load: Path = LOAD, quota: Path = QUOTA) -> int | None:
     return ours if ours < cores else None
 
 
-def _affinity(cores: int) -> int:
+def usable_cores() -> int:
     """Cores that the system lets this process use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return cores
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quota(path: Path, cores: int) -> int:
@@ -48,11 +46,11 @@ def _quota(path: Path, cores: int) -> int:
 
 def _busy(path: Path) -> int:
     """Threads of others that are running: the median of five looks, so that a blip counts not."""
-    looks = []
+    running = []
     try:
         for _ in range(5):
-            looks.append(int(path.read_text().split()[3].partition("/")[0]))
+            running.append(int(path.read_text().split()[3].partition("/")[0]))
             time.sleep(0.003)
     except (OSError, ValueError, IndexError):
         return 0
-    return max(0, sorted(looks)[2] - 1)  # one of them is looking
+    return max(0, sorted(running)[2] - 1)  # one of them is looking

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing, closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,24 +45,20 @@ class LlamaCppEngine:
         threads: int | None = None,
     ):
         path = Path(gguf)
-        self.file = HeldFile(path)
         key = secrets.token_hex(16)
-        try:
-            self._process = LlamaCppProcess(path, key, context, slots, threads)
-        except BaseException:
-            self.file.close()
-            raise
-        self._link = Loopback(self._process.address, key, self._process.how_it_ended)
-        try:
+        with ExitStack() as held:
+            self.file = held.enter_context(closing(HeldFile(path)))
+            process = LlamaCppProcess(path, key, context, slots, threads)
+            held.callback(process.stop)
+            self._link = Loopback(process.address, key, process.how_it_ended)
+            held.callback(self._link.close)
             self.file.check_in_place()
             # llama.cpp rounds the context to whole blocks and stops at what the model was trained
             # for.
             settings = self._link.call("/props")["default_generation_settings"]
             self.context = int(settings["n_ctx"])
             self.tokenizer: Tokenizer = tokenizer or GgufTokenizer(self._link, self.file)
-        except BaseException:
-            self.stop()
-            raise
+            self._held = held.pop_all()
 
     async def generate(
         self, ids: Sequence[int], params: SamplingParams
@@ -103,9 +99,7 @@ class LlamaCppEngine:
 
     def stop(self) -> None:
         """What `close` does, where no event loop runs."""
-        self._link.close()
-        self._process.stop()
-        self.file.close()
+        self._held.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -57,24 +57,21 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
 
-    def say(what: dict[str, Any]) -> None:
-        print(json.dumps(what), file=answers, flush=True)
-
+    server = None
     try:
         import xllamacpp  # noqa: F401 - a library that it needs may not be there
+
+        reply: dict[str, Any] = {"ready": True}
+        if options:
+            server = start(**options)
+            reply = {"address": server.listening_address}
     except ImportError as error:  # the parent puts it into words
-        say({"import": str(error)})
-        os._exit(1)
-    if not options:
-        say({"ready": True})
-        os._exit(0)
-    try:
-        server = start(**options)
+        reply = {"import": str(error)}
     except Exception as error:
-        say({"error": str(error)})
-        os._exit(1)
-    say({"address": server.listening_address})
-    sys.stdin.read()
+        reply = {"error": str(error)}
+    print(json.dumps(reply), file=answers, flush=True)
+    if server:
+        sys.stdin.read()
     os._exit(0)  # without the destructor
 
 

@@ -34,7 +34,7 @@ _MEANINGS = {
     "SIGKILL": ": it was killed; the system does that where memory is short",
     "SIGILL": ": this processor lacks an instruction that it needs",
 }
-_LIBRARY = re.compile(r"lib[\w+.-]+?\.so(?:\.\d+)*(?=: cannot open)")
+_LIBRARY = re.compile(r"(lib[\w+.-]+?\.so)(?:\.\d+)*(?=: cannot open)")
 _REASON = re.compile(r"error loading model: (.+)")
 _ERROR = re.compile(r"^[\d.]+ E (.+)", re.MULTILINE)
 
@@ -63,12 +63,9 @@ class LlamaCppProcess:
 
     def stop(self) -> None:
         """End the process at once; nothing in it is worth a farewell."""
-        self._process.kill()
-        self._end()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
+        with suppress(OSError), self._process:  # which closes its pipes
+            self._process.kill()
+            self._end()
 
     def _begun(self, options: dict[str, Any], path: Path) -> str:
         seconds = LOAD_SECONDS + path.stat().st_size / LOAD_BYTES_A_SECOND
@@ -121,19 +118,16 @@ def check_llamacpp() -> None:
 
 def cannot_start(why: str) -> EngineError:
     """The error for llama.cpp that cannot be loaded, of which the loader says `why`."""
-    missing = _LIBRARY.search(why)
-    if missing:
-        remedy = f"Install the package of your system that has {missing[0]}."
-        for library, (debian, fedora) in _PACKAGES.items():
-            if missing[0].startswith(library):
-                remedy = (
-                    f"Install what has {missing[0]}: `apt-get install {debian}` on Debian and "
-                    f"Ubuntu, `dnf install {fedora}` on Fedora."
-                )
-    elif "No module named" in why:
+    remedy = "Install it anew: pip install --force-reinstall xllamacpp"
+    if "No module named" in why:
         remedy = "Install it: pip install xllamacpp"
-    else:
-        remedy = "Install it anew: pip install --force-reinstall xllamacpp"
+    if missing := _LIBRARY.search(why):
+        remedy = f"Install the package of your system that has {missing[0]}."
+        if known := _PACKAGES.get(missing[1]):
+            remedy = (
+                f"Install what has {missing[0]}: `apt-get install {known[0]}` on Debian and "
+                f"Ubuntu, `dnf install {known[1]}` on Fedora."
+            )
     return EngineError(f"llama.cpp cannot start here: {why}", remedy=remedy)
 
 
@@ -168,8 +162,6 @@ def _how_it_ended(status: int | None) -> str | None:
         return None
     if status >= 0:
         return f"its process ended with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
+    names = {number.value: number.name for number in signal.Signals}
+    name = names.get(-status, f"signal {-status}")
     return f"its process ended by {name}{_MEANINGS.get(name, '')}"

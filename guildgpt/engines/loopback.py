@@ -46,19 +46,14 @@ class Loopback:
         host = self.address.removeprefix("http://")
         try:
             with closing(HTTPConnection(host, timeout=TIMEOUT)) as connection:
-                if body is None:
-                    connection.request("GET", path, headers=self._headers)
-                else:
-                    connection.request("POST", path, _content(body), self._headers)
+                method = "GET" if body is None else "POST"
+                connection.request(method, path, body and _content(body), self._headers)
                 reply = connection.getresponse()
                 content = reply.read()
-        except (OSError, HTTPException) as error:
-            raise self._gone() from error
-        if reply.status != OK:
-            raise _refusal(f"{reply.status} {reply.reason}", content)
-        try:
-            return json.loads(content)
-        except ValueError as error:  # it was cut off
+                if reply.status != OK:
+                    raise _refusal(f"{reply.status} {reply.reason}", content)
+                return json.loads(content)
+        except (OSError, HTTPException, ValueError) as error:  # or the answer was cut off
             raise self._gone() from error
 
     async def check(self) -> None:
