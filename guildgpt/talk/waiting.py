@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from guildgpt.errors import GuildError
 
 _FIRST_GUESS = 15.0  # seconds that a turn takes, until one has been seen
 _LATEST_WEIGHS = 0.2  # the share of the latest turn in the running mean
 
+T = TypeVar("T")
 User = int | str
 GuildKey = tuple[str, User]
+# The order of the keys is the order of the rounds: whoever is served goes to the end.
+Waiting = dict[GuildKey, dict[User, deque[T]]]
 
 
 class Busy(GuildError):
@@ -66,9 +70,7 @@ class FairQueue:
         self._rate = rate
         self._per_seconds = per_seconds
         self._clock = clock
-        # The order of the keys is the order of the rounds: whoever is served goes to the end.
-        self._guilds: OrderedDict[GuildKey, OrderedDict[User, deque[asyncio.Future[None]]]]
-        self._guilds = OrderedDict()
+        self._guilds: Waiting[asyncio.Future[None]] = {}
         self._whole_at: dict[User, float] = {}  # when a user may ask `rate` times again
         self._mean: float | None = None
 
@@ -103,12 +105,13 @@ class FairQueue:
         """Turns that begin before that of the user's last waiting question in this guild, or, if
         there is none, before that of one asked now; later arrivals do not count."""
         mine = (_key(guild, user), user)
-        waiting = {
-            key: {one: len(futures) for one, futures in users.items()}
+        waiting: Waiting[object] = {
+            key: {one: deque(futures) for one, futures in users.items()}
             for key, users in self._guilds.items()
         }
-        waiting.setdefault(mine[0], {}).setdefault(user, 1)
-        return max(place for place, turn in enumerate(_rounds(waiting)) if turn == mine)
+        waiting.setdefault(mine[0], {}).setdefault(user, deque([None]))
+        turns = [(key, one) for key, one, _ in _turns(waiting)]
+        return max(place for place, turn in enumerate(turns) if turn == mine)
 
     def estimate(self, guild: int | None, user: User) -> float:
         """Seconds until the turn that `ahead` speaks of; a guess until some turn has ended."""
@@ -122,7 +125,7 @@ class FairQueue:
             return
         key = _key(guild, user)
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._guilds.setdefault(key, OrderedDict()).setdefault(user, deque()).append(mine)
+        self._guilds.setdefault(key, {}).setdefault(user, deque()).append(mine)
         try:
             await mine
         except asyncio.CancelledError:
@@ -152,39 +155,34 @@ class FairQueue:
 
     def _leave(self) -> None:
         self.running -= 1
-        while self._guilds and self.running < self.workers:
-            key, users = next(iter(self._guilds.items()))
-            user, futures = next(iter(users.items()))
-            users.move_to_end(user)
-            self._guilds.move_to_end(key)
-            mine = futures[0]
-            self._take_out(key, user, mine)
+        for _, _, mine in _turns(self._guilds):
             if not mine.done():  # a cancelled one takes itself for gone
                 self.running += 1
                 mine.set_result(None)
+                return
 
     def _take_out(self, key: GuildKey, user: User, mine: asyncio.Future[None]) -> None:
-        users = self._guilds.get(key, OrderedDict())
-        if mine not in users.get(user, ()):
-            return
-        users[user].remove(mine)
-        if not users[user]:
-            del users[user]
-        if not users:
-            del self._guilds[key]
+        users = self._guilds.get(key, {})
+        if mine in users.get(user, ()):
+            users[user].remove(mine)
+            if not users[user]:
+                del users[user]
+            if not users:
+                del self._guilds[key]
 
 
-def _rounds(waiting: dict[GuildKey, dict[User, int]]) -> Iterator[tuple[GuildKey, User]]:
-    """Guild and user of every waiting question in the order of their turns; takes them away."""
+def _turns(waiting: Waiting[T]) -> Iterator[tuple[GuildKey, User, T]]:
+    """The questions in the order of their turns; each is taken out before it is told."""
     while waiting:
         key, users = next(iter(waiting.items()))
-        user, count = next(iter(users.items()))
-        yield key, user
+        user, questions = next(iter(users.items()))
+        first = questions.popleft()
         del waiting[key], users[user]  # whoever is served goes to the end
-        if count > 1:
-            users[user] = count - 1
+        if questions:
+            users[user] = questions
         if users:
             waiting[key] = users
+        yield key, user, first
 
 
 def _key(guild: int | None, user: User) -> GuildKey:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from configparser import ConfigParser
 from importlib import resources
 
 from guildgpt.text.visible import clean
@@ -52,13 +53,9 @@ class WordMatcher:
 def built_in_words() -> dict[str, list[str]]:
     """The lists of `words.txt` by their names."""
     text = resources.files("guildgpt.text").joinpath("words.txt").read_text(encoding="utf-8")
-    lists: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        if line.startswith("["):
-            name = line.strip("[]")
-        elif line and not line.startswith("#"):
-            lists.setdefault(name, []).append(line)
-    return lists
+    parser = ConfigParser(allow_no_value=True, interpolation=None)
+    parser.read_string(text)
+    return {name: list(parser[name]) for name in parser.sections()}
 
 
 def _found(words: list[str], phrases: Mapping[str, list[list[str]]]) -> Iterator[slice]:
