@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
 
 from guildgpt.chat import Message
 from guildgpt.engines.engine import Completion, SamplingParams, StopReason, complete
 from guildgpt.errors import GuildError
-from guildgpt.model.locate import Located, locate
+from guildgpt.model.locate import locate
 from guildgpt.model.starter import MODEL, STARTER
 from guildgpt.talk.fitting import keep_latest
 from guildgpt.talk.fleet import Fleet
@@ -50,31 +50,31 @@ def chat(model: str | None, *, system: str | None = None, params: SamplingParams
     if screen.interactive:
         full = f"{found.name} ({MODEL})" if found.name == STARTER else found.name
         screen.note(f"Talking to {full}. /help for commands.")
-    with asyncio.Runner() as runner, _opened(found, system, params, runner) as talk:
-        Repl(talk, screen, runner).run()
+    first = open_model(found)
+    fleet = Fleet()
+    fleet.add(first, lambda: open_model(found))
+    with asyncio.Runner() as runner:
+        try:
+            Repl(Talk(fleet, params, system, first.template.system), screen, runner).run()
+        finally:
+            runner.run(_close(fleet))
 
 
+@dataclass
 class Talk:
     """A conversation with a model; it knows nothing of terminals.
 
     `turns` alternate between user and assistant; `stop` is why the last answer ended.
     """
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        params: SamplingParams,
-        system: str | None,
-        default_system: str | None = None,
-    ):
-        self.fleet = fleet
-        self.params = params
-        self.system = system
-        self.default_system = default_system  # what the template says where `system` is None
-        self.context = 0  # tokens, as of the last question
-        self.turns: list[Message] = []
-        self.stop: StopReason | None = None
-        self.shortened = False  # whether early exchanges had to be dropped
+    fleet: Fleet
+    params: SamplingParams
+    system: str | None
+    default_system: str | None = None  # what the template says where `system` is None
+    turns: list[Message] = field(default_factory=list)
+    stop: StopReason | None = None
+    context: int = 0  # tokens, as of the last question
+    shortened: bool = False  # whether early exchanges had to be dropped
 
     def ask(self, question: str) -> None:
         """Add a question; `reply` answers it."""
@@ -172,11 +172,7 @@ class Screen:
         return "\n".join(lines).strip()
 
     def _line(self, prompt: str) -> str:
-        if self.interactive:
-            return input(prompt)
-        if not (line := sys.stdin.readline()):
-            raise EOFError
-        return line.rstrip("\r\n")
+        return input(prompt if self.interactive else "").rstrip("\r")
 
 
 class Repl:
@@ -186,7 +182,6 @@ class Repl:
         self.talk = talk
         self.screen = screen
         self.runner = runner
-        self.told_shortened = False
         self.commands: dict[str, Callable[[str], None]] = {
             "/retry": self.retry,
             "/reset": self.reset,
@@ -225,7 +220,7 @@ class Repl:
 
     def answer(self) -> None:
         """Show the answer to the last question; Ctrl-C stops it and nothing else."""
-        interactive = self.screen.interactive
+        interactive, was_shortened = self.screen.interactive, self.talk.shortened
         try:
             self.runner.run(_show(self.talk, self.screen))
         except KeyboardInterrupt:
@@ -239,8 +234,7 @@ class Repl:
             self.screen.note(str(error))
         if interactive and self.talk.stop == "length":
             self.screen.note("(cut off: the answer was as long as it may be)")
-        if interactive and self.talk.shortened and not self.told_shortened:
-            self.told_shortened = True
+        if interactive and self.talk.shortened and not was_shortened:
             self.screen.note(
                 f"(The conversation outgrew the model's {self.talk.context:,} tokens: from now on "
                 "it forgets the earliest exchanges.)"
@@ -283,20 +277,6 @@ async def _show(talk: Talk, screen: Screen) -> None:
 
     await talk.reply(heard)
     screen.write("\n")
-
-
-@contextmanager
-def _opened(
-    found: Located, system: str | None, params: SamplingParams, runner: asyncio.Runner
-) -> Iterator[Talk]:
-    """A conversation with the model, which is closed at the end."""
-    fleet = Fleet()
-    first = open_model(found)
-    fleet.add(first, lambda: open_model(found))
-    try:
-        yield Talk(fleet, params, system, first.template.system)
-    finally:
-        runner.run(_close(fleet))
 
 
 async def _close(fleet: Fleet) -> None:
