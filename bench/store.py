@@ -27,12 +27,12 @@ async def fill(store: Store, megabytes: int, chance: random.Random) -> list[tupl
     """A conversation for each question and its answer: its id, the answer's, Discord's."""
     asked = []
     for number in range(max(RUNS * 3, megabytes * 1_000_000 // (2 * TEXT_BYTES))):
-        conversation = await store.start_conversation("chain", guild_id=1, channel_id=number)
+        conversation = await store.conversations.start("chain", guild_id=1, channel_id=number)
         text = " ".join(chance.choices(WORDS, k=TEXT_BYTES // 8))
-        question = await store.add_message(
+        question = await store.conversations.add_message(
             conversation_id=conversation, parent_id=None, role="user", text=text, discord_id=number
         )
-        answer = await store.add_message(
+        answer = await store.conversations.add_message(
             conversation_id=conversation, parent_id=question.id, role="assistant", text=text[::-1]
         )
         asked.append((conversation, answer.id, number))
@@ -71,28 +71,28 @@ async def measure(store: Store, megabytes: int) -> None:
 
     async def write(run: int) -> None:
         conversation, above, _ = asked[run]
-        await store.add_message(
+        await store.conversations.add_message(
             conversation_id=conversation, parent_id=above, role="user", text="And then?"
         )
 
     async def read(run: int) -> None:
-        await store.path_to(asked[run][1])
+        await store.conversations.path_to(asked[run][1])
 
     async def delete(run: int) -> None:
-        await store.mark_deleted(asked[RUNS + run][2])
+        await store.revisions.mark_deleted(asked[RUNS + run][2])
 
     show("a message is written", await times(write))
     show("a conversation is read", await times(read))
     show("a message is deleted", await times(delete))
 
     start = time.perf_counter()
-    await store.empty_log()
+    await store.traces.empty_log()
     print(f"{'the log is emptied':<34}{(time.perf_counter() - start) * 1000:9.1f} ms")
 
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     others = [asyncio.create_task(waits(work, over)) for work in (write, read)]
     start = time.perf_counter()
-    await store.scrub()
+    await store.traces.scrub()
     print(f"{'the file is written anew':<34}{(time.perf_counter() - start) * 1000:9.1f} ms")
     over.set_result(None)
     longest_write, longest_read = await asyncio.gather(*others)

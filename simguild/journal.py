@@ -191,7 +191,7 @@ async def missing_opinions(journal: Journal, store: Store) -> list[str]:
     )
     missing = []
     for one in journal.noted:
-        member = await store.member(one.who.id)
+        member = await store.members.of_user(one.who.id)
         key = (member.id, one.action.id, one.action.kind)
         if kept[key] == 0:
             missing.append(f"{one.who.name} was told {one.told!r} for {one.action.kind}")

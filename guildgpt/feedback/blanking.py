@@ -6,16 +6,16 @@ further down is blanked as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, select, update
 
-from guildgpt.feedback.part import chunks
 from guildgpt.feedback.quoting import Trace, distinctive, marks, name_traces, traces
 from guildgpt.feedback.removal import Removed, delete_where, remove_comparisons
+from guildgpt.feedback.rows import chunks
 from guildgpt.feedback.schema import (
     conversations,
     deliveries,
@@ -29,14 +29,15 @@ BLANK: dict[str, Any] = {"text": "", "name": None, "sampling": None, "deleted": 
 """What a message becomes whose text has to go while its row holds the tree."""
 
 
-async def blank_answers(
-    connection: AsyncConnection,
+def blank_answers(
+    connection: Connection,
     gone: set[str],
+    removed: Removed,
     *,
-    with_them: set[str] | None = None,
-    edited: Mapping[str, str] | None = None,
+    with_them: Set[str] = frozenset(),
+    edited: Mapping[str, str] = MappingProxyType({}),
     names: bool = False,
-) -> Removed:
+) -> None:
     """Blank the answers that quote messages that are gone, with everybody's ratings, comparisons
     and votes on them.
 
@@ -47,28 +48,25 @@ async def blank_answers(
     said. Blanked rows stay, to hold their trees; reports on them stay, for what is to be looked at
     is still on Discord.
     """
-    edited, with_them = edited or {}, with_them or set()
-    removed = Removed()
     places: set[str] = set()
     for chunk in chunks(gone | edited.keys()):
         where = select(messages.c.conversation_id).where(messages.c.id.in_(chunk))
-        places.update(await connection.scalars(where))
+        places.update(connection.scalars(where))
     for place in sorted(places):
-        said = await _told_together(connection, place)
+        said = _told_together(connection, place)
         tree = _Tree(said, gone, with_them, edited, names)
         quoting, outdated = tree.judged()
-        await blank(connection, quoting, removed)
-        await _hide(connection, quoting, tree)
+        blank(connection, quoting, removed)
+        _hide(connection, quoting, tree)
         for chunk in chunks(outdated):
             old = update(messages).where(messages.c.id.in_(chunk))
-            await connection.execute(old.values(outdated=True))
-    return removed
+            connection.execute(old.values(outdated=True))
 
 
-async def _told_together(connection: AsyncConnection, conversation_id: str) -> dict[str, _Said]:
+def _told_together(connection: Connection, conversation_id: str) -> dict[str, _Said]:
     """The messages of a conversation, and of the threads that hang from one of them: what is said
     in those is told all that stands above it here."""
-    here = await _said(connection, messages.c.conversation_id == conversation_id, {})
+    here = _said(connection, messages.c.conversation_id == conversation_id, {})
     hooks: dict[int, str] = {}  # a thread has its first message's id on Discord
     for chunk in chunks(here):
         own = select(messages.c.discord_id, messages.c.id).where(messages.c.id.in_(chunk))
@@ -78,18 +76,18 @@ async def _told_together(connection: AsyncConnection, conversation_id: str) -> d
             .where(deliveries.c.answer_id.in_(chunk))
         )
         for wanted in (own, answered):
-            hooks.update({hook: id for hook, id in await connection.execute(wanted) if hook})
+            hooks.update({hook: id for hook, id in connection.execute(wanted) if hook})
     for hooked in chunks(hooks):
         threads = select(conversations.c.id, conversations.c.channel_id)
-        found = await connection.execute(threads.where(conversations.c.channel_id.in_(hooked)))
+        found = connection.execute(threads.where(conversations.c.channel_id.in_(hooked)))
         roots = {id: hooks[channel] for id, channel in found}
         for some in chunks(roots):
-            here |= await _said(connection, messages.c.conversation_id.in_(some), roots)
+            here |= _said(connection, messages.c.conversation_id.in_(some), roots)
     return here
 
 
-async def _said(
-    connection: AsyncConnection, which: ColumnElement[bool], roots: Mapping[str, str]
+def _said(
+    connection: Connection, which: ColumnElement[bool], roots: Mapping[str, str]
 ) -> dict[str, _Said]:
     wanted = select(
         messages.c.id,
@@ -102,36 +100,36 @@ async def _said(
     )
     return {
         id: _Said(parent or roots.get(place), *rest)
-        for id, place, parent, *rest in await connection.execute(wanted.where(which))
+        for id, place, parent, *rest in connection.execute(wanted.where(which))
     }
 
 
-async def blank(connection: AsyncConnection, ids: set[str], removed: Removed) -> None:
+def blank(connection: Connection, ids: set[str], removed: Removed) -> None:
     """Empty these messages, and take away the ratings, comparisons and votes on them."""
     for chunk in chunks(ids):
         of_them = ratings.c.message_id.in_(chunk)
-        removed.add("ratings", await delete_where(connection, ratings, of_them))
-        await remove_comparisons(connection, chunk, removed)
-        await connection.execute(update(messages).where(messages.c.id.in_(chunk)).values(BLANK))
+        removed.add("ratings", delete_where(connection, ratings, of_them))
+        remove_comparisons(connection, chunk, removed)
+        connection.execute(update(messages).where(messages.c.id.in_(chunk)).values(BLANK))
     removed.add("messages", ids)
 
 
-async def _hide(connection: AsyncConnection, ids: set[str], tree: _Tree) -> None:
+def _hide(connection: Connection, ids: set[str], tree: _Tree) -> None:
     """Take the reasons out of reports on these where they repeat what is gone."""
     for chunk in chunks(ids):
         wanted = select(reports.c.id, reports.c.message_id, reports.c.reason)
         said = wanted.where(reports.c.message_id.in_(chunk), reports.c.reason.is_not(None))
-        for id, message_id, reason in list(await connection.execute(said)):
+        for id, message_id, reason in list(connection.execute(said)):
             if tree.repeats(message_id, reason):
                 row = update(reports).where(reports.c.id == id)
-                await connection.execute(row.values(reason=None))
+                connection.execute(row.values(reason=None))
 
 
-async def delete_reports(connection: AsyncConnection, ids: set[str], removed: Removed) -> None:
+def delete_reports(connection: Connection, ids: set[str], removed: Removed) -> None:
     """Nobody needs to look at these messages any more."""
     for chunk in chunks(ids):
         of_them = reports.c.message_id.in_(chunk)
-        removed.add("reports", await delete_where(connection, reports, of_them))
+        removed.add("reports", delete_where(connection, reports, of_them))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ class _Tree:
         self,
         said: dict[str, _Said],
         gone: set[str],
-        with_them: set[str],
+        with_them: Set[str],
         edited: Mapping[str, str],
         names: bool,
     ):

@@ -16,8 +16,7 @@ from guildgpt.feedback.policy import RULE_21
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from guildgpt.feedback.records import Snapshot
-    from guildgpt.feedback.reports import Report
+    from guildgpt.feedback.records import AbuseReport, Snapshot
     from guildgpt.feedback.store import Store
 
 Result = TypeVar("Result")
@@ -191,10 +190,10 @@ def learned(
 
     async def note(opened: Store) -> set[tuple[str, str]]:
         if isinstance(version, str):
-            return await opened.learned(version, events)
-        gone = await opened.learned(version.id, events)
+            return await opened.versions.learned(version, events)
+        gone = await opened.versions.learned(version.id, events)
         if gone != events:
-            await opened.register_version(version)
+            await opened.versions.register(version)
         return gone
 
     gone = _with_store(store, note)
@@ -251,8 +250,8 @@ def reports(
 
     from guildgpt.feedback.report import show_reports
 
-    async def look(opened: Store) -> list[Report]:
-        found = await opened.reports(guild, resolved=everything or bool(looked_at))
+    async def look(opened: Store) -> list[AbuseReport]:
+        found = await opened.reports.newest(guild, resolved=everything or bool(looked_at))
         if looked_at is None:
             return found
         meant = [one for one in found if one.id.startswith(looked_at.lower())]
@@ -262,7 +261,7 @@ def reports(
                 where="--looked-at",
                 remedy="`guildgpt feedback reports` shows the ids.",
             )
-        seen = await opened.resolve_report(meant[0].id)
+        seen = await opened.reports.resolve(meant[0].id)
         return [seen] if seen else []
 
     found = _with_store(store, look)
@@ -335,7 +334,7 @@ def member(
     _check_out(out, force)
 
     async def look(opened: Store) -> dict[str, Any] | None:
-        return await opened.kept_of(user)
+        return await opened.privacy.kept_of(user)
 
     kept = _with_store(store, look)
     if kept is None:
@@ -379,7 +378,7 @@ def erase(
     async def forget(opened: Store) -> dict[str, Any]:
         from dataclasses import asdict
 
-        return asdict(await opened.erase_member(user))
+        return asdict(await opened.privacy.erase(user))
 
     erasure = _with_store(store, forget)
     if as_json:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
 from typing import Any, get_args
 
-from sqlalchemy import Row, Select, and_, bindparam, literal, select, union
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, literal, select, union
 
 from guildgpt.chat import Role
-from guildgpt.feedback.part import Part, chunks, new_id
+from guildgpt.feedback.database import Database
 from guildgpt.feedback.quoting import quotes
 from guildgpt.feedback.records import ConversationKind, StoredMessage
+from guildgpt.feedback.rows import Clock, chunks, new_id, storable
 from guildgpt.feedback.schema import conversations, deliveries, messages, parts
-from guildgpt.feedback.view import storable
+from guildgpt.feedback.trouble import GONE, Known
 
 
-class Conversations(Part):
+@dataclass(frozen=True)
+class Conversations:
     """What was said."""
 
-    async def start_conversation(
+    _database: Database
+    _clock: Clock
+
+    async def start(
         self,
         kind: ConversationKind,
         *,
@@ -34,31 +39,27 @@ class Conversations(Part):
         """A new conversation without messages; its id. `home_id`: what its thread hangs from."""
         if kind not in get_args(ConversationKind):
             raise ValueError(f"no kind of conversation: {kind!r}")
+        id = new_id()
         row = {
-            "id": new_id(),
+            "id": id,
             "kind": kind,
             "guild_id": guild_id,
             "channel_id": channel_id,
             "home_id": home_id,
             "source": storable(source),
             "lang": storable(lang),
-            "created_at": self._now(),
+            "created_at": self._clock.later(),
         }
 
-        async def work(connection: AsyncConnection) -> str:
-            await connection.execute(self._insert(conversations).on_conflict_do_nothing(), row)
-            return str(row["id"])
-
-        return await self._database.write(work)
+        starting = self._database.insert(conversations).on_conflict_do_nothing()
+        await self._database.execute(starting, row)
+        return id
 
     async def channel_of(self, conversation_id: str) -> int | None:
         """The channel that the conversation takes place in; None if there is none."""
-
-        async def work(connection: AsyncConnection) -> int | None:
-            wanted = select(conversations.c.channel_id).where(conversations.c.id == conversation_id)
-            return (await connection.execute(wanted)).scalar_one_or_none()
-
-        return await self._database.read(work)
+        wanted = select(conversations.c.channel_id).where(conversations.c.id == conversation_id)
+        channel: int | None = await self._database.value(wanted)
+        return channel
 
     async def add_message(
         self,
@@ -106,19 +107,19 @@ class Conversations(Part):
             "rank": None,
             "deleted": False,
             "extra": storable(extra or {}),
-            "created_at": self._now(),
+            "created_at": self._clock.later(),
             "edited_at": edited_at,
             "outdated": False,
         }
 
-        async def work(connection: AsyncConnection) -> StoredMessage:
+        def work(connection: Connection) -> StoredMessage:
             if parent_id is not None:
-                await self._check_parent(connection, parent_id, conversation_id, role)
-                row["outdated"] = await self._check_told(connection, row, told, told_besides)
-            if not (await connection.execute(self._adding, row)).rowcount:
-                raise self._gone()
+                _check_parent(connection, parent_id, conversation_id, role)
+                row["outdated"] = _check_told(connection, row["text"], told, told_besides)
+            if not connection.execute(self._adding, row).rowcount:
+                raise Known(GONE)
             wanted = select(messages).where(messages.c.id == row["id"])
-            return _stored((await connection.execute(wanted)).one()) if id else StoredMessage(**row)
+            return _stored(connection.execute(wanted).one()) if id else StoredMessage(**row)
 
         return await self._database.write(work)
 
@@ -143,12 +144,8 @@ class Conversations(Part):
 
     async def path_to(self, message_id: str) -> list[StoredMessage]:
         """The messages from the root of the tree to this one; empty if it is gone."""
-
-        async def work(connection: AsyncConnection) -> list[StoredMessage]:
-            found = await connection.execute(_path(), {"last": message_id})
-            return [_stored(row) for row in found]
-
-        return await self._database.read(work)
+        found = await self._database.rows(_path(), {"last": message_id})
+        return [_stored(row) for row in found]
 
     async def channel_tail(self, channel_id: int) -> StoredMessage | None:
         """The newest message of the thread or the direct messages that the channel is."""
@@ -178,39 +175,13 @@ class Conversations(Part):
         )
 
     async def _first(self, wanted: Select[Any]) -> StoredMessage | None:
-        async def work(connection: AsyncConnection) -> StoredMessage | None:
-            row = (await connection.execute(wanted)).first()
-            return _stored(row) if row else None
-
-        return await self._database.read(work)
-
-    async def _check_told(
-        self,
-        connection: AsyncConnection,
-        row: dict[str, Any],
-        told: Sequence[StoredMessage],
-        besides: Sequence[str],
-    ) -> bool:
-        """Whether a text that the message was told has been edited since; RecordGone if it repeats
-        what is gone."""
-        if not told and not besides:
-            return False
-        now: dict[str, str] = {}
-        for chunk in chunks(message.id for message in told):
-            wanted = select(messages.c.id, messages.c.text).where(
-                messages.c.id.in_(chunk), ~messages.c.deleted
-            )
-            now |= {row.id: row.text for row in await connection.execute(wanted)}
-        then = [message for message in told if not message.deleted]
-        gone = [message.text for message in then if now.get(message.id) != message.text]
-        if (gone or besides) and quotes(row["text"], [*gone, *besides], now.values()):
-            raise self._gone()
-        return any(m.id in now and now[m.id] != m.text and m.role == "user" for m in then)
+        row = await self._database.row(wanted)
+        return _stored(row) if row else None
 
     @cached_property
     def _adding(self) -> Any:
         """The INSERT of a message; built once, for it is long."""
-        adding = self._insert(messages)
+        adding = self._database.insert(messages)
         place = ("conversation_id", "parent_id", "role")
         same = [messages.c[key].is_not_distinct_from(adding.excluded[key]) for key in place]
         fixed = {"id", *place, "rank", "deleted", "extra", "created_at"}
@@ -220,15 +191,41 @@ class Conversations(Part):
             where=and_(~messages.c.deleted, *same),
         )
 
-    async def _check_parent(
-        self, connection: AsyncConnection, parent_id: str, conversation_id: str, role: Role
-    ) -> None:
-        wanted = select(messages.c.conversation_id, messages.c.deleted)
-        found = (await connection.execute(wanted.where(messages.c.id == parent_id))).one_or_none()
-        if found is None or (found.deleted and role == "assistant"):
-            raise self._gone()
-        if found.conversation_id != conversation_id:
-            raise ValueError(f"the parent {parent_id} is in another conversation")
+
+def check_there(connection: Connection, wanted: Sequence[str]) -> None:
+    """Raise RecordGone unless all the messages are there and none is deleted."""
+    there = select(func.count()).where(messages.c.id.in_(set(wanted)), ~messages.c.deleted)
+    if connection.scalar(there) != len(set(wanted)):
+        raise Known(GONE)
+
+
+def _check_parent(connection: Connection, parent_id: str, conversation_id: str, role: Role) -> None:
+    wanted = select(messages.c.conversation_id, messages.c.deleted)
+    found = connection.execute(wanted.where(messages.c.id == parent_id)).one_or_none()
+    if found is None or (found.deleted and role == "assistant"):
+        raise Known(GONE)
+    if found.conversation_id != conversation_id:
+        raise ValueError(f"the parent {parent_id} is in another conversation")
+
+
+def _check_told(
+    connection: Connection, text: str, told: Sequence[StoredMessage], besides: Sequence[str]
+) -> bool:
+    """Whether something that the message was told has been edited since; RecordGone if its text
+    repeats what is gone."""
+    if not told and not besides:
+        return False
+    now: dict[str, str] = {}
+    for chunk in chunks(message.id for message in told):
+        wanted = select(messages.c.id, messages.c.text).where(
+            messages.c.id.in_(chunk), ~messages.c.deleted
+        )
+        now |= {row.id: row.text for row in connection.execute(wanted)}
+    then = [message for message in told if not message.deleted]
+    gone = [message.text for message in then if now.get(message.id) != message.text]
+    if (gone or besides) and quotes(text, [*gone, *besides], now.values()):
+        raise Known(GONE)
+    return any(m.id in now and now[m.id] != m.text and m.role == "user" for m in then)
 
 
 @cache

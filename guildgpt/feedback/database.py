@@ -1,23 +1,22 @@
 """One database, SQLite or PostgreSQL: opened, migrated, read and written to, its errors in words.
 
-A unit of work is a function of a connection, which waits for nothing else. It runs in one
-transaction, and again from its start when the database was locked or gone for a moment; so it makes
-its ids and times outside itself.
+A unit of work is a plain function of a connection. It runs in one transaction, on SQLite in a
+thread, and again from its start when the database was locked or gone for a moment; so it makes its
+ids and times outside itself. Its rows are read to the end before it returns, and before it changes
+what they were read from.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, inspect, make_url, text
+from sqlalchemy import URL, Connection, Executable, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildgpt.errors import RecordGone, StoreError
 from guildgpt.feedback.postgres import Postgres
@@ -27,7 +26,7 @@ from guildgpt.feedback.sqlite import Sqlite
 from guildgpt.feedback.trouble import GONE, diagnose
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
+Work = Callable[[Connection], T]
 
 _PAUSE = 0.02  # seconds between two tries
 
@@ -42,7 +41,6 @@ class Database:
         self.is_sqlite = isinstance(server, Sqlite)
         self._patience = patience
         self._running: set[asyncio.Future[Any]] = set()
-        self._inserts: ModuleType | None = None
 
     @classmethod
     async def open(cls, url: str, *, patience: float) -> Database:
@@ -71,16 +69,28 @@ class Database:
         """Do the work in a transaction; `alone`: while no other process writes either."""
         return await self._to_its_end(self._patiently(lambda: self.server.write(work, alone=alone)))
 
+    async def rows(
+        self, wanted: Executable, parameters: dict[str, Any] | None = None
+    ) -> Sequence[Any]:
+        """What one statement finds."""
+        return await self.read(lambda connection: connection.execute(wanted, parameters).all())
+
+    async def row(self, wanted: Executable) -> Any:
+        """The first row that one statement finds; None if it finds nothing."""
+        return await self.read(lambda connection: connection.execute(wanted).first())
+
+    async def value(self, wanted: Executable) -> Any:
+        """The first value of the first row that one statement finds; None if it finds nothing."""
+        return await self.read(lambda connection: connection.scalar(wanted))
+
+    async def execute(self, statement: Executable, rows: Any = None) -> int:
+        """Write with one statement; how many rows it found."""
+        return await self.write(lambda connection: connection.execute(statement, rows).rowcount)
+
     def insert(self, table: Any) -> Any:
         """An INSERT that can say what happens `on_conflict`: the dialects agree, SQLAlchemy does
         not know."""
-        if self._inserts is None:
-            if self.is_sqlite:
-                from sqlalchemy.dialects import sqlite as dialect
-            else:
-                from sqlalchemy.dialects import postgresql as dialect  # type: ignore[no-redef]
-            self._inserts = dialect
-        return self._inserts.insert(table)
+        return self.server.insert(table)
 
     async def scrub(self) -> bool:
         """Rewrite a SQLite file without what was ever deleted in it, the log included.
@@ -144,7 +154,7 @@ class Database:
 
     async def _prepare(self) -> None:
         if await self.read(_revision) != HEAD:
-            await self.write(lambda connection: connection.run_sync(self._migrate), alone=True)
+            await self.write(self._migrate, alone=True)
 
     def _migrate(self, connection: Connection) -> None:
         # Another process may have been faster while we waited for our turn.
@@ -219,9 +229,9 @@ def _server(url: URL | PostgresURL) -> Sqlite | Postgres:
         ) from error
 
 
-async def _revision(connection: AsyncConnection) -> str | None:
+def _revision(connection: Connection) -> str | None:
     """The migration that the database has; None if it has none."""
-    if not await connection.run_sync(lambda sync: inspect(sync).has_table(VERSION_TABLE)):
+    if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found = await connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
-    return None if found is None else str(found)
+    found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return found

@@ -19,7 +19,8 @@ from guildgpt.data.lines import read_json_lines
 from guildgpt.data.rows import role_of, type_name
 from guildgpt.errors import DataError
 from guildgpt.feedback.records import Snapshot, StoredConversation, StoredMessage
-from guildgpt.feedback.view import BELOW, storable
+from guildgpt.feedback.rows import storable
+from guildgpt.feedback.view import BELOW
 
 _IDS = uuid.UUID("5c0e7b0e-6f57-4c0a-9d3c-3f1f0d6f6a52")  # the namespace of system turns' ids
 

@@ -10,13 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from guildgpt.errors import GuildError
-from guildgpt.feedback.members import Members
-from guildgpt.feedback.part import chunks
 from guildgpt.feedback.records import NOT_THEIRS
+from guildgpt.feedback.rows import chunks
 from guildgpt.feedback.schema import (
     candidates,
     comparisons,
@@ -36,26 +34,48 @@ SECTIONS = ("messages", "ratings", "votes", "comparisons", "reports", "events")
 """The parts of a member's data that are lists, in this order."""
 
 
-class OwnData(Members):
-    """What members may see of themselves."""
+def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
+    """All rows under the member with this hash, ready for JSON; None if there are none.
 
-    async def kept_of(self, user_id: int) -> dict[str, Any] | None:
-        """All rows under the member with this Discord id, ready for JSON; None if there are none.
-
-        Their messages with the model's answers to them, their ratings, votes and reports, the
-        comparisons they asked for, the events of Discord's that were theirs, and the versions that
-        learned from any of it. Other people's words are not in it: what they only forwarded is
-        there without its text. Ids of Discord's are texts: as
-        numbers they are larger than some programs read.
-        """
-        hashed = self._hash(user_id)
-
-        async def work(connection: AsyncConnection) -> dict[str, Any] | None:
-            found = await connection.execute(select(members).where(members.c.hash == hashed))
-            member = found.one_or_none()
-            return await _everything(connection, member) if member else None
-
-        return await self._database.read(work)
+    Their messages with the model's answers to them, their ratings, votes and reports, the
+    comparisons they asked for, the events of Discord's that were theirs, and the versions that
+    learned from any of it. Other people's words are not in it: what they only forwarded is there
+    without its text. Ids of Discord's are texts: as numbers they are larger than some programs
+    read.
+    """
+    member = connection.execute(select(members).where(members.c.hash == hashed)).one_or_none()
+    if member is None:
+        return None
+    id = member.id
+    said = _messages(connection, id)
+    asked = _comparisons(connection, [one["id"] for one in said])
+    record: dict[str, Any] = {
+        "member": {
+            "id": id,
+            "consent": member.consent,
+            "first_seen": _moment(member.created_at),
+            "last_seen": _moment(member.seen_at),
+        },
+        "messages": said,
+        "ratings": [
+            {"id": row.id, "answer": row.message_id, "value": row.value, "reason": row.reason}
+            | {"given_at": _moment(row.created_at)}
+            for row in _under(connection, ratings, id)
+        ],
+        "votes": [
+            {"id": row.id, "comparison": row.comparison_id, "verdict": row.verdict}
+            | {"ranking": row.ranking, "given_at": _moment(row.created_at)}
+            for row in _under(connection, votes, id)
+        ],
+        "comparisons": asked,
+        "reports": [
+            {"id": row.id, "answer": row.message_id, "reason": row.reason}
+            | {"given_at": _moment(row.created_at), "resolved_at": _moment(row.resolved_at)}
+            for row in _under(connection, reports, id)
+        ],
+        "events": _events(connection, id),
+    }
+    return {**record, "learned": _learned(connection, record)}
 
 
 def as_json(record: Mapping[str, Any]) -> bytes:
@@ -77,46 +97,13 @@ def write_record(out: Path, record: Mapping[str, Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-async def _everything(connection: AsyncConnection, member: Any) -> dict[str, Any]:
-    id = member.id
-    said = await _messages(connection, id)
-    asked = await _comparisons(connection, [one["id"] for one in said])
-    record: dict[str, Any] = {
-        "member": {
-            "id": id,
-            "consent": member.consent,
-            "first_seen": _moment(member.created_at),
-            "last_seen": _moment(member.seen_at),
-        },
-        "messages": said,
-        "ratings": [
-            {"id": row.id, "answer": row.message_id, "value": row.value, "reason": row.reason}
-            | {"given_at": _moment(row.created_at)}
-            for row in await _under(connection, ratings, id)
-        ],
-        "votes": [
-            {"id": row.id, "comparison": row.comparison_id, "verdict": row.verdict}
-            | {"ranking": row.ranking, "given_at": _moment(row.created_at)}
-            for row in await _under(connection, votes, id)
-        ],
-        "comparisons": asked,
-        "reports": [
-            {"id": row.id, "answer": row.message_id, "reason": row.reason}
-            | {"given_at": _moment(row.created_at), "resolved_at": _moment(row.resolved_at)}
-            for row in await _under(connection, reports, id)
-        ],
-        "events": await _events(connection, id),
-    }
-    return {**record, "learned": await _learned(connection, record)}
-
-
-async def _under(connection: AsyncConnection, table: Any, member_id: str) -> list[Any]:
+def _under(connection: Connection, table: Any, member_id: str) -> list[Any]:
     """The rows of a table that name the member, oldest first."""
     wanted = select(table).where(table.c.member_id == member_id)
-    return list(await connection.execute(wanted.order_by(table.c.created_at)))
+    return list(connection.execute(wanted.order_by(table.c.created_at)))
 
 
-async def _messages(connection: AsyncConnection, member_id: str) -> Rows:
+def _messages(connection: Connection, member_id: str) -> Rows:
     """What they said and where, and what they were answered."""
     place = (conversations.c.kind, conversations.c.guild_id, conversations.c.channel_id)
     wanted = (
@@ -125,13 +112,13 @@ async def _messages(connection: AsyncConnection, member_id: str) -> Rows:
         .where(messages.c.member_id == member_id)
         .order_by(messages.c.created_at)
     )
-    rows = list(await connection.execute(wanted))
+    rows = list(connection.execute(wanted))
     answers = defaultdict(list)
     for chunk in chunks(row.id for row in rows):
         below = select(messages).where(
             messages.c.parent_id.in_(chunk), messages.c.role == "assistant"
         )
-        for answer in await connection.execute(below.order_by(messages.c.created_at)):
+        for answer in connection.execute(below.order_by(messages.c.created_at)):
             answers[answer.parent_id].append(answer)
     return [
         {
@@ -161,7 +148,7 @@ async def _messages(connection: AsyncConnection, member_id: str) -> Rows:
     ]
 
 
-async def _comparisons(connection: AsyncConnection, asked: list[str]) -> Rows:
+def _comparisons(connection: Connection, asked: list[str]) -> Rows:
     """The comparisons of answers to these questions."""
     found = []
     for chunk in chunks(asked):
@@ -171,7 +158,7 @@ async def _comparisons(connection: AsyncConnection, asked: list[str]) -> Rows:
             .where(comparisons.c.question_id.in_(chunk))
             .order_by(comparisons.c.created_at, comparisons.c.id, candidates.c.position)
         )
-        found += list(await connection.execute(wanted))
+        found += list(connection.execute(wanted))
     rows: dict[str, dict[str, Any]] = {}
     for one in found:
         row = rows.setdefault(
@@ -183,14 +170,14 @@ async def _comparisons(connection: AsyncConnection, asked: list[str]) -> Rows:
     return list(rows.values())
 
 
-async def _events(connection: AsyncConnection, member_id: str) -> Rows:
+def _events(connection: Connection, member_id: str) -> Rows:
     """What came from Discord of theirs, and the ids of the messages with which it was answered.
     Their words are in it only until they have a row of their own."""
-    rows = await _under(connection, deliveries, member_id)
+    rows = _under(connection, deliveries, member_id)
     written = defaultdict(list)
     for chunk in chunks(row.id for row in rows):
         wanted = select(parts).where(parts.c.delivery_id.in_(chunk)).order_by(parts.c.position)
-        for part in await connection.execute(wanted):
+        for part in connection.execute(wanted):
             written[part.delivery_id].append(_snowflake(part.discord_id))
     return [
         {
@@ -210,14 +197,14 @@ async def _events(connection: AsyncConnection, member_id: str) -> Rows:
     ]
 
 
-async def _learned(connection: AsyncConnection, record: dict[str, Any]) -> list[str]:
+def _learned(connection: Connection, record: dict[str, Any]) -> list[str]:
     """The versions that learned from any of it."""
     ids = [row["id"] for section in SECTIONS for row in record[section]]
     ids += [answer["id"] for row in record["messages"] for answer in row["answers"]]
     found: set[str] = set()
     for chunk in chunks(ids):
         wanted = select(lineage.c.version_id).where(lineage.c.event_id.in_(chunk)).distinct()
-        found |= set(await connection.scalars(wanted))
+        found |= set(connection.scalars(wanted))
     return sorted(found)
 
 

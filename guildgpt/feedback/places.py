@@ -1,17 +1,25 @@
-"""What becomes of all that was said in a channel or a server: it goes when they are gone."""
+"""Places: guilds and channels, how far they are read, and how all goes that was said there."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select
 
-from guildgpt.feedback.part import chunks
+from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Erasure
-from guildgpt.feedback.removal import Removed, delete_deliveries, delete_where, remove_messages
-from guildgpt.feedback.revisions import Revisions
+from guildgpt.feedback.removal import (
+    NOTHING,
+    Removed,
+    Remover,
+    delete_deliveries,
+    delete_where,
+    remove_messages,
+)
+from guildgpt.feedback.rows import Clock, chunks
 from guildgpt.feedback.schema import (
     channel_marks,
     conversations,
@@ -22,8 +30,51 @@ from guildgpt.feedback.schema import (
 )
 
 
-class Places(Revisions):
-    """Channels, threads and guilds; see `Revisions` for single messages."""
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Channels, threads and guilds; what was said in them goes when they are gone."""
+
+    _database: Database
+    _clock: Clock
+    _remover: Remover
+
+    async def settings(self, guild_id: int) -> dict[str, Any]:
+        """What the guild's admins have set; empty if nothing."""
+        wanted = select(guild_settings.c.settings).where(guild_settings.c.guild_id == guild_id)
+        return await self._database.value(wanted) or {}
+
+    async def save_settings(self, guild_id: int, settings: dict[str, Any]) -> None:
+        """Replace them."""
+        changed = {"settings": settings, "updated_at": self._clock.now()}
+        saving = self._database.insert(guild_settings).values(guild_id=guild_id, **changed)
+        await self._database.execute(
+            saving.on_conflict_do_update(index_elements=["guild_id"], set_=changed)
+        )
+
+    async def see(self, channel_id: int, message_id: int, guild_id: int | None) -> None:
+        """The channel is read up to this message; a mark only ever moves forward."""
+        await self.see_all({channel_id: (guild_id, message_id)})
+
+    async def see_all(self, marks: Mapping[int, tuple[int | None, int]]) -> None:
+        """The same for many channels at once: for each its guild and the message."""
+        seeing = self._database.insert(channel_marks)
+        told = seeing.excluded
+        seeing = seeing.on_conflict_do_update(
+            index_elements=["channel_id"],
+            set_={"last_seen": told.last_seen, "guild_id": told.guild_id},
+            where=channel_marks.c.last_seen < told.last_seen,
+        )
+        rows = [
+            {"channel_id": channel_id, "guild_id": guild_id, "last_seen": message_id}
+            for channel_id, (guild_id, message_id) in sorted(marks.items())
+        ]
+        if rows:
+            await self._database.execute(seeing, rows)
+
+    async def marks(self) -> dict[int, tuple[int | None, int]]:
+        """For every channel its guild and the newest message read in it."""
+        found = await self._database.rows(select(channel_marks))
+        return {row.channel_id: (row.guild_id, row.last_seen) for row in found}
 
     async def channels_of(self, guild_id: int) -> dict[int, int | None]:
         """The channels and threads of a guild of which anything is kept, each with the channel that
@@ -31,12 +82,11 @@ class Places(Revisions):
         wanted = select(conversations.c.channel_id, conversations.c.home_id).where(
             conversations.c.guild_id == guild_id, conversations.c.channel_id.is_not(None)
         )
-
         read = select(channel_marks.c.channel_id).where(channel_marks.c.guild_id == guild_id)
 
-        async def work(connection: AsyncConnection) -> dict[int, int | None]:
-            said = {row.channel_id: row.home_id for row in await connection.execute(wanted)}
-            return dict.fromkeys(await connection.scalars(read)) | said
+        def work(connection: Connection) -> dict[int, int | None]:
+            said = {row.channel_id: row.home_id for row in connection.execute(wanted)}
+            return dict.fromkeys(connection.scalars(read)) | said
 
         return await self._database.read(work)
 
@@ -46,21 +96,20 @@ class Places(Revisions):
         gone = list(ids)
         said = or_(conversations.c.channel_id.in_(gone), conversations.c.home_id.in_(gone))
 
-        async def look(connection: AsyncConnection) -> bool:
-            each = (
-                select(conversations.c.id).where(said),
-                select(deliveries.c.id).where(deliveries.c.channel_id.in_(gone)),
-                select(channel_marks.c.channel_id).where(channel_marks.c.channel_id.in_(gone)),
-            )
-            found = [(await connection.execute(one.limit(1))).first() for one in each]
-            return any(row is not None for row in found)
+        is_known = or_(
+            exists().where(said),
+            exists().where(deliveries.c.channel_id.in_(gone)),
+            exists().where(channel_marks.c.channel_id.in_(gone)),
+        )
 
-        async def take(connection: AsyncConnection, removed: Removed) -> None:
+        def take(connection: Connection, removed: Removed) -> None:
             threads = select(conversations.c.channel_id).where(said)
-            within = {id for id in await connection.scalars(threads) if id is not None}
-            await _remove(connection, said, {*gone, *within}, removed)
+            within = {id for id in connection.scalars(threads) if id is not None}
+            _remove(connection, said, {*gone, *within}, removed)
 
-        return await self._taken(take) if await self._database.read(look) else Erasure({}, ())
+        if not await self._database.value(select(is_known)):
+            return NOTHING
+        return await self._remover.remove(take)
 
     async def guild_left(self, guild_id: int) -> None:
         """The bot was taken out of a guild: from now on its time runs."""
@@ -68,23 +117,19 @@ class Places(Revisions):
 
     async def guild_joined(self, guild_id: int) -> None:
         """The bot is in the guild, again or still."""
-
-        async def work(connection: AsyncConnection) -> None:
-            which = left_guilds.c.guild_id == guild_id
-            await connection.execute(delete(left_guilds).where(which))
-
-        await self._database.write(work)
+        which = left_guilds.c.guild_id == guild_id
+        await self._database.execute(delete(left_guilds).where(which))
 
     async def in_guilds(self, present: Collection[int]) -> None:
         """These are all the guilds that the bot is in: it was taken out of the others that are
         known here while it was away, or came back into those that it had left."""
 
-        async def known(connection: AsyncConnection) -> tuple[set[int], set[int]]:
+        def known(connection: Connection) -> tuple[set[int], set[int]]:
             here: set[int] = set()
             for table in (conversations, deliveries, channel_marks, guild_settings):
-                found = await connection.scalars(select(table.c.guild_id).distinct())
+                found = connection.scalars(select(table.c.guild_id).distinct())
                 here.update(id for id in found if id is not None)
-            return here, set(await connection.scalars(select(left_guilds.c.guild_id)))
+            return here, set(connection.scalars(select(left_guilds.c.guild_id)))
 
         here, left = await self._database.read(known)
         for guild_id in left & set(present):
@@ -93,55 +138,49 @@ class Places(Revisions):
 
     async def delete_left_guilds(self, before: datetime) -> Erasure:
         """All of the guilds goes that the bot was taken out of before that time."""
-        which = left_guilds.c.left_at <= before
+        wanted = select(left_guilds.c.guild_id).where(left_guilds.c.left_at <= before)
 
-        async def look(connection: AsyncConnection) -> set[int]:
-            return set(await connection.scalars(select(left_guilds.c.guild_id).where(which)))
-
-        async def take(connection: AsyncConnection, removed: Removed) -> None:
-            gone = set(await connection.scalars(select(left_guilds.c.guild_id).where(which)))
+        def take(connection: Connection, removed: Removed) -> None:
+            gone = set(connection.scalars(wanted))
             for chunk in chunks(gone):
                 channels = select(conversations.c.channel_id).where(
                     conversations.c.guild_id.in_(chunk)
                 )
-                within = {id for id in await connection.scalars(channels) if id is not None}
+                within = {id for id in connection.scalars(channels) if id is not None}
                 said = conversations.c.guild_id.in_(chunk)
-                await _remove(connection, said, within, removed)
+                _remove(connection, said, within, removed)
                 events = deliveries.c.guild_id.in_(chunk)
-                removed.counts["deliveries"] += await delete_deliveries(connection, events)
+                removed.counts["deliveries"] += delete_deliveries(connection, events)
                 for table in (channel_marks, guild_settings, left_guilds):
-                    await connection.execute(delete(table).where(table.c.guild_id.in_(chunk)))
+                    connection.execute(delete(table).where(table.c.guild_id.in_(chunk)))
 
-        return await self._taken(take) if await self._database.read(look) else Erasure({}, ())
+        if not await self._database.row(wanted):
+            return NOTHING
+        return await self._remover.remove(take)
 
     async def _leave(self, guild_ids: Iterable[int]) -> None:
-        now = self._clock()
+        now = self._clock.now()
         rows = [{"guild_id": id, "left_at": now} for id in guild_ids]
-
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(self._insert(left_guilds).on_conflict_do_nothing(), rows)
-
         if rows:
-            await self._database.write(work)
+            leaving = self._database.insert(left_guilds).on_conflict_do_nothing()
+            await self._database.execute(leaving, rows)
 
 
-async def _remove(
-    connection: AsyncConnection, said: ColumnElement[bool], channels: set[int], removed: Removed
+def _remove(
+    connection: Connection, said: ColumnElement[bool], channels: set[int], removed: Removed
 ) -> None:
     """Delete these conversations whole, and what else there is of these channels."""
-    places = set(await connection.scalars(select(conversations.c.id).where(said)))
+    places = set(connection.scalars(select(conversations.c.id).where(said)))
     doomed: set[str] = set()
     for chunk in chunks(places):
         wanted = select(messages.c.id).where(messages.c.conversation_id.in_(chunk))
-        doomed.update(await connection.scalars(wanted))
-    found = await remove_messages(connection, doomed)
-    removed.counts += found.counts
-    removed.events |= found.events
+        doomed.update(connection.scalars(wanted))
+    remove_messages(connection, doomed, removed)
     for chunk in chunks(places):  # those in which nothing was said
         left = conversations.c.id.in_(chunk)
-        removed.counts["conversations"] += len(await delete_where(connection, conversations, left))
+        removed.counts["conversations"] += len(delete_where(connection, conversations, left))
     for some in chunks(channels):
         events = deliveries.c.channel_id.in_(some)
-        removed.counts["deliveries"] += await delete_deliveries(connection, events)
+        removed.counts["deliveries"] += delete_deliveries(connection, events)
         marks = channel_marks.c.channel_id.in_(some)
-        await connection.execute(delete(channel_marks).where(marks))
+        connection.execute(delete(channel_marks).where(marks))

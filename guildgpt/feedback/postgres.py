@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from guildgpt.feedback.postgres_url import PostgresURL
 from guildgpt.feedback.trouble import Known, Trouble, refused
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
+Work = Callable[[Connection], T]
 
 SECONDS_TO_BEGIN = 10.0
 _ALONE = 0x6775696C64  # our advisory lock: shared to write, exclusive to be alone
@@ -34,7 +34,9 @@ class Postgres:
 
     def __init__(self, url: PostgresURL):
         import asyncpg  # if it is not there, this says so at once
+        from sqlalchemy.dialects.postgresql import insert
 
+        self.insert = insert
         self._asyncpg: Any = asyncpg
         self._connection_class = _impatient(asyncpg.Connection)
         self._url = url
@@ -61,13 +63,13 @@ class Postgres:
     async def read(self, work: Work[T]) -> T:
         """Do the work in a transaction that sees one moment."""
         async with self._reading.begin() as connection:
-            return await work(connection)
+            return await connection.run_sync(work)
 
     async def write(self, work: Work[T], *, alone: bool) -> T:
         """Do the work in a transaction; `alone`: while nobody else writes."""
         async with self._engine.begin() as connection:
             await connection.execute(_LOCK_ALONE if alone else _LOCK_SHARED)
-            return await work(connection)
+            return await connection.run_sync(work)
 
     async def rewrite(self) -> None:
         """The server sees to its own pages (autovacuum) and its log."""

@@ -7,26 +7,27 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Text, cast, delete, or_, select, true, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Text, cast, delete, or_, select, true, update
 
 from guildgpt.feedback.blanking import blank_answers
+from guildgpt.feedback.database import Database
 from guildgpt.feedback.members import Members
-from guildgpt.feedback.part import chunks, new_id
+from guildgpt.feedback.own_data import kept_of
 from guildgpt.feedback.records import Erasure
 from guildgpt.feedback.removal import (
+    NOTHING,
     Removed,
+    Remover,
     about,
     delete_deliveries,
     delete_where,
-    forget_lineage,
     remove_messages,
 )
+from guildgpt.feedback.rows import Clock, chunks
 from guildgpt.feedback.schema import (
     channel_marks,
     conversations,
     deliveries,
-    erasures,
     members,
     messages,
     parts,
@@ -34,13 +35,28 @@ from guildgpt.feedback.schema import (
     reports,
     votes,
 )
-from guildgpt.feedback.scrubbing import Scrubbing
+from guildgpt.feedback.traces import Traces
 
 
-class Privacy(Members, Scrubbing):
-    """What members may ask for."""
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What members may ask for, and what nobody has to ask for."""
 
-    async def erase_member(self, user_id: int, *, scrub: bool = True) -> Erasure:
+    _database: Database
+    _clock: Clock
+    _members: Members
+    _remover: Remover
+    _traces: Traces
+
+    async def kept_of(self, user_id: int) -> dict[str, Any] | None:
+        """All rows under the member with this Discord id, ready for JSON; None if there are none.
+
+        See `own_data` for what is in it.
+        """
+        hashed = self._members.hash_of(user_id)
+        return await self._database.read(lambda connection: kept_of(connection, hashed))
+
+    async def erase(self, user_id: int, *, scrub: bool = True) -> Erasure:
         """Erase everything of the member with this Discord id.
 
         Theirs is their row and hash, their direct messages with all in them, what they wrote, what
@@ -54,24 +70,19 @@ class Privacy(Members, Scrubbing):
         Unless somebody else sees to that (`scrub`), a SQLite file is rewritten afterwards; if that
         fails now, it is done with the next erasure, retention or opening.
         """
-        hashed, now, id = self._hash(user_id), self._now(), new_id()
+        hashed = self._members.hash_of(user_id)
+        wanted = select(members.c.id).where(members.c.hash == hashed)
 
-        async def work(connection: AsyncConnection) -> Erasure:
-            found = select(members.c.id).where(members.c.hash == hashed)
-            member_id = await connection.scalar(found)
-            if member_id is None:
-                return Erasure({}, ())
-            erasure = await _Erasing(connection, user_id, member_id).erase()
-            record = {"id": id, "created_at": now, "counts": erasure.counts}
-            await connection.execute(
-                erasures.insert().values(**record, versions=list(erasure.versions))
-            )
-            await self._note_traces(connection)
-            return erasure
+        def take(connection: Connection, removed: Removed) -> None:
+            member_id = connection.scalar(wanted)
+            if member_id is not None:  # nobody else was faster
+                _Erasing(connection, user_id, member_id, removed).erase()
 
-        erasure = await self._database.write(work, alone=True)
+        erasure = NOTHING
+        if await self._database.row(wanted):
+            erasure = await self._remover.remove(take, is_erasure=True)
         if scrub:
-            await self.scrub()
+            await self._traces.scrub()
         return erasure
 
     async def retain(self, days: int, *, scrub: bool = True) -> Counter[str]:
@@ -84,17 +95,17 @@ class Privacy(Members, Scrubbing):
         """
         if days < 1:
             raise ValueError(f"nothing can be kept for {days} days")
-        before = self._clock() - timedelta(days=days)
+        before = self._clock.now() - timedelta(days=days)
 
-        async def work(connection: AsyncConnection) -> Counter[str]:
-            dropped = await _drop(connection, before)
+        def work(connection: Connection) -> Counter[str]:
+            dropped = _drop(connection, before)
             if dropped:
-                await self._note_traces(connection)
+                self._traces.note(connection)
             return dropped
 
         dropped = await self._database.write(work, alone=True)
         if scrub:
-            await self.scrub()
+            await self._traces.scrub()
         return dropped
 
 
@@ -102,41 +113,32 @@ class Privacy(Members, Scrubbing):
 class _Erasing:
     """The steps of one erasure."""
 
-    connection: AsyncConnection
+    connection: Connection
     user_id: int
     member_id: str
-    counts: Counter[str] = field(default_factory=Counter)
-    events: set[str] = field(default_factory=set)  # ids that versions may have learned from
+    removed: Removed
     theirs: set[str | int] = field(default_factory=set)  # every id by which they are known
 
-    async def erase(self) -> Erasure:
+    def erase(self) -> None:
         """All of them."""
         self._known_by(self.user_id, str(self.user_id), self.member_id)
-        private = await self._private_channels()
-        said = await self._messages(private)
-        blanked = await self._quoted(said)
-        self.counts += blanked.counts
-        self.events |= blanked.events
-        self.counts["deliveries"] += await self._deliveries(private, said)
-        removed = await remove_messages(self.connection, said)
-        self.counts += removed.counts
-        self.events |= removed.events
+        private = self._private_channels()
+        said = self._messages(private)
+        self._quoted(said)
+        self._deliveries(private, said)
+        remove_messages(self.connection, said, self.removed)
         for table in (votes, ratings, reports):
             theirs = table.c.member_id == self.member_id
-            gone = await delete_where(self.connection, table, theirs)
-            self.counts[table.name] += len(gone)
-            self.events |= gone
-        await self._channels(private)
-        await self._mentions()
-        learned = await forget_lineage(self.connection, self.events)
-        await self.connection.execute(delete(members).where(members.c.id == self.member_id))
-        self.counts["members"] += 1
-        return Erasure({kind: count for kind, count in self.counts.items() if count}, learned)
+            self.removed.add(table.name, delete_where(self.connection, table, theirs))
+        self._channels(private)
+        self._mentions()
+        self.connection.execute(delete(members).where(members.c.id == self.member_id))
+        self.removed.counts["members"] += 1
 
     def _known_by(self, *ids: str | int | None) -> None:
         self.theirs.update(id for id in ids if id is not None)
 
-    async def _private_channels(self) -> list[int]:
+    def _private_channels(self) -> list[int]:
         """The channels of their direct messages."""
         spoken = (
             select(conversations.c.channel_id)
@@ -146,10 +148,10 @@ class _Erasing:
         asked = select(deliveries.c.channel_id).where(
             deliveries.c.member_id == self.member_id, deliveries.c.guild_id.is_(None)
         )
-        found = await self.connection.scalars(spoken.union(asked))
+        found = self.connection.scalars(spoken.union(asked))
         return [channel for channel in found if channel is not None]
 
-    async def _messages(self, private: list[int]) -> set[str]:
+    def _messages(self, private: list[int]) -> set[str]:
         """What they said, what they were answered, and all that is in their direct messages."""
         own = messages.c.member_id == self.member_id
         mine = select(messages.c.id).where(own)
@@ -168,56 +170,55 @@ class _Erasing:
             or_(own, answers, messages.c.conversation_id.in_(direct))
         )
         said: set[str] = set()
-        for id, discord_id in await self.connection.execute(wanted):
+        for id, discord_id in self.connection.execute(wanted):
             self._known_by(id, discord_id)
             said.add(id)
         return said
 
-    async def _quoted(self, said: set[str]) -> Removed:
+    def _quoted(self, said: set[str]) -> None:
         """Blank answers to others that quote them."""
         wanted = select(messages.c.id).where(messages.c.member_id == self.member_id)
-        own = set(await self.connection.scalars(wanted))
-        return await blank_answers(self.connection, own, with_them=said - own, names=True)
+        own = set(self.connection.scalars(wanted))
+        blank_answers(self.connection, own, self.removed, with_them=said - own, names=True)
 
-    async def _deliveries(self, private: list[int], said: set[str]) -> int:
-        """Delete their deliveries; how many."""
+    def _deliveries(self, private: list[int], said: set[str]) -> None:
+        """Delete their deliveries."""
         here = deliveries.c.channel_id.in_(private) & deliveries.c.guild_id.is_(None)
         mine = [or_(deliveries.c.member_id == self.member_id, here)]
-        count = 0
         for which in [*mine, *map(about, chunks(said))]:
             wanted = select(deliveries.c.event_id, parts.c.discord_id).outerjoin(parts)
-            for event_id, part in await self.connection.execute(wanted.where(which)):
+            for event_id, part in self.connection.execute(wanted.where(which)):
                 self._known_by(event_id, part)
-            count += await delete_deliveries(self.connection, which)
-        return count
+            count = delete_deliveries(self.connection, which)
+            self.removed.counts["deliveries"] += count
 
-    async def _channels(self, private: list[int]) -> None:
+    def _channels(self, private: list[int]) -> None:
         """Forget their direct messages' channels, and marks on messages of theirs elsewhere."""
         silent = conversations.c.id.not_in(select(messages.c.conversation_id))
         for table, more in ((conversations, silent), (channel_marks, true())):
             here = table.c.channel_id.in_(private) & table.c.guild_id.is_(None)
-            await self.connection.execute(delete(table).where(here, more))
+            self.connection.execute(delete(table).where(here, more))
         seen = channel_marks.c.last_seen
         for chunk in chunks(id for id in self.theirs if isinstance(id, int)):
             on = update(channel_marks).where(seen.in_(chunk))
-            await self.connection.execute(on.values(last_seen=seen + 1))
+            self.connection.execute(on.values(last_seen=seen + 1))
 
-    async def _mentions(self) -> None:
+    def _mentions(self) -> None:
         """Take their ids out of what others wrote, and out of others' open deliveries."""
         for table, column in ((messages, "text"), (ratings, "reason"), (reports, "reason")):
             wanted = select(table.c.id, table.c[column]).where(
                 or_(*(table.c[column].contains(mention) for mention in self._mention))
             )
-            for id, said in list(await self.connection.execute(wanted)):
+            for id, said in list(self.connection.execute(wanted)):
                 row = update(table).where(table.c.id == id)
-                await self.connection.execute(row.values({column: self._without(said)}))
+                self.connection.execute(row.values({column: self._without(said)}))
         waiting = select(deliveries.c.id, deliveries.c.extra).where(
             cast(deliveries.c.extra, Text) != "{}"
         )
-        for id, extra in list(await self.connection.execute(waiting)):
+        for id, extra in list(self.connection.execute(waiting)):
             if (cleared := self._without(extra)) != extra:
                 row = update(deliveries).where(deliveries.c.id == id)
-                await self.connection.execute(row.values(extra=cleared))
+                self.connection.execute(row.values(extra=cleared))
 
     @property
     def _mention(self) -> tuple[str, str]:
@@ -238,19 +239,21 @@ class _Erasing:
         return None if is_theirs and value in self.theirs else value
 
 
-async def _drop(connection: AsyncConnection, before: datetime) -> Counter[str]:
+def _drop(connection: Connection, before: datetime) -> Counter[str]:
     kept = select(conversations.c.id).where(conversations.c.kind == "import")
     old = (messages.c.created_at < before) & messages.c.conversation_id.not_in(kept)
     husk = messages.c.deleted & messages.c.member_id.is_(None) & messages.c.discord_id.is_(None)
-    doomed = set(await connection.scalars(select(messages.c.id).where(old, ~husk)))
-    dropped = (await remove_messages(connection, doomed)).counts
+    doomed = set(connection.scalars(select(messages.c.id).where(old, ~husk)))
+    removed = Removed()
+    remove_messages(connection, doomed, removed)
+    dropped = removed.counts
     silent = conversations.c.id.not_in(select(messages.c.conversation_id))
     old_and_silent = silent & (conversations.c.created_at < before)
-    dropped["conversations"] += len(await delete_where(connection, conversations, old_and_silent))
-    dropped["deliveries"] += await delete_deliveries(connection, deliveries.c.updated_at < before)
+    dropped["conversations"] += len(delete_where(connection, conversations, old_and_silent))
+    dropped["deliveries"] += delete_deliveries(connection, deliveries.c.updated_at < before)
     idle = (members.c.consent == "chat") & (members.c.seen_at < before)
     for table in (messages, votes, ratings, reports, deliveries):
         there = select(table.c.member_id).where(table.c.member_id.is_not(None))
         idle &= members.c.id.not_in(there)
-    dropped["members"] += len(await delete_where(connection, members, idle))
+    dropped["members"] += len(delete_where(connection, members, idle))
     return Counter({kind: count for kind, count in dropped.items() if count})

@@ -134,14 +134,37 @@ class Rating:
 
 
 @dataclass(frozen=True, slots=True)
+class AbuseReport:
+    """An answer that somebody finds wrong, and where it stands on Discord. Of one that is gone
+    there is no `text`; who reported it is nobody's business."""
+
+    id: str
+    message_id: str
+    version_id: str | None
+    text: str
+    guild_id: int | None
+    channel_id: int | None
+    discord_id: int | None
+    reason: str | None
+    created_at: datetime
+    resolved_at: datetime | None
+
+    @property
+    def link(self) -> str | None:
+        """The address of the message on Discord, if it is known."""
+        if self.channel_id is None or self.discord_id is None:
+            return None
+        place = f"{self.guild_id or '@me'}/{self.channel_id}/{self.discord_id}"
+        return f"https://discord.com/channels/{place}"
+
+
+@dataclass(frozen=True, slots=True)
 class VersionStats:
-    """What members think of a version's answers; wins and losses are against other versions."""
+    """What members think of a version's answers."""
 
     answers: int = 0
     up: int = 0
     down: int = 0
-    wins: int = 0
-    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)

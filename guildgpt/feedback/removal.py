@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, or_, select, update
 
-from guildgpt.feedback.part import chunks, new_id
+from guildgpt.feedback.database import Database
+from guildgpt.feedback.records import Erasure
+from guildgpt.feedback.rows import Clock, chunks, new_id
 from guildgpt.feedback.schema import (
     candidates,
     comparisons,
     conversations,
     deliveries,
+    erasures,
     lineage,
     messages,
     parts,
@@ -22,6 +25,9 @@ from guildgpt.feedback.schema import (
     reports,
     votes,
 )
+from guildgpt.feedback.traces import Traces
+
+NOTHING = Erasure({}, ())
 
 
 @dataclass
@@ -37,54 +43,81 @@ class Removed:
         self.events |= ids
 
 
-async def remove_messages(connection: AsyncConnection, doomed: set[str]) -> Removed:
+@dataclass(frozen=True, slots=True)
+class Remover:
+    """Takes things away, and keeps book of it."""
+
+    _database: Database
+    _clock: Clock
+    _traces: Traces
+
+    async def remove(
+        self, take: Callable[[Connection, Removed], None], *, is_erasure: bool = False
+    ) -> Erasure:
+        """Take away in one transaction; say who had learned from it, and that there are traces.
+
+        That is put on record if somebody had, and in any case if it `is_erasure`.
+        """
+        now, id = self._clock.later(), new_id()
+
+        def work(connection: Connection) -> Erasure:
+            removed = Removed()
+            take(connection, removed)
+            learned = _forget_lineage(connection, removed.events)
+            counts = {kind: count for kind, count in removed.counts.items() if count}
+            if learned or (is_erasure and counts):
+                record = {"id": id, "created_at": now, "counts": counts, "versions": list(learned)}
+                connection.execute(erasures.insert(), record)
+            self._traces.note(connection)
+            return Erasure(counts, learned)
+
+        return await self._database.write(work, alone=True)
+
+
+def remove_messages(connection: Connection, doomed: set[str], removed: Removed) -> None:
     """Delete the messages, and everybody's deliveries, comparisons, votes, ratings and reports
     about them. In the place of one that others hang below stands an empty one; a conversation in
     which nobody else has said anything goes whole."""
-    trees = await _trees(connection, doomed)
+    trees = _trees(connection, doomed)
     empty, gone, left = _fate(trees, doomed)
-    removed = Removed()
     for chunk in chunks(doomed | gone):
-        removed.counts["deliveries"] += await delete_deliveries(connection, about(chunk))
+        removed.counts["deliveries"] += delete_deliveries(connection, about(chunk))
         for table in (ratings, reports):
             of_them = table.c.message_id.in_(chunk)
-            removed.add(table.name, await delete_where(connection, table, of_them))
-        await remove_comparisons(connection, chunk, removed)
-    await _hollow(connection, empty)
+            removed.add(table.name, delete_where(connection, table, of_them))
+        remove_comparisons(connection, chunk, removed)
+    _hollow(connection, empty)
     for chunk in chunks([*_leaves_first(trees, gone), *empty]):
-        await connection.execute(delete(messages).where(messages.c.id.in_(chunk)))
+        connection.execute(delete(messages).where(messages.c.id.in_(chunk)))
     removed.add("messages", doomed | gone)
     for chunk in chunks(left):
         which = conversations.c.id.in_(chunk)
-        removed.counts["conversations"] += len(await delete_where(connection, conversations, which))
-    return removed
+        removed.counts["conversations"] += len(delete_where(connection, conversations, which))
 
 
-async def forget_lineage(connection: AsyncConnection, events: set[str]) -> tuple[str, ...]:
+def _forget_lineage(connection: Connection, events: set[str]) -> tuple[str, ...]:
     """Which versions learned from these events; that they did is forgotten event by event."""
     learned: set[str] = set()
     for chunk in chunks(events):
         which = lineage.c.event_id.in_(chunk)
-        learned.update(await connection.scalars(select(lineage.c.version_id).where(which)))
-        await connection.execute(delete(lineage).where(which))
+        learned.update(connection.scalars(select(lineage.c.version_id).where(which)))
+        connection.execute(delete(lineage).where(which))
     return tuple(sorted(learned))
 
 
-async def delete_where(
-    connection: AsyncConnection, table: Table, which: ColumnElement[bool]
-) -> set[str]:
+def delete_where(connection: Connection, table: Table, which: ColumnElement[bool]) -> set[str]:
     """Delete rows; their ids."""
-    ids = set(await connection.scalars(select(table.c.id).where(which)))
+    ids = set(connection.scalars(select(table.c.id).where(which)))
     for chunk in chunks(ids):
-        await connection.execute(delete(table).where(table.c.id.in_(chunk)))
+        connection.execute(delete(table).where(table.c.id.in_(chunk)))
     return ids
 
 
-async def delete_deliveries(connection: AsyncConnection, which: ColumnElement[bool]) -> int:
+def delete_deliveries(connection: Connection, which: ColumnElement[bool]) -> int:
     """Delete deliveries with their parts; how many."""
     ids = select(deliveries.c.id).where(which)
-    await connection.execute(delete(parts).where(parts.c.delivery_id.in_(ids)))
-    return len(await delete_where(connection, deliveries, which))
+    connection.execute(delete(parts).where(parts.c.delivery_id.in_(ids)))
+    return len(delete_where(connection, deliveries, which))
 
 
 def about(said: list[str]) -> ColumnElement[bool]:
@@ -92,22 +125,20 @@ def about(said: list[str]) -> ColumnElement[bool]:
     return deliveries.c.question_id.in_(said) | deliveries.c.answer_id.in_(said)
 
 
-async def remove_comparisons(
-    connection: AsyncConnection, said: list[str], removed: Removed
-) -> None:
+def remove_comparisons(connection: Connection, said: list[str], removed: Removed) -> None:
     """Delete the comparisons of these messages, and the votes on them."""
     shown = select(candidates.c.comparison_id).where(candidates.c.message_id.in_(said))
     which = or_(comparisons.c.question_id.in_(said), comparisons.c.id.in_(shown))
-    ids = list(await connection.scalars(select(comparisons.c.id).where(which)))
+    ids = list(connection.scalars(select(comparisons.c.id).where(which)))
     for chunk in chunks(ids):
         cast = votes.c.comparison_id.in_(chunk)
-        removed.add("votes", await delete_where(connection, votes, cast))
-        await connection.execute(delete(candidates).where(candidates.c.comparison_id.in_(chunk)))
-        await connection.execute(delete(comparisons).where(comparisons.c.id.in_(chunk)))
+        removed.add("votes", delete_where(connection, votes, cast))
+        connection.execute(delete(candidates).where(candidates.c.comparison_id.in_(chunk)))
+        connection.execute(delete(comparisons).where(comparisons.c.id.in_(chunk)))
     removed.add("comparisons", set(ids))
 
 
-async def _hollow(connection: AsyncConnection, ids: set[str]) -> None:
+def _hollow(connection: Connection, ids: set[str]) -> None:
     """Hang what is below these messages on empty ones in their places, under new ids: the old ones
     are known to the buttons on Discord."""
     fresh = {id: new_id() for id in ids}
@@ -115,20 +146,20 @@ async def _hollow(connection: AsyncConnection, ids: set[str]) -> None:
     links: list[dict[str, Any]] = []  # which messages get which parent
     for chunk in chunks(ids):
         wanted = select(messages).where(messages.c.id.in_(chunk))
-        for row in await connection.execute(wanted):
+        for row in connection.execute(wanted):
             husk = {"id": fresh[row.id], "conversation_id": row.conversation_id, "role": row.role}
             empty = {"text": "", "synthetic": False, "deleted": True, "extra": {}}
             husks.append({**husk, **empty, "created_at": row.created_at})
             links.append({"old": row.id, "new": fresh[row.id], "above": row.parent_id})
     if not husks:
         return
-    await connection.execute(messages.insert(), husks)
+    connection.execute(messages.insert(), husks)
     hang = update(messages).values(parent_id=bindparam("new"))
-    await connection.execute(hang.where(messages.c.parent_id == bindparam("old")), links)
+    connection.execute(hang.where(messages.c.parent_id == bindparam("old")), links)
     above = [
         {"husk": link["new"], "new": fresh.get(link["above"], link["above"])} for link in links
     ]
-    await connection.execute(hang.where(messages.c.id == bindparam("husk")), above)
+    connection.execute(hang.where(messages.c.id == bindparam("husk")), above)
 
 
 @dataclass(frozen=True)
@@ -141,12 +172,12 @@ class _Node:
     is_husk: bool
 
 
-async def _trees(connection: AsyncConnection, doomed: set[str]) -> dict[str, _Node]:
+def _trees(connection: Connection, doomed: set[str]) -> dict[str, _Node]:
     """Every message of the conversations that the doomed are in."""
     places: set[str] = set()
     for chunk in chunks(doomed):
         where = select(messages.c.conversation_id).where(messages.c.id.in_(chunk))
-        places.update(await connection.scalars(where))
+        places.update(connection.scalars(where))
     trees: dict[str, _Node] = {}
     for chunk in chunks(places):
         wanted = select(
@@ -156,7 +187,7 @@ async def _trees(connection: AsyncConnection, doomed: set[str]) -> dict[str, _No
             messages.c.role,
             messages.c.deleted & messages.c.member_id.is_(None) & messages.c.discord_id.is_(None),
         ).where(messages.c.conversation_id.in_(chunk))
-        for id, parent, conversation, role, is_husk in await connection.execute(wanted):
+        for id, parent, conversation, role, is_husk in connection.execute(wanted):
             trees[id] = _Node(parent, conversation, role == "system", bool(is_husk))
     return trees
 

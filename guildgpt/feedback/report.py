@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from guildgpt.feedback.rankings import agreement, position_bias, win_rates
-from guildgpt.feedback.records import Snapshot
-from guildgpt.feedback.reports import Report
+from guildgpt.feedback.records import AbuseReport, Snapshot
 from guildgpt.feedback.view import View
 from guildgpt.terminal import say, visible
 
@@ -56,7 +55,7 @@ def show_stats(counts: Mapping[str, Any], result: Mapping[str, Any], console: Co
         console.print(_versions(counts["versions"], result["win_rates"]))
 
 
-def show_reports(found: Sequence[Report], console: Console) -> None:
+def show_reports(found: Sequence[AbuseReport], console: Console) -> None:
     """A row for each report."""
     if not found:
         say(console, "There is nothing to look at: no reports, or all are done.")

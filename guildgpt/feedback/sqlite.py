@@ -1,27 +1,26 @@
-"""SQLite behind the store: each unit of work is one errand of a thread, its commit included.
+"""SQLite behind the store: a thread runs each unit of work whole, its commit included.
 
-A unit is a coroutine, but nothing in it has to wait here: the connection that it is given answers
-at once. So a thread runs it from its first statement to the end of its transaction. The usual
-asynchronous driver sends its thread on an errand for every call, ten and more a unit; on a machine
-whose cores are taken each of them waits for its turn, and writes pile up behind one another.
+The usual asynchronous driver sends its thread on an errand for every call, ten and more a unit; on
+a machine whose cores are taken each of them waits for its turn, and writes pile up behind one
+another.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Result, create_engine, event
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.pool import QueuePool, StaticPool
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection], Awaitable[T]]
+Work = Callable[[Connection], T]
 
 _READERS = 3  # connections to a file that read beside the one that writes
 _PRAGMAS = (
@@ -36,6 +35,8 @@ _PRAGMAS = (
 class Sqlite:
     """A SQLite file, or a database in memory: one connection there, with one thread for all."""
 
+    insert = staticmethod(insert)
+
     def __init__(self, url: URL):
         in_memory = url.database in (None, "", ":memory:")
         if not in_memory:
@@ -47,19 +48,20 @@ class Sqlite:
 
     async def read(self, work: Work[T]) -> T:
         """Do the work in a transaction that sees one moment."""
-        return await _errand(self._readers, lambda: _done(self.engine, work))
+        return await _in_a_thread(self._readers, _unit, self.engine, work)
 
     async def write(self, work: Work[T], *, alone: bool) -> T:
         """Do the work in a transaction; here a writer always is alone."""
-        return await _errand(self._writer, lambda: _done(self._writing, work))
+        return await _in_a_thread(self._writer, _unit, self._writing, work)
 
     async def rewrite(self) -> None:
         """Write the file anew, without what was deleted in it."""
-        await _errand(self._writer, lambda: self._driver("VACUUM"))
+        await _in_a_thread(self._writer, self._outside, "VACUUM")
 
     async def empty_log(self) -> bool:
         """Whether the log could be emptied; not while somebody reads an older state."""
-        rows = await _errand(self._writer, lambda: self._driver("PRAGMA wal_checkpoint(TRUNCATE)"))
+        emptying = "PRAGMA wal_checkpoint(TRUNCATE)"
+        rows = await _in_a_thread(self._writer, self._outside, emptying)
         return not rows[0][0]
 
     async def close(self) -> None:
@@ -68,47 +70,20 @@ class Sqlite:
         for threads in (self._readers, self._writer):
             threads.shutdown()
 
-    def _driver(self, statement: str) -> list[Any]:
+    def _outside(self, statement: str) -> list[Any]:
         """A statement outside of any transaction."""
         with self.engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
             return list(driver.execute(statement))
 
 
-async def _errand(threads: Executor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, work)
+async def _in_a_thread(threads: Executor, function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
 
-def _done(engine: Engine, work: Work[T]) -> T:
-    """The unit of work, done in this thread."""
+def _unit(engine: Engine, work: Work[T]) -> T:
     with engine.begin() as connection:
-        steps = work(cast(AsyncConnection, _Immediate(connection))).__await__()
-        try:
-            next(steps)
-        except StopIteration as end:
-            return cast(T, end.value)
-        raise RuntimeError("a unit of work waits for nothing but its connection")
-
-
-class _Immediate:
-    """What units of work use of an `AsyncConnection`, over a connection of this thread."""
-
-    def __init__(self, connection: Connection):
-        self._connection = connection
-
-    async def execute(self, statement: Any, parameters: Any = None) -> Result[Any]:
-        """Its rows are read to the end: what is written next may not change them."""
-        result: Result[Any] = self._connection.execute(statement, parameters)
-        return result.freeze()() if result.returns_rows else result  # type: ignore[attr-defined]
-
-    async def scalar(self, statement: Any, parameters: Any = None) -> Any:
-        return self._connection.scalar(statement, parameters)
-
-    async def scalars(self, statement: Any, parameters: Any = None) -> Any:
-        return (await self.execute(statement, parameters)).scalars()
-
-    async def run_sync(self, function: Callable[..., T], *arguments: Any) -> T:
-        return function(self._connection, *arguments)
+        return work(connection)
 
 
 def _engine(url: URL, in_memory: bool) -> Engine:

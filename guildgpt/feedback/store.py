@@ -1,38 +1,61 @@
-"""The feedback store: one object, its methods in parts that each tell one story.
+"""The feedback store: one object, and in it one for each subject.
 
-`Members` who they are and what they chose, `Conversations` what was said, `Revisions` and `Places`
-what is deleted and edited on Discord, `Deliveries` what is being answered, `Opinions` votes and
-ratings, `Reports` what somebody should look at, `Statistics` the counts, `Snapshots` exports and
-imports, `Privacy` erasure and retention, `OwnData` what a member may see of it. Every method raises
-StoreError, in words, when the database is locked, full, read-only, damaged or gone; each write is
-one transaction, done whole or not at all.
+`members` who they are and what they chose, `conversations` what was said, `revisions` what is
+deleted and edited on Discord, `places` guilds and channels, `deliveries` what is being answered,
+`votes` and `ratings` what members think, `reports` what somebody should look at, `versions` which
+models answer and what they learned from, `privacy` erasure, retention and what a member may see,
+`leases` which process may answer, `traces` what was deleted and is still in the file. Every method
+raises StoreError, in words, when the database is locked, full, read-only, damaged or gone; each
+write is one transaction, done whole or not at all.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
 from typing import Self
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.conversations import Conversations
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.deliveries import Deliveries
-from guildgpt.feedback.opinions import Opinions
-from guildgpt.feedback.own_data import OwnData
-from guildgpt.feedback.part import utcnow
+from guildgpt.feedback.leases import Leases
+from guildgpt.feedback.members import Members
 from guildgpt.feedback.places import Places
 from guildgpt.feedback.privacy import Privacy
+from guildgpt.feedback.ratings import Ratings
+from guildgpt.feedback.records import Snapshot, Stats
+from guildgpt.feedback.removal import Remover
 from guildgpt.feedback.reports import Reports
-from guildgpt.feedback.snapshots import Snapshots
-from guildgpt.feedback.statistics import Statistics
+from guildgpt.feedback.revisions import Revisions
+from guildgpt.feedback.rows import Clock, utcnow
+from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
+from guildgpt.feedback.statistics import counted
+from guildgpt.feedback.traces import Traces
+from guildgpt.feedback.versions import Versions
+from guildgpt.feedback.votes import Votes
 
 
-class Store(
-    Privacy, OwnData, Places, Conversations, Deliveries, Opinions, Reports, Statistics, Snapshots
-):
+class Store:
     """The store; opened with `Store.open`, closed with `close` or by leaving its `async with`."""
+
+    def __init__(self, database: Database, *, key: bytes, clock: Clock):
+        self.database = database
+        self._clock = clock
+        self.traces = Traces(database)
+        remover = Remover(database, clock, self.traces)
+        self.members = Members(database, clock, key)
+        self.conversations = Conversations(database, clock)
+        self.revisions = Revisions(database, remover)
+        self.places = Places(database, clock, remover)
+        self.deliveries = Deliveries(database, clock)
+        self.votes = Votes(database, clock)
+        self.ratings = Ratings(database, clock)
+        self.reports = Reports(database, clock)
+        self.versions = Versions(database, clock)
+        self.privacy = Privacy(database, clock, self.members, remover, self.traces)
+        self.leases = Leases(database, clock)
 
     @classmethod
     async def open(
@@ -51,31 +74,44 @@ class Store(
         locked or gone. Raises StoreError.
         """
         database = await Database.open(url, patience=patience)
-        store = cls(database, key=key, clock=clock)
+        store = cls(database, key=key, clock=Clock(clock))
         try:
-            if not await store._fits():
+            if not await store.members.key_fits():
                 raise StoreError(
                     "this is not the key that the store was made with",
                     where=database.where,
                     remedy="Put the right one back: with another, no member is found again.",
                 )
-            await store.scrub()
+            await store.traces.scrub()
         except BaseException:
             await store.close()
             raise
         return store
 
+    async def stats(self, guild_id: int | None = None) -> Stats:
+        """Counts over everything, or over one guild's conversations and who spoke in them."""
+        return await self.database.read(lambda connection: counted(connection, guild_id))
+
+    async def snapshot(self, *, guild_id: int | None = None) -> Snapshot:
+        """What is in the store, or in one guild's conversations, as it is at this moment."""
+        return await self.database.read(lambda connection: read_snapshot(connection, guild_id))
+
+    async def add_snapshot(self, snapshot: Snapshot) -> Counter[str]:
+        """Take everything in, in one transaction; how many rows of each kind were new.
+
+        What is there already by its id is passed over, and counted as `…_already_there`. A new
+        member is nobody's here: without the other store's key their hash cannot be made, so they
+        are not found again, nor erased. Raises RecordGone if a message's parent is missing.
+        """
+        work = add_snapshot(self.database, snapshot, self._clock.now())
+        return await self.database.write(work)
+
     async def close(self) -> None:
         """Finish what is being written, and let go of the database."""
-        await self._database.close()
+        await self.database.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self.close()

@@ -17,7 +17,6 @@ Turns without a member or name (written by the operator, bundled, imported) alwa
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -28,8 +27,8 @@ from guildgpt.data import origin
 from guildgpt.data.origin import Events
 from guildgpt.feedback.rankings import Ballot, ballot, latest
 from guildgpt.feedback.records import NOT_THEIRS, Rating, Snapshot, StoredMessage, Vote
+from guildgpt.feedback.rows import storable
 
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _MENTION = re.compile(r"<@!?\d+>")  # Discord writes a member's id into the text
 BELOW = "reply to a message that was left out"
 
@@ -46,7 +45,8 @@ class Switches:
 class Export:
     """Rows to write, what was left out by reason, and the events that the rows rest on.
 
-    `events` are those of all rows together, as `Store.learned` takes them; each row names its own.
+    `events` are those of all rows together, as `store.versions.learned` takes them; each row names
+    its own.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -246,20 +246,6 @@ class View:
             return
         tiers = tuple(tier & stay for tier in tiers if tier & stay)
         self._casts.setdefault(comparison.question_id, []).append(Cast(vote, tiers))
-
-
-def storable(value: Any) -> Any:
-    """A value of JSON as every database can hold it.
-
-    U+FFFD for NUL and for halves of surrogate pairs, null for NaN and the infinities.
-    """
-    if isinstance(value, str):
-        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
-    if isinstance(value, dict):
-        return {storable(key): storable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [storable(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def is_imported(message: StoredMessage) -> bool:

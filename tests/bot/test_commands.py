@@ -143,8 +143,8 @@ async def test_ask_about_a_message(bot: House) -> None:
     sent = await asked_about(bot, bot.channel, message, "Is that so?")
     assert said(sent).startswith("You wrote: teacher: Monads are burritos.\nnewcomer: Is that so?")
     async with bot.store() as store:
-        quoted = await store.message_by_discord_id(message.id)
-        teacher = await store.member(bot.teacher.id)
+        quoted = await store.conversations.message_by_discord_id(message.id)
+        teacher = await store.members.of_user(bot.teacher.id)
     assert quoted is not None
     assert (quoted.text, quoted.member_id) == ("Monads are burritos.", teacher.id)
 

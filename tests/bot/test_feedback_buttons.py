@@ -121,7 +121,7 @@ async def test_what_a_version_long_gone_wrote_is_rated_as_its_own(bot: House) ->
     answer = await bot.ask("What is TLS?")
     await bot.close()
     async with bot.store() as store:
-        await store.register_version(Version("older@00000000", "older", "", "0" * 64))
+        await store.versions.register(Version("older@00000000", "older", "", "0" * 64))
     await bot.change("UPDATE messages SET version_id = 'older@00000000' WHERE role = 'assistant'")
     await bot.open()
     assert await bot.told(await bot.press(answer, "up")) == say.RATED_UP
@@ -135,7 +135,7 @@ async def test_when_the_record_is_gone_it_says_so(bot: House) -> None:
     await bot.close()
     later = datetime.now(UTC) + timedelta(days=200)
     async with await Store.open(str(bot.database), key=KEY, clock=lambda: later) as store:
-        await store.retain(180)
+        await store.privacy.retain(180)
     await bot.open()
     for message in (answer, shown):
         for kind in buttons(message):
@@ -148,7 +148,7 @@ async def test_a_reason_for_an_answer_that_is_gone_meanwhile(bot: House) -> None
     answer = await bot.ask("What is TLS?")
     clicked = await bot.press(answer, "down")
     async with bot.store() as store:
-        await store.erase_member(bot.newcomer.id)
+        await store.privacy.erase(bot.newcomer.id)
     sent = await bot.fake.submit(bot.newcomer, clicked, {"reason": "It was wrong."})
     assert await bot.told(sent) == say.RECORD_GONE
 

@@ -31,24 +31,25 @@ SHARDS, CHANNELS = 2, 2  # of each shard
 
 
 class Table:
-    """The part of the store that marks need; it outlasts the bot."""
+    """What of the store marks need, its `places`; it outlasts the bot."""
 
     def __init__(self) -> None:
-        self.marks: dict[int, tuple[int | None, int]] = {}
+        self.places = self
+        self.seen: dict[int, tuple[int | None, int]] = {}
         self.claimed: set[int] = set()
 
-    async def channel_marks(self) -> dict[int, tuple[int | None, int]]:
-        return dict(self.marks)
+    async def marks(self) -> dict[int, tuple[int | None, int]]:
+        return dict(self.seen)
 
     async def see_all(self, marks: Mapping[int, tuple[int | None, int]]) -> None:
         for id, (guild, read) in marks.items():
-            if read > self.marks.get(id, (None, -1))[1]:
-                self.marks[id] = guild, read
+            if read > self.seen.get(id, (None, -1))[1]:
+                self.seen[id] = guild, read
 
     def claim(self, channel: int, message: int) -> None:
         self.claimed.add(message)
         if is_direct(channel):
-            self.marks.setdefault(channel, (None, 0))
+            self.seen.setdefault(channel, (None, 0))
 
 
 def shard_of(channel: int) -> int:
@@ -214,7 +215,7 @@ class World:
             self.bot.claim(0)
 
     def lost(self) -> set[int]:
-        known = {id for id in ALL if not is_direct(id) or id in self.table.marks}
+        known = {id for id in ALL if not is_direct(id) or id in self.table.seen}
         said = {message for id in known for message in self.messages[id]}
         return said - self.old - self.table.claimed
 
@@ -288,8 +289,8 @@ async def test_the_common_mark_moves_on_where_nothing_is_said() -> None:
     for shard in range(SHARDS):
         bot.connect(shard)
         await bot.read(shard)
-    begun = world.table.marks[EVERYWHERE][1]
+    begun = world.table.seen[EVERYWHERE][1]
     for _ in range(LATE + 3):
         world.pass_()
         await bot.marks.save()
-    assert begun < world.table.marks[EVERYWHERE][1] < first_id(world.now)
+    assert begun < world.table.seen[EVERYWHERE][1] < first_id(world.now)

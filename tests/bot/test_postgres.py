@@ -65,6 +65,6 @@ async def test_a_crash_mid_answer(url: str, house: House) -> None:
     assert await house.answer(asked) is begun
     async with await Store.open(url, key=KEY) as store:
         async with asyncio.timeout(PATIENCE):
-            while await store.open_deliveries():
+            while await store.deliveries.unfinished():
                 await asyncio.sleep(0.02)
     assert house.answers(asked) == [begun]

@@ -110,7 +110,7 @@ def test_any_text_is_asked_kept_told_again_and_shown(
     async def work() -> None:
         """It is quoted, asked, answered; then another question follows, and it is asked again."""
         channel = next(ids)
-        asker, author = await store.member(1), await store.member(2)
+        asker, author = await store.members.of_user(1), await store.members.of_user(2)
         asked = []
         for words in (clean(text), "And then?"):
             event = Event(
@@ -122,14 +122,14 @@ def test_any_text_is_asked_kept_told_again_and_shown(
                 quoted=[Quoted(next(ids), name, clean(text) or "?", 2)],
                 continues=True,
             )
-            delivery = await store.claim(
+            delivery = await store.deliveries.claim(
                 event.id, event.kind, channel_id=channel, extra=packed(event, asker)
             )
             assert delivery
             question = await Questions(store).asked(Work.new(delivery, event), asker)
             assert question.ids(model, "Be kind.", 64)
             assert question.stored
-            await store.add_message(
+            await store.conversations.add_message(
                 conversation_id=question.stored.conversation_id,
                 parent_id=question.stored.id,
                 role="assistant",
@@ -140,7 +140,9 @@ def test_any_text_is_asked_kept_told_again_and_shown(
         again = await Questions(store).asked(retried, asker)
         assert again.asked == question.asked
         assert again.ids(model, "Be kind.", 64)
-        assert author.id in {one.member_id for one in await store.path_to(asked[-1].id)}
+        assert author.id in {
+            one.member_id for one in await store.conversations.path_to(asked[-1].id)
+        }
 
     run(work())
     for part in split(answer_text(text)):

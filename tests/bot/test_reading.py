@@ -52,7 +52,7 @@ def asked_last(house: House) -> str:
 
 async def member_id(house: House, user: User) -> str:
     async with house.store() as store:
-        return (await store.member(user.id)).id
+        return (await store.members.of_user(user.id)).id
 
 
 async def consents_to_nothing(house: House, user: User) -> None:
@@ -144,7 +144,7 @@ async def test_a_reply_to_a_forward_reads_it(reading: House) -> None:
     ]
     async with reading.store() as store:
         for user in (reading.newcomer, reading.teacher):
-            await store.set_consent((await store.member(user.id)).id, "train")
+            await store.members.set_consent((await store.members.of_user(user.id)).id, "train")
         view = View(await store.snapshot(), Switches(members=True))
     [forwarded] = [one for one in view.messages.values() if "burritos" in one.text]
     assert view.refusal(forwarded) == "text that a member only passed on"
@@ -340,7 +340,9 @@ async def test_the_preview_of_a_link_is_nobodys_own_words(reading: House) -> Non
     await reading.fake.preview(linked, {"type": "link", "title": "All about crabs"})
     await reading.ask("How many legs?", reply_to=linked)
     async with reading.store() as store:
-        await store.set_consent((await store.member(reading.teacher.id)).id, "train")
+        await store.members.set_consent(
+            (await store.members.of_user(reading.teacher.id)).id, "train"
+        )
         view = View(await store.snapshot(), Switches(members=True))
     [quoted] = [one for one in view.messages.values() if "about crabs" in one.text]
     assert view.refusal(quoted) == "text that a member only passed on"

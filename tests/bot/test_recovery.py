@@ -255,10 +255,10 @@ async def test_killed_between_keeping_the_answer_and_noting_it(bot: House) -> No
 async def test_killed_between_claiming_and_keeping_the_question(house: House) -> None:
     asked = await house.say("What is TLS?")
     async with house.store() as store:
-        member = await store.member(house.newcomer.id)
+        member = await store.members.of_user(house.newcomer.id)
         extra = {"member_id": member.id, "name": "newcomer", "text": "What is TLS?"}
         place = {"guild_id": house.guild.id, "channel_id": house.channel.id}
-        await store.claim(asked.id, "message", extra=extra, **place)
+        await store.deliveries.claim(asked.id, "message", extra=extra, **place)
     await house.open()
     assert (await house.answer(asked)).content.startswith("You wrote: What is TLS?")
 
@@ -283,8 +283,8 @@ async def test_nothing_is_open_after_a_question_was_deleted_or_a_member_erased(
     await slow.fake.until(lambda: slow.model.now.active == 2)
     await slow.close()
     async with slow.store() as store:
-        await store.mark_deleted(asked[0].id)
-        await store.erase_member(slow.teacher.id)
+        await store.revisions.mark_deleted(asked[0].id)
+        await store.privacy.erase(slow.teacher.id)
     await slow.open()
     assert await slow.settled() == ["skipped"]
 

@@ -9,8 +9,8 @@ import pytest
 
 from guildgpt.bot.adapter import client
 from guildgpt.bot.text import sentences as say
+from guildgpt.feedback.deliveries import Deliveries
 from guildgpt.feedback.records import Delivery
-from guildgpt.feedback.store import Store
 from guildgpt.talk.moderation import REFUSAL
 from simguild.fake import FakeMessage, User
 from simguild.fake.world import FORUM
@@ -110,15 +110,17 @@ async def test_an_edit_while_the_question_is_claimed(
     bot: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One work on it, not two: that would be one question more than a member may have waiting."""
-    claim, told = Store.claim, asyncio.Event()
+    claim, told = Deliveries.claim, asyncio.Event()
 
-    async def slow_claim(store: Store, event_id: int, *more: Any, **extra: Any) -> Delivery | None:
+    async def slow_claim(
+        store: Deliveries, event_id: int, *more: Any, **extra: Any
+    ) -> Delivery | None:
         claimed = await claim(store, event_id, *more, **extra)
         if event_id == asked.id:
             await told.wait()
         return claimed
 
-    monkeypatch.setattr(Store, "claim", slow_claim)
+    monkeypatch.setattr(Deliveries, "claim", slow_claim)
     asked = await bot.say("What is TSL?")
     await bot.fake.until(lambda: "TSL" in bot.tables())
     await edit(bot, asked, "What is TLS?")

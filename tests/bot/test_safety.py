@@ -292,7 +292,7 @@ async def test_an_erasure_mid_answer_keeps_nothing_of_it(house: House) -> None:
     asked = await house.say("My cat is called Tilde.")
     begun = await house.begun(asked)
     async with house.store() as store:
-        await store.erase_member(house.newcomer.id)
+        await store.privacy.erase(house.newcomer.id)
     await house.answer(asked)
     assert not begun.buttons
     await house.fake.until(lambda: "Tilde" not in house.tables())
@@ -303,7 +303,9 @@ async def test_an_erasure_lists_the_versions_that_learned_from_it(bot: House) ->
     await converse(bot)
     async with bot.store() as store:
         snapshot = await store.snapshot()
-        await store.learned("newer@12345678", [("vote", vote.id) for vote in snapshot.votes])
+        await store.versions.learned(
+            "newer@12345678", [("vote", vote.id) for vote in snapshot.votes]
+        )
     assert "1 version of me had learned from some of it" in await forget(bot)
     assert bot.rows("SELECT versions FROM erasures") == [('["newer@12345678"]',)]
 

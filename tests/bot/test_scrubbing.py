@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guildgpt.bot.operating import run
-from guildgpt.feedback.store import Store
+from guildgpt.feedback.traces import Traces
 from simguild.fake import FakeMessage
 
 from .house import SLOW, House
@@ -17,13 +17,13 @@ DUE = "SELECT value FROM facts WHERE name = 'unscrubbed'"
 def rewritten(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A number for each time that a store's file was written anew."""
     counted: list[int] = []
-    scrub = Store.scrub
+    scrub = Traces.scrub
 
-    async def counting(self: Store) -> None:
+    async def counting(self: Traces) -> None:
         counted.append(len(counted))
         await scrub(self)
 
-    monkeypatch.setattr(Store, "scrub", counting)
+    monkeypatch.setattr(Traces, "scrub", counting)
     monkeypatch.setattr(run, "SAVE_SECONDS", 0.05)
     return counted
 

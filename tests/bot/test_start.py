@@ -9,7 +9,9 @@ import pytest
 from guildgpt.bot.adapter import client, reaching
 from guildgpt.bot.operating import postponed
 from guildgpt.errors import GuildError, StoreError
-from guildgpt.feedback.store import Store
+from guildgpt.feedback.deliveries import Deliveries
+from guildgpt.feedback.members import Members
+from guildgpt.feedback.places import Places
 from simguild.fake.trouble import Answer, cloudflare, html, refusal, torn
 from simguild.journal import finished
 
@@ -94,9 +96,11 @@ async def test_what_discord_refuses_for_good_ends_it(house: House) -> None:
         await house.open()
 
 
-@pytest.mark.parametrize("method", ["open_deliveries", "member_by_id", "channel_marks"])
+@pytest.mark.parametrize(
+    ("part", "method"), [(Deliveries, "unfinished"), (Members, "by_id"), (Places, "marks")]
+)
 async def test_a_store_in_trouble_at_the_start(
-    house: House, monkeypatch: pytest.MonkeyPatch, method: str
+    house: House, monkeypatch: pytest.MonkeyPatch, part: type, method: str
 ) -> None:
     house.model.rate = SLOW * 2
     await house.open()
@@ -105,14 +109,14 @@ async def test_a_store_in_trouble_at_the_start(
     await house.close()
     missed = await house.say("And SSH?")
     house.model.rate = FAST
-    right, failures = getattr(Store, method), iter(range(3))
+    right, failures = getattr(part, method), iter(range(3))
 
-    async def failing(self: Store, *arguments: Any) -> Any:
+    async def failing(self: Any, *arguments: Any) -> Any:
         if next(failures, None) is not None:
             raise StoreError("the database is locked")
         return await right(self, *arguments)
 
-    monkeypatch.setattr(Store, method, failing)
+    monkeypatch.setattr(part, method, failing)
     await house.open()
     await house.fake.until(lambda: finished(begun))
     await house.answer(missed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import StoredMessage
@@ -58,9 +58,9 @@ class Babble:
         """Everybody says hello."""
         for name in NAMES:
             user_id = self._snowflake()
-            member = await self.store.member(user_id)
+            member = await self.store.members.of_user(user_id)
             private = self._snowflake()
-            traces = {user_id, name, private, member.id, self.store._hash(user_id)}
+            traces = {user_id, name, private, member.id, self.store.members.hash_of(user_id)}
             self.speakers[name] = Speaker(user_id, name, private, member.id, traces)
 
     async def go_on(self, steps: int) -> None:
@@ -80,7 +80,7 @@ class Babble:
         channel = speaker.private_channel if is_private else self.random.choice((11, 12))
         guild = None if is_private else 100
         event = self._snowflake(speaker)
-        delivery = await self.store.claim(
+        delivery = await self.store.deliveries.claim(
             event,
             "message",
             guild_id=guild,
@@ -92,7 +92,7 @@ class Babble:
         conversation = parent.conversation_id if parent else None
         if conversation is None:
             kind = self.random.choice(("chain", "thread", "slash"))
-            conversation = await self.store.start_conversation(
+            conversation = await self.store.conversations.start(
                 "dm" if is_private else kind,  # type: ignore[arg-type]
                 guild_id=guild,
                 channel_id=channel,
@@ -111,7 +111,7 @@ class Babble:
             member_id=speaker.id,
             discord_id=event,
         )
-        await self.store.update_delivery(delivery.id, question_id=question.id)
+        await self.store.deliveries.update(delivery.id, question_id=question.id)
         answers = [
             await self._say(
                 speaker,
@@ -126,17 +126,17 @@ class Babble:
         ]
         if answers:
             parts = [self._snowflake(speaker) for _ in range(self.random.randrange(3))]
-            await self.store.update_delivery(
+            await self.store.deliveries.update(
                 delivery.id, answer_id=answers[0].id, parts=parts, state="done"
             )
         if len(answers) == 2:
-            shown = await self.store.add_comparison(
+            shown = await self.store.votes.add_comparison(
                 question.id, [answer.id for answer in answers], self._snowflake(speaker)
             )
             self.owner[shown.id] = speaker.name
             speaker.traces.add(shown.id)
         if self.random.random() < 0.7:
-            await self.store.update_delivery(delivery.id, extra={}, state="done")
+            await self.store.deliveries.update(delivery.id, extra={}, state="done")
 
     async def judge(self, speaker: Speaker) -> None:
         """A vote, a rating or a report; often a version learns from it."""
@@ -144,14 +144,14 @@ class Babble:
         try:
             if compared and self.random.random() < 0.5:
                 about = self.random.choice(compared)
-                vote = await self.store.vote(about, speaker.id, "ranked", (0, 1))
+                vote = await self.store.votes.cast(about, speaker.id, "ranked", (0, 1))
                 await self._gave(speaker, vote.id, about, "vote")
             elif self.messages:
                 about = self.random.choice(self.messages).id
                 if self.random.random() < 0.3:
-                    await self.store.report(about, speaker.id, self._word(speaker))
+                    await self.store.reports.add(about, speaker.id, self._word(speaker))
                     return
-                rating = await self.store.rate(about, speaker.id, 1, self._word(speaker))
+                rating = await self.store.ratings.add(about, speaker.id, 1, self._word(speaker))
                 await self._gave(speaker, rating.id, about, "rating")
         except StoreError:
             return  # it was taken back
@@ -160,21 +160,21 @@ class Babble:
         """Delete a message of their own."""
         own = [m for m in self.messages if m.member_id == speaker.id and m.discord_id]
         if own and self.random.random() < 0.5:
-            await self.store.mark_deleted(self.random.choice(own).discord_id or 0)
+            await self.store.revisions.mark_deleted(self.random.choice(own).discord_id or 0)
 
     async def stay_silent(self, speaker: Speaker) -> None:
         """An event of which nothing is kept but that it was."""
         event = self._snowflake(speaker)
         channel, guild = self.random.choice(((11, 100), (speaker.private_channel, None)))
-        assert await self.store.claim(
+        assert await self.store.deliveries.claim(
             event, "message", channel_id=channel, guild_id=guild, member_id=speaker.id
         )
 
     async def mark(self, speaker: Speaker) -> None:
         """The channels are read up to the newest message."""
         if said := [m for m in self.messages if m.discord_id and m.member_id == speaker.id]:
-            await self.store.see(self._snowflake(), said[-1].discord_id or 0, 100)
-        await self.store.see(speaker.private_channel, self._snowflake(speaker), None)
+            await self.store.places.see(self._snowflake(), said[-1].discord_id or 0, 100)
+        await self.store.places.see(speaker.private_channel, self._snowflake(speaker), None)
 
     async def _say(
         self,
@@ -185,7 +185,7 @@ class Babble:
         **said: Any,
     ) -> StoredMessage:
         try:
-            message = await self.store.add_message(
+            message = await self.store.conversations.add_message(
                 conversation_id=conversation,
                 parent_id=parent.id if parent else None,
                 role=role,
@@ -207,7 +207,7 @@ class Babble:
         self.opinions.append(Opinion(event, speaker.name, owner.name))
         if self.random.random() < 0.5:
             version = f"v@{self.random.randrange(9)}"
-            await self.store.learned(version, [(kind, event)])
+            await self.store.versions.learned(version, [(kind, event)])
             self.learned[speaker.name].add(version)
             self.learned[owner.name].add(version)
 
@@ -229,13 +229,13 @@ class Babble:
 async def dump(store: Store) -> dict[str, list[dict[str, Any]]]:
     """Every row of every table."""
 
-    async def work(connection: Any) -> dict[str, list[dict[str, Any]]]:
+    def work(connection: Connection) -> dict[str, list[dict[str, Any]]]:
         return {
-            name: [row._asdict() for row in await connection.execute(select(table))]
+            name: [row._asdict() for row in connection.execute(select(table))]
             for name, table in metadata.tables.items()
         }
 
-    return await store._database.read(work)
+    return await store.database.read(work)
 
 
 def written(folder: Path) -> bytes:

@@ -13,7 +13,9 @@ async def claim(url: str, key: bytes, count: int) -> list[int]:
     """Claim the events 0 to `count`; those that were ours."""
     async with await Store.open(url, key=key, patience=30) as store:
         _wait_for_the_other()
-        claims = await asyncio.gather(*(store.claim(event, "message") for event in range(count)))
+        claims = await asyncio.gather(
+            *(store.deliveries.claim(event, "message") for event in range(count))
+        )
         return [delivery.event_id for delivery in claims if delivery]
 
 
@@ -22,7 +24,7 @@ async def contend(url: str, key: bytes, count: int) -> list[int]:
     async with await Store.open(url, key=key, patience=30) as store:
         _wait_for_the_other()
         holder = f"process {sys.argv[1]}"
-        return [n for n in range(count) if await store.acquire_lease(f"lease {n}", holder, 1e6)]
+        return [n for n in range(count) if await store.leases.acquire(f"lease {n}", holder, 1e6)]
 
 
 async def write(url: str, key: bytes, count: int) -> list[int]:
@@ -30,7 +32,7 @@ async def write(url: str, key: bytes, count: int) -> list[int]:
     async with await Store.open(url, key=key) as store:
         _wait_for_the_other()
         for event in range(count):
-            await store.claim(event, "message")
+            await store.deliveries.claim(event, "message")
             print(event, flush=True)
     return []
 

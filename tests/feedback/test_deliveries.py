@@ -22,48 +22,50 @@ CONTENDER = Path(__file__).with_name("contender.py")
 
 
 async def test_an_event_is_claimed_once(store: Store) -> None:
-    first = await store.claim(1, "message", guild_id=2, channel_id=3, extra={"text": "hi 🦀"})
+    first = await store.deliveries.claim(
+        1, "message", guild_id=2, channel_id=3, extra={"text": "hi 🦀"}
+    )
     assert first == Delivery(
         first.id if first else "", 1, "message", 2, 3, None, None, "pending", (), {"text": "hi 🦀"}
     )
-    assert await store.claim(1, "message", guild_id=2, channel_id=3) is None
-    assert await store.claim(2, "slash")
+    assert await store.deliveries.claim(1, "message", guild_id=2, channel_id=3) is None
+    assert await store.deliveries.claim(2, "slash")
 
 
 async def test_what_is_open_comes_oldest_first(store: Store, clock: Clock) -> None:
     ids = []
     for event in (9, 4, 7, 5):
-        delivery = await store.claim(event, "message")
+        delivery = await store.deliveries.claim(event, "message")
         assert delivery
         ids.append(delivery.id)
         clock.pass_(seconds=1)
-    await store.update_delivery(ids[0], state="answering", answer_id="not yet written")
-    await store.update_delivery(ids[0], parts=[30, 10, 20], extra={"text": ""})
-    await store.update_delivery(ids[0], parts=[30, 40])
-    await store.update_delivery(ids[1], state="done", parts=[])
-    await store.update_delivery(ids[3], state="failed")
-    first, second = await store.open_deliveries()
+    await store.deliveries.update(ids[0], state="answering", answer_id="not yet written")
+    await store.deliveries.update(ids[0], parts=[30, 10, 20], extra={"text": ""})
+    await store.deliveries.update(ids[0], parts=[30, 40])
+    await store.deliveries.update(ids[1], state="done", parts=[])
+    await store.deliveries.update(ids[3], state="failed")
+    first, second = await store.deliveries.unfinished()
     assert (first.event_id, first.state, first.parts) == (9, "answering", (30, 40))
     assert (first.answer_id, first.extra) == ("not yet written", {"text": ""})
     assert (second.event_id, second.parts) == (7, ())
 
 
 async def test_changes_that_make_no_sense(store: Store) -> None:
-    delivery = await store.claim(1, "message")
+    delivery = await store.deliveries.claim(1, "message")
     assert delivery
     with pytest.raises(TypeError, match="event_id"):
-        await store.update_delivery(delivery.id, event_id=2)  # type: ignore[call-arg]
+        await store.deliveries.update(delivery.id, event_id=2)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="asleep"):
-        await store.update_delivery(delivery.id, state="asleep")
-    await store.update_delivery("erased meanwhile", state="done", parts=[1])
-    assert await store.open_deliveries() == [delivery]
+        await store.deliveries.update(delivery.id, state="asleep")
+    await store.deliveries.update("erased meanwhile", state="done", parts=[1])
+    assert await store.deliveries.unfinished() == [delivery]
 
 
 async def test_marks_only_move_forward(store: Store) -> None:
     for message in (5, 9, 7):
-        await store.see(1, message, 100)
-    await store.see(2, 3, None)
-    assert await store.channel_marks() == {1: (100, 9), 2: (None, 3)}
+        await store.places.see(1, message, 100)
+    await store.places.see(2, 3, None)
+    assert await store.places.marks() == {1: (100, 9), 2: (None, 3)}
 
 
 @pytest.fixture
@@ -71,13 +73,13 @@ def seconds_pass(store: Store, clock: Clock) -> Callable[[float], Awaitable[None
     """Lets time pass for leases: on PostgreSQL, whose clock they go by, they were made earlier."""
 
     async def pass_(seconds: float) -> None:
-        database = store._database
+        database = store.database
         if database.is_sqlite:
             clock.pass_(seconds=seconds)
             return
         passed = literal(timedelta(seconds=seconds), Interval)
         earlier = update(leases).values(expires_at=leases.c.expires_at - passed)
-        await database.write(lambda connection: connection.execute(earlier))
+        await database.execute(earlier)
 
     return pass_
 
@@ -85,22 +87,22 @@ def seconds_pass(store: Store, clock: Clock) -> Callable[[float], Awaitable[None
 async def test_a_lease_is_held_renewed_lost_and_given_back(
     store: Store, seconds_pass: Callable[[float], Awaitable[None]]
 ) -> None:
-    assert await store.acquire_lease("bot", "one", 30)
-    assert not await store.acquire_lease("bot", "two", 30)
-    assert await store.acquire_lease("web", "two", 30)
+    assert await store.leases.acquire("bot", "one", 30)
+    assert not await store.leases.acquire("bot", "two", 30)
+    assert await store.leases.acquire("web", "two", 30)
     await seconds_pass(20)
-    assert await store.acquire_lease("bot", "one", 30)  # renewed
+    assert await store.leases.acquire("bot", "one", 30)  # renewed
     await seconds_pass(20)
-    assert not await store.acquire_lease("bot", "two", 30)
-    assert await store.lease_holder("bot") == "one"
+    assert not await store.leases.acquire("bot", "two", 30)
+    assert await store.leases.holder("bot") == "one"
     await seconds_pass(10)
-    assert await store.lease_holder("bot") is None
-    assert await store.acquire_lease("bot", "two", 30)
-    await store.release_lease("bot", "one")  # not theirs any more
-    assert await store.lease_holder("bot") == "two"
-    assert not await store.acquire_lease("bot", "one", 30)
-    await store.release_lease("bot", "two")
-    assert await store.acquire_lease("bot", "one", 30)
+    assert await store.leases.holder("bot") is None
+    assert await store.leases.acquire("bot", "two", 30)
+    await store.leases.release("bot", "one")  # not theirs any more
+    assert await store.leases.holder("bot") == "two"
+    assert not await store.leases.acquire("bot", "one", 30)
+    await store.leases.release("bot", "two")
+    assert await store.leases.acquire("bot", "one", 30)
 
 
 @pytest.mark.parametrize("kind", ["postgres", "pooled"])
@@ -112,12 +114,12 @@ async def test_hosts_whose_clocks_differ_do_not_both_hold_it(url: str) -> None:
         await Store.open(url, key=KEY, clock=fast) as one,
         await Store.open(url, key=KEY, clock=slow) as two,
     ):
-        assert await two.acquire_lease("bot", "two", 30)
-        assert not await one.acquire_lease("bot", "one", 30)
-        assert await one.lease_holder("bot") == await two.lease_holder("bot") == "two"
-        await two.release_lease("bot", "two")
-        assert await one.acquire_lease("bot", "one", 30)
-        assert not await two.acquire_lease("bot", "two", 30)
+        assert await two.leases.acquire("bot", "two", 30)
+        assert not await one.leases.acquire("bot", "one", 30)
+        assert await one.leases.holder("bot") == await two.leases.holder("bot") == "two"
+        await two.leases.release("bot", "two")
+        assert await one.leases.acquire("bot", "one", 30)
+        assert not await two.leases.acquire("bot", "two", 30)
 
 
 def contender(name: str, what: str, url: str, count: int) -> subprocess.Popen[str]:
@@ -155,6 +157,6 @@ async def test_what_was_acknowledged_outlasts_kill_9(url: str) -> None:
     process.kill()
     told = max([40, *map(int, process.communicate()[0].split())])
     async with await Store.open(url, key=KEY) as store:
-        events = [delivery.event_id for delivery in await store.open_deliveries()]
+        events = [delivery.event_id for delivery in await store.deliveries.unfinished()]
         assert events[: told + 1] == list(range(told + 1))
-        assert await store.claim(told, "message") is None
+        assert await store.deliveries.claim(told, "message") is None

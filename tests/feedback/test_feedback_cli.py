@@ -45,25 +45,32 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def _fill(url: str) -> None:
     """An operator's question with two answers, one vote, one rating; a member's with one answer."""
     async with await Store.open(url, key=member_key(url)) as store:
-        await store.register_version(VERSION)
-        teacher, newcomer = await store.member(TEACHER), await store.member(NEWCOMER)
-        await store.set_consent(newcomer.id, "train")
-        conversation = await store.start_conversation("terminal", source="terminal", lang="en")
+        await store.versions.register(VERSION)
+        teacher, newcomer = (
+            await store.members.of_user(TEACHER),
+            await store.members.of_user(NEWCOMER),
+        )
+        await store.members.set_consent(newcomer.id, "train")
+        conversation = await store.conversations.start("terminal", source="terminal", lang="en")
         told: dict[str, Any] = {"conversation_id": conversation, "synthetic": True}
         told["version_id"] = VERSION.id
-        question = await store.add_message(
+        question = await store.conversations.add_message(
             conversation_id=conversation, parent_id=None, role="user", text="What is TLS?"
         )
         answers = [
-            await store.add_message(parent_id=question.id, role="assistant", text=text, **told)
+            await store.conversations.add_message(
+                parent_id=question.id, role="assistant", text=text, **told
+            )
             for text in ("No idea.", "A protocol.")
         ]
-        comparison = await store.add_comparison(question.id, [answer.id for answer in answers])
-        vote = await store.vote(comparison.id, teacher.id, "ranked", [1, 0])
-        await store.rate(answers[1].id, teacher.id, 1)
-        await store.learned(VERSION.id, [("vote", vote.id)])
-        chain = await store.start_conversation("chain", guild_id=5, channel_id=6, lang="en")
-        mine = await store.add_message(
+        comparison = await store.votes.add_comparison(
+            question.id, [answer.id for answer in answers]
+        )
+        vote = await store.votes.cast(comparison.id, teacher.id, "ranked", [1, 0])
+        await store.ratings.add(answers[1].id, teacher.id, 1)
+        await store.versions.learned(VERSION.id, [("vote", vote.id)])
+        chain = await store.conversations.start("chain", guild_id=5, channel_id=6, lang="en")
+        mine = await store.conversations.add_message(
             conversation_id=chain,
             parent_id=None,
             role="user",
@@ -73,10 +80,10 @@ async def _fill(url: str) -> None:
             discord_id=7,
         )
         told["conversation_id"] = chain
-        answer = await store.add_message(
+        answer = await store.conversations.add_message(
             parent_id=mine.id, role="assistant", text="Fine name.", **told
         )
-        await store.rate(answer.id, newcomer.id, 1)
+        await store.ratings.add(answer.id, newcomer.id, 1)
 
 
 @pytest.fixture
@@ -142,10 +149,10 @@ def test_stats_of_an_empty_store(tmp_path: Path) -> None:
 def test_stats_of_versions_that_met(store: str) -> None:
     async def meet() -> None:
         async with await Store.open(store, key=member_key(store)) as opened:
-            teacher = await opened.member(TEACHER)
+            teacher = await opened.members.of_user(TEACHER)
             snapshot = await opened.snapshot()
             question = next(one for one in snapshot.messages if one.text == "What is TLS?")
-            newer = await opened.add_message(
+            newer = await opened.conversations.add_message(
                 conversation_id=question.conversation_id,
                 parent_id=question.id,
                 role="assistant",
@@ -154,8 +161,8 @@ def test_stats_of_versions_that_met(store: str) -> None:
                 synthetic=True,
             )
             older = next(one for one in snapshot.messages if one.text == "A protocol.")
-            shown = await opened.add_comparison(question.id, [older.id, newer.id])
-            await opened.vote(shown.id, teacher.id, "ranked", [1, 0])
+            shown = await opened.votes.add_comparison(question.id, [older.id, newer.id])
+            await opened.votes.cast(shown.id, teacher.id, "ranked", [1, 0])
 
     asyncio.run(meet())
     lines = told("stats", "--store", store).splitlines()
@@ -564,7 +571,7 @@ def test_the_reports_and_that_somebody_has_looked(store: str) -> None:
     async def report() -> None:
         async with await Store.open(store, key=member_key(store)) as opened:
             answer = (await opened.snapshot(guild_id=5)).messages[-1]
-            await opened.report(answer.id, None, "[red]No[/] cat is \x1b[31mfine.")
+            await opened.reports.add(answer.id, None, "[red]No[/] cat is \x1b[31mfine.")
 
     asyncio.run(report())
     (one,) = json.loads(told("reports", "--json", "--store", store))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback import postgres
@@ -48,8 +48,8 @@ def member(cluster: Cluster, name: str) -> Iterator[str]:
 async def works(url: str) -> None:
     """A unit of work of each kind, in the store at the URL."""
     async with await Store.open(url, key=KEY) as store:
-        await store.see(1, 1, None)
-        assert await store.channel_marks() == {1: (None, 1)}
+        await store.places.see(1, 1, None)
+        assert await store.places.marks() == {1: (None, 1)}
 
 
 async def opened_in_vain(url: str) -> StoreError:
@@ -62,11 +62,7 @@ async def opened_in_vain(url: str) -> StoreError:
 
 async def asked(store: Store, statement: str) -> list[Any]:
     """What the server says within a unit of work."""
-
-    async def work(connection: Any) -> list[Any]:
-        return [tuple(row) for row in await connection.execute(text(statement))]
-
-    return await store._database.read(work)
+    return [tuple(row) for row in await store.database.rows(text(statement))]
 
 
 # Parameters of the URL, on a real server
@@ -89,13 +85,13 @@ async def test_parameters_arrive(cluster: Cluster, name: str) -> None:
         tables = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename = 'messages'"
         assert await asked(store, tables) == [("guild",)]
 
-        async def idle(connection: Any) -> int:
-            driver = (await connection.get_raw_connection()).driver_connection
+        def idle(connection: Connection) -> int:
+            driver: Any = connection.connection.driver_connection
             client = driver._transport.get_extra_info("socket")
             assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             return int(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE))
 
-        assert await store._database.read(idle) == 77
+        assert await store.database.read(idle) == 77
 
 
 @pytest.mark.parametrize(
@@ -341,7 +337,7 @@ async def test_statements_stay_prepared_but_not_behind_a_pooler(
         (cluster.url(name) + "?prepared_statement_cache_size=0", False),
     ):
         async with await Store.open(url, key=KEY) as store:
-            await store.channel_marks()
+            await store.places.marks()
             for _ in range(3):  # the pooler's three sessions
                 assert await asked(store, left) == [(prepared,)]
 
@@ -349,8 +345,8 @@ async def test_statements_stay_prepared_but_not_behind_a_pooler(
 async def test_many_units_of_work_behind_a_pooler(pooler: PgBouncer, name: str) -> None:
     """More at once than it has sessions."""
     async with await Store.open(pooler.url(name), key=KEY) as store:
-        await asyncio.gather(*(store.see(channel, 1, None) for channel in range(100)))
-        reads = await asyncio.gather(*(store.channel_marks() for _ in range(100)))
+        await asyncio.gather(*(store.places.see(channel, 1, None) for channel in range(100)))
+        reads = await asyncio.gather(*(store.places.marks() for _ in range(100)))
         assert all(len(marks) == 100 for marks in reads)
         assert await asked(store, "SHOW application_name") == [("guildgpt",)]
 
@@ -387,18 +383,18 @@ async def test_a_pooler_that_lets_one_wait(
         pooler = PgBouncer(folder, program, cluster, **more)
         try:
             async with await Store.open(pooler.url(name), key=KEY, patience=PATIENCE) as store:
-                await store.see(1, 1, None)
+                await store.places.see(1, 1, None)
                 console = await asyncpg.connect(pooler.url("pgbouncer"))
                 await console.execute("PAUSE")
                 monkeypatch.setattr(postgres, "SECONDS_TO_BEGIN", 0.2)
-                for unit in (store.see(1, 2, None), store.channel_marks()):
+                for unit in (store.places.see(1, 2, None), store.places.marks()):
                     with pytest.raises(StoreError, match="cannot be reached"):
                         await unit
                 monkeypatch.undo()
                 await console.execute("RESUME")
                 await console.close()
-                await store.see(1, 3, None)
-                assert await store.channel_marks() == {1: (None, 3)}
+                await store.places.see(1, 3, None)
+                assert await store.places.marks() == {1: (None, 3)}
         finally:
             pooler.stop()
 
@@ -454,9 +450,9 @@ async def test_a_short_statement_timeout(cluster: Cluster, name: str, member: st
             async with holder.transaction():
                 await holder.execute(f"SELECT pg_advisory_xact_lock({postgres._ALONE})")
                 with pytest.raises(StoreError, match="cut a statement off") as caught:
-                    await store.see(1, 2, None)
+                    await store.places.see(1, 2, None)
             assert "ALTER ROLE name SET statement_timeout" in str(caught.value.remedy)
-            await store.see(1, 3, None)
+            await store.places.see(1, 3, None)
     finally:
         await holder.close()
 
@@ -490,11 +486,11 @@ async def test_idle_connections_that_the_server_cut(
     url = request.getfixturevalue(through).url(name)
     async with await Store.open(url, key=KEY) as store:
         for turn in range(1, 4):
-            await asyncio.gather(*(store.see(channel, turn, None) for channel in range(8)))
+            await asyncio.gather(*(store.places.see(channel, turn, None) for channel in range(8)))
             await cluster.execute(cut)
-            assert len(await store.channel_marks()) == 8
+            assert len(await store.places.marks()) == 8
             await cluster.execute(cut)
-            await store.see(0, turn + 1, None)
+            await store.places.see(0, turn + 1, None)
 
 
 @pytest.fixture(scope="module")
@@ -519,9 +515,9 @@ async def test_a_replica(cluster: Cluster, replica: Cluster, name: str) -> None:
         await asyncio.sleep(0.02)
     await follower.close()
     async with await Store.open(replica.url(name), key=KEY) as store:
-        assert await store.channel_marks() == {1: (None, 1)}
+        assert await store.places.marks() == {1: (None, 1)}
         with pytest.raises(StoreError, match="the database is read-only") as caught:
-            await store.see(1, 2, None)
+            await store.places.see(1, 2, None)
     assert "host1:5432,host2:5432" in str(caught.value.remedy)
 
 

@@ -14,7 +14,6 @@ import pytest_asyncio
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.database import Database, migrate
@@ -60,7 +59,7 @@ async def test_the_migrations_make_what_the_schema_says(database: Database) -> N
         metadata.create_all(connection)
         return migrated, described(connection)
 
-    migrated, declared = await database.write(lambda c: c.run_sync(both), alone=True)
+    migrated, declared = await database.write(both, alone=True)
     assert set(migrated) == set(metadata.tables)
     assert migrated == declared
 
@@ -79,7 +78,7 @@ async def test_a_store_from_before_deletions_were_followed(empty_url: str) -> No
 
     class Older(Database):
         async def _prepare(self) -> None:
-            await self.write(lambda c: c.run_sync(lambda sync: migrate(sync, "0001")))
+            await self.write(lambda connection: migrate(connection, "0001"))
 
     now = "'2026-01-01 00:00:00+00:00'"
     rows = [
@@ -102,18 +101,18 @@ async def test_a_store_from_before_deletions_were_followed(empty_url: str) -> No
         f"INSERT INTO votes VALUES ('v', 'k', null, 'tie', '[]', {now})",
     ]
 
-    async def fill(connection: AsyncConnection) -> None:
+    def fill(connection: Connection) -> None:
         for row in rows:
-            await connection.execute(text(row.replace(":", "\\:")))
+            connection.execute(text(row.replace(":", "\\:")))
 
     older = await Older.open(empty_url, patience=1.0)
     await older.write(fill)
     await older.close()
     async with await Store.open(empty_url, key=KEY) as store:
-        message = await store.message("a")
+        message = await store.conversations.message("a")
         assert message
         assert (message.text, message.outdated, message.edited_at) == ("this wombat", False, None)
-        assert (await store.mark_deleted(77)).counts == {
+        assert (await store.revisions.mark_deleted(77)).counts == {
             "messages": 2,
             "votes": 1,
             "comparisons": 1,
@@ -123,7 +122,7 @@ async def test_a_store_from_before_deletions_were_followed(empty_url: str) -> No
 
 async def test_many_open_a_new_store_at_once(empty_url: str) -> None:
     stores = await asyncio.gather(*(Store.open(empty_url, key=KEY) for _ in range(4)))
-    members = [await store.member(1) for store in stores]
+    members = [await store.members.of_user(1) for store in stores]
     assert len({member.id for member in members}) == 1
     for store in stores:
         await store.close()
@@ -138,23 +137,23 @@ async def test_a_migration_that_breaks_off_leaves_nothing(database: Database) ->
         migrate(connection)
         raise RuntimeError("the power went")
 
-    await database.write(lambda c: c.run_sync(empty))
+    await database.write(empty)
     with pytest.raises(RuntimeError, match="power"):
-        await database.write(lambda c: c.run_sync(broken))
-    tables = await database.read(lambda c: c.run_sync(lambda sync: inspect(sync).get_table_names()))
+        await database.write(broken)
+    tables = await database.read(lambda connection: inspect(connection).get_table_names())
     assert tables == []
 
 
 async def test_a_store_of_a_newer_guildgpt(url: str, database: Database) -> None:
     newer = text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    await database.write(lambda c: c.execute(newer))
+    await database.execute(newer)
     with pytest.raises(StoreError, match="a newer GuildGPT wrote this store") as caught:
         await Store.open(url, key=KEY)
     assert "pip install -U guildgpt" in str(caught.value)
 
 
 async def test_a_database_of_something_else(url: str, database: Database) -> None:
-    await database.write(lambda c: c.execute(text(f"DROP TABLE {VERSION_TABLE}")))
+    await database.execute(text(f"DROP TABLE {VERSION_TABLE}"))
     with pytest.raises(StoreError, match="holds something else"):
         await Store.open(url, key=KEY)
 

@@ -15,16 +15,16 @@ NEWCOMER, TEACHER = 80351110224678912, 80351110224678913
 
 async def two_people(store: Store) -> dict[str, str]:
     """A chain in which both ask, rate, vote and report; ids by what they are."""
-    newcomer, teacher = await store.member(NEWCOMER), await store.member(TEACHER)
-    chain = await store.start_conversation("chain", guild_id=7, channel_id=8)
+    newcomer, teacher = await store.members.of_user(NEWCOMER), await store.members.of_user(TEACHER)
+    chain = await store.conversations.start("chain", guild_id=7, channel_id=8)
     ids = {"newcomer": newcomer.id, "teacher": teacher.id}
     last = None
     for who, member in (("newcomer", newcomer), ("teacher", teacher)):
-        delivery = await store.claim(
+        delivery = await store.deliveries.claim(
             1000 + len(ids), "message", guild_id=7, channel_id=8, member_id=member.id
         )
         assert delivery
-        asked = await store.add_message(
+        asked = await store.conversations.add_message(
             conversation_id=chain,
             parent_id=last,
             role="user",
@@ -33,7 +33,7 @@ async def two_people(store: Store) -> dict[str, str]:
             member_id=member.id,
             discord_id=2**60 + len(ids),
         )
-        answer = await store.add_message(
+        answer = await store.conversations.add_message(
             conversation_id=chain,
             parent_id=asked.id,
             role="assistant",
@@ -41,32 +41,32 @@ async def two_people(store: Store) -> dict[str, str]:
             synthetic=True,
             version_id="starter@8f3a21c0",
         )
-        await store.update_delivery(
+        await store.deliveries.update(
             delivery.id, question_id=asked.id, answer_id=answer.id, parts=[2**61, 2**61 + 1]
         )
         ids |= {f"{who} asked": asked.id, f"{who} answered": answer.id}
         last = answer.id
-    other = await store.add_message(
+    other = await store.conversations.add_message(
         conversation_id=chain,
         parent_id=ids["newcomer asked"],
         role="assistant",
         text="Another answer to newcomer",
     )
-    comparison = await store.add_comparison(
+    comparison = await store.votes.add_comparison(
         ids["newcomer asked"], [ids["newcomer answered"], other.id]
     )
     for who, member in (("newcomer", newcomer), ("teacher", teacher)):
         rated = ids["teacher answered"]
-        await store.rate(rated, member.id, -1, f"The reason of {who}")
-        await store.vote(comparison.id, member.id, "ranked", (1, 0))
-        await store.report(rated, member.id)
+        await store.ratings.add(rated, member.id, -1, f"The reason of {who}")
+        await store.votes.cast(comparison.id, member.id, "ranked", (1, 0))
+        await store.reports.add(rated, member.id)
     return ids | {"comparison": comparison.id, "other": other.id}
 
 
 async def test_all_of_a_member_and_nothing_of_another(store: Store, clock: Clock) -> None:
     ids = await two_people(store)
-    await store.set_consent(ids["newcomer"], "train")
-    kept = await store.kept_of(NEWCOMER)
+    await store.members.set_consent(ids["newcomer"], "train")
+    kept = await store.privacy.kept_of(NEWCOMER)
     assert kept is not None
     text = as_json(kept).decode()
     assert json.loads(text) == kept
@@ -107,35 +107,37 @@ async def test_every_table_that_names_a_member_is_looked_at(store: Store) -> Non
 
 async def test_versions_that_learned_from_it(store: Store) -> None:
     ids = await two_people(store)
-    await store.learned("tiny@1", [("message", ids["newcomer answered"])])
-    await store.learned("tiny@2", [("message", ids["teacher answered"])])
-    kept = await store.kept_of(NEWCOMER)
+    await store.versions.learned("tiny@1", [("message", ids["newcomer answered"])])
+    await store.versions.learned("tiny@2", [("message", ids["teacher answered"])])
+    kept = await store.privacy.kept_of(NEWCOMER)
     assert kept is not None
     assert kept["learned"] == ["tiny@1"]
 
 
 async def test_words_that_wait_to_be_written_down(store: Store) -> None:
     """A token that writes into an interaction stays inside."""
-    member = await store.member(NEWCOMER)
+    member = await store.members.of_user(NEWCOMER)
     extra = {"text": "My words", "name": "Ferris", "token": "secret-token"}
-    await store.claim(5, "slash", member_id=member.id, channel_id=8, guild_id=7, extra=extra)
-    kept = await store.kept_of(NEWCOMER)
+    await store.deliveries.claim(
+        5, "slash", member_id=member.id, channel_id=8, guild_id=7, extra=extra
+    )
+    kept = await store.privacy.kept_of(NEWCOMER)
     assert kept is not None
     assert (kept["events"][0]["text"], kept["events"][0]["name"]) == ("My words", "Ferris")
     assert "secret-token" not in as_json(kept).decode()
 
 
 async def test_nobody_is_made_by_looking(store: Store) -> None:
-    assert await store.kept_of(NEWCOMER) is None
+    assert await store.privacy.kept_of(NEWCOMER) is None
     assert (await store.stats()).members == 0
-    await store.member(NEWCOMER)
-    kept = await store.kept_of(NEWCOMER)
+    await store.members.of_user(NEWCOMER)
+    kept = await store.privacy.kept_of(NEWCOMER)
     assert kept is not None
     assert all(kept[section] == [] for section in SECTIONS)
 
 
 async def test_nothing_is_left_after_an_erasure(store: Store) -> None:
     await two_people(store)
-    await store.erase_member(NEWCOMER)
-    assert await store.kept_of(NEWCOMER) is None
-    assert await store.kept_of(TEACHER) is not None
+    await store.privacy.erase(NEWCOMER)
+    assert await store.privacy.kept_of(NEWCOMER) is None
+    assert await store.privacy.kept_of(TEACHER) is not None

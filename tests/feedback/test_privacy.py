@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, update
 
 from guildgpt.errors import RecordGone, StoreError
 from guildgpt.feedback.records import Erasure, StoredMessage
@@ -43,7 +42,7 @@ async def test_nothing_of_a_member_is_left_and_everything_of_the_others(
     speaker = guild.speakers[guild.random.choice(NAMES)]
     before = await dump(store)
     assert found_in(repr(before).encode(), speaker.traces)
-    erasure = await store.erase_member(speaker.user_id)
+    erasure = await store.privacy.erase(speaker.user_id)
     after = await dump(store)
 
     assert found_in(repr(after).encode(), speaker.traces) == set()
@@ -63,7 +62,9 @@ async def test_nothing_of_a_member_is_left_and_everything_of_the_others(
             above = found["parent_id"]  # an empty one, if that was the member's
             assert above == row["parent_id"] or row["parent_id"] in speaker.messages
             assert found == without_mention(row, speaker.user_id) | {"parent_id": above}
-            assert len(await store.path_to(row["id"])) == len(branch(before["messages"], row))
+            assert len(await store.conversations.path_to(row["id"])) == len(
+                branch(before["messages"], row)
+            )
     for table in ("votes", "ratings"):
         ids = {row["id"] for row in after[table]}
         stay = {o.id for o in guild.opinions if speaker.name not in (o.by, o.about)}
@@ -111,7 +112,7 @@ async def test_everybody_is_forgotten_one_after_another(
 ) -> None:
     guild = await babble(store, seed=1)
     for speaker in guild.speakers.values():
-        assert (await store.erase_member(speaker.user_id)).counts["members"] == 1
+        assert (await store.privacy.erase(speaker.user_id)).counts["members"] == 1
     left = await dump(store)
     assert {name for name, rows in left.items() if rows} <= {"erasures", "channel_marks", "facts"}
     traces = traces_of_others(guild, "")
@@ -122,27 +123,27 @@ async def test_everybody_is_forgotten_one_after_another(
 
 async def test_a_stranger_and_a_second_time(store: Store) -> None:
     guild = await babble(store, seed=2, steps=10)
-    assert await store.erase_member(4242) == Erasure({}, ())
+    assert await store.privacy.erase(4242) == Erasure({}, ())
     user = guild.speakers["skeptic"].user_id
-    assert (await store.erase_member(user)).counts["members"] == 1
-    assert await store.erase_member(user) == Erasure({}, ())
+    assert (await store.privacy.erase(user)).counts["members"] == 1
+    assert await store.privacy.erase(user) == Erasure({}, ())
     assert len((await dump(store))["erasures"]) == 1
-    assert (await store.member(user)).consent == "chat"  # who comes back begins anew
+    assert (await store.members.of_user(user)).consent == "chat"  # who comes back begins anew
 
 
 async def question_and_reply(store: Store) -> tuple[StoredMessage, StoredMessage]:
     """One member's question, and another's reply below it."""
-    conversation = await store.start_conversation("thread", guild_id=100, channel_id=10)
+    conversation = await store.conversations.start("thread", guild_id=100, channel_id=10)
     said: list[StoredMessage] = []
     for user in (1, 2):
         said.append(
-            await store.add_message(
+            await store.conversations.add_message(
                 conversation_id=conversation,
                 parent_id=said[-1].id if said else None,
                 role="user",
                 text=f"text of {user}",
                 name=f"name of {user}",
-                member_id=(await store.member(user)).id,
+                member_id=(await store.members.of_user(user)).id,
                 discord_id=9000 + user,
             )
         )
@@ -151,23 +152,25 @@ async def question_and_reply(store: Store) -> tuple[StoredMessage, StoredMessage
 
 async def test_an_answer_on_its_way_to_a_forgotten_question_is_refused(store: Store) -> None:
     question, reply = await question_and_reply(store)
-    delivery = await store.claim(9001, "message", channel_id=10, extra={"text": "text of 1"})
+    delivery = await store.deliveries.claim(
+        9001, "message", channel_id=10, extra={"text": "text of 1"}
+    )
     assert delivery
-    await store.update_delivery(delivery.id, question_id=question.id)
-    await store.erase_member(1)
-    await store.update_delivery(delivery.id, parts=[1, 2], extra={"text": "text of 1"})
+    await store.deliveries.update(delivery.id, question_id=question.id)
+    await store.privacy.erase(1)
+    await store.deliveries.update(delivery.id, parts=[1, 2], extra={"text": "text of 1"})
     with pytest.raises(RecordGone, match="no longer in the store"):
-        await store.add_message(
+        await store.conversations.add_message(
             conversation_id=question.conversation_id,
             parent_id=question.id,
             role="assistant",
             text="You said: text of 1",
         )
     assert "of 1" not in repr(await dump(store))
-    husk, kept = await store.path_to(reply.id)
+    husk, kept = await store.conversations.path_to(reply.id)
     assert (husk.text, husk.name, husk.deleted, husk.member_id) == ("", None, True, None)
     assert kept == replace(reply, parent_id=husk.id)
-    await store.erase_member(2)
+    await store.privacy.erase(2)
     assert (await dump(store))["conversations"] == []  # nothing holds the husk any more
 
 
@@ -176,18 +179,18 @@ async def test_erasure_while_the_member_goes_on_writing(store: Store, url: str) 
     async with await Store.open(url, key=KEY, patience=60) as other:
 
         async def go_on(number: int) -> None:
-            said = await other.add_message(
+            said = await other.conversations.add_message(
                 conversation_id=question.conversation_id,
                 parent_id=question.id,
                 role="user",
                 text=f"text of 1, {number}",
                 member_id=question.member_id,
             )
-            await other.rate(said.id, str(question.member_id), 1, "said by 1")
+            await other.ratings.add(said.id, str(question.member_id), 1, "said by 1")
 
         writing = [asyncio.create_task(go_on(number)) for number in range(40)]
         await asyncio.wait(writing, return_when=asyncio.FIRST_COMPLETED)
-        await store.erase_member(1)
+        await store.privacy.erase(1)
         results = await asyncio.gather(*writing, return_exceptions=True)
     assert all(result is None or isinstance(result, StoreError) for result in results)
     left = await dump(store)
@@ -207,7 +210,7 @@ async def test_what_cannot_be_scrubbed_now_is_scrubbed_later(
         reader = sqlite3.connect(path, isolation_level=None)
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM messages").fetchall()
-        await store.erase_member(speaker.user_id)
+        await store.privacy.erase(speaker.user_id)
         assert found_in(repr(await dump(store)).encode(), speaker.traces) == set()
         assert found_in(written(tmp_path), speaker.traces)  # what the reader still sees
         reader.close()
@@ -228,19 +231,19 @@ async def test_what_was_deleted_in_a_file_is_out_of_its_bytes(
     def words() -> str:
         return "q" * int(chance.expovariate(1 / 300))
 
-    async def churn(connection: AsyncConnection) -> None:
+    def churn(connection: Connection) -> None:
         names = []
         for number in range(1000):
             names.append(f"{chance.getrandbits(128):032x}")
             row = {"name": names[-1], "value": f"<{number % 5}>" + words()}
-            await connection.execute(facts.insert(), row)
+            connection.execute(facts.insert(), row)
             if number % 2:
                 grown = update(facts).where(facts.c.name == chance.choice(names))
-                await connection.execute(grown.values(value=facts.c.value + words()))
-        await connection.execute(delete(facts).where(facts.c.value.startswith("<3>")))
+                connection.execute(grown.values(value=facts.c.value + words()))
+        connection.execute(delete(facts).where(facts.c.value.startswith("<3>")))
 
-    await store._database.write(churn)
-    assert await store._database.scrub()
+    await store.database.write(churn)
+    assert await store.database.scrub()
     assert b"<4>" in written(tmp_path)
     assert b"<3>" not in written(tmp_path)
 
@@ -252,14 +255,14 @@ async def test_what_is_old_goes_and_what_is_new_stays(store: Store, clock: Clock
     old = Babble(store, 4)
     await old.meet()
     await old.go_on(60)
-    await store.set_consent(old.speakers["lurker"].id, "none")
+    await store.members.set_consent(old.speakers["lurker"].id, "none")
     clock.pass_(days=40)
     speaker = old.speakers["teacher"]
     new = Babble(store, 5)
     await new.meet()
     await new.go_on(60)
     before = await dump(store)
-    counts = await store.retain(30)
+    counts = await store.privacy.retain(30)
     after = await dump(store)
     assert counts["messages"] == len(old.messages)
     assert counts["members"] == 4
@@ -267,7 +270,7 @@ async def test_what_is_old_goes_and_what_is_new_stays(store: Store, clock: Clock
     gone = traces_of_others(old, "") - {s.id for s in old.speakers.values()}
     marks = {row["last_seen"] for row in before["channel_marks"]}
     marks |= {row["channel_id"] for row in before["channel_marks"]}
-    lurker = old.store._hash(old.speakers["lurker"].user_id)
+    lurker = old.store.members.hash_of(old.speakers["lurker"].user_id)
     words = {t for t in gone - marks - {lurker} if t not in NAMES}
     lineage = {row["event_id"] for row in before["lineage"]}
     assert found_in(repr(after).encode(), words - lineage) == set()
@@ -275,7 +278,7 @@ async def test_what_is_old_goes_and_what_is_new_stays(store: Store, clock: Clock
     assert all(kept[m.id]["created_at"] == m.created_at for m in new.messages)
     assert after["lineage"] == before["lineage"]
     check_trees(after["messages"])
-    assert await store.retain(30) == Counter()
+    assert await store.privacy.retain(30) == Counter()
     assert speaker.id not in {row["id"] for row in after["members"]}
 
 
@@ -284,18 +287,18 @@ async def test_an_old_thread_that_goes_on_keeps_its_new_messages(
 ) -> None:
     question, reply = await question_and_reply(store)
     clock.pass_(days=40)
-    newest = await store.add_message(
+    newest = await store.conversations.add_message(
         conversation_id=reply.conversation_id,
         parent_id=reply.id,
         role="user",
         text="still here?",
         member_id=reply.member_id,
     )
-    assert await store.retain(30) == Counter(messages=2, members=1)
-    first, second, last = await store.path_to(newest.id)
+    assert await store.privacy.retain(30) == Counter(messages=2, members=1)
+    first, second, last = await store.conversations.path_to(newest.id)
     assert not {first.id, second.id} & {question.id, reply.id}
     assert (first.text, second.text, last.text) == ("", "", "still here?")
-    assert await store.channel_tail(10) == last
+    assert await store.conversations.channel_tail(10) == last
 
 
 async def test_imports_stay(store: Store, clock: Clock) -> None:
@@ -306,18 +309,18 @@ async def test_imports_stay(store: Store, clock: Clock) -> None:
     await store.add_snapshot(guild.snapshot)
     clock.now = BEGIN
     clock.pass_(days=4000)
-    assert await store.retain(30) == Counter(messages=1, conversations=1)
+    assert await store.privacy.retain(30) == Counter(messages=1, conversations=1)
     assert [m.text for m in (await store.snapshot()).messages] == ["What is a monad?", "A burrito."]
 
 
 async def test_empty_conversations_and_old_deliveries_go(store: Store, clock: Clock) -> None:
-    await store.start_conversation("dm", channel_id=5)
-    delivery = await store.claim(1, "message")
+    await store.conversations.start("dm", channel_id=5)
+    delivery = await store.deliveries.claim(1, "message")
     assert delivery
-    await store.update_delivery(delivery.id, parts=[1, 2])
+    await store.deliveries.update(delivery.id, parts=[1, 2])
     clock.pass_(days=31)
-    assert await store.retain(31) == Counter()
+    assert await store.privacy.retain(31) == Counter()
     clock.pass_(seconds=1)
-    assert await store.retain(31) == Counter(conversations=1, deliveries=1)
+    assert await store.privacy.retain(31) == Counter(conversations=1, deliveries=1)
     with pytest.raises(ValueError, match="0 days"):
-        await store.retain(0)
+        await store.privacy.retain(0)

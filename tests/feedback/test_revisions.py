@@ -26,7 +26,7 @@ class Thread:
         self.said: list[StoredMessage] = []
 
     async def ask(self, text: str, user: int = 1, **more: Any) -> StoredMessage:
-        member = (await self.store.member(user)).id
+        member = (await self.store.members.of_user(user)).id
         return await self._add(
             "user",
             text,
@@ -42,19 +42,21 @@ class Thread:
     async def _add(self, role: Any, text: str, **more: Any) -> StoredMessage:
         parent = self.said[-1].id if self.said else None
         self.said.append(
-            await self.store.add_message(
+            await self.store.conversations.add_message(
                 conversation_id=self.id, parent_id=parent, role=role, text=text, **more
             )
         )
         return self.said[-1]
 
     async def texts(self) -> list[str]:
-        return [message.text for message in await self.store.path_to(self.said[-1].id)]
+        return [
+            message.text for message in await self.store.conversations.path_to(self.said[-1].id)
+        ]
 
 
 @pytest.fixture
 async def thread(store: Store) -> Thread:
-    id = await store.start_conversation("thread", guild_id=100, channel_id=10, home_id=9)
+    id = await store.conversations.start("thread", guild_id=100, channel_id=10, home_id=9)
     return Thread(store, id)
 
 
@@ -68,18 +70,18 @@ async def test_answers_that_quote_a_deleted_message_go_with_all_about_them(
     await thread.ask("who?", user=2)
     indirectly = await thread.answer("Xanthippe.")
     other = await thread.answer("Nobody.")
-    rating = await store.rate(again.id, (await store.member(2)).id, 1, "nice")
-    kept = await store.rate(other.id, (await store.member(2)).id, 1)
-    await store.report(again.id, None, "4711 is secret")
-    await store.report(again.id, None, "rude")
-    await store.learned("v@2", [("rating", rating.id), ("message", quoting.id)])
-    await store.learned("v@3", [("rating", kept.id)])
+    rating = await store.ratings.add(again.id, (await store.members.of_user(2)).id, 1, "nice")
+    kept = await store.ratings.add(other.id, (await store.members.of_user(2)).id, 1)
+    await store.reports.add(again.id, None, "4711 is secret")
+    await store.reports.add(again.id, None, "rude")
+    await store.versions.learned("v@2", [("rating", rating.id), ("message", quoting.id)])
+    await store.versions.learned("v@3", [("rating", kept.id)])
 
-    erasure = await store.mark_deleted(1000)
+    erasure = await store.revisions.mark_deleted(1000)
     assert erasure.versions == ("v@2",)
     assert erasure.counts == {"messages": 4, "ratings": 1}
     assert await thread.texts() == ["", "", "and then?", "", "who?", "", "Nobody."]
-    found = await store.message(indirectly.id)
+    found = await store.conversations.message(indirectly.id)
     assert found
     assert found.deleted
     tables = await dump(store)
@@ -87,25 +89,29 @@ async def test_answers_that_quote_a_deleted_message_go_with_all_about_them(
     assert {row["reason"] for row in tables["reports"]} == {None, "rude"}
     assert [row["versions"] for row in tables["erasures"]] == [["v@2"]]
     assert "4711" not in repr(tables)
-    assert await store.mark_deleted(1000) == Erasure({}, ())
+    assert await store.revisions.mark_deleted(1000) == Erasure({}, ())
 
 
 async def test_any_part_of_an_answer_stands_for_all_of_it(store: Store, thread: Thread) -> None:
     question = await thread.ask("tell me")
     answer = await thread.answer("a long one")
-    delivery = await store.claim(1000, "message")
+    delivery = await store.deliveries.claim(1000, "message")
     assert delivery
-    await store.update_delivery(
+    await store.deliveries.update(
         delivery.id, question_id=question.id, answer_id=answer.id, parts=[71, 72, 73]
     )
-    await store.rate(answer.id, (await store.member(1)).id, 1)
-    await store.report(answer.id, None, "rude")
-    assert not await store.knows(74)
-    assert await store.knows(72)
-    assert (await store.mark_deleted(72)).counts == {"messages": 1, "ratings": 1, "reports": 1}
+    await store.ratings.add(answer.id, (await store.members.of_user(1)).id, 1)
+    await store.reports.add(answer.id, None, "rude")
+    assert not await store.revisions.knows(74)
+    assert await store.revisions.knows(72)
+    assert (await store.revisions.mark_deleted(72)).counts == {
+        "messages": 1,
+        "ratings": 1,
+        "reports": 1,
+    }
     assert await thread.texts() == ["tell me", ""]
     with pytest.raises(RecordGone):  # taken up after a crash
-        await store.add_message(
+        await store.conversations.add_message(
             id=answer.id,
             conversation_id=thread.id,
             parent_id=question.id,
@@ -119,13 +125,13 @@ async def test_an_edit_replaces_the_text(store: Store, thread: Thread) -> None:
     quoting = await thread.answer("4711, yes.")
     await thread.ask("thanks")
     other = await thread.answer("You are welcome.")
-    delivery = await store.claim(1000, "message", extra={"text": "my pin is 4711"})
+    delivery = await store.deliveries.claim(1000, "message", extra={"text": "my pin is 4711"})
     assert delivery
-    erasure = await store.edit_message(1000, "my pin is mine", THEN)
+    erasure = await store.revisions.edit(1000, "my pin is mine", THEN)
     assert erasure.counts == {"messages": 1, "edited": 1}
     assert await thread.texts() == ["my pin is mine", "", "thanks", "You are welcome."]
     assert "4711" not in repr(await dump(store))
-    found = [await store.message(id) for id in (first.id, quoting.id, other.id)]
+    found = [await store.conversations.message(id) for id in (first.id, quoting.id, other.id)]
     assert [(m.deleted, m.outdated) for m in found if m] == [
         (False, False),
         (True, False),
@@ -133,29 +139,31 @@ async def test_an_edit_replaces_the_text(store: Store, thread: Thread) -> None:
     ]
     # What comes late, twice, or changes nothing.
     for text, when in (("older", -1), ("the same edit", 0), ("my  pin is mine ", 1)):
-        await store.edit_message(1000, text, THEN + timedelta(seconds=when))
+        await store.revisions.edit(1000, text, THEN + timedelta(seconds=when))
     assert "".join((await thread.texts())[0].split()) == "mypinismine"
-    assert (await store.edit_message(1000, "", THEN)).counts == {}
-    assert (await store.edit_message(1000, " ", THEN + timedelta(seconds=2))).counts
+    assert (await store.revisions.edit(1000, "", THEN)).counts == {}
+    assert (await store.revisions.edit(1000, " ", THEN + timedelta(seconds=2))).counts
     assert (await thread.texts())[0] == ""
-    await store.edit_message(1000, "back again", THEN + timedelta(seconds=3))
+    await store.revisions.edit(1000, "back again", THEN + timedelta(seconds=3))
     assert (await thread.texts())[0] == ""  # who took it back once wants it gone
-    assert await store.edit_message(4242, "never stored", THEN) == Erasure({}, ())
+    assert await store.revisions.edit(4242, "never stored", THEN) == Erasure({}, ())
 
 
 async def test_an_answer_that_was_told_what_is_gone_meanwhile(store: Store, thread: Thread) -> None:
     await thread.ask("my pin is 4711")
     await thread.answer("Noted.")
     await thread.ask("what of it?", user=2)
-    told = await store.path_to(thread.said[-1].id)
-    await store.edit_message(1000, "my pin is mine", THEN)
+    told = await store.conversations.path_to(thread.said[-1].id)
+    await store.revisions.edit(1000, "my pin is mine", THEN)
     with pytest.raises(RecordGone):
         await thread.answer("It was 4711.", told=told)
     assert (await thread.answer("A pin.", told=told)).outdated
-    assert not (await thread.answer("A pin.", told=await store.path_to(told[-1].id))).outdated
-    told = await store.path_to(told[-1].id)
-    await store.erase_member(1)
-    thread.said[:] = await store.path_to(told[-1].id)
+    assert not (
+        await thread.answer("A pin.", told=await store.conversations.path_to(told[-1].id))
+    ).outdated
+    told = await store.conversations.path_to(told[-1].id)
+    await store.privacy.erase(1)
+    thread.said[:] = await store.conversations.path_to(told[-1].id)
     with pytest.raises(RecordGone):
         await thread.answer("Your pin is mine.", told=told)
     with pytest.raises(RecordGone):
@@ -174,9 +182,12 @@ async def test_after_an_erasure_answers_to_others_quote_nothing_of_it(
     await thread.answer("Xanthippe.")  # which only the erased answer had said
     await thread.ask("thank you", user=2)
     kept = await thread.answer("You are welcome.")
-    rated = [await store.rate(m.id, (await store.member(2)).id, 1) for m in thread.said[3:8:2]]
-    await store.learned("v@2", [("rating", rated[0].id)])
-    erasure = await store.erase_member(1)
+    rated = [
+        await store.ratings.add(m.id, (await store.members.of_user(2)).id, 1)
+        for m in thread.said[3:8:2]
+    ]
+    await store.versions.learned("v@2", [("rating", rated[0].id)])
+    erasure = await store.privacy.erase(1)
     assert erasure.versions == ("v@2",)
     tables = await dump(store)
     assert "4711" not in repr(tables)
@@ -190,28 +201,28 @@ async def test_after_an_erasure_answers_to_others_quote_nothing_of_it(
         "thank you",
         "You are welcome.",
     ]
-    assert await store.message(kept.id) == kept
+    assert await store.conversations.message(kept.id) == kept
 
 
 async def test_a_name_goes_with_its_bearer(store: Store) -> None:
-    thread = Thread(store, await store.start_conversation("thread", channel_id=10))
-    member = (await store.member(1)).id
+    thread = Thread(store, await store.conversations.start("thread", channel_id=10))
+    member = (await store.members.of_user(1)).id
     await thread._add("user", "hello", member_id=member, name="Zoé Q", discord_id=1)
     await thread.answer("Hi.")
     await thread.ask("who was that?", user=2)
     await thread.answer("That was zoe.")
-    await store.erase_member(1)
+    await store.privacy.erase(1)
     assert "zoe" not in repr(await dump(store))
 
 
 async def test_a_deletion_and_an_answer_at_once(store: Store, thread: Thread) -> None:
     """Whichever is first, nothing of it stays."""
     await thread.ask("my pin is 4711")
-    told = await store.path_to(thread.said[0].id)
+    told = await store.conversations.path_to(thread.said[0].id)
     asked = await thread.ask("what?", user=2)
 
     async def answer(number: int) -> None:
-        await store.add_message(
+        await store.conversations.add_message(
             conversation_id=thread.id,
             parent_id=asked.id,
             role="assistant",
@@ -221,7 +232,7 @@ async def test_a_deletion_and_an_answer_at_once(store: Store, thread: Thread) ->
 
     writing = [asyncio.create_task(answer(number)) for number in range(20)]
     await asyncio.gather(*writing[:3])
-    await store.mark_deleted(1000)
+    await store.revisions.mark_deleted(1000)
     results = await asyncio.gather(*writing, return_exceptions=True)
     assert all(one is None or isinstance(one, RecordGone) for one in results)
     assert "4711" not in repr(await dump(store))
@@ -234,12 +245,12 @@ async def test_a_deletion_leaves_no_trace_in_the_open_files(
     await thread.ask("the wombat sleeps")
     await thread.answer("The wombat sleeps?")
     await thread.ask("another")
-    await store.mark_deleted(1000)
+    await store.revisions.mark_deleted(1000)
     assert b"wombat" in written(tmp_path)
-    assert (store.log_has_traces, store.file_has_traces) == (True, True)
-    assert await store.empty_log()
-    assert not store.log_has_traces
-    await store.scrub()
-    assert not store.file_has_traces
+    assert (store.traces.in_log, store.traces.in_file) == (True, True)
+    assert await store.traces.empty_log()
+    assert not store.traces.in_log
+    await store.traces.scrub()
+    assert not store.traces.in_file
     assert b"wombat" not in written(tmp_path)
     assert b"another" in written(tmp_path)

@@ -80,7 +80,9 @@ async def test_replies_may_stand_before_what_they_reply_to(store: Store) -> None
         message = guild.say(str(number), message, role="assistant" if number % 2 else "user")
     given = guild.snapshot
     await store.add_snapshot(replace(given, messages=given.messages[::-1]))
-    assert [m.text for m in await store.path_to(message.id)] == [str(n) for n in range(1200)]
+    assert [m.text for m in await store.conversations.path_to(message.id)] == [
+        str(n) for n in range(1200)
+    ]
 
 
 async def test_a_circle_or_a_missing_parent_changes_nothing(store: Store) -> None:

@@ -21,10 +21,10 @@ Talk = tuple[str, StoredMessage, StoredMessage]  # the member's id, the question
 
 async def talk(store: Store, *, user: int = 1, channel: int = 10, guild: int | None = 100) -> Talk:
     """A member's question and the answer to it."""
-    member = await store.member(user)
+    member = await store.members.of_user(user)
     kind = "chain" if guild else "dm"
-    conversation = await store.start_conversation(kind, guild_id=guild, channel_id=channel)
-    question = await store.add_message(
+    conversation = await store.conversations.start(kind, guild_id=guild, channel_id=channel)
+    question = await store.conversations.add_message(
         conversation_id=conversation,
         parent_id=None,
         role="user",
@@ -39,7 +39,7 @@ async def talk(store: Store, *, user: int = 1, channel: int = 10, guild: int | N
 async def answer(
     store: Store, question: StoredMessage, text: str = "A burrito.", version: str | None = None
 ) -> StoredMessage:
-    return await store.add_message(
+    return await store.conversations.add_message(
         conversation_id=question.conversation_id,
         parent_id=question.id,
         role="assistant",
@@ -55,41 +55,41 @@ async def answer(
 
 
 async def test_a_member_is_made_once_and_known_again(store: Store, url: str) -> None:
-    first = await store.member(80351110224678912)
+    first = await store.members.of_user(80351110224678912)
     assert first.consent == "chat"
-    await store.set_consent(first.id, "train")
-    again = await store.member(80351110224678912)
+    await store.members.set_consent(first.id, "train")
+    again = await store.members.of_user(80351110224678912)
     assert again == replace(first, consent="train")
-    assert await store.member_by_id(first.id) == again
-    assert (await store.member(2)).id != first.id
+    assert await store.members.by_id(first.id) == again
+    assert (await store.members.of_user(2)).id != first.id
     async with await Store.open(url, key=KEY) as other:
-        assert await other.member(80351110224678912) == again
+        assert await other.members.of_user(80351110224678912) == again
 
 
 async def test_members_seen_for_the_first_time_at_once_are_one(store: Store) -> None:
-    found = await asyncio.gather(*(store.member(7) for _ in range(20)))
+    found = await asyncio.gather(*(store.members.of_user(7) for _ in range(20)))
     assert len({member.id for member in found}) == 1
 
 
 async def test_consent_of_nobody_and_unknown_consent(store: Store) -> None:
     with pytest.raises(RecordGone, match="no longer in the store"):
-        await store.set_consent("nobody", "none")
+        await store.members.set_consent("nobody", "none")
     with pytest.raises(ValueError, match="maybe"):
-        await store.set_consent("nobody", "maybe")  # type: ignore[arg-type]
-    assert await store.member_by_id("nobody") is None
+        await store.members.set_consent("nobody", "maybe")  # type: ignore[arg-type]
+    assert await store.members.by_id("nobody") is None
 
 
 async def test_guild_settings_are_replaced(store: Store) -> None:
-    assert await store.guild_settings(5) == {}
-    await store.save_guild_settings(5, {"channels": [2**62], "system": "Be kind. 🦀"})
-    await store.save_guild_settings(5, {"feedback": False})
-    assert await store.guild_settings(5) == {"feedback": False}
+    assert await store.places.settings(5) == {}
+    await store.places.save_settings(5, {"channels": [2**62], "system": "Be kind. 🦀"})
+    await store.places.save_settings(5, {"feedback": False})
+    assert await store.places.settings(5) == {"feedback": False}
 
 
 async def test_a_version_is_registered_twice(store: Store) -> None:
-    await store.register_version(Version("starter@8f3a21c0", "starter", "/old", "8f3a21c0" * 8))
+    await store.versions.register(Version("starter@8f3a21c0", "starter", "/old", "8f3a21c0" * 8))
     moved = Version("starter@8f3a21c0", "starter", "/new", "8f3a21c0" * 8)
-    await store.register_version(moved)
+    await store.versions.register(moved)
     assert (await store.snapshot()).versions == {moved.id: moved}
 
 
@@ -99,19 +99,19 @@ async def test_a_version_is_registered_twice(store: Store) -> None:
 async def test_a_message_comes_back_as_it_went_in(store: Store) -> None:
     _, question, reply = await talk(store)
     for message in (question, reply):
-        assert await store.message(message.id) == message
+        assert await store.conversations.message(message.id) == message
     assert question.text == "What is a monad?"
     assert question.created_at.utcoffset() == timedelta(0)
     assert reply.sampling == {"temperature": 0.7, "seed": None}
-    assert await store.message("nothing") is None
-    assert await store.channel_of(question.conversation_id) == 10
-    assert await store.channel_of("nothing") is None
+    assert await store.conversations.message("nothing") is None
+    assert await store.conversations.channel_of(question.conversation_id) == 10
+    assert await store.conversations.channel_of("nothing") is None
 
 
 async def test_times_are_aware_and_never_the_same_though_the_clock_stands(store: Store) -> None:
     _, question, reply = await talk(store)
     assert question.created_at < reply.created_at
-    found = await store.message(reply.id)
+    found = await store.conversations.message(reply.id)
     assert found
     assert found.created_at == reply.created_at
     assert found.created_at.tzinfo is not None
@@ -121,7 +121,7 @@ async def test_text_that_a_database_cannot_hold_is_mended(store: Store) -> None:
     _, question, _ = await talk(store)
     odd = await answer(store, question, "nul \0 half \ud83d 🦀 \u202e")
     assert odd.text == "nul \N{REPLACEMENT CHARACTER} half \N{REPLACEMENT CHARACTER} 🦀 \u202e"
-    assert await store.message(odd.id) == odd
+    assert await store.conversations.message(odd.id) == odd
 
 
 async def test_the_path_is_one_branch_from_the_root(store: Store) -> None:
@@ -130,16 +130,16 @@ async def test_the_path_is_one_branch_from_the_root(store: Store) -> None:
     path = [question, second]
     for number in range(60):
         path.append(
-            await store.add_message(
+            await store.conversations.add_message(
                 conversation_id=question.conversation_id,
                 parent_id=path[-1].id,
                 role="assistant" if number % 2 else "user",
                 text=str(number),
             )
         )
-    assert await store.path_to(path[-1].id) == path
-    assert await store.path_to(first.id) == [question, first]
-    assert await store.path_to("nothing") == []
+    assert await store.conversations.path_to(path[-1].id) == path
+    assert await store.conversations.path_to(first.id) == [question, first]
+    assert await store.conversations.path_to("nothing") == []
 
 
 async def test_the_same_answer_again_is_written_anew(store: Store) -> None:
@@ -147,7 +147,7 @@ async def test_the_same_answer_again_is_written_anew(store: Store) -> None:
     _, question, _ = await talk(store)
 
     async def tell(text: str, parent: StoredMessage) -> StoredMessage:
-        return await store.add_message(
+        return await store.conversations.add_message(
             id="answer",
             conversation_id=question.conversation_id,
             parent_id=parent.id,
@@ -158,7 +158,7 @@ async def test_the_same_answer_again_is_written_anew(store: Store) -> None:
     first = await tell("A bur", question)
     second = await tell("A burrito.", question)
     assert second == replace(first, text="A burrito.")
-    assert await store.message("answer") == second
+    assert await store.conversations.message("answer") == second
     with pytest.raises(StoreError):
         await tell("elsewhere", second)
 
@@ -167,66 +167,68 @@ async def test_a_message_needs_its_conversation_and_its_parent(store: Store) -> 
     _, question, _ = await talk(store)
     for conversation, parent in (("nothing", None), (question.conversation_id, "nothing")):
         with pytest.raises(RecordGone, match="no longer in the store"):
-            await store.add_message(
+            await store.conversations.add_message(
                 conversation_id=conversation, parent_id=parent, role="user", text="lost"
             )
-    elsewhere = await store.start_conversation("chain")
+    elsewhere = await store.conversations.start("chain")
     with pytest.raises(ValueError, match="another conversation"):
-        await store.add_message(
+        await store.conversations.add_message(
             conversation_id=elsewhere, parent_id=question.id, role="user", text="lost"
         )
 
 
 async def test_any_part_of_an_answer_finds_it(store: Store) -> None:
     _, question, reply = await talk(store, user=1)
-    delivery = await store.claim(1001, "message", channel_id=10)
+    delivery = await store.deliveries.claim(1001, "message", channel_id=10)
     assert delivery
-    await store.update_delivery(delivery.id, answer_id=reply.id, parts=(501, 502))
+    await store.deliveries.update(delivery.id, answer_id=reply.id, parts=(501, 502))
     for part in (501, 502):
-        assert await store.message_by_discord_id(part) == reply
-    assert await store.message_by_discord_id(1001) == question
-    assert await store.message_by_discord_id(503) is None
+        assert await store.conversations.message_by_discord_id(part) == reply
+    assert await store.conversations.message_by_discord_id(1001) == question
+    assert await store.conversations.message_by_discord_id(503) is None
     # The same messages written over by a second try: the newest answer is meant.
     newer = await answer(store, question, "A monoid.")
-    again = await store.claim(1002, "retry", channel_id=10)
+    again = await store.deliveries.claim(1002, "retry", channel_id=10)
     assert again
-    await store.update_delivery(again.id, answer_id=newer.id, parts=(501,))
-    assert await store.message_by_discord_id(501) == newer
-    assert await store.message_by_discord_id(502) == reply
+    await store.deliveries.update(again.id, answer_id=newer.id, parts=(501,))
+    assert await store.conversations.message_by_discord_id(501) == newer
+    assert await store.conversations.message_by_discord_id(502) == reply
 
 
 async def test_the_tail_is_of_threads_and_direct_messages(store: Store) -> None:
-    assert await store.channel_tail(10) is None
+    assert await store.conversations.channel_tail(10) is None
     await talk(store, channel=10)
-    assert await store.channel_tail(10) is None  # replies in a channel go by what they reply to
+    assert (
+        await store.conversations.channel_tail(10) is None
+    )  # replies in a channel go by what they reply to
     _, _, reply = await talk(store, user=2, channel=11, guild=None)
-    assert await store.channel_tail(11) == reply
+    assert await store.conversations.channel_tail(11) == reply
 
 
 async def test_what_a_member_asked_last_in_a_channel(store: Store) -> None:
     member, question, _ = await talk(store)
-    assert await store.last_question(member, 10) is None  # nothing was delivered yet
+    assert await store.conversations.last_question(member, 10) is None  # nothing was delivered yet
     for event, asked in ((1, question), (2, question), (3, None)):
-        delivery = await store.claim(event, "message", channel_id=10, member_id=member)
+        delivery = await store.deliveries.claim(event, "message", channel_id=10, member_id=member)
         assert delivery
-        await store.update_delivery(delivery.id, question_id=asked.id if asked else None)
-    assert await store.last_question(member, 10) == question
-    assert await store.last_question(member, 11) is None
-    assert await store.last_question("somebody else", 10) is None
-    await store.mark_deleted(1001)
-    assert await store.last_question(member, 10) is None
+        await store.deliveries.update(delivery.id, question_id=asked.id if asked else None)
+    assert await store.conversations.last_question(member, 10) == question
+    assert await store.conversations.last_question(member, 11) is None
+    assert await store.conversations.last_question("somebody else", 10) is None
+    await store.revisions.mark_deleted(1001)
+    assert await store.conversations.last_question(member, 10) is None
 
 
 async def test_what_a_member_deletes_is_blank_but_holds_the_tree(store: Store) -> None:
     _, question, reply = await talk(store)
-    claimed = await store.claim(1001, "message", extra={"text": "What is a monad?"})
+    claimed = await store.deliveries.claim(1001, "message", extra={"text": "What is a monad?"})
     assert claimed
-    await store.mark_deleted(1001)
-    await store.mark_deleted(424242)  # never stored
-    blank, kept = await store.path_to(reply.id)
+    await store.revisions.mark_deleted(1001)
+    await store.revisions.mark_deleted(424242)  # never stored
+    blank, kept = await store.conversations.path_to(reply.id)
     assert (blank.text, blank.name, blank.deleted) == ("", None, True)
     assert kept == reply
-    assert [delivery.extra for delivery in await store.open_deliveries()] == [{}]
+    assert [delivery.extra for delivery in await store.deliveries.unfinished()] == [{}]
     with pytest.raises(StoreError):
         await answer(store, question, "It asked about monads.")  # it would quote what is deleted
 
@@ -237,18 +239,18 @@ async def test_what_a_member_deletes_is_blank_but_holds_the_tree(store: Store) -
 async def test_a_changed_mind_is_a_new_event_and_the_newest_counts(store: Store) -> None:
     member, question, left = await talk(store)
     right = await answer(store, question, "A monoid.")
-    shown = await store.add_comparison(question.id, [right.id, left.id], 77)
+    shown = await store.votes.add_comparison(question.id, [right.id, left.id], 77)
     assert shown.candidates == (right.id, left.id)
-    assert await store.comparison(shown.id) == shown
-    assert await store.comparison("nothing") is None
+    assert await store.votes.comparison(shown.id) == shown
+    assert await store.votes.comparison("nothing") is None
     for verdict, ranking in (("ranked", (0, 1)), ("tie", ()), ("ranked", (1, 0))):
-        vote = await store.vote(shown.id, member, verdict, ranking)  # type: ignore[arg-type]
+        vote = await store.votes.cast(shown.id, member, verdict, ranking)  # type: ignore[arg-type]
     for value in (1, -1, 0, -1):
-        rating = await store.rate(left.id, member, value, "too short")
-    other = await store.member(2)
-    await store.rate(left.id, other.id, 1)
-    await store.rate(left.id, other.id, 0)
-    await store.report(right.id, other.id, "rude")
+        rating = await store.ratings.add(left.id, member, value, "too short")
+    other = await store.members.of_user(2)
+    await store.ratings.add(left.id, other.id, 1)
+    await store.ratings.add(left.id, other.id, 0)
+    await store.reports.add(right.id, other.id, "rude")
     stats = await store.stats()
     assert stats.votes == {"ranked": 1, "tie": 0, "both_bad": 0, "skip": 0}
     assert (stats.up, stats.down, stats.reports, stats.comparisons) == (0, 1, 1, 1)
@@ -262,24 +264,24 @@ async def test_a_changed_mind_is_a_new_event_and_the_newest_counts(store: Store)
 async def test_opinions_on_what_is_not_there(store: Store) -> None:
     member, question, reply = await talk(store)
     for opinion in (
-        store.rate("nothing", member, 1),
-        store.rate(reply.id, "nobody", 1),
-        store.report("nothing", member),
-        store.vote("nothing", member, "tie"),
-        store.add_comparison(question.id, [reply.id, "nothing"]),
-        store.add_comparison("nothing", [reply.id, question.id]),
+        store.ratings.add("nothing", member, 1),
+        store.ratings.add(reply.id, "nobody", 1),
+        store.reports.add("nothing", member),
+        store.votes.cast("nothing", member, "tie"),
+        store.votes.add_comparison(question.id, [reply.id, "nothing"]),
+        store.votes.add_comparison("nothing", [reply.id, question.id]),
     ):
         with pytest.raises(RecordGone, match="no longer in the store"):
             await opinion
-    await store.mark_deleted(1001)
+    await store.revisions.mark_deleted(1001)
     with pytest.raises(RecordGone, match="no longer in the store"):
-        await store.rate(question.id, member, 1)
+        await store.ratings.add(question.id, member, 1)
 
 
 async def test_votes_that_make_no_sense(store: Store) -> None:
     member, question, left = await talk(store)
     right = await answer(store, question)
-    shown = await store.add_comparison(question.id, [left.id, right.id])
+    shown = await store.votes.add_comparison(question.id, [left.id, right.id])
     for verdict, ranking in (
         ("ranked", ()),
         ("ranked", (0, 0)),
@@ -288,37 +290,37 @@ async def test_votes_that_make_no_sense(store: Store) -> None:
         ("left", ()),
     ):
         with pytest.raises(ValueError, match=r"no (ranking|verdict)"):
-            await store.vote(shown.id, member, verdict, ranking)  # type: ignore[arg-type]
+            await store.votes.cast(shown.id, member, verdict, ranking)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no rating"):
-        await store.rate(left.id, member, 2)
+        await store.ratings.add(left.id, member, 2)
     with pytest.raises(ValueError, match="different answers"):
-        await store.add_comparison(question.id, [left.id, left.id])
+        await store.votes.add_comparison(question.id, [left.id, left.id])
     assert (await store.stats()).votes["ranked"] == 0
 
 
 async def test_the_same_comparison_again_stays_as_it_was(store: Store) -> None:
     _, question, left = await talk(store)
     right = await answer(store, question)
-    first = await store.add_comparison(question.id, [left.id, right.id], id="c")
-    assert await store.add_comparison(question.id, [right.id, left.id], id="c") == first
+    first = await store.votes.add_comparison(question.id, [left.id, right.id], id="c")
+    assert await store.votes.add_comparison(question.id, [right.id, left.id], id="c") == first
 
 
 async def test_stats_by_version_and_by_guild(store: Store) -> None:
     member, question, _ = await talk(store, guild=100)
     old = await answer(store, question, "old", "old@1")
     new = await answer(store, question, "new", "new@2")
-    shown = await store.add_comparison(question.id, [old.id, new.id])
-    await store.vote(shown.id, member, "ranked", (1, 0))
-    await store.rate(new.id, member, 1)
-    await store.rate(old.id, member, -1)
+    shown = await store.votes.add_comparison(question.id, [old.id, new.id])
+    await store.votes.cast(shown.id, member, "ranked", (1, 0))
+    await store.ratings.add(new.id, member, 1)
+    await store.ratings.add(old.id, member, -1)
     await talk(store, user=2, guild=200)
-    await store.set_consent((await store.member(3)).id, "none")
+    await store.members.set_consent((await store.members.of_user(3)).id, "none")
     stats = await store.stats()
     assert (stats.members, stats.conversations, stats.messages, stats.answers) == (3, 2, 6, 4)
     assert stats.consents == {"none": 1, "chat": 2, "train": 0}
     assert stats.versions == {
-        "new@2": VersionStats(answers=1, up=1, wins=1),
-        "old@1": VersionStats(answers=1, down=1, losses=1),
+        "new@2": VersionStats(answers=1, up=1),
+        "old@1": VersionStats(answers=1, down=1),
     }
     here, there = await store.stats(100), await store.stats(200)
     assert (here.members, here.messages, here.up, here.votes["ranked"]) == (1, 4, 1, 1)
@@ -334,9 +336,9 @@ async def test_two_hundred_members_writing_at_once(store: Store) -> None:
     _, question, reply = await talk(store)
 
     async def one(user: int) -> None:
-        member = await store.member(user)
-        await store.rate(reply.id, member.id, 1)
-        await store.add_message(
+        member = await store.members.of_user(user)
+        await store.ratings.add(reply.id, member.id, 1)
+        await store.conversations.add_message(
             conversation_id=question.conversation_id,
             parent_id=reply.id,
             role="user",
@@ -358,13 +360,13 @@ async def test_a_cancelled_caller_breaks_nothing_off(store: Store) -> None:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert await store.message(reply.id) == reply
+    assert await store.conversations.message(reply.id) == reply
 
 
 async def test_a_store_in_memory(clock: Clock) -> None:
     async with await Store.open("sqlite://", key=KEY, clock=clock) as store:
         _, question, reply = await talk(store)
-        both = await asyncio.gather(store.path_to(reply.id), answer(store, question))
+        both = await asyncio.gather(store.conversations.path_to(reply.id), answer(store, question))
         assert both[0] == [question, reply]
 
 

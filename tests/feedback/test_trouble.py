@@ -66,12 +66,12 @@ async def test_locked_by_another_program(lite: Store, tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "feedback.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="locked by another program") as caught:
-        await lite.see(1, 1, None)
+        await lite.places.see(1, 1, None)
     assert caught.value.where == str(tmp_path / "feedback.db")
-    assert await lite.channel_marks() == {}  # reading goes on
+    assert await lite.places.marks() == {}  # reading goes on
     asyncio.get_running_loop().call_later(PATIENCE / 3, other.execute, "COMMIT")
-    await lite.see(1, 1, None)  # waits, and comes to its turn
-    assert await lite.channel_marks() == {1: (None, 1)}
+    await lite.places.see(1, 1, None)  # waits, and comes to its turn
+    assert await lite.places.marks() == {1: (None, 1)}
     other.close()
 
 
@@ -79,7 +79,7 @@ async def test_many_wait_no_longer_than_one(lite: Store, tmp_path: Path) -> None
     other = sqlite3.connect(tmp_path / "feedback.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     began = asyncio.get_running_loop().time()
-    waiting = [lite.see(channel, 1, None) for channel in range(10)]
+    waiting = [lite.places.see(channel, 1, None) for channel in range(10)]
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(result, StoreError) for result in results)
     assert asyncio.get_running_loop().time() - began < 10 * PATIENCE
@@ -94,28 +94,28 @@ async def test_full_and_roomy_again(lite: Store) -> None:
         cursor.execute(f"PRAGMA max_page_count = {pages[0] or 1}")
         cursor.close()
 
-    server = lite._database.server
+    server = lite.database.server
     assert isinstance(server, Sqlite)
     event.listen(server.engine, "connect", limit)
     server.engine.dispose()
     with pytest.raises(StoreError, match="the disk is full"):
-        await lite.save_guild_settings(1, {"system": "x" * 500_000})
-    assert await lite.guild_settings(1) == {}
+        await lite.places.save_settings(1, {"system": "x" * 500_000})
+    assert await lite.places.settings(1) == {}
     pages[0] = 2**30
     server.engine.dispose()
-    await lite.save_guild_settings(1, {"system": "x" * 500_000})
-    assert len((await lite.guild_settings(1))["system"]) == 500_000
+    await lite.places.save_settings(1, {"system": "x" * 500_000})
+    assert len((await lite.places.settings(1))["system"]) == 500_000
 
 
 async def test_a_read_only_file(not_root: Path) -> None:
     path = not_root / "feedback.db"
     async with await Store.open(str(path), key=KEY) as store:
-        await store.see(1, 1, None)
+        await store.places.see(1, 1, None)
     path.chmod(0o400)
     async with await Store.open(str(path), key=KEY) as store:
-        assert await store.channel_marks() == {1: (None, 1)}
+        assert await store.places.marks() == {1: (None, 1)}
         with pytest.raises(StoreError, match="the database is read-only"):
-            await store.see(1, 2, None)
+            await store.places.see(1, 2, None)
 
 
 async def test_a_read_only_folder(not_root: Path) -> None:
@@ -152,7 +152,7 @@ async def test_a_database_of_something_else(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_database(lite: Store, tmp_path: Path) -> None:
-    await lite.save_guild_settings(1, {"system": "x" * 100_000})
+    await lite.places.save_settings(1, {"system": "x" * 100_000})
     await lite.close()
     path = tmp_path / "feedback.db"
     whole = path.read_bytes()
@@ -170,7 +170,7 @@ async def test_errors_do_not_tell_what_members_wrote(lite: Store, tmp_path: Path
     other = sqlite3.connect(tmp_path / "feedback.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError) as caught:
-        await lite.save_guild_settings(1, {"system": "a secret"})
+        await lite.places.save_settings(1, {"system": "a secret"})
     other.close()
     error: BaseException | None = caught.value
     while error:
@@ -202,32 +202,32 @@ async def test_wrong_password_and_no_such_database(cluster: Cluster) -> None:
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
 async def test_a_connection_cut_in_the_middle(cluster: Cluster, store: Store) -> None:
     """An administrator's cut, or a router's, is not noticed."""
-    name = store._database.where.rpartition("/")[2]
+    name = store.database.where.rpartition("/")[2]
     cut = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         f"WHERE datname = '{name}' AND pid <> pg_backend_pid()"
     )
     for channel in range(30):
-        writing = asyncio.create_task(store.see(channel, 1, None))
+        writing = asyncio.create_task(store.places.see(channel, 1, None))
         await cluster.execute(cut)
         await writing
-    assert len(await store.channel_marks()) == 30
+    assert len(await store.places.marks()) == 30
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
 async def test_a_server_that_is_gone_for_a_while(cluster: Cluster, url: str) -> None:
     async with await Store.open(url, key=KEY, patience=PATIENCE) as store:
-        await store.see(1, 1, None)
+        await store.places.see(1, 1, None)
         await asyncio.to_thread(cluster.stop)
         try:
             with pytest.raises(StoreError, match="the database server cannot be reached"):
-                await store.see(1, 2, None)
-            writing = asyncio.create_task(store.see(1, 3, None))
+                await store.places.see(1, 2, None)
+            writing = asyncio.create_task(store.places.see(1, 3, None))
         finally:
             await asyncio.to_thread(cluster.start)
         await asyncio.gather(writing, return_exceptions=True)  # in time, or not
-        await store.see(1, 4, None)
-        assert await store.channel_marks() == {1: (None, 4)}
+        await store.places.see(1, 4, None)
+        assert await store.places.marks() == {1: (None, 4)}
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
@@ -236,7 +236,7 @@ async def test_a_database_that_may_only_be_read(cluster: Cluster, url: str) -> N
     await cluster.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     async with await Store.open(url, key=KEY) as store:
         with pytest.raises(StoreError, match="the database is read-only"):
-            await store.see(1, 1, None)
+            await store.places.see(1, 1, None)
 
 
 async def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,12 +111,12 @@ async def test_an_acknowledged_vote_that_is_not_in_the_store_is_found(
 ) -> None:
     url = f"sqlite:///{tmp_path / 'feedback.db'}"
     async with await Store.open(url, key=member_key(url)) as store:
-        member = await store.member(scene.newcomer.id)
-        conversation = await store.start_conversation("chain")
-        question = await store.add_message(
+        member = await store.members.of_user(scene.newcomer.id)
+        conversation = await store.conversations.start("chain")
+        question = await store.conversations.add_message(
             conversation_id=conversation, parent_id=None, role="user", text="tea or coffee?"
         )
-        await store.add_message(
+        await store.conversations.add_message(
             conversation_id=conversation,
             parent_id=question.id,
             role="assistant",
@@ -128,7 +128,7 @@ async def test_an_acknowledged_vote_that_is_not_in_the_store_is_found(
         journal = Journal(pressed=[up, click(fake, scene, "up", "That answer is too old")])
         [missing] = await missing_opinions(journal, store)
         assert missing.startswith("newcomer was told")
-        await store.rate(ID, member.id, 1)
+        await store.ratings.add(ID, member.id, 1)
         assert await missing_opinions(journal, store) == []
         journal.pressed.append(up)  # twice acknowledged, once kept
         assert len(await missing_opinions(journal, store)) == 1

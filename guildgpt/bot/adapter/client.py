@@ -181,7 +181,7 @@ class GuildClient(discord.AutoShardedClient):
         if abs(self.time.host_ahead) > CLOCK_SECONDS:
             log("clock_is_wrong", seconds_ahead=round(self.time.host_ahead))
         await self.marks.begin()
-        for delivery in await insist(self.service.store.open_deliveries):
+        for delivery in await insist(self.service.store.deliveries.unfinished):
             self.spawn(self.service.resume(delivery, self._outlet_again(delivery)))
         asked = asyncio.Event()
         self.spawn(self._register_commands(asked))
@@ -295,7 +295,9 @@ class GuildClient(discord.AutoShardedClient):
     async def _knows(self, message_id: int) -> bool:
         """Whether the store has a message; while it is in trouble nobody is asked for more."""
         try:
-            return await self.service.store.message_by_discord_id(message_id) is not None
+            return (
+                await self.service.store.conversations.message_by_discord_id(message_id) is not None
+            )
         except StoreError:
             return True
 

@@ -115,7 +115,7 @@ class Marks:
         if not any(read for _, read in (await self._stored()).values()):
             self.is_first = True
             await insist(
-                lambda: self._store.see_all({EVERYWHERE: (None, first_id(self._time.now()))})
+                lambda: self._store.places.see_all({EVERYWHERE: (None, first_id(self._time.now()))})
             )
 
     async def missed(self) -> Missed:
@@ -126,10 +126,10 @@ class Marks:
         """Everything up to these messages is old (for each channel its guild and the message),
         except where something has been heard since the start."""
         old = {id: mark for id, mark in newest.items() if id not in self._channels}
-        await insist(lambda: self._store.see_all(old))
+        await insist(lambda: self._store.places.see_all(old))
 
     async def _stored(self) -> dict[int, tuple[int | None, int]]:
-        return await insist(self._store.channel_marks)
+        return await insist(self._store.places.marks)
 
     async def save(self) -> None:
         """Write what has changed; raises `StoreError`, and then tries again the next time."""
@@ -144,7 +144,7 @@ class Marks:
             for channel in changed.values():
                 channel.changed = False
             try:
-                await self._store.see_all(marks)
+                await self._store.places.see_all(marks)
             except BaseException:
                 for channel in changed.values():
                     channel.changed = True

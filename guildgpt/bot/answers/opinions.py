@@ -11,8 +11,7 @@ from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.text import sentences as say
 from guildgpt.errors import RecordGone
-from guildgpt.feedback.records import Consent, Member, StoredMessage, Verdict
-from guildgpt.feedback.reports import Report
+from guildgpt.feedback.records import AbuseReport, Consent, Member, StoredMessage, Verdict
 from guildgpt.feedback.store import Store
 
 SHOWN = {"left": 0, "right": 1}  # the candidates' places, as the buttons name them
@@ -33,14 +32,14 @@ class Opinions:
 
     async def report(
         self, user_id: int, answer_id: str, *, channel_id: int, reason: str = ""
-    ) -> tuple[str, Report | None]:
+    ) -> tuple[str, AbuseReport | None]:
         """A click on 🚩, and later perhaps why: what to tell them, and the report. Who wants
         nothing kept is not named, and gives no reason."""
-        member = await self._store.member(user_id)
+        member = await self._store.members.of_user(user_id)
         try:
             answer = await self._here(answer_id, channel_id)
             named = member.consent != "none"
-            made = await self._store.report(
+            made = await self._store.reports.add(
                 answer.id, member.id if named else None, (named and reason.strip()) or None
             )
         except RecordGone:
@@ -54,7 +53,7 @@ class Opinions:
 
     async def give(self, user_id: int, action: Action, *, channel_id: int, reason: str = "") -> str:
         """A click on a button under a message in the channel; `reason` says more about a 👎."""
-        member = await self._store.member(user_id)
+        member = await self._store.members.of_user(user_id)
         if member.consent == "none":
             return say.CONSENT_NONE
         try:
@@ -71,7 +70,7 @@ class Opinions:
 
     async def _rate(self, member: Member, action: Action, channel_id: int, reason: str) -> str:
         answer = await self._here(action.id, channel_id)
-        await self._store.rate(
+        await self._store.ratings.add(
             answer.id, member.id, 1 if action.kind == "up" else -1, reason or None
         )
         if reason:
@@ -79,42 +78,42 @@ class Opinions:
         return say.RATED_UP if action.kind == "up" else say.RATED_DOWN
 
     async def _vote(self, member: Member, action: Action, channel_id: int) -> str:
-        comparison = await self._store.comparison(action.id)
+        comparison = await self._store.votes.comparison(action.id)
         if comparison is None:
             raise RecordGone("the comparison is no longer in the store")
         await self._here(comparison.question_id, channel_id)
         if action.kind in SHOWN:
             first = SHOWN[action.kind]
-            await self._store.vote(comparison.id, member.id, "ranked", (first, 1 - first))
+            await self._store.votes.cast(comparison.id, member.id, "ranked", (first, 1 - first))
         else:
             verdict: Verdict = "tie" if action.kind == "tie" else "both_bad"
-            await self._store.vote(comparison.id, member.id, verdict)
+            await self._store.votes.cast(comparison.id, member.id, verdict)
         return say.VOTED[action.kind]
 
     async def _here(self, message_id: str, channel_id: int) -> StoredMessage:
         """The message, which has to be one of this channel's."""
-        message = await self._store.message(message_id)
+        message = await self._store.conversations.message(message_id)
         if message is None:
             raise RecordGone("the message is no longer in the store")
-        if await self._store.channel_of(message.conversation_id) != channel_id:
+        if await self._store.conversations.channel_of(message.conversation_id) != channel_id:
             raise NotHere
         return message
 
     async def privacy(self, user_id: int, choice: Consent | None) -> str:
         """What is kept; with `choice`, after changing the member's consent."""
-        member = await self._store.member(user_id)
+        member = await self._store.members.of_user(user_id)
         if choice is not None:
-            await self._store.set_consent(member.id, choice)
+            await self._store.members.set_consent(member.id, choice)
         return say.privacy(choice or member.consent, self._days, self._trains)
 
     async def own_data(self, user_id: int) -> dict[str, Any] | None:
         """Everything that is kept under the member, for them to read; None if nothing is."""
-        kept = await self._store.kept_of(user_id)
+        kept = await self._store.privacy.kept_of(user_id)
         return kept and {"kept_for_days": self._days, **kept}
 
     async def forget(self, user_id: int) -> str:
         """Erase everything of the member's; the housekeeper scrubs the file."""
-        erasure = await self._store.erase_member(user_id, scrub=False)
+        erasure = await self._store.privacy.erase(user_id, scrub=False)
         return say.forgotten(sum(erasure.counts.values()), len(erasure.versions))
 
     async def stats(self, guild_id: int | None) -> str:

@@ -77,10 +77,10 @@ class Questions:
         replied_to = await self._found(event.answers_to, event.channel_id)
         before = replied_to
         if before is None and event.continues:
-            before = await self._store.channel_tail(event.channel_id)
+            before = await self._store.conversations.channel_tail(event.channel_id)
         starter = await self._found(event.starter_id, event.channel_id)
         before = before or starter
-        path = await self._store.path_to(before.id) if before else []
+        path = await self._store.conversations.path_to(before.id) if before else []
         above = await self._above(event)
         known = {message.discord_id for message in (*above, *path)}
         if replied_to is not None:
@@ -97,7 +97,7 @@ class Questions:
         if member.consent != "none":
             kept, unkept, stored = await self._keep(event, member, before, quoted)
             told += [*kept, stored]
-            await self._store.update_delivery(
+            await self._store.deliveries.update(
                 work.delivery.id, question_id=stored.id, extra=without_words(work.delivery.extra)
             )
         asked = Message("user", _readable(event.text, event.names), name=event.asker.name)
@@ -109,9 +109,9 @@ class Questions:
         stored = question.stored
         if stored and event.id == stored.discord_id and event.edited_at:
             # An edit may have come while its row was being made.
-            await self._store.edit_message(event.id, event.text, event.edited_at)
+            await self._store.revisions.edit(event.id, event.text, event.edited_at)
         last = stored or question.below
-        path = await self._store.path_to(last.id) if last else []
+        path = await self._store.conversations.path_to(last.id) if last else []
         if stored and (not path or path[-1].deleted):
             raise Refused("", "deleted")
         before, asked = (
@@ -137,17 +137,17 @@ class Questions:
             if asked.member_id != member.id:
                 raise Refused(say.NOT_YOURS, "not-theirs")
             question_id = asked.id
-            await self._store.update_delivery(work.delivery.id, question_id=question_id)
+            await self._store.deliveries.update(work.delivery.id, question_id=question_id)
         return await self._again(work, question_id)
 
     async def _wanted(self, work: Work, member: Member) -> StoredMessage:
         if work.again is None:
-            last = await self._store.last_question(member.id, work.event.channel_id)
+            last = await self._store.conversations.last_question(member.id, work.event.channel_id)
             if last is None:
                 raise Refused(say.NOTHING_TO_RETRY, "nothing-to-retry")
             return last
-        answer = await self._store.message(work.again)
-        asked = await self._store.message(answer.parent_id or "") if answer else None
+        answer = await self._store.conversations.message(work.again)
+        asked = await self._store.conversations.message(answer.parent_id or "") if answer else None
         if asked is None:
             raise Refused(say.RECORD_GONE, "record-gone")
         if not await self._is_in(asked, work.event.channel_id):
@@ -155,7 +155,7 @@ class Questions:
         return asked
 
     async def _again(self, work: Work, question_id: str) -> Question:
-        path = await self._store.path_to(question_id)
+        path = await self._store.conversations.path_to(question_id)
         if not path or path[-1].deleted:
             raise Refused("", "deleted")
         *before, last = path
@@ -170,7 +170,7 @@ class Questions:
     async def _found(self, discord_id: int | None, channel_id: int | None) -> StoredMessage | None:
         """The message with this id on Discord, if it was said in that channel: an id from elsewhere
         would let one channel read another's conversation."""
-        found = discord_id and await self._store.message_by_discord_id(discord_id)
+        found = discord_id and await self._store.conversations.message_by_discord_id(discord_id)
         return found if found and await self._is_in(found, channel_id) else None
 
     async def _above(self, event: Event) -> Sequence[StoredMessage]:
@@ -179,10 +179,10 @@ class Questions:
         if event.home_id is None:
             return ()
         starter = await self._found(event.starter_id, event.home_id)
-        return await self._store.path_to(starter.id) if starter else ()
+        return await self._store.conversations.path_to(starter.id) if starter else ()
 
     async def _is_in(self, message: StoredMessage, channel_id: int | None) -> bool:
-        return await self._store.channel_of(message.conversation_id) == channel_id
+        return await self._store.conversations.channel_of(message.conversation_id) == channel_id
 
     async def _keep(
         self,
@@ -195,7 +195,7 @@ class Questions:
         it quotes, what of that nobody may keep, and its own."""
         conversation = before.conversation_id if before else None
         if conversation is None:
-            conversation = await self._store.start_conversation(
+            conversation = await self._store.conversations.start(
                 _kind(event),
                 guild_id=event.guild_id,
                 channel_id=event.channel_id,
@@ -210,7 +210,7 @@ class Questions:
             else:
                 kept.append(row)
                 before = row
-        stored = await self._store.add_message(
+        stored = await self._store.conversations.add_message(
             conversation_id=conversation,
             parent_id=before.id if before else None,
             role="user",
@@ -227,10 +227,10 @@ class Questions:
     ) -> StoredMessage | None:
         """The quoted words as a message of their author's, so that an erasure or a deletion finds
         them; nothing where the author wants nothing kept."""
-        author = await self._store.member(quoted.user_id) if quoted.user_id else None
+        author = await self._store.members.of_user(quoted.user_id) if quoted.user_id else None
         if not quoted.is_kept or (author and author.consent == "none"):
             return None
-        return await self._store.add_message(
+        return await self._store.conversations.add_message(
             conversation_id=conversation,
             parent_id=before.id if before else None,
             role="user",

@@ -101,7 +101,7 @@ class Replies:
         work, live, over = running.work, running.live, running.over
         answer_id = work.answer_id
         await self._postponed.do(
-            lambda: self._store.update_delivery(
+            lambda: self._store.deliveries.update(
                 work.delivery.id, state="answering", answer_id=answer_id
             )
         )
@@ -125,12 +125,12 @@ class Replies:
             await live.finish(shown, _buttons(answer_id, rules) if kept else ())
         except Undeliverable as error:
             if error.why in ("withheld", "refused", "gone"):  # then nobody reads it
-                await self._postponed.do(lambda: self._store.withdraw(answer_id))
+                await self._postponed.do(lambda: self._store.revisions.withdraw(answer_id))
             raise
 
     async def _kept_before(self, work: Work) -> Finished | None:
         """The answer that was written down before a crash: it may have been read and rated."""
-        answer = await self._store.message(work.answer_id) if work.taken_up else None
+        answer = await self._store.conversations.message(work.answer_id) if work.taken_up else None
         if answer is None:
             return None
         if answer.deleted:
@@ -173,7 +173,7 @@ class Replies:
         asked = question.stored
         assert asked
         return await self._postponed.do(
-            lambda: self._store.add_message(
+            lambda: self._store.conversations.add_message(
                 id=answer_id,
                 conversation_id=asked.conversation_id,
                 parent_id=asked.id,
@@ -196,12 +196,14 @@ class Replies:
         assert asked
         ids = [str(uuid4()) for _ in shown]
         await self._postponed.do(
-            lambda: self._store.update_delivery(work.delivery.id, comparison_id=id)
+            lambda: self._store.deliveries.update(work.delivery.id, comparison_id=id)
         )
         for answer_id, finished in zip(ids, shown, strict=True):
             if not await self._keep(answer_id, question, finished):
                 return False
-        return await self._postponed.do(lambda: self._store.add_comparison(asked.id, ids, id=id))
+        return await self._postponed.do(
+            lambda: self._store.votes.add_comparison(asked.id, ids, id=id)
+        )
 
     @asynccontextmanager
     async def _turn(self, running: Running) -> AsyncGenerator[None]:

@@ -12,7 +12,7 @@ from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
 from guildgpt.errors import StoreError
-from guildgpt.feedback.reports import Report
+from guildgpt.feedback.records import AbuseReport
 from guildgpt.feedback.store import Store
 
 log = EventLog(__name__)
@@ -41,7 +41,7 @@ class ReportDesk:
     async def page(self, guild_id: int, *, older_than: str | None = None) -> Page:
         """Some of the guild's reports that nobody has looked at, the newest first, each with a
         button that says that somebody has."""
-        found = await self._store.reports(guild_id, older_than=older_than, limit=PAGE + 1)
+        found = await self._store.reports.newest(guild_id, older_than=older_than, limit=PAGE + 1)
         if not found and older_than:
             return await self.page(guild_id)
         shown = found[:PAGE]
@@ -50,13 +50,13 @@ class ReportDesk:
             buttons.append(Action("older", shown[-1].id))
         if older_than:
             buttons.append(Action("newest", older_than))
-        return say.reports(shown, await self._store.open_reports(guild_id)), buttons
+        return say.reports(shown, await self._store.reports.count_open(guild_id)), buttons
 
     async def resolve(self, guild_id: int, report_id: str) -> None:
         """An admin has looked at one."""
-        await self._store.resolve_report(report_id, guild_id)
+        await self._store.reports.resolve(report_id, guild_id)
 
-    async def tell(self, report: Report) -> None:
+    async def tell(self, report: AbuseReport) -> None:
         """Tell the guild's channel for reports of a new one, or of one that has a reason now.
         Nothing hangs on it."""
         if report.guild_id is None:

@@ -28,15 +28,15 @@ class Rewriting:
     async def is_due(self, event: Event) -> bool:
         """Whether an edited question says something else than the store has of it, and nobody has
         gone on from its answer. Ask before the store has the edit."""
-        asked = await self._store.message_by_discord_id(event.id)
+        asked = await self._store.conversations.message_by_discord_id(event.id)
         if asked and asked.deleted:
-            delivery = await self._store.delivery_of(event.id)
+            delivery = await self._store.deliveries.of_event(event.id)
             return delivery is not None and delivery.question_id != asked.id  # it is kept no more
         if asked and asked.text.split() == event.text.split():
             return False
         if asked and asked.edited_at and event.edited_at and asked.edited_at >= event.edited_at:
             return False  # it says what it said; Discord only told something else about it
-        return not await self._store.goes_on(event.id)
+        return not await self._store.deliveries.goes_on(event.id)
 
     def begin(
         self, event: Event, member: Member, outlet: Outlet
@@ -71,9 +71,9 @@ class Rewriting:
     async def _opened(self, event: Event, member: Member) -> Delivery | None:
         """The question's delivery, to be made once more, without the answer that it had."""
         extra = packed(event, member)
-        delivery = await self._store.delivery_of(event.id)
+        delivery = await self._store.deliveries.of_event(event.id)
         if delivery is None:  # the store was in trouble when it was asked
-            return await self._store.claim(
+            return await self._store.deliveries.claim(
                 event.id,
                 event.kind,
                 guild_id=event.guild_id,
@@ -85,13 +85,13 @@ class Rewriting:
             return None  # it was being claimed when the edit came, and takes it on
         if member.consent == "none":  # what was kept of it is not what it says now
             delivery = replace(delivery, question_id=None)
-        await self._store.update_delivery(
+        await self._store.deliveries.update(
             delivery.id,
             state="pending",
             question_id=delivery.question_id,
             answer_id=None,
             extra=extra,
         )
-        if delivery.answer_id and await self._store.message(delivery.answer_id):
-            await self._store.withdraw(delivery.answer_id)
+        if delivery.answer_id and await self._store.conversations.message(delivery.answer_id):
+            await self._store.revisions.withdraw(delivery.answer_id)
         return delivery

@@ -137,11 +137,11 @@ class Service:
         """Take up an event that was claimed before a crash and not finished."""
         work = Work.of_old(delivery)
         self._running.coming.add(work.event.id)
-        member = await insist(lambda: self.store.member_by_id(work.member_id))
+        member = await insist(lambda: self.store.members.by_id(work.member_id))
         if member is None:  # erased meanwhile, or the question was deleted
             self._running.coming.discard(work.event.id)
             await self.postponed.do(
-                lambda: self.store.update_delivery(delivery.id, state="skipped", extra={})
+                lambda: self.store.deliveries.update(delivery.id, state="skipped", extra={})
             )
             return
         log("taken_up", kind=delivery.kind, guild=delivery.guild_id)
@@ -161,8 +161,8 @@ class Service:
         self._heard[event.id] = None
         self._running.coming.add(event.id)
         try:
-            member = await self.store.member(event.asker.user_id)
-            delivery = await self.store.claim(
+            member = await self.store.members.of_user(event.asker.user_id)
+            delivery = await self.store.deliveries.claim(
                 event.id,
                 event.kind,
                 guild_id=event.guild_id,
@@ -210,7 +210,7 @@ class Service:
             elif end.sentence is not None and self._tells(work, outlet, end):
                 await running.live.break_off(end.sentence)
             await self.postponed.do(
-                lambda: self.store.update_delivery(work.delivery.id, state=end.state, extra={})
+                lambda: self.store.deliveries.update(work.delivery.id, state=end.state, extra={})
             )
         seconds = self._clock() - begun
         self.metrics.answered.labels(work.event.kind, end.state).observe(seconds)
@@ -264,7 +264,7 @@ class Service:
             outlet,
             self.writer,
             noted=lambda parts: self.postponed.do(
-                lambda: self.store.update_delivery(delivery.id, parts=parts)
+                lambda: self.store.deliveries.update(delivery.id, parts=parts)
             ),
             allowed=self._generator.allows,
             # A nonce holds for minutes: what is written anew has others than what was there.
@@ -313,7 +313,7 @@ class Service:
         self, user_id: int, *, answer_id: str | None, channel_id: int, admin: bool
     ) -> str:
         """Stop an answer: that one, or all of the member's in the channel; what to tell them."""
-        member = await self.store.member(user_id)
+        member = await self.store.members.of_user(user_id)
         return self._running.stop(member, answer_id, channel_id, admin=admin)
 
     async def forget(self, message_id: int) -> None:
@@ -323,14 +323,14 @@ class Service:
         await self.postponed.do(lambda: self._forget(message_id))
 
     async def _forget(self, message_id: int) -> None:
-        _note_revision("deleted", await self.store.mark_deleted(message_id))
+        _note_revision("deleted", await self.store.revisions.mark_deleted(message_id))
 
     async def knows(self, message_id: int) -> bool:
         """Whether a message is one of those that were asked, quoted or answered."""
         if message_id in self._heard:
             return True
         try:
-            return await self.store.knows(message_id)
+            return await self.store.revisions.knows(message_id)
         except StoreError:  # it is said when the edit is written
             return True
 
@@ -349,7 +349,7 @@ class Service:
         if outlet is None or not is_due:
             return None
         try:
-            member = await self.store.member(event.asker.user_id)
+            member = await self.store.members.of_user(event.asker.user_id)
         except StoreError as error:
             return self._without_store(error, event, outlet)
         return self._rewriting.begin(event, member, outlet)
@@ -363,7 +363,7 @@ class Service:
 
     async def _edit(self, event: Event) -> None:
         assert event.edited_at
-        changed = await self.store.edit_message(event.id, event.text, event.edited_at)
+        changed = await self.store.revisions.edit(event.id, event.text, event.edited_at)
         _note_revision("edited", changed)
 
     async def channel_deleted(self, guild_id: int, channel_id: int) -> None:
@@ -380,25 +380,25 @@ class Service:
         await self.postponed.do(lambda: self._delete_channel(channel_id))
 
     async def _delete_channel(self, channel_id: int) -> None:
-        _note_revision("channel_deleted", await self.store.delete_channels([channel_id]))
+        _note_revision("channel_deleted", await self.store.places.delete_channels([channel_id]))
 
     async def guild_left(self, guild_id: int) -> None:
         """The bot was taken out of a guild: what was said there goes after a while."""
         self.guilds.forget(guild_id)
-        await self.postponed.do(lambda: self.store.guild_left(guild_id))
+        await self.postponed.do(lambda: self.store.places.guild_left(guild_id))
 
     async def guild_joined(self, guild_id: int) -> None:
         """The bot was let into a guild, perhaps again."""
-        await self.postponed.do(lambda: self.store.guild_joined(guild_id))
+        await self.postponed.do(lambda: self.store.places.guild_joined(guild_id))
 
     async def in_guilds(self, present: Collection[int]) -> None:
         """These are all the guilds that the bot is in."""
-        await self.postponed.do(lambda: self.store.in_guilds(present))
+        await self.postponed.do(lambda: self.store.places.in_guilds(present))
 
     async def channels_of(self, guild_id: int) -> Mapping[int, int | None]:
         """The guild's channels and threads of which something is kept, and what each hangs from."""
         try:
-            return await self.store.channels_of(guild_id)
+            return await self.store.places.channels_of(guild_id)
         except StoreError as error:
             log("store_failed", error=error)
             return {}

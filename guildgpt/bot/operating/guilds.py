@@ -98,13 +98,13 @@ class Guilds:
     async def _changed(self, guild_id: int, now: GuildSettings, changes: dict[str, Any]) -> Rules:
         if changes:
             now = now.model_copy(update=changes)
-            await self._store.save_guild_settings(guild_id, now.as_dict())
+            await self._store.places.save_settings(guild_id, now.as_dict())
             self._known[guild_id] = now
         return self._over_defaults(now)
 
     async def _of(self, guild_id: int) -> GuildSettings:
         if guild_id not in self._known:
-            found = await self._store.guild_settings(guild_id)
+            found = await self._store.places.settings(guild_id)
             self._known[guild_id] = GuildSettings.from_dict(found)
         return self._known[guild_id]
 

@@ -81,7 +81,7 @@ async def serve(
             if death:
                 log("engine_died", error=death)
             log("model_opened", version=model.version.id)
-            await service.postponed.do(lambda: store.register_version(model.version))
+            await service.postponed.do(lambda: store.versions.register(model.version))
 
         fleet = Fleet(opened=register)
         stack.push_async_callback(fleet.close)
@@ -209,8 +209,10 @@ class Housekeeper:
             return  # nothing is too old by a clock that may be wrong
         if time.monotonic() - self._cleaned > RETENTION_SECONDS:
             store = self._client.service.store
-            gone = await store.retain(self._days, scrub=False)
-            left = await store.delete_left_guilds(datetime.now(UTC) - self._days_after_leaving)
+            gone = await store.privacy.retain(self._days, scrub=False)
+            left = await store.places.delete_left_guilds(
+                datetime.now(UTC) - self._days_after_leaving
+            )
             self._cleaned = time.monotonic()
             rows = sum(gone.values()) + sum(left.counts.values())
             log("retention", rows=rows, versions=len(left.versions))
@@ -220,15 +222,15 @@ class Housekeeper:
         which nobody can write to meanwhile, when nobody waits for an answer; at last in any case.
         """
         store, now = self._client.service.store, time.monotonic()
-        if store.log_has_traces:
-            await store.empty_log()
-        if not store.file_has_traces:
+        if store.traces.in_log:
+            await store.traces.empty_log()
+        if not store.traces.in_file:
             self._traces_since = None
             return
         self._traces_since = self._traces_since or now
         is_late = now - self._traces_since > REWRITE_AT_LATEST
         if now - self._rewritten > REWRITE_SECONDS and (is_late or not self._client.service.busy):
-            await store.scrub()
+            await store.traces.scrub()
             self._rewritten = self._traces_since = time.monotonic()
             log("scrubbed", seconds=round(self._rewritten - now, 2))
 
@@ -241,10 +243,10 @@ async def _lease(store: Store, stopping: asyncio.Event) -> AsyncGenerator[asynci
     """
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     told = False
-    while not stopping.is_set() and not await store.acquire_lease("bot", holder, LEASE_SECONDS):
-        earlier = await store.lease_holder("bot")
+    while not stopping.is_set() and not await store.leases.acquire("bot", holder, LEASE_SECONDS):
+        earlier = await store.leases.holder("bot")
         if earlier and _is_dead(earlier):
-            await store.release_lease("bot", earlier)
+            await store.leases.release("bot", earlier)
             continue
         if not told:
             log("waiting_for_lease")
@@ -258,7 +260,7 @@ async def _lease(store: Store, stopping: asyncio.Event) -> AsyncGenerator[asynci
     finally:
         renewing.cancel()
         with suppress(StoreError):
-            await store.release_lease("bot", holder)
+            await store.leases.release("bot", holder)
 
 
 async def _renew(store: Store, holder: str, lost: asyncio.Event) -> None:
@@ -267,7 +269,7 @@ async def _renew(store: Store, holder: str, lost: asyncio.Event) -> None:
         await asyncio.sleep(LEASE_SECONDS / 4)
         asked = time.monotonic()
         try:
-            if not await store.acquire_lease("bot", holder, LEASE_SECONDS):
+            if not await store.leases.acquire("bot", holder, LEASE_SECONDS):
                 break
             held_until = asked + LEASE_SECONDS
         except StoreError as error:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from guildgpt.bot.text.files import Kind
 from guildgpt.bot.text.text import answer_text
-from guildgpt.feedback.records import Consent, Stats
-from guildgpt.feedback.reports import Report
+from guildgpt.feedback.records import AbuseReport, Consent, Stats
 from guildgpt.talk.fitting import Room
 
 EMPTY = "Ask me something: write it after my name, or use /ask."
@@ -164,7 +163,7 @@ def reports_go(channel: str | None) -> str:
     return f"New reports go to {channel}." if channel else "New reports are told nowhere."
 
 
-def reports(shown: Sequence[Report], count: int) -> str:
+def reports(shown: Sequence[AbuseReport], count: int) -> str:
     """Some of the reports that nobody has looked at, of so many."""
     if not shown:
         return NO_REPORTS
@@ -173,12 +172,12 @@ def reports(shown: Sequence[Report], count: int) -> str:
     return "\n".join(lines)
 
 
-def new_report(report: Report) -> str:
+def new_report(report: AbuseReport) -> str:
     """Somebody has reported an answer."""
     return f"🚩 Somebody finds an answer of mine wrong. {_report(report)}"
 
 
-def _report(report: Report) -> str:
+def _report(report: AbuseReport) -> str:
     when = f"<t:{int(report.created_at.timestamp())}:R>"
     text = _beginning(report.text, 120) or "(The answer is no longer kept.)"
     reason = f"\nReason: {_beginning(report.reason, 200)}" if report.reason else ""

@@ -1,0 +1,107 @@
+"""Votes: answers put up for comparison, and what members say of them.
+
+Votes are events that are only ever added: of one member the newest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import get_args
+
+from sqlalchemy import Connection, func, select
+
+from guildgpt.feedback.conversations import check_there
+from guildgpt.feedback.database import Database
+from guildgpt.feedback.records import StoredComparison, Verdict, Vote
+from guildgpt.feedback.rows import Clock, new_id
+from guildgpt.feedback.schema import candidates, comparisons, votes
+from guildgpt.feedback.trouble import GONE, Known
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """Comparisons of answers to one question, and members' votes on them."""
+
+    _database: Database
+    _clock: Clock
+
+    async def add_comparison(
+        self,
+        question_id: str,
+        shown: Sequence[str],
+        discord_id: int | None = None,
+        id: str | None = None,
+    ) -> StoredComparison:
+        """Put answers to one question up for a vote, in the order shown.
+
+        With the `id` of a comparison that is there already, that one stays as it is. Raises
+        RecordGone if one of the messages is gone.
+        """
+        if len(shown) < 2 or len(set(shown)) < len(shown):
+            raise ValueError("a comparison is of two different answers or more")
+        now = self._clock.later()
+        made = StoredComparison(id or new_id(), question_id, tuple(shown), discord_id, now)
+
+        def work(connection: Connection) -> StoredComparison:
+            check_there(connection, [question_id, *shown])
+            adding = self._database.insert(comparisons).on_conflict_do_nothing()
+            if not connection.execute(adding, comparison_row(made)).rowcount:
+                return _comparison(connection, made.id) or made
+            connection.execute(candidates.insert(), candidate_rows(made))
+            return made
+
+        return await self._database.write(work)
+
+    async def comparison(self, id: str) -> StoredComparison | None:
+        """The comparison with this id."""
+        return await self._database.read(lambda connection: _comparison(connection, id))
+
+    async def cast(
+        self, comparison_id: str, member_id: str, verdict: Verdict, ranking: Sequence[int] = ()
+    ) -> Vote:
+        """Add a vote. `ranking` has positions of the comparison, the best first, if and only if the
+        verdict is `ranked`; positions left out share the last place."""
+        if verdict not in get_args(Verdict):
+            raise ValueError(f"no verdict: {verdict!r}")
+        if (verdict == "ranked") != bool(ranking) or len(set(ranking)) < len(ranking):
+            raise ValueError(f"no ranking of a {verdict} vote: {tuple(ranking)}")
+        now = self._clock.later()
+        vote = Vote(new_id(), comparison_id, member_id, verdict, tuple(ranking), now)
+        count = select(func.count()).where(candidates.c.comparison_id == comparison_id)
+
+        def work(connection: Connection) -> Vote:
+            shown = connection.scalar(count) or 0
+            if not shown:
+                raise Known(GONE)
+            if not all(0 <= position < shown for position in ranking):
+                raise ValueError(f"no ranking of {shown} answers: {tuple(ranking)}")
+            connection.execute(self._database.insert(votes).on_conflict_do_nothing(), asdict(vote))
+            return vote
+
+        return await self._database.write(work)
+
+
+def comparison_row(made: StoredComparison) -> dict[str, object]:
+    """The comparison as a row; its answers are rows of their own."""
+    return {key: value for key, value in asdict(made).items() if key != "candidates"}
+
+
+def candidate_rows(made: StoredComparison) -> list[dict[str, object]]:
+    """A row for each answer of a comparison."""
+    return [
+        {"comparison_id": made.id, "position": position, "message_id": message}
+        for position, message in enumerate(made.candidates)
+    ]
+
+
+def _comparison(connection: Connection, id: str) -> StoredComparison | None:
+    row = connection.execute(select(comparisons).where(comparisons.c.id == id)).first()
+    if row is None:
+        return None
+    shown = connection.scalars(
+        select(candidates.c.message_id)
+        .where(candidates.c.comparison_id == id)
+        .order_by(candidates.c.position)
+    )
+    return StoredComparison(candidates=tuple(shown), **row._mapping)
