@@ -39,8 +39,9 @@ class Traces:
 
     async def empty_log(self) -> bool:
         """Take what was deleted out of the log; False if somebody reads an older state now."""
+        self.in_log = False  # what is deleted from now on
         emptied = await self._database.empty_log()
-        self.in_log = self.in_log and not emptied
+        self.in_log = self.in_log or not emptied
         return emptied
 
     async def scrub(self) -> None:
@@ -54,12 +55,11 @@ class Traces:
             if last is None:
                 return
             self.in_log = self.in_file = False  # what is deleted from now on
-            if await self._database.scrub():
-                # Not if something else was deleted while the file was written.
-                done = delete(facts).where(due, facts.c.value == last)
-                await self._database.execute(done)
-                return
-            LOGGER.warning("the store's file is read all the time: scrubbed later")
+            done = delete(facts).where(due, facts.c.value == last)
+            if not await self._database.scrub():
+                LOGGER.warning("the store's file is read all the time: scrubbed later")
+            elif await self._database.execute(done):
+                return  # else something was deleted meanwhile, and may have said so before
         except StoreError as error:
             LOGGER.warning("the store's file could not be scrubbed: %s", error.what)
         self.in_log = self.in_file = True

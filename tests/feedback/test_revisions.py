@@ -254,3 +254,25 @@ async def test_a_deletion_leaves_no_trace_in_the_open_files(
     assert not store.traces.in_file
     assert b"wombat" not in written(tmp_path)
     assert b"another" in written(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+async def test_what_is_deleted_while_a_scrub_begins_is_scrubbed_later(
+    store: Store, thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for word in ("wombat", "koala"):
+        await thread.ask(word)
+    await store.revisions.mark_deleted(1000)
+    look = store.database.value
+
+    async def look_slowly(wanted: Any) -> Any:
+        found = await look(wanted)
+        await store.revisions.mark_deleted(1001)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.database, "value", look_slowly)
+        await store.traces.scrub()
+    assert store.traces.in_file
+    await store.traces.scrub()
+    assert not store.traces.in_file
