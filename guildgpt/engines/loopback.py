@@ -46,13 +46,13 @@ class Loopback:
         host = self.address.removeprefix("http://")
         try:
             with closing(HTTPConnection(host, timeout=TIMEOUT)) as connection:
-                method = "GET" if body is None else "POST"
-                connection.request(method, path, body and _content(body), self._headers)
+                method, content = ("POST", _content(body)) if body else ("GET", None)
+                connection.request(method, path, content, self._headers)
                 reply = connection.getresponse()
-                content = reply.read()
+                said = reply.read()
                 if reply.status != OK:
-                    raise _refusal(f"{reply.status} {reply.reason}", content)
-                return json.loads(content)
+                    raise _refusal(f"{reply.status} {reply.reason}", said)
+                return json.loads(said)
         except (OSError, HTTPException, ValueError) as error:  # or the answer was cut off
             raise self._gone() from error
 

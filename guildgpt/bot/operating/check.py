@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from guildgpt.bot.answers.systems import check_operators
@@ -44,27 +45,43 @@ async def check(
 ) -> tuple[list[Finding], str | None]:
     """Look at token, intents, guilds, model and store; the findings and the invite link."""
     token = settings.token.get_secret_value()
+    findings: list[Finding] = []
     account = None
-    findings = []
-    if not token:
-        findings.append(
-            Finding(
-                "token",
-                False,
-                "there is none: set DISCORD_TOKEN to that of your bot, from "
-                "https://discord.com/developers/applications, page Bot, button Reset Token",
-            )
-        )
-    else:
-        try:
+    if token:
+        with _told(findings, "token"):
             account = await inquire(token)
             findings.append(Finding("token", True, f"it is that of {account.name}"))
-        except GuildError as error:
-            findings.append(Finding("token", False, f"{error.what}. {error.remedy}"))
-    if account:
-        findings += [_intents(settings, account), *_guilds(account)]
-    findings += [*await _model(settings), await _store(settings)]
+            findings += [_intents(settings, account), *_guilds(account)]
+    else:
+        says = (
+            "there is none: set DISCORD_TOKEN to that of your bot, from "
+            "https://discord.com/developers/applications, page Bot, button Reset Token"
+        )
+        findings.append(Finding("token", False, says))
+    with _told(findings, "model"):
+        found = locate(settings.model)
+        check_whole(found.gguf)
+        size = f"{found.gguf.stat().st_size / 2**20:.0f} MiB"
+        findings.append(Finding("model", True, f"{found.name} ({size})"))
+        with _told(findings, "engine"):
+            await asyncio.to_thread(check_llamacpp)
+            findings.append(Finding("engine", True, "llama.cpp starts"))
+        if findings[-1].ok and settings.system.strip():
+            with _told(findings, "system"):
+                findings.append(await _system(settings, found))
+    with _told(findings, "store"):
+        async with await Store.open(settings.store, key=member_key(settings.store)):
+            findings.append(Finding("store", True, "it opens, and its tables are up to date"))
     return findings, account.invite if account else None
+
+
+@contextmanager
+def _told(findings: list[Finding], what: str) -> Iterator[None]:
+    """What is wrong with one thing becomes a finding."""
+    try:
+        yield
+    except GuildError as error:
+        findings.append(Finding(what, False, f"{error.what}. {error.remedy or ''}".strip()))
 
 
 def _intents(settings: BotSettings, account: Account) -> Finding:
@@ -98,45 +115,12 @@ def _guilds(account: Account) -> list[Finding]:
     ]
 
 
-async def _model(settings: BotSettings) -> list[Finding]:
-    try:
-        found = locate(settings.model)
-        check_whole(found.gguf)
-    except GuildError as error:
-        return [Finding("model", False, f"{error.what}. {error.remedy or ''}".strip())]
-    size = f"{found.gguf.stat().st_size / 2**20:.0f} MiB"
-    engine = await asyncio.to_thread(_engine)
-    findings = [Finding("model", True, f"{found.name} ({size})"), engine]
-    if engine.ok and settings.system.strip():
-        findings.append(await _system(settings, found))
-    return findings
-
-
-def _engine() -> Finding:
-    try:
-        check_llamacpp()
-    except GuildError as error:
-        return Finding("engine", False, f"{error.what}. {error.remedy or ''}".strip())
-    return Finding("engine", True, "llama.cpp starts")
-
-
 async def _system(settings: BotSettings, found: Located) -> Finding:
     """The operator's system text, counted by the model itself."""
+    model = open_model(found, context=settings.context)
     try:
-        model = open_model(found, context=settings.context)
-        try:
-            room = room_beside(model, settings.system, settings.max_tokens)
-        finally:
-            await model.engine.close()
-        check_operators(room)
-    except GuildError as error:
-        return Finding("system", False, f"{error.what}. {error.remedy or ''}".strip())
+        room = room_beside(model, settings.system, settings.max_tokens)
+    finally:
+        await model.engine.close()
+    check_operators(room)
     return Finding("system", True, f"it takes {room.takes:,} of {room.context:,} tokens")
-
-
-async def _store(settings: BotSettings) -> Finding:
-    try:
-        async with await Store.open(settings.store, key=member_key(settings.store)):
-            return Finding("store", True, "it opens, and its tables are up to date")
-    except GuildError as error:
-        return Finding("store", False, f"{error.what}. {error.remedy or ''}".strip())
