@@ -113,8 +113,9 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
     from guildgpt.network.reward_model import load_reward_model
     from guildgpt.network.world import World
     from guildgpt.train.config import GrpoConfig
-    from guildgpt.train.grpo import train_grpo
+    from guildgpt.train.grpo import Grpo
     from guildgpt.train.loop import Job
+    from guildgpt.train.on_policy import train_on_policy
     from guildgpt.train.rollout import Prompt
     from guildgpt.train.scoring import Scoring
 
@@ -140,11 +141,11 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         before = resident()
-        train_grpo(
+        train_on_policy(
+            Grpo(config),
             hats,
             asked,
             Scoring(reward, 1.0, config.terms, NEVER),
-            config,
             base.chat.tokenizer,
             NEVER,
             Job(Path(folder), 0, watch, World(pick_device())),

@@ -83,42 +83,43 @@ def closed(example: Example, eos_id: int) -> Example:
 
 
 class RewardModel:
-    """A trunk and a head, ready to score.
-
-    With `keeps_states`, the hidden states before each predicted token of the examples that were
-    scored last stay in `states`, a tensor (tokens, d) for each: a value head can read them.
-    """
+    """A trunk and a head, ready to score."""
 
     def __init__(self, trunk: Trunk, head: nn.Linear, micro_tokens: int = 1024):
         self.trunk = trunk
         self.head = head
         self.micro_tokens = micro_tokens
-        self.keeps_states = False
-        self.states: list[Tensor] = []
 
     @torch.no_grad()
     def scores(self, examples: Sequence[Example]) -> Tensor:
         """The score (rows,) of each example on the CPU: the higher, the better the answer."""
         found = torch.empty(len(examples))
-        self.states = [torch.empty(0)] * len(examples)
-        lengths = [len(example) for example in examples]
-        for group in length_groups(lengths, self.micro_tokens, padded=self.trunk.padded):
+        for group in self._passes(examples):
             batch = [examples[index] for index in group]
-            if self.keeps_states:
-                found[group] = self._scores_and_states(batch, group).cpu()
-            else:
-                found[group] = final_scores(self.trunk, self.head, batch).cpu()
+            found[group] = final_scores(self.trunk, self.head, batch).cpu()
         return found
 
-    def _scores_and_states(self, batch: Sequence[Example], places: Sequence[int]) -> Tensor:
-        device = self.head.weight.device
-        ends = torch.tensor([len(e) for e in batch]).cumsum(0) - 1
-        before = predicted(batch) - 1
-        hidden = self.trunk.hidden(batch, torch.cat([before, ends]).to(device)).float()
-        parts = torch.split(hidden[: len(before)], [e.trained for e in batch])
-        for place, part in zip(places, parts, strict=True):
-            self.states[place] = part
-        return self.head(hidden[len(before) :])[:, 0]  # type: ignore[no-any-return]
+    @torch.no_grad()
+    def scores_and_states(self, examples: Sequence[Example]) -> tuple[Tensor, list[Tensor]]:
+        """The same, and the hidden states (tokens, d) before each predicted token of each example:
+        a value head can read them."""
+        found = torch.empty(len(examples))
+        states = [torch.empty(0)] * len(examples)
+        for group in self._passes(examples):
+            batch = [examples[index] for index in group]
+            ends = torch.tensor([len(e) for e in batch]).cumsum(0) - 1
+            before = predicted(batch) - 1
+            rows = torch.cat([before, ends]).to(self.head.weight.device)
+            hidden = self.trunk.hidden(batch, rows).float()
+            found[group] = self.head(hidden[len(before) :])[:, 0].cpu()
+            parts = torch.split(hidden[: len(before)], [e.trained for e in batch])
+            for index, part in zip(group, parts, strict=True):
+                states[index] = part
+        return found, states
+
+    def _passes(self, examples: Sequence[Example]) -> list[list[int]]:
+        lengths = [len(example) for example in examples]
+        return length_groups(lengths, self.micro_tokens, padded=self.trunk.padded)
 
 
 def reward_files(hats: Hats, name: str, record: RewardRecord) -> dict[str, bytes]:

@@ -23,10 +23,10 @@ from guildgpt.network.reward_model import (
 from guildgpt.pipeline.stage import StageRun, Trained
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.dpo import train_dpo
-from guildgpt.train.grpo import train_grpo
+from guildgpt.train.grpo import Grpo
 from guildgpt.train.loop import Job, Outcome
-from guildgpt.train.on_policy import POLICY
-from guildgpt.train.ppo import train_ppo
+from guildgpt.train.on_policy import POLICY, Method, train_on_policy
+from guildgpt.train.ppo import Ppo, value_model
 from guildgpt.train.pretrain import pretrain
 from guildgpt.train.reward import HAT, train_reward
 from guildgpt.train.scoring import Scoring
@@ -84,31 +84,20 @@ def train_with_dpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Train
 
 def train_with_grpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
     """A policy, from answers of its own held against each other."""
-    config, chat = run.recipe.grpo, base.chat
+    config = run.recipe.grpo
     hats = bare(run, base)
-    scorer = _scorer(wear_reward(run, hats, base), config, base)
-    outcome = train_grpo(hats, rows.prompts, scorer, config, chat.tokenizer, chat.eos_id, job)
-    return _policy(hats, outcome)
+    reward = wear_reward(run, hats, base)
+    return _on_policy(Grpo(config), hats, rows, _scorer(reward, config, base), base, job)
 
 
 def train_with_ppo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
     """A policy, from answers of its own and a value model's forecasts."""
-    config, chat = run.recipe.ppo, base.chat
+    config = run.recipe.ppo
     hats = bare(run, base)
     reward = wear_reward(run, hats, base)
-    scorer = _scorer(reward, config, base)
-    outcome = train_ppo(
-        hats,
-        reward.model,
-        reward.hat,
-        rows.prompts,
-        scorer,
-        config,
-        chat.tokenizer,
-        chat.eos_id,
-        job,
-    )
-    return _policy(hats, outcome)
+    scorer = _scorer(reward, config, base, states=config.value_trunk == "reward")
+    value = value_model(hats, reward.model, reward.hat, config, job.seed)
+    return _on_policy(Ppo(config, value), hats, rows, scorer, base, job)
 
 
 @dataclass(frozen=True)
@@ -140,8 +129,19 @@ def base_sha256(run: StageRun) -> str:
     return weights_sha256(Path(locate_base(run.start.base)[0]))
 
 
-def _scorer(reward: Rewarding, config: RolloutConfig, base: Base) -> Scoring:
-    return Scoring(reward.model, config.reward_weight, config.terms, base.chat.eos_id)
+def _scorer(
+    reward: Rewarding, config: RolloutConfig, base: Base, *, states: bool = False
+) -> Scoring:
+    eos_id = base.chat.eos_id
+    return Scoring(reward.model, config.reward_weight, config.terms, eos_id, states=states)
+
+
+def _on_policy(
+    method: Method, hats: Hats, rows: Prepared, scorer: Scoring, base: Base, job: Job
+) -> Trained:
+    tokenizer, eos_id = base.chat.tokenizer, base.chat.eos_id
+    outcome = train_on_policy(method, hats, rows.prompts, scorer, tokenizer, eos_id, job)
+    return _policy(hats, outcome)
 
 
 def _policy(hats: Hats, outcome: Outcome) -> Trained:

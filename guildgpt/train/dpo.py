@@ -13,10 +13,10 @@ from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import token_logprobs
 from guildgpt.train.config import DpoConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
+from guildgpt.train.losses import dpo
 from guildgpt.train.objective import Objective
 from guildgpt.train.on_policy import POLICY
 from guildgpt.train.operations import Shape
-from guildgpt.train.preference_losses import dpo
 from guildgpt.train.reward import ranking_batches
 from guildgpt.train.schedule import Schedule
 

@@ -1,4 +1,4 @@
-"""Guards: reinforcement learning that goes wrong stops, and says what went wrong.
+"""What holds a policy near where it began: the price of KL, and guards that stop a run gone wrong.
 
 A policy that is paid for a score finds what the score overlooks. Each guard watches a sign of that
 which needs no judge.
@@ -10,9 +10,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guildgpt.errors import GuildError
-from guildgpt.train.config import GuardConfig
+from guildgpt.train.config import GuardConfig, KlConfig
 
 WATCHED = ("kl", "entropy", "length", "cut", "loops", "reward")
+
+
+class KlPenalty:
+    """What a nat of KL costs, β: a fixed price, or one that is steered towards a target.
+
+    Steered: β ← β (1 + e n / horizon), e = clip(KL / target - 1, ±0.2), n episodes. Ziegler et al.
+    2019, arXiv 1909.08593, section 2.2.
+    """
+
+    def __init__(self, config: KlConfig):
+        self.config = config
+        self.beta = config.beta
+
+    def update(self, kl: float, episodes: int) -> None:
+        """After an iteration: the mean KL of its answers in nats, and how many they were."""
+        if self.config.adaptive:
+            error = min(max(kl / self.config.target - 1, -0.2), 0.2)
+            self.beta *= 1 + error * episodes / self.config.horizon
+
+    def state(self) -> dict[str, float]:
+        """For a checkpoint."""
+        return {"beta": self.beta} if self.config.adaptive else {}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """From a checkpoint."""
+        self.beta = state.get("beta", self.beta)
 
 
 class GuardError(GuildError):

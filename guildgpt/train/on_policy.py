@@ -1,4 +1,4 @@
-"""What PPO and GRPO share: each iteration answers prompts, scores them, and goes over them.
+"""Reinforcement learning on a policy's own answers: one iteration, whatever the method.
 
 Read `OnPolicy.updates` from top to bottom: collect, turn scores into advantages, learn, measure.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from guildgpt.chat import FileTokenizer
 from guildgpt.chat.repetition import loops
@@ -21,80 +21,138 @@ from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import length_groups, token_logprobs
 from guildgpt.train.advantages import Floats
 from guildgpt.train.config import RolloutConfig
-from guildgpt.train.guards import Guards
-from guildgpt.train.kl import controller
+from guildgpt.train.guards import Guards, KlPenalty
 from guildgpt.train.log import cut_log
-from guildgpt.train.loop import Job
+from guildgpt.train.loop import Job, Outcome, run_loop
+from guildgpt.train.losses import clip_fraction, clipped_policy_loss, kl_k3
 from guildgpt.train.objective import Objective
 from guildgpt.train.operations import Shape
-from guildgpt.train.policy_losses import clip_fraction, clipped_policy_loss, kl_k3
-from guildgpt.train.rollout import Prompt, Rollout, Scale, Scorer, collect
+from guildgpt.train.rollout import PolicySampler, Prompt, Rollout, Sampler, Scale, Scorer, collect
 from guildgpt.train.schedule import Schedule, iterations, share
 
 POLICY = "policy"
 SAMPLES = "samples.jsonl"
 SHOWN = 2  # answers shown at a time
+FIGURES = ("approx_kl", "clip_fraction", "ratio")  # of every pass
 
 
 @dataclass(frozen=True)
-class Part:
-    """Answers of a rollout as one pass sees them; tensors (K,) hold their tokens end to end."""
+class Targets:
+    """What an iteration learns from its rollout; arrays are (R, T)."""
+
+    advantages: Floats
+    extra: Mapping[str, Floats] = field(default_factory=dict)  # what else the method's loss needs
+    figures: Mapping[str, float] = field(default_factory=dict)  # for the log
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """Episodes of a rollout as one pass sees them; tensors (K,) hold their tokens end to end."""
 
     examples: list[Example]
     old: Tensor
     ref: Tensor
     advantages: Tensor
-    extra: dict[str, Tensor]  # what a method needs besides: PPO's values and returns
+    extra: Mapping[str, Tensor]  # see `Targets`
+    states: Sequence[Tensor] = ()  # see `Scores`
+
+
+class Method(Protocol):
+    """What sets PPO, GRPO and others apart."""
+
+    config: RolloutConfig
+    group: int = 1  # answers to each prompt
+    figures: tuple[str, ...] = ()  # those that `extra_loss` gives of every pass
+    extra_passes: int = 0  # through the trunk, that `extra_loss` takes beside the policy's
+
+    def trained(
+        self, policy: Mapping[str, nn.Parameter]
+    ) -> tuple[Mapping[str, nn.Parameter], Mapping[str, float]]:
+        """All that is trained, given the policy's weights, by name in a checkpoint; and what the
+        learning rate of some of them is multiplied by."""
+        return policy, {}
+
+    def advantages(self, rollout: Rollout, beta: float) -> Targets:
+        """What each answer's tokens were worth; `beta` is the price of a nat of KL."""
+
+    def extra_loss(
+        self, batch: Minibatch, logprobs: Tensor, beta: float
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What is added to the policy's loss, summed over the tokens (K,) that the policy gives
+        `logprobs` now, and its `figures`."""
+        return logprobs.new_zeros(()), {}
+
+
+def train_on_policy(
+    method: Method,
+    hats: Hats,
+    prompts: Sequence[Prompt],
+    scorer: Scorer,
+    tokenizer: FileTokenizer,
+    eos_id: int,
+    job: Job,
+    sampler: Sampler | None = None,
+) -> Outcome:
+    """Train the hat `policy`, which is put on here, on answers to `prompts`.
+
+    They are written by `sampler`, our own if none is given.
+    """
+    config = method.config
+    hats.add(POLICY, config.lora, seed=job.seed)
+    sampler = sampler or PolicySampler(hats.trunk(POLICY), config, eos_id)
+    objective = OnPolicy(method, hats, prompts, sampler, scorer, tokenizer, job)
+    parameters, lr_scale = method.trained(hats.parameters(POLICY))
+    return run_loop(objective, parameters, config, job, dtype=hats.dtype, lr_scale=lr_scale)
 
 
 class OnPolicy(Objective):
     """Reinforcement learning of the hat `policy` against the bare base."""
 
-    group = 1  # answers to each prompt
-
     def __init__(
         self,
+        method: Method,
         hats: Hats,
         prompts: Sequence[Prompt],
+        sampler: Sampler,
         scorer: Scorer,
-        config: RolloutConfig,
         tokenizer: FileTokenizer,
-        eos_id: int,
         job: Job,
     ):
+        config: RolloutConfig = method.config
+        self.method = method
         self.policy, self.reference = hats.trunk(POLICY), hats.trunk(None)
         self.device = hats.device
         self.prompts = prompts
+        self.sampler = sampler
         self.scorer = scorer
         self.config = config
         self.tokenizer = tokenizer
-        self.eos_id = eos_id
         self.job = job
-        self.kl = controller(config.kl)
+        self.kl = KlPenalty(config.kl)
         self.guards = Guards(config.guards)
         self.scale: Scale | None = None  # from the first iteration on
         self.shape = Shape(self.policy)
-        self.steps = iterations(len(prompts), config, self.group)
-        size = max(config.batch_size // self.group, 1)
+        self.steps = iterations(len(prompts), config, method.group)
+        size = max(config.batch_size // method.group, 1)
         self.schedule = Schedule(
             len(prompts), size, self.steps, self.steps * size, job.seed, job.world
         )
         self.last: dict[str, float] = {}
-        self.sums: dict[str, list[Tensor]] = {}
+        self.noted: list[dict[str, Tensor]] = []  # figures of this iteration's passes
 
-    def updates(self, step: int) -> Iterator[Sequence[Part]]:
+    def updates(self, step: int) -> Iterator[Sequence[Minibatch]]:
         """One iteration: its optimizer steps, `minibatches` in each of `passes`."""
         rollout = self.collect(step)
-        advantages, extra = self.advantages(rollout)
-        self.sums = {}
-        rows = np.arange(len(rollout.answers))
+        targets = self.method.advantages(rollout, self.kl.beta)
+        self.noted = []
+        rows = np.arange(len(rollout.episodes))
         for number in range(self.config.passes):
             order = np.random.default_rng([self.job.seed, step, number]).permutation(rows)
             for some in np.array_split(order, min(self.config.minibatches, len(rows))):
                 # In order, so that answers to one prompt stay neighbours.
                 own = share(sorted(some.tolist()), self.job.world)
-                yield self.parts(rollout, advantages, extra, own)
-        self.last = self.measure(rollout)
+                yield self.minibatches(rollout, targets, own)
+        self.last = {**self.measure(rollout), **targets.figures}
         self.show(step, rollout)
         self.kl.update(self.last["kl"], len(rows))
 
@@ -102,29 +160,26 @@ class OnPolicy(Objective):
         """The iteration's answers; which prompts and what is drawn depend on seed and step."""
         chosen = self.schedule.rows(step)
         rollout = collect(
+            [self.prompts[index] for index in chosen for _ in range(self.method.group)],
+            self.sampler,
+            self.scorer,
             self.policy,
             self.reference,
-            self.scorer,
-            [self.prompts[index] for index in chosen for _ in range(self.group)],
-            self.config,
             self.tokenizer,
-            self.eos_id,
+            self.config,
             seed=int(np.random.SeedSequence([self.job.seed, step, 1]).generate_state(1)[0]),
             scale=self.scale,
         )
         self.scale = rollout.scale
         return rollout
 
-    def advantages(self, rollout: Rollout) -> tuple[Floats, dict[str, Floats]]:
-        """A method's advantages (R, T), and what else of this shape its loss needs."""
-        raise NotImplementedError
-
-    def parts(
-        self, rollout: Rollout, advantages: Floats, extra: Mapping[str, Floats], rows: Sequence[int]
-    ) -> list[Part]:
-        """Some answers as passes of at most `micro_tokens`."""
-        examples = [rollout.answers[row].example for row in rows]
-        parts = []
+    def minibatches(
+        self, rollout: Rollout, targets: Targets, rows: Sequence[int]
+    ) -> list[Minibatch]:
+        """Some episodes as passes of at most `micro_tokens`."""
+        examples = [rollout.episodes[row].example for row in rows]
+        states = rollout.scored.states
+        batches = []
         for group in length_groups(
             [len(e) for e in examples], self.config.micro_tokens, padded=self.policy.padded
         ):
@@ -134,62 +189,61 @@ class OnPolicy(Objective):
                 chosen = values[some][rollout.mask[some]]
                 return torch.from_numpy(chosen).float().to(self.device)
 
-            parts.append(
-                Part(
+            batches.append(
+                Minibatch(
                     [examples[index] for index in group],
                     flat(rollout.logprobs),
                     flat(rollout.ref),
-                    flat(advantages),
-                    {name: flat(values) for name, values in extra.items()},
+                    flat(targets.advantages),
+                    {name: flat(values) for name, values in targets.extra.items()},
+                    [states[row] for row in some] if states else (),
                 )
             )
-        return parts
+        return batches
 
-    def weight(self, batch: Part) -> float:
+    def weight(self, batch: Minibatch) -> float:
         """Tokens that the policy wrote."""
         return len(batch.old)
 
-    def tokens(self, batch: Part) -> int:
+    def tokens(self, batch: Minibatch) -> int:
         """Tokens read in the update; those of the rollout are not counted."""
         return sum(map(len, batch.examples))
 
-    def flops(self, batch: Part) -> float:
+    def flops(self, batch: Minibatch) -> float:
         """The products of the update; those of the rollout are not counted."""
-        return self.shape.flops(batch.examples, logits=len(batch.old))
+        extra = self.method.extra_passes * self.shape.flops(batch.examples, logits=0)
+        return extra + self.shape.flops(batch.examples, logits=len(batch.old))
 
-    def loss(self, batch: Part) -> Tensor:
-        """The summed loss of the policy; subclasses add theirs."""
+    def loss(self, batch: Minibatch) -> Tensor:
+        """The summed loss of the policy, and what the method adds to it."""
         logprobs = token_logprobs(self.policy, batch.examples, self.config.temperature)
         clip = self.config.clip_ratio
         # With one update an iteration the policy is still the one that wrote the answers.
         old = logprobs.detach() if self.config.updates == 1 else batch.old
-        with torch.no_grad():
-            self.note("approx_kl", (old - logprobs).mean())
-            self.note("clip_fraction", clip_fraction(logprobs, old, clip))
-            self.note("ratio", torch.exp(logprobs - old).mean())
         loss = clipped_policy_loss(logprobs, old, batch.advantages, clip).sum()
-        return loss + self.penalty(logprobs, batch)
-
-    def penalty(self, logprobs: Tensor, batch: Part) -> Tensor:
-        """What is added to the policy's loss, summed."""
-        return logprobs.new_zeros(())
-
-    def note(self, name: str, value: Tensor) -> None:
-        """Remember a figure of this pass; the iteration's is their mean."""
-        self.sums.setdefault(name, []).append(value.detach())
+        extra, figures = self.method.extra_loss(batch, logprobs, self.kl.beta)
+        with torch.no_grad():
+            found = (
+                (old - logprobs).mean(),
+                clip_fraction(logprobs, old, clip),
+                torch.exp(logprobs - old).mean(),
+            )
+        noted = {**dict(zip(FIGURES, found, strict=True)), **figures}
+        self.noted.append({name: value.detach() for name, value in noted.items()})
+        return loss + extra
 
     def measure(self, rollout: Rollout) -> dict[str, float]:
         """The iteration's figures."""
         mask = rollout.mask
         lengths = mask.sum(1)
-        ended = np.array([answer.sampled.ended for answer in rollout.answers])
+        ended = np.array([e.sampled.ended for e in rollout.episodes])
         k3 = kl_k3(torch.from_numpy(rollout.logprobs), torch.from_numpy(rollout.ref)).numpy()
         return {
-            "reward": float(rollout.raw.mean()),
+            "reward": float(rollout.scored.total.mean()),
             "score": float(rollout.scores.mean()),
             **{
                 f"reward_{name}": float(np.nanmean(values))
-                for name, values in rollout.parts.items()
+                for name, values in rollout.scored.parts.items()
                 if not np.isnan(values).all()  # such as tests, where no prompt has any
             },
             "kl": float(rollout.kl.sum(1).mean()),
@@ -198,13 +252,14 @@ class OnPolicy(Objective):
             "entropy": float(-rollout.logprobs[mask].mean()),
             "length": float(lengths.mean()),
             "cut": float(1 - ended.mean()),
-            "loops": float(np.mean([loops(answer.ids) for answer in rollout.answers])),
-            **{name: self.mean(torch.stack(values)) for name, values in self.sums.items()},
+            "loops": float(np.mean([loops(e.ids) for e in rollout.episodes])),
+            **{name: self.mean(name) for name in (*FIGURES, *self.method.figures)},
         }
 
-    def mean(self, values: Tensor) -> float:
-        """The mean of the figures (passes,) that the passes of all processes left."""
+    def mean(self, name: str) -> float:
+        """The mean of a figure over the passes of all processes, of which one may have none."""
         world = self.job.world
+        values = torch.tensor([noted[name].item() for noted in self.noted], device=world.device)
         return float(world.sum(values.sum()) / world.sum(len(values)))
 
     def show(self, step: int, rollout: Rollout) -> None:
@@ -216,18 +271,19 @@ class OnPolicy(Objective):
         file_path = self.job.folder / SAMPLES
         cut_log(file_path, step)  # of a run that was killed after its last checkpoint
         with open(file_path, "a", encoding="utf-8") as file:
-            for answer, score in list(zip(rollout.answers, rollout.raw, strict=True))[:SHOWN]:
-                asked = answer.prompt.messages[-1].content
+            shown = list(zip(rollout.episodes, rollout.scored.total, strict=True))[:SHOWN]
+            for episode, score in shown:
+                asked = episode.prompt.messages[-1].content
                 row = {
                     "step": step + 1,
                     "prompt": asked,
-                    "answer": answer.text,
+                    "answer": episode.text,
                     "reward": round(float(score), 4),
-                    "ended": answer.sampled.ended,
+                    "ended": episode.sampled.ended,
                 }
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 self.job.watcher.noted(
-                    f"{score:+.2f}  {_short(asked, 40)} → {_short(answer.text, 90)}"
+                    f"{score:+.2f}  {_short(asked, 40)} → {_short(episode.text, 90)}"
                 )
 
     def figures(self) -> Mapping[str, float]:

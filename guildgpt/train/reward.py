@@ -18,9 +18,9 @@ from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import RewardModel, final_scores, scalar_head
 from guildgpt.train.config import RewardConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
+from guildgpt.train.losses import bradley_terry, centring
 from guildgpt.train.objective import Objective
 from guildgpt.train.operations import Shape
-from guildgpt.train.preference_losses import bradley_terry, centring
 from guildgpt.train.schedule import Schedule
 from guildgpt.train.selection import Selection
 

@@ -36,21 +36,80 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One answer as scorers see it."""
+class Episode:
+    """A prompt and what the policy answered, as scorers see it."""
 
     prompt: Prompt
     sampled: Sampled
     example: Example  # prompt and answer, of which the answer is predicted
-    ids: tuple[int, ...]  # without the end of turn
+    ids: tuple[int, ...]  # of the answer, without the end of turn
     text: str
+
+    @classmethod
+    def of(cls, prompt: Prompt, sampled: Sampled, tokenizer: FileTokenizer) -> Episode:
+        """That of one prompt and the answer that was drawn for it."""
+        whole = np.concatenate([np.array(prompt.ids, np.int32), sampled.ids])
+        example = Example(whole, np.arange(len(whole)) >= len(prompt.ids), 0, "rollout")
+        ids = tuple(int(token) for token in sampled.ids)
+        ids = ids[:-1] if sampled.ended else ids
+        return cls(prompt, sampled, example, ids, tokenizer.decode(ids))
+
+
+class Sampler(Protocol):
+    """Whatever writes the policy's answers: `PolicySampler`, or another engine with its weights."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether its log-probabilities stand for the policy's; else they are computed again."""
+
+    def __call__(self, prompts: Sequence[Sequence[int]], seed: int) -> Sequence[Sampled]:
+        """An answer to each prompt (token ids), drawn at the temperature of the configuration."""
+
+
+@dataclass(frozen=True)
+class PolicySampler:
+    """Our own sampler on the trunk that is trained."""
+
+    policy: Trunk
+    config: RolloutConfig
+    eos_id: int
+
+    @property
+    def exact(self) -> bool:
+        """In float32 the log-probabilities are those the answers were drawn at.
+
+        Where rounding is coarser they are computed again by the pass that will be differentiated,
+        so that the first update starts at a ratio of 1; a single update does so anyhow and needs
+        them for the KL alone.
+        """
+        return self.policy.dtype == torch.float32 or self.config.updates == 1
+
+    def __call__(self, prompts: Sequence[Sequence[int]], seed: int) -> list[Sampled]:
+        """See `Sampler`."""
+        return sample(
+            self.policy,
+            prompts,
+            Sampling(self.config.max_new_tokens, self.config.temperature),
+            eos_id=self.eos_id,
+            seed=seed,
+            rows=self.config.sample_rows,
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What some episodes are worth, in the scorer's own measure."""
+
+    total: Floats  # (R,)
+    parts: Mapping[str, Floats]  # what the totals are made of, (R,) each, for the log
+    states: Sequence[Tensor] = ()  # (tokens, d) of each episode: what a value head reads
 
 
 class Scorer(Protocol):
     """Whatever says how good answers are."""
 
-    def __call__(self, answers: Sequence[Answer]) -> tuple[Floats, Mapping[str, Floats]]:
-        """The score (R,) of each answer, and its parts by name, (R,) each, for the log."""
+    def __call__(self, episodes: Sequence[Episode]) -> Scores:
+        """The score of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +130,14 @@ class Scale:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Answers with everything that was true when they were written."""
+    """Episodes with everything that was true when they were written."""
 
-    answers: list[Answer]
+    episodes: list[Episode]
     mask: Mask
     logprobs: Floats  # (R, T), of the policy at the temperature of sampling
     ref: Floats  # (R, T), of the reference
     scores: Floats  # (R,), to scale, `missing_eos` in place of that of an answer that was cut
-    raw: Floats  # (R,), the scorer's own
-    parts: Mapping[str, Floats]
+    scored: Scores
     scale: Scale = Scale()
 
     @property
@@ -114,76 +172,61 @@ def prompts_of(
 
 
 def collect(
+    prompts: Sequence[Prompt],
+    sampler: Sampler,
+    scorer: Scorer,
     policy: Trunk,
     reference: Trunk,
-    scorer: Scorer,
-    prompts: Sequence[Prompt],
-    config: RolloutConfig,
     tokenizer: FileTokenizer,
-    eos_id: int,
+    config: RolloutConfig,
     *,
     seed: int,
     scale: Scale | None = None,
 ) -> Rollout:
     """Answers to `prompts`, their log-probabilities under policy and reference, and their scores,
-    on `scale` or, without one, on that of these answers if the configuration asks for any.
-
-    In float32 the policy's log-probabilities are those the answers were drawn at. Where rounding
-    is coarser they are computed again by the pass that will be differentiated, so that the first
-    update starts at a ratio of 1; a single update does so anyhow and needs them for the KL alone.
-    """
-    sampling = Sampling(config.max_new_tokens, config.temperature)
-    sampled = sample(
-        policy,
-        [prompt.ids for prompt in prompts],
-        sampling,
-        eos_id=eos_id,
-        seed=seed,
-        rows=config.sample_rows,
-    )
-    answers = [
-        _answer(prompt, one, tokenizer) for prompt, one in zip(prompts, sampled, strict=True)
+    on `scale` or, without one, on that of these answers if the configuration asks for any."""
+    sampled = sampler([prompt.ids for prompt in prompts], seed)
+    episodes = [
+        Episode.of(prompt, one, tokenizer) for prompt, one in zip(prompts, sampled, strict=True)
     ]
-    examples = [answer.example for answer in answers]
-    longest = max(len(one) for one in sampled)
-    mask = np.arange(longest) < np.array([len(one) for one in sampled])[:, None]
+    lengths = np.array([len(one) for one in sampled])
+    mask = np.arange(lengths.max()) < lengths[:, None]
 
     def logprobs(trunk: Trunk) -> Floats:
         return by_token(
+            trunk,
             lambda batch: token_logprobs(trunk, batch, config.temperature),
-            examples,
+            [episode.example for episode in episodes],
             mask,
             config.micro_tokens,
-            padded=trunk.padded,
         )
 
-    if policy.dtype == torch.float32 or config.updates == 1:
+    if sampler.exact:
         old = np.zeros(mask.shape)
         old[mask] = np.concatenate([one.logprobs for one in sampled])
     else:
         old = logprobs(policy)
-    raw, parts = scorer(answers)
-    _check_scores(raw, parts, answers)
-    scale = scale or (Scale.of(raw) if config.normalize else Scale())
-    scores = (raw - scale.mean) / scale.spread
+    scored = scorer(episodes)
+    _check(scored, episodes)
+    scale = scale or (Scale.of(scored.total) if config.normalize else Scale())
+    scores = (scored.total - scale.mean) / scale.spread
     if config.missing_eos is not None:
         ended = np.array([one.ended for one in sampled])
         scores = np.where(ended, scores, config.missing_eos)
-    return Rollout(answers, mask, old, logprobs(reference), scores, raw, parts, scale)
+    return Rollout(episodes, mask, old, logprobs(reference), scores, scored, scale)
 
 
 @torch.no_grad()
 def by_token(
+    trunk: Trunk,
     values: Callable[[Sequence[Example]], Tensor],
     examples: Sequence[Example],
     mask: Mask,
     micro_tokens: int,
-    *,
-    padded: bool,
 ) -> Floats:
-    """A value for each answer token, (R, T), computed by passes of at most `micro_tokens`."""
+    """A value for each answer token, (R, T), by passes of `trunk` of at most `micro_tokens`."""
     result = np.zeros(mask.shape)
-    for group in length_groups([len(e) for e in examples], micro_tokens, padded=padded):
+    for group in length_groups([len(e) for e in examples], micro_tokens, padded=trunk.padded):
         found = values([examples[index] for index in group]).float().cpu().numpy()
         first = 0
         for index in group:
@@ -193,21 +236,13 @@ def by_token(
     return result
 
 
-def _check_scores(raw: Floats, parts: Mapping[str, Floats], answers: Sequence[Answer]) -> None:
+def _check(scored: Scores, episodes: Sequence[Episode]) -> None:
     """GuildError where an answer's score is not a number, with the parts that it is made of."""
-    bad = np.flatnonzero(~np.isfinite(raw))
+    bad = np.flatnonzero(~np.isfinite(scored.total))
     if len(bad):
-        made_of = ", ".join(f"{name} {values[bad[0]]}" for name, values in parts.items())
+        made_of = ", ".join(f"{name} {values[bad[0]]}" for name, values in scored.parts.items())
         raise GuildError(
-            f"{len(bad)} of {len(raw)} answers score {raw[bad[0]]} ({made_of}); the first is "
-            f"{answers[bad[0]].text[:80]!r}",
+            f"{len(bad)} of {len(episodes)} answers score {scored.total[bad[0]]} ({made_of}); the "
+            f"first is {episodes[bad[0]].text[:80]!r}",
             remedy="What scores them is broken: was the reward model's training healthy?",
         )
-
-
-def _answer(prompt: Prompt, sampled: Sampled, tokenizer: FileTokenizer) -> Answer:
-    whole = np.concatenate([np.array(prompt.ids, np.int32), sampled.ids])
-    example = Example(whole, np.arange(len(whole)) >= len(prompt.ids), 0, "rollout")
-    ids = tuple(int(token) for token in sampled.ids)
-    ids = ids[:-1] if sampled.ended else ids
-    return Answer(prompt, sampled, example, ids, tokenizer.decode(ids))

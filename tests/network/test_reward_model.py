@@ -152,11 +152,11 @@ def test_kept_states_are_those_before_each_token_of_the_answer(
     _, model = trained(kind)
     rows = answers(chat)
     plain = model.scores(rows)
-    model.keeps_states = True
-    torch.testing.assert_close(model.scores(rows), plain, rtol=1e-5, atol=1e-5)
-    assert [len(states) for states in model.states] == [row.trained for row in rows]
+    scores, kept = model.scores_and_states(rows)
+    torch.testing.assert_close(scores, plain, rtol=1e-5, atol=1e-5)
+    assert [len(states) for states in kept] == [row.trained for row in rows]
     with torch.no_grad():
-        found = model.head(torch.cat(model.states))[:, 0]
+        found = model.head(torch.cat(kept))[:, 0]
         expected = torch.cat([token_values(model.trunk, model.head, [row]) for row in rows])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
 from guildgpt.network.world import World
 from guildgpt.train.config import GrpoConfig, PpoConfig
-from guildgpt.train.grpo import train_grpo
-from guildgpt.train.ppo import train_ppo
-from guildgpt.train.rollout import Answer, Prompt, Scorer
+from guildgpt.train.grpo import Grpo
+from guildgpt.train.on_policy import train_on_policy
+from guildgpt.train.ppo import Ppo, value_model
+from guildgpt.train.rollout import Episode, Prompt, Sampler, Scorer, Scores
 
 from .conftest import Remembering, job, tiny_llama
 
@@ -62,16 +63,16 @@ def asked(count: int = 16, length: int = 5) -> list[Prompt]:
     return [Prompt((Message("user", str(ids)),), tuple(ids)) for ids in rows]
 
 
-def paid_for_one_token(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
+def paid_for_one_token(episodes: Sequence[Episode]) -> Scores:
     """The share of an answer's tokens that are `WANTED`."""
-    scores = np.array([float((a.sampled.ids == WANTED).mean()) for a in answers])
-    return scores, {"wanted": scores}
+    scores = np.array([float((e.sampled.ids == WANTED).mean()) for e in episodes])
+    return Scores(scores, {"wanted": scores})
 
 
-def paid_for_small_ids(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
+def paid_for_small_ids(episodes: Sequence[Episode]) -> Scores:
     """The share of an answer's tokens that are below 32: there are some from the start."""
-    scores = np.array([float((a.sampled.ids < 32).mean()) for a in answers])
-    return scores, {"small": scores}
+    scores = np.array([float((e.sampled.ids < 32).mean()) for e in episodes])
+    return Scores(scores, {"small": scores})
 
 
 def ppo(
@@ -82,21 +83,16 @@ def ppo(
     hats: Hats | None = None,
     scorer: Scorer = paid_for_one_token,
     prompts: Sequence[Prompt] | None = None,
+    world: World | None = None,
     **changes: Any,
 ) -> Hats:
     """Train a policy with PPO; the hats afterwards."""
     hats = hats or hats_of(outspoken())
     config = PpoConfig(**{**SETTINGS, **changes})
-    rest = (Letters(), EOS, job(folder, watcher, seed))
-    train_ppo(
-        hats,
-        None,
-        None,
-        prompts or asked(),
-        scorer,
-        config,
-        *rest,  # type: ignore[arg-type]
-    )
+    method = Ppo(config, value_model(hats, None, None, config, seed))
+    letters: Any = Letters()
+    where = job(folder, watcher, seed, world)
+    train_on_policy(method, hats, prompts or asked(), scorer, letters, EOS, where)
     return hats
 
 
@@ -108,11 +104,13 @@ def grpo(
     hats: Hats | None = None,
     scorer: Scorer = paid_for_one_token,
     world: World | None = None,
+    sampler: Sampler | None = None,
     **changes: Any,
 ) -> Hats:
     """Train a policy with GRPO; the hats afterwards."""
     hats = hats or hats_of(outspoken())
     config = GrpoConfig(**{**SETTINGS, **changes})
-    rest = (Letters(), EOS, job(folder, watcher, seed, world))
-    train_grpo(hats, asked(), scorer, config, *rest)  # type: ignore[arg-type]
+    letters: Any = Letters()
+    where = job(folder, watcher, seed, world)
+    train_on_policy(Grpo(config), hats, asked(), scorer, letters, EOS, where, sampler)
     return hats

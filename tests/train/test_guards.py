@@ -1,4 +1,5 @@
-"""Each guard fires on its own sign and names it; none fires on a run that goes well."""
+"""Each guard fires on its own sign and names it; none fires on a run that goes well. The price of a
+nat is fixed, or steered towards a target as Ziegler et al. steer it."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ import json
 
 import pytest
 
-from guildgpt.train.config import GuardConfig
-from guildgpt.train.guards import GuardError, Guards
+from guildgpt.train.config import GuardConfig, KlConfig
+from guildgpt.train.guards import GuardError, Guards, KlPenalty
 
 HEALTHY = {"kl": 4.0, "entropy": 2.0, "length": 20.0, "cut": 0.1, "loops": 0.02, "reward": 1.0}
 
@@ -79,3 +80,52 @@ def test_what_was_seen_goes_through_a_checkpoint() -> None:
     for guards in (first, second):
         with pytest.raises(GuardError, match="stopped after 8 iterations: entropy collapse"):
             lived(guards, {"entropy": 0.1})
+
+
+# --- the price of a nat --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kl", "factor"),
+    [
+        (6.0, 1.0),  # on target
+        (6.6, 1 + 0.1 * 256 / 10_000),  # a tenth above it
+        (5.4, 1 - 0.1 * 256 / 10_000),
+        (60.0, 1 + 0.2 * 256 / 10_000),  # the error is clipped to a fifth
+        (0.0, 1 - 0.2 * 256 / 10_000),
+        (-3.0, 1 - 0.2 * 256 / 10_000),  # an estimate may be negative
+    ],
+)
+def test_the_formula(kl: float, factor: float) -> None:
+    adaptive = KlPenalty(KlConfig(beta=0.15, adaptive=True, target=6.0, horizon=10_000))
+    adaptive.update(kl, 256)
+    assert adaptive.beta == pytest.approx(0.15 * factor, rel=1e-12)
+
+
+def test_it_steers_towards_the_target() -> None:
+    """A policy that drifts the further the cheaper it is: the divergence settles at the target."""
+    adaptive = KlPenalty(KlConfig(beta=0.15, adaptive=True, target=6.0, horizon=1000))
+    for _ in range(400):
+        adaptive.update(0.3 / adaptive.beta, 64)
+    assert 0.3 / adaptive.beta == pytest.approx(6.0, rel=0.01)
+
+
+def test_what_it_has_learned_goes_through_a_checkpoint() -> None:
+    config = KlConfig(beta=0.15, adaptive=True)
+    first = KlPenalty(config)
+    for kl in (3.0, 20.0, 7.1):
+        first.update(kl, 32)
+    second = KlPenalty(config)
+    assert second.beta == 0.15
+    second.restore(json.loads(json.dumps(first.state())))
+    assert second.beta == first.beta != 0.15
+    for one in (first, second):
+        one.update(4.4, 32)
+    assert second.beta == first.beta
+
+
+def test_a_fixed_price_stays_what_the_recipe_says() -> None:
+    fixed = KlPenalty(KlConfig(beta=0.07))
+    fixed.update(1e9, 1000)
+    fixed.restore(fixed.state())
+    assert fixed.beta == 0.07

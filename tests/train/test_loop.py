@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from guildgpt.errors import GuildError
 from guildgpt.train import loop
-from guildgpt.train.checkpoint import latest_checkpoint
+from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.loop import Outcome, learning_rate, make_optimizer, run_loop, spread
 from guildgpt.train.objective import Objective
@@ -317,6 +317,28 @@ def test_a_resumed_run_is_the_same_bit_for_bit(
         assert torch.equal(parameter, resumed.parameters[name])
     for key in ("step", "loss", "lr", "grad_norm", "tokens", "trained"):
         assert [row[key] for row in logged(tmp_path / "cut")] == [s[key] for s in watcher.steps]
+
+
+def test_a_checkpoint_from_before_lr_scale_had_its_name_is_gone_on_from(
+    tmp_path: Path, watcher: Remembering
+) -> None:
+    """0.1.0 called it `pace`."""
+    whole = Fit(5)
+    train(whole, tmp_path / "whole", watcher)
+    with pytest.raises(Killed):
+        train(Fit(5), tmp_path / "cut", Deadly(4))
+    folder = tmp_path / "cut" / "checkpoints"
+    found, _ = latest_checkpoint(folder)
+    assert found is not None
+    for group in found.optimizer["param_groups"]:
+        group["pace"] = group.pop("lr_scale")
+    save_checkpoint(folder, found.step, found.weights, found.optimizer, found.state, keep=1)
+
+    resumed, again = Fit(5), Remembering()
+    assert train(resumed, tmp_path / "cut", again).resumed_from == 3
+    assert again.losses == watcher.losses[3:]
+    for name, parameter in whole.parameters.items():
+        assert torch.equal(parameter, resumed.parameters[name])
 
 
 def test_dropout_is_at_work_in_that_test(tmp_path: Path) -> None:

@@ -19,12 +19,22 @@ from guildgpt.errors import GuildError
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import RewardModel, scalar_head
+from guildgpt.network.sampler import Sampled
 from guildgpt.network.trunk import LeanTrunk, PaddedTrunk, token_logprobs, trunk_for
 from guildgpt.train.config import GrpoConfig, PpoConfig, RolloutConfig
 from guildgpt.train.grpo import Grpo
-from guildgpt.train.on_policy import SAMPLES, OnPolicy
+from guildgpt.train.on_policy import SAMPLES, Method, OnPolicy
 from guildgpt.train.ppo import Ppo, value_model
-from guildgpt.train.rollout import Answer, Rollout, Scale, collect, prompts_of
+from guildgpt.train.rollout import (
+    Episode,
+    PolicySampler,
+    Rollout,
+    Scale,
+    Scorer,
+    Scores,
+    collect,
+    prompts_of,
+)
 
 from .conftest import Remembering, job
 from .policies import (
@@ -59,21 +69,26 @@ def objective(hats: Hats, form: str, folder: Path, **changes: Any) -> OnPolicy:
     shaken_hat(hats, "policy")
     # Passes of some rows each, so that order and padding have a chance to go wrong.
     settings = {**SETTINGS, "batch_size": 12, "lora": LORA, "micro_tokens": 60, **changes}
-    rest: tuple[Any, ...] = (Letters(), EOS, job(folder, Remembering()))
     if form == "grpo":
-        grouped = GrpoConfig(**settings)
-        return Grpo(hats, asked(), paid_for_one_token, grouped, *rest)
+        return on_policy(Grpo(GrpoConfig(**settings)), hats, paid_for_one_token, folder)
     shaken_hat(hats, "reward")
     reward = RewardModel(hats.trunk("reward"), scalar_head(hats.width, seed=1))
 
-    def scorer(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
-        scores = reward.scores([answer.example for answer in answers]).double().numpy()
-        return scores, {"model": scores}
+    def scorer(episodes: Sequence[Episode]) -> Scores:
+        found, states = reward.scores_and_states([episode.example for episode in episodes])
+        scores = found.double().numpy()
+        return Scores(scores, {"model": scores}, states)
 
     trunk = "reward" if form == "head on the reward model" else "own"
     config = PpoConfig(**settings, value_trunk=trunk)  # type: ignore[arg-type]
     value = value_model(hats, reward, "reward", config, 0)
-    return Ppo(hats, asked(), scorer, config, *rest, value=value)
+    return on_policy(Ppo(config, value), hats, scorer, folder)
+
+
+def on_policy(method: Method, hats: Hats, scorer: Scorer, folder: Path) -> OnPolicy:
+    sampler = PolicySampler(hats.trunk("policy"), method.config, EOS)
+    rest: tuple[Any, ...] = (Letters(), job(folder, Remembering()))
+    return OnPolicy(method, hats, asked(), sampler, scorer, *rest)
 
 
 @EVERY_KIND
@@ -87,17 +102,17 @@ def test_the_first_update_starts_where_the_answers_were_written(
     assert isinstance(method.policy, LeanTrunk if kind == "llama" else PaddedTrunk)
     first = next(iter(method.updates(0)))
     assert len(first) > 1
-    losses = [method.loss(part) for part in first]
+    losses = [method.loss(batch) for batch in first]
     assert all(bool(torch.isfinite(loss)) for loss in losses)
-    for ratio, kl, clipped in zip(*(method.sums[n] for n in _FIGURES), strict=True):
+    for ratio, kl, clipped in ([noted[n] for n in _FIGURES] for noted in method.noted):
         assert float(ratio) == pytest.approx(1, abs=1e-4)
         assert float(kl) == pytest.approx(0, abs=1e-4)
         assert float(clipped) == 0
     if form == "head on the reward model":  # its states were kept for the right tokens
-        for part in first:
-            assert isinstance(method, Ppo)
-            now = method.value.now(part.examples)
-            torch.testing.assert_close(now, part.extra["values"], rtol=1e-4, atol=1e-5)
+        for batch in first:
+            assert isinstance(method.method, Ppo)
+            now = method.method.value.now(batch.examples, batch.states)
+            torch.testing.assert_close(now, batch.extra["values"], rtol=1e-4, atol=1e-5)
 
 
 _FIGURES = ("ratio", "approx_kl", "clip_fraction")
@@ -106,16 +121,16 @@ _FIGURES = ("ratio", "approx_kl", "clip_fraction")
 @pytest.mark.parametrize("passes", [1, 4])
 def test_in_bfloat16_it_starts_at_a_ratio_of_exactly_one(tmp_path: Path, passes: int) -> None:
     method = objective(hats_of(llama(), torch.bfloat16), "grpo", tmp_path, passes=passes)
-    for part in next(iter(method.updates(0))):
-        method.loss(part)
-    assert all(float(ratio) == 1.0 for ratio in method.sums["ratio"])
+    for batch in next(iter(method.updates(0))):
+        method.loss(batch)
+    assert all(float(noted["ratio"]) == 1.0 for noted in method.noted)
 
 
 def test_a_single_update_computes_no_log_probabilities_of_its_own_again(tmp_path: Path) -> None:
     for passes in (1, 2):
         method = objective(hats_of(llama(), torch.bfloat16), "grpo", tmp_path, passes=passes)
         rollout = method.collect(0)
-        drawn = np.concatenate([answer.sampled.logprobs for answer in rollout.answers])
+        drawn = np.concatenate([episode.sampled.logprobs for episode in rollout.episodes])
         again = rollout.logprobs[rollout.mask]
         assert np.array_equal(drawn, again) == (passes == 1)
         np.testing.assert_allclose(drawn, again, atol=0.5)
@@ -123,8 +138,8 @@ def test_a_single_update_computes_no_log_probabilities_of_its_own_again(tmp_path
 
 def test_answers_to_one_prompt_are_neighbours_in_an_update(tmp_path: Path) -> None:
     method = objective(hats_of(llama()), "grpo", tmp_path, group=4, micro_tokens=10_000)
-    (part,) = next(iter(method.updates(0)))
-    prompts = [tuple(example.ids[:5].tolist()) for example in part.examples]
+    (batch,) = next(iter(method.updates(0)))
+    prompts = [tuple(example.ids[:5].tolist()) for example in batch.examples]
     assert len(set(prompts)) == 3
     assert [len(list(run)) for _, run in groupby(prompts)] == [4, 4, 4]
 
@@ -135,7 +150,7 @@ def test_value_states_are_those_of_a_pass_of_their_own(tmp_path: Path) -> None:
     for form in ("value model", "head on the reward model"):
         method = objective(hats_of(llama()), form, tmp_path)
         rollout = method.collect(0)
-        values[form] = method.advantages(rollout)[1]["values"]
+        values[form] = method.method.advantages(rollout, 0.0).extra["values"]
     one, other = values.values()
     assert one.any()
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -185,32 +200,33 @@ def test_the_divergence_that_is_logged_is_that_from_the_reference(
 
 def rolled_out(hats: Hats, scorer: Any, **changes: Any) -> Rollout:
     config = RolloutConfig(**{**SETTINGS, **changes})
-    trunks = (hats.trunk("policy"), hats.trunk(None))
-    letters: Any = Letters()
-    return collect(*trunks, scorer, asked(), config, letters, EOS, seed=3)
+    policy = hats.trunk("policy")
+    sampler = PolicySampler(policy, config, EOS)
+    rest: tuple[Any, ...] = (policy, hats.trunk(None), Letters(), config)
+    return collect(asked(), sampler, scorer, *rest, seed=3)
 
 
-def five(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
-    return np.full(len(answers), 5.0), {}
+def five(episodes: Sequence[Episode]) -> Scores:
+    return Scores(np.full(len(episodes), 5.0), {})
 
 
 def test_only_answers_that_were_cut_get_the_penalty_in_place_of_their_score() -> None:
     hats = hats_of(llama())
     shaken_hat(hats, "policy")
     rollout = rolled_out(hats, five, missing_eos=-2.0, max_new_tokens=40, temperature=2.0)
-    ended = np.array([answer.sampled.ended for answer in rollout.answers])
+    ended = np.array([episode.sampled.ended for episode in rollout.episodes])
     assert 0 < ended.sum() < len(ended)
     np.testing.assert_array_equal(rollout.scores, np.where(ended, 5.0, -2.0))
-    np.testing.assert_array_equal(rollout.raw, 5.0)  # for the log
-    for answer, one in zip(rollout.answers, ended, strict=True):
-        assert (answer.sampled.ids[-1] == EOS) == one
-        assert EOS not in answer.ids
+    np.testing.assert_array_equal(rollout.scored.total, 5.0)  # for the log
+    for episode, one in zip(rollout.episodes, ended, strict=True):
+        assert (episode.sampled.ids[-1] == EOS) == one
+        assert EOS not in episode.ids
     left = rolled_out(hats, five, missing_eos=None, max_new_tokens=40, temperature=2.0)
     np.testing.assert_array_equal(left.scores, 5.0)
 
 
-def lengths(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
-    return np.array([100.0 + len(answer.ids) for answer in answers]), {}
+def lengths(episodes: Sequence[Episode]) -> Scores:
+    return Scores(np.array([100.0 + len(episode.ids) for episode in episodes]), {})
 
 
 def test_normalized_scores_are_spreads_above_the_mean_of_the_first_answers() -> None:
@@ -220,10 +236,12 @@ def test_normalized_scores_are_spreads_above_the_mean_of_the_first_answers() -> 
     free = rolled_out(hats, lengths, missing_eos=None, **settings)
     assert free.scores.mean() == pytest.approx(0, abs=1e-9)
     assert free.scores.std() == pytest.approx(1)
-    np.testing.assert_allclose(free.scores * free.raw.std() + free.raw.mean(), free.raw)
+    np.testing.assert_allclose(
+        free.scores * free.scored.total.std() + free.scored.total.mean(), free.scored.total
+    )
     # What was cut has no say in its own score, and a scale that was found is kept.
     first = rolled_out(hats, lengths, missing_eos=-0.5, **settings)
-    ended = np.array([answer.sampled.ended for answer in first.answers])
+    ended = np.array([episode.sampled.ended for episode in first.episodes])
     np.testing.assert_allclose(first.scores, np.where(ended, free.scores, -0.5))
     assert first.scale == free.scale != Scale()
     # Equal scores have no spread to be divided by.
@@ -238,16 +256,62 @@ def test_the_scale_of_the_first_iteration_is_kept_and_survives_a_checkpoint(
         hats = hats_of(llama())
         shaken_hat(hats, "policy")
         config = GrpoConfig(**{**SETTINGS, "normalize": True, "batch_size": 8, "group": 4})
-        rest = (Letters(), EOS, job(tmp_path, Remembering()))
-        return Grpo(hats, asked(), lengths, config, *rest)
+        return on_policy(Grpo(config), hats, lengths, tmp_path)
 
     one = made()
     first = one.collect(0)
-    assert one.collect(1).scale == first.scale == Scale.of(first.raw)
+    assert one.collect(1).scale == first.scale == Scale.of(first.scored.total)
     other = made()
     other.restore(json.loads(json.dumps(one.state())))
     assert other.collect(1).scale == first.scale
     np.testing.assert_array_equal(other.collect(2).scores, one.collect(2).scores)
+
+
+class OtherEngine:
+    """It answers with one to six tokens and an end of turn, and knows no log-probabilities."""
+
+    exact = False
+
+    def __init__(self) -> None:
+        self.asked: list[list[tuple[int, ...]]] = []
+
+    def __call__(self, prompts: Sequence[Sequence[int]], seed: int) -> list[Sampled]:
+        self.asked.append([tuple(prompt) for prompt in prompts])
+        generator = np.random.default_rng(seed)
+        answers = []
+        for _ in prompts:
+            ids = generator.integers(4, 60, generator.integers(1, 7), dtype=np.int32)
+            ids = np.append(ids, np.int32(EOS))
+            answers.append(Sampled(ids, np.full(len(ids), np.nan, np.float32), True))
+        return answers
+
+
+def test_another_engine_can_write_the_answers() -> None:
+    """What it wrote is learned from, at the log-probabilities that the policy gives it."""
+    hats = hats_of(llama())
+    shaken_hat(hats, "policy")
+    config = RolloutConfig(**{**SETTINGS, "temperature": 0.7})
+    policy, engine = hats.trunk("policy"), OtherEngine()
+    rest: tuple[Any, ...] = (policy, hats.trunk(None), Letters(), config)
+    rollout = collect(asked(), engine, five, *rest, seed=3)
+    assert engine.asked == [[prompt.ids for prompt in asked()]]
+    written = OtherEngine()(engine.asked[0], 3)
+    for row, (episode, wanted) in enumerate(zip(rollout.episodes, written, strict=True)):
+        assert episode.ids == tuple(wanted.ids[:-1].tolist())
+        with torch.no_grad():
+            own = token_logprobs(policy, [episode.example], 0.7).numpy()
+        np.testing.assert_allclose(rollout.logprobs[row, : len(wanted)], own, rtol=1e-3, atol=2e-4)
+
+
+def test_a_policy_learns_from_what_another_engine_wrote(
+    tmp_path: Path, watcher: Remembering
+) -> None:
+    engine = OtherEngine()
+    hats = grpo(tmp_path, watcher, sampler=engine, scorer=paid_for_small_ids, steps=3)
+    assert [len(set(prompts)) for prompts in engine.asked] == [8, 8, 8]
+    assert all(np.isfinite(step["loss"]) for step in watcher.steps)
+    assert watcher.steps[0]["kl"] == pytest.approx(0, abs=1e-3)
+    assert any(p.detach().any() for n, p in hats.parameters("policy").items() if "lora_B" in n)
 
 
 @EVERY_KIND
@@ -260,12 +324,12 @@ def test_the_temperature_divides_the_logits_of_policy_and_reference(
     hats.add("policy", LORA, seed=0)  # it changes nothing yet
     rollout = rolled_out(hats, five, temperature=temperature)
     model = KINDS[kind]()
-    for row, answer in enumerate(rollout.answers):
-        ids = torch.from_numpy(answer.example.ids).long()
+    for row, episode in enumerate(rollout.episodes):
+        ids = torch.from_numpy(episode.example.ids).long()
         with torch.no_grad():
             logits = model(input_ids=ids[None]).logits[0, :-1] / temperature
         wanted = torch.log_softmax(logits, -1).gather(1, ids[1:, None])[:, 0].numpy()
-        count = len(answer.sampled)
+        count = len(episode.sampled)
         for found in (rollout.logprobs, rollout.ref):
             np.testing.assert_allclose(found[row, :count], wanted[-count:], rtol=1e-3, atol=2e-4)
             assert not found[row, count:].any()
@@ -293,10 +357,10 @@ def test_prompts_that_are_too_long_are_counted_and_equal_ones_asked_once(tmp_pat
 def test_a_score_that_is_no_number_ends_the_run_and_is_named(
     tmp_path: Path, watcher: Remembering
 ) -> None:
-    def broken(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
-        scores, _ = paid_for_one_token(answers)
+    def broken(episodes: Sequence[Episode]) -> Scores:
+        scores = paid_for_one_token(episodes).total
         bad = np.where(np.arange(len(scores)) == 5, np.nan, scores)
-        return bad, {"wanted": scores, "odd": bad}
+        return Scores(bad, {"wanted": scores, "odd": bad})
 
     for train in (ppo, grpo):
         with pytest.raises(GuildError, match=r"1 of 32 answers score nan \(.*odd nan\)"):
@@ -310,12 +374,12 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_does_harm(
     hats = hats_of(outspoken())
     calls = []
 
-    def poisoning(answers: Sequence[Answer]) -> tuple[Any, Mapping[str, Any]]:
-        calls.append(len(answers))
+    def poisoning(episodes: Sequence[Episode]) -> Scores:
+        calls.append(len(episodes))
         if len(calls) == 3:  # after the answers were written, before they are learned from
             with torch.no_grad():
                 next(iter(hats.parameters("policy").values())).fill_(float("nan"))
-        return paid_for_one_token(answers)
+        return paid_for_one_token(episodes)
 
     with pytest.raises(GuildError, match=r"the loss is nan .* at step 3"):
         ppo(tmp_path, watcher, hats=hats, scorer=poisoning)

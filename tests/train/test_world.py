@@ -22,7 +22,7 @@ from guildgpt.train.schedule import Schedule, share
 
 from .comparisons import planted
 from .conftest import Remembering, example, tiny_llama
-from .policies import grpo, hats_of, outspoken, paid_for_small_ids
+from .policies import grpo, hats_of, outspoken, paid_for_small_ids, ppo
 
 CPU = torch.device("cpu")
 # Lengths differ, so that a mean over each process's own tokens would be another loss.
@@ -38,7 +38,7 @@ def next_token(folder: Path, world: World) -> None:
     keep(folder, world, dict(model.named_parameters()))
 
 
-def dpo(folder: Path, world: World) -> None:
+def preferences(folder: Path, world: World) -> None:
     hats = hats_of(outspoken())
     config = DpoConfig(steps=5, evaluations=0, learning_rate=1e-2, **SETTINGS)
     train_dpo(hats, planted(24, seed=0), {}, config, Job(folder, 0, Remembering(), world))
@@ -59,7 +59,31 @@ def on_policy(folder: Path, world: World) -> None:
     keep(folder, world, hats.parameters(POLICY))
 
 
-STAGES = {"next token": next_token, "dpo": dpo, "grpo": on_policy}
+def an_answer_a_minibatch(folder: Path, world: World) -> None:
+    """With fewer answers in a minibatch than there are processes, one of them has none: here the
+    same one in every minibatch."""
+    hats = ppo(
+        folder,
+        Remembering(),
+        world=world,
+        scorer=paid_for_small_ids,
+        steps=3,
+        batch_size=4,
+        minibatches=4,
+        passes=2,
+    )
+    keep(folder, world, hats.parameters(POLICY))
+
+
+STAGES = {
+    "next token": next_token,
+    "dpo": preferences,
+    "grpo": on_policy,
+    "an answer a minibatch": an_answer_a_minibatch,
+}
+
+
+NOTED = ("approx_kl", "clip_fraction", "ratio", "value_loss")  # the means over a policy's passes
 
 
 def keep(folder: Path, world: World, weights: Any) -> None:
@@ -102,7 +126,7 @@ def test_two_processes_come_to_the_weights_of_one(tmp_path: Path, stage: str) ->
     # Only the main process writes, and what it writes is of both.
     one, two = logged(alone), logged(both)
     assert [line["step"] for line in two] == [line["step"] for line in one]
-    for name in ("loss", "tokens", "trained", "grad_norm"):
+    for name in ("loss", "tokens", "trained", "grad_norm", *NOTED):
         for line, other in zip(one, two, strict=True):
             if name in line:
                 assert other[name] == pytest.approx(line[name], abs=1e-5), name

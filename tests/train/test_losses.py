@@ -1,4 +1,4 @@
-"""The losses of a policy that learns from its own answers, against values worked out by hand."""
+"""Losses, against values and gradients worked out by hand."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from guildgpt.train.policy_losses import (
+from guildgpt.train.losses import (
+    bradley_terry,
+    centring,
     clip_fraction,
     clipped_policy_loss,
     clipped_value_loss,
-    kl_k1,
+    dpo,
     kl_k3,
 )
 
@@ -72,12 +74,12 @@ def distributions(seed: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_both_estimates_have_the_mean_that_the_divergence_is(seed: int) -> None:
+def test_k1_and_k3_have_the_mean_that_the_divergence_is(seed: int) -> None:
     """By exact expectation under π, no sampling."""
     ours, ref = distributions(seed)
     kl = torch.nn.functional.kl_div(ref, ours, log_target=True, reduction="sum")
     weights = ours.exp()
-    assert float((weights * kl_k1(ours, ref)).sum()) == pytest.approx(float(kl))
+    assert float((weights * (ours - ref)).sum()) == pytest.approx(float(kl))
     assert float((weights * kl_k3(ours, ref)).sum()) == pytest.approx(float(kl))
     assert float(kl) > 0
 
@@ -85,20 +87,14 @@ def test_both_estimates_have_the_mean_that_the_divergence_is(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_k3_is_never_negative_and_varies_less(seed: int) -> None:
     ours, ref = distributions(seed)
-    k1, k3 = kl_k1(ours, ref), kl_k3(ours, ref)
+    k1, k3 = (ours - ref), kl_k3(ours, ref)
     assert bool((k1 < 0).any())
     assert bool((k3 >= 0).all())
     assert float(kl_k3(ours, ours).abs().max()) == 0
     near = torch.log_softmax(ours + 0.1 * (ref - ours), -1)
     weights = ours.exp()
-    spread = [float((weights * k(ours, near).square()).sum()) for k in (kl_k1, kl_k3)]
+    spread = [float((weights * k(ours, near).square()).sum()) for k in (torch.sub, kl_k3)]
     assert spread[1] < spread[0]
-
-
-def test_a_policy_surer_of_its_tokens_than_the_reference_has_a_positive_divergence() -> None:
-    sure, unsure = torch.tensor([-0.1, -0.2]), torch.tensor([-1.0, -3.0])
-    assert float(kl_k1(sure, unsure).sum()) == pytest.approx(3.7)
-    assert float(kl_k1(unsure, sure).sum()) == pytest.approx(-3.7)
 
 
 def test_the_gradient_of_k3_pulls_towards_the_reference() -> None:
@@ -114,3 +110,76 @@ def test_the_share_of_clipped_tokens() -> None:
     old = torch.zeros(5)
     ratios = torch.tensor([1.0, 1.19, 1.21, 0.79, 0.81])
     assert float(clip_fraction(ratios.log(), old, 0.2)) == pytest.approx(0.4)
+
+
+# --- from comparisons ----------------------------------------------------------------------------
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def one(value: float) -> Tensor:
+    return torch.tensor([value], requires_grad=True)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.75])
+def test_bradley_terry_by_hand(margin: float) -> None:
+    better, worse = one(1.5), one(0.5)
+    loss = bradley_terry(better, worse, margin)
+    assert float(loss.detach()) == pytest.approx(-math.log(sigmoid(1.0 - margin)))
+    loss.sum().backward()
+    slope = -sigmoid(margin - 1.0)
+    assert better.grad is not None
+    assert worse.grad is not None
+    assert float(better.grad) == pytest.approx(slope)
+    assert float(worse.grad) == pytest.approx(-slope)
+
+
+def test_a_margin_for_each_pair() -> None:
+    scores, zeros = torch.tensor([2.0, 2.0]), torch.zeros(2)
+    loss = bradley_terry(scores, zeros, torch.tensor([0.0, 2.0]))
+    assert loss.tolist() == pytest.approx([-math.log(sigmoid(2.0)), math.log(2)])
+
+
+def test_scores_far_apart_do_not_overflow() -> None:
+    loss = bradley_terry(torch.tensor([-1e4, 1e4]), torch.tensor([1e4, -1e4]))
+    assert loss.tolist() == pytest.approx([2e4, 0.0])
+
+
+def test_centring_by_hand() -> None:
+    assert centring(torch.tensor([2.0, 2.0]), torch.tensor([-2.0, 1.0])).tolist() == [0.0, 9.0]
+
+
+def test_dpo_by_hand() -> None:
+    # h = 0.1 ((-10 + 12) - (-8 + 7)) = 0.3.
+    better, worse = one(-10.0), one(-8.0)
+    loss = dpo(better, worse, torch.tensor([-12.0]), torch.tensor([-7.0]), 0.1)
+    assert float(loss.detach()) == pytest.approx(-math.log(sigmoid(0.3)), rel=1e-5)
+    loss.sum().backward()
+    slope = 0.1 * sigmoid(-0.3)
+    assert better.grad is not None
+    assert worse.grad is not None
+    assert float(better.grad) == pytest.approx(-slope, rel=1e-5)
+    assert float(worse.grad) == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_dpo_begins_at_the_logarithm_of_two(smoothing: float) -> None:
+    better, worse = torch.tensor([-30.0, -4.0]), torch.tensor([-2.0, -90.0])
+    loss = dpo(better, worse, better, worse, 0.1, smoothing)
+    assert loss.tolist() == pytest.approx([math.log(2)] * 2)
+
+
+def test_smoothing_by_hand() -> None:
+    loss = dpo(torch.tensor([0.0]), torch.tensor([0.0]), one(-5.0), one(5.0), 0.1, 0.2)
+    assert float(loss.detach()) == pytest.approx(
+        -0.8 * math.log(sigmoid(1.0)) - 0.2 * math.log(sigmoid(-1.0))
+    )
+
+
+def test_smoothed_dpo_is_least_where_the_odds_are_those_of_the_labels() -> None:
+    h = torch.linspace(-40, 40, 8001)
+    zeros = torch.zeros_like(h)
+    loss = dpo(h, zeros, zeros, zeros, 0.1, 0.1)
+    assert float(0.1 * h[loss.argmin()]) == pytest.approx(math.log(0.9 / 0.1), abs=2e-3)
