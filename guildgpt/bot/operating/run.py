@@ -8,7 +8,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -71,7 +71,7 @@ async def serve(
     store = await Store.open(settings.store, key=member_key(settings.store))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        lost = await stack.enter_async_context(_lease(store, stopping))
+        lease = await stack.enter_async_context(_lease(store, stopping))
         if stopping.is_set():
             return
 
@@ -106,80 +106,69 @@ async def serve(
         client = await stack.enter_async_context(
             GuildClient(service, opinions, settings, **options)
         )
-        keeper = Housekeeper(client, settings.retention_days, settings.left_guild_days)
+        keeper = Housekeeper(client, settings)
         metrics.answering.set_function(lambda: service.busy)
         if settings.health_port is not None:
 
             def state() -> dict[str, bool]:
-                lease = not lost.is_set()
                 return {
                     "discord": client.is_connected,
                     "engine": fleet.well,
-                    "lease": lease,
+                    "lease": not lease.done(),
                     "store": keeper.content,
                 }
 
             await stack.enter_async_context(
                 health_server(settings.health_host, settings.health_port, metrics, state)
             )
-        async with watched(fleet, metrics):
-            await _connected(client, keeper, (stopping, lost))
+        beside = [keeper.keep(), _look_after(fleet, metrics), stopping.wait()]
+        await _connected(client, keeper, lease, beside)
 
 
-@asynccontextmanager
-async def watched(fleet: Fleet, metrics: Metrics) -> AsyncGenerator[None]:
-    """In the block, the engines are looked at now and then, and opened anew where they died."""
-
-    async def look() -> None:
-        pause = LOOK_SECONDS
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await fleet.look()
-                pause = LOOK_SECONDS
-            except Exception as error:  # whatever it is, it may be mended
-                log("engine_failed", error=error)
-                metrics.failures.labels("engine").inc()
-                pause = min(2 * pause, LONGEST_LOOK_SECONDS)
-
-    looking = asyncio.create_task(look())
-    try:
-        yield
-    finally:
-        looking.cancel()
-        await asyncio.wait({looking})
+async def _look_after(fleet: Fleet, metrics: Metrics) -> None:
+    """Look at the engines now and then, and open them anew where they died; for ever."""
+    pause = LOOK_SECONDS
+    while True:
+        await asyncio.sleep(pause)
+        try:
+            await fleet.look()
+            pause = LOOK_SECONDS
+        except Exception as error:  # whatever it is, it may be mended
+            log("engine_failed", error=error)
+            metrics.failures.labels("engine").inc()
+            pause = min(2 * pause, LONGEST_LOOK_SECONDS)
 
 
 async def _connected(
-    client: GuildClient, keeper: Housekeeper, ends: tuple[asyncio.Event, ...]
+    client: GuildClient,
+    keeper: Housekeeper,
+    lease: asyncio.Task[None],
+    beside: Sequence[Coroutine[Any, Any, object]],
 ) -> None:
-    """Be on Discord until one of `ends` is set."""
+    """Be on Discord until the lease or one of the works `beside` ends."""
     talking = asyncio.create_task(client.talk())
-    others = [asyncio.create_task(end.wait()) for end in ends]
-    keeping = asyncio.create_task(keeper.keep())
+    working = [asyncio.create_task(work) for work in beside]
     try:
-        await asyncio.wait({talking, keeping, *others}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (talking, keeping):
+        await asyncio.wait({talking, lease, *working}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (talking, *working):
             if task.done():
                 task.result()
     finally:
-        keeping.cancel()
-        for other in others:
-            other.cancel()
+        for task in working:
+            task.cancel()
         await client.close()
         with suppress(StoreError):
             await keeper.write_down()
         talking.cancel()
-        await asyncio.wait({talking, keeping})
+        await asyncio.wait({talking, *working})
 
 
 class Housekeeper:
     """Writes down what has been read and what was postponed, and deletes what is too old."""
 
-    def __init__(self, client: GuildClient, retention_days: int, left_guild_days: int):
+    def __init__(self, client: GuildClient, settings: BotSettings):
         self._client = client
-        self._days = retention_days
-        self._days_after_leaving = timedelta(days=left_guild_days)
+        self._settings = settings
         self._cleaned = float("-inf")
         self._rewritten = float("-inf")
         self._traces_since: float | None = None
@@ -209,10 +198,9 @@ class Housekeeper:
             return  # nothing is too old by a clock that may be wrong
         if time.monotonic() - self._cleaned > RETENTION_SECONDS:
             store = self._client.service.store
-            gone = await store.privacy.retain(self._days, scrub=False)
-            left = await store.places.delete_left_guilds(
-                datetime.now(UTC) - self._days_after_leaving
-            )
+            gone = await store.privacy.retain(self._settings.retention_days, scrub=False)
+            since = datetime.now(UTC) - timedelta(days=self._settings.left_guild_days)
+            left = await store.places.delete_left_guilds(since)
             self._cleaned = time.monotonic()
             rows = sum(gone.values()) + sum(left.counts.values())
             log("retention", rows=rows, versions=len(left.versions))
@@ -236,10 +224,10 @@ class Housekeeper:
 
 
 @asynccontextmanager
-async def _lease(store: Store, stopping: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
+async def _lease(store: Store, stopping: asyncio.Event) -> AsyncGenerator[asyncio.Task[None]]:
     """Hold the right to answer: only one process with this store has it.
 
-    Waits for it. Yields an event that is set when it was lost: then this one must be silent.
+    Waits for it. Yields a task that ends when it was lost: then this process must be silent.
     """
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     told = False
@@ -253,17 +241,17 @@ async def _lease(store: Store, stopping: asyncio.Event) -> AsyncGenerator[asynci
             told = True
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), 1.0)
-    lost = asyncio.Event()
-    renewing = asyncio.create_task(_renew(store, holder, lost))
+    renewing = asyncio.create_task(_renew(store, holder))
     try:
-        yield lost
+        yield renewing
     finally:
         renewing.cancel()
         with suppress(StoreError):
             await store.leases.release("bot", holder)
 
 
-async def _renew(store: Store, holder: str, lost: asyncio.Event) -> None:
+async def _renew(store: Store, holder: str) -> None:
+    """Hold the lease until it is lost."""
     held_until = time.monotonic() + LEASE_SECONDS
     while time.monotonic() < held_until:
         await asyncio.sleep(LEASE_SECONDS / 4)
@@ -275,7 +263,6 @@ async def _renew(store: Store, holder: str, lost: asyncio.Event) -> None:
         except StoreError as error:
             log("store_failed", error=error)
     log("lease_lost")
-    lost.set()
 
 
 def _is_dead(holder: str) -> bool:
@@ -283,15 +270,13 @@ def _is_dead(holder: str) -> bool:
     host, pid, _ = holder.rsplit(":", 2)
     if host != socket.gethostname():
         return False
-    if int(pid) == os.getpid():
-        return True  # the holder of this number before us
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         return False
-    return False
+    return int(pid) == os.getpid()  # the holder of this number before us
 
 
 def _located(settings: BotSettings, engine: MakeEngine | None) -> Callable[[], OpenedModel]:
