@@ -108,7 +108,6 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
 
     from guildgpt.bases.base import load_base
     from guildgpt.bases.config import BaseConfig
-    from guildgpt.network.hardware import pick_device
     from guildgpt.network.hats import Hats
     from guildgpt.network.reward_model import load_reward_model
     from guildgpt.network.world import World
@@ -148,7 +147,7 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
             Scoring(reward, 1.0, config.terms, NEVER),
             base.chat.tokenizer,
             NEVER,
-            Job(Path(folder), 0, watch, World(pick_device())),
+            Job(Path(folder), 0, watch, World()),
         )
     seconds = np.diff([0.0, *(m["seconds"] for m in watch.seen)])
     return {
@@ -274,10 +273,12 @@ def main() -> None:
         "--peer", choices=["bfloat16", "float32"], help="the faster one; else tried"
     )
     given = parser.parse_args()
-    from guildgpt.network.hardware import describe, native_bfloat16, pick_device
+    from guildgpt.network.hardware import describe, native_bfloat16
+    from guildgpt.network.world import World
 
-    native = native_bfloat16(pick_device())
-    print(f"{describe(pick_device())}; native bfloat16: {native}")
+    device = World().device
+    native = native_bfloat16(device)
+    print(f"{describe(device)}; native bfloat16: {native}")
     mine = "bfloat16" if native else "float32"
     if "sampling" in given.what:
         tried = {

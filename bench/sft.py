@@ -50,7 +50,6 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     from guildgpt.bases.config import BaseConfig
     from guildgpt.chat import Conversation, Message
     from guildgpt.data.examples import conversation_examples
-    from guildgpt.network.hardware import pick_device
     from guildgpt.network.world import World
     from guildgpt.train.config import SftConfig
     from guildgpt.train.loop import Job, Watcher
@@ -86,7 +85,7 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         before = resident()
-        job = Job(Path(folder), 0, Watch(), World(pick_device()))
+        job = Job(Path(folder), 0, Watch(), World())
         sft(base, examples, {}, config, job)
     return {
         "tokens_per_second": statistics.median(m["tokens_per_second"] for m in seen[1:]),
@@ -209,9 +208,11 @@ def main() -> None:
     from guildgpt.bases.config import BaseConfig
     from guildgpt.bases.locate import locate_base
     from guildgpt.chat import CHATML
-    from guildgpt.network.hardware import describe, native_bfloat16, pick_device
+    from guildgpt.network.hardware import describe, native_bfloat16
+    from guildgpt.network.world import World
 
-    print(f"{describe(pick_device())}; native bfloat16: {native_bfloat16(pick_device())}")
+    device = World().device
+    print(f"{describe(device)}; native bfloat16: {native_bfloat16(device)}")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         lines = [json.dumps(row) for row in rows(given.data, BATCH * given.steps)]

@@ -142,9 +142,10 @@ def _memory() -> int:
 
 
 def _torch() -> dict[str, Any]:
-    from guildgpt.network.hardware import peak_flops, pick_device, pick_dtype
+    from guildgpt.network.hardware import peak_flops, pick_dtype
+    from guildgpt.network.world import World
 
-    device = pick_device()
+    device = World().device
     dtype = pick_dtype("auto", device)
     return {
         "device": str(device),

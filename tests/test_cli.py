@@ -27,7 +27,8 @@ from guildgpt.errors import DataError, GuildError, ModelError, PolicyError, Reci
 from guildgpt.model.chat_tokenizer import add_chat_tokens
 from guildgpt.model.folder import write_model_folder
 from guildgpt.model.gguf_file import read_head
-from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.hardware import pick_dtype
+from guildgpt.network.world import World
 
 ROWS = [
     {"prompt": f"What is {thing}?", "completion": f"{thing.capitalize()} is {what}."}
@@ -378,7 +379,7 @@ def by_hand(model: Path, rows: list[Conversation]) -> tuple[float, float]:
 
 
 def tolerance() -> float:
-    dtype = pick_dtype("auto", pick_device())
+    dtype = pick_dtype("auto", World().device)
     return 1e-4 if dtype == torch.float32 else 3e-2
 
 

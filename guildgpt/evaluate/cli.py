@@ -64,23 +64,29 @@ def evaluate(
             remedy="Leave out --data and --samples, or measure the other model by itself.",
         )
     needs_torch()
+    from guildgpt.evaluate import command
+    from guildgpt.network.world import World
+
+    world = World()
     try:
         if comparisons:
-            from guildgpt.evaluate.reward import evaluate_reward_model, show
-
             sources = [*comparisons, *(more or ())]
-            result = evaluate_reward_model(model, sources, limit=limit, context=context)
+            result = command.evaluate_reward_model(
+                model, sources, world, limit=limit, context=context
+            )
         else:
-            from guildgpt.evaluate.model import evaluate_model, show
-
             sources = [*(data or ()), *(more or ())]
-            result = evaluate_model(model, sources, limit=limit, context=context, samples=samples)
+            result = command.evaluate_model(
+                model, sources, world, limit=limit, context=context, samples=samples
+            )
     except ModelError as error:
         raise_in_words_of_the_command(error)
     if as_json:
         print_json(result)
+    elif comparisons:
+        command.show_reward_model(result, console_for())
     else:
-        show(result, console_for())
+        command.show_model(result, console_for())
 
 
 def compare(
@@ -118,6 +124,7 @@ def compare(
     """
     needs_torch()
     from guildgpt.evaluate.compare_models import compare_models, show
+    from guildgpt.network.world import World
 
     console = console_for(as_json)
     try:
@@ -127,6 +134,7 @@ def compare(
                 model_b,
                 judge,
                 [*(data or ()), *(more or ())],
+                World(),
                 limit=limit,
                 max_tokens=max_tokens,
                 temperature=temperature,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.table import Column, Table
 
 from guildgpt.bases.base import context_limit, load_base, load_tokenizer
 from guildgpt.bases.config import BaseConfig
@@ -26,7 +25,7 @@ from guildgpt.evaluate.held_out import trained_on, unseen
 from guildgpt.evaluate.win_rate import HeadToHead, verdict_sentence
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.provenance import PROVENANCE_FILE
-from guildgpt.network.hardware import pick_device, pick_dtype
+from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import (
     REWARD_FILE,
     check_same_language,
@@ -36,6 +35,7 @@ from guildgpt.network.reward_model import (
 from guildgpt.network.sampler import Sampling
 from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
+from guildgpt.terminal import say
 from guildgpt.text.figures import decimals, percent, sign, visible
 
 Turns = tuple[Message, ...]
@@ -46,7 +46,8 @@ def compare_models(
     model_a: str,
     model_b: str,
     judge: str,
-    sources: Sequence[str] = (),
+    sources: Sequence[str],
+    world: World,
     *,
     limit: int | None = None,
     max_tokens: int = 160,
@@ -61,7 +62,6 @@ def compare_models(
     draw with the same seed, so that with A and B exchanged the same answers meet again. One model
     is in memory at a time.
     """
-    world = World(pick_device())
     models = {"a": model_a, "b": model_b}
     folder = Path(judge).expanduser()
     read_record(folder)
@@ -69,9 +69,12 @@ def compare_models(
     asked = _prompts(
         sources, [trained_on(Path(name).expanduser()) for name in (*models.values(), judge)]
     )
-    asked = asked if limit is None else sorted(asked, key=_digest)[:limit]
+    if limit is not None:  # some of every source
+        asked = sorted(asked, key=lambda prompt: digest("compare", _key(prompt)))[:limit]
     holds = min(_holds(name) for name in (*models.values(), judge))
-    fits = [p for p in asked if _tokens(p, chats["a"]) + max_tokens <= holds]
+    chat = chats["a"]
+    lengths = [len(chat.template.prompt(prompt, chat.tokenizer)) for prompt in asked]
+    fits = [p for p, length in zip(asked, lengths, strict=True) if length + max_tokens <= holds]
     if not fits:
         raise DataError(
             f"none of {len(asked):,} prompts leaves room for an answer of {max_tokens:,} tokens",
@@ -84,7 +87,7 @@ def compare_models(
         written[side] = _answers(name, chats[side], fits, sampling, seed, world)
     on_progress("the judge reads")
     scorer = load_reward_model(folder, pick_dtype("auto", world.device), world.device)
-    result = head_to_head(written["a"], written["b"], chats["a"].eos_id, judge=scorer)
+    result = head_to_head(written["a"], written["b"], chat.eos_id, judge=scorer)
     return {
         "model_a": model_a,
         "model_b": model_b,
@@ -111,31 +114,32 @@ def compare_models(
 
 def show(result: Mapping[str, Any], console: Console) -> None:
     """`compare_models`' figures as a table, and who won in a sentence."""
-    rate, samples, scores = result["win_rate"], result["samples"], result["judge_scores"]
-    for side in ("a", "b"):
-        line = Text(visible(f"{side.upper()}: {result[f'model_{side}']}"))
-        console.print(line, soft_wrap=not console.is_terminal)
-    table = Table(title=f"{result['prompts']:,} held-out prompts", title_justify="left")
-    for heading in ("measure", "A", "B"):
-        table.add_column(heading, justify="left" if heading == "measure" else "right")
+    rate, scores = result["win_rate"], result["judge_scores"]
+    say(console, f"A: {result['model_a']}", f"B: {result['model_b']}")
+    table = Table(
+        "measure",
+        *(Column(side, justify="right") for side in ("A", "B")),
+        title=f"{result['prompts']:,} held-out prompts",
+        title_justify="left",
+    )
     for name, key in (("wins at equal length", "controlled"), ("wins as they are", "rate")):
         table.add_row(name, percent(1 - rate[key]), percent(rate[key]))
     table.add_row("wins, ties apart", f"{rate['losses']:,}", f"{rate['wins']:,}")
-    table.add_row("the judge's mean score", *(sign(scores[side]) for side in ("a", "b")))
+    table.add_row("the judge's mean score", sign(scores["a"]), sign(scores["b"]))
+    a, b = result["samples"]["a"], result["samples"]["b"]
     for name, key in (
         ("ends its turn by itself", "end_of_turn_rate"),
         ("runs into a loop", "loop_rate"),
     ):
-        table.add_row(name, *(percent(samples[side][key]) for side in ("a", "b")))
-    table.add_row("tokens, mean", *(decimals(samples[s]["tokens_mean"], 1) for s in ("a", "b")))
+        table.add_row(name, percent(a[key]), percent(b[key]))
+    table.add_row("tokens, mean", *(decimals(one["tokens_mean"], 1) for one in (a, b)))
     console.print(table)
-    lines = [result["verdict"], *result["notes"]]
+    say(console, result["verdict"])
     if rate["ties"]:
-        lines.insert(1, f"{rate['ties']:,} of {rate['comparisons']:,} were ties.")
+        say(console, f"{rate['ties']:,} of {rate['comparisons']:,} were ties.")
+    say(console, *result["notes"])
     if result["too_long"]:
-        lines.append(f"{result['too_long']:,} prompts were left out as too long.")
-    for line in lines:
-        console.print(Text(visible(line)), soft_wrap=not console.is_terminal)
+        say(console, f"{result['too_long']:,} prompts were left out as too long.")
 
 
 def _verdict(result: HeadToHead) -> dict[str, Any]:
@@ -184,12 +188,11 @@ def _checked(model: str, judge: Path) -> ChatTokenizer:
     return chat
 
 
-def _prompts(sources: Sequence[str], trained: Iterable[Mapping[str, float]]) -> list[Turns]:
+def _prompts(sources: Sequence[str], learned: Sequence[Mapping[str, float]]) -> list[Turns]:
     """What is asked, each prompt once."""
-    asked: list[Turns] = (
-        [(Message("user", one.prompt),) for one in starter_prompts()] if not sources else []
-    )
-    learned = list(trained)
+    asked: list[Turns] = []
+    if not sources:
+        asked += [(Message("user", one.prompt),) for one in starter_prompts()]
     for text in sources:
         loaded = load(SourceSpec.parse(text))
         sha256 = loaded.provenance.sha256
@@ -208,15 +211,6 @@ def _prompts(sources: Sequence[str], trained: Iterable[Mapping[str, float]]) -> 
 
 def _key(prompt: Turns) -> str:
     return json.dumps([[m.role, m.content] for m in prompt])
-
-
-def _digest(prompt: Turns) -> str:
-    """An order in which a limit takes some of every source."""
-    return digest("compare", _key(prompt))
-
-
-def _tokens(prompt: Turns, chat: ChatTokenizer) -> int:
-    return len(chat.template.prompt(prompt, chat.tokenizer))
 
 
 def _holds(model: str) -> int:

@@ -30,20 +30,13 @@ class Answers:
 
     def measures(self, eos_id: int) -> SampleMeasures:
         """What can be told of them without a judge."""
-        return measure([_Told(one, eos_id) for one in self.sampled])
+        ids = [one.ids[one.ids != eos_id].tolist() for one in self.sampled]
+        return measure(ids, [one.ended for one in self.sampled])
 
     @property
     def lengths(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Tokens (N,) of each answer, its end of turn included."""
         return np.array([float(len(one)) for one in self.sampled])
-
-
-class _Told:
-    """A sampled answer as `measure` reads it."""
-
-    def __init__(self, sampled: Sampled, eos_id: int):
-        self.ids = tuple(int(token) for token in sampled.ids if token != eos_id)
-        self.stop: Any = "eos" if sampled.ended else "length"
 
 
 def write(

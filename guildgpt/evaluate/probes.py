@@ -6,11 +6,12 @@ hides: an answer that is fluent and wrong, that does not stop, that ignores the 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+
+from pydantic import TypeAdapter
 
 from guildgpt.chat import Conversation, Message
 
@@ -29,10 +30,13 @@ class Probe:
         return self.messages[-1].content
 
 
+PROBE = TypeAdapter(Probe)
+
+
 def probes() -> list[Probe]:
     """The probes, always in the same order, so that reports of different runs line up."""
     text = files("guildgpt.evaluate").joinpath("probes.jsonl").read_text(encoding="utf-8")
-    return [_probe(json.loads(line)) for line in text.splitlines() if line.strip()]
+    return [PROBE.validate_json(line) for line in text.splitlines()]
 
 
 def seen(probes: Iterable[Probe], conversations: Iterable[Conversation]) -> set[str]:
@@ -47,12 +51,6 @@ def seen(probes: Iterable[Probe], conversations: Iterable[Conversation]) -> set[
         turns = list(_user_turns(conversation.messages))
         found |= {id for id, asked in wanted.items() if id not in found and _within(asked, turns)}
     return found
-
-
-def _probe(row: dict[str, object]) -> Probe:
-    turns = row.get("messages") or [{"role": "user", "content": row["prompt"]}]
-    messages = tuple(Message(**turn) for turn in turns)  # type: ignore[attr-defined]
-    return Probe(str(row["id"]), messages, str(row["asks"]))
 
 
 def _user_turns(messages: Iterable[Message]) -> Iterator[str]:

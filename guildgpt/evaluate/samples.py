@@ -8,27 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.chat.repetition import distinct_n, loops
 from guildgpt.engines.engine import Engine, SamplingParams, StopReason, complete
-
-
-class Answered(Protocol):
-    """What is measured of an answer; an engine's `Completion` has it, and so has a `Sample`."""
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """The answer's token ids, without the end-of-turn token."""
-
-    @property
-    def stop(self) -> StopReason:
-        """Why it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +44,21 @@ class SampleMeasures:
     tokens_p90: float
 
 
-def measure(answers: Sequence[Answered]) -> SampleMeasures:
-    """All figures of a set of answers."""
-    rate = end_of_turn_rate(answers)
-    ids = [a.ids for a in answers]
-    lengths = np.array([len(one) for one in ids])
+def measure(answers: Sequence[Sequence[int]], ended: Sequence[bool]) -> SampleMeasures:
+    """All figures of a set of answers: the ids of each without the end-of-turn token, and whether
+    the model ended it itself."""
+    lengths = np.array([len(ids) for ids in answers])
     return SampleMeasures(
-        answers=len(ids),
-        end_of_turn_rate=rate,
-        loop_rate=sum(map(loops, ids)) / len(ids),
-        distinct_1=distinct_n(ids, 1),
-        distinct_2=distinct_n(ids, 2),
-        distinct_3=distinct_n(ids, 3),
+        answers=len(answers),
+        end_of_turn_rate=sum(ended) / len(answers),
+        loop_rate=sum(map(loops, answers)) / len(answers),
+        distinct_1=distinct_n(answers, 1),
+        distinct_2=distinct_n(answers, 2),
+        distinct_3=distinct_n(answers, 3),
         tokens_mean=float(lengths.mean()),
         tokens_median=float(np.median(lengths)),
         tokens_p90=float(np.percentile(lengths, 90)),
     )
-
-
-def end_of_turn_rate(answers: Sequence[Answered]) -> float:
-    """The share of answers that the model ended itself."""
-    if not answers:
-        raise ValueError("there are no answers to measure")
-    return sum(a.stop == "eos" for a in answers) / len(answers)
 
 
 def prompt_seed(seed: int, index: int) -> int:
@@ -96,13 +75,12 @@ async def sample(
     *,
     seed: int,
     concurrency: int = 8,
-    on_done: Callable[[Sample], None] | None = None,
 ) -> list[Sample]:
     """Answer every prompt, at most `concurrency` at a time; the results are in the prompts' order.
 
     Each prompt has a seed of its own, made from `seed` and its place in the list (`params.seed` is
-    not used), so that what is drawn does not depend on which requests run side by side. `on_done`
-    is called with each sample as it comes. The first failure cancels the rest and is raised.
+    not used), so that what is drawn does not depend on which requests run side by side. The first
+    failure cancels the rest and is raised.
     """
     gate = asyncio.Semaphore(concurrency)
 
@@ -110,10 +88,7 @@ async def sample(
         ids = template.prompt(prompt, engine.tokenizer)
         async with gate:
             given = await complete(engine, ids, replace(params, seed=prompt_seed(seed, index)))
-        done = Sample(prompt, given.text, given.ids, given.stop, loops(given.ids))
-        if on_done is not None:
-            on_done(done)
-        return done
+        return Sample(prompt, given.text, given.ids, given.stop, loops(given.ids))
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -6,13 +6,15 @@ One process is a world of size one: then nothing is sent, and torch.distributed 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from guildgpt.network.hardware import pick_device
 
 T = TypeVar("T")
 
@@ -21,11 +23,13 @@ T = TypeVar("T")
 class World:
     """This process among `size` processes (`rank` from 0), and the device it computes on.
 
+    `World()` is this process alone, on the GPU if torch sees one.
+
     Whatever sends something (`sum`, `sum_gradients`, `from_main`, `barrier`) is called by all
     processes, in the same order.
     """
 
-    device: torch.device
+    device: torch.device = field(default_factory=pick_device)
     rank: int = 0
     size: int = 1
 

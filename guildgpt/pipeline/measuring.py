@@ -4,7 +4,6 @@ other. Each is measured once, and kept in the run's folder."""
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from guildgpt.bases.base import Base, load_base
 from guildgpt.chat import Message
 from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
 from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
-from guildgpt.evaluate.model import Measured, measure_model, sample_answers
+from guildgpt.evaluate.model import Measured, measure_bits, sample_answers
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.model.folder import write_model_folder
@@ -23,6 +22,7 @@ from guildgpt.network.reward_model import RewardModel, check_same_language, load
 from guildgpt.network.sampler import Sampling
 from guildgpt.pipeline.folder import is_disk_full, kept, once
 from guildgpt.pipeline.prepare import judged_prompts
+from guildgpt.pipeline.saving import ADAPTER
 from guildgpt.pipeline.stage import StageRun
 from guildgpt.pipeline.trainers import bare, wear_reward
 from guildgpt.recipe import Recipe
@@ -32,7 +32,6 @@ from guildgpt.train.on_policy import POLICY
 if TYPE_CHECKING:
     from guildgpt.pipeline.prepare import Prepared
 
-ADAPTER = "policy.safetensors"
 HEAD_TO_HEAD = "head_to_head.json"
 
 
@@ -187,23 +186,13 @@ def _measure(run: StageRun, base: Base, rows: Prepared, gguf: Path | None) -> Me
     recipe = run.recipe
     config = recipe.pretrain if run.kind.reads == "documents" else recipe.sft
     with run.console.status("measuring held-out rows and sampling answers"):
-        measured = measure_model(
-            base,
-            rows.held_out,
-            None,
-            recipe.evaluate,
-            run.world,
-            seed=recipe.seed,
-            dtype=config.dtype,
-        )
-        if gguf is None:
-            return measured
+        bits = measure_bits(base, rows.held_out, run.world, config.dtype)
         try:
-            samples = sample_answers(base.chat, gguf, recipe.evaluate, recipe.seed)
+            samples = sample_answers(base.chat, gguf, recipe.evaluate, recipe.seed) if gguf else []
         except EngineError as error:  # such as a context too short for a question
             _say_unsampled(run, error)
-            return measured
-        return replace(measured, samples=samples)
+            samples = []
+    return Measured(bits, samples)
 
 
 def _write_base(work: Path, run: StageRun, base: Base) -> None:

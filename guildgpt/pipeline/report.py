@@ -16,7 +16,7 @@ from guildgpt.data.provenance import Provenance
 from guildgpt.evaluate.model import Measured
 from guildgpt.evaluate.preferences import PreferenceFigures
 from guildgpt.evaluate.probes import probes, seen
-from guildgpt.evaluate.samples import Sample, measure
+from guildgpt.evaluate.samples import Sample
 from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.network.hardware import describe
 from guildgpt.pipeline.folder import differences, finished
@@ -76,8 +76,8 @@ def stage_report(
         recipe_text=recipe_as_run(recipe, run.recipe_text),
         stages=(*(report.stages[-1] for report in earlier), _stage(stage, outcome)),
         held_out=_held_out(before, after),
-        samples_before=measure(before.samples) if before.samples else None,
-        samples_after=measure(after.samples) if after.samples else None,
+        samples_before=before.of_samples if before.samples else None,
+        samples_after=after.of_samples if after.samples else None,
         samples_base=first.samples_before if first else None,
         preferences=(
             *(one for report in earlier for one in _own(report)),

@@ -20,7 +20,6 @@ from rich.markup import escape
 
 from guildgpt.bases.base import Base, load_base, load_tokenizer
 from guildgpt.errors import RecipeError, disk_error
-from guildgpt.network.hardware import pick_device
 from guildgpt.network.reward_model import require_classifier
 from guildgpt.network.world import World
 from guildgpt.pipeline.folder import (
@@ -35,7 +34,6 @@ from guildgpt.pipeline.folder import (
 )
 from guildgpt.pipeline.inputs import claim_inputs, stage_inputs, starts_from
 from guildgpt.pipeline.measuring import (
-    ADAPTER,
     measure_after,
     measure_against_start,
     measure_before,
@@ -44,7 +42,7 @@ from guildgpt.pipeline.measuring import (
 )
 from guildgpt.pipeline.prepare import Prepared, gather, prepare
 from guildgpt.pipeline.report import Figures, publish, stage_report
-from guildgpt.pipeline.saving import save_model
+from guildgpt.pipeline.saving import ADAPTER, save_model
 from guildgpt.pipeline.stage import StageRun
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
@@ -67,7 +65,7 @@ def run(
     wanted = _wanted(recipe, stages)
     with _full_disk_in_words(folder), alone_in(folder):
         claim(folder, recipe)
-        world = World(pick_device())
+        world = World()
         clock = Clock(folder / "phases.json")
         reports = {stage: finished(folder / stage) for stage in wanted}
         missing = [stage for stage in wanted if reports[stage] is None]
@@ -87,7 +85,8 @@ def run(
             else:
                 console.print(f"{recipe.name}: {stage} is finished already", highlight=False)
                 report = replace(report, price_per_hour=recipe.price_per_hour)
-            publish(report, stage, folder)
+            if world.is_main:
+                publish(report, stage, folder)
             reports[stage] = report
     last = reports[wanted[-1]]
     assert last is not None
@@ -115,11 +114,11 @@ def run_stage(run: StageRun) -> Report:
         with run.phase("train"), closing(ProgressWatcher(run.console, run.stage)) as watcher:
             trained = kind.train(run, base, rows, run.job(watcher))
         with run.phase("save"):
-            if trained.adapter:
-                (place / ADAPTER).write_bytes(trained.adapter)
-            save_model(run, trained, base.chat, figures.provenance, rows)
             outcome = trained.outcome
-            write_outcome(place, outcome)
+            if run.world.is_main:
+                save_model(run, trained, base.chat, figures.provenance, rows)
+                write_outcome(place, outcome)
+            run.world.barrier()
         shutil.rmtree(place / "checkpoints", ignore_errors=True)  # several times the model's size
         (place / "best.safetensors").unlink(missing_ok=True)
         del trained

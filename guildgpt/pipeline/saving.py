@@ -18,6 +18,7 @@ from guildgpt.pipeline.stage import StageRun, Trained, in_short
 if TYPE_CHECKING:
     from guildgpt.pipeline.prepare import Prepared
 
+ADAPTER = "policy.safetensors"
 SCORES = {
     "task": "text-classification",
     "introduction": "It scores answers: the higher, the better people would like it. Read the "
@@ -34,6 +35,8 @@ def save_model(
 ) -> None:
     """Write the model folder; where no GGUF can be made of it, without one."""
     recipe, scores, outcome = run.recipe, run.kind.scores, trained.outcome
+    if trained.adapter:
+        (run.place / ADAPTER).write_bytes(trained.adapter)
     card = model_card(
         f"{recipe.name} ({run.stage})" if scores else recipe.name,
         chat,

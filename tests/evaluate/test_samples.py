@@ -10,14 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildgpt.chat import CHATML, Message
-from guildgpt.engines.engine import Chunk, Completion, SamplingParams
+from guildgpt.engines.engine import Chunk, SamplingParams
 from guildgpt.errors import EngineError
-from guildgpt.evaluate.samples import (
-    end_of_turn_rate,
-    measure,
-    prompt_seed,
-    sample,
-)
+from guildgpt.evaluate.samples import measure, prompt_seed, sample
 
 answers = st.lists(st.lists(st.integers(0, 9), max_size=60), max_size=6)
 
@@ -26,14 +21,9 @@ answers = st.lists(st.lists(st.integers(0, 9), max_size=60), max_size=6)
 
 
 def test_measure() -> None:
-    given = [
-        Completion((1, 2, 3), "", "eos"),
-        Completion((1, 2, 3, 4, 5), "", "eos"),
-        Completion((7,) * 100, "", "length"),
-    ]
-    measures = measure(given)
+    measures = measure([(1, 2, 3), (1, 2, 3, 4, 5), (7,) * 100], [True, True, False])
     assert measures.answers == 3
-    assert measures.end_of_turn_rate == end_of_turn_rate(given) == 2 / 3
+    assert measures.end_of_turn_rate == 2 / 3
     assert measures.loop_rate == 1 / 3
     assert measures.tokens_mean == 36
     assert measures.tokens_median == 5
@@ -45,19 +35,13 @@ def test_measure() -> None:
 def test_measures_are_shares_and_do_not_depend_on_order(
     ids: list[list[int]], data: st.DataObject
 ) -> None:
-    stops = st.sampled_from(["eos", "length", "cancelled"])
-    given = [Completion(tuple(one), "", data.draw(stops)) for one in ids]
-    measures = measure(given)
+    ended = [data.draw(st.booleans()) for _ in ids]
+    measures = measure(ids, ended)
     rates = asdict(measures)
     assert all(0 <= rates[name] <= 1 for name in rates if not name.startswith(("answers", "tok")))
     assert measures.tokens_median <= measures.tokens_p90 <= max(map(len, ids))
-    again = measure(given[::-1])
+    again = measure(ids[::-1], ended[::-1])
     assert asdict(again) == pytest.approx(rates)
-
-
-def test_there_must_be_something_to_measure() -> None:
-    with pytest.raises(ValueError, match="no answers"):
-        measure([])
 
 
 # --- sample ---
@@ -119,17 +103,12 @@ PROMPTS = [(Message("user", f"question {n}"),) for n in range(12)]
 
 
 def test_sample_keeps_the_order_and_asks_what_the_template_writes() -> None:
-    engine, done = Scripted(), []
-    samples = asyncio.run(
-        sample(engine, CHATML, PROMPTS, SamplingParams(), seed=3, on_done=done.append)
-    )
+    engine = Scripted()
+    samples = asyncio.run(sample(engine, CHATML, PROMPTS, SamplingParams(), seed=3))
     assert [one.prompt for one in samples] == PROMPTS
     assert engine.prompts[0] == CHATML.prompt(PROMPTS[0], engine.tokenizer)
     assert {one.stop for one in samples} == {"eos"}
     assert [bytes(one.ids).decode() for one in samples] == [one.answer_text for one in samples]
-    assert done != samples
-    assert sorted(done, key=samples.index) == samples
-    assert measure(samples).end_of_turn_rate == 1
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 50])

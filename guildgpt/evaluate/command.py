@@ -1,0 +1,259 @@
+"""`guildgpt eval`: a model, or a reward model, measured on rows that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from guildgpt.bases.base import context_limit, load_base
+from guildgpt.bases.config import BaseConfig
+from guildgpt.chat import ChatTemplate, FileTokenizer
+from guildgpt.data import Loaded, SourceSpec, load
+from guildgpt.data.dataset import distinct_names
+from guildgpt.data.examples import Example, conversation_examples
+from guildgpt.data.rankings import Ranking, rankings
+from guildgpt.errors import DataError, GuildError, ModelError
+from guildgpt.evaluate.config import EvaluateConfig
+from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
+from guildgpt.evaluate.model import Measured, measure_bits, sample_answers
+from guildgpt.evaluate.preferences import measure_preferences
+from guildgpt.model.locate import locate
+from guildgpt.network.hardware import pick_dtype
+from guildgpt.network.reward_model import REWARD_FILE, load_reward_model, read_record
+from guildgpt.network.world import World
+from guildgpt.terminal import say, visible
+from guildgpt.text.figures import percent
+
+CONTEXT = 1024  # tokens of a conversation at most, if nothing else is asked for
+TRAINED_ON_ALL = "The model was trained on all of them; name a source that it never saw."
+NO_COMPARISONS = "It has none: sources with rankings, or with prompt, chosen and rejected, do."
+
+
+def evaluate_model(
+    model: str,
+    sources: Sequence[str],
+    world: World,
+    *,
+    limit: int | None = None,
+    context: int | None = None,
+    samples: bool = False,
+) -> dict[str, Any]:
+    """What `guildgpt eval` reports, as plain values.
+
+    Of a source that the model folder's provenance names (by its file's hash), only the rows that
+    were held out of training are measured. `context` is 1024 tokens if not given, or what the
+    model holds if that is less.
+    """
+    if (Path(model).expanduser() / REWARD_FILE).is_file():
+        raise ModelError(
+            "this is a reward model: it predicts no text and answers nothing",
+            where=model,
+            remedy="Give --comparisons SOURCE.",
+        )
+    if not sources and not samples:
+        raise GuildError("there is nothing to measure", remedy="Give --data SOURCE, or --samples.")
+    loaded = [load(SourceSpec.parse(text)) for text in sources]
+    for text, item in zip(sources, loaded, strict=True):
+        if not item.conversations:
+            raise _no_conversation(text, _why_none(text, item))
+    base = load_base(BaseConfig(base=model, context=context or 32))
+    chat = base.chat
+    context = context or min(CONTEXT, context_limit(base.model.config) or CONTEXT)
+    held_out: dict[str, list[Example]] = {}
+    notes: dict[str, str] = {}
+    for name, item, shares in _named(loaded, Path(model).expanduser()):
+        rows = unseen(item.conversations, shares)
+        held_out[name], dropped = conversation_examples(
+            rows[:limit], chat.tokenizer, chat.template, context=context
+        )
+        if not held_out[name]:
+            too_long = "None fits into the context: raise --context."
+            raise _no_conversation(name, too_long if rows else TRAINED_ON_ALL)
+        notes[name] = _note(shares, dropped)
+    gguf = locate(model).gguf if samples else None
+    bits = measure_bits(base, held_out, world)
+    result: dict[str, Any] = {"model": model, "sources": {}}
+    for name, one in bits.items():
+        result["sources"][name] = {
+            "rows": one.rows,
+            "tokens": one.tokens,
+            "bytes": one.bytes,
+            "bits_per_byte": one.bits_per_byte,
+            "perplexity": one.perplexity,
+            "note": notes[name],
+        }
+    if gguf:
+        measured = Measured(bits, sample_answers(chat, gguf, EvaluateConfig(), seed=0))
+        result["samples"] = asdict(measured.of_samples)
+        result["answers"] = [
+            {"prompt": one.prompt[-1].content, "answer": one.answer_text, "stop": one.stop}
+            for one in measured.samples
+        ]
+    return result
+
+
+def evaluate_reward_model(
+    model: str,
+    sources: Sequence[str],
+    world: World,
+    *,
+    limit: int | None = None,
+    context: int | None = None,
+) -> dict[str, Any]:
+    """What `guildgpt eval --comparisons` reports, as plain values.
+
+    Of a source that the reward model was trained on, only held-out comparisons are measured;
+    `limit` counts after that. `context` as in `evaluate_model`. DataError for a source that leaves
+    nothing to measure.
+    """
+    folder = Path(model).expanduser()
+    read_record(folder)  # what is no reward model is refused before anything is read
+    loaded = [load(SourceSpec.parse(text)) for text in sources]
+    scorer = load_reward_model(folder, pick_dtype("auto", world.device), world.device)
+    holds = context_limit(scorer.trunk.model.config)
+    if context and holds and context > holds:
+        raise ModelError(
+            f"the reward model holds {holds:,} tokens, and --context asks for {context:,}",
+            where="--context",
+            remedy=f"Set it to {holds} or less.",
+        )
+    context = context or min(CONTEXT, holds or CONTEXT)
+    shape = FileTokenizer(folder / "tokenizer.json"), ChatTemplate.load(folder)
+    compared: dict[str, list[Ranking]] = {}
+    notes: dict[str, str] = {}
+    for name, item, shares in _named(loaded, folder):
+        rows = unseen(item.comparisons, shares)
+        compared[name], dropped = rankings(rows[:limit], *shape, context=context)
+        if not compared[name]:
+            remedy = f"Left out: {', '.join(_counted(dropped))}." if rows else TRAINED_ON_ALL
+            raise DataError(
+                "there is no comparison to measure",
+                where=name,
+                remedy=remedy if item.comparisons else NO_COMPARISONS,
+            )
+        notes[name] = _note(shares, dropped)
+    figures = measure_preferences(scorer, compared)
+    return {
+        "model": model,
+        "sources": {
+            name: {
+                **asdict(one),
+                "by_length": one.by_length,
+                "chance": 0.5,
+                "better_than_length": one.beats_length,
+                "note": notes[name],
+            }
+            for name, one in figures.items()
+        },
+    }
+
+
+def show_model(result: Mapping[str, Any], console: Console) -> None:
+    """`evaluate_model`'s figures as tables."""
+    table = Table(
+        "source",
+        *(Column(heading, justify="right") for heading in ("rows", "bits/byte", "perplexity")),
+        "note",
+        title=visible(result["model"]),
+        title_justify="left",
+    )
+    for name, row in result["sources"].items():
+        figures = (f"{row['rows']:,}", f"{row['bits_per_byte']:.4f}", f"{row['perplexity']:.3f}")
+        table.add_row(name, *figures, row["note"])
+    if result["sources"]:
+        console.print(table)
+    if "samples" in result:
+        answers = Table(title="sampled answers", title_justify="left", show_header=False)
+        for key, value in result["samples"].items():
+            answers.add_row(key.replace("_", " "), f"{value:.3g}")
+        console.print(answers)
+
+
+def show_reward_model(result: Mapping[str, Any], console: Console) -> None:
+    """`evaluate_reward_model`'s figures as tables, and each source's in a sentence."""
+    headings = ("prompts", "pairs", "right", "95 % interval", "length", "chance")
+    table = Table(
+        "source",
+        *(Column(heading, justify="right") for heading in headings),
+        title=visible(result["model"]),
+        title_justify="left",
+    )
+    for name, row in result["sources"].items():
+        table.add_row(
+            visible(name),
+            f"{row['prompts']:,}",
+            f"{row['pairs']:,}",
+            percent(row["accuracy"]),
+            f"{percent(row['low'])} to {percent(row['high'])}",
+            percent(row["by_length"]),
+            percent(row["chance"]),
+        )
+    console.print(table)
+    for name, row in result["sources"].items():
+        console.print(_margins(name, row))
+        say(console, _said(name, row))
+        if row["note"]:
+            say(console, f"{name}: {row['note']}")
+
+
+def _named(loaded: Sequence[Loaded], model: Path) -> Iterator[tuple[str, Loaded, Sequence[float]]]:
+    """The sources, each under a name of its own, and the share of it that was held out of the
+    model's training; nothing for one that the model never saw."""
+    trained = trained_on(model)
+    for name, item in zip(distinct_names([one.name for one in loaded]), loaded, strict=True):
+        sha256 = item.provenance.sha256
+        yield name, item, [trained[sha256]] if sha256 in trained else []
+
+
+def _note(shares: Sequence[float], dropped: Mapping[str, int]) -> str:
+    """Which rows are measured, and which were left out."""
+    return "; ".join([NOTE] * len(shares) + _counted(dropped))
+
+
+def _counted(dropped: Mapping[str, int]) -> list[str]:
+    return [f"{count:,} {reason}" for reason, count in dropped.items()]
+
+
+def _no_conversation(where: str, remedy: str) -> DataError:
+    return DataError("there is no conversation to measure", where=where, remedy=remedy)
+
+
+def _why_none(where: str, source: Loaded) -> str:
+    """What a source without a conversation holds in their place."""
+    if source.comparisons:
+        return (
+            f"It holds {len(source.comparisons):,} comparisons, which a reward model puts in "
+            f"order: guildgpt eval runs/NAME/reward/model --comparisons {where}"
+        )
+    if source.skipped:
+        reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in source.skipped.most_common())
+        return f"All rows were left out ({reasons})."
+    return "Name a source that has some."
+
+
+def _margins(name: str, row: Mapping[str, Any]) -> Table:
+    """Accuracy by how far apart the two scores lie: is it right more often where it is surer?"""
+    headings = ("scores apart", "pairs", "expected right", "were right")
+    table = Table(
+        *(Column(heading, justify="right") for heading in headings),
+        title=visible(f"{name}, by margin"),
+        title_justify="left",
+    )
+    for one in row["bins"]:
+        figures = percent(one["expected"]), percent(one["accuracy"])
+        table.add_row(f"{one['margin']:.2f}", f"{one['pairs']:,}", *figures)
+    return table
+
+
+def _said(name: str, row: Mapping[str, Any]) -> str:
+    verdict = "clearly" if row["better_than_length"] else "not clearly"
+    return (
+        f"{name}: {percent(row['accuracy'])} of {row['pairs']:,} pairs in the right order, "
+        f"{verdict} better than length alone ({percent(row['by_length'])}); what it expects of "
+        f"itself and what came out lie {percent(row['calibration_error'])} apart on average."
+    )
