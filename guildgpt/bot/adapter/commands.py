@@ -21,7 +21,7 @@ from guildgpt.bot.answers.outlet import Outlet
 from guildgpt.bot.answers.service import Rest
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
-from guildgpt.bot.text.text import clean
+from guildgpt.text.visible import clean
 
 log = EventLog(__name__)
 Text = app_commands.Range[str, 1, 4000]

@@ -12,7 +12,7 @@ from guildgpt.bot.adapter.reaching import delivered
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text.files import Attached, Unseen, not_seen, read_files
 from guildgpt.bot.text.markup import in_words
-from guildgpt.bot.text.text import clean
+from guildgpt.text.visible import clean
 
 Said = discord.Message | discord.MessageSnapshot
 

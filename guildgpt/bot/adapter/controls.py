@@ -8,7 +8,7 @@ from typing import Any
 import discord
 
 from guildgpt.bot.answers.buttons import PATTERN, Action, decode, encode
-from guildgpt.bot.text.text import clean
+from guildgpt.text.visible import clean
 
 FORM_SECONDS = 14 * 60.0  # that a form may stay open
 _GREY, _BLUE = discord.ButtonStyle.secondary, discord.ButtonStyle.primary

@@ -9,7 +9,7 @@ import discord
 from guildgpt.bot.adapter.contents import readable
 from guildgpt.bot.answers.events import Asker, Event
 from guildgpt.bot.operating.settings import BotSettings
-from guildgpt.bot.text.text import clean
+from guildgpt.text.visible import clean
 
 SAID = (discord.MessageType.default, discord.MessageType.reply)
 

@@ -26,7 +26,7 @@ from guildgpt.bot.answers.reports import ReportDesk
 from guildgpt.bot.answers.service import Rest, Service
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
-from guildgpt.bot.text.text import split
+from guildgpt.bot.text.splitting import split
 from guildgpt.errors import StoreError
 
 log = EventLog(__name__)

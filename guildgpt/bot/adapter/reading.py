@@ -35,8 +35,8 @@ from guildgpt.bot.answers.recent import Recent
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text.files import Unseen, not_seen
-from guildgpt.bot.text.text import clean
 from guildgpt.feedback.records import Passed
+from guildgpt.text.visible import clean
 
 log = EventLog(__name__)
 FORWARDED = "forwarded message"  # who speaks where Discord does not say it

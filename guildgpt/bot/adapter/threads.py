@@ -8,7 +8,7 @@ import discord
 from guildgpt.bot.adapter.interactions import At
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
-from guildgpt.bot.text.text import shortened
+from guildgpt.bot.text.lengths import shortened
 
 log = EventLog(__name__)
 # Of a title. Discord's API counts characters and its clients UTF-16 units: the stricter rule fits.

@@ -16,8 +16,8 @@ from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable, Why
 from guildgpt.bot.answers.pacing import ChannelWriter
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.text.splitting import LIMIT
-from guildgpt.bot.text.text import answer_text, split
+from guildgpt.bot.text.shown import answer_text
+from guildgpt.bot.text.splitting import LIMIT, split
 
 log = EventLog(__name__)
 T = TypeVar("T")

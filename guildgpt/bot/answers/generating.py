@@ -12,7 +12,7 @@ from guildgpt.bot.answers.questions import Question
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
-from guildgpt.bot.text.text import NOTHING_YET, answer_text
+from guildgpt.bot.text.shown import NOTHING_YET, answer_text
 from guildgpt.engines.engine import SamplingParams, StopReason, complete
 from guildgpt.model.version import Version
 from guildgpt.talk.fitting import Room, room_beside

@@ -22,7 +22,7 @@ from guildgpt.bot.operating.guilds import Guilds, Rules
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.postponed import Postponed
 from guildgpt.bot.text import sentences as say
-from guildgpt.bot.text.text import guesses_in
+from guildgpt.bot.text.files import guesses_in
 from guildgpt.feedback.store import Store
 from guildgpt.talk.moderation import Moderator
 from guildgpt.talk.waiting import Busy, FairQueue, TooMany

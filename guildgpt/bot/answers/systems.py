@@ -10,9 +10,9 @@ from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import SettingsError
 from guildgpt.bot.text import sentences as say
-from guildgpt.bot.text.text import clean
 from guildgpt.errors import EngineError, ModelError
 from guildgpt.talk.fitting import Room
+from guildgpt.text.visible import clean
 
 log = EventLog(__name__)
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from guildgpt.bot.text.text import clean
+from guildgpt.text.visible import clean
 
 Name = Callable[[int], str | None]
 """What something with this id is called, if that is known."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from guildgpt.bot.text.files import Kind
-from guildgpt.bot.text.text import answer_text
+from guildgpt.bot.text.shown import answer_text
 from guildgpt.feedback.records import AbuseReport, Consent, Stats
 from guildgpt.talk.fitting import Room
 
