@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from sqlalchemy import Connection, Table, select
 
@@ -13,8 +12,8 @@ from guildgpt.feedback.rows import Clock, chunks
 from guildgpt.feedback.schema import comparisons, lineage, messages, ratings, versions, votes
 from guildgpt.model.version import Version
 
-EventKind = Literal["vote", "rating", "message", "comparison"]
-_EVENTS: dict[EventKind, Table] = {
+Event = tuple[str, str]  # a kind and an id
+_EVENTS: dict[str, Table] = {
     "vote": votes,
     "rating": ratings,
     "message": messages,
@@ -29,28 +28,26 @@ class Versions:
     _database: Database
     _clock: Clock
 
-    async def register(self, version: Version) -> None:
-        """Make the version known; the same id again says where it lies now."""
+    async def register(self, version: Version, learned: Iterable[Event] = ()) -> None:
+        """Make the version known, and what it learned from as far as that is in the store (see
+        `learned`); the same id again says where it lies now."""
         row = asdict(version)
         registering = self._database.insert(versions).on_conflict_do_update(
             index_elements=["id"], set_=row
         )
         await self._database.execute(registering, row | {"registered_at": self._clock.now()})
+        await self.learned(version.id, learned)
 
-    async def learned(
-        self, version_id: str, events: Iterable[tuple[str, str]]
-    ) -> set[tuple[str, str]]:
+    async def learned(self, version_id: str, events: Iterable[Event]) -> set[Event]:
         """Note which events, as (kind, id), a version was trained on.
 
         Returns those that are not in the store (any more): they are not noted, for nobody could
         ever ask for them, and ids of what was erased do not come back.
         """
         wanted = set(events)
-        if unknown := {kind for kind, _ in wanted} - _EVENTS.keys():
-            raise ValueError(f"no kind of event: {', '.join(sorted(unknown))}")
 
-        def work(connection: Connection) -> set[tuple[str, str]]:
-            there: set[tuple[str, str]] = set()
+        def work(connection: Connection) -> set[Event]:
+            there: set[Event] = set()
             for kind, table in _EVENTS.items():
                 for chunk in chunks(id for its, id in wanted if its == kind):
                     found = connection.scalars(select(table.c.id).where(table.c.id.in_(chunk)))
@@ -59,8 +56,8 @@ class Versions:
                 {"version_id": version_id, "kind": kind, "event_id": id}
                 for kind, id in sorted(there)
             ]
-            for some in chunks(rows):
-                connection.execute(self._database.insert(lineage).on_conflict_do_nothing(), some)
+            if rows:
+                connection.execute(self._database.insert(lineage).on_conflict_do_nothing(), rows)
             return wanted - there
 
-        return await self._database.write(work)
+        return await self._database.write(work) if wanted else wanted

@@ -16,9 +16,13 @@ from ports import free_port
 from guildgpt.bot.operating import run
 from guildgpt.bot.text import sentences as say
 from guildgpt.chat import CHATML, FileTokenizer
+from guildgpt.data.origin import events_of
 from guildgpt.engines import loopback
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import EngineDied, EngineError
+from guildgpt.feedback.exports import export
+from guildgpt.feedback.view import Switches
+from guildgpt.model.lineage import write_lineage
 
 from .house import FAST, House
 from .test_health import get, until_status
@@ -238,6 +242,32 @@ async def test_an_answer_carries_the_version_that_wrote_it(
     known = dict(real.house.rows("SELECT id, sha256 FROM versions"))
     assert set(known) == {first, second}
     assert all(id.endswith(digest[:8]) for id, digest in known.items())
+
+
+async def test_an_erasure_names_the_model_that_learned_from_what_it_takes(
+    real: Real, folder: Path
+) -> None:
+    """From a click to the version: nobody has to say what the model was trained on."""
+    house = real.house
+    await house.open()
+    answer = await house.ask("What is TLS?")
+    await house.press(answer, "up")
+    await house.close()
+    async with house.store() as store:
+        member = await store.members.of_user(house.newcomer.id)
+        await store.members.set_consent(member.id, "train")
+        rows = export(await store.snapshot(), "kto", switches=Switches(members=True)).rows
+    events = [events_of(row, "") for row in rows]
+    write_lineage(folder, {("vote", "of another store")}.union(*events))
+    await real.open(folder)
+    version = f"runs@{house.rows('SELECT sha256 FROM versions')[-1][0][:8]}"
+    noted = house.rows("SELECT version_id, kind, event_id FROM lineage")
+    assert noted
+    assert set(noted) == {(version, *event) for event in set().union(*events)}
+    async with house.store() as store:
+        assert (await store.privacy.erase(house.newcomer.id)).versions == (version,)
+    await house.restart()
+    assert house.rows("SELECT * FROM lineage") == []  # what was erased does not come back
 
 
 async def test_a_stopped_answer_carries_it_too(house: House) -> None:

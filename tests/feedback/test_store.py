@@ -14,6 +14,7 @@ from guildgpt.feedback.records import StoredMessage, VersionStats
 from guildgpt.feedback.store import Store
 from guildgpt.model.version import Version
 
+from .babble import dump
 from .conftest import KEY, Clock
 
 Talk = tuple[str, StoredMessage, StoredMessage]  # the member's id, the question, the answer
@@ -94,6 +95,17 @@ async def test_a_version_is_registered_twice(store: Store) -> None:
 
 
 # Conversations
+
+
+async def test_a_version_is_registered_with_what_it_learned_from(store: Store) -> None:
+    _, question, _ = await talk(store)
+    version = Version("v@1", "v", "/v", "1" * 64)
+    learned = [("message", question.id), ("vote", "of another store"), ("poem", "unknown")]
+    for _ in range(2):
+        await store.versions.register(version, learned)
+    assert (await store.privacy.erase(1)).versions == ("v@1",)
+    await store.versions.register(version, learned)
+    assert (await dump(store))["lineage"] == []
 
 
 async def test_a_message_comes_back_as_it_went_in(store: Store) -> None:

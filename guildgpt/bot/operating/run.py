@@ -26,6 +26,7 @@ from guildgpt.engines.engine import Engine
 from guildgpt.errors import EngineDied, StoreError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
+from guildgpt.model.lineage import read_lineage
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version
 from guildgpt.talk.fleet import Fleet
@@ -81,7 +82,9 @@ async def serve(
             if death:
                 log("engine_died", error=death)
             log("model_opened", version=model.version.id)
-            await service.postponed.do(lambda: store.versions.register(model.version))
+            path = model.version.path
+            learned = await asyncio.to_thread(read_lineage, path) if path else set()
+            await service.postponed.do(lambda: store.versions.register(model.version, learned))
 
         fleet = Fleet(opened=register)
         stack.push_async_callback(fleet.close)
