@@ -6,17 +6,17 @@ database holds is changed: NUL and halves of surrogate pairs become U+FFFD, NaN 
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from guildgpt.chat import Role
-from guildgpt.data.lines import read_json_lines
-from guildgpt.data.rows import role_of, type_name
+from guildgpt.data.trees import Node, not_a_rank, read_trees, require_message
 from guildgpt.errors import DataError
 from guildgpt.feedback.records import Snapshot, StoredConversation, StoredMessage
 from guildgpt.feedback.rows import storable
@@ -35,35 +35,26 @@ def read(path: str | Path, *, now: datetime, left_out: Counter[str]) -> Snapshot
     """
     conversations: dict[str, StoredConversation] = {}
     messages: dict[str, StoredMessage] = {}
-    for index, root in enumerate(_roots(path, left_out)):
-        tree_id = str(root.tree.get("message_tree_id") or root.row["message_id"])
-        created = _date(root.row.get("created_date"), now)
-        conversation = StoredConversation(
-            id=tree_id,
-            kind="import",
-            guild_id=None,
-            channel_id=None,
-            source=Path(path).name,
-            lang=root.row["lang"] if isinstance(root.row.get("lang"), str) else "",
-            created_at=created,
-        )
+    for index, root in enumerate(read_trees(path)):
+        conversation = _conversation(root, Path(path).name, now)
         conversations.setdefault(conversation.id, conversation)
-        stack: list[tuple[_Row, str | None, int]] = [(root, None, index)]
+        stack: list[tuple[Node, str | None, int]] = [(root, None, index)]
         while stack:
-            item, parent_id, place = stack.pop()
-            if reason := _unusable(item.row):
-                item.leave_out(left_out, reason)
+            node, parent_id, place = stack.pop()
+            require_message(node.row, node.where)
+            if reason := _unusable(node):
+                node.count_cut(left_out, reason, BELOW)
                 continue
-            for message in _messages(item, conversation.id, parent_id, place, created):
+            for message in _messages(node, conversation, parent_id, place):
                 if message.id in messages:
                     raise DataError(
-                        f"message {item.row['message_id']} is in the file already",
-                        where=item.where,
+                        f"message {message.id} is in the file already",
+                        where=node.where,
                         remedy="Delete one of the two.",
                     )
                 messages[message.id] = message
                 parent_id = message.id
-            replies = list(enumerate(item.replies))
+            replies = list(enumerate(node.replies))
             stack += [(reply, parent_id, place) for place, reply in reversed(replies)]
     used = {message.conversation_id for message in messages.values()}
     return Snapshot(
@@ -72,118 +63,38 @@ def read(path: str | Path, *, now: datetime, left_out: Counter[str]) -> Snapshot
     )
 
 
-@dataclass(slots=True)
-class _Row:
-    row: dict[str, Any]
-    where: str
-    tree: dict[str, Any]  # what stands beside the prompt; empty below the root
-    replies: list[_Row]
-
-    def below(self) -> int:
-        found = list(self.replies)
-        for reply in found:  # grows while it is walked
-            found += reply.replies
-        return len(found)
-
-    def leave_out(self, left_out: Counter[str], reason: str) -> None:
-        left_out[reason] += 1
-        if below := self.below():
-            left_out[BELOW] += below
-
-
-def _roots(path: str | Path, left_out: Counter[str]) -> Iterator[_Row]:
-    """The first message of every tree, replies in file order."""
-    flat: dict[str, tuple[_Row, str | None]] = {}
-    for number, row in read_json_lines(path):
-        where = f"{path}:{number}"
-        if isinstance(row.get("prompt"), dict):
-            yield _nested(row, where)
-            continue
-        item = _row(row, where)
-        if item.row["message_id"] in flat:
-            raise DataError(
-                f"message {item.row['message_id']} stands in "
-                f"{flat[item.row['message_id']][0].where} already",
-                where=where,
-                remedy="Delete one of the two lines.",
-            )
-        flat[item.row["message_id"]] = (item, item.row.get("parent_id") or None)
-    orphans = [item for item, parent in flat.values() if parent and parent not in flat]
-    for item, parent in flat.values():
-        if parent in flat:
-            flat[parent][0].replies.append(item)
-    for item in orphans:
-        item.leave_out(left_out, "its parent is not in the file")
-    roots = [item for item, parent in flat.values() if not parent]
-    if sum(1 + item.below() for item in roots + orphans) < len(flat):
-        raise DataError(
-            "some messages reply to each other in a circle",
-            where=path,
-            remedy="Their `parent_id`s are wrong; download the file again.",
-        )
-    for item in roots:
-        keys = ("message_tree_id", "tree_state")
-        item.tree = {key: item.row[key] for key in keys if key in item.row}
-        yield item
-
-
-def _nested(tree: dict[str, Any], where: str) -> _Row:
-    root = _row(tree["prompt"], where)
-    root.tree = {key: storable(value) for key, value in tree.items() if key != "prompt"}
-    stack = [root]
-    while stack:
-        item = stack.pop()
-        replies = item.row.get("replies") or []
-        if not isinstance(replies, list) or not all(isinstance(reply, dict) for reply in replies):
-            raise DataError(
-                "`replies` is not a list of messages",
-                where=where,
-                remedy="The file is damaged; download it again.",
-            )
-        item.replies = [_row(reply, where) for reply in replies]
-        stack += item.replies
-    return root
-
-
-def _row(row: dict[str, Any], where: str) -> _Row:
-    """The row with what a message cannot be without checked."""
-    if "message_id" not in row or "text" not in row:
-        raise DataError(
-            f"the row is neither a tree nor a message; it has {', '.join(row) or 'no key'}",
-            where=where,
-            remedy="Trees have `prompt`, messages `message_id`, `parent_id`, `role` and `text`.",
-        )
-    for key in ("message_id", "text", "parent_id"):
-        if not isinstance(row.get(key), str) and (key == "message_id" or row.get(key) is not None):
-            raise DataError(
-                f"`{key}` is {type_name(row[key])}, not text",
-                where=where,
-                remedy=f'Write it as a string: "{key}": "…".',
-            )
-    # Not the replies: they get here one by one, however deeply they are nested.
-    row = {key: value if key == "replies" else storable(value) for key, value in row.items()}
-    role_of(row.get("role"), where)
-    _rank(row.get("rank"), where)
-    return _Row(row, where, {}, [])
+def _conversation(root: Node, source: str, now: datetime) -> StoredConversation:
+    require_message(root.row, root.where)
+    lang = root.row.get("lang")
+    return StoredConversation(
+        id=str(storable(root.tree.get("message_tree_id") or root.row["message_id"])),
+        kind="import",
+        guild_id=None,
+        channel_id=None,
+        source=source,
+        lang=storable(lang) if isinstance(lang, str) else "",
+        created_at=_date(root.row.get("created_date"), now),
+    )
 
 
 def _messages(
-    item: _Row, conversation_id: str, parent_id: str | None, place: int, created: datetime
+    node: Node, conversation: StoredConversation, parent_id: str | None, place: int
 ) -> Iterator[StoredMessage]:
     """The message, before it the system turn that it carries."""
-    row = {key: value for key, value in item.row.items() if key not in ("text", "replies")}
-    id = row["message_id"]
-    at = _date(row.get("created_date"), created)
+    row = storable({key: value for key, value in node.row.items() if key != "replies"})
+    text = row.pop("text")
+    extra = {"oasst": row, "place": place}
+    if parent_id is None and node.tree:
+        extra["tree"] = storable(node.tree)
+    at = _date(row.get("created_date"), conversation.created_at)
     if isinstance(row.get("system"), str) and row["system"].strip():
-        text = row.pop("system")
-        system_id = str(uuid.uuid5(_IDS, f"system of {id}"))
-        yield _stored(system_id, conversation_id, parent_id, "system", text, {"place": place}, at)
-        parent_id = system_id
-    extra = {"oasst": row, "place": place} | ({"tree": item.tree} if item.tree else {})
-    role = role_of(row["role"], item.where)
-    message = _stored(id, conversation_id, parent_id, role, item.row["text"], extra, at)
-    rank, synthetic = _rank(row.get("rank"), item.where), bool(row.get("synthetic"))
-    yield replace(message, rank=rank, synthetic=synthetic)
+        said = row.pop("system")
+        id = str(uuid.uuid5(_IDS, f"system of {row['message_id']}"))
+        yield _stored(id, conversation.id, parent_id, "system", said, {"place": place}, at)
+        parent_id = id
+    id = row["message_id"]
+    message = _stored(id, conversation.id, parent_id, node.role, text, extra, at)
+    yield replace(message, rank=_rank(node), synthetic=bool(row.get("synthetic")))
 
 
 def _stored(
@@ -215,23 +126,21 @@ def _stored(
     )
 
 
-def _unusable(row: dict[str, Any]) -> str | None:
-    if row.get("deleted"):
+def _unusable(node: Node) -> str | None:
+    if node.orphan:
+        return "its parent is not in the file"
+    if node.row.get("deleted"):
         return "deleted"
-    return None if (row["text"] or "").strip() else "no text"
+    return None if node.text else "no text"
 
 
-def _rank(value: Any, where: str) -> int | None:
-    if value is None:
+def _rank(node: Node) -> int | None:
+    """The rank, if it has one; DataError for one that no store holds."""
+    if math.isinf(node.rank):
         return None
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and not value % 1
-    if not whole or not 0 <= int(value) < 2**31:
-        raise DataError(
-            f"`rank` is {type_name(value)}: {value!r}",
-            where=where,
-            remedy="A rank is a whole number, 0 for the best answer, or null.",
-        )
-    return int(value)
+    if not 0 <= node.rank < 2**31:
+        raise not_a_rank(node.row["rank"], node.where)
+    return int(node.rank)
 
 
 def _date(value: object, otherwise: datetime) -> datetime:

@@ -219,6 +219,9 @@ def test_files_that_are_no_forest_are_errors(write_lines) -> None:
     ]
     with pytest.raises(DataError, match="circle"):
         read(write_lines("m.jsonl", circle))
+    for id, said in ((None, "is null"), (" ", "is empty"), (7, "is a number")):
+        with pytest.raises(DataError, match=rf"m\.jsonl:1: `message_id` {said}"):
+            read(write_lines("m.jsonl", [{**flatten(message("q"))[0], "message_id": id}]))
     with pytest.raises(DataError, match="neither a tree nor a message"):
         read(write_lines("m.jsonl", [{"instruction": "Why?"}]))
 

@@ -392,7 +392,7 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
         ([{"instruction": "x"}], "neither a tree nor a message"),
         ([tree({"message_id": "q", "role": "prompter"})], "neither a tree nor a message"),
         ([tree(node("q", "q")), tree(node("q", "again"))], "in the file already"),
-        ([{**node("q", "q")}, {**node("q", "q")}], "stands in .*:1 already"),
+        ([{**node("q", "q")}, {**node("q", "q")}], "stands in line 1 already"),
         ([{**node("q", "q"), "text": 7}], "`text` is a number"),
         ([{**node("q", "q"), "message_id": None}], "`message_id` is null"),
         ([{**node("q", "q"), "parent_id": ["x"]}], "`parent_id` is a list"),
