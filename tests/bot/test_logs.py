@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from guildgpt.bot.operating.logs import (
     HIDDEN,
-    LOGGERS,
     EventLog,
     SafeFormatter,
     configure_logs,
@@ -34,7 +33,7 @@ USER = 123456789012345678
 def _restored() -> Iterator[None]:
     before = [
         (logger, logger.level, logger.propagate, list(logger.handlers))
-        for logger in map(logging.getLogger, LOGGERS)
+        for logger in map(logging.getLogger, ("guildgpt.bot", "discord"))
     ]
     yield
     for logger, level, propagate, handlers in before:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from guildgpt.terminal import print_json
 
 
 def bot(
@@ -52,10 +54,7 @@ def bot(
 
         findings, invite = asyncio.run(look(loaded, inquire))
         if as_json:
-            rows = [
-                {"what": f.what, "ok": f.ok, "needed": f.needed, "says": f.says} for f in findings
-            ]
-            print(json.dumps({"findings": rows, "invite": invite}, indent=2, ensure_ascii=False))
+            print_json({"findings": [asdict(finding) for finding in findings], "invite": invite})
         else:
             _show(findings, invite)
         raise typer.Exit(any(f.needed and not f.ok for f in findings))

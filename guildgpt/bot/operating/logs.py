@@ -13,11 +13,11 @@ import logging
 import re
 import traceback
 from datetime import UTC, datetime
+from logging.config import dictConfig
 from typing import Any, TextIO
 
 from guildgpt.errors import GuildError
 
-LOGGERS = ("guildgpt.bot", "discord")
 HIDDEN = "…"
 # Fields whose values may be a word (of the program's own, or the id of one of its own rows) ...
 WORDS = re.compile(
@@ -65,17 +65,24 @@ def configure_logs(level: str, json: bool, stream: TextIO) -> None:
 
     Calling it again replaces what an earlier call set. discord.py is heard from INFO on.
     """
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(SafeFormatter(json=json))
-    handler.set_name(__name__)
-    number = logging.getLevelNamesMapping()[level.upper()]
-    for name in LOGGERS:
-        logger = logging.getLogger(name)
-        for old in [old for old in logger.handlers if old.get_name() == __name__]:
-            logger.removeHandler(old)
-        logger.addHandler(handler)
-        logger.setLevel(max(number, logging.INFO) if name == "discord" else number)
-        logger.propagate = False
+    level = level.upper()
+    levels = {"guildgpt.bot": level, "discord": "INFO" if level == "DEBUG" else level}
+    written = {"handlers": ["stream"], "propagate": False}
+    dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"safe": {"()": SafeFormatter, "json": json}},
+            "handlers": {
+                "stream": {
+                    "class": "logging.StreamHandler",
+                    "stream": stream,
+                    "formatter": "safe",
+                }
+            },
+            "loggers": {name: {**written, "level": one} for name, one in levels.items()},
+        }
+    )
 
 
 def without_secrets(text: str) -> str:

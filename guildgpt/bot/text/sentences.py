@@ -240,19 +240,17 @@ def _in_tokens(room: Room) -> str:
     )
 
 
-def busy(seconds: float | None) -> str:
+def busy(seconds: float) -> str:
     """The queue is full."""
     return f"Many people are asking at once. Please try again in {_in_words(seconds)}."
 
 
-def too_many(seconds: float | None) -> str:
+def too_many(seconds: float) -> str:
     """One member asks too much."""
     return f"One thing after another, please: ask again in {_in_words(seconds)}."
 
 
-def _in_words(seconds: float | None) -> str:
-    if seconds is None:
-        return "a little while"
+def _in_words(seconds: float) -> str:
     if seconds < 90:
         return f"{max(round(seconds), 1)} seconds"
     return f"{round(seconds / 60)} minutes"
@@ -274,12 +272,11 @@ def side_by_side(left: str, right: str) -> str:
 
 def stats(counts: Stats) -> str:
     """The store's counts for /stats."""
-    lines = [
-        f"**{counts.answers}** answers in {counts.conversations} conversations",
-        f"👍 {counts.up} · 👎 {counts.down}",
-        f"{counts.comparisons} comparisons, {sum(counts.votes.values())} votes",
-    ]
-    return "\n".join(lines)
+    return (
+        f"**{counts.answers}** answers in {counts.conversations} conversations\n"
+        f"👍 {counts.up} · 👎 {counts.down}\n"
+        f"{counts.comparisons} comparisons, {sum(counts.votes.values())} votes"
+    )
 
 
 def forgotten(rows: int, versions: int) -> str:
