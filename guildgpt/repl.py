@@ -175,22 +175,22 @@ class Screen:
         return input(prompt if self.interactive else "").rstrip("\r")
 
 
+@dataclass
 class Repl:
     """Reads, answers, prints, loops."""
 
-    def __init__(self, talk: Talk, screen: Screen, runner: asyncio.Runner):
-        self.talk = talk
-        self.screen = screen
-        self.runner = runner
-        self.commands: dict[str, Callable[[str], None]] = {
+    talk: Talk
+    screen: Screen
+    runner: asyncio.Runner
+
+    def run(self) -> None:
+        """Until /exit or the end of input."""
+        commands: dict[str, Callable[[str], None]] = {
             "/retry": self.retry,
             "/reset": self.reset,
             "/system": self.system,
             "/help": lambda _: self.screen.note(HELP),
         }
-
-    def run(self) -> None:
-        """Until /exit or the end of input."""
         if self.screen.interactive:
             with suppress(ImportError):
                 import readline  # noqa: F401 - importing it gives `input` its line editing
@@ -210,8 +210,8 @@ class Repl:
             word, rest = [*message.split(None, 1), "", ""][:2]
             if word == "/exit":
                 return
-            if word in self.commands:
-                self.commands[word](rest)
+            if word in commands:
+                commands[word](rest)
             elif word.startswith("/") and word[1:].isalpha():
                 self.screen.note(f"There is no command {word}. There are:\n{HELP}")
             elif message:

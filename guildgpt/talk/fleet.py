@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from guildgpt.chat import Message
@@ -102,20 +103,20 @@ class Fleet:
             self._models = [other for other in self._models if other is not kept]
 
 
+@dataclass(eq=False)
 class _Kept:
     """One model: opened where it is not open, and again when its engine died."""
 
-    def __init__(self, open_it: Open, opened: Opened | None, now: OpenedModel | None = None):
-        self.version: str | None = None
-        self.well = True
-        self.asked = 0  # what it is answering
-        self.retired = False
-        self._open = open_it
-        self._opened = opened
-        self._now = now
-        self._death: EngineDied | None = None
-        self._opening: asyncio.Task[None] | None = None
-        self._closed = False
+    _open: Open
+    _opened: Opened | None
+    _now: OpenedModel | None = None
+    version: str | None = None
+    well: bool = True
+    asked: int = 0  # what it is answering
+    retired: bool = False
+    _death: EngineDied | None = None
+    _opening: asyncio.Task[None] | None = None
+    _closed: bool = False
 
     async def ask(self, work: Callable[[OpenedModel], Awaitable[T]], answers: bool) -> T:
         """See `Fleet.ask`."""

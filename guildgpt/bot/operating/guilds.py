@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from guildgpt.bot.operating.settings import BotSettings, GuildSettings
@@ -36,14 +36,14 @@ class Rules:
         return not self.channels or any(place in self.channels for place in places)
 
 
+@dataclass(eq=False)
 class Guilds:
     """The rules of every guild. What has been read is kept: nobody else changes it."""
 
-    def __init__(self, store: Store, settings: BotSettings):
-        self._store = store
-        self._settings = settings
-        self._known: dict[int, GuildSettings] = {}
-        self._changing = asyncio.Lock()  # of two changes at once neither is lost
+    _store: Store
+    _settings: BotSettings
+    _known: dict[int, GuildSettings] = field(default_factory=dict)
+    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # of two changes none is lost
 
     async def rules(self, guild_id: int | None) -> Rules:
         """Those of a guild; None: of direct messages."""

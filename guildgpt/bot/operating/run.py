@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -166,16 +167,16 @@ async def _connected(
         await asyncio.wait({talking, *working})
 
 
+@dataclass(eq=False)
 class Housekeeper:
     """Writes down what has been read and what was postponed, and deletes what is too old."""
 
-    def __init__(self, client: GuildClient, settings: BotSettings):
-        self._client = client
-        self._settings = settings
-        self._cleaned = float("-inf")
-        self._rewritten = float("-inf")
-        self._traces_since: float | None = None
-        self.content = True  # the store took what it was given last
+    _client: GuildClient
+    _settings: BotSettings
+    _cleaned: float = float("-inf")
+    _rewritten: float = float("-inf")
+    _traces_since: float | None = None
+    content: bool = True  # the store took what it was given last
 
     async def keep(self) -> None:
         """Go on for ever."""
