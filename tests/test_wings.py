@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import subprocess
 import sys
@@ -228,6 +229,31 @@ def test_imports_run_downhill(room: str) -> None:
 
 def test_every_room_has_its_place() -> None:
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(BELOW)
+
+
+@pytest.mark.parametrize("package", ["guildgpt", "simguild"])
+def test_no_file_imports_itself_by_way_of_others(package: str) -> None:
+    """Wherever in a file the import stands. In the product a name for a type may look back up."""
+    files = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
+        for path in (PACKAGE.parent / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    graph = {}
+    for name, path in files.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if package == "guildgpt":
+            tree.body = [part for part in tree.body if not is_for_types(part)]
+        named = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        modules = {node.module for node in named}
+        modules |= {f"{node.module}.{alias.name}" for node in named for alias in node.names}
+        graph[name] = modules & files.keys()
+    list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+
+
+def is_for_types(part: ast.stmt) -> bool:
+    """Whether it is `if TYPE_CHECKING:`."""
+    return isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING"
 
 
 @pytest.mark.parametrize("name", ["errors", "paths", "repl", "doctor", "terminal", "toml_file"])

@@ -14,10 +14,18 @@ discord.py runs against it unmodified:
 """
 
 from simguild.fake.errors import Refused
-from simguild.fake.interactions import Interaction
 from simguild.fake.permissions import Permission
 from simguild.fake.server import FakeDiscord
-from simguild.fake.world import Attachment, Channel, FakeMessage, Guild, Member, Role, User
+from simguild.fake.world import (
+    Attachment,
+    Channel,
+    FakeMessage,
+    Guild,
+    Interaction,
+    Member,
+    Role,
+    User,
+)
 
 __all__ = [
     "Attachment",

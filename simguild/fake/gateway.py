@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 from simguild.fake import payloads
 from simguild.fake.limits import GATEWAY_SENDS
 from simguild.fake.permissions import Permission
-from simguild.fake.world import CONTENT, MEMBERS, PRESENCES, Channel, Guild, World
+from simguild.fake.world import CONTENT, GUILDS, MEMBERS, PRESENCES, Channel, Guild, World
 
 Json = dict[str, Any]
 
@@ -150,6 +150,12 @@ class Gateway:
                 data = full = full or json.dumps(payload, separators=(",", ":"))
             told += session.dispatch(name, data)
         return told
+
+    def tell(self, event: str, about: Any, guild: Guild, **more: Any) -> None:
+        """Publish that a guild changed, or a channel, a role or a member of it."""
+        payload = payloads.change(event, about, guild) | more
+        intent = MEMBERS if event.startswith("GUILD_MEMBER") else GUILDS
+        self.publish(event, payload, guild=guild, intent=intent)
 
     async def connect(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one socket until it closes."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from dataclasses import dataclass, field
 from typing import Any
 
 from simguild.fake import messages, payloads
 from simguild.fake.errors import ApiError, Fault, invalid_form, unknown, unknown_message
 from simguild.fake.forms import CALLBACK_KEYS, EDIT_KEYS, MODAL_KEYS, WEBHOOK_KEYS, check_modal
 from simguild.fake.messages import Upload
-from simguild.fake.world import EPHEMERAL, LOADING, Channel, FakeMessage, User, World
+from simguild.fake.world import EPHEMERAL, LOADING, Channel, FakeMessage, Interaction, User, World
 
 Json = dict[str, Any]
 
@@ -24,40 +22,6 @@ _ANSWERS = {
     MODAL_SUBMIT: {MESSAGE, DEFERRED, DEFERRED_UPDATE, UPDATE},
 }
 _SLASH, _CONTEXT, _REPLY = 20, 23, 19  # kinds of messages
-
-
-@dataclass(eq=False)
-class Interaction:
-    """What one person did, and how the bot answered."""
-
-    id: int
-    token: str = field(repr=False)
-    kind: int
-    user: User
-    channel: Channel
-    data: Json
-    started: float = field(repr=False)  # on the world's clock
-    source: FakeMessage | None = None  # the message with the button
-    acknowledged_ms: float | None = None  # to the first response; None while there is none
-    answer: int | None = None  # the kind of the first response
-    message: FakeMessage | None = None  # what the bot knows as @original
-    modal: Json | None = None  # the form that opened
-    expired: bool = False
-    undelivered: bool = False  # no client was there to hear of it, so the bot may be late
-    sent: list[FakeMessage] = field(default_factory=list, repr=False)
-    acknowledged: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-
-    @property
-    def responses(self) -> list[FakeMessage]:
-        """The messages it was answered with, ephemeral ones too, in order; none "is thinking"."""
-        return [message for message in self.sent if not message.loading]
-
-    @property
-    def failed(self) -> bool:
-        """Whether the user reads "This interaction failed" (or "… did not respond")."""
-        world = self.channel.world
-        late = world.clock() - self.started > world.limits.interaction_seconds
-        return self.acknowledged_ms is None and (late or self.expired)
 
 
 class Interactions:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from simguild.fake.interactions import Interaction
-    from simguild.fake.world import (
-        Attachment,
-        Channel,
-        FakeMessage,
-        Guild,
-        Member,
-        Role,
-        User,
-        World,
-    )
+from simguild.fake.world import (
+    Attachment,
+    Channel,
+    FakeMessage,
+    Guild,
+    Interaction,
+    Member,
+    Role,
+    User,
+    World,
+)
 
 Json = dict[str, Any]
 
@@ -175,6 +174,26 @@ def guild(one: Guild) -> Json:
         "system_channel_flags": 0,
         "afk_timeout": 300,
     }
+
+
+def change(event: str, about: Any, of: Guild) -> Json:
+    """What an event tells of a guild or of what changed in it: of a channel, if nothing else."""
+    place = {"guild_id": str(of.id)}
+    match event:
+        case "GUILD_CREATE":
+            return guild(about)
+        case "GUILD_DELETE":
+            return {"id": str(about.id)}
+        case "GUILD_ROLE_CREATE":
+            return {**place, "role": role(about)}
+        case "GUILD_MEMBER_ADD":
+            return {**member(about), **place}
+        case "GUILD_MEMBER_REMOVE":
+            return {**place, "user": user(about)}
+        case "THREAD_DELETE":
+            told = channel(about)
+            return {key: told[key] for key in ("id", "guild_id", "parent_id", "type")}
+    return channel(about)
 
 
 def attachment(one: Attachment, world: World) -> Json:

@@ -10,11 +10,11 @@ from typing import Any
 from simguild.fake import forms, limits, messages, payloads
 from simguild.fake.commands import Commands
 from simguild.fake.errors import Refused
-from simguild.fake.interactions import COMMAND, COMPONENT, MODAL_SUBMIT, Interaction, Interactions
+from simguild.fake.interactions import COMMAND, COMPONENT, MODAL_SUBMIT, Interactions
 from simguild.fake.messages import Upload
 from simguild.fake.permissions import Permission
 from simguild.fake.sharing import Sharing
-from simguild.fake.world import Channel, FakeMessage, User, World
+from simguild.fake.world import Channel, FakeMessage, Interaction, User, World
 
 File = tuple[str, bytes, str]  # name, content, content type
 

@@ -51,6 +51,7 @@ class FakeDiscord(People):
         )
         self._runner: web.AppRunner | None = None
         self.world.publish = self.gateway_server.publish
+        self.world.tell = self.gateway_server.tell
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 1024 * 1024)

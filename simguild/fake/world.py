@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from simguild.fake import payloads
 from simguild.fake.limits import Limits
 from simguild.fake.permissions import ALL, EVERYONE, Permission, resolve
-
-if TYPE_CHECKING:
-    from simguild.fake.interactions import Interaction
 
 Json = dict[str, Any]
 
@@ -126,6 +123,40 @@ class FakeMessage:
         return [part for row in self.components for part in row["components"] if part["type"] == 2]
 
 
+@dataclass(eq=False)
+class Interaction:
+    """What one person did, and how the bot answered."""
+
+    id: int
+    token: str = field(repr=False)
+    kind: int
+    user: User
+    channel: Channel
+    data: Json
+    started: float = field(repr=False)  # on the world's clock
+    source: FakeMessage | None = None  # the message with the button
+    acknowledged_ms: float | None = None  # to the first response; None while there is none
+    answer: int | None = None  # the kind of the first response
+    message: FakeMessage | None = None  # what the bot knows as @original
+    modal: Json | None = None  # the form that opened
+    expired: bool = False
+    undelivered: bool = False  # no client was there to hear of it, so the bot may be late
+    sent: list[FakeMessage] = field(default_factory=list, repr=False)
+    acknowledged: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    @property
+    def responses(self) -> list[FakeMessage]:
+        """The messages it was answered with, ephemeral ones too, in order; none "is thinking"."""
+        return [message for message in self.sent if not message.loading]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the user reads "This interaction failed" (or "… did not respond")."""
+        world = self.channel.world
+        late = world.clock() - self.started > world.limits.interaction_seconds
+        return self.acknowledged_ms is None and (late or self.expired)
+
+
 class Publish(Protocol):
     """Tells connected clients; returns how many heard it at once."""
 
@@ -139,6 +170,15 @@ class Publish(Protocol):
         intent: int = 0,
         bare: Json | None = None,
     ) -> int: ...
+
+
+class Tell(Protocol):
+    """Tells connected clients of a guild or what is in it; the event decides what they read, to
+    which `more` is added."""
+
+    def __call__(
+        self, event: str, about: Guild | Channel | Role | Member | User, guild: Guild, **more: Any
+    ) -> None: ...
 
 
 @dataclass(eq=False)
@@ -201,7 +241,8 @@ class Channel:
 
     def tell(self, event: str) -> None:
         """Publish the channel as it is now."""
-        self.world.publish(event, payloads.channel(self), guild=self.guild, intent=GUILDS)
+        assert self.guild
+        self.world.tell(event, self, self.guild)
 
 
 @dataclass(eq=False)
@@ -236,34 +277,29 @@ class Guild:
         """A new role, given to nobody."""
         role = Role(self.world.new_id(), name, int(permissions), len(self.roles))
         self.roles.append(role)
-        payload = {"guild_id": str(self.id), "role": payloads.role(role)}
-        self.world.publish("GUILD_ROLE_CREATE", payload, guild=self, intent=GUILDS)
+        self.world.tell("GUILD_ROLE_CREATE", role, self)
         return role
 
     def join(self, user: User, admin: bool = False, roles: tuple[Role, ...] = ()) -> Member:
         """Make `user` a member; an admin may do everything."""
         held = [self.everyone, *([self.admin] if admin else []), *roles]
         member = self.members[user.id] = Member(user, held, self.world.time())
-        payload = {**payloads.member(member), "guild_id": str(self.id)}
-        self.world.publish("GUILD_MEMBER_ADD", payload, guild=self, intent=MEMBERS)
+        self.world.tell("GUILD_MEMBER_ADD", member, self)
         return member
 
     def leave(self, user: User) -> None:
         """The user goes; what they wrote stays."""
         del self.members[user.id]
-        payload = {"guild_id": str(self.id), "user": payloads.user(user)}
-        self.world.publish("GUILD_MEMBER_REMOVE", payload, guild=self, intent=MEMBERS)
+        self.world.tell("GUILD_MEMBER_REMOVE", user, self)
 
     def come_back(self) -> None:
         """Discord's trouble with it is over."""
         self.available = True
-        payload = {**payloads.guild(self), "unavailable": False}
-        self.world.publish("GUILD_CREATE", payload, guild=self, intent=GUILDS)
+        self.world.tell("GUILD_CREATE", self, self, unavailable=False)
 
     def remove_bot(self) -> None:
         """An admin throws the bot out."""
-        payload = {"id": str(self.id)}
-        self.world.publish("GUILD_DELETE", payload, guild=self, intent=GUILDS)
+        self.world.tell("GUILD_DELETE", self, self)
         self.has_bot = False
         del self.members[self.world.bot.id]
 
@@ -272,13 +308,12 @@ class Guild:
         roles = [self.everyone, self.bot_role]
         self.members[self.world.bot.id] = Member(self.world.bot, roles, self.world.time())
         self.has_bot = True
-        self.world.publish("GUILD_CREATE", payloads.guild(self), guild=self, intent=GUILDS)
+        self.world.tell("GUILD_CREATE", self, self)
 
     def fail(self) -> None:
         """An outage at Discord: the guild is not to be reached, and nobody was thrown out."""
         self.available = False
-        payload = {"id": str(self.id), "unavailable": True}
-        self.world.publish("GUILD_DELETE", payload, guild=self, intent=GUILDS)
+        self.world.tell("GUILD_DELETE", self, self, unavailable=True)
 
     def permissions(self, user: User, overwrites: dict[int, tuple[int, int]] | None = None) -> int:
         """What `user` may do in the guild, or in a channel of it with these overwrites."""
@@ -309,6 +344,7 @@ class World:
         self.messages: dict[int, FakeMessage] = {}
         self.files: dict[int, Attachment] = {}
         self.publish: Publish = _nobody_listens
+        self.tell: Tell = _nobody_hears
         self._last_id = 0
         self._past = _past_ids()
         self.bot = self.add_user("guildgpt", bot=True)
@@ -351,7 +387,7 @@ class World:
         for user, roles in ((self.owner, [everyone]), (self.bot, [everyone, bot_role])):
             guild.members[user.id] = Member(user, roles, guild.created)
         self.guilds[id] = guild
-        self.publish("GUILD_CREATE", payloads.guild(guild), guild=guild, intent=GUILDS)
+        self.tell("GUILD_CREATE", guild, guild)
         return guild
 
     def add_channel(self, name: str, *, guild: Guild | None = None, **more: Any) -> Channel:
@@ -368,16 +404,12 @@ class World:
         """A guild's channel or thread goes, with its threads and messages."""
         guild = channel.guild
         assert guild
-        payload = payloads.channel(channel)
-        if channel.is_thread:
-            payload = {key: payload[key] for key in ("id", "guild_id", "parent_id", "type")}
         for gone in [one for one in guild.channels if channel in (one, one.parent)]:
             guild.channels.remove(gone)
             del self.channels[gone.id]
             for message in gone.messages:
                 message.deleted = True
-        event = "THREAD_DELETE" if channel.is_thread else "CHANNEL_DELETE"
-        self.publish(event, payload, guild=guild, intent=GUILDS)
+        channel.tell("THREAD_DELETE" if channel.is_thread else "CHANNEL_DELETE")
 
     def open_dm(self, user: User) -> Channel:
         """The direct conversation between `user` and the bot."""
@@ -397,3 +429,7 @@ def _past_ids() -> Iterator[int]:
 
 def _nobody_listens(*_: object, **__: object) -> int:
     return 0
+
+
+def _nobody_hears(*_: object, **__: object) -> None:
+    pass
