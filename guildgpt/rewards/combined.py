@@ -25,7 +25,7 @@ from guildgpt.text.words import WordMatcher, built_in_words
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Written:
     """An answer: its text, its ids without the end of turn, and whether the model ended it."""
 
     text: str
@@ -65,7 +65,7 @@ class Rewards:
         """The terms that are on, in the order in which they are added."""
         return tuple(self._terms)
 
-    def __call__(self, answers: Sequence[Answer], wanted: Sequence[Wanted]) -> Rewarded:
+    def __call__(self, answers: Sequence[Written], wanted: Sequence[Wanted]) -> Rewarded:
         """The rewards of a batch: `wanted[i]` is what the prompt of `answers[i]` asks.
 
         A total is the sum of weight times value over the terms that apply, 0 if none does.
@@ -81,7 +81,7 @@ class Rewards:
         return Rewarded(totals, values)
 
 
-_Values = Callable[[Sequence[Answer], Sequence[Wanted]], list[float | None]]
+_Values = Callable[[Sequence[Written], Sequence[Wanted]], list[float | None]]
 
 
 def _repetition(config: RepetitionTerm) -> _Values:
@@ -95,7 +95,7 @@ def _length(config: LengthTerm) -> _Values:
 
 
 def _format(config: FormatTerm) -> _Values:
-    def values(answers: Sequence[Answer], wanted: Sequence[Wanted]) -> list[float | None]:
+    def values(answers: Sequence[Written], wanted: Sequence[Wanted]) -> list[float | None]:
         rules = [row.format or config.rules for row in wanted]
         return [
             terms.form(one.text, each, one.ended) if each else None
@@ -118,9 +118,9 @@ def _verify(config: VerifyTerm) -> _Values:
             remedy=REMEDY,
         )
 
-    def values(answers: Sequence[Answer], wanted: Sequence[Wanted]) -> list[float | None]:
+    def values(answers: Sequence[Written], wanted: Sequence[Wanted]) -> list[float | None]:
         tested = [index for index, row in enumerate(wanted) if row.tests]
-        verdicts = verify_all(
+        results = verify_all(
             [answers[index].text for index in tested],
             [wanted[index].tests for index in tested],
             config.workers,
@@ -128,8 +128,8 @@ def _verify(config: VerifyTerm) -> _Values:
             where=[wanted[index].where for index in tested],
         )
         found: list[float | None] = [None] * len(answers)
-        for index, verdict in zip(tested, verdicts, strict=True):
-            found[index] = verdict.score(config.partial)
+        for index, result in zip(tested, results, strict=True):
+            found[index] = result.score(config.partial)
         return found
 
     return values

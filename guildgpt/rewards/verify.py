@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from guildgpt.errors import DataError
 from guildgpt.rewards.asserts import count
@@ -18,12 +19,13 @@ _FENCED = re.compile(
     re.M | re.S,
 )
 _PYTHON = ("python", "python3", "py")
+_ENDED = {"time": "it ran out of time", "files": "it wrote too much"}
 # What `ast.parse` raises for a text that is no Python, or too deep for it.
 _NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TestResult:
     """How many of the tests an answer passed, and what went wrong first ('' if nothing did)."""
 
     passed: int
@@ -87,8 +89,8 @@ def verify_all(
     *,
     where: Sequence[str] | None = None,
     at: Level | None = None,
-) -> list[Verdict]:
-    """Each answer's verdict against its own tests, `workers` side by side.
+) -> list[TestResult]:
+    """How each answer does in its own tests, `workers` side by side.
 
     `where` names the rows. DataError if a row's tests are of no use, SandboxError if code cannot be
     run safely here or the sandbox fails; an answer's own failings only ever cost it tests.
@@ -98,25 +100,26 @@ def verify_all(
     codes = [code_of(answer) for answer in answers]
     coded = [index for index, code in enumerate(codes) if code is not None]
     jobs = [Job(codes[index] or "", tests[index], where[index]) for index in coded]
-    results = dict(zip(coded, run_jobs(jobs, limits, workers, at=at), strict=True))
-    verdicts = []
-    for index, (total, place) in enumerate(zip(totals, where, strict=True)):
-        if index not in results:
-            verdicts.append(Verdict(0, total, "there is no Python code in the answer"))
-            continue
-        lines = results[index]["tests"]
-        for line in lines:
-            if "unusable" in line:
-                raise DataError(
-                    f"the tests hand over what cannot be handed over: {line['unusable']}",
-                    where=place,
-                    remedy="Tests may pass numbers, texts, lists, dictionaries and functions.",
-                )
-        told = [line for line in lines if "passed" in line]
-        problem = next((line["problem"] for line in told if not line["passed"]), "")
-        if len(told) < total and not problem:
-            problem = {"time": "it ran out of time", "files": "it wrote too much"}.get(
-                results[index]["ended"], "the tests did not come to their end"
+    ran = dict(zip(coded, run_jobs(jobs, limits, workers, at=at), strict=True))
+    return [
+        _result(ran[index], total, place)
+        if index in ran
+        else TestResult(0, total, "there is no Python code in the answer")
+        for index, (total, place) in enumerate(zip(totals, where, strict=True))
+    ]
+
+
+def _result(ran: dict[str, Any], total: int, where: str) -> TestResult:
+    """What the sandbox told of one answer. DataError if the row's tests are of no use."""
+    for line in ran["tests"]:
+        if "unusable" in line:
+            raise DataError(
+                f"the tests hand over what cannot be handed over: {line['unusable']}",
+                where=where,
+                remedy="Tests may pass numbers, texts, lists, dictionaries and functions.",
             )
-        verdicts.append(Verdict(sum(line["passed"] for line in told), total, problem))
-    return verdicts
+    told = [line for line in ran["tests"] if "passed" in line]
+    problem = next((line["problem"] for line in told if not line["passed"]), "")
+    if len(told) < total and not problem:
+        problem = _ENDED.get(ran["ended"], "the tests did not come to their end")
+    return TestResult(sum(line["passed"] for line in told), total, problem)

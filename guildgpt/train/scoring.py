@@ -53,7 +53,7 @@ class Scoring:
             total += self.weight * parts["model"]
         if self.rewards.names:
             given = self.rewards(
-                [combined.Answer(one.text, one.ids, one.sampled.ended) for one in episodes],
+                [combined.Written(one.text, one.ids, one.sampled.ended) for one in episodes],
                 [one.prompt.wanted for one in episodes],
             )
             total += np.array(given.totals)

@@ -10,15 +10,15 @@ from pydantic import ValidationError
 
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.rewards import combined, sandbox
-from guildgpt.rewards.combined import Answer, Rewards
+from guildgpt.rewards.combined import Rewards, Written
 from guildgpt.rewards.config import RewardTerms
 from guildgpt.rewards.sandbox import SandboxError
 from guildgpt.rewards.wanted import Wanted
 from guildgpt.text.words import built_in_words
 
-SHORT = Answer("Yes.", (1, 2))
-LOOP = Answer("no no no", (7,) * 60, ended=False)
-CODE = Answer("```python\ndef f(): return 1\n```", tuple(range(12)))
+SHORT = Written("Yes.", (1, 2))
+LOOP = Written("no no no", (7,) * 60, ended=False)
+CODE = Written("```python\ndef f(): return 1\n```", tuple(range(12)))
 NOTHING = Wanted(where="rows.jsonl:1")
 
 
@@ -60,8 +60,8 @@ def test_a_row_s_rules_take_the_place_of_the_recipe_s() -> None:
 def test_words_come_from_the_built_in_lists_and_a_file(tmp_path: Path) -> None:
     file = tmp_path / "words.txt"
     file.write_text("# ours\nweasel\n\nvile toad\n", encoding="utf-8")
-    cruel = Answer(built_in_words()["cruelty"][0], (1,))
-    own = Answer("a vile toad", (1,))
+    cruel = Written(built_in_words()["cruelty"][0], (1,))
+    own = Written("a vile toad", (1,))
     given = rewards(words={"file": str(file)})
     assert given([cruel, own, SHORT], [NOTHING] * 3).totals == [-1, -1, 0]
     given = rewards(words={"lists": [], "file": str(file)})

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from guildgpt.errors import DataError
 from guildgpt.rewards.confine import Limits
-from guildgpt.rewards.verify import Verdict, code_of, count_tests, is_python, verify_all
+from guildgpt.rewards.verify import TestResult as Result
+from guildgpt.rewards.verify import code_of, count_tests, is_python, verify_all
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -21,7 +22,7 @@ def fenced(code: str) -> str:
 PATIENT = Limits(seconds=30)
 
 
-def verify(code: str, tests: str, limits: Limits = PATIENT) -> Verdict:
+def verify(code: str, tests: str, limits: Limits = PATIENT) -> Result:
     (verdict,) = verify_all([fenced(code)], [tests], limits=limits)
     return verdict
 
@@ -67,10 +68,10 @@ def test_any_text_has_code_or_none(text: str) -> None:
 
 
 def test_a_score_is_a_share_times_a_factor() -> None:
-    assert Verdict(4, 4).score() == 1.0
-    assert Verdict(3, 4).score() == 0.375
-    assert Verdict(3, 4).score(partial=0.8) == pytest.approx(0.6)
-    assert Verdict(0, 4).score() == 0.0
+    assert Result(4, 4).score() == 1.0
+    assert Result(3, 4).score() == 0.375
+    assert Result(3, 4).score(partial=0.8) == pytest.approx(0.6)
+    assert Result(0, 4).score() == 0.0
 
 
 # --- what passes ---
@@ -79,10 +80,10 @@ def test_a_score_is_a_share_times_a_factor() -> None:
 def test_a_right_answer_passes_and_a_wrong_one_gets_its_share() -> None:
     answers = [fenced(ADD), fenced("def add(a, b):\n    return a - b or 0"), "I would rather not."]
     right, wrong, none = verify_all(answers, [ADD_TESTS] * 3, workers=2)
-    assert right == Verdict(4, 4)
+    assert right == Result(4, 4)
     assert (wrong.passed, wrong.total) == (0, 4) or wrong.passed < 4
     assert wrong.problem.startswith("assert add(1, 2) == 3: AssertionError")
-    assert none == Verdict(0, 4, "there is no Python code in the answer")
+    assert none == Result(0, 4, "there is no Python code in the answer")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_a_right_answer_passes_and_a_wrong_one_gets_its_share() -> None:
 )  # fmt: skip
 def test_right_answers_pass(code: str, tests: str) -> None:
     verdict = verify(code, tests)
-    assert verdict == Verdict(count_tests(tests, ""), verdict.total)
+    assert verdict == Result(count_tests(tests, ""), verdict.total)
 
 
 def test_many_rows_each_against_its_own_tests() -> None:
