@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
 
 from guildgpt.chat import Message
-from guildgpt.engines.engine import Completion, SamplingParams, StopReason, complete
+from guildgpt.engines.engine import SamplingParams, StopReason, complete
 from guildgpt.errors import GuildError
 from guildgpt.model.locate import locate
 from guildgpt.model.starter import MODEL, STARTER
@@ -103,13 +103,10 @@ class Talk:
             said = text
             heard(text)
 
-        async def answer(model: OpenedModel) -> Completion:
-            nonlocal said
-            said = ""
-            return await complete(model.engine, self._prompt(model), self.params, listen)
-
         try:
-            completion = await self.fleet.ask(answer)
+            completion = await self.fleet.ask(
+                lambda model: complete(model.engine, self._prompt(model), self.params, listen)
+            )
         except GuildError:
             self.turns.pop()
             raise
@@ -144,10 +141,21 @@ class Screen:
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a stray byte must not end the chat
         plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+        self.shown = ""  # of the answer that is coming
         self._dim = "\033[2m{}\033[0m" if sys.stdout.isatty() and not plain else "{}"
 
+    def show(self, said: str) -> None:
+        """Show an answer as far as it has come: what is new of it, or all of another beginning."""
+        if not said.startswith(self.shown):
+            self.write(f" {BROKEN_OFF}\n")
+            tell = self.note if self.interactive else self.status
+            tell("(The model broke down and was started again; it begins anew.)")
+            self.shown = ""
+        self.write(said[len(self.shown) :])
+        self.shown = said
+
     def write(self, text: str) -> None:
-        """Show a piece of an answer at once, without the characters that steer a terminal."""
+        """Write at once, without the characters that steer a terminal."""
         print(harmless(text), end="", flush=True)
 
     def note(self, text: str) -> None:
@@ -222,7 +230,9 @@ class Repl:
         """Show the answer to the last question; Ctrl-C stops it and nothing else."""
         interactive, was_shortened = self.screen.interactive, self.talk.shortened
         try:
-            self.runner.run(_show(self.talk, self.screen))
+            self.screen.shown = ""
+            self.runner.run(self.talk.reply(self.screen.show))
+            self.screen.write("\n")
         except KeyboardInterrupt:
             if not interactive:
                 raise
@@ -260,23 +270,6 @@ class Repl:
         if self.screen.interactive or not text:
             told = self.talk.system or self.talk.default_system
             self.screen.note(f"The model is told: {told}" if told else "The model is told nothing.")
-
-
-async def _show(talk: Talk, screen: Screen) -> None:
-    shown = ""
-
-    def heard(said: str) -> None:
-        nonlocal shown
-        if not said.startswith(shown):
-            screen.write(f" {BROKEN_OFF}\n")
-            tell = screen.note if screen.interactive else screen.status
-            tell("(The model broke down and was started again; it begins anew.)")
-            shown = ""
-        screen.write(said[len(shown) :])
-        shown = said
-
-    await talk.reply(heard)
-    screen.write("\n")
 
 
 async def _close(fleet: Fleet) -> None:

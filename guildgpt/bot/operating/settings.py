@@ -249,10 +249,8 @@ class _Variables(EnvSettingsSource):
 def _look_for_typing_errors(environment: Mapping[str, str]) -> None:
     """Refuse a variable that is nearly one of ours; any other may belong to something else."""
     known = [PREFIX + key.upper() for key in BotSettings.model_fields if key != "token"]
-    for variable, value in environment.items():
-        is_ours = variable.startswith(PREFIX) and value.strip()
-        if not is_ours or variable in (*known, *_OTHERS):
-            continue
+    ours = {name for name, said in environment.items() if name.startswith(PREFIX) and said.strip()}
+    for variable in sorted(ours - {*known, *_OTHERS}):
         if near := difflib.get_close_matches(variable, known, n=1, cutoff=0.8):
             raise SettingsError(
                 "unknown variable", where=variable, remedy=f"Did you mean {near[0]}?"
@@ -273,11 +271,13 @@ def _read(path: Path, what: str, where: str | None = None) -> str:
     try:
         return path.expanduser().read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        message = f"{what} cannot be read: there is no such file"
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text file"
-        message = f"{what} cannot be read: {reason}"
-    raise SettingsError(message, where=f"{where} ({path})" if where else path)
+        reason = "there is no such file"
+    except OSError as error:
+        reason = str(error.strerror)
+    except UnicodeDecodeError:
+        reason = "it is no text file"
+    place = f"{where} ({path})" if where else path
+    raise SettingsError(f"{what} cannot be read: {reason}", where=place)
 
 
 def _shown(key: str, value: object) -> str:
