@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Self
 
 from guildgpt.chat import CHATML
-from guildgpt.engines.engine import Chunk, SamplingParams, StopReason, check_prompt
+from guildgpt.engines.engine import Chunk, Engine, SamplingParams, StopReason, check_prompt
 from guildgpt.errors import EngineDied
+from guildgpt.model.version import Version
+from guildgpt.talk.opened import OpenedModel
 
 _PIECE = re.compile(r"\s?[^\s]{1,4}|\s")
 _TICK = 0.05  # seconds between two chunks at least: a fast pace gives larger chunks
@@ -153,3 +155,9 @@ class PacedEngine:
             raise EngineDied("the engine was closed", remedy="Open it again.")
         if self._dies_after is not None and sent >= self._dies_after:
             raise EngineDied("the engine died", remedy="Start it again.")
+
+
+def standing_in(engine: Engine) -> OpenedModel:
+    """An engine as a bot takes it for its model."""
+    version = Version("stand-in", "stand-in", "", "")
+    return OpenedModel(engine, CHATML, lambda: version)

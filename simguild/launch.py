@@ -32,10 +32,11 @@ def redirect(rest: str, gateway: str) -> Callable[[], None]:
 def serve_paced(rate: float) -> None:
     """Let the bot run with a `PacedEngine` where it would have loaded a model."""
     from guildgpt.bot.operating import run
-    from simguild.engine import PacedEngine
+    from simguild.engine import PacedEngine, standing_in
 
-    engine = functools.partial(PacedEngine, rate)
-    run.run_bot = functools.partial(run.run_bot, engine=engine)  # type: ignore[assignment]
+    run.run_bot = functools.partial(  # type: ignore[assignment]
+        run.run_bot, open_it=lambda: standing_in(PacedEngine(rate))
+    )
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:

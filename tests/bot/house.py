@@ -20,7 +20,7 @@ from guildgpt.bot.answers.pacing import Pacer
 from guildgpt.bot.operating.run import serve
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.feedback.store import Store
-from simguild.engine import PacedEngine, echo
+from simguild.engine import PacedEngine, echo, standing_in
 from simguild.fake import Channel, FakeDiscord, FakeMessage, Guild, Interaction, User
 from simguild.fake.server import PATIENCE
 from simguild.journal import buttons, finished
@@ -93,8 +93,9 @@ class House:
         told = {"token": self.fake.token, "store": str(self.database), **self.settings}
         self._stopping, self.marks = asyncio.Event(), None
         options = {"guild_ready_timeout": self.ready_seconds}
+        open_it = (lambda: standing_in(self.model())) if self.model else None
         self._bot = asyncio.create_task(
-            serve(BotSettings(**told), self.model, self._stopping, **options)
+            serve(BotSettings(**told), open_it, self._stopping, **options)
         )
         await self.fake.until(lambda: (self._bot and self._bot.done()) or self.fake.connected)
         if self._bot.done():

@@ -8,7 +8,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,15 +22,12 @@ from guildgpt.bot.operating.health import health_server
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
-from guildgpt.chat import CHATML
-from guildgpt.engines.engine import Engine
 from guildgpt.errors import EngineDied, StoreError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
 from guildgpt.model.lineage import read_lineage
 from guildgpt.model.locate import locate
-from guildgpt.model.version import Version
-from guildgpt.talk.fleet import Fleet
+from guildgpt.talk.fleet import Fleet, Open
 from guildgpt.talk.moderation import moderators
 from guildgpt.talk.opened import OpenedModel, open_model
 
@@ -44,11 +41,10 @@ REWRITE_SECONDS = 15 * 60.0  # at least, between two times that the store's file
 REWRITE_AT_LATEST = 3600.0  # ... though there may be somebody to answer
 
 CLOCK_SECONDS = 24 * 3600.0  # by which the host's clock may be off for rows to be deleted by it
-MakeEngine = Callable[[], Engine]
 
 
-def run_bot(settings: BotSettings, *, engine: MakeEngine | None = None) -> None:
-    """Serve until SIGINT or SIGTERM; `engine` makes what stands in for the model that `settings`
+def run_bot(settings: BotSettings, *, open_it: Open | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; `open_it` opens what stands in for the model that `settings`
     name.
 
     Raises `GuildError` with words for what a person can mend: a wrong token, no model, a store
@@ -60,13 +56,13 @@ def run_bot(settings: BotSettings, *, engine: MakeEngine | None = None) -> None:
         with suppress(NotImplementedError):  # Windows knows Ctrl-C only, which cancels
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        await serve(settings, engine, stopping)
+        await serve(settings, open_it, stopping)
 
     asyncio.run(until_signalled())
 
 
 async def serve(
-    settings: BotSettings, engine: MakeEngine | None, stopping: asyncio.Event, **options: Any
+    settings: BotSettings, open_it: Open | None, stopping: asyncio.Event, **options: Any
 ) -> None:
     """Be the bot until `stopping` is set, or another process has become it; `options` are
     discord.py's."""
@@ -77,7 +73,8 @@ async def serve(
         if stopping.is_set():
             return
 
-        open_it = await asyncio.to_thread(_located, settings, engine)
+        if open_it is None:
+            open_it = await asyncio.to_thread(_located, settings)
 
         async def register(model: OpenedModel, death: EngineDied | None) -> None:
             if death:
@@ -283,10 +280,7 @@ def _is_dead(holder: str) -> bool:
     return int(pid) == os.getpid()  # the holder of this number before us
 
 
-def _located(settings: BotSettings, engine: MakeEngine | None) -> Callable[[], OpenedModel]:
+def _located(settings: BotSettings) -> Open:
     """How to open the model that the settings name."""
-    if engine is not None:
-        version = Version("stand-in", "stand-in", "", "")
-        return lambda: OpenedModel(engine(), CHATML, lambda: version)
     found = locate(settings.model, on_progress=lambda text: log("fetching_model"))
     return lambda: open_model(found, context=settings.context, slots=settings.slots)
