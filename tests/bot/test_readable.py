@@ -24,6 +24,7 @@ from guildgpt.bot.text.shown import answer_text
 from guildgpt.bot.text.splitting import LIMIT, split
 from guildgpt.feedback.store import Store
 from guildgpt.model.locate import Located
+from guildgpt.talk.moderation import moderators
 from guildgpt.talk.opened import OpenedModel, open_model
 from guildgpt.text.visible import clean
 
@@ -129,7 +130,7 @@ def test_any_text_is_asked_kept_told_again_and_shown(
                 event.id, event.kind, channel_id=channel, extra=packed(event, asker)
             )
             assert delivery
-            question = await Questions(store).asked(Work.new(delivery, event), asker)
+            question = await Questions(store, moderators()).asked(Work.new(delivery, event), asker)
             assert question.ids(model, "Be kind.", 64)
             assert question.stored
             await store.conversations.add_message(
@@ -140,7 +141,7 @@ def test_any_text_is_asked_kept_told_again_and_shown(
             )
             asked.append(question.stored)
         retried = Work.new(replace(delivery, question_id=asked[-1].id), event)
-        again = await Questions(store).asked(retried, asker)
+        again = await Questions(store, moderators()).asked(retried, asker)
         assert again.asked == question.asked
         assert again.ids(model, "Be kind.", 64)
         assert author.id in {

@@ -120,6 +120,21 @@ async def test_what_may_not_be_asked_may_not_be_pointed_at(house: House) -> None
     assert "permitted" in house.model.prompts[-1]
 
 
+async def test_a_name_that_may_not_be_said_is_not_told(house: House) -> None:
+    """Neither as who speaks, now and when it is told again, nor where somebody is mentioned."""
+    await house.open(blocked_words=["forbidden"])
+    mallory = house.fake.add_user("the f0rbidden one")
+    house.guild.join(mallory)
+    first = await house.ask("Hi")
+    second = await house.ask("And me?", who=mallory, reply_to=first)
+    assert "newcomer: Hi" in house.model.prompts[-1]
+    assert "member: And me?" in house.model.prompts[-1]
+    await house.ask(f"Who is {mallory.mention}?", reply_to=second)
+    assert "member: And me?" in house.model.prompts[-1]
+    assert "Who is @someone?" in house.model.prompts[-1]
+    assert "rbidden" not in "".join(house.model.prompts)
+
+
 async def test_what_may_not_be_said_is_never_shown_and_not_kept(house: House) -> None:
     house.model.rate = 60.0
     house.model.answer = lambda prompt: "The forbidden thing is " + "quite " * 30 + "long."

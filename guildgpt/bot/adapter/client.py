@@ -32,15 +32,14 @@ from guildgpt.bot.adapter.marks import Marks
 from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
 from guildgpt.bot.adapter.reaching import insisted, wait_of
 from guildgpt.bot.adapter.reading import Reader
-from guildgpt.bot.answers.opinions import Opinions
+from guildgpt.bot.answers.feedback import MemberFeedback
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable
 from guildgpt.bot.answers.reports import ReportDesk
 from guildgpt.bot.answers.service import Service
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.operating.postponed import insist
+from guildgpt.bot.operating.postponed import insist, or_else
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
-from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Delivery
 
 log = EventLog(__name__)
@@ -56,13 +55,7 @@ _CHANNEL = re.compile(r"/channels/(\d+)/messages")
 class GuildClient(discord.AutoShardedClient):
     """discord.py's client, its events handed to the service."""
 
-    def __init__(
-        self,
-        service: Service,
-        opinions: Opinions,
-        settings: BotSettings,
-        **options: Any,
-    ):
+    def __init__(self, service: Service, settings: BotSettings, **options: Any):
         intents = discord.Intents.none()
         intents.guilds = intents.guild_messages = intents.dm_messages = True
         intents.message_content = settings.message_content_intent
@@ -83,7 +76,7 @@ class GuildClient(discord.AutoShardedClient):
         self.settings = settings
         self.time = DiscordTime()
         self.marks = Marks(service.store, self.time)
-        service.on_channel_deleted = self.marks.forget
+        service.changes.on_channel_deleted = self.marks.forget
         self._catching_up = CatchingUp(
             self,
             self.marks,
@@ -94,8 +87,9 @@ class GuildClient(discord.AutoShardedClient):
         reports = ReportDesk(
             service.store, service.guilds, service.writer, lambda id: MessageOutlet(self, id)
         )
+        feedback = MemberFeedback(service.store, service.metrics, settings)
         self.interactions = Interactions(
-            self, service, opinions, self.marks, self.time, reports, self.spawn
+            self, service, feedback, reports, self.marks, self.time, self.spawn
         )
         self.reader = Reader(self, settings, self._knows, self.service.writer.request)
         self.tree = Commands(self, self.interactions, self.reader)
@@ -228,7 +222,7 @@ class GuildClient(discord.AutoShardedClient):
     async def _tell_guilds(self) -> None:
         """Once all guilds of all shards are known, those in an outage too."""
         if self.is_connected:
-            await self.service.in_guilds([guild.id for guild in self.guilds])
+            await self.service.changes.in_guilds([guild.id for guild in self.guilds])
 
     async def on_shard_resumed(self, shard_id: int) -> None:
         """The session goes on; Discord itself sends what was missed."""
@@ -272,10 +266,10 @@ class GuildClient(discord.AutoShardedClient):
             if cannot_read(message, self.user, self.settings):
                 self._ask_for_a_mention(message, outlet)
                 return
-            if live and self.service.greets(message.author.id):
+            if live and not self.service.courtesy.was_told_to_wait(message.author.id):
                 self.spawn(self._acknowledge(message, outlet))
             event = await self.reader.event(message)
-            if work := await self.service.ask(event, outlet):
+            if work := await self.service.claim(event, outlet):
                 self.spawn(work)
 
     async def _hears(self, message: discord.Message) -> bool:
@@ -294,12 +288,10 @@ class GuildClient(discord.AutoShardedClient):
 
     async def _knows(self, message_id: int) -> bool:
         """Whether the store has a message; while it is in trouble nobody is asked for more."""
-        try:
-            return (
-                await self.service.store.conversations.message_by_discord_id(message_id) is not None
-            )
-        except StoreError:
-            return True
+        store = self.service.store
+        return (
+            await or_else(True, store.conversations.message_by_discord_id(message_id)) is not None
+        )
 
     async def _acknowledge(self, message: discord.Message, outlet: MessageOutlet) -> None:
         self.service.pacer.asked()
@@ -309,7 +301,7 @@ class GuildClient(discord.AutoShardedClient):
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         """What a member takes back is taken out of the store as well."""
-        await self.service.forget(payload.message_id)
+        await self.service.changes.message_deleted(payload.message_id)
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         """What a member rewrites is rewritten in the store; a question is answered anew.
@@ -341,17 +333,17 @@ class GuildClient(discord.AutoShardedClient):
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         """What a moderator clears away, too."""
         for message_id in payload.message_ids:
-            await self.service.forget(message_id)
+            await self.service.changes.message_deleted(message_id)
 
     # Channels that are no more
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         """A channel was deleted; of its threads discord.py tells one by one."""
-        await self.service.channel_deleted(channel.guild.id, channel.id)
+        await self.service.changes.channel_deleted(channel.guild.id, channel.id)
 
     async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
         """A thread was deleted, or a post in a forum."""
-        await self.service.channel_deleted(payload.guild_id, payload.thread_id)
+        await self.service.changes.channel_deleted(payload.guild_id, payload.thread_id)
 
     async def _enter(self, guild: discord.Guild) -> None:
         """A guild's channels are known: after a start, a new session, an outage."""
@@ -363,15 +355,15 @@ class GuildClient(discord.AutoShardedClient):
 
     async def _forget_deleted_channels(self, guild: discord.Guild) -> None:
         """Those that a guild's settings name and that were deleted while the bot was away."""
-        for id in await self.service.named_channels(guild.id):
+        for id in await self.service.changes.named_channels(guild.id):
             if guild.get_channel_or_thread(id) is None and await self._is_deleted(id):
-                await self.service.channel_deleted(guild.id, id)
+                await self.service.changes.channel_deleted(guild.id, id)
 
     async def _forget_silent_channels(self, guild: discord.Guild) -> None:
         """Channels and threads of which something is kept, and that were deleted while the bot was
         away. Archived threads have to be asked for one by one: that may take its time."""
         async with self._looking:
-            for id, home in (await self.service.channels_of(guild.id)).items():
+            for id, home in (await self.service.changes.channels_of(guild.id)).items():
                 if guild.get_channel_or_thread(id) is not None:
                     continue
                 if home is None or guild.get_channel(home) is not None:
@@ -379,17 +371,17 @@ class GuildClient(discord.AutoShardedClient):
                     await self.service.writer.request()
                     if not await self._is_deleted(id):
                         continue
-                await self.service.channel_deleted(guild.id, id)
+                await self.service.changes.channel_deleted(guild.id, id)
 
     # Guilds
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
         """Somebody has let the bot in."""
-        await self.service.guild_joined(guild.id)
+        await self.service.changes.guild_joined(guild.id)
 
     async def on_guild_remove(self, guild: discord.Guild) -> None:
         """Somebody has taken the bot out, or the guild is no more; an outage is not told so."""
-        await self.service.guild_left(guild.id)
+        await self.service.changes.guild_left(guild.id)
 
     async def _is_deleted(self, channel_id: int) -> bool:
         """Whether there is no such channel: of archived threads the guild does not tell."""

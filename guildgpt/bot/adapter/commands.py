@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import uuid4
 
 import discord
 from discord import app_commands
 
-from guildgpt.bot.adapter.controls import view
+from guildgpt.bot.adapter.controls import Form
 from guildgpt.bot.adapter.incoming import interaction_event
-from guildgpt.bot.adapter.interactions import At, Interactions, may_be_too_late
+from guildgpt.bot.adapter.interactions import At, Interactions, may_be_too_late, send
 from guildgpt.bot.adapter.outlets import MessageOutlet
 from guildgpt.bot.adapter.reading import Reader
-from guildgpt.bot.adapter.threads import NoThread, open_thread
+from guildgpt.bot.adapter.threads import open_thread
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.events import Event
 from guildgpt.bot.answers.outlet import Outlet
@@ -31,24 +31,18 @@ class _AnyPlace(app_commands.Transformer):
     """Every channel in which one can talk, and those that hold threads; also one that the bot does
     not see."""
 
-    @property
-    def type(self) -> discord.AppCommandOptionType:
-        """See discord.py."""
-        return discord.AppCommandOptionType.channel
-
-    @property
-    def channel_types(self) -> list[discord.ChannelType]:
-        """See discord.py."""
-        kinds = discord.ChannelType
-        channels = [
-            kinds.text,
-            kinds.news,
-            kinds.voice,
-            kinds.stage_voice,
-            kinds.forum,
-            kinds.media,
-        ]
-        return [*channels, kinds.news_thread, kinds.public_thread, kinds.private_thread]
+    type = discord.AppCommandOptionType.channel
+    channel_types: ClassVar[list[discord.ChannelType]] = [
+        discord.ChannelType.text,
+        discord.ChannelType.news,
+        discord.ChannelType.voice,
+        discord.ChannelType.stage_voice,
+        discord.ChannelType.forum,
+        discord.ChannelType.media,
+        discord.ChannelType.news_thread,
+        discord.ChannelType.public_thread,
+        discord.ChannelType.private_thread,
+    ]
 
     async def transform(self, interaction: At, value: Any) -> Any:
         """See discord.py."""
@@ -76,10 +70,7 @@ class Commands(app_commands.CommandTree[Any]):
         """What nobody has foreseen."""
         log.unforeseen("command failed", error)
         with may_be_too_late():
-            if at.response.is_done():
-                await at.followup.send(say.FAILED, ephemeral=True)
-            else:
-                await at.response.send_message(say.FAILED, ephemeral=True)
+            await send(at, say.FAILED)
 
 
 def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
@@ -92,7 +83,7 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
         async def with_file(event: Event, outlet: Outlet) -> Rest:
             texts = await reader.texts_in([file] if file else [])
             event = replace(event, text="\n\n".join([event.text, *texts]))
-            return await service.ask(await reader.in_its_thread(event, at.channel), outlet)
+            return await service.claim(await reader.in_its_thread(event, at.channel), outlet)
 
         await desk.begin(at, interaction_event(at, "slash", question), with_file)
 
@@ -107,13 +98,8 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
         async def opened() -> str:
             if topic and not asked:
                 return say.NO_TOPIC
-            refusal = await service.refusal(event)
-            if refusal is not None:
-                return refusal or say.FAILED
-            try:
-                thread = await open_thread(at, title)
-            except NoThread as none:
-                return none.say
+            await service.check(event)
+            thread = await open_thread(at, title)
             if topic:
                 first = replace(
                     event,
@@ -122,7 +108,7 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
                     continues=True,
                     token=None,
                 )
-                if work := await service.ask(first, MessageOutlet(at.client, thread.id)):
+                if work := await service.claim(first, MessageOutlet(at.client, thread.id)):
                     desk.spawn(work)
             return say.here(thread.mention)
 
@@ -131,38 +117,35 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
 
     @tree.command(description="Answer my last question here once more")
     async def retry(at: At) -> None:
-        event = interaction_event(at, "retry")
-        await desk.begin(at, event, lambda event, outlet: service.again(event, outlet, None))
+        await desk.begin(at, interaction_event(at, "retry"))
 
     @tree.command(description="Two answers to one question: you say which is better")
     @app_commands.describe(question="What you want to know")
     async def compare(at: At, question: Text) -> None:
         async def here(event: Event, outlet: Outlet) -> Rest:
-            return await service.compare(await reader.in_its_thread(event, at.channel), outlet)
+            return await service.claim(await reader.in_its_thread(event, at.channel), outlet)
 
         await desk.begin(at, interaction_event(at, "compare", question), here)
 
     @tree.context_menu(name="Ask about this")
     async def ask_about_this(at: At, message: discord.Message) -> None:
-        if not reader.may_have_text(message):
-            with may_be_too_late():
-                await at.response.send_message(say.NO_TEXT, ephemeral=True)
-            return
-
         async def submitted(at: At, question: str) -> None:
             async def about(event: Event, outlet: Outlet) -> Rest:
                 if found := await reader.quoted(message):
-                    return await service.ask(replace(event, quoted=[found]), outlet)
+                    return await service.claim(replace(event, quoted=[found]), outlet)
                 return service.writer.whisper(outlet, say.NO_TEXT)
 
             event = replace(interaction_event(at, "context", question), answers_to=message.id)
             await desk.begin(at, event, about)
 
-        field: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            label="What do you want to know?", default="What does this mean?", max_length=1000
-        )
-        with may_be_too_late():
-            await at.response.send_modal(desk.form("Ask about this", field, submitted))
+        if reader.may_have_text(message):
+            field: discord.ui.TextInput[Any] = discord.ui.TextInput(
+                label="What do you want to know?", default="What does this mean?", max_length=1000
+            )
+            with may_be_too_late():
+                await at.response.send_modal(Form("Ask about this", field, submitted))
+        else:
+            await desk.tell(at, say.NO_TEXT)
 
     @tree.command(description="Stop the answer you are getting here")
     async def stop(at: At) -> None:
@@ -177,24 +160,21 @@ def _add_rights(tree: Commands, desk: Interactions) -> None:
 
     @tree.command(name="help", description="How to talk to me")
     async def help_(at: At) -> None:
-        with may_be_too_late():
-            await at.response.send_message(say.HELP, ephemeral=True)
+        await desk.tell(at, say.HELP)
 
     @tree.command(description="What people here think of my answers")
     async def stats(at: At) -> None:
-        await desk.tell(at, desk.opinions.stats(at.guild_id))
+        await desk.tell(at, desk.feedback.stats(at.guild_id))
 
     @tree.command(description="What I keep of you, and for how long")
     @app_commands.describe(consent="What I may keep and use; leave it out to see what you chose")
     async def privacy(at: At, consent: Literal["none", "chat", "train"] | None = None) -> None:
-        download = [Action("download", str(uuid4()))]
-        await desk.tell(at, desk.opinions.privacy(at.user.id, consent), buttons=download)
+        await desk.tell(at, desk.feedback.privacy(at.user.id, consent))
 
     @tree.command(name="forget-me", description="Delete everything I keep about you")
     async def forget_me(at: At) -> None:
-        choices = view([Action("forget", str(uuid4())), Action("keep", str(uuid4()))])
-        with may_be_too_late():
-            await at.response.send_message(say.FORGET_ASK, view=choices, ephemeral=True)
+        choices = [Action("forget", str(uuid4())), Action("keep", str(uuid4()))]
+        await desk.tell(at, (say.FORGET_ASK, choices))
 
 
 def _add_admin(tree: Commands, desk: Interactions) -> None:
@@ -229,7 +209,7 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
     @app_commands.default_permissions(manage_guild=True)
     @app_commands.guild_only()
     async def reports(at: At) -> None:
-        await desk.show_reports(at)
+        await desk.tell(at, desk.reports.page(at.guild_id or 0))
 
     @tree.command(description="Where I answer, and whether I ask for opinions (for admins)")
     @app_commands.describe(
@@ -249,17 +229,16 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
         feedback: bool | None = None,
         reports: Place | None = None,
     ) -> None:
-        changes: dict[str, Any] = {"feedback": feedback} if feedback is not None else {}
-        if everywhere:
-            changes["channels"] = []
-        if channel:
-            changes["add_channel"] = channel.id
-        if remove:
-            changes["remove_channel"] = remove.id
-
         async def changed() -> str:
             before = await guilds.rules(at.guild_id)
-            if reports:
+            changes: dict[str, Any] = {
+                "channels": [] if everywhere else None,
+                "add_channel": channel and channel.id,
+                "remove_channel": remove and remove.id,
+                "feedback": feedback,
+            }
+            changes = {name: value for name, value in changes.items() if value is not None}
+            if reports:  # the same one again ends that
                 is_same = reports.id == before.reports_channel
                 changes["reports_channel"] = None if is_same else reports.id
             rules = await guilds.change(at.guild_id or 0, **changes)

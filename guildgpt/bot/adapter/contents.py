@@ -21,15 +21,16 @@ def readable(text: str, guild: discord.Guild | None) -> str:
     """The text without what cannot be seen, and with Discord's marks in words: things go by the
     names that the guild has for them."""
 
-    def role(id: int) -> str | None:
-        found = guild and guild.get_role(id)
-        return found.name if found else None
+    def name(thing: Any) -> str | None:
+        return thing.name if thing else None
 
-    def channel(id: int) -> str | None:
-        found = guild and guild.get_channel_or_thread(id)
-        return found.name if found else None
-
-    return clean(in_words(text, role=role, channel=channel))
+    return clean(
+        in_words(
+            text,
+            role=lambda id: name(guild and guild.get_role(id)),
+            channel=lambda id: name(guild and guild.get_channel_or_thread(id)),
+        )
+    )
 
 
 def words(said: Said, guild: discord.Guild | None) -> str:

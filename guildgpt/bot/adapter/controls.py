@@ -53,10 +53,9 @@ class ActionButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=PATT
         assert action
         return cls(action)
 
-    async def callback(self, interaction: discord.Interaction) -> Any:
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
         """The click itself."""
-        client: Any = interaction.client
-        await client.interactions.clicked(interaction, self.action)
+        await interaction.client.interactions.clicked(interaction, self.action)
 
 
 def view(buttons: Sequence[Action]) -> discord.ui.View:
@@ -81,6 +80,10 @@ class Form(discord.ui.Modal):
         self._submitted = submitted
         self.add_item(field)
 
-    async def on_submit(self, interaction: discord.Interaction) -> None:
+    async def interaction_check(self, interaction: discord.Interaction[Any]) -> bool:
+        """Each only once."""
+        return bool(interaction.client.interactions.is_new(interaction))
+
+    async def on_submit(self, interaction: discord.Interaction[Any]) -> None:
         """See the class."""
         await self._submitted(interaction, clean(self._field.value))

@@ -22,8 +22,14 @@ def is_for_us(message: discord.Message, me: discord.ClientUser | None) -> bool:
         return True
     if is_thread_of(message.channel, me):
         return True
-    answered = message.reference.resolved if message.reference else None
-    return isinstance(answered, discord.Message) and answered.author == me
+    answered = replied_to(message)
+    return answered is not None and answered.author == me
+
+
+def replied_to(message: discord.Message) -> discord.Message | None:
+    """The message that is replied to, if it is at hand."""
+    resolved = message.reference.resolved if message.reference else None
+    return resolved if isinstance(resolved, discord.Message) else None
 
 
 def calls_our_role(message: discord.Message) -> bool:
@@ -72,8 +78,10 @@ def edited_out(message: discord.Message) -> Event:
     )
 
 
-def interaction_event(interaction: discord.Interaction[Any], kind: str, text: str = "") -> Event:
-    """A command, a click or a form as an event."""
+def interaction_event(
+    interaction: discord.Interaction[Any], kind: str, text: str = "", *, again: str | None = None
+) -> Event:
+    """A command, a click or a form as an event; `again`: see `Event`."""
     channel: Any = interaction.channel
     return Event(
         id=interaction.id,
@@ -86,6 +94,7 @@ def interaction_event(interaction: discord.Interaction[Any], kind: str, text: st
         home_id=getattr(channel, "parent_id", None),
         starter_id=starter_id(channel, interaction.client.user),
         token=interaction.token,
+        again=again,
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import discord
 
 from guildgpt.bot.adapter.controls import view
-from guildgpt.bot.adapter.reaching import FAULTS, Once, T, delivered, passes, undeliverable
+from guildgpt.bot.adapter.reaching import FAULTS, T, delivered, once, passes, undeliverable
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.outlet import Undeliverable
 from guildgpt.bot.operating.logs import EventLog
@@ -107,7 +107,7 @@ class InteractionOutlet:
         assert client.application_id
         self._hook = discord.Webhook.partial(client.application_id, token, client=client)
         self._hook.type = discord.WebhookType.application
-        self._hook.session = cast(Any, Once(self._hook.session))
+        self._hook.session = once(self._hook.session)
         self._elsewhere = MessageOutlet(client, channel_id)
         self.channel_id = channel_id
         self._over_at = time.monotonic() + TOKEN_SECONDS - age

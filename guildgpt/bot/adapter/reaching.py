@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from itertools import chain, repeat
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from itertools import accumulate, chain, repeat
 from json import JSONDecodeError
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -36,19 +38,11 @@ async def delivered(call: Callable[[], Awaitable[T]], *, patient: bool = True) -
     While it cannot be reached, or it is called too often, it is called again, for ten minutes if
     `patient`; `Undeliverable` with `unreachable` when that is over.
     """
-    end = time.monotonic() + PATIENCE_SECONDS * patient
-    for pause in chain(PAUSES, repeat(PAUSES[-1])):
-        try:
-            return await call()
-        except FAULTS as error:
-            if not passes(error):
-                raise undeliverable(error) from error
-            seconds = max(pause, retry_after(error))
-            log("discord_unreachable", error=error, again_in=seconds)
-            if time.monotonic() + seconds > end:
-                raise Undeliverable("Discord cannot be reached", why="unreachable") from error
-            await asyncio.sleep(seconds)
-    raise AssertionError("the pauses never end")
+    pauses = chain(PAUSES, repeat(PAUSES[-1]))
+    try:
+        return await _tried(call, "discord_unreachable", pauses, PATIENCE_SECONDS * patient)
+    except FAULTS as error:
+        raise undeliverable(error) from error
 
 
 async def insisted(
@@ -58,30 +52,37 @@ async def insisted(
 ) -> T:
     """Call Discord for as long as it takes, each failure logged as `event`; raises what is not
     `hopeful`, by default what does not pass."""
-    hopeful = hopeful or passes
-    pause = FIRST_PAUSE
-    while True:
+    pauses = accumulate(repeat(FIRST_PAUSE), lambda pause, _: min(2 * pause, LONGEST_PAUSE))
+    return await _tried(call, event, pauses, float("inf"), hopeful)
+
+
+async def _tried(
+    call: Callable[[], Awaitable[T]],
+    event: str,
+    pauses: Iterable[float],
+    patience: float,
+    hopeful: Callable[[BaseException], bool] | None = None,
+) -> T:
+    """Call Discord again after each of the pauses, until `patience` seconds are over."""
+    end = time.monotonic() + patience
+    for pause in pauses:
         try:
             return await call()
         except (*FAULTS, discord.GatewayNotFound, discord.app_commands.AppCommandError) as error:
-            if not hopeful(error):
+            if not (hopeful or passes)(error):
                 raise
             seconds = max(pause, retry_after(error))
             log(event, error=error, again_in=seconds)
+            if time.monotonic() + seconds > end:
+                raise
             await asyncio.sleep(seconds)
-            pause = min(2 * pause, LONGEST_PAUSE)
+    raise AssertionError("the pauses never end")
 
 
-class Once:
+def once(session: aiohttp.ClientSession) -> Any:
     """A session for what must not be done twice: discord.py repeats by itself what a server says
     it could not do, though that may be done. Who asks looks before it asks again."""
-
-    def __init__(self, session: aiohttp.ClientSession):
-        self._session = session
-
-    def request(self, method: str, url: str, **options: Any) -> Any:
-        """See `aiohttp.ClientSession`; a server's error is raised at once."""
-        return self._session.request(method, url, raise_for_status=_raise_servers, **options)
+    return SimpleNamespace(request=partial(session.request, raise_for_status=_raise_servers))
 
 
 async def _raise_servers(response: aiohttp.ClientResponse) -> None:
@@ -117,8 +118,8 @@ def wait_of(headers: Mapping[str, str]) -> float:
 
 def undeliverable(error: BaseException) -> Undeliverable:
     """Discord's refusal, in our words."""
-    if not isinstance(error, discord.HTTPException):
-        return Undeliverable(type(error).__name__, why="unreachable")
+    if passes(error) or not isinstance(error, discord.HTTPException):
+        return Undeliverable("Discord cannot be reached", why="unreachable")
     why: Why = "refused"
     if error.code in _WITHHELD:
         why = "withheld"

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import aiohttp
 import discord
 
 from guildgpt.bot.adapter.contents import (
@@ -28,8 +27,10 @@ from guildgpt.bot.adapter.incoming import (
     edited_out,
     is_for_us,
     is_thread_of,
+    replied_to,
     starter_id,
 )
+from guildgpt.bot.adapter.reaching import FAULTS
 from guildgpt.bot.answers.events import Event, Quoted
 from guildgpt.bot.answers.recent import Recent
 from guildgpt.bot.operating.logs import EventLog
@@ -45,37 +46,33 @@ FORWARDS = 1000  # that are remembered
 FORWARD_SECONDS = 60.0  # in which the words that belong to a forward follow it
 
 
+@dataclass
 class Reader:
     """Makes events of messages. `knows` tells whether the store has a message, by Discord's id;
     `request` waits until Discord may be asked for one."""
 
-    def __init__(
-        self,
-        client: discord.Client,
-        settings: BotSettings,
-        knows: Callable[[int], Awaitable[bool]],
-        request: Callable[[], Awaitable[None]],
-    ):
-        self._client = client
-        self._settings = settings
-        self._knows = knows
-        self._request = request
-        # By channel and author.
-        self._forwards: Recent[tuple[int, int], discord.Message] = Recent(FORWARDS)
+    client: discord.Client
+    settings: BotSettings
+    knows: Callable[[int], Awaitable[bool]]
+    request: Callable[[], Awaitable[None]]
+    # By channel and author.
+    _forwards: Recent[tuple[int, int], discord.Message] = field(
+        default_factory=lambda: Recent(FORWARDS)
+    )
 
     async def event(self, message: discord.Message) -> Event:
         """A message as an event."""
         said, unseen = await self._said(message)
-        replied_to = _reply(message)
+        answered = replied_to(message)
         quoted = _quoted(
             await self._beginning(message.channel) if message.id != message.channel.id else None,
-            await self.quoted(replied_to) if replied_to and not self._is_ours(replied_to) else None,
+            await self.quoted(answered) if answered and not self._is_ours(answered) else None,
             await self._forwarded(self._forward_of(message)),
         )
         if unseen and (said or quoted):
             said.append(not_seen(unseen))
-        mentioned = [*message.mentions, *(replied_to.mentions if replied_to else ())]
-        reference = message.reference
+        mentioned = [*message.mentions, *(answered.mentions if answered else ())]
+        reference = message.reference if message.type is discord.MessageType.reply else None
         return Event(
             id=message.id,
             kind="message",
@@ -85,10 +82,10 @@ class Reader:
             text="\n\n".join(said),
             unseen=unseen[0].kind if unseen and not said else None,
             names={user.id: clean(user.display_name) for user in mentioned},
-            answers_to=reference.message_id if reference and _is_reply(reference) else None,
+            answers_to=reference.message_id if reference else None,
             quoted=quoted,
-            starter_id=starter_id(message.channel, self._client.user),
-            continues=message.guild is None or is_thread_of(message.channel, self._client.user),
+            starter_id=starter_id(message.channel, self.client.user),
+            continues=message.guild is None or is_thread_of(message.channel, self.client.user),
             home_id=getattr(message.channel, "parent_id", None),
             edited_at=message.edited_at,
         )
@@ -96,12 +93,12 @@ class Reader:
     async def edited(self, message: discord.Message) -> Event:
         """What a message says now that was asked or quoted before; what stands around it is left
         out."""
-        if is_for_us(message, self._client.user):
+        if is_for_us(message, self.client.user):
             said, unseen = await self._said(message)
             said += [not_seen(unseen)] if said else []
             text = "\n\n".join(part for part in said if part)
         else:
-            text = await contents(message, message.guild, self._settings)
+            text = await contents(message, message.guild, self.settings)
             text = self._with_title(message, text)
         return replace(
             edited_out(message),
@@ -128,19 +125,19 @@ class Reader:
 
     async def texts_in(self, attachments: Sequence[discord.Attachment]) -> list[str]:
         """The text in files, and a line on those without any."""
-        texts, unseen = await files(attachments, self._settings)
+        texts, unseen = await files(attachments, self.settings)
         return [*texts, not_seen(unseen)] if unseen else texts
 
     async def quoted(self, message: discord.Message) -> Quoted | None:
         """A message that is asked about, if there is text in it."""
         if message.message_snapshots:
             return await self._forwarded(message)
-        text = await contents(message, message.guild, self._settings)
+        text = await contents(message, message.guild, self.settings)
         return _by(message, text, is_kept=not self._is_ours(message)) if text else None
 
     async def _said(self, message: discord.Message) -> tuple[list[str], list[Unseen]]:
         """The text of a question and of its files, and what of them cannot be seen."""
-        texts, unseen = await files(message.attachments, self._settings)
+        texts, unseen = await files(message.attachments, self.settings)
         asked = self._with_title(message, self._asked(message))
         voted_on = readable(poll(message), message.guild)
         said = [part for part in (asked, voted_on, *texts) if part]
@@ -148,7 +145,7 @@ class Reader:
 
     def _asked(self, message: discord.Message) -> str:
         """The words of a question, without the bot's name by which it was called."""
-        me, guild = self._client.user, message.guild
+        me, guild = self.client.user, message.guild
         role = guild.self_role if guild else None
         names = [f"<@!?{me.id}>"] if me else []
         names += [f"<@&{role.id}>"] if role else []
@@ -157,20 +154,20 @@ class Reader:
     def _with_title(self, message: discord.Message, text: str) -> str:
         """The text of a message, below the title if it is the first of somebody's thread."""
         thread = message.guild.get_thread(message.id) if message.guild else None
-        begins = thread and starter_id(thread, self._client.user)
+        begins = thread and starter_id(thread, self.client.user)
         return _titled(text, clean(thread.name)) if thread and begins else text
 
     def _is_ours(self, message: discord.Message) -> bool:
         """Whether the bot wrote it: that is in the store, or was erased there."""
-        return message.author == self._client.user
+        return message.author == self.client.user
 
     # Threads
 
     async def _beginning(self, channel: Any) -> Quoted | None:
         """What somebody's thread is about: its title, and the message that it began with; only as
         long as the store has neither."""
-        id = starter_id(channel, self._client.user)
-        if id is None or await self._knows(id):
+        id = starter_id(channel, self.client.user)
+        if id is None or await self.knows(id):
             return None
         title = clean(channel.name)
         starter = None if channel.is_private() else await self._starter(channel)
@@ -202,8 +199,7 @@ class Reader:
         if message is None:
             return None
         parts = [
-            await contents(shot, message.guild, self._settings)
-            for shot in message.message_snapshots
+            await contents(shot, message.guild, self.settings) for shot in message.message_snapshots
         ]
         text = "\n\n".join(part for part in parts if part)
         if not text:
@@ -219,10 +215,10 @@ class Reader:
     async def _fetched(self, channel: Any, message_id: int) -> discord.Message | None:
         if not isinstance(channel, discord.abc.Messageable):
             return None
-        await self._request()
+        await self.request()
         try:
             return await channel.fetch_message(message_id)
-        except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+        except FAULTS as error:
             log("not_fetched", error=error)
             return None
 
@@ -246,13 +242,3 @@ def _titled(text: str, title: str) -> str:
 def _quoted(*each: Quoted | None) -> tuple[Quoted, ...]:
     """Those that there are, each once."""
     return tuple({one.id: one for one in each if one}.values())
-
-
-def _is_reply(reference: discord.MessageReference) -> bool:
-    return reference.type is discord.MessageReferenceType.reply
-
-
-def _reply(message: discord.Message) -> discord.Message | None:
-    """The message that is replied to, if it is at hand."""
-    resolved = message.reference.resolved if message.reference else None
-    return resolved if isinstance(resolved, discord.Message) else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import aiohttp
 import discord
 
 from guildgpt.bot.adapter.interactions import At
+from guildgpt.bot.adapter.reaching import FAULTS
+from guildgpt.bot.answers.ending import Refused
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.lengths import shortened
@@ -27,25 +28,17 @@ _REFUSALS = {
 }
 
 
-class NoThread(Exception):
-    """There is none, for the reason that `say` tells the member."""
-
-    def __init__(self, say: str):
-        super().__init__(say)
-        self.say = say
-
-
 async def open_thread(at: At, title: str) -> discord.Thread:
-    """A thread in the channel of a command, with the member in it; raises `NoThread`."""
+    """A thread in the channel of a command, with the member in it; raises `Refused`."""
     channel = at.channel
     if isinstance(channel, discord.Thread):
-        raise NoThread(say.THREAD_ALREADY)
+        raise Refused(say.THREAD_ALREADY, "no-thread")
     if not isinstance(channel, discord.TextChannel):  # announcement channels are such, too
-        raise NoThread(say.NO_THREADS_IN_VOICE)
+        raise Refused(say.NO_THREADS_IN_VOICE, "no-thread")
     given = at.app_permissions
     lacking = [called for name, called in NEEDED.items() if not getattr(given, name)]
     if lacking and not given.administrator:
-        raise NoThread(say.lacking(lacking))
+        raise Refused(say.lacking(lacking), "no-thread")
     kinds = discord.ChannelType
     kind = kinds.news_thread if channel.is_news() else kinds.public_thread
     name = shortened(" ".join(title.split()), LONGEST_TITLE)
@@ -53,7 +46,7 @@ async def open_thread(at: At, title: str) -> discord.Thread:
         thread = await channel.create_thread(name=name, type=kind)
     except discord.HTTPException as error:
         log("no_thread", error=error)
-        raise NoThread(_REFUSALS.get(error.code, say.NO_THREAD)) from error
+        raise Refused(_REFUSALS.get(error.code, say.NO_THREAD), "no-thread") from error
     await _add(at, thread)
     return thread
 
@@ -66,8 +59,8 @@ async def _add(at: At, thread: discord.Thread) -> None:
     except discord.Forbidden as error:
         log("thread_taken_back", error=error)
         await _take_back(thread)
-        raise NoThread(say.lacking([NEEDED["send_messages_in_threads"]])) from error
-    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+        raise Refused(say.lacking([NEEDED["send_messages_in_threads"]]), "no-thread") from error
+    except FAULTS as error:
         log("not_added", error=error)
 
 

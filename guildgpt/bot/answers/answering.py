@@ -7,12 +7,12 @@ skipped, the last one never is: it carries the whole text and the buttons.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from guildgpt.bot.answers.buttons import Action
+from guildgpt.bot.answers.ending import Over
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable, Why
 from guildgpt.bot.answers.pacing import ChannelWriter
 from guildgpt.bot.operating.logs import EventLog
@@ -20,15 +20,11 @@ from guildgpt.bot.text.shown import answer_text
 from guildgpt.bot.text.splitting import LIMIT, split
 
 log = EventLog(__name__)
-T = TypeVar("T")
 
 LOOK_SECONDS = 2.0  # between looks whether the bot is still shown typing
 FIRST_WORDS_SECONDS = 0.5  # what comes in this time is shown together: half a word helps nobody
 LONGEST_PAUSE = 30.0  # seconds between writes on the way while Discord cannot be reached
 BROKEN_OFF = " …"  # ends an answer that was not finished
-
-Over = asyncio.Future[None]
-"""Set when an answer need not go on: it was stopped, or (then it holds that) lost its place."""
 
 
 def broken_off(text: str) -> str:
@@ -37,27 +33,8 @@ def broken_off(text: str) -> str:
     return f"{whole}\n…" if whole.endswith("|") else whole + BROKEN_OFF
 
 
-class Stopped(Exception):
-    """Somebody does not want the answer any more."""
-
-
-async def unless(over: Over, work: Coroutine[Any, Any, T]) -> T:
-    """Do `work`, broken off as soon as `over` is set: raises what it holds, or `Stopped`."""
-    task = asyncio.create_task(work)
-    try:
-        either: list[asyncio.Future[Any]] = [task, over]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        over.result()
-        raise Stopped
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-
-
 @dataclass
-class Part:
+class Sent:
     """One message of an answer: its id, what it says (None: nobody knows), and its buttons."""
 
     id: int
@@ -84,13 +61,13 @@ class LiveAnswer:
     text: str = ""
 
     def __post_init__(self) -> None:
-        self._parts = [Part(id) for id in self.earlier]
+        self._sent = [Sent(id) for id in self.earlier]
         self._changed = asyncio.Event()
 
     @property
     def message_ids(self) -> list[int]:
         """The messages that it consists of by now."""
-        return [part.id for part in self._parts]
+        return [one.id for one in self._sent]
 
     def heard(self, text: str) -> None:
         """The answer has grown to `text`."""
@@ -122,20 +99,20 @@ class LiveAnswer:
         """Say why there is no answer, or no more of it; without a sentence, leave nothing."""
         if not sentence:
             await self.take_back()
-            return
-        if self._parts and not (self.text and self.allowed(self.text)):
-            await self.replace(sentence)  # nobody knows, or should know, what they say
-            return
-        if self._parts:
+        elif not self._sent:
+            told = await self.writer.whisper(self.outlet, sentence)
+            if told is not None:  # an answer may take its place one day
+                self._sent.append(Sent(told, sentence))
+                await self.noted(self.message_ids)
+        elif self.text and self.allowed(self.text):
             try:
                 await self.finish(broken_off(self.text))
             except Undeliverable as error:
                 await self.give_up(error.why, sentence)
-                return
-        told = await self.writer.whisper(self.outlet, sentence)
-        if told is not None and not self._parts:  # an answer may take its place one day
-            self._parts.append(Part(told, sentence))
-            await self.noted(self.message_ids)
+            else:
+                await self.writer.whisper(self.outlet, sentence)
+        else:  # nobody knows, or should know, what they say
+            await self.replace(sentence)
 
     async def give_up(self, why: Why, sentence: str) -> None:
         """Discord did not take the answer: say so in its place, or else below what there is of it,
@@ -146,9 +123,9 @@ class LiveAnswer:
             if await self.replace(sentence):
                 return
             sentence = ""
-        if self._parts:
-            last = len(self._parts) - 1
-            text = split(self._parts[last].text or BROKEN_OFF, LIMIT - len(sentence) - 2)[0]
+        if self._sent:
+            last = len(self._sent) - 1
+            text = split(self._sent[last].text or BROKEN_OFF, LIMIT - len(sentence) - 2)[0]
             with suppress(Undeliverable):
                 await self.writer.turn(self.outlet.channel_id)
                 await self._put(last, f"{text}\n\n{sentence}".strip(), ())
@@ -163,10 +140,10 @@ class LiveAnswer:
 
     async def take_back(self, count: int = 0) -> None:
         """Delete the messages from `count` on."""
-        while len(self._parts) > count:
+        while len(self._sent) > count:
             await self.writer.turn(self.outlet.channel_id)
-            last = self._parts.pop()
-            # No longer a part before it is deleted: who deletes a part means the answer.
+            last = self._sent.pop()
+            # It leaves the answer before it is deleted: who deletes a part of that means all.
             await self.noted(self.message_ids)
             with suppress(Undeliverable):
                 await self.outlet.delete(last.id)
@@ -224,8 +201,8 @@ class LiveAnswer:
         wanted = split(text)
         for index, words in enumerate(wanted):
             under = tuple(buttons) if index == len(wanted) - 1 else ()
-            is_new = index >= len(self._parts)
-            if not is_new and self._parts[index] == Part(self._parts[index].id, words, under):
+            is_new = index >= len(self._sent)
+            if not is_new and self._sent[index] == Sent(self._sent[index].id, words, under):
                 continue
             if not paid:
                 new = is_new and index == 0
@@ -233,30 +210,28 @@ class LiveAnswer:
             paid = False
             # Half a write would be forgotten: it ends even when the answer is stopped meanwhile.
             await _to_its_end(self._put(index, words, under, patient=not on_the_way))
-        return all(part.text is not None for part in self._parts[: len(wanted)])
+        return all(one.text is not None for one in self._sent[: len(wanted)])
 
     async def _put(
         self, index: int, words: str, buttons: Sequence[Action], *, patient: bool = True
     ) -> None:
-        if index < len(self._parts):
-            part = self._parts[index]
+        if index < len(self._sent):
+            sent = self._sent[index]
             try:
-                await self.outlet.edit(part.id, words, buttons, patient=patient)
+                await self.outlet.edit(sent.id, words, buttons, patient=patient)
             except Undeliverable as error:
                 if error.why == "unreachable":
-                    part.text = None  # it may say this or that
+                    sent.text = None  # it may say this or that
                 raise
-            part.text, part.buttons = words, buttons
+            sent.text, sent.buttons = words, buttons
             return
         try:
             id = await self.outlet.send(words, buttons, f"{self.nonce}{index}", patient=patient)
         except Undeliverable as error:
             self.was_begun |= error.why == "unreachable"  # it may be there all the same
             raise
-        part = Part(id)
-        if not self.was_begun:  # else it may be one that was sent before, and say what it said then
-            part.text, part.buttons = words, buttons
-        self._parts.append(part)
+        # Of what was begun it may be one that was sent before, and say what it said then.
+        self._sent.append(Sent(id) if self.was_begun else Sent(id, words, buttons))
         await self.noted(self.message_ids)
 
 

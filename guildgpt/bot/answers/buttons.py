@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -49,6 +50,10 @@ class Action:
     kind: Kind
     id: str
     label: str = ""
+
+
+Page = tuple[str, Sequence[Action]]
+"""A text, and the buttons under it."""
 
 
 def encode(action: Action) -> str:

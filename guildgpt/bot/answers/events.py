@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from guildgpt.bot.text.files import Kind
 from guildgpt.feedback.records import Delivery, Member, Passed
+from guildgpt.feedback.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class Event:
     `quoted` are these and what is forwarded, as far as they are at hand. `continues` says that the
     channel is one conversation (direct messages, a thread of the bot's), `home_id` names the
     channel a thread belongs to. `token` writes into an interaction for fifteen minutes. `edited_at`
-    is Discord's time of the last edit that is in it.
+    is Discord's time of the last edit that is in it. `again` is the answer that another one is
+    wanted for.
     """
 
     id: int
@@ -67,6 +69,7 @@ class Event:
     home_id: int | None = None
     token: str | None = None
     edited_at: datetime | None = None
+    again: str | None = None
 
     def is_older_than(self, other: Event) -> bool:
         """Whether `other` is the same message after a later edit."""
@@ -122,6 +125,7 @@ class Work:
             continues=extra.get("continues", False),
             home_id=extra.get("home_id"),
             token=extra.get("token"),
+            again=extra.get("again"),
         )
         answer_id = delivery.answer_id or str(uuid4())
         return cls(delivery, event, answer_id, taken_up=True, whole=extra.get("whole", True))
@@ -131,13 +135,8 @@ class Work:
         """Whose event it is; empty if they deleted it meanwhile."""
         return str(self.delivery.extra.get("member_id", ""))
 
-    @property
-    def again(self) -> str | None:
-        """The answer that another one is wanted for."""
-        return self.delivery.extra.get("again")
 
-
-def packed(event: Event, member: Member, *, again: str | None = None) -> dict[str, Any]:
+def packed(event: Event, member: Member) -> dict[str, Any]:
     """What of an event is written down with its claim: no words of who wants nothing kept, and
     none of a quoted person's."""
     kept = member.consent != "none"
@@ -152,8 +151,20 @@ def packed(event: Event, member: Member, *, again: str | None = None) -> dict[st
         "continues": event.continues,
         "home_id": event.home_id,
         "token": event.token,
-        "again": again,
+        "again": event.again,
     }
+
+
+async def claimed(store: Store, event: Event, member: Member) -> Delivery | None:
+    """The right to answer an event; None if it was claimed before."""
+    return await store.deliveries.claim(
+        event.id,
+        event.kind,
+        guild_id=event.guild_id,
+        channel_id=event.channel_id,
+        member_id=member.id,
+        extra=packed(event, member),
+    )
 
 
 def without_words(extra: Mapping[str, Any]) -> dict[str, Any]:

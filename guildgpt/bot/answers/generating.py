@@ -7,7 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-from guildgpt.bot.answers.answering import Over, Stopped, broken_off, unless
+from guildgpt.bot.answers.answering import broken_off
+from guildgpt.bot.answers.ending import Over, Stopped, unless
 from guildgpt.bot.answers.questions import Question
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings

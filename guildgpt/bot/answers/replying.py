@@ -9,14 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from uuid import uuid4
 
-from guildgpt.bot.answers.answering import Stopped, unless
 from guildgpt.bot.answers.buttons import Action, Kind
+from guildgpt.bot.answers.ending import Refused, unless
 from guildgpt.bot.answers.events import Event, Work
 from guildgpt.bot.answers.generating import Finished, Generator
 from guildgpt.bot.answers.outlet import Undeliverable
-from guildgpt.bot.answers.questions import Question, Questions, Refused
+from guildgpt.bot.answers.questions import Question, Questions
 from guildgpt.bot.answers.running import AllRunning, Running
 from guildgpt.bot.operating.guilds import Guilds, Rules
 from guildgpt.bot.operating.metrics import Metrics
@@ -28,64 +29,52 @@ from guildgpt.talk.moderation import Moderator
 from guildgpt.talk.waiting import Busy, FairQueue, TooMany
 
 
+@dataclass
 class Replies:
-    """The three ways to answer an event that is `Running`."""
+    """Answers events that are `Running`."""
 
-    def __init__(
-        self,
-        store: Store,
-        postponed: Postponed,
-        guilds: Guilds,
-        generator: Generator,
-        queue: FairQueue,
-        running: AllRunning,
-        *,
-        moderator: Moderator,
-        chance: random.Random,
-        metrics: Metrics,
-    ):
-        self._store = store
-        self._postponed = postponed
-        self._guilds = guilds
-        self._generator = generator
-        self._queue = queue
-        self._all = running
-        self._moderator = moderator
-        self._chance = chance
-        self._metrics = metrics
-        self._questions = Questions(store)
+    store: Store
+    postponed: Postponed
+    guilds: Guilds
+    generator: Generator
+    queue: FairQueue
+    running: AllRunning
+    moderator: Moderator
+    chance: random.Random
+    metrics: Metrics
 
-    async def ask(self, running: Running) -> None:
-        """Answer the question that the event holds."""
-        rules = await self._guilds.rules(running.work.event.guild_id)
-        revision = self._all.revision
-        question = await self._checked_question(running, rules)
-        await self._answer(running, question, rules, revision)
+    def __post_init__(self) -> None:
+        self._questions = Questions(self.store, self.moderator)
 
-    async def again(self, running: Running) -> None:
-        """Answer an earlier question once more."""
-        rules = await self._guilds.rules(running.work.event.guild_id)
-        revision = self._all.revision
-        question = await self._questions.asked_before(running.work, running.member)
-        await self._answer(running, question, rules, revision)
+    async def answer(self, running: Running) -> None:
+        """Answer the question that the event holds, or an earlier one once more; with one answer
+        or, for a comparison, with two."""
+        work, member = running.work, running.member
+        rules = await self.guilds.rules(work.event.guild_id)
+        is_comparison = work.event.kind == "compare"
+        if is_comparison and member.consent == "none":
+            raise Refused(say.CONSENT_NONE, "consent-none")
+        revision = self.running.revision
+        if work.event.kind == "retry":
+            question = await self._questions.asked_before(work, member)
+        else:
+            if not work.taken_up or work.event.text:  # else it was looked at before the crash
+                self.check(work.event, rules)
+            question = await self._questions.asked(work, member)
+        reply = self._compare if is_comparison else self._answer
+        await reply(running, question, rules, revision)
 
-    async def compare(self, running: Running) -> None:
+    async def _compare(
+        self, running: Running, question: Question, rules: Rules, revision: int
+    ) -> None:
         """Give two answers, blind and in random order, to be voted on."""
         work, live = running.work, running.live
-        rules = await self._guilds.rules(work.event.guild_id)
-        if running.member.consent == "none":
-            raise Refused(say.CONSENT_NONE, "consent-none")
-        revision = self._all.revision
-        question = await self._checked_question(running, rules)
-        try:
-            async with self._turn(running):
-                question = await self._as_it_is_now(running, question, rules, revision)
-                pair = await self._generator.two_answers(
-                    question, _systems(work.event, rules), running.over
-                )
-        except Stopped:
-            raise Refused(say.STOPPED, "stopped") from None
-        left, right = self._chance.sample(pair, 2)
+        async with self._turn(running):
+            question = await self._as_it_is_now(running, question, rules, revision)
+            pair = await self.generator.two_answers(
+                question, _systems(work.event, rules), running.over
+            )
+        left, right = self.chance.sample(pair, 2)
         if left.instead or right.instead:  # there is nothing to choose between
             await live.finish(left.instead or right.instead)
             return
@@ -100,8 +89,8 @@ class Replies:
     ) -> None:
         work, live, over = running.work, running.live, running.over
         answer_id = work.answer_id
-        await self._postponed.do(
-            lambda: self._store.deliveries.update(
+        await self.postponed.do(
+            lambda: self.store.deliveries.update(
                 work.delivery.id, state="answering", answer_id=answer_id
             )
         )
@@ -111,10 +100,10 @@ class Replies:
             async with live.growing(Action("stop", answer_id), over), self._turn(running):
                 running.is_answering = True
                 question = await self._as_it_is_now(running, question, rules, revision)
-                finished = await self._generator.answer(
+                finished = await self.generator.answer(
                     question, _systems(work.event, rules), over, live.heard
                 )
-            if self._all.is_taken_back(work) or self._all.lost_parts(running):
+            if self.running.taken_back(running):
                 return
             if question.stored and not finished.instead:
                 kept = await self._keep(answer_id, question, finished)
@@ -125,29 +114,23 @@ class Replies:
             await live.finish(shown, _buttons(answer_id, rules) if kept else ())
         except Undeliverable as error:
             if error.why in ("withheld", "refused", "gone"):  # then nobody reads it
-                await self._postponed.do(lambda: self._store.revisions.withdraw(answer_id))
+                await self.postponed.do(lambda: self.store.revisions.withdraw(answer_id))
             raise
 
     async def _kept_before(self, work: Work) -> Finished | None:
         """The answer that was written down before a crash: it may have been read and rated."""
-        answer = await self._store.conversations.message(work.answer_id) if work.taken_up else None
+        answer = await self.store.conversations.message(work.answer_id) if work.taken_up else None
         if answer is None:
             return None
         if answer.deleted:
             raise Refused("", "deleted")
         return Finished(answer.text, "cancelled" if answer.stop == "cancelled" else "eos")
 
-    async def _checked_question(self, running: Running, rules: Rules) -> Question:
-        work = running.work
-        if not work.taken_up or work.event.text:  # else it was looked at before the crash
-            self.check(work.event, rules)
-        return await self._questions.asked(work, running.member)
-
     async def _as_it_is_now(
         self, running: Running, question: Question, rules: Rules, revision: int
     ) -> Question:
         """The question when its turn has come: until then it takes on every edit."""
-        if self._all.revision == revision:
+        if self.running.revision == revision:
             return question
         event = running.work.event
         if event.edited_at:
@@ -163,8 +146,8 @@ class Replies:
         if not event.text and not event.is_about_something:
             raise Refused(say.EMPTY, "empty")
         for text in event.told_anew:
-            if decision := self._moderator.before(text):
-                self._metrics.moderated.labels("before", decision.rule).inc()
+            if decision := self.moderator.before(text):
+                self.metrics.moderated.labels("before", decision.rule).inc()
                 raise Refused(decision.say, f"moderation-{decision.rule}")
 
     async def _keep(self, answer_id: str, question: Question, finished: Finished) -> bool:
@@ -172,19 +155,19 @@ class Replies:
         may not be kept."""
         asked = question.stored
         assert asked
-        return await self._postponed.do(
-            lambda: self._store.conversations.add_message(
+        return await self.postponed.do(
+            lambda: self.store.conversations.add_message(
                 id=answer_id,
                 conversation_id=asked.conversation_id,
                 parent_id=asked.id,
                 role="assistant",
                 text=finished.text,
                 version_id=finished.version.id if finished.version else None,
-                sampling=self._generator.sampling,
+                sampling=self.generator.sampling,
                 stop=finished.stop,
                 synthetic=True,
                 told=question.told,
-                told_besides=[turn.content for turn in question.unkept],
+                told_besides=question.told_besides,
             )
         )
 
@@ -195,21 +178,21 @@ class Replies:
         asked = question.stored
         assert asked
         ids = [str(uuid4()) for _ in shown]
-        await self._postponed.do(
-            lambda: self._store.deliveries.update(work.delivery.id, comparison_id=id)
+        await self.postponed.do(
+            lambda: self.store.deliveries.update(work.delivery.id, comparison_id=id)
         )
         for answer_id, finished in zip(ids, shown, strict=True):
             if not await self._keep(answer_id, question, finished):
                 return False
-        return await self._postponed.do(
-            lambda: self._store.votes.add_comparison(asked.id, ids, id=id)
+        return await self.postponed.do(
+            lambda: self.store.votes.add_comparison(asked.id, ids, id=id)
         )
 
     @asynccontextmanager
     async def _turn(self, running: Running) -> AsyncGenerator[None]:
         """A turn at the model; raises `Refused` where the wait is too long, the member too eager,
         or the question withdrawn while it waits."""
-        waiting = self._queue.turn(
+        waiting = self.queue.turn(
             guild=running.work.event.guild_id,
             user=running.member.id,
             admitted=running.work.taken_up,
@@ -221,8 +204,6 @@ class Replies:
                 raise Refused(say.busy(busy.seconds), "busy") from busy
             except TooMany as many:
                 raise Refused(say.too_many(many.seconds), "too-many") from many
-            except Stopped:
-                raise Refused(say.STOPPED, "stopped") from None
             yield
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from guildgpt.bot.answers.answering import LiveAnswer, Over
+from guildgpt.bot.answers.answering import LiveAnswer
+from guildgpt.bot.answers.ending import Over, Superseded
 from guildgpt.bot.answers.events import Event, Work
 from guildgpt.bot.answers.outlet import Outlet
 from guildgpt.bot.answers.recent import Recent
@@ -15,10 +16,6 @@ from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.records import Member
 
 RECENT_EDITS = 100  # remembered for messages that are being claimed
-
-
-class Superseded(Exception):
-    """The question says something else now."""
 
 
 @dataclass(eq=False)
@@ -67,7 +64,7 @@ class AllRunning:
         over: Over = asyncio.get_running_loop().create_future()
         work = replace(work, event=self.as_it_is(work.event))
         running = Running(work, member, outlet, live, over)
-        if self.is_taken_back(work):
+        if work.event.id in self._deleted:
             running.stop()
         self._running[work.answer_id] = running
         self.coming.discard(work.event.id)
@@ -79,13 +76,10 @@ class AllRunning:
             if not over.cancel() and not over.cancelled():
                 over.exception()  # seen, even if nobody waited for it any more
 
-    def is_taken_back(self, work: Work) -> bool:
-        """Whether its message was deleted."""
-        return work.event.id in self._deleted
-
-    def lost_parts(self, running: Running) -> list[int]:
-        """The messages of its answer that somebody else has deleted."""
-        return [id for id in running.live.message_ids if id in self._deleted]
+    def taken_back(self, running: Running) -> list[int]:
+        """Which were deleted of its message and those of its answer."""
+        its = (running.work.event.id, *running.live.message_ids)
+        return [id for id in its if id in self._deleted]
 
     def take_back(self, message_id: int) -> None:
         """A message was deleted: nobody waits for an answer to it, or for the rest of it."""

@@ -5,6 +5,8 @@ Each method returns the sentence to tell. Raises `StoreError`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from guildgpt.bot.answers.generating import Generator
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
@@ -17,12 +19,12 @@ from guildgpt.text.visible import clean
 log = EventLog(__name__)
 
 
+@dataclass
 class Systems:
     """The system texts of guilds and of single channels in them."""
 
-    def __init__(self, guilds: Guilds, generator: Generator):
-        self._guilds = guilds
-        self._generator = generator
+    guilds: Guilds
+    generator: Generator
 
     async def put(self, guild_id: int, channel_id: int | None, text: str) -> str:
         """Follow a text in a guild or a channel, if questions fit beside it."""
@@ -34,17 +36,17 @@ class Systems:
             return say.SYSTEM_UNCHECKED
         if not room.fits:
             return say.system_too_long(room)
-        await self._guilds.change(guild_id, system_of=(channel_id, text))
+        await self.guilds.change(guild_id, system_of=(channel_id, text))
         return say.system_set(channel_id)
 
     async def reset(self, guild_id: int, channel_id: int | None) -> str:
         """Take a text back: what is more general holds again."""
-        await self._guilds.change(guild_id, system_of=(channel_id, None))
+        await self.guilds.change(guild_id, system_of=(channel_id, None))
         return say.system_cleared(channel_id)
 
     async def show(self, guild_id: int, channel_id: int | None) -> str:
         """The text that was set, what is wrong with it, and which channels have their own."""
-        rules = await self._guilds.rules(guild_id)
+        rules = await self.guilds.rules(guild_id)
         text = rules.channel_systems.get(channel_id) if channel_id else rules.own_system
         room = await self._room(text or "", guild_id)
         others = [id for id in rules.channel_systems if id != channel_id] if not channel_id else []
@@ -52,7 +54,7 @@ class Systems:
 
     async def _room(self, text: str, guild_id: int) -> Room | None:
         try:
-            return await self._generator.room(text)
+            return await self.generator.room(text)
         except (EngineError, ModelError) as error:
             log("engine_failed", error=error, guild=guild_id)
             return None

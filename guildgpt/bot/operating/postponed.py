@@ -26,6 +26,15 @@ async def insist(work: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(RETRY_SECONDS)
 
 
+async def or_else(otherwise: T, work: Awaitable[T]) -> T:
+    """What the store says, or `otherwise` while it is in trouble."""
+    try:
+        return await work
+    except StoreError as error:
+        log("store_failed", error=error)
+        return otherwise
+
+
 class Postponed:
     """Writes in their order; once one has to wait, those after it wait as well.
 

@@ -16,7 +16,6 @@ from typing import Any
 from uuid import uuid4
 
 from guildgpt.bot.adapter.client import GuildClient
-from guildgpt.bot.answers.opinions import Opinions
 from guildgpt.bot.answers.service import Service
 from guildgpt.bot.operating.health import health_server
 from guildgpt.bot.operating.logs import EventLog
@@ -98,15 +97,7 @@ async def serve(
         )
         await fleet.open(open_it)
         await service.check_system()
-        opinions = Opinions(
-            store,
-            metrics,
-            retention_days=settings.retention_days,
-            trains=settings.train_on_members,
-        )
-        client = await stack.enter_async_context(
-            GuildClient(service, opinions, settings, **options)
-        )
+        client = await stack.enter_async_context(GuildClient(service, settings, **options))
         keeper = Housekeeper(client, settings)
         metrics.answering.set_function(lambda: service.busy)
         if settings.health_port is not None:
