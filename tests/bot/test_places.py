@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot.adapter import client
+from guildgpt.bot.adapter import catching_up
 from guildgpt.bot.operating import run
 from simguild.fake import Channel
 from simguild.journal import finished
@@ -15,7 +15,7 @@ from .house import SLOW, House
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits a second between channels that are looked for, nor hours for what is old."""
-    monkeypatch.setattr(client, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(catching_up, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(run, "RETENTION_SECONDS", 0.0)
     monkeypatch.setattr(run, "SAVE_SECONDS", 0.1)
 

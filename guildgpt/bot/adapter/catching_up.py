@@ -1,11 +1,12 @@
-"""Reading what was written while a shard was away, and knowing when nothing is missing any more."""
+"""Reading what was written, and forgetting what was deleted while a shard was away; and knowing
+when nothing is missing any more."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +15,15 @@ import discord
 from guildgpt.bot.adapter.incoming import is_for_us
 from guildgpt.bot.adapter.marks import Marks, Missed
 from guildgpt.bot.adapter.reaching import FAULTS, passes
+from guildgpt.bot.answers.changes import Changes
 from guildgpt.bot.answers.pacing import ChannelWriter
 from guildgpt.bot.operating.logs import EventLog
 
 log = EventLog(__name__)
 FIRST_SECONDS = 0.1  # until it is looked again which guilds are there; twice as long each time
 AGAIN_SECONDS = 5.0  # until what could not be read is tried again, at most
+LOOK_SECONDS = 1.0  # between channels that are looked for
+LOOK_AGAIN_SECONDS = 24 * 3600.0
 UNAVAILABLE_SECONDS = 600.0  # for which a guild that Discord has trouble with holds up the marks
 
 
@@ -28,18 +32,21 @@ class CatchingUp:
     """What each shard of a client has missed.
 
     A new session knows nothing of what was written before it: that is read, and given to `hear`. A
-    session that is resumed is told by Discord itself. `enter` is called for each guild before.
+    session that is resumed is told by Discord itself. Channels that were deleted are looked for.
     """
 
     client: discord.AutoShardedClient
     marks: Marks
     writer: ChannelWriter
-    enter: Callable[[discord.Guild], Awaitable[None]]
+    changes: Changes
     hear: Callable[[discord.Message], Awaitable[None]]
+    spawn: Callable[[Coroutine[Any, Any, None]], None]
     _sessions: Counter[int] = field(default_factory=Counter)  # begun, by shard
     _read: Counter[int] = field(default_factory=Counter)  # the last one whose past was read
     _direct: set[int] = field(default_factory=set)  # channels of direct messages that are known
     _missed: Missed | None = None  # what the first shard had missed, direct messages too
+    _looked: dict[int, float] = field(default_factory=dict)  # when each guild was looked through
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def connected(self, shard_id: int) -> None:
         """A new session has begun."""
@@ -107,7 +114,7 @@ class CatchingUp:
             elif is_first and self.marks.is_first:
                 await self.marks.pass_over(_newest(guild))
             else:
-                await self.enter(guild)
+                await self._forget_deleted(guild)
                 new = [
                     channel
                     for channel in places_of(guild)
@@ -146,6 +153,43 @@ class CatchingUp:
             if message.id not in answered:
                 await self.hear(message)
         return True
+
+    # Channels that are no more
+
+    async def _forget_deleted(self, guild: discord.Guild) -> None:
+        """Forget the channels that a guild's settings name and that were deleted meanwhile, and
+        now and then any others."""
+        for id in await self.changes.named_channels(guild.id):
+            if guild.get_channel_or_thread(id) is None and await self._is_deleted(id):
+                await self.changes.channel_deleted(guild.id, id)
+        now = time.monotonic()
+        if now - self._looked.get(guild.id, float("-inf")) > LOOK_AGAIN_SECONDS:
+            self._looked[guild.id] = now
+            self.spawn(self._forget_silent(guild))
+
+    async def _forget_silent(self, guild: discord.Guild) -> None:
+        """Forget channels and threads of which something is kept, and that were deleted meanwhile.
+        Archived threads have to be asked for one by one: that may take its time."""
+        async with self._looking:
+            for id, home in (await self.changes.channels_of(guild.id)).items():
+                if guild.get_channel_or_thread(id) is not None:
+                    continue
+                if home is None or guild.get_channel(home) is not None:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    await self.writer.request()
+                    if not await self._is_deleted(id):
+                        continue
+                await self.changes.channel_deleted(guild.id, id)
+
+    async def _is_deleted(self, channel_id: int) -> bool:
+        """Whether there is no such channel: of archived threads the guild does not tell."""
+        try:
+            await self.client.fetch_channel(channel_id)
+        except discord.NotFound:
+            return True
+        except (discord.DiscordException, *FAULTS) as error:
+            log("channel_not_looked_up", channel=channel_id, error=error)
+        return False
 
 
 def _newest(guild: discord.Guild) -> dict[int, tuple[int | None, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
@@ -47,8 +46,6 @@ ANEW_SECONDS = 15 * 60.0  # in which an edited question is answered anew
 CLOSE_SECONDS = 5.0  # for what is being written when the bot stops
 REGISTER_SECONDS = 5.0  # for which commands are waited for before events are
 CLOCK_SECONDS = 60.0  # a host's clock that is further off is worth a line in the log
-LOOK_SECONDS = 1.0  # between channels that are looked for
-LOOK_AGAIN_SECONDS = 24 * 3600.0
 _CHANNEL = re.compile(r"/channels/(\d+)/messages")
 
 
@@ -81,8 +78,9 @@ class GuildClient(discord.AutoShardedClient):
             self,
             self.marks,
             service.writer,
-            enter=self._enter,
+            service.changes,
             hear=partial(self._hear, live=False),
+            spawn=self.spawn,
         )
         reports = ReportDesk(
             service.store, service.guilds, service.writer, lambda id: MessageOutlet(self, id)
@@ -96,9 +94,6 @@ class GuildClient(discord.AutoShardedClient):
         self._tasks: set[asyncio.Task[object]] = set()
         self._leaving = False
         self._there: set[int] = set()  # shards with a line to Discord
-        # When each guild was looked through for channels that were deleted while the bot was away.
-        self._looked: dict[int, float] = {}
-        self._looking = asyncio.Lock()
         self._told_to_mention: set[tuple[int, ...]] = set()  # threads; and who calls the role
         service.metrics.connected.set_function(lambda: self.is_connected)
         service.metrics.guilds.set_function(lambda: len(self.guilds))
@@ -196,7 +191,6 @@ class GuildClient(discord.AutoShardedClient):
             finally:
                 asked.set()
 
-        registered.set(0)
         await insisted(register, "commands_not_registered", lambda _: True)
         registered.set(1)
         log("commands_registered")
@@ -273,9 +267,9 @@ class GuildClient(discord.AutoShardedClient):
                 self.spawn(work)
 
     async def _hears(self, message: discord.Message) -> bool:
-        channel, guild = message.channel, message.guild
-        places = (channel.id, getattr(channel, "parent_id", None))
-        return await self.service.hears(message.author.id, guild.id if guild else None, *places)
+        guild_id = message.guild.id if message.guild else None
+        places = (message.channel.id, getattr(message.channel, "parent_id", None))
+        return await self.service.hears(message.author.id, guild_id, *places)
 
     def _ask_for_a_mention(self, message: discord.Message, outlet: MessageOutlet) -> None:
         """Say, once in a thread, and once to each who calls the bot's role, what cannot be read."""
@@ -315,10 +309,8 @@ class GuildClient(discord.AutoShardedClient):
         if message.author == self.user or message.edited_at is None:
             return
         is_open = self.marks.is_open(payload.channel_id, message.id)
-        is_known = is_open or await self.service.knows(message.id)
-        is_young = self.time.age(message.id) < ANEW_SECONDS
-        may_answer = is_young and is_for_us(message, self.user)
-        if not is_known:
+        may_answer = self.time.age(message.id) < ANEW_SECONDS and is_for_us(message, self.user)
+        if not is_open and not await self.service.knows(message.id):
             if may_answer:  # it mentions the bot now
                 await self._hear(message, live=True)
         elif is_hidden(message, self.user, self.settings):
@@ -335,7 +327,7 @@ class GuildClient(discord.AutoShardedClient):
         for message_id in payload.message_ids:
             await self.service.changes.message_deleted(message_id)
 
-    # Channels that are no more
+    # Channels and guilds
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         """A channel was deleted; of its threads discord.py tells one by one."""
@@ -345,36 +337,6 @@ class GuildClient(discord.AutoShardedClient):
         """A thread was deleted, or a post in a forum."""
         await self.service.changes.channel_deleted(payload.guild_id, payload.thread_id)
 
-    async def _enter(self, guild: discord.Guild) -> None:
-        """A guild's channels are known: after a start, a new session, an outage."""
-        await self._forget_deleted_channels(guild)
-        now = time.monotonic()
-        if now - self._looked.get(guild.id, float("-inf")) > LOOK_AGAIN_SECONDS:
-            self._looked[guild.id] = now
-            self.spawn(self._forget_silent_channels(guild))
-
-    async def _forget_deleted_channels(self, guild: discord.Guild) -> None:
-        """Those that a guild's settings name and that were deleted while the bot was away."""
-        for id in await self.service.changes.named_channels(guild.id):
-            if guild.get_channel_or_thread(id) is None and await self._is_deleted(id):
-                await self.service.changes.channel_deleted(guild.id, id)
-
-    async def _forget_silent_channels(self, guild: discord.Guild) -> None:
-        """Channels and threads of which something is kept, and that were deleted while the bot was
-        away. Archived threads have to be asked for one by one: that may take its time."""
-        async with self._looking:
-            for id, home in (await self.service.changes.channels_of(guild.id)).items():
-                if guild.get_channel_or_thread(id) is not None:
-                    continue
-                if home is None or guild.get_channel(home) is not None:
-                    await asyncio.sleep(LOOK_SECONDS)
-                    await self.service.writer.request()
-                    if not await self._is_deleted(id):
-                        continue
-                await self.service.changes.channel_deleted(guild.id, id)
-
-    # Guilds
-
     async def on_guild_join(self, guild: discord.Guild) -> None:
         """Somebody has let the bot in."""
         await self.service.changes.guild_joined(guild.id)
@@ -382,13 +344,3 @@ class GuildClient(discord.AutoShardedClient):
     async def on_guild_remove(self, guild: discord.Guild) -> None:
         """Somebody has taken the bot out, or the guild is no more; an outage is not told so."""
         await self.service.changes.guild_left(guild.id)
-
-    async def _is_deleted(self, channel_id: int) -> bool:
-        """Whether there is no such channel: of archived threads the guild does not tell."""
-        try:
-            await self.fetch_channel(channel_id)
-        except discord.NotFound:
-            return True
-        except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
-            log("channel_not_looked_up", channel=channel_id, error=error)
-        return False

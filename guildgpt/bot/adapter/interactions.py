@@ -20,7 +20,6 @@ from guildgpt.bot.adapter.marks import Marks
 from guildgpt.bot.adapter.outlets import InteractionOutlet
 from guildgpt.bot.adapter.reaching import FAULTS
 from guildgpt.bot.answers.buttons import Action, Page
-from guildgpt.bot.answers.download import as_files
 from guildgpt.bot.answers.ending import Refused
 from guildgpt.bot.answers.events import Event
 from guildgpt.bot.answers.feedback import MemberFeedback
@@ -205,7 +204,7 @@ class Interactions:
         """Everything that is kept of the member, as files that they alone see."""
         with may_be_too_late():
             await at.response.defer(ephemeral=True, thinking=True)
-            text, files = await _or_sorry(self._data(at))
+            text, files = await _or_sorry(self.feedback.own_data(at.user.id, at.filesize_limit))
             try:
                 if not files:
                     await send(at, text)
@@ -216,11 +215,6 @@ class Interactions:
             except discord.HTTPException as error:  # "thinking…" must not stay
                 log("file_not_taken", error=error)
                 await send(at, say.DATA_NOT_TAKEN)
-
-    async def _data(self, at: At) -> tuple[str, Sequence[tuple[str, bytes]]]:
-        kept = await self.feedback.own_data(at.user.id)
-        files = await asyncio.to_thread(as_files, kept, at.filesize_limit)
-        return say.your_data(len(files)), files
 
     async def _forget(self, at: At) -> str:
         """Erase a member's everything, with what is not yet written of it."""

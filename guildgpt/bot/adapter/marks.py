@@ -56,6 +56,7 @@ class Missed:
         }
 
 
+@dataclass
 class Marks:
     """The marks of this process, written to the store every now and then by `save`.
 
@@ -63,15 +64,15 @@ class Marks:
     `shards` have caught up, nor while one of them is `behind`.
     """
 
-    def __init__(self, store: Store, time: DiscordTime):
-        self._store = store
-        self._time = time
-        self._channels: dict[int, _Channel] = {}
-        self.is_first = False  # start of all
-        self._everywhere = 0  # what the store has, as far as it is known here
-        self._shards: frozenset[int] = frozenset()
-        self._caught_up: set[int] = set()
-        self._saving = asyncio.Lock()  # two at once would forget what the other just saw
+    store: Store
+    time: DiscordTime
+    is_first: bool = False  # start of all
+    _channels: dict[int, _Channel] = field(default_factory=dict)
+    _everywhere: int = 0  # what the store has, as far as it is known here
+    _shards: frozenset[int] = frozenset()
+    _caught_up: set[int] = field(default_factory=set)
+    # Two at once would forget what the other just saw.
+    _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @contextmanager
     def handling(self, channel_id: int, message_id: int, guild_id: int | None) -> Iterator[None]:
@@ -112,24 +113,23 @@ class Marks:
     async def begin(self) -> None:
         """When the bot starts for the first time, nothing was missed: what was written before this
         moment is not for it. Waits for the store as long as it takes."""
-        if not any(read for _, read in (await self._stored()).values()):
+        if not any(read for _, read in (await insist(self.store.places.marks)).values()):
             self.is_first = True
             await insist(
-                lambda: self._store.places.see_all({EVERYWHERE: (None, first_id(self._time.now()))})
+                lambda: self.store.places.see_all({EVERYWHERE: (None, first_id(self.time.now()))})
             )
 
     async def missed(self) -> Missed:
         """Where to read what was written meanwhile; waits for the store as long as it takes."""
-        return Missed(await self._stored(), first_id(self._time.now() - CATCH_UP_SECONDS))
+        return Missed(
+            await insist(self.store.places.marks), first_id(self.time.now() - CATCH_UP_SECONDS)
+        )
 
     async def pass_over(self, newest: Mapping[int, tuple[int | None, int]]) -> None:
         """Everything up to these messages is old (for each channel its guild and the message),
         except where something has been heard since the start."""
         old = {id: mark for id, mark in newest.items() if id not in self._channels}
-        await insist(lambda: self._store.places.see_all(old))
-
-    async def _stored(self) -> dict[int, tuple[int | None, int]]:
-        return await insist(self._store.places.marks)
+        await insist(lambda: self.store.places.see_all(old))
 
     async def save(self) -> None:
         """Write what has changed; raises `StoreError`, and then tries again the next time."""
@@ -144,7 +144,7 @@ class Marks:
             for channel in changed.values():
                 channel.changed = False
             try:
-                await self._store.places.see_all(marks)
+                await self.store.places.see_all(marks)
             except BaseException:
                 for channel in changed.values():
                     channel.changed = True
@@ -156,6 +156,6 @@ class Marks:
 
     def _read_everywhere(self) -> int:
         """Up to where everything was heard, and nothing of it is still being claimed."""
-        heard = first_id(self._time.now() - LATE_SECONDS)
+        heard = first_id(self.time.now() - LATE_SECONDS)
         unread = [message - 1 for channel in self._channels.values() for message in channel.open]
         return min([heard, *unread])

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from guildgpt.bot.answers.buttons import Action
-from guildgpt.bot.answers.ending import Over
+from guildgpt.bot.answers.ending import Over, end_early
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable, Why
 from guildgpt.bot.answers.pacing import ChannelWriter
 from guildgpt.bot.operating.logs import EventLog
@@ -112,7 +112,8 @@ class LiveAnswer:
             else:
                 await self.writer.whisper(self.outlet, sentence)
         else:  # nobody knows, or should know, what they say
-            await self.replace(sentence)
+            with suppress(Undeliverable):
+                await self.finish(sentence)
 
     async def give_up(self, why: Why, sentence: str) -> None:
         """Discord did not take the answer: say so in its place, or else below what there is of it,
@@ -120,23 +121,17 @@ class LiveAnswer:
         if why in ("gone", "unreachable"):
             return  # there is nothing left to write to, or no way to it
         if why != "forbidden":
-            if await self.replace(sentence):
+            try:
+                await self.finish(sentence)
                 return
-            sentence = ""
+            except Undeliverable:
+                sentence = ""
         if self._sent:
             last = len(self._sent) - 1
             text = split(self._sent[last].text or BROKEN_OFF, LIMIT - len(sentence) - 2)[0]
             with suppress(Undeliverable):
                 await self.writer.turn(self.outlet.channel_id)
                 await self._put(last, f"{text}\n\n{sentence}".strip(), ())
-
-    async def replace(self, sentence: str) -> bool:
-        """Say it in place of the answer; whether it could be said."""
-        try:
-            await self.finish(sentence)
-        except Undeliverable:
-            return False
-        return True
 
     async def take_back(self, count: int = 0) -> None:
         """Delete the messages from `count` on."""
@@ -168,8 +163,7 @@ class LiveAnswer:
                 if self.allowed(self.text):
                     missed = await self._show_once(stop_button, missed)
         except Undeliverable as error:
-            if not over.done():
-                over.set_exception(error)
+            end_early(over, error)
 
     async def _show_once(self, stop_button: Action, missed: int) -> int | None:
         """Write the answer as far as it is; how many writes in a row did not get through, or None

@@ -24,10 +24,6 @@ class Courtesy:
     # When a person was told to wait (True), or something else (False); who was told last is last.
     _told: OrderedDict[tuple[int, bool], deque[float]] = field(default_factory=OrderedDict)
 
-    def __len__(self) -> int:
-        """People who are remembered."""
-        return len({person for person, _ in self._told})
-
     def tells(self, person: int, reason: str) -> bool:
         """Whether the person is told so, for that reason; it counts as said."""
         now = self.clock()

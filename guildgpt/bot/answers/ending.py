@@ -10,7 +10,7 @@ from guildgpt.bot.text import sentences as say
 
 T = TypeVar("T")
 Over = asyncio.Future[None]
-"""Set when an answer need not go on: it was stopped, or (then it holds that) lost its place."""
+"""Holds why an answer need not go on, once there is a reason: it was stopped, or lost its place."""
 
 
 class Refused(Exception):
@@ -33,16 +33,21 @@ class Superseded(Exception):
     """The question says something else now."""
 
 
+def end_early(over: Over, why: Exception) -> None:
+    """An answer need not go on; the first reason counts."""
+    if not over.done():
+        over.set_exception(why)
+
+
 async def unless(over: Over, work: Coroutine[Any, Any, T]) -> T:
-    """Do `work`, broken off as soon as `over` is set: raises what it holds, or `Stopped`."""
+    """Do `work`, broken off as soon as there is a reason: raises that."""
     task = asyncio.create_task(work)
     try:
         either: list[asyncio.Future[Any]] = [task, over]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        over.result()
-        raise Stopped
+        if not task.done():
+            over.result()
+        return task.result()
     finally:
         task.cancel()
         await asyncio.wait({task})

@@ -73,9 +73,8 @@ class Event:
 
     def is_older_than(self, other: Event) -> bool:
         """Whether `other` is the same message after a later edit."""
-        if other.edited_at is None:
-            return False
-        return self.edited_at is None or self.edited_at < other.edited_at
+        mine, others = self.edited_at, other.edited_at
+        return others is not None and (mine is None or mine < others)
 
     @property
     def told_anew(self) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ It stands in the store before they are told that it was noted. Raises `StoreErro
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 from guildgpt.bot.answers.buttons import Action, Page
+from guildgpt.bot.answers.download import as_files
 from guildgpt.bot.answers.ending import Refused
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
@@ -95,12 +96,14 @@ class MemberFeedback:
         text = say.privacy(choice or member.consent, days, trains)
         return text, [Action("download", str(uuid4()))]
 
-    async def own_data(self, user_id: int) -> dict[str, Any]:
-        """Everything that is kept under the member, for them to read."""
+    async def own_data(self, user_id: int, limit: int) -> tuple[str, list[tuple[str, bytes]]]:
+        """Everything that is kept under the member, in files of at most `limit` bytes."""
         kept = await self.store.privacy.kept_of(user_id)
         if kept is None:
             raise Refused(say.NOTHING_KEPT, "nothing-kept")
-        return {"kept_for_days": self.settings.retention_days, **kept}
+        record = {"kept_for_days": self.settings.retention_days, **kept}
+        files = await asyncio.to_thread(as_files, record, limit)
+        return say.your_data(len(files)), files
 
     async def forget(self, user_id: int) -> str:
         """Erase everything of the member's; the housekeeper scrubs the file."""

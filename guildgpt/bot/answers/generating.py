@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from guildgpt.bot.answers.answering import broken_off
 from guildgpt.bot.answers.ending import Over, Stopped, unless
 from guildgpt.bot.answers.questions import Question
 from guildgpt.bot.operating.metrics import Metrics
-from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.shown import NOTHING_YET, answer_text
 from guildgpt.engines.engine import SamplingParams, StopReason, complete
@@ -41,35 +40,26 @@ class Finished:
         return self.instead or text
 
 
+@dataclass
 class Generator:
-    """Asks the model, and looks at what it says."""
+    """Asks the model, with answers drawn as `sampling` says, and looks at what it says."""
 
-    def __init__(self, fleet: Fleet, settings: BotSettings, moderator: Moderator, metrics: Metrics):
-        self._fleet = fleet
-        self._moderator = moderator
-        self._metrics = metrics
-        self._params = SamplingParams(
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_tokens=settings.max_tokens,
-        )
-
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """How answers are drawn, as the store notes it."""
-        return asdict(self._params)
+    fleet: Fleet
+    sampling: SamplingParams
+    moderator: Moderator
+    metrics: Metrics
 
     async def room(self, system: str) -> Room:
         """What a system text leaves of the model's context; raises `EngineError` and `ModelError`
         when the engine died twice or cannot be opened."""
-        return await self._fleet.ask(
-            lambda model: asyncio.to_thread(room_beside, model, system, self._params.max_tokens),
+        return await self.fleet.ask(
+            lambda model: asyncio.to_thread(room_beside, model, system, self.sampling.max_tokens),
             answers=False,
         )
 
     def allows(self, text: str) -> bool:
         """Whether an answer may be shown as far as it is."""
-        return self._moderator.after(text) is None
+        return self.moderator.after(text) is None
 
     async def answer(
         self, question: Question, systems: Sequence[str], over: Over, heard: Callable[[str], None]
@@ -123,21 +113,21 @@ class Generator:
         """What `read` makes of the question's ids."""
 
         async def work(model: OpenedModel) -> T:
-            ids = await asyncio.to_thread(question.ids, model, systems, self._params.max_tokens)
+            ids = await asyncio.to_thread(question.ids, model, systems, self.sampling.max_tokens)
             return await read(model, ids)
 
-        return await unless(over, self._fleet.ask(work))
+        return await unless(over, self.fleet.ask(work))
 
     async def _read(
         self, model: OpenedModel, ids: list[int], heard: Callable[[str], object] = lambda text: None
     ) -> Finished:
-        answer = await complete(model.engine, ids, self._params, heard)
+        answer = await complete(model.engine, ids, self.sampling, heard)
         return Finished(answer.text, answer.stop, version=model.version)
 
     def _fit_to_show(self, finished: Finished) -> Finished:
         """With the moderation's sentence, or that there are no words, in the place of the text."""
-        if decision := self._moderator.after(finished.text):
-            self._metrics.moderated.labels("after", decision.rule).inc()
+        if decision := self.moderator.after(finished.text):
+            self.metrics.moderated.labels("after", decision.rule).inc()
             return replace(finished, instead=decision.say or say.NO_WORDS)
         if not finished.instead and answer_text(finished.text) == NOTHING_YET:
             return replace(finished, instead=say.NO_WORDS)

@@ -64,10 +64,6 @@ class Pacer:
         self._held_until = float("-inf")
         self._channels: OrderedDict[int, _Channel] = OrderedDict()  # by latest use
 
-    def __len__(self) -> int:
-        """Channels that are remembered."""
-        return len(self._channels)
-
     def ready_at(self, channel_id: int, *, new: bool = False) -> float:
         """When the next write is fine: now, or later; `new` is an answer's first message."""
         at = self.free_at(new=new)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import uuid4
 
 from guildgpt.bot.answers.buttons import Action, Kind
@@ -71,9 +71,8 @@ class Replies:
         work, live = running.work, running.live
         async with self._turn(running):
             question = await self._as_it_is_now(running, question, rules, revision)
-            pair = await self.generator.two_answers(
-                question, _systems(work.event, rules), running.over
-            )
+            systems = rules.systems(work.event.channel_id, work.event.home_id)
+            pair = await self.generator.two_answers(question, systems, running.over)
         left, right = self.chance.sample(pair, 2)
         if left.instead or right.instead:  # there is nothing to choose between
             await live.finish(left.instead or right.instead)
@@ -100,9 +99,8 @@ class Replies:
             async with live.growing(Action("stop", answer_id), over), self._turn(running):
                 running.is_answering = True
                 question = await self._as_it_is_now(running, question, rules, revision)
-                finished = await self.generator.answer(
-                    question, _systems(work.event, rules), over, live.heard
-                )
+                systems = rules.systems(work.event.channel_id, work.event.home_id)
+                finished = await self.generator.answer(question, systems, over, live.heard)
             if self.running.taken_back(running):
                 return
             if question.stored and not finished.instead:
@@ -163,7 +161,7 @@ class Replies:
                 role="assistant",
                 text=finished.text,
                 version_id=finished.version.id if finished.version else None,
-                sampling=self.generator.sampling,
+                sampling=asdict(self.generator.sampling),
                 stop=finished.stop,
                 synthetic=True,
                 told=question.told,
@@ -207,12 +205,7 @@ class Replies:
             yield
 
 
-def _systems(event: Event, rules: Rules) -> Sequence[str]:
-    return rules.systems(event.channel_id, event.home_id)
-
-
 def _buttons(answer_id: str, rules: Rules) -> list[Action]:
-    kinds: tuple[Kind, ...] = ("again", "report")
-    if rules.feedback:
-        kinds = ("up", "down", *kinds)
+    opinions: tuple[Kind, ...] = ("up", "down") if rules.feedback else ()
+    kinds: tuple[Kind, ...] = (*opinions, "again", "report")
     return [Action(kind, answer_id) for kind in kinds]

@@ -63,11 +63,10 @@ class ReportDesk:
                 outlet, message_id = self._told[report.id]
                 await self.writer.turn(outlet.channel_id)
                 await outlet.edit(message_id, text, buttons)
-                return
-            outlet = self.place(rules.reports_channel)
-            await self.writer.turn(outlet.channel_id, new=True)
-            message_id = await outlet.send(text, buttons, report.id.replace("-", "")[:20])
+            else:
+                outlet = self.place(rules.reports_channel)
+                await self.writer.turn(outlet.channel_id, new=True)
+                nonce = report.id.replace("-", "")[:20]
+                self._told[report.id] = outlet, await outlet.send(text, buttons, nonce)
         except (StoreError, Undeliverable) as error:
             log("report_not_told", error=error, guild=report.guild_id)
-            return
-        self._told[report.id] = outlet, message_id

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from guildgpt.bot.answers.ending import Superseded, end_early
 from guildgpt.bot.answers.events import Event, Work, claimed, packed
 from guildgpt.bot.answers.outlet import Outlet
 from guildgpt.bot.answers.running import AllRunning, Running
@@ -46,7 +47,7 @@ class Rewriting:
         if event.id in self.running.coming or (running and not running.is_answering):
             return None
         if running:
-            running.supersede()
+            end_early(running.over, Superseded())
         if event.id in self._under_way:
             return None
         self._under_way.add(event.id)

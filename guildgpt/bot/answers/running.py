@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from guildgpt.bot.answers.answering import LiveAnswer
-from guildgpt.bot.answers.ending import Over, Superseded
+from guildgpt.bot.answers.ending import Over, Stopped, end_early
 from guildgpt.bot.answers.events import Event, Work
 from guildgpt.bot.answers.outlet import Outlet
 from guildgpt.bot.answers.recent import Recent
@@ -30,16 +30,6 @@ class Running:
     over: Over
     is_answering: bool = False  # then an edit comes too late for it
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def supersede(self) -> None:
-        """Another answer is going to be written over this one."""
-        if not self.over.done():
-            self.over.set_exception(Superseded())
-
-    def stop(self) -> None:
-        """Nobody wants the answer any more."""
-        if not self.over.done():
-            self.over.set_result(None)
 
 
 class AllRunning:
@@ -65,7 +55,7 @@ class AllRunning:
         work = replace(work, event=self.as_it_is(work.event))
         running = Running(work, member, outlet, live, over)
         if work.event.id in self._deleted:
-            running.stop()
+            end_early(running.over, Stopped())
         self._running[work.answer_id] = running
         self.coming.discard(work.event.id)
         try:
@@ -87,7 +77,7 @@ class AllRunning:
         self._deleted[message_id] = None
         for running in self._running.values():
             if message_id in (running.work.event.id, *running.live.message_ids):
-                running.stop()
+                end_early(running.over, Stopped())
 
     def edit(self, event: Event) -> bool:
         """A message says something else now; one that says nothing any more is taken back. Whether
@@ -126,5 +116,5 @@ class AllRunning:
             return say.NOTHING_TO_STOP
         theirs = [r for r in found if r.member.id == member.id or (answer_id and admin)]
         for running in theirs:
-            running.stop()
+            end_early(running.over, Stopped())
         return say.STOPPED if theirs else say.NOT_YOURS

@@ -31,6 +31,7 @@ from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.postponed import Postponed, insist, or_else
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
+from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineError, ModelError, RecordGone, StoreError
 from guildgpt.feedback.records import Delivery, Member
 from guildgpt.feedback.store import Store
@@ -65,54 +66,57 @@ class End:
     reason: str = ""
 
 
+@dataclass
 class Service:
     """Answers events; see the module."""
 
-    def __init__(
-        self,
-        store: Store,
-        fleet: Fleet,
-        settings: BotSettings,
-        *,
-        moderator: Moderator,
-        clock: Callable[[], float],
-        chance: random.Random,
-        metrics: Metrics,
-    ):
-        self.store = store
-        self.settings = settings
-        self.metrics = metrics
-        self.guilds = Guilds(store, settings)
+    store: Store
+    fleet: Fleet
+    settings: BotSettings
+    moderator: Moderator
+    clock: Callable[[], float]
+    chance: random.Random
+    metrics: Metrics
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.guilds = Guilds(self.store, settings)
         self.postponed = Postponed()
-        self.pacer = Pacer(clock)
-        self.writer = ChannelWriter(self.pacer, clock)
-        self._clock = clock
-        self._generator = Generator(fleet, settings, moderator, metrics)
+        self.pacer = Pacer(self.clock)
+        self.writer = ChannelWriter(self.pacer, self.clock)
+        sampling = SamplingParams(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_tokens=settings.max_tokens,
+        )
+        self._generator = Generator(self.fleet, sampling, self.moderator, self.metrics)
         self.systems = Systems(self.guilds, self._generator)
         self._running = AllRunning()
-        self.changes = Changes(store, self.postponed, self.guilds, self._running)
+        self.changes = Changes(self.store, self.postponed, self.guilds, self._running)
         self._heard: Recent[int, None] = Recent()  # events
-        self.courtesy = Courtesy(settings.questions_per_user, settings.questions_seconds, clock)
+        self.courtesy = Courtesy(
+            settings.questions_per_user, settings.questions_seconds, self.clock
+        )
         queue = FairQueue(
             settings.workers,
             bound=settings.queue_bound,
             per_user=settings.waiting_per_user,
             rate=settings.questions_per_user,
             per_seconds=settings.questions_seconds,
-            clock=clock,
+            clock=self.clock,
         )
         self._replies = Replies(
-            store,
+            self.store,
             self.postponed,
             self.guilds,
             self._generator,
             queue,
             self._running,
-            moderator,
-            chance,
-            metrics,
+            self.moderator,
+            self.chance,
+            self.metrics,
         )
-        self._rewriting = Rewriting(store, self._running, self._carry_out)
+        self._rewriting = Rewriting(self.store, self._running, self._carry_out)
 
     async def resume(self, delivery: Delivery, outlet: Outlet) -> None:
         """Take up an event that was claimed before a crash and not finished."""
@@ -160,7 +164,7 @@ class Service:
     async def _carry_out(self, work: Work, member: Member, outlet: Outlet) -> bool:
         """Run one claimed event to its end, and write down how it ended; whether it was superseded:
         then that is still open."""
-        begun = self._clock()
+        begun = self.clock()
         live = self._live(work, outlet)
         with self._running.registered(work, member, outlet, live) as running:
             try:
@@ -178,7 +182,7 @@ class Service:
             await self.postponed.do(
                 lambda: self.store.deliveries.update(work.delivery.id, state=end.state, extra={})
             )
-        seconds = self._clock() - begun
+        seconds = self.clock() - begun
         self.metrics.answered.labels(work.event.kind, end.state).observe(seconds)
         log("finished", kind=work.event.kind, state=end.state, seconds=round(seconds, 2))
         return False
@@ -254,7 +258,12 @@ class Service:
         one it keeps its answer, unless that quotes what is gone. Edits may come twice and in any
         order: the newest counts.
         """
-        is_due = self._running.edit(event) and outlet is not None and await self._is_due(event)
+        is_news = self._running.edit(event)
+        try:
+            is_due = is_news and outlet is not None and await self._rewriting.is_due(event)
+        except StoreError as error:
+            is_due = False
+            self._note_failure("store", error, event.guild_id)
         await self.changes.message_edited(event)
         if outlet is None or not is_due:
             return None
@@ -263,13 +272,6 @@ class Service:
         except StoreError as error:
             return self._without_store(error, event, outlet)
         return self._rewriting.begin(event, member, outlet)
-
-    async def _is_due(self, event: Event) -> bool:
-        try:
-            return await self._rewriting.is_due(event)
-        except StoreError as error:
-            self._note_failure("store", error, event.guild_id)
-            return False
 
     # What is known before an event is claimed, and while it is worked on
 
