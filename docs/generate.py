@@ -265,22 +265,38 @@ def recipes_table() -> str:
 
 
 def commands_table() -> str:
-    """Every command with its arguments and the first line of its help."""
-    return table(["command", "does"], list(commands(typer.main.get_command(app), "guildgpt")))
+    """Every command with its arguments and the first line of its help; a group of them as one."""
+    return table(["command", "does"], list(commands(typer.main.get_command(app))))
 
 
-def commands(command: Any, words: str) -> Iterator[Row]:
-    """A command, or all those below it."""
-    if below := getattr(command, "commands", None):
-        for name, one in below.items():
-            yield from commands(one, f"{words} {name}")
-        return
+def commands(group: Any, words: str = "guildgpt") -> Iterator[Row]:
+    """A row for each command; groups of several are one row with the names of those in it."""
+    for name, command in group.commands.items():
+        within = getattr(command, "commands", {})
+        if len(within) == 1:
+            yield from commands(command, f"{words} {name}")
+        elif within:
+            first, *others = within
+            shown = [f"`{words} {name} {first}`", *(f"`{other}`" for other in others)]
+            yield [", ".join(shown), told(command)]
+        else:
+            yield [f"`{words} {name}{arguments(command)}`", told(command)]
+
+
+def arguments(command: Any) -> str:
+    """What must or can stand behind a command's name, options that must be there included."""
+    shown = ""
     for parameter in command.params:
         if parameter.param_type_name == "argument" and not parameter.hidden:
-            words += f" {parameter.metavar}" if parameter.required else f" [{parameter.metavar}]"
+            shown += f" {parameter.metavar}" if parameter.required else f" [{parameter.metavar}]"
         elif parameter.required:
-            words += f" {parameter.opts[0]} {parameter.metavar}"
-    yield [f"`{words}`", command.help.partition("\n")[0].removesuffix(".")]
+            shown += f" {parameter.opts[0]} {parameter.metavar}"
+    return shown
+
+
+def told(command: Any) -> str:
+    """The first line of a command's help."""
+    return str(command.help).partition("\n")[0].removesuffix(".")
 
 
 def main() -> None:

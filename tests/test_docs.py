@@ -178,3 +178,8 @@ def test_every_parameter_of_a_postgresql_url_is_described() -> None:
     rows = [line for line in DOCUMENTS["docs/store.md"].splitlines() if line.startswith("| `")]
     described = set(re.findall(r"`([a-z_]+)`", " ".join(row.split("|")[1] for row in rows)))
     assert described == set(KNOWN)
+
+
+def test_the_readme_is_short() -> None:
+    """Whatever has a letter or a digit is a word, in tables and examples too."""
+    assert len(re.findall(r"\S*\w\S*", DOCUMENTS["README.md"])) <= 900
