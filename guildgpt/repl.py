@@ -89,8 +89,8 @@ class Talk:
             self.params = replace(self.params, seed=self.params.seed + 1)
         return True
 
-    async def reply(self, heard: Callable[[str], None]) -> None:
-        """The answer to the last question, `heard` as it grows; cancelling stops the answer.
+    async def reply(self, on_text: Callable[[str], None]) -> None:
+        """Answer the last question; `on_text` gets the answer as it grows, cancelling stops it.
 
         It begins anew where the engine died on the way. What was said before it was cancelled
         stays in `turns`, marked. Raises `GuildError`, and then forgets the question.
@@ -101,7 +101,7 @@ class Talk:
         def listen(text: str) -> None:
             nonlocal said
             said = text
-            heard(text)
+            on_text(text)
 
         try:
             completion = await self.fleet.ask(

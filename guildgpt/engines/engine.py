@@ -108,9 +108,9 @@ async def complete(
     engine: Engine,
     ids: Sequence[int],
     params: SamplingParams,
-    heard: Callable[[str], object] = lambda text: None,
+    on_text: Callable[[str], object] = lambda text: None,
 ) -> Completion:
-    """The whole answer to a prompt, its text `heard` as it grows; raises what `Engine.generate`
+    """The whole answer to a prompt; `on_text` gets it as it grows. Raises what `Engine.generate`
     raises."""
     tokens: list[int] = []
     text = ""
@@ -121,7 +121,7 @@ async def complete(
             text += chunk.text
             stop = chunk.stop or stop
             if chunk.text:
-                heard(text)
+                on_text(text)
     return Completion(tuple(tokens), text, stop)
 
 

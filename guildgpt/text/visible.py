@@ -45,9 +45,10 @@ def visible(text: str) -> str:
     """The text without what cannot be seen; blanks at its ends stay."""
     text = _LINE_ENDS.sub("\n", pairs_joined(text))
     text = UNSEEN.sub("", CONTROLS.sub("", text))
-    text = _TAGS.sub(r"\1", text)
-    seen = text
-    text = _JOINERS.sub(lambda found: found[0] if _joins(seen, found.start()) else "", seen)
+    text = _JOINERS.sub(
+        lambda found: found[0] if _joins(found.string, found.start()) else "",
+        _TAGS.sub(r"\1", text),
+    )
     return _SELECTORS.sub(r"\1\2", text)
 
 
@@ -82,10 +83,7 @@ def _joins(text: str, place: int) -> bool:
         return False
     if _JOINING_SCRIPT.match(before) and unicodedata.combining(before[-1]) == _VIRAMA:
         return True  # at a word's end, too, as in Malayalam
-    if not after:
-        return False
-    if _JOINING_SCRIPT.match(before[-1]) and _JOINING_SCRIPT.match(after):
-        return True
     picture = before[0] if before[-1] == "\ufe0f" else before[-1]
-    kinds = (unicodedata.category(picture), unicodedata.category(after))
-    return text[place] == "\u200d" and all(kind in _PICTURE for kind in kinds)
+    kinds = [unicodedata.category(character) for character in picture + after]
+    is_emoji = text[place] == "\u200d" and [kind in _PICTURE for kind in kinds] == [True, True]
+    return is_emoji or all(_JOINING_SCRIPT.match(one) for one in (before[-1], after))

@@ -129,17 +129,19 @@ def safe_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _safe(name: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, BaseException):
-        return _described(value)
-    if _PEOPLE.search(name):
-        return {name: HIDDEN}
-    if value is None or isinstance(value, bool | int):
-        return {name: value}
-    if isinstance(value, float):
-        return {name: round(value, 4)}
-    if SENTENCES.fullmatch(name) and isinstance(value, str):
-        return {name: _sentence(value)}
-    return {name: _word(value) if WORDS.fullmatch(name) else HIDDEN}
+    match value:
+        case BaseException():
+            return _described(value)
+        case _ if _PEOPLE.search(name):
+            return {name: HIDDEN}
+        case None | bool() | int():
+            return {name: value}
+        case float():
+            return {name: round(value, 4)}
+        case str() if SENTENCES.fullmatch(name):
+            return {name: _sentence(value)}
+        case _:
+            return {name: _word(value) if WORDS.fullmatch(name) else HIDDEN}
 
 
 def _word(value: object) -> str:
