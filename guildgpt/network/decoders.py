@@ -8,16 +8,19 @@ runs every other causal model of transformers with its own cache.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from guildgpt.network.adapters import causal_model, wearing
+from guildgpt.network.attention import rotate
 from guildgpt.network.layout import apart
-from guildgpt.network.lean import rms_norm, rotate
+from guildgpt.network.lean import Layer, LeanTrunk
 from guildgpt.network.packed import packed
-from guildgpt.network.trunk import LeanTrunk, PaddedTrunk, Trunk, causal_model, wearing
+from guildgpt.network.trunk import PaddedTrunk, Trunk
 
 
 class Decoder(Protocol):
@@ -42,32 +45,6 @@ def decoder_for(trunk: Trunk) -> Decoder:
     return CachedDecoder(trunk)
 
 
-class _Step:
-    """One layer and its matrices, adapters folded in: two more small products for each matrix would
-    cost more than they compute."""
-
-    def __init__(self, layer: Any, dtype: torch.dtype, rows: int):
-        layer.prepare(dtype)
-        gate_up = layer.gate_up.folded()
-        gate, up = gate_up.chunk(2)
-        self.layer = layer
-        self.qkv = packed(layer.qkv.folded(), rows)
-        self.out = packed(layer.out.folded(), rows)
-        self.gate, self.up = packed(gate, rows), packed(up, rows)
-        self.down = packed(layer.down.folded(), rows)
-
-    def heads(self, h: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Queries, keys and values of the next tokens, rotated, (N, (H + 2 G) · D)."""
-        qkv = self.qkv(rms_norm(h, self.layer.norm1, self.layer.eps)[0])
-        rotate(self.layer.query_key_heads(qkv), cos, sin)
-        return qkv
-
-    def feed_forward(self, h: Tensor) -> Tensor:
-        """h + down(silu(gate) * up), (N, d)."""
-        y = rms_norm(h, self.layer.norm2, self.layer.eps)[0]
-        return self.down.plus(self.up.times(y, self.gate.silu(y)), h)
-
-
 class _Past(NamedTuple):
     """One layer's keys (B, G, D, T) and values (B, G, T, D) so far, T the room for them."""
 
@@ -79,84 +56,103 @@ class _Past(NamedTuple):
         return _Past(self.keys[rows][..., columns], self.values[rows][:, :, columns])
 
 
+class _Step:
+    """One layer, its past, and its matrices, adapters folded in: two more small products for each
+    matrix would cost more than they compute."""
+
+    past: _Past
+
+    def __init__(self, layer: Layer, dtype: torch.dtype, rows: int):
+        attention, feed_forward = layer
+        for half in layer:
+            half.prepare(dtype)
+        gate, up = feed_forward.into.folded().chunk(2)
+        self.layer = layer
+        self.attention: Any = attention.middle
+        self.qkv, self.out = (packed(of.folded(), rows) for of in (attention.into, attention.out))
+        self.gate, self.up = packed(gate, rows), packed(up, rows)
+        self.down = packed(feed_forward.out.folded(), rows)
+
+    def forward(self, h: Tensor, attend: Callable[[_Step, Tensor], Tensor]) -> Tensor:
+        """The next tokens (N, d) through the layer; `attend` takes its queries, keys and values
+        (N, (H + 2 G) · D) to what they mix to (N, H · D)."""
+        qkv = self.qkv(self.layer.attention.normed(h)[0])
+        h = self.out.plus(attend(self, qkv), h)
+        y = self.layer.feed_forward.normed(h)[0]
+        return self.down.plus(self.up.times(y, self.gate.silu(y)), h)
+
+
 class LeanDecoder:
     """Llama-shaped models: prompts are read without padding, each different one once."""
 
     def __init__(self, trunk: LeanTrunk):
         self.trunk = trunk
-        self.lean = trunk.lean
-        self.dtype = trunk.dtype
 
     def start(self, prompts: Sequence[Tensor], steps: int) -> Tensor:
         """See `Decoder.start`."""
         unique, index = _distinct(prompts)
         lengths = [len(prompt) for prompt in unique]
-        ids = torch.cat(list(unique))
-        longest = max(lengths)
-        self.layers = [_Step(layer, self.dtype, len(prompts)) for layer in self.lean.layers]
+        longest = self.filled = max(lengths)
+        h = self.trunk.embedded(torch.cat(unique))
+        run = self.trunk.pass_over(apart(lengths), h)
 
-        h = self.lean.trunk.embed_tokens(ids).to(self.dtype)
-        run = self.lean.run_of(apart(lengths), h)
-        self.past = []
-        for step in self.layers:
-            layer = step.layer
-            qkv = step.heads(h, run.cos, run.sin)
-            past = self._room(len(unique), longest + steps, layer)
-            for row, (prompt, length) in enumerate(zip(run.segments, lengths, strict=True)):
-                keys, values = layer.key_value_heads(qkv[prompt.rows])
-                past.keys[row, :, :, longest - length : longest] = keys.permute(1, 2, 0)
-                past.values[row, :, longest - length : longest] = values.transpose(0, 1)
-            h = step.out.plus(layer.attend(qkv, run, keep=False)[0], h)
-            h = step.feed_forward(h)
-            self.past.append(past.take(index, slice(None)) if len(unique) < len(index) else past)
+        def read(step: _Step, qkv: Tensor) -> Tensor:
+            attention = step.attention
+            mixed: Tensor = attention.forward(qkv, run, keep=False)[0]
+            rows, room = (len(unique), attention.kv_heads), longest + steps
+            past = _Past(
+                h.new_zeros(*rows, attention.size, room), h.new_zeros(*rows, room, attention.size)
+            )
+            for row, segment in enumerate(run.segments):
+                keys, values = attention.key_value_heads(qkv[segment.rows])
+                places = slice(longest - segment.length, longest)
+                past.keys[row, :, :, places] = keys.permute(1, 2, 0)
+                past.values[row, :, places] = values.transpose(0, 1)
+            step.past = past.take(index, slice(None)) if len(unique) < len(index) else past
+            return mixed
 
-        last = torch.tensor(lengths, device=ids.device).cumsum(0) - 1
-        self.position = torch.tensor(lengths, device=ids.device)[index]
+        self.steps = [_Step(layer, self.trunk.dtype, len(prompts)) for layer in self.trunk.layers]
+        for step in self.steps:
+            h = step.forward(h, read)
+        size = torch.tensor(lengths, device=h.device)
+        self.position = size[index]
         self.begin = longest - self.position  # the first real key of each row
-        self.filled = longest
-        return self.lean.norm(h[last][index]).to(self.dtype)
+        return self.trunk.norm(h[size.cumsum(0) - 1][index])
 
     def step(self, tokens: Tensor) -> Tensor:
         """See `Decoder.step`."""
-        h = self.lean.trunk.embed_tokens(tokens).to(self.dtype)
-        cos, sin = self.lean.trunk.rotary_emb(h, self.position[:, None])
-        half = cos.shape[-1] // 2
-        cos, sin = cos[..., :half], sin[..., :half]  # (B, 1, D/2)
+        h = self.trunk.embedded(tokens)
+        tables = self.trunk.body.rotary_emb(h, self.position[:, None])
+        cos, sin = (table.chunk(2, dim=-1)[0] for table in tables)  # (B, 1, D/2)
         here, self.filled = self.filled, self.filled + 1
-        unseen = self._unseen(h)
-        for step, past in zip(self.layers, self.past, strict=True):
-            layer = step.layer
-            qkv = step.heads(h, cos, sin)
-            past.keys[..., here], past.values[:, :, here] = layer.key_value_heads(qkv)
-            query = qkv[:, : layer.heads * layer.head_size]
-            query = query.reshape(len(h) * layer.kv_heads, -1, layer.head_size)
+        padding = torch.arange(self.filled, device=h.device) < self.begin[:, None]
+        unseen = h.new_zeros(padding.shape).masked_fill_(padding, float("-inf"))
+        unseen = unseen.repeat_interleave(self.steps[0].attention.kv_heads, 0)[:, None]
+
+        def look_back(step: _Step, qkv: Tensor) -> Tensor:
+            attention, past = step.attention, step.past
+            rotate(attention.query_key_heads(qkv), cos, sin)
+            past.keys[..., here], past.values[:, :, here] = attention.key_value_heads(qkv)
+            query = qkv[:, : attention.heads * attention.size]
+            query = query.reshape(len(unseen), -1, attention.size)
             keys = past.keys.flatten(0, 1)[..., : self.filled]
             values = past.values.flatten(0, 1)[:, : self.filled]
-            scores = torch.baddbmm(unseen, query, keys, alpha=layer.scale)
-            mixed = torch.softmax(scores, dim=-1) @ values
-            h = step.out.plus(mixed.view(len(h), -1), h)
-            h = step.feed_forward(h)
+            scores = torch.baddbmm(unseen, query, keys, alpha=attention.scale)
+            mixed: Tensor = torch.softmax(scores, dim=-1) @ values
+            return mixed.view(len(qkv), -1)
+
+        for step in self.steps:
+            h = step.forward(h, look_back)
         self.position = self.position + 1
-        return self.lean.norm(h).to(self.dtype)
+        return self.trunk.norm(h)
 
     def keep(self, rows: Tensor) -> None:
         """See `Decoder.keep`; columns that none of the rows needs go as well."""
         unneeded = int(self.begin[rows].min())
-        self.past = [past.take(rows, slice(unneeded, None)) for past in self.past]
+        for step in self.steps:
+            step.past = step.past.take(rows, slice(unneeded, None))
         self.begin, self.position = self.begin[rows] - unneeded, self.position[rows]
         self.filled -= unneeded
-
-    def _room(self, rows: int, places: int, layer: Any) -> _Past:
-        new = {"dtype": self.dtype, "device": self.lean.trunk.embed_tokens.weight.device}
-        keys = torch.zeros(rows, layer.kv_heads, layer.head_size, places, **new)
-        return _Past(keys, torch.zeros(rows, layer.kv_heads, places, layer.head_size, **new))
-
-    def _unseen(self, h: Tensor) -> Tensor:
-        """What is added to a row's scores: -inf at its padding, (B · G, 1, places filled)."""
-        padding = torch.arange(self.filled, device=h.device) < self.begin[:, None]
-        added = h.new_zeros(padding.shape).masked_fill_(padding, float("-inf"))
-        groups = self.lean.layers[0].kv_heads
-        return added.repeat_interleave(groups, 0)[:, None]
 
 
 class CachedDecoder:
@@ -171,13 +167,9 @@ class CachedDecoder:
         """See `Decoder.start`."""
         from transformers import DynamicCache
 
-        longest = max(len(prompt) for prompt in prompts)
-        device = prompts[0].device
-        ids = torch.zeros(len(prompts), longest, dtype=torch.long, device=device)
-        self.mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, longest - len(prompt) :] = prompt
-            self.mask[row, longest - len(prompt) :] = 1
+        ids = pad_sequence(list(prompts), batch_first=True, padding_side="left")
+        there = [torch.ones_like(prompt) for prompt in prompts]
+        self.mask = pad_sequence(there, batch_first=True, padding_side="left")
         self.cache = DynamicCache(config=self.causal.config)
         return self._run(ids)
 
@@ -209,13 +201,8 @@ class CachedDecoder:
 
 def _distinct(prompts: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
     """The different ones among the prompts, and which of them each prompt is."""
-    places: dict[bytes, int] = {}
-    unique: list[Tensor] = []
-    index = []
-    for prompt in prompts:
-        key = prompt.cpu().numpy().tobytes()
-        if key not in places:
-            places[key] = len(unique)
-            unique.append(prompt)
-        index.append(places[key])
-    return unique, torch.tensor(index, device=prompts[0].device)
+    keys = [prompt.cpu().numpy().tobytes() for prompt in prompts]
+    unique = dict(zip(keys, prompts, strict=True))
+    places = {key: place for place, key in enumerate(unique)}
+    index = torch.tensor([places[key] for key in keys], device=prompts[0].device)
+    return list(unique.values()), index

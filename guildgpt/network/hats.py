@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from guildgpt.errors import ModelError
 from guildgpt.model.config import AdapterConfig
-from guildgpt.network.trunk import Trunk, causal_model, trunk_for
+from guildgpt.network.adapters import causal_model
+from guildgpt.network.trunk import Trunk, trunk_for
 
 
 class Hats:

@@ -36,7 +36,7 @@ class Segment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class PackedLayout:
     """What is computed of some sequences: `ids` (N,) in `segments`; `places` (M,) says in which of
     these rows each token of the sequences, one after the other, is found."""
 
@@ -45,7 +45,7 @@ class Layout:
     places: NDArray[np.int64]
 
     @property
-    def looks(self) -> int:
+    def attention_pairs(self) -> int:
         """How many (query, key) pairs attention has, those it masks among them."""
         return sum(one.length * (one.first + one.length) for one in self.segments)
 
@@ -55,7 +55,7 @@ def apart(lengths: Sequence[int]) -> list[Segment]:
     return [Segment(slice(*edge)) for edge in pairwise(accumulate(lengths, initial=0))]
 
 
-def lay_out(examples: Sequence[Example], longest: int) -> Layout:
+def lay_out(examples: Sequence[Example], longest: int) -> PackedLayout:
     """Each run of neighbours with the same tokens before the first that is predicted shares these.
 
     Sequences of more than `longest` tokens are left whole.
@@ -78,7 +78,7 @@ def lay_out(examples: Sequence[Example], longest: int) -> Layout:
         for example in group:
             own = add(example.ids[common:], shared)
             places += [np.arange(shared.start, shared.stop), np.arange(own.start, own.stop)]
-    return Layout(np.concatenate(ids), segments, np.concatenate(places))
+    return PackedLayout(np.concatenate(ids), segments, np.concatenate(places))
 
 
 def _neighbours(

@@ -1,23 +1,24 @@
 """From sequences to losses: whichever model it is, only what is trained is computed.
 
-A `Trunk` gives the hidden states of sequences that do not see each other. `LeanTrunk` runs
-Llama-shaped models without padding; `PaddedTrunk` runs every other causal model of transformers,
-sequences padded on the right, where no real token can look.
+A `Trunk` gives the hidden states of sequences that do not see each other. `LeanTrunk` (`lean.py`)
+runs Llama-shaped models without padding; `PaddedTrunk` runs every other causal model of
+transformers, sequences padded on the right, where no real token can look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
-from guildgpt.network.lean import LeanLlama
+from guildgpt.network.adapters import causal_model, wearing
+from guildgpt.network.lean import LeanTrunk
 from guildgpt.network.losses import head_cross_entropy, head_logprobs
 from guildgpt.network.packed import packed
 
@@ -36,29 +37,6 @@ class Trunk(Protocol):
         """How many tokens and how many (query, key) pairs that takes, padding aside."""
 
 
-class LeanTrunk:
-    """`LeanLlama` behind the trunk's interface."""
-
-    padded = False
-
-    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = None):
-        self.model = model
-        self.dtype = dtype
-        self.lean = LeanLlama(model, adapter)
-
-    def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
-        """See `Trunk.hidden`."""
-        layout = self.lean.lay_out(examples)
-        ids, places = (torch.from_numpy(t).to(rows.device) for t in (layout.ids, layout.places))
-        h = self.lean.hidden(ids.long(), layout.segments, self.dtype)
-        return self.lean.norm(h[places[rows]]).to(self.dtype)
-
-    def work(self, examples: Sequence[Example]) -> tuple[int, int]:
-        """See `Trunk.work`."""
-        layout = self.lean.lay_out(examples)
-        return len(layout.ids), layout.looks
-
-
 class PaddedTrunk:
     """Any causal language model of transformers, its own forward up to the head."""
 
@@ -73,57 +51,23 @@ class PaddedTrunk:
 
     def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
         """See `Trunk.hidden`. The causal mask alone keeps padding out: it stands to the right."""
-        longest = max(len(e) for e in examples)
-        ids = torch.zeros(len(examples), longest, dtype=torch.long)
-        for row, example in enumerate(examples):
-            ids[row, : len(example)] = torch.from_numpy(example.ids)
+        ids = pad_sequence([torch.from_numpy(e.ids).long() for e in examples], batch_first=True)
+        starts = torch.arange(len(examples)) * ids.shape[1]
         places = torch.cat(
-            [torch.arange(len(e)) + row * longest for row, e in enumerate(examples)]
-        ).to(rows.device)
+            [start + torch.arange(len(e)) for start, e in zip(starts, examples, strict=True)]
+        )
         with self.mixed(rows.device), wearing(self.model, self.adapter):
             out = self.body(input_ids=ids.to(rows.device), use_cache=False)
-        hidden: Tensor = out.last_hidden_state.flatten(0, 1)[places[rows]]
+        hidden: Tensor = out.last_hidden_state.flatten(0, 1)[places.to(rows.device)[rows]]
         return hidden.to(self.dtype)
 
     def work(self, examples: Sequence[Example]) -> tuple[int, int]:
         """See `Trunk.work`."""
         return sum(map(len, examples)), sum(len(e) ** 2 for e in examples)
 
-    def mixed(self, device: torch.device) -> AbstractContextManager[Any]:
+    def mixed(self, device: torch.device) -> torch.autocast:
         """Automatic mixed precision, where the computation is not in float32."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(device.type, self.dtype)
-
-
-@contextmanager
-def wearing(model: Any, adapter: str | None) -> Iterator[None]:
-    """A peft model with one of its adapters on, or none; other models as they are.
-
-    peft freezes whatever adapter it takes off, and a weight that is frozen when gradients arrive
-    gets none of them, though it was worn in the pass that they come from: so that is undone.
-    """
-    if not hasattr(model, "peft_config"):
-        yield
-        return
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with model.disable_adapter() if adapter is None else nullcontext():
-        if adapter is not None:
-            model.set_adapter(adapter)
-            _train_only(model, trained)
-        yield
-    _train_only(model, trained)
-
-
-def _train_only(model: nn.Module, trained: Sequence[nn.Parameter]) -> None:
-    model.requires_grad_(False)
-    for parameter in trained:
-        parameter.requires_grad_(True)
-
-
-def causal_model(model: Any) -> Any:
-    """The transformers model inside a peft wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+        return torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
 # What a configuration calls a head that is more than one matrix product.

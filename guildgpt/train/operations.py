@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guildgpt.data.examples import Example
-from guildgpt.network.trunk import Trunk, causal_model
+from guildgpt.network.adapters import causal_model
+from guildgpt.network.trunk import Trunk
 
 
 class Shape:
@@ -30,6 +31,6 @@ class Shape:
         `logits` is the number of tokens that the vocabulary head sees. What the trunk computes once
         for several examples counts once."""
         per_weight = (6 if self.all_trained else 4) if backward else 2
-        tokens, looks = self.trunk.work(batch)
+        tokens, pairs = self.trunk.work(batch)
         products = tokens * self.body + logits * self.head
-        return float(per_weight * products + (3 if backward else 1) * looks * self.attention)
+        return float(per_weight * products + (3 if backward else 1) * pairs * self.attention)

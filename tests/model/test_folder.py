@@ -27,7 +27,7 @@ from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import GuildError
 from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.model.folder import model_card, write_model_folder
-from guildgpt.network.lean import LeanLlama
+from guildgpt.network.lean import LeanTrunk
 
 TEXT = [
     "Ownership is how Rust decides who frees a value: each value has one owner.",
@@ -98,7 +98,7 @@ def logits(model: Any, ids: list[int]) -> torch.Tensor:
 def test_plain_transformers_loads_the_same_model(tmp_path: Path, kind: str) -> None:
     model = small_model(tie_word_embeddings=kind != "untied")
     if kind == "after the lean pass":
-        LeanLlama(model)  # which makes views of the weights
+        LeanTrunk(model, torch.float32)  # which makes views of the weights
     folder = write(tmp_path / "model", model)
     loaded = AutoModelForCausalLM.from_pretrained(folder)
     assert loaded.dtype == torch.float32

@@ -58,9 +58,9 @@ def test_the_base_is_in_memory_once(kind: str) -> None:
     assert not any(p.requires_grad for p in base)
     if isinstance(trunks[0], LeanTrunk):  # the fused matrices are the weights themselves
         places = {
-            layer.qkv.fused.untyped_storage().data_ptr()
+            layer.attention.into.fused.untyped_storage().data_ptr()
             for trunk in trunks
-            for layer in trunk.lean.layers[:1]  # type: ignore[union-attr]
+            for layer in trunk.layers[:1]  # type: ignore[union-attr]
         }
         first = hats.base.model.layers[0].self_attn.q_proj.base_layer.weight
         assert places == {first.untyped_storage().data_ptr()}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildgpt.data.examples import Example
-from guildgpt.network.layout import Layout, Segment, apart, lay_out
+from guildgpt.network.layout import PackedLayout, Segment, apart, lay_out
 
 
 def example(prompt: Sequence[int], answer: Sequence[int]) -> Example:
@@ -17,7 +17,7 @@ def example(prompt: Sequence[int], answer: Sequence[int]) -> Example:
     return Example(ids, np.arange(len(ids)) >= len(prompt), 0, "test")
 
 
-def tokens_before(layout: Layout, segment: Segment) -> list[int]:
+def tokens_before(layout: PackedLayout, segment: Segment) -> list[int]:
     return layout.ids[segment.before].tolist()
 
 
@@ -28,7 +28,7 @@ def test_answers_to_one_prompt_share_it() -> None:
     prompt, one, other = layout.segments
     assert (prompt.first, prompt.length) == (0, 3)
     assert [tokens_before(layout, s) for s in (one, other)] == [[1, 2, 3], [1, 2, 3]]
-    assert layout.looks == 3 * 3 + 2 * 5 + 1 * 4
+    assert layout.attention_pairs == 3 * 3 + 2 * 5 + 1 * 4
 
 
 def test_who_has_no_neighbour_with_its_prompt_is_left_whole() -> None:

@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import MistralConfig, MistralForCausalLM
 
 from guildgpt.data.examples import Example
-from guildgpt.network import lean
+from guildgpt.network import attention
+from guildgpt.network.adapters import causal_model
 from guildgpt.network.layout import apart
-from guildgpt.network.lean import LeanLlama
-from guildgpt.network.trunk import LeanTrunk, PaddedTrunk, causal_model, summed_loss, trunk_for
+from guildgpt.network.lean import LeanTrunk
+from guildgpt.network.trunk import PaddedTrunk, summed_loss, trunk_for
 
 from .tiny import (
     ADAPTER,
@@ -37,7 +38,7 @@ LENGTHS = [7, 1, 23, 2, 40, 23]
 @pytest.fixture(autouse=True)
 def both_kinds_of_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of up to 16 tokens keep their attention weights, longer ones do not."""
-    monkeypatch.setattr(lean, "EXPLICIT_ATTENTION", 16)
+    monkeypatch.setattr(attention, "EXPLICIT_ATTENTION", 16)
 
 
 def by_row(model: Any, sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -54,9 +55,9 @@ def at_once(
     model: Any, sequences: Sequence[Tensor], dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
     """The same two by the lean pass."""
-    pass_ = LeanLlama(model, ADAPTER)
-    h = pass_.hidden(torch.cat(list(sequences)), apart([len(ids) for ids in sequences]), dtype)
-    return h, pass_.norm(h)
+    trunk = LeanTrunk(model, dtype, ADAPTER)
+    h = trunk.states(torch.cat(list(sequences)), apart([len(ids) for ids in sequences]))
+    return h, trunk.norm(h)
 
 
 def objective(before: Tensor, after: Tensor) -> Tensor:
@@ -150,7 +151,7 @@ def test_answers_that_share_a_prompt_cost_it_once_and_change_nothing(
     monkeypatch: pytest.MonkeyPatch, kind: str, block: int
 ) -> None:
     """In attention that keeps its weights; longer sequences do not share."""
-    monkeypatch.setattr(lean, "QUERY_BLOCK", block)
+    monkeypatch.setattr(attention, "QUERY_BLOCK", block)
     theirs = KNOWN[kind]()
     ours = copy.deepcopy(theirs)
     prompt, other, long = rows([9, 1, 14])
@@ -189,14 +190,11 @@ UNEVEN: dict[str, Callable[[], Any]] = {
     "queries frozen": lambda: frozen("q_proj"),
     "gate frozen": lambda: frozen("gate_proj"),
     "lora and some weights": lora_and_weights,
-    "lora with biases": lambda: lora(lora_bias=True),
     "new token rows": lambda: lora(trainable_token_indices=[VOCABULARY - 2, VOCABULARY - 1]),
 }
 
 
 @pytest.mark.parametrize("name", UNEVEN)
-# peft says of biases on layers without one that they cannot be merged.
-@pytest.mark.filterwarnings("ignore:.lora_bias=True. was passed")
 def test_what_is_uneven_is_right_too_whichever_pass_takes_it(name: str) -> None:
     theirs = UNEVEN[name]()
     ours = copy.deepcopy(theirs)
@@ -215,20 +213,11 @@ def mistral() -> Any:
     return MistralForCausalLM(MistralConfig(**{key: shape[key] for key in keys}))
 
 
-def merged_adapter() -> Any:
-    model = lora()
-    model.merge_adapter()
-    return model
-
-
 UNKNOWN: dict[str, Callable[[], Any]] = {
     "biases in attention": lambda: llama(attention_bias=True),
     "biases in the feed-forward": lambda: llama(mlp_bias=True),
     "dropout": lambda: llama(attention_dropout=0.1),
     "another activation": lambda: llama(hidden_act="gelu"),
-    "dropout in the adapter": lambda: lora(lora_dropout=0.1),
-    "DoRA": lambda: lora(use_dora=True),
-    "a merged adapter": merged_adapter,
     "new token rows": UNEVEN["new token rows"],
     "Mistral": mistral,
     "GPT-NeoX": gpt_neox,
@@ -240,7 +229,7 @@ def test_what_it_does_not_know_it_refuses_and_the_padded_pass_takes(name: str) -
     model = UNKNOWN[name]().eval()
     theirs = copy.deepcopy(model)
     with pytest.raises(TypeError):
-        LeanLlama(model, ADAPTER)
+        LeanTrunk(model, torch.float32, ADAPTER)
     trunk = trunk_for(model, torch.float32, ADAPTER)
     assert isinstance(trunk, PaddedTrunk)
     batch = examples([5, 9, 3])
@@ -254,7 +243,7 @@ def test_a_refusal_leaves_the_weights_as_they_were() -> None:
     model.model.layers[1].mlp.down_proj.bias = torch.nn.Parameter(torch.zeros(64))
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(TypeError):
-        LeanLlama(model, ADAPTER)
+        LeanTrunk(model, torch.float32, ADAPTER)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
@@ -315,17 +304,17 @@ def test_bfloat16_over_float32_weights_gives_float32_gradients() -> None:
 
 def test_a_step_in_the_parameters_is_seen_by_the_pass() -> None:
     model = llama()
-    pass_ = LeanLlama(model, ADAPTER)
+    pass_ = LeanTrunk(model, torch.float32, ADAPTER)
     sequences = rows(LENGTHS)
     ids = torch.cat(sequences)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(2):
-        before = pass_.hidden(ids, apart(LENGTHS), torch.float32)
+        before = pass_.states(ids, apart(LENGTHS))
         before.square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():
-        after = pass_.hidden(ids, apart(LENGTHS), torch.float32)
+        after = pass_.states(ids, apart(LENGTHS))
         expected = by_row(copy.deepcopy(model), sequences)[0]
     torch.testing.assert_close(after, expected, rtol=1e-4, atol=1e-4)
     assert (after - before).abs().max() > 0.01
@@ -338,20 +327,20 @@ def test_loading_and_saving_do_not_notice(kind: str) -> None:
         for parameter in other.parameters():
             parameter.mul_(1.1)
     before = copy.deepcopy(model.state_dict())
-    pass_ = LeanLlama(model, ADAPTER)
+    pass_ = LeanTrunk(model, torch.float32, ADAPTER)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
     model.load_state_dict(other.state_dict())  # what resuming does
     sequences = rows(LENGTHS)
     with torch.no_grad():
-        got = pass_.hidden(torch.cat(sequences), apart(LENGTHS), torch.float32)
+        got = pass_.states(torch.cat(sequences), apart(LENGTHS))
         torch.testing.assert_close(got, by_row(other, sequences)[0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=0, atol=0)
 
 
 def test_transformers_own_pass_goes_on_working() -> None:
     model, other = llama(), llama()
-    LeanLlama(model, ADAPTER)
+    LeanTrunk(model, torch.float32, ADAPTER)
     batch = examples(LENGTHS)
     for one in (model, other):
         torch.stack([row_loss(one, example) for example in batch]).sum().backward()
@@ -365,8 +354,8 @@ def test_without_its_adapter_it_is_the_base() -> None:
     ids = torch.cat(sequences)
     with torch.no_grad():
         expected = by_row(plain, sequences)[0]
-        off = LeanLlama(model, None).hidden(ids, apart(LENGTHS), torch.float32)
-        on = LeanLlama(model, ADAPTER).hidden(ids, apart(LENGTHS), torch.float32)
+        off = LeanTrunk(model, torch.float32).states(ids, apart(LENGTHS))
+        on = LeanTrunk(model, torch.float32, ADAPTER).states(ids, apart(LENGTHS))
     torch.testing.assert_close(off, expected, rtol=1e-4, atol=1e-4)
     assert (on - off).abs().max() > 0.01
 

@@ -55,7 +55,12 @@ def generated(model: Any, prompt: list[int], steps: int) -> list[int]:
 def test_greedy_answers_are_those_of_transformers(kind: str) -> None:
     model = KINDS[kind]()
     answers = sample(
-        trunk_for(model, torch.float32), prompts(), Sampling(24, 0), eos_id=EOS, seed=0, rows=4
+        trunk_for(model, torch.float32, "default"),
+        prompts(),
+        Sampling(24, 0),
+        eos_id=EOS,
+        seed=0,
+        rows=4,
     )
     for prompt, answer in zip(prompts(), answers, strict=True):
         assert answer.ids.tolist() == generated(model, prompt, 24)
