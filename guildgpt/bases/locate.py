@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from guildgpt.model.locate import refuse_run_folder
 from guildgpt.model.provenance import read_provenance
 from guildgpt.model.quiet import first_line
 from guildgpt.model.starter import GGUF_SHA256, STARTER, starter_gguf
+from guildgpt.model.version import combined
 
 SMALL_FILES = ["*.json", "*.model", "*.txt", "README.md"]
 
@@ -110,7 +110,4 @@ def _snapshot(name: str, revision: str | None, *, weights: bool) -> Path:
 def weights_sha256(folder: Path) -> str:
     """The hash of a folder's weights (of the files' hashes, if there are several), or ""."""
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-    hashes = [file_sha256(file) for file in files]
-    if len(hashes) > 1:
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return hashes[0] if hashes else ""
+    return combined([file_sha256(file) for file in files]) if files else ""

@@ -1,53 +1,62 @@
-"""A model file that stays open while its engine runs, so that what is said of it is true of what
-was loaded, whatever becomes of its name."""
+"""A model's files, which stay open while its engine runs, so that what is said of them is true of
+what was loaded, whatever becomes of their names."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from guildgpt.errors import EngineDied
-from guildgpt.model.gguf_file import Head, check_magic, head_of
+from guildgpt.model.gguf_file import Head, check_magic, head_of, parts
+from guildgpt.model.version import combined
 
 Mark = tuple[int, int, int, int]
 
 
 class HeldFile:
-    """A file, and what it was like when it was opened; raises `EngineError` if it is no GGUF."""
+    """A model's file, all of them if it was split, and what they were like when they were opened;
+    raises `EngineError` if one is missing or no GGUF."""
 
     def __init__(self, path: Path):
         check_magic(path)
         self.path = path
-        self._stream = path.open("rb")
-        self._mark = _mark(os.fstat(self._stream.fileno()))
+        self._parts = parts(path)
+        for part in self._parts:
+            check_magic(part)
+        self._streams = [part.open("rb") for part in self._parts]
+        self._marks = [_mark(os.fstat(stream.fileno())) for stream in self._streams]
 
     def check_unchanged(self) -> None:
-        """Raise `EngineDied` where the file was written to since it was opened."""
-        self._check(self._stream.fileno())
+        """Raise `EngineDied` where a file was written to since it was opened."""
+        self._check(stream.fileno() for stream in self._streams)
 
     def check_in_place(self) -> None:
-        """Raise `EngineDied` where its name belongs to another file by now, or to none."""
-        self._check(self.path)
+        """Raise `EngineDied` where a name belongs to another file by now, or to none."""
+        self._check(self._parts)
 
     def head(self) -> Head:
-        """The file's head."""
-        return head_of(self._stream, self.path)
+        """The first file's head."""
+        return head_of(self._streams[0], self.path)
 
     def sha256(self) -> str:
-        """The hash of its content, 64 hexadecimal digits; reads all of it."""
-        self._stream.seek(0)
-        digest = hashlib.file_digest(self._stream, "sha256").hexdigest()
+        """The hash of the content, 64 hexadecimal digits; reads all of it."""
+        hashes = []
+        for stream in self._streams:
+            stream.seek(0)
+            hashes.append(hashlib.file_digest(stream, "sha256").hexdigest())
         self.check_unchanged()
-        return digest
+        return combined(hashes)
 
     def close(self) -> None:
-        """Let the file go; closing twice does no harm."""
-        self._stream.close()
+        """Let the files go; closing twice does no harm."""
+        for stream in self._streams:
+            stream.close()
 
-    def _check(self, where: int | Path) -> None:
+    def _check(self, where: Iterable[int | Path]) -> None:
         try:
-            unchanged = _mark(os.stat(where)) == self._mark
+            unchanged = [_mark(os.stat(one)) for one in where] == self._marks
         except OSError:
             unchanged = False
         if not unchanged:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ SCALARS = {
 }
 CONTROL_TOKEN = 3  # a value of `tokenizer.ggml.token_type`
 
+_PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 _FETCH_AGAIN = "Copy or download it again; a model folder of GuildGPT holds one ending in .gguf."
 
 
@@ -52,6 +54,15 @@ class Head:
 
     metadata: dict[str, Any]
     tensors: list[Tensor]
+
+
+def parts(path: Path) -> list[Path]:
+    """The files of a model, in order, given the first: one, unless llama.cpp split it."""
+    found = _PART.search(path.name)
+    if not found or read_head(path).metadata.get("split.count", 0) < 2:
+        return [path]
+    stem, count = path.name[: found.start()], found[1]
+    return [path.with_name(f"{stem}-{n:05}-of-{count}.gguf") for n in range(1, int(count) + 1)]
 
 
 def check_magic(path: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from guildgpt.data.lines import file_sha256
+from guildgpt.model.gguf_file import parts
 from guildgpt.model.locate import Located, locate
 
 _ID = re.compile(r".+@[0-9a-f]{8}")
@@ -13,7 +16,8 @@ _ID = re.compile(r".+@[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A model that answers: `id` is its name, "@" and the first 8 hex digits of its sha256."""
+    """A model that answers: `id` is its name, "@" and the first 8 hex digits of its sha256, which
+    is that of all its files if it was split."""
 
     id: str
     name: str
@@ -24,11 +28,15 @@ class Version:
 def version_of(found: Located, sha256: str | None = None) -> Version:
     """The version that a model is; reads the whole GGUF file unless its hash is known."""
     if sha256 is None:
-        with found.gguf.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha256 = combined([file_sha256(part) for part in parts(found.gguf)])
     # Every run calls its model folders "model": what they lie in says more.
     name = found.folder.parent.name if found.folder else found.name
     return Version(f"{name}@{sha256[:8]}", found.name, str(found.gguf), sha256)
+
+
+def combined(hashes: Sequence[str]) -> str:
+    """The hash of files from theirs: of one its own, of several that of their digits in a row."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def named(model: str) -> Version | str:
