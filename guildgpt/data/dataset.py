@@ -65,15 +65,12 @@ def build(
     for name, item in zip(names, loaded, strict=True):
         report = SourceReport(skipped=dict(item.skipped.most_common()))
         mix = _Mix(item.spec.weight, held_out, held_out_limit, seen, report)
-        train, kept_out = mix.share(_named(item.conversations, name))
-        dataset.train.extend(train)
-        dataset.held_out[name] = kept_out
-        pairs, pairs_out = mix.share(_named(item.comparisons, name))
-        dataset.train_comparisons.extend(pairs)
-        dataset.held_out_comparisons.extend(pairs_out)
-        tasks, tasks_out = mix.share(_named(item.tasks, name))
-        dataset.train_tasks.extend(tasks)
-        dataset.held_out_tasks.extend(tasks_out)
+        dataset.held_out[name] = []
+        mix.share(_named(item.conversations, name), dataset.train, dataset.held_out[name])
+        mix.share(
+            _named(item.comparisons, name), dataset.train_comparisons, dataset.held_out_comparisons
+        )
+        mix.share(_named(item.tasks, name), dataset.train_tasks, dataset.held_out_tasks)
         dataset.provenance.append(replace(item.provenance, name=name, held_out=held_out))
         dataset.report[name] = report
     if loaded and not (dataset.train or dataset.train_comparisons or dataset.train_tasks):
@@ -111,9 +108,8 @@ class _Mix:
     seen: set[str]  # kind and key of every row so far, of all sources
     report: SourceReport
 
-    def share(self, rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-        """The train rows of one epoch (copies side by side) and the held-out rows."""
-        train: list[Row] = []
+    def share(self, rows: Iterable[Row], train: list[Row], held_out: list[Row]) -> None:
+        """Add the train rows of one epoch (copies side by side) and the held-out rows."""
         kept_out: list[Row] = []
         for row in rows:
             self.report.rows += 1
@@ -127,14 +123,14 @@ class _Mix:
                 continue
             copies = times(row, self.weight)
             train += [row] * copies
+            self.report.train += copies
             self.report.unused += copies == 0
         if self.held_out_limit is not None and len(kept_out) > self.held_out_limit:
             self.report.unused += len(kept_out) - self.held_out_limit
             kept_out = sorted(kept_out, key=lambda row: digest("held out", row.key))
             kept_out = kept_out[: self.held_out_limit]
-        self.report.train += len(train)
         self.report.held_out += len(kept_out)
-        return train, kept_out
+        held_out += kept_out
 
 
 def times(row: Conversation | Comparison | Task, weight: float) -> int:

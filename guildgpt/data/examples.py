@@ -67,18 +67,12 @@ def conversation_examples(
         counts["shortened to the context"] += cut
         ids = np.array(shown.ids, dtype=np.int32)
         mask = np.array(shown.mask, dtype=np.bool_)
-        answers = _turns(ids, mask, end_id)
-        size = sum(
-            len(message.content.encode("utf-8", "replace"))
-            for message in [m for m in conversation.messages if m.role == "assistant"][:answers]
-        )
+        answers = [m.content for m in conversation.messages if m.role == "assistant"]
+        whole = int(((ids == end_id) & mask).sum())  # how many were not cut off
+        size = sum(len(answer.encode("utf-8", "replace")) for answer in answers[:whole])
         source = conversation.source
         examples.append(Example(ids, mask, size, source.name, source.origin))
     return examples, +counts
-
-
-def _turns(ids: NDArray[np.int32], mask: NDArray[np.bool_], end_id: int) -> int:
-    return int(((ids == end_id) & mask).sum())
 
 
 def document_examples(

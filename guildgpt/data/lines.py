@@ -44,7 +44,7 @@ def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield from _listed(line + rest, path, number)
                 return
             begun = True
-            yield number, _parse(line, f"{path}:{number}")
+            yield number, _parse(line, path, number)
 
 
 def _lines(stream: BinaryIO, path: Path, first: int = 1) -> Iterator[tuple[int, bytes]]:
@@ -70,15 +70,7 @@ def _is_list(line: bytes) -> bool:
 
 def _listed(content: bytes, path: Path, first: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of one JSON list that begins at the line `first`, each with its own line."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = first + content.count(b"\n", 0, error.start)
-        raise DataError(
-            f"byte {error.start + 1} of the list is not UTF-8",
-            where=f"{path}:{line}",
-            remedy="Save the file as UTF-8, or export it as JSON lines if it is no text.",
-        ) from error
+    text = _decoded(content, "list", path, first)
     decoder = json.JSONDecoder()
     place, line, counted = text.index("[") + 1, first, 0
     ends = ""
@@ -104,6 +96,19 @@ def _listed(content: bytes, path: Path, first: int) -> Iterator[tuple[int, dict[
 def _after_blanks(text: str, place: int) -> int:
     blanks = _BLANK.match(text, place)
     return blanks.end() if blanks else place
+
+
+def _decoded(content: bytes, what: str, path: Path, first: int) -> str:
+    """The text of bytes that begin at the line `first`."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = first + content.count(b"\n", 0, error.start)
+        raise DataError(
+            f"byte {error.start + 1} of the {what} is not UTF-8",
+            where=f"{path}:{line}",
+            remedy="Save the file as UTF-8, or export it as JSON lines if it is no text.",
+        ) from error
 
 
 def _broken_list(why: str, path: Path, line: int) -> DataError:
@@ -142,15 +147,11 @@ def _open(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
 
 
-def _parse(line: bytes, where: str) -> dict[str, Any]:
+def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    where = f"{path}:{number}"
+    text = _decoded(line, "line", path, number)
     try:
-        value = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"byte {error.start + 1} of the line is not UTF-8",
-            where=where,
-            remedy="Save the file as UTF-8, or export it as JSON lines if it is no text.",
-        ) from error
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         remedy = "Each line must be one whole JSON object; mend or delete this one."
         if line.strip() == b"{":

@@ -7,7 +7,7 @@ mixture and every stage, into the model folder, so that an erasure can name the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,14 +72,12 @@ _REMEDY = 'It is a list of "kind:id", as `guildgpt feedback export` writes it.'
 
 def messages_of(prompt: object) -> Events:
     """The messages of an Open-Assistant tree."""
-    return {("message", id) for id in _ids(prompt)}
-
-
-def _ids(node: object) -> Iterator[str]:
-    waiting = [node]
+    found: Events = set()
+    waiting = [prompt]
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict) and isinstance(node.get("message_id"), str):
-            yield node["message_id"]
+            found.add(("message", node["message_id"]))
             replies = node.get("replies")
             waiting += replies if isinstance(replies, list) else []
+    return found

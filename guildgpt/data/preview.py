@@ -10,16 +10,13 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from guildgpt.chat import ChatTemplate, Conversation, Rendered, Tokenizer
+from guildgpt.chat import ChatTemplate, Conversation, Rendered, Source, Tokenizer
 from guildgpt.chat.template import fit
 from guildgpt.errors import DataError
+from guildgpt.text.visible import pictured
 
 TRAINED, UNTRAINED = "green", "dim"
 OPEN, CLOSE = "⟦", "⟧"  # around trained text where there is no colour
-
-# Text from a file must not steer the terminal: control characters become their pictures.
-_VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
-_VISIBLE |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 class Segment(NamedTuple):
@@ -81,7 +78,7 @@ def preview(
         elif len(shown.ids) < len(rendered.ids):
             title += f" · cut to {len(shown.ids):,}"
         console.print()
-        console.print(Text(title.translate(_VISIBLE), style="bold"), soft_wrap=True)
+        console.print(Text(pictured(title), style="bold"), soft_wrap=True)
         if shown is not None:
             console.print(_marked(segments(shown, tokenizer, template), coloured), soft_wrap=True)
 
@@ -115,21 +112,22 @@ def check_trainable(
     the sizes are those after shortening, and rows that do not fit are counted, not refused.
     """
     end_id = template.eos_id(tokenizer)
-    rows = dropped = tokens = trained_tokens = longest = 0
-    longest_row = ""
+    sizes: list[tuple[int, int, Source]] = []  # tokens, trained tokens
     for conversation in conversations:
         rendered = template.render(conversation.messages, tokenizer)
         _check(rendered, end_id, conversation)
         shown = fit(rendered, max_tokens, end_id) if max_tokens is not None else rendered
-        rows += 1
-        if shown is None:
-            dropped += 1
-            continue
-        tokens += len(shown.ids)
-        trained_tokens += sum(shown.mask)
-        if len(shown.ids) > longest:
-            longest, longest_row = len(shown.ids), str(conversation.source)
-    return Statistics(rows, dropped, tokens, trained_tokens, longest, longest_row)
+        if shown is not None:
+            sizes.append((len(shown.ids), sum(shown.mask), conversation.source))
+    longest, _, longest_row = max(sizes, key=lambda size: size[0], default=(0, 0, ""))
+    return Statistics(
+        rows=len(conversations),
+        dropped=len(conversations) - len(sizes),
+        tokens=sum(tokens for tokens, _, _ in sizes),
+        trained_tokens=sum(trained for _, trained, _ in sizes),
+        longest=longest,
+        longest_row=str(longest_row),
+    )
 
 
 def _check(rendered: Rendered, end_id: int, conversation: Conversation) -> None:
@@ -164,7 +162,7 @@ def _marked(parts: Iterator[Segment], coloured: bool) -> Text:
         for segment in run:
             style = TRAINED if trained else UNTRAINED
             style += " bold" if segment.control and trained else ""
-            text.append(segment.text.translate(_VISIBLE), style=style if coloured else "")
+            text.append(pictured(segment.text), style=style if coloured else "")
         if trained and not coloured:
             text.append(CLOSE)
     return text

@@ -40,14 +40,6 @@ class Rewarded:
     totals: list[float]
     values: dict[str, list[float | None]]
 
-    def means(self) -> dict[str, float]:
-        """Each term's mean over the answers it applies to, for the log; without those, no entry."""
-        known = {
-            name: [value for value in values if value is not None]
-            for name, values in self.values.items()
-        }
-        return {name: sum(values) / len(values) for name, values in known.items() if values}
-
 
 class Rewards:
     """The terms that a recipe turns on. RecipeError or SandboxError where one cannot work here."""

@@ -98,7 +98,6 @@ class _Run:
 
     def _against_tests(self) -> dict[str, Any]:
         to_answer, to_tests, report = os.pipe(), os.pipe(), os.pipe()
-        ends = [*to_answer, *to_tests, *report]
 
         def answer(code: str) -> None:
             peer = Peer(to_answer[0], to_tests[1], everything=True)
@@ -109,18 +108,14 @@ class _Run:
             peer = Peer(to_tests[0], to_answer[1], everything=False)
             judge.run_tests(text, peer, report[1])
 
-        try:
-            # In this order: the one that reads the tests is forked when the other has its own.
-            self._fork(self.code_bytes, answer, keep=(to_answer[0], to_tests[1]))
-            keep = (to_tests[0], to_answer[1], report[1])
-            self._fork(self.tests_bytes, tests, keep=keep, writing=False)
-            for end in (*to_answer, *to_tests, report[1]):
-                os.close(end)
-                ends.remove(end)
-            said, ended = self._watch(report[0], 2**20)
-        finally:
-            for end in ends:
-                os.close(end)
+        # In this order: the one that reads the tests is forked when the other has its own.
+        self._fork(self.code_bytes, answer, keep=(to_answer[0], to_tests[1]))
+        keep = (to_tests[0], to_answer[1], report[1])
+        self._fork(self.tests_bytes, tests, keep=keep, writing=False)
+        for end in (*to_answer, *to_tests, report[1]):
+            os.close(end)
+        said, ended = self._watch(report[0], 2**20)
+        os.close(report[0])
         lines = [json.loads(line) for line in said.split(b"\n")[:-1]]
         return {"tests": lines, "ended": ended or "exit"}
 

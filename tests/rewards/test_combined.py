@@ -43,7 +43,6 @@ def test_a_total_is_the_weighted_sum() -> None:
     result = given([SHORT, LOOP], [NOTHING] * 2)
     assert result.values == {"repetition": [0, -1], "length": [-0.5, -1], "format": [1, 0]}
     assert result.totals == [-0.25 + 3, -2 - 0.5]
-    assert result.means() == {"repetition": -0.5, "length": -0.75, "format": 0.5}
 
 
 def test_weight_zero_is_off() -> None:
@@ -54,7 +53,6 @@ def test_a_row_s_rules_take_the_place_of_the_recipe_s() -> None:
     rows = [NOTHING, Wanted(format=("json",))]
     assert rewards(format={"rules": ["ends"]})([SHORT] * 2, rows).values["format"] == [1, 0]
     assert rewards(format={})([SHORT] * 2, rows).values["format"] == [None, 0]
-    assert rewards(format={})([SHORT], [NOTHING]).means() == {}
 
 
 def test_words_come_from_the_built_in_lists_and_a_file(tmp_path: Path) -> None:
@@ -84,7 +82,6 @@ def test_verify_applies_to_rows_with_tests() -> None:
     result = rewards(verify={"weight": 2, "partial": 0.8})([CODE, CODE, CODE, SHORT], rows)
     assert result.values["verify"] == [None, pytest.approx(0.4), 1, 0]
     assert result.totals == [0, pytest.approx(0.8), 2, 0]
-    assert result.means() == {"verify": pytest.approx(1.4 / 3)}
 
 
 def test_trouble_in_the_sandbox_is_an_error_with_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
