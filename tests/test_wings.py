@@ -170,7 +170,7 @@ def test_help_loads_nothing_that_it_does_not_show() -> None:
 BELOW = {
     "text": set(),
     "chat": set(),
-    "data": {"chat"},
+    "data": {"chat", "text"},
     "model": {"chat", "data"},
     "bases": {"chat", "data", "model"},
     "network": {"chat", "data", "model"},
