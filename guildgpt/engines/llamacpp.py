@@ -48,9 +48,10 @@ class LlamaCppEngine:
         key = secrets.token_hex(16)
         with ExitStack() as held:
             self.file = held.enter_context(closing(HeldFile(path)))
-            process = LlamaCppProcess(path, key, context, slots, threads)
+            process = LlamaCppProcess()
             held.callback(process.stop)
-            self._link = Loopback(process.address, key, process.how_it_ended)
+            address = process.load(path, key, context, slots, threads)
+            self._link = Loopback(address, key, process.how_it_ended)
             held.callback(self._link.close)
             self.file.check_in_place()
             # llama.cpp rounds the context to whole blocks and stops at what the model was trained

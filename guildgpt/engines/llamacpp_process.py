@@ -40,34 +40,26 @@ _ERROR = re.compile(r"^[\d.]+ E (.+)", re.MULTILINE)
 
 
 class LlamaCppProcess:
-    """llama.cpp with one model, in a process of its own; `address` is where it answers.
+    """llama.cpp in a process of its own, for one model."""
 
-    Raises `EngineError` where it does not come up, with its own words if it had any.
-    """
-
-    def __init__(self, path: Path, key: str, context: int, slots: int, threads: int | None):
+    def __init__(self) -> None:
         self._process = _child()
         self._words: deque[str] = deque(maxlen=LINES)
         self._listener = Thread(target=self._listen, daemon=True)
         self._listener.start()
-        options = {"path": str(path), "key": key, "context": context, "slots": slots}
-        try:
-            self.address = self._begun({**options, "threads": threads or spare_threads()}, path)
-        except BaseException:
-            self.stop()
-            raise
 
-    def how_it_ended(self) -> str | None:
-        """In words, how the process ended; None while it is there."""
-        return _how_it_ended(self._process.poll())
+    def load(self, path: Path, key: str, context: int, slots: int, threads: int | None) -> str:
+        """Load a model; where it answers then.
 
-    def stop(self) -> None:
-        """End the process at once; nothing in it is worth a farewell."""
-        with suppress(OSError), self._process:  # which closes its pipes
-            self._process.kill()
-            self._end()
-
-    def _begun(self, options: dict[str, Any], path: Path) -> str:
+        Raises `EngineError` where it does not come up, with its own words if it had any.
+        """
+        options: dict[str, Any] = {
+            "path": str(path),
+            "key": key,
+            "context": context,
+            "slots": slots,
+        }
+        options["threads"] = threads or spare_threads()
         seconds = LOAD_SECONDS + path.stat().st_size / LOAD_BYTES_A_SECOND
         deadline = time.monotonic() + seconds
         timer = Timer(seconds, self._process.kill)
@@ -89,6 +81,16 @@ class LlamaCppProcess:
             raise cannot_start(reply["import"])
         self._end()
         raise diagnose(path, self._reason() or reply.get("error") or self.how_it_ended())
+
+    def how_it_ended(self) -> str | None:
+        """In words, how the process ended; None while it is there."""
+        return _how_it_ended(self._process.poll())
+
+    def stop(self) -> None:
+        """End the process at once; nothing in it is worth a farewell."""
+        with suppress(OSError), self._process:  # which closes its pipes
+            self._process.kill()
+            self._end()
 
     def _end(self) -> None:
         """Wait for the end that is near, and for the last words."""

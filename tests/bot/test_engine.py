@@ -301,9 +301,9 @@ def replacing(gguf: Path, starter: Path) -> Callable[..., object]:
     """What llama.cpp's process is, in whose start the file is replaced."""
     from guildgpt.engines.llamacpp_process import LlamaCppProcess
 
-    def start(*arguments: object) -> LlamaCppProcess:
+    def start() -> LlamaCppProcess:
         renamed(gguf, starter, b"OTHER")
-        return LlamaCppProcess(*arguments)  # type: ignore[arg-type]
+        return LlamaCppProcess()
 
     return start
 

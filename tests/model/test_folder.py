@@ -204,9 +204,10 @@ def test_llama_cpps_probabilities_are_transformers_to_rounding(tmp_path: Path) -
     chat = chat_tokenizer()
     folder = write(tmp_path / "model", gguf=("F16",))
     model = AutoModelForCausalLM.from_pretrained(folder)
-    process = LlamaCppProcess(folder / "model-F16.gguf", "key", 256, 1, 1)
+    process = LlamaCppProcess()
+    address = process.load(folder / "model-F16.gguf", "key", 256, 1, 1)
     headers = {"Authorization": "Bearer key"}
-    with httpx.Client(base_url=process.address, headers=headers, timeout=240) as client:
+    with httpx.Client(base_url=address, headers=headers, timeout=240) as client:
         for conversation in CONVERSATIONS:
             ids = CHATML.prompt(conversation, chat.tokenizer)
             request = {"prompt": ids, "n_predict": 1, "n_probs": 40, "temperature": 0}

@@ -165,10 +165,11 @@ def mpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def served(path: Path) -> Iterator[httpx.Client]:
-    process = LlamaCppProcess(path, "key", 512, 1, 1)
+    process = LlamaCppProcess()
     headers = {"Authorization": "Bearer key"}
     try:
-        with httpx.Client(base_url=process.address, headers=headers, timeout=240) as client:
+        address = process.load(path, "key", 512, 1, 1)
+        with httpx.Client(base_url=address, headers=headers, timeout=240) as client:
             yield client
     finally:
         process.stop()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from markdown_it.tree import SyntaxTreeNode
 
 from guildgpt.bot.text.lines import open_fence
 
@@ -60,17 +60,21 @@ def _tables(text: str, lines: Sequence[str]) -> list[_Table]:
     found: list[_Table] = []
     if not _DELIMITER.search(text):
         return found
-    tokens = _reader().parse(text)
-    for index, token in enumerate(tokens):
-        if token.type != "table_open" or token.map is None:
+    for table in SyntaxTreeNode(_reader().parse(text)).walk():
+        if table.type != "table" or table.map is None:
             continue
-        start, end = token.map
+        start, end = table.map
         end = next((line for line in range(start, end) if _NO_ROW.fullmatch(lines[line])), end)
         if end < start + 2 or open_fence("\n".join(lines[:start])):
             continue  # in what Discord takes for code, and CommonMark does not
-        rows, aligned = _cells(tokens[index:], end)
+        rows = [
+            row.children for part in table.children for row in part.children if _above(row, end)
+        ]
+        aligned = [str(cell.attrs.get("style", "text-align:left")) for cell in rows[0]]
         if len(aligned) <= MOST_COLUMNS:
-            found.append(_Table(start, end, rows, aligned))
+            cells = [[_plain_cell(cell) for cell in row] for row in rows]
+            sides = [style.removeprefix("text-align:") for style in aligned]
+            found.append(_Table(start, end, cells, sides))
     return found
 
 
@@ -79,36 +83,24 @@ def _reader() -> MarkdownIt:
     return MarkdownIt("commonmark").enable("table")
 
 
-def _cells(tokens: Sequence[Token], end: int) -> tuple[list[list[str]], list[str]]:
-    """The rows of the table whose tokens begin here, up to a line; how each column is aligned."""
-    rows: list[list[str]] = []
-    aligned: list[str] = []
-    for token in tokens:
-        if token.type == "table_close" or (token.map and token.map[0] >= end):
-            break
-        if token.type == "tr_open":
-            rows.append([])
-        elif token.type == "th_open":
-            style = str(token.attrGet("style") or "")
-            aligned.append(style.removeprefix("text-align:") or "left")
-        elif token.type == "inline":
-            rows[-1].append(_plain(token))
-    return rows, aligned
+def _above(row: SyntaxTreeNode, line: int) -> bool:
+    return row.map is not None and row.map[0] < line
 
 
-def _plain(cell: Token) -> str:
+def _plain_cell(cell: SyntaxTreeNode) -> str:
     """A cell's text without its formatting: in code it would be seen as it is written."""
-    text, target = "", ""
-    for part in cell.children or ():
-        if part.type == "link_open":
-            target, begun = str(part.attrGet("href") or ""), len(text)
-        elif part.type == "link_close" and text[begun:] != target:
-            text += f" ({target})"
-        elif part.type == "html_inline" and _BREAK.fullmatch(part.content):
-            text += "\n"
-        else:
-            text += part.content
-    return "\n".join(line.strip() for line in text.replace("```", "'''").split("\n"))
+    text = _plain(cell).replace("```", "'''")
+    return "\n".join(line.strip() for line in text.split("\n"))
+
+
+def _plain(node: SyntaxTreeNode) -> str:
+    if node.type == "html_inline" and _BREAK.fullmatch(node.content):
+        return "\n"
+    if not node.children:
+        return "" if node.is_nested else node.content
+    text = "".join(_plain(child) for child in node.children)
+    target = str(node.attrs.get("href", text))
+    return text if target == text else f"{text} ({target})"
 
 
 def _drawn(table: _Table) -> list[str]:
