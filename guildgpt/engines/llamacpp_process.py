@@ -1,4 +1,4 @@
-"""The process that llama.cpp runs in, seen from outside: begun, watched, ended, its words heard."""
+"""The process that llama.cpp runs in, seen from outside: started, watched, ended; what it says."""
 
 from __future__ import annotations
 

@@ -65,10 +65,8 @@ class Guilds:
         """
         async with self._changing:
             now = await self._of(guild_id)
-            channels = set(changes.get("channels", now.channels))
-            if add_channel is not None:
-                channels.add(add_channel)
-            channels.discard(remove_channel or 0)
+            channels = {*changes.get("channels", now.channels), add_channel}
+            channels -= {remove_channel, None}
             if channels != set(now.channels):
                 changes |= {"channels": sorted(channels), "channels_deleted": False}
             if system_of is not None:

@@ -27,12 +27,11 @@ async def health_server(
         return web.json_response(now, status=200 if all(now.values()) else 503)
 
     async def metrics_page(request: web.Request) -> web.Response:
-        page = generate_latest(metrics.registry)
-        return web.Response(body=page, headers={"Content-Type": "text/plain; version=0.0.4"})
+        headers = {"Content-Type": "text/plain; version=0.0.4"}
+        return web.Response(body=generate_latest(metrics.registry), headers=headers)
 
     app = web.Application()
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/metrics", metrics_page)
+    app.add_routes([web.get("/healthz", healthz), web.get("/metrics", metrics_page)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

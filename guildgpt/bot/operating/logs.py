@@ -63,7 +63,7 @@ class EventLog:
 def configure_logs(level: str, json: bool, stream: TextIO) -> None:
     """Write the logs of the bot and of discord.py to `stream`: JSON lines or readable text.
 
-    Calling it again replaces what an earlier call set. discord.py is heard from INFO on.
+    Calling it again replaces what an earlier call set. Of discord.py nothing below INFO is written.
     """
     level = level.upper()
     levels = {"guildgpt.bot": level, "discord": "INFO" if level == "DEBUG" else level}

@@ -94,8 +94,7 @@ def read_attachment(
         return None
     if len(data) > limit_bytes:
         text += f"\n{_CUT}"
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * (1 + max(map(len, ["``", *re.findall("`+", text)])))
     guess = f" (read as {found.guess})" if found.guess else ""
     return f"{_file_name(name)}{guess}:\n{fence}{_language(name, content_type)}\n{text}\n{fence}"
 
