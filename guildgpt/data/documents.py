@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guildgpt.chat import Source
-from guildgpt.data.formats import GZIP, refuse_foreign
+from guildgpt.data.formats import is_gzipped, refuse_foreign
 from guildgpt.data.lines import require_file
 from guildgpt.data.provenance import UNKNOWN, Provenance, WrittenBy, spdx
 from guildgpt.data.split import Side, normalised, side_of
@@ -117,9 +117,7 @@ def _text(file: Path) -> str:
 def _refuse_what_is_no_text(file: Path) -> None:
     """DataError for a file whose content would be learned with its packing."""
     refuse_foreign(file, made=".txt")
-    with file.open("rb") as stream:
-        zipped = stream.read(2) == GZIP
-    if zipped:
+    if is_gzipped(file):
         raise DataError("this is gzipped", where=file, remedy=f"Unpack it: gunzip -k {file.name}")
     if file.suffix == ".jsonl":
         raise DataError(

@@ -46,6 +46,12 @@ TABLES = {".csv": ",", ".tsv": "\t"}
 COLUMN = re.compile(rb'\s*"?[A-Za-z_][\w .-]{0,40}"?\s*')  # a name at the top of a table
 
 
+def is_gzipped(path: Path) -> bool:
+    """Whether a file is packed by gzip: told by its first bytes, not by its name."""
+    with path.open("rb") as stream:
+        return stream.read(len(GZIP)) == GZIP
+
+
 def refuse_foreign(path: Path, made: str = ".jsonl") -> None:
     """DataError for a file whose beginning says that it is no text to be read as it is; `made` is
     the ending of what is to be made of it."""
@@ -84,13 +90,12 @@ def _words(path: Path, ending: str) -> dict[str, str]:
 
 def _head(path: Path) -> bytes:
     """The first bytes of a file, of what is in it where it is gzipped."""
-    with path.open("rb") as stream:
-        head = stream.read(HEAD)
-    if head.startswith(GZIP):
+    if is_gzipped(path):
         with suppress(EOFError, OSError, zlib.error), gzip.open(path) as unpacked:
             return unpacked.read(HEAD)
         return b""  # damaged: who reads it says where
-    return head
+    with path.open("rb") as stream:
+        return stream.read(HEAD)
 
 
 def folder_instead(path: Path) -> DataError:

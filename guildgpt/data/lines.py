@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from guildgpt.data.formats import GZIP, folder_instead, refuse_foreign, refuse_table
+from guildgpt.data.formats import folder_instead, is_gzipped, refuse_foreign, refuse_table
 from guildgpt.data.rows import type_name
 from guildgpt.errors import DataError
 
@@ -44,7 +44,7 @@ def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield from _listed(line + rest, path, number)
                 return
             begun = True
-            yield number, _parse(line, path, number)
+            yield number, _parse(_decoded(line, "line", path, number), f"{path}:{number}")
 
 
 def _lines(stream: BinaryIO, path: Path, first: int = 1) -> Iterator[tuple[int, bytes]]:
@@ -142,19 +142,15 @@ def file_sha256(path: str | Path) -> str:
 
 
 def _open(path: Path) -> BinaryIO:
-    with path.open("rb") as stream:
-        zipped = stream.read(2) == GZIP
-    return cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb")
+    return cast(BinaryIO, gzip.open(path, "rb")) if is_gzipped(path) else path.open("rb")
 
 
-def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    where = f"{path}:{number}"
-    text = _decoded(line, "line", path, number)
+def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         remedy = "Each line must be one whole JSON object; mend or delete this one."
-        if line.strip() == b"{":
+        if text.strip() == "{":
             remedy = (
                 "An object spreads over several lines. Make one of it: jq -c . FILE > OUT.jsonl"
             )

@@ -6,7 +6,6 @@ import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
@@ -14,10 +13,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guildgpt.chat import Comparison, Conversation, Task
-from guildgpt.data import dolly, hub, jsonl, oasst, starter
+from guildgpt.data import dolly, hub, jsonl, oasst
 from guildgpt.data.known import KINDS, Kind
 from guildgpt.data.lines import file_sha256, require_file
 from guildgpt.data.provenance import Provenance, WrittenBy, spdx
+from guildgpt.data.starter import TRAINING_FILES
 from guildgpt.errors import DataError
 
 _FILES = (".jsonl", ".json", ".gz", ".parquet", ".arrow", ".csv", ".tsv", ".zst")
@@ -165,15 +165,15 @@ def load(
     places: dict[str, str] = {}
     unread: Counter[str] = Counter()
     found: dict[type, list[Any]] = {Conversation: [], Comparison: [], Task: []}
-    with _files(spec, kind, cache_dir, endpoint) as files:
-        sha256 = _checked_sha256(spec, files.paths)
-        for path in files.paths:
-            for row in _rows(spec, kind, path, skipped, places, unread):
-                rows = found[type(row)]
-                if spec.limit is not None and len(rows) >= spec.limit:
-                    skipped["over the limit"] += 1
-                else:
-                    rows.append(row)
+    files = _files(spec, kind, cache_dir, endpoint)
+    sha256 = _checked_sha256(spec, files.paths)
+    for path in files.paths:
+        for row in _rows(spec, kind, path, skipped, places, unread):
+            rows = found[type(row)]
+            if spec.limit is not None and len(rows) >= spec.limit:
+                skipped["over the limit"] += 1
+            else:
+                rows.append(row)
     synthetic = kind.reader == "oasst" and spec.keep_synthetic
     provenance = Provenance(
         name=spec.name,
@@ -200,27 +200,24 @@ class _Files:
     note: str
 
 
-@contextmanager
 def _files(
     spec: SourceSpec, kind: Kind, cache_dir: str | Path | None, endpoint: str | None
-) -> Iterator[_Files]:
+) -> _Files:
     if kind.reader == "starter":
-        with starter.training_files() as paths:
-            yield _Files(paths, "guildgpt/data/starter", "", kind.note)
-    elif spec.path is not None:
+        return _Files(TRAINING_FILES, "guildgpt/data/starter", "", kind.note)
+    if spec.path is not None:
         path = require_file(spec.path)
         note = f"a local file in the form of {kind.hub_id}" if kind.hub_id else "a local file"
-        yield _Files((path,), path.name, spec.revision or "", note)
-    else:
-        fetched = hub.fetch(
-            kind.hub_id,
-            kind.hub_file,
-            revision=spec.revision,
-            cache_dir=cache_dir,
-            endpoint=endpoint,
-            instead=f"{spec.kind}:PATH",
-        )
-        yield _Files((fetched.path,), kind.hub_id, fetched.commit, kind.hub_file)
+        return _Files((path,), path.name, spec.revision or "", note)
+    fetched = hub.fetch(
+        kind.hub_id,
+        kind.hub_file,
+        revision=spec.revision,
+        cache_dir=cache_dir,
+        endpoint=endpoint,
+        instead=f"{spec.kind}:PATH",
+    )
+    return _Files((fetched.path,), kind.hub_id, fetched.commit, kind.hub_file)
 
 
 def _rows(
