@@ -9,6 +9,7 @@ cannot confine a process, `SandboxError` says so and nothing is run.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -125,19 +126,11 @@ def run_jobs(
         _keepers(len(shares), folder, at) as keepers,
     ):
         done = [
-            threads.submit(_keep, keeper, [jobs[index] for index in share], limits)
+            threads.submit(_keep, keeper, jobs, share, limits)
             for keeper, share in zip(keepers, shares, strict=True)
         ]
         for share, future in zip(shares, done, strict=True):
-            found, trouble = future.result()
-            if trouble:
-                failed = share[min(len(found), len(share) - 1)]
-                raise SandboxError(
-                    f"the sandbox failed: {trouble}",
-                    where=jobs[failed].where or f"job {failed + 1}",
-                    remedy="`guildgpt doctor` says whether it works here at all.",
-                )
-            for index, result in zip(share, found, strict=True):
+            for index, result in zip(share, future.result(), strict=True):
                 results[index] = result
     return results
 
@@ -209,26 +202,30 @@ def _keepers(count: int, folder: str, at: Level) -> Iterator[list[subprocess.Pop
 
 
 def _keep(
-    keeper: subprocess.Popen[bytes], jobs: Sequence[Job], limits: Limits
-) -> tuple[list[dict[str, Any]], str]:
-    """Let a keeper run the jobs: the results up to the first trouble, and the trouble."""
-    patience = 30 + len(jobs) * (limits.seconds + 5)
+    keeper: subprocess.Popen[bytes], jobs: Sequence[Job], share: range, limits: Limits
+) -> list[dict[str, Any]]:
+    """Let a keeper run its share of the jobs. SandboxError, with the row, at the first trouble."""
+    patience = 30 + len(share) * (limits.seconds + 5)
     try:
-        request = b"".join(_request(job, limits) for job in jobs)
+        request = b"".join(_request(jobs[index], limits) for index in share)
         output, errors = keeper.communicate(request, timeout=patience)
+        trouble = errors.decode(errors="replace").strip()[-500:] or "its keeper ended"
     except subprocess.TimeoutExpired:
         os.killpg(keeper.pid, signal.SIGKILL)
         keeper.communicate()
-        return [], f"it did not end within {patience:.0f} seconds"
-    found: list[dict[str, Any]] = []
-    for line in output.splitlines():
-        result = json.loads(line)
-        if "trouble" in result:
-            return found, result["trouble"]
-        found.append(result)
-    if len(found) == len(jobs):
-        return found, ""
-    return found, errors.decode(errors="replace").strip()[-500:] or "its keeper ended"
+        output, trouble = b"", f"it did not end within {patience:.0f} seconds"
+    results = [json.loads(line) for line in output.splitlines()]
+    found = list(itertools.takewhile(lambda result: "trouble" not in result, results))
+    if len(found) == len(share):
+        return found
+    if len(found) < len(results):
+        trouble = results[len(found)]["trouble"]
+    failed = share[len(found)]
+    raise SandboxError(
+        f"the sandbox failed: {trouble}",
+        where=jobs[failed].where or f"job {failed + 1}",
+        remedy="`guildgpt doctor` says whether it works here at all.",
+    )
 
 
 def _request(job: Job, limits: Limits) -> bytes:
