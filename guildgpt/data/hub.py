@@ -45,6 +45,34 @@ def fetch(
         f"Download {filename} from https://huggingface.co/datasets/{repo} elsewhere, copy it here "
         f"and use `{instead}`."
     )
+    # The first kind that fits counts: some are subclasses of later ones.
+    faults: list[tuple[type[Exception], str, str]] = [
+        (
+            GatedRepoError,
+            "the data set's owner asks you to accept its terms first",
+            f"Accept them at https://huggingface.co/datasets/{repo}, then `hf auth login`.",
+        ),
+        (
+            RevisionNotFoundError,
+            f"the data set has no revision {revision}",
+            "Leave `revision` out.",
+        ),
+        (
+            LocalEntryNotFoundError,
+            "the Hugging Face Hub cannot be reached, and the file is not in the cache",
+            f"Check the connection; or: {elsewhere}",
+        ),
+        (
+            EntryNotFoundError,
+            f"the data set has no file {filename} at this revision",
+            elsewhere,
+        ),
+        (
+            RepositoryNotFoundError,
+            "the Hub knows no such data set, or not under your login",
+            elsewhere,
+        ),
+    ]
     try:
         path = hf_hub_download(
             repo,
@@ -54,35 +82,13 @@ def fetch(
             cache_dir=cache_dir,
             endpoint=endpoint,
         )
-    except GatedRepoError as error:
-        raise DataError(
-            "the data set's owner asks you to accept its terms first",
-            where=where,
-            remedy=f"Accept them at https://huggingface.co/datasets/{repo}, then `hf auth login`.",
-        ) from error
-    except RevisionNotFoundError as error:
-        raise DataError(
-            f"the data set has no revision {revision}", where=where, remedy="Leave `revision` out."
-        ) from error
-    except LocalEntryNotFoundError as error:  # before EntryNotFoundError, whose subclass it is
-        raise DataError(
-            "the Hugging Face Hub cannot be reached, and the file is not in the cache",
-            where=where,
-            remedy=f"Check the connection; or: {elsewhere}",
-        ) from error
-    except EntryNotFoundError as error:
-        raise DataError(
-            f"the data set has no file {filename} at this revision", where=where, remedy=elsewhere
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise DataError(
-            "the Hub knows no such data set, or not under your login", where=where, remedy=elsewhere
-        ) from error
     except Exception as error:  # whatever the HTTP library beneath raises; it has changed before
-        raise DataError(
+        other = (
             f"the download failed ({type(error).__name__}: {error})",
-            where=where,
-            remedy=f"Try again; or: {elsewhere}",
-        ) from error
+            f"Try again; or: {elsewhere}",
+        )
+        known = ((what, remedy) for kind, what, remedy in faults if isinstance(error, kind))
+        what, remedy = next(known, other)
+        raise DataError(what, where=where, remedy=remedy) from error
     # The cache keeps it as …/snapshots/COMMIT/FILE.
     return Fetched(Path(path), commit=Path(path).parents[filename.count("/")].name)

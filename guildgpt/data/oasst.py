@@ -140,16 +140,14 @@ def _answered(node: Node) -> bool:
 def _fault(node: Node, keep: Keep) -> str | None:
     """Why a message is left out, if it is. Fields that older exports lack count as harmless."""
     row, state = node.row, node.tree.get("tree_state")
-    if row.get("deleted") and not keep.deleted:
-        return "deleted"
-    if state is not None and state != READY and not keep.unreviewed:
-        return "unfinished tree"
-    if keep.lang and row.get("lang") is not None and row["lang"] not in keep.lang:
-        return "other language"
-    if not row.get("review_result", True) and not keep.unreviewed:
-        return "not passed in review"
-    if row.get("synthetic") and not keep.synthetic:
-        return "synthetic"
-    if not node.text:
-        return "empty answer" if row["role"] == "assistant" else "empty prompt"
-    return None
+    lang = row.get("lang")
+    faults = {
+        "deleted": row.get("deleted") and not keep.deleted,
+        "unfinished tree": state not in (None, READY) and not keep.unreviewed,
+        "other language": keep.lang and lang is not None and lang not in keep.lang,
+        "not passed in review": not row.get("review_result", True) and not keep.unreviewed,
+        "synthetic": row.get("synthetic") and not keep.synthetic,
+        "empty answer": not node.text and row["role"] == "assistant",
+        "empty prompt": not node.text,
+    }
+    return next((fault for fault, holds in faults.items() if holds), None)

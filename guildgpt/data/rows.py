@@ -64,15 +64,15 @@ def role_of(value: object, where: str) -> Role:
 def problem(messages: Iterable[Message], *, answered: bool = True) -> str | None:
     """Why a conversation, or a prompt if not `answered`, cannot be used; None if it can."""
     turns = list(messages)
-    if not any(turn.content for turn in turns):
-        return "empty conversation"
-    if answered and not any(turn.role == "assistant" for turn in turns):
-        return "no assistant turn"
-    if any(turn.role == "assistant" and not turn.content for turn in turns):
-        return "empty answer"
-    if any(turn.role == "user" and not turn.content for turn in turns):
-        return "empty prompt"
-    return None
+    asked = [turn.content for turn in turns if turn.role == "user"]
+    answers = [turn.content for turn in turns if turn.role == "assistant"]
+    problems = {
+        "empty conversation": not any(turn.content for turn in turns),
+        "no assistant turn": answered and not answers,
+        "empty answer": not all(answers),
+        "empty prompt": not all(asked),
+    }
+    return next((problem for problem, holds in problems.items() if holds), None)
 
 
 def type_name(value: object) -> str:
