@@ -128,12 +128,12 @@ def test_it_is_never_ahead_of_discords() -> None:
     hands = Hands()
     time = hands.time()
     sent = first_id(1_795_910_410.25)
-    time.heard(sent)
+    time.happened(sent)
     assert time.age(sent) == 0
     hands.monotonic += 10
-    time.heard(sent)  # it came again: a session was resumed
+    time.happened(sent)  # it came again: a session was resumed
     assert time.age(sent) == 10
-    time.heard(first_id(1_795_910_421.0))  # this one came quicker than all before
+    time.happened(first_id(1_795_910_421.0))  # this one came quicker than all before
     assert time.age(sent) == 10.75
     assert time.age(first_id(1_795_999_999.0)) == 0
 

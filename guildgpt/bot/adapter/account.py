@@ -24,7 +24,7 @@ PERMISSIONS = discord.Permissions(
 
 
 @contextmanager
-def in_words() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Discord's refusals of a whole bot, as `GuildError`."""
     try:
         yield
@@ -60,7 +60,7 @@ def in_words() -> Iterator[None]:
 async def inquire(token: str) -> Account:
     """What Discord says of the bot that a token belongs to; raises `GuildError`."""
     client = discord.Client(intents=discord.Intents.none())
-    with in_words():
+    with explained():
         async with client:
             await client.login(token)
             app = await client.application_info()

@@ -31,15 +31,16 @@ UNAVAILABLE_SECONDS = 600.0  # for which a guild that Discord has trouble with h
 class CatchingUp:
     """What each shard of a client has missed.
 
-    A new session knows nothing of what was written before it: that is read, and given to `hear`. A
-    session that is resumed is told by Discord itself. Channels that were deleted are looked for.
+    A new session knows nothing of what was written before it: that is read, and each message given
+    to `handle`. A session that is resumed is told by Discord itself. Channels that were deleted are
+    looked for.
     """
 
     client: discord.AutoShardedClient
     marks: Marks
     writer: ChannelWriter
     changes: Changes
-    hear: Callable[[discord.Message], Awaitable[None]]
+    handle: Callable[[discord.Message], Awaitable[None]]
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     _sessions: Counter[int] = field(default_factory=Counter)  # begun, by shard
     _read: Counter[int] = field(default_factory=Counter)  # the last one whose past was read
@@ -144,14 +145,14 @@ class CatchingUp:
                 elif is_for_us(message, self.client.user):
                     missed.append(message)
                 else:
-                    await self.hear(message)
+                    await self.handle(message)
         except FAULTS as error:
             log("cannot_catch_up", channel=channel.id, error=error)
             if passes(error):
                 return False
         for message in missed:
             if message.id not in answered:
-                await self.hear(message)
+                await self.handle(message)
         return True
 
     # Channels that are no more
@@ -172,14 +173,13 @@ class CatchingUp:
         Archived threads have to be asked for one by one: that may take its time."""
         async with self._looking:
             for id, home in (await self.changes.channels_of(guild.id)).items():
-                if guild.get_channel_or_thread(id) is not None:
-                    continue
-                if home is None or guild.get_channel(home) is not None:
+                is_gone = guild.get_channel_or_thread(id) is None
+                if is_gone and (home is None or guild.get_channel(home) is not None):
                     await asyncio.sleep(LOOK_SECONDS)
                     await self.writer.request()
-                    if not await self._is_deleted(id):
-                        continue
-                await self.changes.channel_deleted(guild.id, id)
+                    is_gone = await self._is_deleted(id)
+                if is_gone:
+                    await self.changes.channel_deleted(guild.id, id)
 
     async def _is_deleted(self, channel_id: int) -> bool:
         """Whether there is no such channel: of archived threads the guild does not tell."""

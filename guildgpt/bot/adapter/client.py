@@ -14,14 +14,13 @@ import aiohttp
 import discord
 from discord.gateway import KeepAliveHandler
 
-from guildgpt.bot.adapter.account import in_words
+from guildgpt.bot.adapter.account import explained
 from guildgpt.bot.adapter.catching_up import CatchingUp
 from guildgpt.bot.adapter.commands import Commands
 from guildgpt.bot.adapter.controls import ActionButton
 from guildgpt.bot.adapter.discord_time import DiscordTime
 from guildgpt.bot.adapter.incoming import (
     calls_our_role,
-    cannot_read,
     edited_out,
     is_for_us,
     is_hidden,
@@ -79,7 +78,7 @@ class GuildClient(discord.AutoShardedClient):
             self.marks,
             service.writer,
             service.changes,
-            hear=partial(self._hear, live=False),
+            handle=partial(self._handle, live=False),
             spawn=self.spawn,
         )
         reports = ReportDesk(
@@ -99,24 +98,19 @@ class GuildClient(discord.AutoShardedClient):
         service.metrics.guilds.set_function(lambda: len(self.guilds))
 
     async def talk(self) -> None:
-        """Be on Discord until `close`; raises `GuildError` for a token or intents it refuses."""
+        """Be on Discord until `close`, trying as often as it takes while Discord cannot be reached;
+        raises `GuildError` for a token or intents it refuses."""
         try:
-            with in_words():
-                await self._log_in()
+            with explained():
+                await insisted(self._log_in, "not_logged_in")
                 await insisted(self.connect, "not_connected")
         finally:
             self._stop_heartbeats()
 
     async def _log_in(self) -> None:
-        """Log in, as often as it takes while Discord cannot be reached."""
-        token = self.settings.token.get_secret_value()
-
-        async def log_in() -> None:
-            await self.http.close()  # what an earlier try opened
-            self.http.connector = discord.utils.MISSING
-            await self.login(token)
-
-        await insisted(log_in, "not_logged_in")
+        await self.http.close()  # what an earlier try opened
+        self.http.connector = discord.utils.MISSING
+        await self.login(self.settings.token.get_secret_value())
 
     async def close(self) -> None:
         """Leave Discord; what is not finished stays open in the store, to be taken up again."""
@@ -241,12 +235,12 @@ class GuildClient(discord.AutoShardedClient):
 
     async def on_message(self, message: discord.Message) -> None:
         """A message somewhere: answered if it is meant for the bot."""
-        self.time.heard(message.id)
+        self.time.happened(message.id)
         if message.guild is None:
             self.spawn(self._catching_up.read_before(message))
-        await self._hear(message, live=True)
+        await self._handle(message, live=True)
 
-    async def _hear(self, message: discord.Message, *, live: bool) -> None:
+    async def _handle(self, message: discord.Message, *, live: bool) -> None:
         """One that was written just now is acknowledged at once, even before it is claimed."""
         channel: Any = message.channel
         guild_id = message.guild.id if message.guild else None
@@ -254,10 +248,10 @@ class GuildClient(discord.AutoShardedClient):
             if not is_for_us(message, self.user):
                 self.reader.note(message)
                 return
-            if not await self._hears(message):
+            if not await self._answers(message):
                 return
             outlet = MessageOutlet(self, channel.id, message.id)
-            if cannot_read(message, self.user, self.settings):
+            if is_hidden(message, self.user, self.settings) and not message.content:
                 self._ask_for_a_mention(message, outlet)
                 return
             if live and not self.service.courtesy.was_told_to_wait(message.author.id):
@@ -266,10 +260,10 @@ class GuildClient(discord.AutoShardedClient):
             if work := await self.service.claim(event, outlet):
                 self.spawn(work)
 
-    async def _hears(self, message: discord.Message) -> bool:
+    async def _answers(self, message: discord.Message) -> bool:
         guild_id = message.guild.id if message.guild else None
         places = (message.channel.id, getattr(message.channel, "parent_id", None))
-        return await self.service.hears(message.author.id, guild_id, *places)
+        return await self.service.answers(message.author.id, guild_id, *places)
 
     def _ask_for_a_mention(self, message: discord.Message, outlet: MessageOutlet) -> None:
         """Say, once in a thread, and once to each who calls the bot's role, what cannot be read."""
@@ -312,10 +306,10 @@ class GuildClient(discord.AutoShardedClient):
         may_answer = self.time.age(message.id) < ANEW_SECONDS and is_for_us(message, self.user)
         if not is_open and not await self.service.knows(message.id):
             if may_answer:  # it mentions the bot now
-                await self._hear(message, live=True)
+                await self._handle(message, live=True)
         elif is_hidden(message, self.user, self.settings):
             await self.service.edited(edited_out(message))
-        elif may_answer and await self._hears(message):
+        elif may_answer and await self._answers(message):
             outlet = MessageOutlet(self, message.channel.id, message.id)
             if work := await self.service.edited(await self.reader.event(message), outlet):
                 self.spawn(work)

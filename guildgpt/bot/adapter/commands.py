@@ -81,9 +81,8 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
     @app_commands.describe(question="What you want to know", file="A text file to read with it")
     async def ask(at: At, question: Text, file: discord.Attachment | None = None) -> None:
         async def with_file(event: Event, outlet: Outlet) -> Rest:
-            texts = await reader.texts_in([file] if file else [])
-            event = replace(event, text="\n\n".join([event.text, *texts]))
-            return await service.claim(await reader.in_its_thread(event, at.channel), outlet)
+            event = await reader.completed(event, at.channel, [file] if file else [])
+            return await service.claim(event, outlet)
 
         await desk.begin(at, interaction_event(at, "slash", question), with_file)
 
@@ -123,7 +122,7 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
     @app_commands.describe(question="What you want to know")
     async def compare(at: At, question: Text) -> None:
         async def here(event: Event, outlet: Outlet) -> Rest:
-            return await service.claim(await reader.in_its_thread(event, at.channel), outlet)
+            return await service.claim(await reader.completed(event, at.channel), outlet)
 
         await desk.begin(at, interaction_event(at, "compare", question), here)
 

@@ -45,7 +45,7 @@ class DiscordTime:
         offset = moment - self._monotonic()
         self._offset = offset if self._offset is None else max(self._offset, offset)
 
-    def heard(self, id: int) -> None:
+    def happened(self, id: int) -> None:
         """This has just happened there."""
         self.told(moment_of(id))
 

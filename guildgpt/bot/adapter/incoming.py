@@ -52,18 +52,12 @@ def starter_id(channel: Any, me: discord.ClientUser | None) -> int | None:
     return channel.id if is_theirs else None
 
 
-def cannot_read(
-    message: discord.Message, me: discord.ClientUser | None, settings: BotSettings
-) -> bool:
-    """Whether Discord hands a message over without its text: it may be one in a thread, or call the
-    bot's role. Of a server's messages the bot gets the text of those that mention it as a user."""
-    return is_hidden(message, me, settings) and not message.content
-
-
 def is_hidden(
     message: discord.Message, me: discord.ClientUser | None, settings: BotSettings
 ) -> bool:
-    """Whether Discord keeps the text of a message from the bot: an empty one says nothing then."""
+    """Whether Discord keeps the text of a message from the bot: an empty one says nothing then. Of
+    a server's messages the bot gets the text of those that mention it as a user, and not of others
+    in its threads or that call its role."""
     return not (settings.message_content_intent or message.guild is None or me in message.mentions)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import isawaitable
-from typing import Any, TypeVar
+from typing import Any
 
 import discord
 
@@ -18,7 +18,7 @@ from guildgpt.bot.adapter.discord_time import DiscordTime
 from guildgpt.bot.adapter.incoming import interaction_event
 from guildgpt.bot.adapter.marks import Marks
 from guildgpt.bot.adapter.outlets import InteractionOutlet
-from guildgpt.bot.adapter.reaching import FAULTS
+from guildgpt.bot.adapter.reaching import FAULTS, T
 from guildgpt.bot.answers.buttons import Action, Page
 from guildgpt.bot.answers.ending import Refused
 from guildgpt.bot.answers.events import Event
@@ -35,7 +35,6 @@ from guildgpt.errors import RecordGone, StoreError
 log = EventLog(__name__)
 ACKNOWLEDGE_SECONDS = 0.25  # work that takes longer than this is acknowledged before it is done
 At = discord.Interaction[Any]
-T = TypeVar("T")
 Told = str | Page
 """What a member is told: a sentence, or one with buttons under it."""
 
@@ -55,7 +54,7 @@ class Interactions:
 
     def is_new(self, at: At) -> bool:
         """Whether it comes for the first time: a resumed session may bring it again."""
-        self.time.heard(at.id)
+        self.time.happened(at.id)
         is_new = at.id not in self._seen
         self._seen[at.id] = None
         self.service.metrics.duplicates.inc(not is_new)
@@ -83,7 +82,7 @@ class Interactions:
             self.service.metrics.acknowledged.observe(self.time.age(at.id))
         except FAULTS as error:
             log("not_acknowledged", kind=event.kind, error=error)
-            outlet.unheard = isinstance(error, discord.NotFound)
+            outlet.is_over = isinstance(error, discord.NotFound)
         if work := await claiming:
             self.spawn(work)
 
@@ -233,15 +232,11 @@ def may_be_too_late() -> Iterator[None]:
 
 async def send(at: At, text: str, buttons: Sequence[Action] = ()) -> None:
     """Tell the member alone, in as many messages as it takes, the buttons under the last."""
-    *most, last = split(text)
-    for part in most:
-        await _send(at, part, ())
-    await _send(at, last, buttons)
-
-
-async def _send(at: At, text: str, buttons: Sequence[Action]) -> None:
-    tell: Any = at.followup.send if at.response.is_done() else at.response.send_message
-    await tell(text, view=view(buttons), ephemeral=True)
+    parts = split(text)
+    for number, part in enumerate(parts, start=1):
+        under = view(buttons if number == len(parts) else ())
+        tell: Any = at.followup.send if at.response.is_done() else at.response.send_message
+        await tell(part, view=under, ephemeral=True)
 
 
 async def _or_sorry(
@@ -251,7 +246,7 @@ async def _or_sorry(
     try:
         told = await what if isawaitable(what) else what
     except Refused as refusal:
-        told = refusal.say
+        told = refusal.say or say.FAILED
     except RecordGone:
         told = say.RECORD_GONE
     except StoreError as error:

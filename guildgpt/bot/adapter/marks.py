@@ -1,9 +1,9 @@
 """Up to which message everything has been read, so that none is lost while the bot is away.
 
-There is a mark for each channel that something was heard in, and one for all channels together.
+There is a mark for each channel that something was written in, and one for all channels together.
 What lies behind a mark was claimed, or was not meant for the bot: a mark never passes a message
 that is still being claimed, and none is moved while anything may be missing anywhere. So of a
-channel that was never heard of before the common mark tells what is new in it.
+channel without one the common mark tells what is new in it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Missed:
 class Marks:
     """The marks of this process, written to the store every now and then by `save`.
 
-    What is heard after a gap must not let the gap pass for read: nothing is saved before all
+    What comes after a gap must not let the gap pass for read: nothing is saved before all
     `shards` have caught up, nor while one of them is `behind`.
     """
 
@@ -127,7 +127,7 @@ class Marks:
 
     async def pass_over(self, newest: Mapping[int, tuple[int | None, int]]) -> None:
         """Everything up to these messages is old (for each channel its guild and the message),
-        except where something has been heard since the start."""
+        except where something has come since the start."""
         old = {id: mark for id, mark in newest.items() if id not in self._channels}
         await insist(lambda: self.store.places.see_all(old))
 
@@ -155,7 +155,7 @@ class Marks:
                     self._channels.pop(channel_id, None)  # the store knows it now
 
     def _read_everywhere(self) -> int:
-        """Up to where everything was heard, and nothing of it is still being claimed."""
-        heard = first_id(self.time.now() - LATE_SECONDS)
+        """Up to where everything was told, and nothing of it is still being claimed."""
+        told = first_id(self.time.now() - LATE_SECONDS)
         unread = [message - 1 for channel in self._channels.values() for message in channel.open]
-        return min([heard, *unread])
+        return min([told, *unread])

@@ -114,16 +114,16 @@ class InteractionOutlet:
         self._original: int | None = None
         self._newest = 0  # of the messages that are known
         self._may_be_more = was_begun
-        self.unheard = False  # Discord told the member that it failed
+        self.is_over = False  # Discord told the member that it failed
 
     @property
     def is_typing(self) -> bool:
         """Discord shows the bot thinking by itself."""
-        return not self.unheard
+        return not self.is_over
 
     async def typing(self) -> None:
         """See `Outlet`."""
-        if self.unheard:
+        if self.is_over:
             raise Undeliverable("the interaction was over before it was acknowledged", "gone")
 
     async def send(
@@ -141,7 +141,7 @@ class InteractionOutlet:
             written = await self._hook.edit_message(ORIGINAL, content=text, view=view(buttons))
             self._original = self._newest = int(written.id)
             return self._original
-        sent = await self._unheard_of() if self._may_be_more else None
+        sent = await self._unnoted() if self._may_be_more else None
         if sent is None:
             self._may_be_more = True  # until Discord says that it is there
             sent = int((await self._hook.send(text, view=view(buttons), wait=True)).id)
@@ -149,8 +149,8 @@ class InteractionOutlet:
         self._newest = sent
         return sent
 
-    async def _unheard_of(self) -> int | None:
-        """A further message that Discord took without our hearing of it: here no nonce tells."""
+    async def _unnoted(self) -> int | None:
+        """A further message that Discord took without saying so: here no nonce tells."""
         with suppress(discord.Forbidden, discord.NotFound):  # a channel that it may not read
             after = discord.Object(self._newest)
             async for message in self._elsewhere.channel.history(after=after, oldest_first=True):

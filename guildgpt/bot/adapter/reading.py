@@ -63,11 +63,13 @@ class Reader:
     async def event(self, message: discord.Message) -> Event:
         """A message as an event."""
         said, unseen = await self._said(message)
-        answered = replied_to(message)
+        answered, forward = replied_to(message), self._forward_of(message)
         quoted = _quoted(
             await self._beginning(message.channel) if message.id != message.channel.id else None,
-            await self.quoted(answered) if answered and not self._is_ours(answered) else None,
-            await self._forwarded(self._forward_of(message)),
+            await self.quoted(answered)
+            if answered and answered.author != self.client.user
+            else None,
+            await self._forwarded(forward) if forward else None,
         )
         if unseen and (said or quoted):
             said.append(not_seen(unseen))
@@ -106,9 +108,14 @@ class Reader:
             names={user.id: clean(user.display_name) for user in message.mentions},
         )
 
-    async def in_its_thread(self, event: Event, channel: Any) -> Event:
-        """A command's event with what the thread began with in which it was called."""
-        return replace(event, quoted=_quoted(await self._beginning(channel), *event.quoted))
+    async def completed(
+        self, event: Event, channel: Any, attached: Sequence[discord.Attachment] = ()
+    ) -> Event:
+        """A command's event with the text in its files, and with what the thread began with in
+        which it was called."""
+        texts, unseen = await files(attached, self.settings)
+        text = "\n\n".join(part for part in (event.text, *texts, not_seen(unseen)) if part)
+        return replace(event, text=text, quoted=_quoted(await self._beginning(channel)))
 
     def note(self, message: discord.Message) -> None:
         """A message that is not for the bot. If it is a forward, words for the bot may follow:
@@ -123,17 +130,12 @@ class Reader:
         each: list[Said] = [message, *message.message_snapshots]
         return any(words(one, message.guild) or may_be_text(one) for one in each)
 
-    async def texts_in(self, attachments: Sequence[discord.Attachment]) -> list[str]:
-        """The text in files, and a line on those without any."""
-        texts, unseen = await files(attachments, self.settings)
-        return [*texts, not_seen(unseen)] if unseen else texts
-
     async def quoted(self, message: discord.Message) -> Quoted | None:
         """A message that is asked about, if there is text in it."""
         if message.message_snapshots:
             return await self._forwarded(message)
         text = await contents(message, message.guild, self.settings)
-        return _by(message, text, is_kept=not self._is_ours(message)) if text else None
+        return _by(message, text, is_kept=message.author != self.client.user) if text else None
 
     async def _said(self, message: discord.Message) -> tuple[list[str], list[Unseen]]:
         """The text of a question and of its files, and what of them cannot be seen."""
@@ -157,10 +159,6 @@ class Reader:
         begins = thread and starter_id(thread, self.client.user)
         return _titled(text, clean(thread.name)) if thread and begins else text
 
-    def _is_ours(self, message: discord.Message) -> bool:
-        """Whether the bot wrote it: that is in the store, or was erased there."""
-        return message.author == self.client.user
-
     # Threads
 
     async def _beginning(self, channel: Any) -> Quoted | None:
@@ -171,7 +169,7 @@ class Reader:
             return None
         title = clean(channel.name)
         starter = None if channel.is_private() else await self._starter(channel)
-        if starter is None or self._is_ours(starter):
+        if starter is None or starter.author == self.client.user:
             return Quoted(id, TITLE, title, channel.owner_id)
         begun = await self.quoted(starter) or _by(starter, "")
         return replace(begun, text=_titled(begun.text, title))
@@ -193,11 +191,9 @@ class Reader:
         passed = (message.created_at - before.created_at).total_seconds()
         return before if passed <= FORWARD_SECONDS else None
 
-    async def _forwarded(self, message: discord.Message | None) -> Quoted | None:
+    async def _forwarded(self, message: discord.Message) -> Quoted | None:
         """What a message forwards. In a server it stays its author's, where Discord tells who that
         is; else it is kept with whom it came from, though the words are not theirs."""
-        if message is None:
-            return None
         parts = [
             await contents(shot, message.guild, self.settings) for shot in message.message_snapshots
         ]
@@ -207,7 +203,7 @@ class Reader:
         reference = message.reference
         if message.guild and reference and reference.message_id:
             channel = message.guild.get_channel_or_thread(reference.channel_id)
-            original = await self._fetched(channel, reference.message_id) if channel else None
+            original = await self._fetched(channel, reference.message_id)
             if original is not None:
                 return _by(original, text)
         return Quoted(message.id, FORWARDED, text, message.author.id, "wholly")

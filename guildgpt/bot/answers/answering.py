@@ -69,14 +69,14 @@ class LiveAnswer:
         """The messages that it consists of by now."""
         return [one.id for one in self._sent]
 
-    def heard(self, text: str) -> None:
+    def grow(self, text: str) -> None:
         """The answer has grown to `text`."""
         self.text = text
         self._changed.set()
 
     @asynccontextmanager
     async def growing(self, stop_button: Action, over: Over) -> AsyncGenerator[None]:
-        """Show in the block what is heard, and the bot typing before the first word; that the
+        """Show in the block what there is of it, and the bot typing before the first word; that the
         answer has lost its place is told to `over`."""
         showing = asyncio.create_task(self._show(stop_button, over))
         try:

@@ -10,7 +10,6 @@ from guildgpt.bot.answers.running import AllRunning
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.postponed import Postponed, or_else
-from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Erasure
 from guildgpt.feedback.store import Store
 
@@ -46,10 +45,8 @@ class Changes:
         homes = await self.channels_of(guild_id)
         for id in (channel_id, *(thread for thread, home in homes.items() if home == channel_id)):
             self.on_channel_deleted(id)
-        try:
-            await self.guilds.forget_channels(guild_id, {channel_id})
-        except StoreError as error:  # it is looked up again at the next start
-            log("store_failed", error=error)
+        # What cannot be written is looked up again at the next start.
+        await or_else(None, self.guilds.forget_channels(guild_id, {channel_id}))
         await self._write(
             "channel_deleted", lambda: self.store.places.delete_channels([channel_id])
         )

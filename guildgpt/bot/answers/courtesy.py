@@ -27,7 +27,8 @@ class Courtesy:
     def tells(self, person: int, reason: str) -> bool:
         """Whether the person is told so, for that reason; it counts as said."""
         now = self.clock()
-        self._forget(now)
+        while self._told and next(iter(self._told.values()))[-1] <= now - self.seconds:
+            self._told.popitem(last=False)
         once = reason in ONCE
         told = self._told.setdefault((person, once), deque(maxlen=1 if once else self.most))
         if len(told) == told.maxlen and told[0] > now - self.seconds:
@@ -40,7 +41,3 @@ class Courtesy:
         """Whether they know already that they ask too much."""
         told = self._told.get((person, True))
         return told is not None and told[-1] > self.clock() - self.seconds
-
-    def _forget(self, now: float) -> None:
-        while self._told and next(iter(self._told.values()))[-1] <= now - self.seconds:
-            self._told.popitem(last=False)

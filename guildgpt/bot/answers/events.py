@@ -76,17 +76,6 @@ class Event:
         mine, others = self.edited_at, other.edited_at
         return others is not None and (mine is None or mine < others)
 
-    @property
-    def told_anew(self) -> tuple[str, ...]:
-        """All that the model is going to read for the first time: the question with its files, and
-        what it is about."""
-        return self.text, *(one.text for one in self.quoted)
-
-    @property
-    def is_about_something(self) -> bool:
-        """Whether it points at something else that was said: then it may be without words."""
-        return bool(self.quoted or self.answers_to or self.starter_id)
-
 
 @dataclass(frozen=True, slots=True)
 class Work:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from guildgpt.bot.answers.answering import broken_off
-from guildgpt.bot.answers.ending import Over, Stopped, unless
+from guildgpt.bot.answers.ending import Over, Stopped, T, unless
 from guildgpt.bot.answers.questions import Question
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.text import sentences as say
@@ -19,8 +19,6 @@ from guildgpt.talk.fitting import Room, room_beside
 from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.moderation import Moderator
 from guildgpt.talk.opened import OpenedModel
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +60,10 @@ class Generator:
         return self.moderator.after(text) is None
 
     async def answer(
-        self, question: Question, systems: Sequence[str], over: Over, heard: Callable[[str], None]
+        self, question: Question, systems: Sequence[str], over: Over, on_text: Callable[[str], None]
     ) -> Finished:
-        """One answer, `heard` as it grows; what there is of it where somebody stops it. Of
-        `systems` it follows the first text that leaves room for a question.
+        """One answer, given to `on_text` as it grows; what there is of it where somebody stops it.
+        Of `systems` it follows the first text that leaves room for a question.
 
         Raises `EngineError` and `ModelError` when the engine died twice or cannot be opened, and
         what `over` holds.
@@ -76,7 +74,7 @@ class Generator:
             def listen(text: str) -> None:
                 nonlocal said
                 said = Finished(text, "cancelled", version=model.version)
-                heard(text)
+                on_text(text)
 
             return await self._read(model, ids, listen)
 
@@ -119,9 +117,12 @@ class Generator:
         return await unless(over, self.fleet.ask(work))
 
     async def _read(
-        self, model: OpenedModel, ids: list[int], heard: Callable[[str], object] = lambda text: None
+        self,
+        model: OpenedModel,
+        ids: list[int],
+        on_text: Callable[[str], object] = lambda text: None,
     ) -> Finished:
-        answer = await complete(model.engine, ids, self.sampling, heard)
+        answer = await complete(model.engine, ids, self.sampling, on_text)
         return Finished(answer.text, answer.stop, version=model.version)
 
     def _fit_to_show(self, finished: Finished) -> Finished:

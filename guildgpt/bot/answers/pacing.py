@@ -114,15 +114,15 @@ class Pacer:
         channel = self._channels.get(channel_id)
         if channel is None:
             self._forget()
-            channel = _Channel(deque(maxlen=self._burst), self._per_edit)
-            self._channels[channel_id] = channel
+            channel = self._channels[channel_id] = _Channel(
+                deque(maxlen=self._burst), self._per_edit
+            )
         self._channels.move_to_end(channel_id)
         return channel
 
     def _forget(self) -> None:
         """Drop the channels that hold nothing back any more, from the longest unused on."""
-        rest = max(self._window, self._per_edit * LONGEST_BACKOFF)
-        over = self._clock() - rest
+        over = self._clock() - max(self._window, self._per_edit * LONGEST_BACKOFF)
         while self._channels and next(iter(self._channels.values())).latest <= over:
             self._channels.popitem(last=False)
 

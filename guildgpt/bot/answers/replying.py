@@ -100,7 +100,7 @@ class Replies:
                 running.is_answering = True
                 question = await self._as_it_is_now(running, question, rules, revision)
                 systems = rules.systems(work.event.channel_id, work.event.home_id)
-                finished = await self.generator.answer(question, systems, over, live.heard)
+                finished = await self.generator.answer(question, systems, over, live.grow)
             if self.running.taken_back(running):
                 return
             if question.stored and not finished.instead:
@@ -141,9 +141,9 @@ class Replies:
             raise Refused("" if event.kind == "message" else say.OTHER_CHANNEL, "other-channel")
         if event.unseen and not event.text:
             raise Refused(say.CANNOT_SEE[event.unseen], "unseen")
-        if not event.text and not event.is_about_something:
+        if not (event.text or event.quoted or event.answers_to or event.starter_id):
             raise Refused(say.EMPTY, "empty")
-        for text in event.told_anew:
+        for text in (event.text, *(one.text for one in event.quoted)):  # what the model reads anew
             if decision := self.moderator.before(text):
                 self.metrics.moderated.labels("before", decision.rule).inc()
                 raise Refused(decision.say, f"moderation-{decision.rule}")

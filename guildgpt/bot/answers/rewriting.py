@@ -61,11 +61,11 @@ class Rewriting:
                 await running.ended.wait()
             superseded = True
             while superseded:
-                now = self.running.as_it_is(event)
-                delivery = await self._opened(now, member)
-                if delivery is None:
-                    return
-                superseded = await self.carry_out(Work.new(delivery, now), member, outlet)
+                event = self.running.as_it_is(event)
+                delivery = await self._opened(event, member)
+                superseded = delivery is not None and await self.carry_out(
+                    Work.new(delivery, event), member, outlet
+                )
         finally:
             self._under_way.discard(event.id)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from guildgpt.bot.answers.answering import LiveAnswer
 from guildgpt.bot.answers.ending import Over, Stopped, end_early
 from guildgpt.bot.answers.events import Event, Work
-from guildgpt.bot.answers.outlet import Outlet
 from guildgpt.bot.answers.recent import Recent
 from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.records import Member
@@ -25,35 +24,33 @@ class Running:
 
     work: Work
     member: Member
-    outlet: Outlet
     live: LiveAnswer
     over: Over
     is_answering: bool = False  # then an edit comes too late for it
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(eq=False)
 class AllRunning:
     """Everything that is being worked on in this process."""
 
-    def __init__(self) -> None:
-        self._running: dict[str, Running] = {}  # by the answers' ids
-        self.coming: set[int] = set()  # events that are being claimed: they take on every edit
-        self._deleted: Recent[int, None] = Recent()  # messages
-        self._edited: Recent[int, Event] = Recent(RECENT_EDITS)  # messages as they are now
-        self.revision = 0  # how often a message was deleted or edited
+    coming: set[int] = field(default_factory=set)  # events being claimed: they take on every edit
+    revision: int = 0  # how often a message was deleted or edited
+    _running: dict[str, Running] = field(default_factory=dict)  # by the answers' ids
+    _deleted: Recent[int, None] = field(default_factory=Recent)  # messages
+    # Messages as they are now.
+    _edited: Recent[int, Event] = field(default_factory=lambda: Recent(RECENT_EDITS))
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._running)
 
     @contextmanager
-    def registered(
-        self, work: Work, member: Member, outlet: Outlet, live: LiveAnswer
-    ) -> Iterator[Running]:
+    def registered(self, work: Work, member: Member, live: LiveAnswer) -> Iterator[Running]:
         """The event among those that can be stopped, while the block runs."""
         over: Over = asyncio.get_running_loop().create_future()
         work = replace(work, event=self.as_it_is(work.event))
-        running = Running(work, member, outlet, live, over)
+        running = Running(work, member, live, over)
         if work.event.id in self._deleted:
             end_early(running.over, Stopped())
         self._running[work.answer_id] = running

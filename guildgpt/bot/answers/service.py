@@ -46,7 +46,7 @@ UNKNOWN_CHANNEL = 10003  # Discord's code for one that was deleted
 Rest = Coroutine[Any, Any, object] | None
 """The work that is left when an event is claimed; None for an event that gets no answer."""
 
-_IN_WORDS: dict[Why, str] = {
+_SENTENCES: dict[Why, str] = {
     "withheld": say.WITHHELD,
     "forbidden": say.MAY_NOT_GO_ON,
     "refused": say.NOT_TAKEN,
@@ -93,7 +93,7 @@ class Service:
         self.systems = Systems(self.guilds, self._generator)
         self._running = AllRunning()
         self.changes = Changes(self.store, self.postponed, self.guilds, self._running)
-        self._heard: Recent[int, None] = Recent()  # events
+        self._seen: Recent[int, None] = Recent()  # events
         self.courtesy = Courtesy(
             settings.questions_per_user, settings.questions_seconds, self.clock
         )
@@ -135,10 +135,10 @@ class Service:
     async def claim(self, event: Event, outlet: Outlet) -> Rest:
         """Claim a question, a second try or a comparison, which nobody else answers then. Returns
         the work that is left to do, if any."""
-        if event.id in self._heard:  # the store says so, too, unless it is in trouble
+        if event.id in self._seen:  # the store says so, too, unless it is in trouble
             self._note_duplicate(event)
             return None
-        self._heard[event.id] = None
+        self._seen[event.id] = None
         self._running.coming.add(event.id)
         try:
             member = await self.store.members.of_user(event.asker.user_id)
@@ -166,7 +166,7 @@ class Service:
         then that is still open."""
         begun = self.clock()
         live = self._live(work, outlet)
-        with self._running.registered(work, member, outlet, live) as running:
+        with self._running.registered(work, member, live) as running:
             try:
                 end = await self._outcome(running)
             except Superseded:
@@ -213,7 +213,7 @@ class Service:
             if error.code == UNKNOWN_CHANNEL and guild:
                 await self.changes.channel_deleted(guild, running.work.event.channel_id)
             state = "done" if error.why == "gone" else "failed"
-            return End(state, _IN_WORDS[error.why], error.why)
+            return End(state, _SENTENCES[error.why], error.why)
         except (EngineError, ModelError) as error:
             self._note_failure("engine", error, guild)
             return End("failed", say.ENGINE_DOWN)
@@ -279,9 +279,9 @@ class Service:
         """Whether the operator does not want this person answered."""
         return user_id in self.settings.blocked_users
 
-    async def hears(self, user_id: int, guild_id: int | None, *places: int | None) -> bool:
-        """Whether a message of that person at these places is for the bot at all. What the store
-        does not say now is said when the message is claimed."""
+    async def answers(self, user_id: int, guild_id: int | None, *places: int | None) -> bool:
+        """Whether that person is answered at these places: a channel, and the one that its thread
+        is in. What the store does not say now is said when the message is claimed."""
         if self.ignores(user_id):
             return False
         rules = await or_else(None, self.guilds.rules(guild_id))
@@ -289,7 +289,7 @@ class Service:
 
     async def knows(self, message_id: int) -> bool:
         """Whether a message is one of those that were asked, quoted or answered."""
-        return message_id in self._heard or await or_else(
+        return message_id in self._seen or await or_else(
             True, self.store.revisions.knows(message_id)
         )
 
