@@ -21,7 +21,7 @@ import numpy as np
 
 from guildgpt.chat import ChatTemplate
 from guildgpt.errors import ModelError
-from guildgpt.model.gguf_layouts import Tensor, Weights, layout_of
+from guildgpt.model.gguf_architectures import Tensor, Weights, architecture_of
 from guildgpt.model.gguf_vocabulary import Kind, Vocabulary, read_vocabulary
 from guildgpt.model.json_file import read_json
 
@@ -48,20 +48,21 @@ def write_gguf(folder: Path, out: Path, quantization: str) -> Path:
     config = read_json(folder / "config.json")
     template = ChatTemplate.load(folder)
     weights = Weights(folder)
-    layout = layout_of(config, weights, folder / "config.json")
-    vocabulary = read_vocabulary(folder / "tokenizer.json", layout.rows)
+    architecture = architecture_of(config, weights, folder / "config.json")
+    vocabulary = read_vocabulary(folder / "tokenizer.json", architecture.rows)
 
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    writer = gguf.GGUFWriter(unfinished, layout.architecture)
+    writer = gguf.GGUFWriter(unfinished, architecture.name)
     try:
-        layout.describe(writer)
+        for name, value in architecture.dimensions.items():
+            getattr(writer, f"add_{name}")(value)
         # No general.name: llama.cpp reads models' quirks into some names.
         writer.add_file_type(getattr(gguf.LlamaFileType, _FILE_TYPES[quantization]))
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         _describe_ends(writer, vocabulary, template, config, folder)
         vocabulary.describe(writer)
         writer.add_chat_template(template.jinja)
-        _write_tensors(writer, layout.tensors, gguf.GGMLQuantizationType[quantization])
+        _write_tensors(writer, architecture.tensors, gguf.GGMLQuantizationType[quantization])
         writer.flush()
         for file in writer.fout or []:
             os.fsync(file.fileno())

@@ -38,18 +38,22 @@ class Vocabulary:
 
     def describe(self, writer: gguf.GGUFWriter) -> None:
         """Write everything but the ids of the special tokens."""
-        writer.add_tokenizer_model(self.model)
-        writer.add_tokenizer_pre(self.pre)
-        writer.add_token_list(self.tokens)
-        writer.add_token_types([int(kind) for kind in self.types])
-        writer.add_token_merges(self.merges)
-        writer.add_token_scores(self.scores)
-        writer.add_add_space_prefix(self.space_prefix)
-        writer.add_remove_extra_whitespaces(self.merge_spaces)
-        writer.add_precompiled_charsmap(self.charsmap)
-        # `Tokenizer.encode` adds neither; llama.cpp would, for some models, unless told.
-        writer.add_add_bos_token(False)
-        writer.add_add_eos_token(False)
+        values = {
+            "tokenizer_model": self.model,
+            "tokenizer_pre": self.pre,
+            "token_list": self.tokens,
+            "token_types": [int(kind) for kind in self.types],
+            "token_merges": self.merges,
+            "token_scores": self.scores,
+            "add_space_prefix": self.space_prefix,
+            "remove_extra_whitespaces": self.merge_spaces,
+            "precompiled_charsmap": self.charsmap,
+            # `Tokenizer.encode` adds neither; llama.cpp would, for some models, unless told.
+            "add_bos_token": False,
+            "add_eos_token": False,
+        }
+        for name, value in values.items():
+            getattr(writer, f"add_{name}")(value)
 
 
 def read_vocabulary(path: Path, rows: int) -> Vocabulary:

@@ -75,30 +75,52 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """A model as llama.cpp knows it: its architecture, its dimensions, its tensors in order."""
+class Architecture:
+    """A model as llama.cpp knows it: its kind, its dimensions, its tensors in order."""
 
-    architecture: str
+    name: str
     rows: int  # of the embedding: the vocabulary must come out exactly as long
-    describe: Callable[[gguf.GGUFWriter], None]
+    dimensions: dict[str, Any]  # by the name that `GGUFWriter.add_…` has for each
     tensors: list[Tensor]
 
 
-def layout_of(config: dict[str, Any], weights: Weights, where: Path) -> Layout:
-    architecture = (config.get("architectures") or ["none"])[0]
-    if architecture not in _ARCHITECTURES:
+def architecture_of(config: dict[str, Any], weights: Weights, where: Path) -> Architecture:
+    """The architecture of a model folder; ModelError where it has none that llama.cpp knows."""
+    name = (config.get("architectures") or ["none"])[0]
+    if name not in _ARCHITECTURES:
         raise ModelError(
-            f"the architecture {architecture} has no GGUF here",
+            f"the architecture {name} has no GGUF here",
             where=where,
             remedy=f"Supported are {' and '.join(_ARCHITECTURES)}.",
         )
-    build, needed = _ARCHITECTURES[architecture]
+    build, needed = _ARCHITECTURES[name]
     if missing := sorted(needed - config.keys()):
         raise ModelError(f"{', '.join(missing)} is not given", where=where)
     return build(config, weights)
 
 
-def _llama(config: dict[str, Any], weights: Weights) -> Layout:
+_LLAMA = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+_MPT = {
+    "norm_1": "attn_norm",
+    "attn.Wqkv": "attn_qkv",
+    "attn.out_proj": "attn_output",
+    "norm_2": "ffn_norm",
+    "ffn.up_proj": "ffn_up",
+    "ffn.down_proj": "ffn_down",
+}
+
+
+def _llama(config: dict[str, Any], weights: Weights) -> Architecture:
     """Llama, SmolLM, SmolLM2: rotary positions, grouped queries, gated feed-forward."""
     if config.get("hidden_act", "silu") != "silu":
         raise ModelError(f"hidden_act is {config['hidden_act']}; llama.cpp's Llama has silu")
@@ -106,95 +128,63 @@ def _llama(config: dict[str, Any], weights: Weights) -> Layout:
     kv_heads = int(config.get("num_key_value_heads") or heads)
     head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
     rope = _rope(config)
-
-    def describe(writer: gguf.GGUFWriter) -> None:
-        writer.add_vocab_size(config["vocab_size"])
-        writer.add_context_length(config["max_position_embeddings"])
-        writer.add_embedding_length(config["hidden_size"])
-        writer.add_block_count(config["num_hidden_layers"])
-        writer.add_feed_forward_length(config["intermediate_size"])
-        writer.add_head_count(heads)
-        writer.add_head_count_kv(kv_heads)
-        writer.add_key_length(head_dim)
-        writer.add_value_length(head_dim)
-        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-        writer.add_rope_dimension_count(head_dim)
-        writer.add_rope_freq_base(rope["rope_theta"])
-        if rope["rope_type"] == "linear":
-            writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-            writer.add_rope_scaling_factor(rope["factor"])
-
-    names = {
-        "model.embed_tokens.weight": "token_embd.weight",
-        "model.norm.weight": "output_norm.weight",
-        "lm_head.weight": "output.weight",
+    dimensions = {
+        "vocab_size": config["vocab_size"],
+        "context_length": config["max_position_embeddings"],
+        "embedding_length": config["hidden_size"],
+        "block_count": config["num_hidden_layers"],
+        "feed_forward_length": config["intermediate_size"],
+        "head_count": heads,
+        "head_count_kv": kv_heads,
+        "key_length": head_dim,
+        "value_length": head_dim,
+        "layer_norm_rms_eps": config["rms_norm_eps"],
+        "rope_dimension_count": head_dim,
+        "rope_freq_base": rope["rope_theta"],
     }
-    layer_names = {
-        "input_layernorm": "attn_norm",
-        "self_attn.q_proj": "attn_q",
-        "self_attn.k_proj": "attn_k",
-        "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output",
-        "post_attention_layernorm": "ffn_norm",
-        "mlp.gate_proj": "ffn_gate",
-        "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down",
-    }
-    biased = [n for n in layer_names if n.startswith("self_attn") and config.get("attention_bias")]
-    biased += [n for n in layer_names if n.startswith("mlp") and config.get("mlp_bias")]
-    for layer in range(config["num_hidden_layers"]):
-        for ours, theirs in layer_names.items():
-            names[f"model.layers.{layer}.{ours}.weight"] = f"blk.{layer}.{theirs}.weight"
-        for ours in biased:
-            names[f"model.layers.{layer}.{ours}.bias"] = f"blk.{layer}.{layer_names[ours]}.bias"
-
+    if rope["rope_type"] == "linear":
+        dimensions["rope_scaling_type"] = gguf.RopeScalingType.LINEAR
+        dimensions["rope_scaling_factor"] = rope["factor"]
+    ends = {"model.embed_tokens": "token_embd", "model.norm": "output_norm"}
+    biases = {"self_attn": config.get("attention_bias"), "mlp": config.get("mlp_bias")}
+    parts = {f"{ours}.weight": f"{theirs}.weight" for ours, theirs in _LLAMA.items()}
+    for ours, theirs in _LLAMA.items():
+        if biases.get(ours.partition(".")[0]):
+            parts[f"{ours}.bias"] = f"{theirs}.bias"
+    names = _names(ends, "model.layers", parts, config["num_hidden_layers"])
     tensors = _rename(names, weights, tied=bool(config.get("tie_word_embeddings")))
+    rotated = {"attn_q": heads, "attn_k": kv_heads}
     for index, tensor in enumerate(tensors):
-        for part, count in (("attn_q", heads), ("attn_k", kv_heads)):
-            if f".{part}." in tensor.name:
-                tensors[index] = _interleaved(tensor, count)
+        if count := rotated.get(tensor.name.split(".")[-2]):
+            tensors[index] = _interleaved(tensor, count)
     if rope["rope_type"] == "llama3":
         factors = _llama3_rope_factors(rope, head_dim)
         tensors.append(Tensor("rope_freqs.weight", factors.shape, lambda: factors))
-    return Layout("llama", _rows(weights, "model.embed_tokens.weight"), describe, tensors)
+    return Architecture("llama", tensors[0].shape[0], dimensions, tensors)
 
 
-def _mpt(config: dict[str, Any], weights: Weights) -> Layout:
+def _mpt(config: dict[str, Any], weights: Weights) -> Architecture:
     """MPT and replit-code: ALiBi instead of positions, layer norms without bias, tied head."""
     attention = config.get("attn_config") or {}
     width, heads = int(config["d_model"]), int(config["n_heads"])
     if attention.get("softmax_scale") not in (None, (width / heads) ** -0.5):
         raise ModelError("softmax_scale is not 1/sqrt(head size), which llama.cpp assumes")
-
-    def describe(writer: gguf.GGUFWriter) -> None:
-        writer.add_context_length(config["max_seq_len"])
-        writer.add_embedding_length(width)
-        writer.add_block_count(config["n_layers"])
-        writer.add_feed_forward_length(4 * width)
-        writer.add_head_count(heads)
-        writer.add_layer_norm_eps(config.get("layer_norm_epsilon", 1e-5))
-        writer.add_max_alibi_bias(8.0)  # transformers' MPT knows no other, whatever the config says
-        if attention.get("clip_qkv"):
-            writer.add_clamp_kqv(attention["clip_qkv"])
-
-    names = {
-        "transformer.wte.weight": "token_embd.weight",
-        "transformer.norm_f.weight": "output_norm.weight",
-        "lm_head.weight": "output.weight",
+    dimensions = {
+        "context_length": config["max_seq_len"],
+        "embedding_length": width,
+        "block_count": config["n_layers"],
+        "feed_forward_length": 4 * width,
+        "head_count": heads,
+        "layer_norm_eps": config.get("layer_norm_epsilon", 1e-5),
+        "max_alibi_bias": 8.0,  # transformers' MPT knows no other, whatever the config says
     }
-    layer_names = {
-        "norm_1": "attn_norm",
-        "attn.Wqkv": "attn_qkv",
-        "attn.out_proj": "attn_output",
-        "norm_2": "ffn_norm",
-        "ffn.up_proj": "ffn_up",
-        "ffn.down_proj": "ffn_down",
-    }
-    for layer in range(config["n_layers"]):
-        for ours, theirs in layer_names.items():
-            names[f"transformer.blocks.{layer}.{ours}.weight"] = f"blk.{layer}.{theirs}.weight"
+    if attention.get("clip_qkv"):
+        dimensions["clamp_kqv"] = attention["clip_qkv"]
+    ends = {"transformer.wte": "token_embd", "transformer.norm_f": "output_norm"}
+    parts = {f"{ours}.weight": f"{theirs}.weight" for ours, theirs in _MPT.items()}
+    names = _names(ends, "transformer.blocks", parts, config["n_layers"])
     tensors = _rename(names, weights, tied=bool(config.get("tie_word_embeddings", True)))
-    return Layout("mpt", _rows(weights, "transformer.wte.weight"), describe, tensors)
+    return Architecture("mpt", tensors[0].shape[0], dimensions, tensors)
 
 
 _ARCHITECTURES = {
@@ -214,8 +204,14 @@ _ARCHITECTURES = {
 }
 
 
-def _rows(weights: Weights, embedding: str) -> int:
-    return weights.shape(embedding)[0]
+def _names(ends: dict[str, str], layers: str, parts: dict[str, str], count: int) -> dict[str, str]:
+    """llama.cpp's name of each tensor: embedding, norm and head, then layer by layer."""
+    names = {f"{ours}.weight": f"{theirs}.weight" for ours, theirs in ends.items()}
+    names["lm_head.weight"] = "output.weight"
+    for layer in range(count):
+        for ours, theirs in parts.items():
+            names[f"{layers}.{layer}.{ours}"] = f"blk.{layer}.{theirs}"
+    return names
 
 
 def _rename(names: dict[str, str], weights: Weights, *, tied: bool) -> list[Tensor]:
