@@ -8,7 +8,6 @@ as a learned position embedding or a scale on the logits, is refused here.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import GenerationConfig, MptConfig, MptForCausalLM
 
 from guildgpt.errors import ModelError
+from guildgpt.model.json_file import read_json
 
 _ALIBI_BIAS_MAX = 8  # transformers' MPT has it built in
 _MLP_RATIO = 4  # and this one too
@@ -77,7 +77,7 @@ def load_replit(folder: Path, dtype: torch.dtype = torch.float32) -> MptForCausa
 
 def _config(path: Path) -> MptConfig:
     """Both kinds of config.json, as the one that transformers' MPT reads."""
-    given = _read_json(path)
+    given = read_json(path)
     if not is_replit(given):
         raise ModelError(
             f"this is a {given.get('model_type')!r} model, not replit-code",
@@ -152,15 +152,12 @@ def _assign(
 ) -> None:
     """Put a tensor where the empty model waits for it."""
     place = waiting.pop(name, None)
-    if place is None:
+    wrong = "has no place in the model, or came twice"
+    if place is not None:
+        wrong = f"is {tuple(tensor.shape)}, the model's is {tuple(place.shape)}"
+    if place is None or place.shape != tensor.shape:
         raise ModelError(
-            f"the tensor {name} has no place in the model, or came twice",
-            where=file,
-            remedy="Do these weights belong to this config.json?",
-        )
-    if place.shape != tensor.shape:
-        raise ModelError(
-            f"the tensor {name} is {tuple(tensor.shape)}, the model's is {tuple(place.shape)}",
+            f"the tensor {name} {wrong}",
             where=file,
             remedy="Do these weights belong to this config.json?",
         )
@@ -203,22 +200,10 @@ def _weight_files(folder: Path) -> list[Path]:
             return [folder / name]
         index = folder / f"{name}.index.json"
         if index.exists():
-            shards = set(_read_json(index).get("weight_map", {}).values())
+            shards = set(read_json(index).get("weight_map", {}).values())
             return [folder / shard for shard in sorted(shards)]
     raise ModelError(
         "there are no weights here",
         where=folder,
         remedy="Expected is model.safetensors or pytorch_model.bin, whole or sharded.",
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"this file cannot be read ({error})", where=path, remedy="Was it copied whole?"
-        ) from error
-    if not isinstance(value, dict):
-        raise ModelError("this is not a JSON object", where=path)
-    return value

@@ -4,27 +4,9 @@ at every step, so they are laid out once, as the processor's own library wants t
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-
-class Matrix(Protocol):
-    """W (outs, in), and what a layer of a transformer does with x Wᵀ, x (N, in)."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """x Wᵀ, (N, outs)."""
-
-    def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """x Wᵀ + other."""
-
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """x Wᵀ · other, element by element."""
-
-    def silu(self, x: Tensor) -> Tensor:
-        """silu(x Wᵀ)."""
 
 
 def packed(weight: Tensor, rows: int) -> Matrix:
@@ -33,35 +15,33 @@ def packed(weight: Tensor, rows: int) -> Matrix:
     oneDNN's own layout where torch brings it for this processor and dtype: it spares laying the
     weights out again for every product, which is half the time of one with few rows.
     """
-    if _onednn_multiplies(weight):
-        return PackedMatrix(weight, rows)
-    return PlainMatrix(weight)
+    return PackedMatrix(weight, rows) if _onednn_multiplies(weight) else Matrix(weight)
 
 
-class PlainMatrix:
-    """Weights as they lie: for every device and dtype."""
+class Matrix:
+    """W (outs, in), and what a layer does with x Wᵀ, x (N, in): on every device, in every dtype."""
 
     def __init__(self, weight: Tensor):
         self.weight = weight.t()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """See `Matrix`."""
+        """x Wᵀ, (N, outs)."""
         return x @ self.weight
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """See `Matrix.plus`."""
+        """x Wᵀ + other."""
         return torch.addmm(other, x, self.weight)
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """See `Matrix.times`."""
+        """x Wᵀ · other, element by element."""
         return (x @ self.weight).mul_(other)
 
     def silu(self, x: Tensor) -> Tensor:
-        """See `Matrix.silu`."""
+        """silu(x Wᵀ)."""
         return F.silu(x @ self.weight)
 
 
-class PackedMatrix:
+class PackedMatrix(Matrix):
     """Weights in oneDNN's layout, which only its products can read; a copy."""
 
     def __init__(self, weight: Tensor, rows: int):
@@ -94,9 +74,8 @@ class PackedMatrix:
 
 def _onednn_multiplies(weight: Tensor) -> bool:
     """Whether torch has the products of `PackedMatrix` for such weights on this machine."""
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    usable = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not usable or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     if weight.dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

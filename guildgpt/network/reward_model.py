@@ -133,15 +133,11 @@ def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
 
     The bias is not part of it: transformers' head has none, and differences do not need it.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    require_classifier(causal.config)
     labels = {"id2label": {0: "score"}, "label2id": {"score": 0}}
     config = type(causal.config).from_dict({**causal.config.to_dict(), **labels})
     config.architectures = None
     config.pad_token_id = chat.pad_id
-    with torch.device("meta"), quiet():
-        model = AutoModelForSequenceClassification.from_config(config)
+    model = require_classifier(config)
     setattr(model, model.base_model_prefix, getattr(causal, causal.base_model_prefix))
     model.score = nn.Linear(head.in_features, 1, bias=False)
     with torch.no_grad():
@@ -149,14 +145,14 @@ def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
     return model
 
 
-def require_classifier(config: Any) -> None:
-    """ModelError where transformers has no sequence classifier for a model, so that a reward model
-    of it could be trained and not be written."""
+def require_classifier(config: Any) -> Any:
+    """transformers' sequence classifier of a model, without weights. ModelError where there is
+    none, so that a reward model could be trained and not be written."""
     from transformers import AutoModelForSequenceClassification
 
     try:
         with torch.device("meta"), quiet():
-            AutoModelForSequenceClassification.from_config(config)
+            return AutoModelForSequenceClassification.from_config(config)
     except ValueError as error:
         raise ModelError(
             f"transformers has no sequence classifier for `{config.model_type}`",
@@ -230,27 +226,23 @@ def wear_reward_model(
 def check_same_language(folder: Path, chat: ChatTokenizer) -> None:
     """ModelError where a reward model's tokenizer or template is not the policy's: it would score
     other texts than were written."""
-    template = ChatTemplate.load(folder)
-    if template != chat.template:
-        raise ModelError(
-            "the reward model was trained with another chat template than the policy",
-            where=folder,
-            remedy="Train the reward model again from the policy's own base.",
-        )
     sample = "Does é ≠ 10 200, in <|im_end|> x = {'a': [1]}?\n\n\tYes.  No! 日本語 🙂"
     theirs = FileTokenizer(folder / "tokenizer.json")
     ours = chat.tokenizer
     names = chat.template.control_tokens
-    if (
-        theirs.encode(sample) != ours.encode(sample)
+    other = {
+        "chat template": ChatTemplate.load(folder) != chat.template,
+        "tokenizer": theirs.encode(sample) != ours.encode(sample)
         or len(theirs) != len(ours)
-        or any(theirs.token_id(name) != ours.token_id(name) for name in names)
-    ):
-        raise ModelError(
-            "the reward model was trained with another tokenizer than the policy",
-            where=folder,
-            remedy="Train the reward model again from the policy's own base.",
-        )
+        or any(theirs.token_id(name) != ours.token_id(name) for name in names),
+    }
+    for what, differs in other.items():
+        if differs:
+            raise ModelError(
+                f"the reward model was trained with another {what} than the policy",
+                where=folder,
+                remedy="Train the reward model again from the policy's own base.",
+            )
 
 
 def _head(weight: Tensor, bias: float) -> nn.Linear:

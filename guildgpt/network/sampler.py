@@ -18,27 +18,21 @@ from guildgpt.network.decoders import decoder_for
 from guildgpt.network.trunk import Head, Trunk
 
 BLOCK = 256  # entries of the vocabulary that are summed together when one is drawn
-LIKELY = 1024  # how many of the likeliest tokens are tried before the whole vocabulary is sorted
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is chosen.
 
-    `temperature` divides the logits, 0 is greedy; `top_k` keeps the k likeliest tokens, 0 all;
-    `top_p` keeps the likeliest ones that together have this probability, 1 all.
+    `temperature` divides the logits, 0 is greedy.
     """
 
     max_new_tokens: int = 64
     temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or self.temperature < 0 or self.top_k < 0:
+        if self.max_new_tokens < 1 or self.temperature < 0:
             raise ValueError(f"not a way to sample: {self}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is a probability above 0, not {self.top_p}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,31 +128,10 @@ def choose(logits: Tensor, chance: Tensor, sampling: Sampling) -> tuple[Tensor, 
     """
     if sampling.temperature == 0:
         tokens = logits.argmax(-1)
-        return tokens, _logprob(logits, tokens)
+        return tokens, logits.gather(1, tokens[:, None])[:, 0] - torch.logsumexp(logits, -1)
     if sampling.temperature != 1:
         logits = logits / sampling.temperature
-    if not sampling.top_k and sampling.top_p == 1:
-        return _draw(logits, chance)
-    values, places = _likeliest(logits, sampling)
-    picked, logprobs = _draw(values, chance)
-    return places.gather(1, picked[:, None])[:, 0], logprobs
-
-
-def _likeliest(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """The tokens that may be drawn, likeliest first: logits (B, K), others at -inf, and ids."""
-    size = logits.shape[-1]
-    kept = min(sampling.top_k or LIKELY, size)
-    values, places = torch.topk(logits, kept)
-    if sampling.top_p == 1:
-        return values, places
-    total = torch.logsumexp(values if sampling.top_k else logits, -1, keepdim=True)
-    before = torch.exp(values - total).double().cumsum(-1)
-    if not sampling.top_k and kept < size and bool((before[:, -1] < sampling.top_p).any()):
-        values, places = torch.sort(logits, dim=-1, descending=True)
-        before = torch.exp(values - total).double().cumsum(-1)
-    before = before - torch.exp(values - total)  # the probability of all that are likelier
-    before[:, 0] = 0  # the likeliest always stays
-    return values.masked_fill(before >= sampling.top_p, float("-inf")), places
+    return _draw(logits, chance)
 
 
 def _draw(logits: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,7 +158,3 @@ def _draw(logits: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
     index = (place * block + within).clamp_(max=size - 1)
     logprobs = logits.gather(1, index) - peak - ends[:, -1:].log().float()
     return index[:, 0], logprobs[:, 0]
-
-
-def _logprob(logits: Tensor, tokens: Tensor) -> Tensor:
-    return logits.gather(1, tokens[:, None])[:, 0] - torch.logsumexp(logits, -1)
