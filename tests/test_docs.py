@@ -180,6 +180,10 @@ def test_every_parameter_of_a_postgresql_url_is_described() -> None:
     assert described == set(KNOWN)
 
 
+def test_what_contributors_read_first_is_short() -> None:
+    assert len(DOCUMENTS["CONTRIBUTING.md"].encode()) <= 5000
+
+
 def test_the_readme_is_short() -> None:
     """Whatever has a letter or a digit is a word, in tables and examples too."""
     assert len(re.findall(r"\S*\w\S*", DOCUMENTS["README.md"])) <= 900

@@ -7,7 +7,6 @@ import math
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,11 @@ from typer.testing import CliRunner
 from guildgpt.cli import app
 from guildgpt.errors import GuildError
 
-SAMPLES = Path(__file__).parent
-INPUTS = ("tiny.toml", "documents.txt", "rows.jsonl", "pairs.jsonl")
-RUN = Path("runs/tiny")
+from .samples import RUN, SAMPLES, finished, here, unpacked
+
+__all__ = ["finished", "here", "unpacked"]
+
 pytestmark = pytest.mark.usefixtures("small_matrix_products")
-
-
-@pytest.fixture(scope="session")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("old")
-    with tarfile.open(SAMPLES / "runs.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the recipe and what it reads; commands run in it."""
-    for name in INPUTS:
-        shutil.copy(SAMPLES / name, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def finished(unpacked: Path, here: Path) -> Path:
-    return Path(shutil.copytree(unpacked / "finished", here / RUN))
 
 
 def told(*arguments: str) -> str:
