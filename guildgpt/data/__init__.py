@@ -3,7 +3,7 @@
 from guildgpt.data.dataset import Dataset, SourceReport, build
 from guildgpt.data.documents import Document, read_documents
 from guildgpt.data.preview import Statistics, check_trainable, preview
-from guildgpt.data.provenance import Policy, Provenance, WrittenBy, attributions, check, judge
+from guildgpt.data.provenance import Policy, Provenance, WrittenBy, attributions, check
 from guildgpt.data.source import Loaded, SourceSpec, load
 from guildgpt.data.split import Side, split_side
 from guildgpt.data.starter import StarterPrompt, StarterTask, starter_prompts, starter_tasks
@@ -25,7 +25,6 @@ __all__ = [
     "build",
     "check",
     "check_trainable",
-    "judge",
     "load",
     "preview",
     "read_documents",

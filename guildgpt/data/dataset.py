@@ -13,7 +13,7 @@ from guildgpt.data.source import Loaded
 from guildgpt.data.split import digest, fraction, split_side
 from guildgpt.errors import DataError
 
-Row = TypeVar("Row", Conversation, Comparison, Task)
+AnyRow = TypeVar("AnyRow", Conversation, Comparison, Task)
 
 
 @dataclass(slots=True)
@@ -108,9 +108,9 @@ class _Mix:
     seen: set[str]  # kind and key of every row so far, of all sources
     report: SourceReport
 
-    def share(self, rows: Iterable[Row], train: list[Row], held_out: list[Row]) -> None:
+    def share(self, rows: Iterable[AnyRow], train: list[AnyRow], held_out: list[AnyRow]) -> None:
         """Add the train rows of one epoch (copies side by side) and the held-out rows."""
-        kept_out: list[Row] = []
+        kept_out: list[AnyRow] = []
         for row in rows:
             self.report.rows += 1
             key = f"{type(row).__name__} {row.key}"
@@ -140,18 +140,18 @@ def times(row: Conversation | Comparison | Task, weight: float) -> int:
     return whole + (fraction("weight", row.key) < weight - whole)
 
 
-def _named(rows: Iterable[Row], name: str) -> list[Row]:
+def _named(rows: Iterable[AnyRow], name: str) -> list[AnyRow]:
     return [
         row if row.source.name == name else replace(row, source=replace(row.source, name=name))
         for row in rows
     ]
 
 
-def _shuffle(rows: list[Row], seed: int) -> None:
+def _shuffle(rows: list[AnyRow], seed: int) -> None:
     """Order by a hash of seed, row and copy: another row more or less moves none of the others."""
     counts: dict[str, int] = {}
 
-    def place(row: Row) -> str:
+    def place(row: AnyRow) -> str:
         copy = counts[row.key] = counts.get(row.key, 0) + 1
         return digest("order", str(seed), row.key, str(copy))
 

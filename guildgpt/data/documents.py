@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guildgpt.chat import Source
-from guildgpt.data.formats import is_gzipped, refuse_foreign
+from guildgpt.data.foreign import is_gzipped, refuse_foreign
 from guildgpt.data.lines import require_file
 from guildgpt.data.provenance import UNKNOWN, Provenance, WrittenBy, spdx
 from guildgpt.data.split import Side, normalised, side_of

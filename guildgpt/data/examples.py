@@ -38,7 +38,8 @@ class Example:
         return int(self.mask[1:].sum())
 
 
-Row = list[Example]  # what one place in a batch holds: a conversation, or documents packed together
+# What one place in a batch holds: a conversation, or documents packed together.
+PackedRow = list[Example]
 
 
 def conversation_examples(
@@ -102,7 +103,7 @@ def document_examples(
     return examples
 
 
-def pack(examples: Sequence[Example], context: int, seed: int) -> list[Row]:
+def pack(examples: Sequence[Example], context: int, seed: int) -> list[PackedRow]:
     """Put examples together into rows of at most `context` tokens (best fit, longest first).
 
     The examples of a row stay apart: attention ends at each one's borders. Which row comes when is
@@ -112,13 +113,13 @@ def pack(examples: Sequence[Example], context: int, seed: int) -> list[Row]:
         range(len(examples)),
         key=lambda index: (-len(examples[index]), digest("pack", str(seed), str(index))),
     )
-    rows: list[Row] = []
-    by_room: dict[int, list[Row]] = {}
+    rows: list[PackedRow] = []
+    by_room: dict[int, list[PackedRow]] = {}
     for index in order:
         size = len(examples[index])
         room = min((room for room in by_room if room >= size), default=None)
         if room is None:
-            row: Row = []
+            row: PackedRow = []
             left = context
             rows.append(row)
         else:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from guildgpt.data.formats import folder_instead, is_gzipped, refuse_foreign, refuse_table
+from guildgpt.data.foreign import folder_instead, is_gzipped, refuse_foreign, refuse_table
 from guildgpt.data.rows import type_name
 from guildgpt.errors import DataError
 

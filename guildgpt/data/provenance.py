@@ -103,7 +103,7 @@ def spdx(licence: str) -> str:
     return _CANONICAL.get(licence.strip().lower(), licence.strip())
 
 
-def judge(item: Provenance) -> str | None:
+def refusal(item: Provenance) -> str | None:
     """Why the strict policy refuses this item, in one sentence; None if it takes it.
 
     A base answers for its licence and for what it is known to have been tuned on; the authors of
@@ -134,7 +134,7 @@ def check(policy: Policy, items: Sequence[Provenance]) -> list[str]:
     refused = [
         f"{item.name} ({item.origin}): {why}" if item.origin else f"{item.name}: {why}"
         for item in items
-        if (why := judge(item))
+        if (why := refusal(item))
     ]
     if refused and policy == "strict":
         count = f"{len(refused)} of {len(items)}" if len(items) > 1 else "the only"

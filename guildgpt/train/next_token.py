@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from guildgpt.data.examples import Example, Row
+from guildgpt.data.examples import Example, PackedRow
 from guildgpt.evaluate.bits import measure_all
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
@@ -23,7 +23,7 @@ from guildgpt.train.schedule import Schedule
 
 def train_whole(
     model: Any,
-    rows: Sequence[Row],
+    rows: Sequence[PackedRow],
     held_out: Mapping[str, Sequence[Example]],
     config: TrainConfig,
     job: Job,
@@ -40,7 +40,7 @@ def train_whole(
 def train_next_token(
     trunk: Trunk,
     parameters: Mapping[str, nn.Parameter],
-    rows: Sequence[Row],
+    rows: Sequence[PackedRow],
     held_out: Mapping[str, Sequence[Example]],
     config: TrainConfig,
     job: Job,
@@ -69,7 +69,9 @@ def train_next_token(
 class NextToken(Objective):
     """-log p of every predicted token, summed."""
 
-    def __init__(self, trunk: Trunk, rows: Sequence[Row], config: TrainConfig, schedule: Schedule):
+    def __init__(
+        self, trunk: Trunk, rows: Sequence[PackedRow], config: TrainConfig, schedule: Schedule
+    ):
         self.trunk = trunk
         self.rows = rows
         self.config = config

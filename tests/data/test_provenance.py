@@ -13,7 +13,7 @@ from guildgpt.data.provenance import (
     Provenance,
     attributions,
     check,
-    judge,
+    refusal,
     spdx,
 )
 from guildgpt.errors import DataError, PolicyError
@@ -46,7 +46,7 @@ def test_a_record_with_an_unknown_key_is_refused() -> None:
 @given(st.sampled_from(GOOD), st.sampled_from([str.lower, str.upper, str.title]))
 def test_strict_takes_known_licences_in_any_case(licence: str, change) -> None:
     item = Provenance("x", licence=change(licence), written_by="people")
-    assert judge(item) is None
+    assert refusal(item) is None
     assert spdx(change(licence)) == licence
 
 
@@ -66,15 +66,15 @@ def test_strict_takes_known_licences_in_any_case(licence: str, change) -> None:
     ],
 )
 def test_strict_refuses(licence: str, written_by, why: str) -> None:
-    verdict = judge(Provenance("x", licence=licence, written_by=written_by))
+    verdict = refusal(Provenance("x", licence=licence, written_by=written_by))
     assert verdict is not None
     assert why in verdict
 
 
 def test_a_base_answers_for_its_tuning_but_not_for_its_pretraining_text() -> None:
-    assert judge(Provenance("b", "base", licence="apache-2.0")) is None
-    assert judge(Provenance("b", "base", licence="apache-2.0", written_by="mixed")) is not None
-    assert judge(Provenance("b", "base")) is not None
+    assert refusal(Provenance("b", "base", licence="apache-2.0")) is None
+    assert refusal(Provenance("b", "base", licence="apache-2.0", written_by="mixed")) is not None
+    assert refusal(Provenance("b", "base")) is not None
 
 
 def test_strict_names_every_refused_source_at_once() -> None:

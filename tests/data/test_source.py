@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from guildgpt.data import oasst
-from guildgpt.data.provenance import check, judge
+from guildgpt.data.provenance import check, refusal
 from guildgpt.data.source import SourceSpec, load
 from guildgpt.errors import DataError, PolicyError
 
@@ -113,7 +113,7 @@ def test_a_file_of_ones_own_is_refused_until_one_says_whose_it_is(write_lines) -
     mine = SourceSpec(source=f"jsonl:{path}", licence="OWN", written_by="people", attribution="me")
     item = load(mine).provenance
     assert (item.licence, item.attribution) == ("own", "me")
-    assert judge(item) is None
+    assert refusal(item) is None
 
 
 def test_the_expected_hash(write_lines) -> None:
@@ -158,7 +158,7 @@ def test_the_options_reach_the_oasst_reader(write_lines, monkeypatch) -> None:
     load(SourceSpec.parse(f"oasst1:{path}"))
     assert seen == [oasst.Keep(("de",), "all", unreviewed=True, synthetic=True), oasst.Keep()]
     assert item.written_by == "mixed"
-    assert judge(item) is not None
+    assert refusal(item) is not None
 
 
 def test_a_missing_file_names_the_near_one(write_lines) -> None:
