@@ -9,14 +9,13 @@ from pathlib import Path
 from guildgpt.bases import licences
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.converted import converted
-from guildgpt.data.lines import file_sha256
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import ModelError
+from guildgpt.model.hashes import combined, file_sha256
 from guildgpt.model.locate import refuse_run_folder
 from guildgpt.model.provenance import read_provenance
 from guildgpt.model.quiet import first_line
 from guildgpt.model.starter import GGUF_SHA256, STARTER, starter_gguf
-from guildgpt.model.version import combined
 
 SMALL_FILES = ["*.json", "*.model", "*.txt", "README.md"]
 

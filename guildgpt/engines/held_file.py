@@ -10,7 +10,7 @@ from pathlib import Path
 
 from guildgpt.errors import EngineDied
 from guildgpt.model.gguf_file import Head, check_magic, head_of, parts
-from guildgpt.model.version import combined
+from guildgpt.model.hashes import combined
 
 Mark = tuple[int, int, int, int]
 

@@ -25,7 +25,13 @@ from guildgpt.model.gguf_architectures import Tensor, Weights, architecture_of
 from guildgpt.model.gguf_vocabulary import Kind, Vocabulary, read_vocabulary
 from guildgpt.model.json_file import read_json
 
-QUANTIZATIONS = ("F32", "F16", "Q8_0", "Q4_1")
+_FILE_TYPES = {
+    "F32": "ALL_F32",
+    "F16": "MOSTLY_F16",
+    "Q8_0": "MOSTLY_Q8_0",
+    "Q4_1": "MOSTLY_Q4_1",
+}
+QUANTIZATIONS = tuple(_FILE_TYPES)
 
 Stored: TypeAlias = gguf.GGMLQuantizationType
 
@@ -80,14 +86,6 @@ def write_gguf(folder: Path, out: Path, quantization: str) -> Path:
             writer.close()
         unfinished.unlink(missing_ok=True)
     return out
-
-
-_FILE_TYPES = {
-    "F32": "ALL_F32",
-    "F16": "MOSTLY_F16",
-    "Q8_0": "MOSTLY_Q8_0",
-    "Q4_1": "MOSTLY_Q4_1",
-}
 
 
 def _write_tensors(writer: gguf.GGUFWriter, tensors: list[Tensor], wanted: Stored) -> None:

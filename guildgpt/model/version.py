@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guildgpt.data.lines import file_sha256
 from guildgpt.model.gguf_file import parts
+from guildgpt.model.hashes import combined, file_sha256
 from guildgpt.model.locate import Located, locate
 
 _ID = re.compile(r".+@[0-9a-f]{8}")
@@ -32,11 +30,6 @@ def version_of(found: Located, sha256: str | None = None) -> Version:
     # Every run calls its model folders "model": what they lie in says more.
     name = found.folder.parent.name if found.folder else found.name
     return Version(f"{name}@{sha256[:8]}", found.name, str(found.gguf), sha256)
-
-
-def combined(hashes: Sequence[str]) -> str:
-    """The hash of files from theirs: of one its own, of several that of their digits in a row."""
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def named(model: str) -> Version | str:

@@ -27,12 +27,12 @@ class Segment(NamedTuple):
     @property
     def first(self) -> int:
         """The position of its first token in the sequence."""
-        return _size(self.before)
+        return int(self.before.stop - self.before.start)
 
     @property
     def length(self) -> int:
         """How many tokens it has."""
-        return _size(self.rows)
+        return int(self.rows.stop - self.rows.start)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,3 @@ def _neighbours(
     for key, run in groupby(examples, prompt):
         group = list(run)
         yield (len(key) // group[0].ids.itemsize if len(group) > 1 else 0), group
-
-
-def _size(rows: slice) -> int:
-    return int(rows.stop - rows.start)
