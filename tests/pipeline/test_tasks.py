@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny import write_run
 
 from guildgpt.errors import DataError
+from guildgpt.pipeline.prepare import gather
+from guildgpt.recipe import load_recipe
 from guildgpt.rewards import combined
 from guildgpt.rewards.confine import level
 from guildgpt.rewards.verify import verify_all
@@ -95,3 +98,15 @@ def test_rules_that_nothing_goes_by_are_a_warning(road: Road, tmp_path: Path) ->
     assert "8 rows with `tests`, which counts for nothing without the term `verify`" in printed
     assert "9 rows with `format`, which counts for nothing without the term `format`" in printed
     assert "reward_verify" not in report.stages[0].metrics[0]
+
+
+def test_tasks_that_no_stage_asks_are_a_warning(tmp_path: Path) -> None:
+    recipe = load_recipe(write_run(tmp_path))
+    with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in TASKS)
+    data = gather(recipe, ["sft"], recipe.model)
+    count = len(data.dataset.train_tasks)
+    assert 0 < count <= len(TASKS)
+    assert data.warnings == [
+        f"{count} rows without an answer, which only `grpo` and `ppo` learn from"
+    ]
