@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, union_all, update
 
 from guildgpt.feedback.quoting import Trace, distinctive, marks, name_traces, traces
 from guildgpt.feedback.removal import Removed, delete_where, remove_comparisons
-from guildgpt.feedback.rows import chunks
+from guildgpt.feedback.rows import among
 from guildgpt.feedback.schema import (
     conversations,
     deliveries,
@@ -48,42 +48,37 @@ def blank_answers(
     said. Blanked rows stay, to hold their trees; reports on them stay, for what is to be looked at
     is still on Discord.
     """
-    places: set[str] = set()
-    for chunk in chunks(gone | edited.keys()):
-        where = select(messages.c.conversation_id).where(messages.c.id.in_(chunk))
-        places.update(connection.scalars(where))
-    for place in sorted(places):
+    taken_back = among(connection, messages.c.id, gone | edited.keys())
+    places = select(messages.c.conversation_id).where(taken_back)
+    for place in sorted(set(connection.scalars(places))):
         said = _told_together(connection, place)
         tree = _Tree(said, gone, with_them, edited, names)
         quoting, outdated = tree.judged()
         blank(connection, quoting, removed)
         _hide(connection, quoting, tree)
-        for chunk in chunks(outdated):
-            old = update(messages).where(messages.c.id.in_(chunk))
-            connection.execute(old.values(outdated=True))
+        old = update(messages).where(among(connection, messages.c.id, outdated))
+        connection.execute(old.values(outdated=True))
 
 
 def _told_together(connection: Connection, conversation_id: str) -> dict[str, _Said]:
     """The messages of a conversation, and of the threads that hang from one of them: what is said
     in those is told all that stands above it here."""
     here = _said(connection, messages.c.conversation_id == conversation_id, {})
-    hooks: dict[int, str] = {}  # a thread has its first message's id on Discord
-    for chunk in chunks(here):
-        own = select(messages.c.discord_id, messages.c.id).where(messages.c.id.in_(chunk))
-        answered = (
-            select(parts.c.discord_id, deliveries.c.answer_id)
-            .join(deliveries, deliveries.c.id == parts.c.delivery_id)
-            .where(deliveries.c.answer_id.in_(chunk))
-        )
-        for wanted in (own, answered):
-            hooks.update({hook: id for hook, id in connection.execute(wanted) if hook})
-    for hooked in chunks(hooks):
-        threads = select(conversations.c.id, conversations.c.channel_id)
-        found = connection.execute(threads.where(conversations.c.channel_id.in_(hooked)))
-        roots = {id: hooks[channel] for id, channel in found}
-        for some in chunks(roots):
-            here |= _said(connection, messages.c.conversation_id.in_(some), roots)
-    return here
+    own = select(messages.c.discord_id, messages.c.id).where(
+        messages.c.conversation_id == conversation_id
+    )
+    answered = (
+        select(parts.c.discord_id, deliveries.c.answer_id)
+        .join(deliveries, deliveries.c.id == parts.c.delivery_id)
+        .where(among(connection, deliveries.c.answer_id, here))
+    )
+    found = connection.execute(union_all(own, answered))
+    hooks = {hook: id for hook, id in found if hook}  # a thread has its first message's Discord id
+    threads = select(conversations.c.id, conversations.c.channel_id).where(
+        among(connection, conversations.c.channel_id, hooks)
+    )
+    roots = {id: hooks[channel] for id, channel in connection.execute(threads)}
+    return here | _said(connection, among(connection, messages.c.conversation_id, roots), roots)
 
 
 def _said(
@@ -106,30 +101,29 @@ def _said(
 
 def blank(connection: Connection, ids: set[str], removed: Removed) -> None:
     """Empty these messages, and take away the ratings, comparisons and votes on them."""
-    for chunk in chunks(ids):
-        of_them = ratings.c.message_id.in_(chunk)
-        removed.add("ratings", delete_where(connection, ratings, of_them))
-        remove_comparisons(connection, chunk, removed)
-        connection.execute(update(messages).where(messages.c.id.in_(chunk)).values(BLANK))
+    of_them = among(connection, ratings.c.message_id, ids)
+    removed.add("ratings", delete_where(connection, ratings, of_them))
+    remove_comparisons(connection, ids, removed)
+    blanking = update(messages).where(among(connection, messages.c.id, ids))
+    connection.execute(blanking.values(BLANK))
     removed.add("messages", ids)
 
 
 def _hide(connection: Connection, ids: set[str], tree: _Tree) -> None:
     """Take the reasons out of reports on these where they repeat what is gone."""
-    for chunk in chunks(ids):
-        wanted = select(reports.c.id, reports.c.message_id, reports.c.reason)
-        said = wanted.where(reports.c.message_id.in_(chunk), reports.c.reason.is_not(None))
-        for id, message_id, reason in list(connection.execute(said)):
-            if tree.repeats(message_id, reason):
-                row = update(reports).where(reports.c.id == id)
-                connection.execute(row.values(reason=None))
+    wanted = select(reports.c.id, reports.c.message_id, reports.c.reason).where(
+        among(connection, reports.c.message_id, ids), reports.c.reason.is_not(None)
+    )
+    found = connection.execute(wanted)
+    repeating = [id for id, message_id, reason in found if tree.repeats(message_id, reason)]
+    hiding = update(reports).where(among(connection, reports.c.id, repeating))
+    connection.execute(hiding.values(reason=None))
 
 
 def delete_reports(connection: Connection, ids: set[str], removed: Removed) -> None:
     """Nobody needs to look at these messages any more."""
-    for chunk in chunks(ids):
-        of_them = reports.c.message_id.in_(chunk)
-        removed.add("reports", delete_where(connection, reports, of_them))
+    of_them = among(connection, reports.c.message_id, ids)
+    removed.add("reports", delete_where(connection, reports, of_them))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from guildgpt.chat import Role
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.quoting import quotes
 from guildgpt.feedback.records import ConversationKind, StoredMessage
-from guildgpt.feedback.rows import Clock, chunks, new_id, storable
+from guildgpt.feedback.rows import Clock, among, new_id, storable
 from guildgpt.feedback.schema import conversations, deliveries, messages, parts
 from guildgpt.feedback.trouble import GONE, Known
 
@@ -215,12 +215,10 @@ def _check_told(
     repeats what is gone."""
     if not told and not besides:
         return False
-    now: dict[str, str] = {}
-    for chunk in chunks(message.id for message in told):
-        wanted = select(messages.c.id, messages.c.text).where(
-            messages.c.id.in_(chunk), ~messages.c.deleted
-        )
-        now |= {row.id: row.text for row in connection.execute(wanted)}
+    wanted = select(messages.c.id, messages.c.text).where(
+        among(connection, messages.c.id, [message.id for message in told]), ~messages.c.deleted
+    )
+    now = {row.id: row.text for row in connection.execute(wanted)}
     then = [message for message in told if not message.deleted]
     gone = [message.text for message in then if now.get(message.id) != message.text]
     if (gone or besides) and quotes(text, [*gone, *besides], now.values()):

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 
 from guildgpt.errors import GuildError
 from guildgpt.feedback.records import NOT_THEIRS
-from guildgpt.feedback.rows import chunks
+from guildgpt.feedback.rows import among
 from guildgpt.feedback.schema import (
     candidates,
     comparisons,
@@ -114,12 +114,12 @@ def _messages(connection: Connection, member_id: str) -> Rows:
     )
     rows = list(connection.execute(wanted))
     answers = defaultdict(list)
-    for chunk in chunks(row.id for row in rows):
-        below = select(messages).where(
-            messages.c.parent_id.in_(chunk), messages.c.role == "assistant"
-        )
-        for answer in connection.execute(below.order_by(messages.c.created_at)):
-            answers[answer.parent_id].append(answer)
+    below = select(messages).where(
+        among(connection, messages.c.parent_id, [row.id for row in rows]),
+        messages.c.role == "assistant",
+    )
+    for answer in connection.execute(below.order_by(messages.c.created_at)):
+        answers[answer.parent_id].append(answer)
     return [
         {
             "id": row.id,
@@ -150,17 +150,14 @@ def _messages(connection: Connection, member_id: str) -> Rows:
 
 def _comparisons(connection: Connection, asked: list[str]) -> Rows:
     """The comparisons of answers to these questions."""
-    found = []
-    for chunk in chunks(asked):
-        wanted = (
-            select(comparisons, candidates.c.message_id)
-            .join(candidates, candidates.c.comparison_id == comparisons.c.id)
-            .where(comparisons.c.question_id.in_(chunk))
-            .order_by(comparisons.c.created_at, comparisons.c.id, candidates.c.position)
-        )
-        found += list(connection.execute(wanted))
+    wanted = (
+        select(comparisons, candidates.c.message_id)
+        .join(candidates, candidates.c.comparison_id == comparisons.c.id)
+        .where(among(connection, comparisons.c.question_id, asked))
+        .order_by(comparisons.c.created_at, comparisons.c.id, candidates.c.position)
+    )
     rows: dict[str, dict[str, Any]] = {}
-    for one in found:
+    for one in connection.execute(wanted):
         row = rows.setdefault(
             one.id,
             {"id": one.id, "question": one.question_id, "answers": []}
@@ -175,10 +172,9 @@ def _events(connection: Connection, member_id: str) -> Rows:
     Their words are in it only until they have a row of their own."""
     rows = _under(connection, deliveries, member_id)
     written = defaultdict(list)
-    for chunk in chunks(row.id for row in rows):
-        wanted = select(parts).where(parts.c.delivery_id.in_(chunk)).order_by(parts.c.position)
-        for part in connection.execute(wanted):
-            written[part.delivery_id].append(_snowflake(part.discord_id))
+    theirs = among(connection, parts.c.delivery_id, [row.id for row in rows])
+    for part in connection.execute(select(parts).where(theirs).order_by(parts.c.position)):
+        written[part.delivery_id].append(_snowflake(part.discord_id))
     return [
         {
             "id": _snowflake(row.event_id),
@@ -201,11 +197,8 @@ def _learned(connection: Connection, record: dict[str, Any]) -> list[str]:
     """The versions that learned from any of it."""
     ids = [row["id"] for section in SECTIONS for row in record[section]]
     ids += [answer["id"] for row in record["messages"] for answer in row["answers"]]
-    found: set[str] = set()
-    for chunk in chunks(ids):
-        wanted = select(lineage.c.version_id).where(lineage.c.event_id.in_(chunk)).distinct()
-        found |= set(connection.scalars(wanted))
-    return sorted(found)
+    wanted = select(lineage.c.version_id).where(among(connection, lineage.c.event_id, ids))
+    return sorted(set(connection.scalars(wanted)))
 
 
 def _moment(at: datetime | None) -> str | None:

@@ -19,7 +19,7 @@ from guildgpt.feedback.removal import (
     delete_where,
     remove_messages,
 )
-from guildgpt.feedback.rows import Clock, chunks
+from guildgpt.feedback.rows import Clock, among
 from guildgpt.feedback.schema import (
     channel_marks,
     conversations,
@@ -103,9 +103,7 @@ class Places:
         )
 
         def take(connection: Connection, removed: Removed) -> None:
-            threads = select(conversations.c.channel_id).where(said)
-            within = {id for id in connection.scalars(threads) if id is not None}
-            _remove(connection, said, {*gone, *within}, removed)
+            _remove(connection, said, set(gone), removed)
 
         if not await self._database.value(select(is_known)):
             return NOTHING
@@ -142,17 +140,13 @@ class Places:
 
         def take(connection: Connection, removed: Removed) -> None:
             gone = set(connection.scalars(wanted))
-            for chunk in chunks(gone):
-                channels = select(conversations.c.channel_id).where(
-                    conversations.c.guild_id.in_(chunk)
-                )
-                within = {id for id in connection.scalars(channels) if id is not None}
-                said = conversations.c.guild_id.in_(chunk)
-                _remove(connection, said, within, removed)
-                events = deliveries.c.guild_id.in_(chunk)
-                removed.counts["deliveries"] += delete_deliveries(connection, events)
-                for table in (channel_marks, guild_settings, left_guilds):
-                    connection.execute(delete(table).where(table.c.guild_id.in_(chunk)))
+            said = among(connection, conversations.c.guild_id, gone)
+            _remove(connection, said, set(), removed)
+            events = among(connection, deliveries.c.guild_id, gone)
+            removed.counts["deliveries"] += delete_deliveries(connection, events)
+            for table in (channel_marks, guild_settings, left_guilds):
+                theirs = among(connection, table.c.guild_id, gone)
+                connection.execute(delete(table).where(theirs))
 
         if not await self._database.row(wanted):
             return NOTHING
@@ -169,18 +163,16 @@ class Places:
 def _remove(
     connection: Connection, said: ColumnElement[bool], channels: set[int], removed: Removed
 ) -> None:
-    """Delete these conversations whole, and what else there is of these channels."""
-    places = set(connection.scalars(select(conversations.c.id).where(said)))
-    doomed: set[str] = set()
-    for chunk in chunks(places):
-        wanted = select(messages.c.id).where(messages.c.conversation_id.in_(chunk))
-        doomed.update(connection.scalars(wanted))
+    """Delete these conversations whole, and what else there is of their channels and of these."""
+    found = connection.execute(select(conversations.c.id, conversations.c.channel_id).where(said))
+    places = {row.id: row.channel_id for row in found}
+    within = {id for id in places.values() if id is not None} | channels
+    there = among(connection, messages.c.conversation_id, places)
+    doomed = set(connection.scalars(select(messages.c.id).where(there)))
     remove_messages(connection, doomed, removed)
-    for chunk in chunks(places):  # those in which nothing was said
-        left = conversations.c.id.in_(chunk)
-        removed.counts["conversations"] += len(delete_where(connection, conversations, left))
-    for some in chunks(channels):
-        events = deliveries.c.channel_id.in_(some)
-        removed.counts["deliveries"] += delete_deliveries(connection, events)
-        marks = channel_marks.c.channel_id.in_(some)
-        connection.execute(delete(channel_marks).where(marks))
+    silent = among(connection, conversations.c.id, places)  # those in which nothing was said
+    removed.counts["conversations"] += len(delete_where(connection, conversations, silent))
+    events = among(connection, deliveries.c.channel_id, within)
+    removed.counts["deliveries"] += delete_deliveries(connection, events)
+    marks = among(connection, channel_marks.c.channel_id, within)
+    connection.execute(delete(channel_marks).where(marks))

@@ -15,6 +15,7 @@ from guildgpt.feedback.members import Members
 from guildgpt.feedback.own_data import kept_of
 from guildgpt.feedback.records import Erasure
 from guildgpt.feedback.removal import (
+    IS_HUSK,
     NOTHING,
     Removed,
     Remover,
@@ -23,7 +24,7 @@ from guildgpt.feedback.removal import (
     delete_where,
     remove_messages,
 )
-from guildgpt.feedback.rows import Clock, chunks
+from guildgpt.feedback.rows import Clock, among
 from guildgpt.feedback.schema import (
     channel_marks,
     conversations,
@@ -184,8 +185,8 @@ class _Erasing:
     def _deliveries(self, private: list[int], said: set[str]) -> None:
         """Delete their deliveries."""
         here = deliveries.c.channel_id.in_(private) & deliveries.c.guild_id.is_(None)
-        mine = [or_(deliveries.c.member_id == self.member_id, here)]
-        for which in [*mine, *map(about, chunks(said))]:
+        mine = or_(deliveries.c.member_id == self.member_id, here)
+        for which in (mine, about(self.connection, said)):
             wanted = select(deliveries.c.event_id, parts.c.discord_id).outerjoin(parts)
             for event_id, part in self.connection.execute(wanted.where(which)):
                 self._known_by(event_id, part)
@@ -199,9 +200,9 @@ class _Erasing:
             here = table.c.channel_id.in_(private) & table.c.guild_id.is_(None)
             self.connection.execute(delete(table).where(here, more))
         seen = channel_marks.c.last_seen
-        for chunk in chunks(id for id in self.theirs if isinstance(id, int)):
-            on = update(channel_marks).where(seen.in_(chunk))
-            self.connection.execute(on.values(last_seen=seen + 1))
+        ids = [id for id in self.theirs if isinstance(id, int)]
+        on = update(channel_marks).where(among(self.connection, seen, ids))
+        self.connection.execute(on.values(last_seen=seen + 1))
 
     def _mentions(self) -> None:
         """Take their ids out of what others wrote, and out of others' open deliveries."""
@@ -242,8 +243,7 @@ class _Erasing:
 def _drop(connection: Connection, before: datetime) -> Counter[str]:
     kept = select(conversations.c.id).where(conversations.c.kind == "import")
     old = (messages.c.created_at < before) & messages.c.conversation_id.not_in(kept)
-    husk = messages.c.deleted & messages.c.member_id.is_(None) & messages.c.discord_id.is_(None)
-    doomed = set(connection.scalars(select(messages.c.id).where(old, ~husk)))
+    doomed = set(connection.scalars(select(messages.c.id).where(old, ~IS_HUSK)))
     removed = Removed()
     remove_messages(connection, doomed, removed)
     dropped = removed.counts

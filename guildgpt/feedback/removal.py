@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, select, update
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Erasure
-from guildgpt.feedback.rows import Clock, chunks, new_id
+from guildgpt.feedback.rows import Clock, among, new_id
 from guildgpt.feedback.schema import (
     candidates,
     comparisons,
@@ -28,6 +27,8 @@ from guildgpt.feedback.schema import (
 from guildgpt.feedback.traces import Traces
 
 NOTHING = Erasure({}, ())
+IS_HUSK = messages.c.deleted & messages.c.member_id.is_(None) & messages.c.discord_id.is_(None)
+"""Which messages are empty ones that only hold others."""
 
 
 @dataclass
@@ -80,36 +81,31 @@ def remove_messages(connection: Connection, doomed: set[str], removed: Removed) 
     which nobody else has said anything goes whole."""
     trees = _trees(connection, doomed)
     empty, gone, left = _fate(trees, doomed)
-    for chunk in chunks(doomed | gone):
-        removed.counts["deliveries"] += delete_deliveries(connection, about(chunk))
-        for table in (ratings, reports):
-            of_them = table.c.message_id.in_(chunk)
-            removed.add(table.name, delete_where(connection, table, of_them))
-        remove_comparisons(connection, chunk, removed)
+    said = doomed | gone
+    removed.counts["deliveries"] += delete_deliveries(connection, about(connection, said))
+    for table in (ratings, reports):
+        of_them = among(connection, table.c.message_id, said)
+        removed.add(table.name, delete_where(connection, table, of_them))
+    remove_comparisons(connection, said, removed)
     _hollow(connection, empty)
-    for chunk in chunks([*_leaves_first(trees, gone), *empty]):
-        connection.execute(delete(messages).where(messages.c.id.in_(chunk)))
-    removed.add("messages", doomed | gone)
-    for chunk in chunks(left):
-        which = conversations.c.id.in_(chunk)
-        removed.counts["conversations"] += len(delete_where(connection, conversations, which))
+    connection.execute(delete(messages).where(among(connection, messages.c.id, gone | empty)))
+    removed.add("messages", said)
+    ended = among(connection, conversations.c.id, left)
+    removed.counts["conversations"] += len(delete_where(connection, conversations, ended))
 
 
 def _forget_lineage(connection: Connection, events: set[str]) -> tuple[str, ...]:
     """Which versions learned from these events; that they did is forgotten event by event."""
-    learned: set[str] = set()
-    for chunk in chunks(events):
-        which = lineage.c.event_id.in_(chunk)
-        learned.update(connection.scalars(select(lineage.c.version_id).where(which)))
-        connection.execute(delete(lineage).where(which))
+    which = among(connection, lineage.c.event_id, events)
+    learned = set(connection.scalars(select(lineage.c.version_id).where(which)))
+    connection.execute(delete(lineage).where(which))
     return tuple(sorted(learned))
 
 
 def delete_where(connection: Connection, table: Table, which: ColumnElement[bool]) -> set[str]:
     """Delete rows; their ids."""
     ids = set(connection.scalars(select(table.c.id).where(which)))
-    for chunk in chunks(ids):
-        connection.execute(delete(table).where(table.c.id.in_(chunk)))
+    connection.execute(delete(table).where(among(connection, table.c.id, ids)))
     return ids
 
 
@@ -120,51 +116,54 @@ def delete_deliveries(connection: Connection, which: ColumnElement[bool]) -> int
     return len(delete_where(connection, deliveries, which))
 
 
-def about(said: list[str]) -> ColumnElement[bool]:
+def about(connection: Connection, said: set[str]) -> ColumnElement[bool]:
     """Which deliveries ask or answer with one of these messages."""
-    return deliveries.c.question_id.in_(said) | deliveries.c.answer_id.in_(said)
+    asking, answering = deliveries.c.question_id, deliveries.c.answer_id
+    return among(connection, asking, said) | among(connection, answering, said)
 
 
-def remove_comparisons(connection: Connection, said: list[str], removed: Removed) -> None:
+def remove_comparisons(connection: Connection, said: set[str], removed: Removed) -> None:
     """Delete the comparisons of these messages, and the votes on them."""
-    shown = select(candidates.c.comparison_id).where(candidates.c.message_id.in_(said))
-    which = or_(comparisons.c.question_id.in_(said), comparisons.c.id.in_(shown))
-    ids = list(connection.scalars(select(comparisons.c.id).where(which)))
-    for chunk in chunks(ids):
-        cast = votes.c.comparison_id.in_(chunk)
-        removed.add("votes", delete_where(connection, votes, cast))
-        connection.execute(delete(candidates).where(candidates.c.comparison_id.in_(chunk)))
-        connection.execute(delete(comparisons).where(comparisons.c.id.in_(chunk)))
-    removed.add("comparisons", set(ids))
+    shown = select(candidates.c.comparison_id).where(
+        among(connection, candidates.c.message_id, said)
+    )
+    posed = select(comparisons.c.id).where(among(connection, comparisons.c.question_id, said))
+    ids = set(connection.scalars(shown.union(posed)))
+    cast = among(connection, votes.c.comparison_id, ids)
+    removed.add("votes", delete_where(connection, votes, cast))
+    shown_in_them = among(connection, candidates.c.comparison_id, ids)
+    connection.execute(delete(candidates).where(shown_in_them))
+    connection.execute(delete(comparisons).where(among(connection, comparisons.c.id, ids)))
+    removed.add("comparisons", ids)
 
 
 def _hollow(connection: Connection, ids: set[str]) -> None:
     """Hang what is below these messages on empty ones in their places, under new ids: the old ones
     are known to the buttons on Discord."""
-    fresh = {id: new_id() for id in ids}
-    husks: list[dict[str, Any]] = []
-    links: list[dict[str, Any]] = []  # which messages get which parent
-    for chunk in chunks(ids):
-        wanted = select(messages).where(messages.c.id.in_(chunk))
-        for row in connection.execute(wanted):
-            husk = {"id": fresh[row.id], "conversation_id": row.conversation_id, "role": row.role}
-            empty = {"text": "", "synthetic": False, "deleted": True, "extra": {}}
-            husks.append({**husk, **empty, "created_at": row.created_at})
-            links.append({"old": row.id, "new": fresh[row.id], "above": row.parent_id})
-    if not husks:
+    if not ids:
         return
+    fresh = {id: new_id() for id in ids}
+    wanted = select(messages).where(among(connection, messages.c.id, ids))
+    rows = connection.execute(wanted).all()
+    empty = {"text": "", "synthetic": False, "deleted": True, "extra": {}}
+    husks = [
+        {"id": fresh[row.id], "conversation_id": row.conversation_id, "role": row.role}
+        | {"created_at": row.created_at, **empty}
+        for row in rows
+    ]
     connection.execute(messages.insert(), husks)
     hang = update(messages).values(parent_id=bindparam("new"))
-    connection.execute(hang.where(messages.c.parent_id == bindparam("old")), links)
+    below = [{"old": old, "new": new} for old, new in fresh.items()]
+    connection.execute(hang.where(messages.c.parent_id == bindparam("old")), below)
     above = [
-        {"husk": link["new"], "new": fresh.get(link["above"], link["above"])} for link in links
+        {"husk": fresh[row.id], "new": fresh.get(row.parent_id, row.parent_id)} for row in rows
     ]
     connection.execute(hang.where(messages.c.id == bindparam("husk")), above)
 
 
 @dataclass(frozen=True)
 class _Node:
-    """What of a message decides its fate. A `husk` is an empty one that only holds others."""
+    """What of a message decides its fate."""
 
     parent: str | None
     conversation: str
@@ -174,22 +173,16 @@ class _Node:
 
 def _trees(connection: Connection, doomed: set[str]) -> dict[str, _Node]:
     """Every message of the conversations that the doomed are in."""
-    places: set[str] = set()
-    for chunk in chunks(doomed):
-        where = select(messages.c.conversation_id).where(messages.c.id.in_(chunk))
-        places.update(connection.scalars(where))
-    trees: dict[str, _Node] = {}
-    for chunk in chunks(places):
-        wanted = select(
-            messages.c.id,
-            messages.c.parent_id,
-            messages.c.conversation_id,
-            messages.c.role,
-            messages.c.deleted & messages.c.member_id.is_(None) & messages.c.discord_id.is_(None),
-        ).where(messages.c.conversation_id.in_(chunk))
-        for id, parent, conversation, role, is_husk in connection.execute(wanted):
-            trees[id] = _Node(parent, conversation, role == "system", bool(is_husk))
-    return trees
+    where = select(messages.c.conversation_id).where(among(connection, messages.c.id, doomed))
+    places = set(connection.scalars(where))
+    wanted = select(
+        messages.c.id,
+        messages.c.parent_id,
+        messages.c.conversation_id,
+        messages.c.role == "system",
+        IS_HUSK,
+    ).where(among(connection, messages.c.conversation_id, places))
+    return {id: _Node(*rest) for id, *rest in connection.execute(wanted)}
 
 
 def _fate(trees: dict[str, _Node], doomed: set[str]) -> tuple[set[str], set[str], set[str]]:
@@ -205,15 +198,3 @@ def _fate(trees: dict[str, _Node], doomed: set[str]) -> tuple[set[str], set[str]
             above = trees[above].parent
     gone = trees.keys() - staying - holding
     return doomed & holding, gone, {node.conversation for node in trees.values()} - spoken
-
-
-def _leaves_first(trees: dict[str, _Node], gone: set[str]) -> list[str]:
-    """The messages so ordered that none is deleted before its replies."""
-    replies = Counter(trees[id].parent for id in gone)
-    ordered = [id for id in gone if not replies[id]]
-    for id in ordered:  # grows while it is walked
-        parent = trees[id].parent
-        replies[parent] -= 1
-        if parent in gone and not replies[parent]:
-            ordered.append(parent)
-    return ordered

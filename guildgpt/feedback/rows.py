@@ -1,16 +1,16 @@
-"""What every new row of the store needs: an id, a time, values that a database can hold."""
+"""What rows of the store need: an id, a time, values that a database can hold and look for."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
-T = TypeVar("T")
+from sqlalchemy import ARRAY, ColumnElement, Connection, any_, func, literal, select
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -39,11 +39,16 @@ def new_id() -> str:
     return str(uuid4())
 
 
-def chunks(items: Iterable[T], size: int = 500) -> Iterator[list[T]]:
-    """Lists of at most `size`: databases bound how many values a statement may name."""
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk
+def among(
+    connection: Connection, column: ColumnElement[Any], values: Iterable[object]
+) -> ColumnElement[bool]:
+    """Whether a column has one of these values; they are one parameter, however many there are:
+    databases bound how many parameters a statement may have."""
+    wanted = list(values)
+    if connection.dialect.name == "sqlite":
+        listed = func.json_each(json.dumps(wanted)).table_valued("value")
+        return column.in_(select(listed.c.value))
+    return column == any_(literal(wanted, ARRAY(column.type)))
 
 
 def storable(value: Any) -> Any:

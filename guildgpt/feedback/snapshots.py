@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from guildgpt.feedback.records import (
     StoredMessage,
     Vote,
 )
-from guildgpt.feedback.rows import chunks, storable
+from guildgpt.feedback.rows import among, storable
 from guildgpt.feedback.schema import (
     candidates,
     comparisons,
@@ -45,10 +45,12 @@ def add_snapshot(database: Database, snapshot: Snapshot, now: datetime) -> Work[
 
         def add(table: Table, rows: Sequence[dict[str, Any]]) -> set[str]:
             """The ids of the rows that are new."""
-            there = _there(connection, table, [row["id"] for row in rows])
+            same = among(connection, table.c.id, [row["id"] for row in rows])
+            there = set(connection.scalars(select(table.c.id).where(same)))
             missing = {row["id"]: row for row in rows if row["id"] not in there}
-            for chunk in chunks(missing.values()):
-                connection.execute(database.insert(table).on_conflict_do_nothing(), chunk)
+            if missing:
+                adding = database.insert(table).on_conflict_do_nothing()
+                connection.execute(adding, list(missing.values()))
             new[table.name] = len(missing)
             new[f"{table.name}_already_there"] = len(rows) - len(missing)
             return set(missing)
@@ -63,20 +65,14 @@ def add_snapshot(database: Database, snapshot: Snapshot, now: datetime) -> Work[
         add(messages, [storable(asdict(m)) for m in ordered])
         posed = [replace(c, created_at=c.created_at or now) for c in snapshot.comparisons]
         made = add(comparisons, [comparison_row(c) for c in posed])
-        for chunk in chunks(row for c in posed if c.id in made for row in candidate_rows(c)):
-            connection.execute(candidates.insert(), chunk)
+        if made:
+            shown = [row for c in posed if c.id in made for row in candidate_rows(c)]
+            connection.execute(candidates.insert(), shown)
         add(votes, [asdict(v) for v in snapshot.votes])
         add(ratings, [storable(asdict(r)) for r in snapshot.ratings])
         return Counter({kind: count for kind, count in new.items() if count})
 
     return work
-
-
-def _there(connection: Connection, table: Table, ids: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for chunk in chunks(ids):
-        found.update(connection.scalars(select(table.c.id).where(table.c.id.in_(chunk))))
-    return found
 
 
 def _parents_first(rows: Sequence[StoredMessage]) -> list[StoredMessage]:
@@ -132,9 +128,10 @@ def read_snapshot(connection: Connection, guild_id: int | None) -> Snapshot:
     speakers = {message.member_id for message in found.messages}
     speakers |= {vote.member_id for vote in found.votes}
     speakers |= {rating.member_id for rating in found.ratings}
-    for chunk in chunks(speakers - {None}):
-        heard = select(members.c.id, members.c.consent).where(members.c.id.in_(chunk))
-        found.members.update({row.id: Member(*row) for row in connection.execute(heard)})
+    heard = select(members.c.id, members.c.consent).where(
+        among(connection, members.c.id, speakers - {None})
+    )
+    found.members.update({row.id: Member(*row) for row in connection.execute(heard)})
     authors = {message.version_id for message in found.messages}
     for row in connection.execute(select(versions)):
         if guild_id is None or row.id in authors:

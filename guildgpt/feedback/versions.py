@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, Table, select
 
 from guildgpt.feedback.database import Database
-from guildgpt.feedback.rows import Clock, chunks
+from guildgpt.feedback.rows import Clock, among
 from guildgpt.feedback.schema import comparisons, lineage, messages, ratings, versions, votes
 from guildgpt.model.version import Version
 
@@ -49,9 +49,9 @@ class Versions:
         def work(connection: Connection) -> set[Event]:
             there: set[Event] = set()
             for kind, table in _EVENTS.items():
-                for chunk in chunks(id for its, id in wanted if its == kind):
-                    found = connection.scalars(select(table.c.id).where(table.c.id.in_(chunk)))
-                    there |= {(kind, id) for id in found}
+                same = among(connection, table.c.id, [id for its, id in wanted if its == kind])
+                found = connection.scalars(select(table.c.id).where(same))
+                there |= {(kind, id) for id in found}
             rows = [
                 {"version_id": version_id, "kind": kind, "event_id": id}
                 for kind, id in sorted(there)
