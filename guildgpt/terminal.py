@@ -47,8 +47,8 @@ def visible(text: str) -> Text:
 
 
 def print_json(value: Any) -> None:
-    """A value on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """A value on standard output; what JSON does not know, a time or a path, as text."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def missing_for_training() -> list[str]:

@@ -54,10 +54,12 @@ def blank_answers(
         said = _told_together(connection, place)
         tree = _Tree(said, gone, with_them, edited, names)
         quoting, outdated = tree.judged()
-        blank(connection, quoting, removed)
-        _hide(connection, quoting, tree)
-        old = update(messages).where(among(connection, messages.c.id, outdated))
-        connection.execute(old.values(outdated=True))
+        if quoting:
+            blank(connection, quoting, removed)
+            _hide(connection, quoting, tree)
+        if outdated:
+            old = update(messages).where(among(connection, messages.c.id, outdated))
+            connection.execute(old.values(outdated=True))
 
 
 def _told_together(connection: Connection, conversation_id: str) -> dict[str, _Said]:
@@ -74,11 +76,15 @@ def _told_together(connection: Connection, conversation_id: str) -> dict[str, _S
     )
     found = connection.execute(union_all(own, answered))
     hooks = {hook: id for hook, id in found if hook}  # a thread has its first message's Discord id
+    if not hooks:
+        return here
     threads = select(conversations.c.id, conversations.c.channel_id).where(
         among(connection, conversations.c.channel_id, hooks)
     )
     roots = {id: hooks[channel] for id, channel in connection.execute(threads)}
-    return here | _said(connection, among(connection, messages.c.conversation_id, roots), roots)
+    if roots:
+        here |= _said(connection, among(connection, messages.c.conversation_id, roots), roots)
+    return here
 
 
 def _said(
@@ -118,12 +124,6 @@ def _hide(connection: Connection, ids: set[str], tree: _Tree) -> None:
     repeating = [id for id, message_id, reason in found if tree.repeats(message_id, reason)]
     hiding = update(reports).where(among(connection, reports.c.id, repeating))
     connection.execute(hiding.values(reason=None))
-
-
-def delete_reports(connection: Connection, ids: set[str], removed: Removed) -> None:
-    """Nobody needs to look at these messages any more."""
-    of_them = among(connection, reports.c.message_id, ids)
-    removed.add("reports", delete_where(connection, reports, of_them))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from guildgpt.errors import GuildError
+from guildgpt.feedback.location import as_url, default_store, member_key, store_file
 from guildgpt.feedback.policy import RULE_21
+from guildgpt.terminal import FLAG, Json, console_for, examples, print_json, say
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from guildgpt.feedback.records import AbuseReport, Snapshot
     from guildgpt.feedback.store import Store
 
 Result = TypeVar("Result")
 
 
-def _examples(*lines: str) -> str:
-    """Commands to try, at the foot of a help page."""
-    return "\n".join(["For example:", *(f"  [bold]{line}[/]" for line in lines)])
-
-
 feedback_app = typer.Typer(
     help="Votes, ratings and conversations: count, export, import, erase.", no_args_is_help=True
 )
 
-FLAG = ""  # what a switch shows in place of a value
-Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on standard output.")]
 StoreOption = Annotated[
     str | None,
     typer.Option(
@@ -46,12 +42,10 @@ Guild = Annotated[int | None, typer.Option("--guild", metavar="ID", help="Only o
 
 
 @feedback_app.command(
-    epilog=_examples("guildgpt feedback stats", "guildgpt feedback stats --store feedback.db")
+    epilog=examples("guildgpt feedback stats", "guildgpt feedback stats --store feedback.db")
 )
 def stats(store: StoreOption = None, guild: Guild = None, as_json: Json = False) -> None:
     """Count what is in the store, and say how far the votes agree."""
-    from dataclasses import asdict
-
     from guildgpt.feedback.report import show_stats, trust
 
     async def look(opened: Store) -> tuple[dict[str, Any], Snapshot]:
@@ -60,13 +54,13 @@ def stats(store: StoreOption = None, guild: Guild = None, as_json: Json = False)
     counts, snapshot = _with_store(store, look)
     result = {**counts, **trust(snapshot)}
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
-        show_stats(counts, result, _console())
+        show_stats(counts, result, console_for())
 
 
 @feedback_app.command(
-    epilog=_examples(
+    epilog=examples(
         "guildgpt feedback export preference --out pairs.jsonl",
         "guildgpt feedback export oasst --out trees.jsonl.gz",
     )
@@ -120,38 +114,31 @@ def export(
     from guildgpt.feedback.exports import FORMS, write_lines
     from guildgpt.feedback.exports import export as rows_of
     from guildgpt.feedback.view import Switches
-    from guildgpt.terminal import say
 
     chosen = next((known for known in FORMS if known == form), None)
     if chosen is None:
         raise _unknown_form(form, FORMS)
     _check_out(out, force)
-    console = _console(as_json)
-
-    async def look(opened: Store) -> Snapshot:
-        return await opened.snapshot(guild_id=guild)
-
+    snapshot = _with_store(store, lambda opened: opened.snapshot(guild_id=guild))
     switches = Switches(members=train_on_members, slash=train_on_slash)
-    exported = rows_of(_with_store(store, look), chosen, switches=switches, margin=margin)
+    exported = rows_of(snapshot, chosen, switches=switches, margin=margin)
     if not exported.rows:
         raise GuildError(
             f"there is nothing to export as {form}",
             remedy=_reasons(exported.left_out) or "No vote and no rating is in the store.",
         )
     write_lines(out, exported.rows)
-    if as_json:
-        _print_json(
-            {"file": str(out), "rows": len(exported.rows), "left_out": dict(exported.left_out)}
-        )
-        return
-    many = "s" * (len(exported.rows) != 1)
-    say(console, f"{out}: {len(exported.rows):,} row{many}")
-    for reason, count in exported.left_out.most_common():
-        say(console, f"left out, {reason}: {count:,}")
+    rows = len(exported.rows)
+    _tell(
+        as_json,
+        {"file": str(out), "rows": rows, "left_out": dict(exported.left_out)},
+        f"{out}: {rows:,} row{'s' * (rows != 1)}",
+        *_left_out(exported.left_out),
+    )
 
 
 @feedback_app.command(
-    epilog=_examples("guildgpt feedback learned runs/tonight --rows pairs.jsonl --rows kto.jsonl")
+    epilog=examples("guildgpt feedback learned runs/tonight --rows pairs.jsonl --rows kto.jsonl")
 )
 def learned(
     model: Annotated[
@@ -175,7 +162,6 @@ def learned(
     """
     from guildgpt.data.origin import read_origin
     from guildgpt.model.version import named
-    from guildgpt.terminal import say
 
     _url(store)  # say what is wrong before reading gigabytes
     origins = [read_origin(file) for file in rows]
@@ -207,23 +193,20 @@ def learned(
     id = version if isinstance(version, str) else version.id
     counts = Counter(kind for kind, _ in sorted(events - gone))
     silent = sum(one.unknown for one in origins)
-    if as_json:
-        _print_json({"version": id, "noted": counts, "gone": len(gone), "rows_unknown": silent})
-        return
-    console = _console()
-    say(console, f"{id} learned from {_counted(counts)}.")
+    lines = [f"{id} learned from {_counted(counts)}."]
     if gone:
-        say(
-            console,
+        lines.append(
             f"{len(gone):,} more are not in the store any more. If members had them "
-            "erased, train again without those rows.",
+            "erased, train again without those rows."
         )
     if silent:
-        say(console, f"{silent:,} rows do not say what they rest on: nothing is noted for them.")
+        lines.append(f"{silent:,} rows do not say what they rest on: nothing is noted for them.")
+    noted = {"version": id, "noted": counts, "gone": len(gone), "rows_unknown": silent}
+    _tell(as_json, noted, *lines)
 
 
 @feedback_app.command(
-    epilog=_examples("guildgpt feedback reports", "guildgpt feedback reports --looked-at 3f2c91ab")
+    epilog=examples("guildgpt feedback reports", "guildgpt feedback reports --looked-at 3f2c91ab")
 )
 def reports(
     store: StoreOption = None,
@@ -246,8 +229,6 @@ def reports(
 
     Who reported it is not shown. In Discord admins see the reports of their server with `/reports`.
     """
-    from dataclasses import asdict
-
     from guildgpt.feedback.report import show_reports
 
     async def look(opened: Store) -> list[AbuseReport]:
@@ -266,12 +247,12 @@ def reports(
 
     found = _with_store(store, look)
     if as_json:
-        _print_json([{**asdict(one), "link": one.link} for one in found])
+        print_json([{**asdict(one), "link": one.link} for one in found])
     else:
-        show_reports(found, _console())
+        show_reports(found, console_for())
 
 
-@feedback_app.command("import", epilog=_examples("guildgpt feedback import trees.jsonl.gz"))
+@feedback_app.command("import", epilog=examples("guildgpt feedback import trees.jsonl.gz"))
 def import_trees(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Open-Assistant trees or messages; plain or .gz.")
@@ -280,10 +261,7 @@ def import_trees(
     as_json: Json = False,
 ) -> None:
     """Take Open-Assistant's trees into the store; what is there already is passed over."""
-    from datetime import UTC, datetime
-
     from guildgpt.feedback.oasst_import import read
-    from guildgpt.terminal import say
 
     left_out: Counter[str] = Counter()
     snapshot = read(file, now=datetime.now(UTC), left_out=left_out)
@@ -294,22 +272,17 @@ def import_trees(
             remedy=_reasons(left_out) or "The file is empty.",
         )
 
-    async def take(opened: Store) -> Counter[str]:
-        return await opened.add_snapshot(snapshot)
-
-    counts = _with_store(store, take, make=True)
-    if as_json:
-        _print_json({"file": str(file), "counts": dict(counts), "left_out": dict(left_out)})
-        return
-    console = _console()
-    for what, count in counts.items():
-        say(console, f"{what.replace('_', ' ')}: {count:,}")
-    for reason, count in left_out.most_common():
-        say(console, f"left out, {reason}: {count:,}")
+    counts = _with_store(store, lambda opened: opened.add_snapshot(snapshot), make=True)
+    _tell(
+        as_json,
+        {"file": str(file), "counts": dict(counts), "left_out": dict(left_out)},
+        *_kinds(counts),
+        *_left_out(left_out),
+    )
 
 
 @feedback_app.command(
-    epilog=_examples("guildgpt feedback member 80351110224678912 --out member.json")
+    epilog=examples("guildgpt feedback member 80351110224678912 --out member.json")
 )
 def member(
     user_id: Annotated[
@@ -328,15 +301,11 @@ def member(
     their ratings, votes and reports, their choice, and when. Other people's words are not in it.
     """
     from guildgpt.feedback.own_data import SECTIONS, write_record
-    from guildgpt.terminal import say
 
     user = _user_id(user_id)
     _check_out(out, force)
 
-    async def look(opened: Store) -> dict[str, Any] | None:
-        return await opened.privacy.kept_of(user)
-
-    kept = _with_store(store, look)
+    kept = _with_store(store, lambda opened: opened.privacy.kept_of(user))
     if kept is None:
         raise GuildError(
             "nothing of this user is in the store",
@@ -345,16 +314,11 @@ def member(
         )
     write_record(out, kept)
     counts = {section: len(kept[section]) for section in SECTIONS}
-    if as_json:
-        _print_json({"file": str(out), **counts})
-        return
-    console = _console()
-    say(console, f"{out}: what is kept of user {user}")
-    for section, count in counts.items():
-        say(console, f"{section}: {count:,}")
+    told = [f"{out}: what is kept of user {user}", *_kinds(counts)]
+    _tell(as_json, {"file": str(out), **counts}, *told)
 
 
-@feedback_app.command(epilog=_examples("guildgpt feedback erase 80351110224678912"))
+@feedback_app.command(epilog=examples("guildgpt feedback erase 80351110224678912"))
 def erase(
     user_id: Annotated[
         str, typer.Argument(metavar="USER_ID", help="The Discord id of a user: 17 to 20 digits.")
@@ -364,7 +328,6 @@ def erase(
     as_json: Json = False,
 ) -> None:
     """Erase everything of a member, and name the model versions that learned from it."""
-    from guildgpt.terminal import say
 
     user = _user_id(user_id)
     _url(store)  # say what is wrong before asking
@@ -375,23 +338,13 @@ def erase(
             err=True,
         )
 
-    async def forget(opened: Store) -> dict[str, Any]:
-        from dataclasses import asdict
-
-        return asdict(await opened.privacy.erase(user))
-
-    erasure = _with_store(store, forget)
-    if as_json:
-        _print_json(erasure)
-        return
-    console = _console()
-    counts: Mapping[str, int] = erasure["counts"]
-    for what, count in counts.items():
-        say(console, f"{what.replace('_', ' ')}: {count:,}")
-    if not any(counts.values()):
-        say(console, "Nothing of this user was in the store.")
-    if erasure["versions"]:
-        say(console, f"Learned from it: {', '.join(erasure['versions'])}. Train these again.")
+    erasure = _with_store(store, lambda opened: opened.privacy.erase(user))
+    lines = _kinds(erasure.counts)
+    if not erasure.counts:
+        lines.append("Nothing of this user was in the store.")
+    if erasure.versions:
+        lines.append(f"Learned from it: {', '.join(erasure.versions)}. Train these again.")
+    _tell(as_json, asdict(erasure), *lines)
 
 
 # What the commands share
@@ -399,8 +352,6 @@ def erase(
 
 def _url(store: str | None, *, make: bool = False) -> str:
     """The store's URL; GuildError if no store is there, unless one is to be made."""
-    from guildgpt.feedback.location import as_url, default_store, store_file
-
     url = as_url(store) if store else default_store()
     file = store_file(url)
     if not make and file is not None and not file.is_file():
@@ -419,7 +370,6 @@ def _with_store(
     """What `work` finds or does in the opened store."""
     import asyncio
 
-    from guildgpt.feedback.location import member_key
     from guildgpt.feedback.store import Store
 
     url = _url(store, make=make)
@@ -432,8 +382,6 @@ def _with_store(
 
 
 def _unknown_form(form: str, known: tuple[str, ...]) -> GuildError:
-    from difflib import get_close_matches
-
     near = get_close_matches(form, known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}? " if near else ""
     return GuildError(
@@ -452,8 +400,6 @@ def _check_out(out: Path, force: bool) -> None:
 
 def _user_id(text: str) -> int:
     """The id, also as Discord's own mention `<@…>` spells it."""
-    import re
-
     found = re.fullmatch(r"(?:<@!?)?(\d{1,19})>?", text.strip())
     if found is None or int(found[1]) >= 2**63:
         raise GuildError(
@@ -465,6 +411,22 @@ def _user_id(text: str) -> int:
     return int(found[1])
 
 
+def _tell(as_json: bool, result: object, *lines: str) -> None:
+    """The result as JSON, or lines for people."""
+    if as_json:
+        print_json(result)
+    else:
+        say(console_for(), *lines)
+
+
+def _kinds(counts: Mapping[str, int]) -> list[str]:
+    return [f"{what.replace('_', ' ')}: {count:,}" for what, count in counts.items()]
+
+
+def _left_out(counts: Counter[str]) -> list[str]:
+    return [f"left out, {reason}: {count:,}" for reason, count in counts.most_common()]
+
+
 def _reasons(left_out: Counter[str]) -> str:
     """What was left out, in one sentence; '' for nothing."""
     counts = ", ".join(f"{reason}: {count:,}" for reason, count in left_out.most_common())
@@ -474,14 +436,3 @@ def _reasons(left_out: Counter[str]) -> str:
 def _counted(counts: Mapping[str, int]) -> str:
     """'3 messages, 1 vote'."""
     return ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in counts.items())
-
-
-def _console(as_json: bool = False) -> Console:
-    """Where people read: standard output, or standard error while that one carries JSON."""
-    from rich.console import Console
-
-    return Console(stderr=as_json)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -105,7 +105,8 @@ def _forget_lineage(connection: Connection, events: set[str]) -> tuple[str, ...]
 def delete_where(connection: Connection, table: Table, which: ColumnElement[bool]) -> set[str]:
     """Delete rows; their ids."""
     ids = set(connection.scalars(select(table.c.id).where(which)))
-    connection.execute(delete(table).where(among(connection, table.c.id, ids)))
+    if ids:
+        connection.execute(delete(table).where(among(connection, table.c.id, ids)))
     return ids
 
 
@@ -129,6 +130,8 @@ def remove_comparisons(connection: Connection, said: set[str], removed: Removed)
     )
     posed = select(comparisons.c.id).where(among(connection, comparisons.c.question_id, said))
     ids = set(connection.scalars(shown.union(posed)))
+    if not ids:
+        return
     cast = among(connection, votes.c.comparison_id, ids)
     removed.add("votes", delete_where(connection, votes, cast))
     shown_in_them = among(connection, candidates.c.comparison_id, ids)

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, or_, select, union, update
 
-from guildgpt.feedback.blanking import BLANK, blank, blank_answers, delete_reports
+from guildgpt.feedback.blanking import BLANK, blank, blank_answers
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Erasure
-from guildgpt.feedback.removal import NOTHING, Removed, Remover
-from guildgpt.feedback.rows import storable
-from guildgpt.feedback.schema import candidates, deliveries, members, messages, parts
+from guildgpt.feedback.removal import NOTHING, Removed, Remover, delete_where
+from guildgpt.feedback.rows import among, storable
+from guildgpt.feedback.schema import candidates, deliveries, members, messages, parts, reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,10 @@ class Revisions:
             said = set(connection.scalars(select(messages.c.id).where(theirs)))
             answers = _answers_in(connection, discord_id)
             blank_answers(connection, said | answers, removed)
-            delete_reports(connection, answers, removed)
-            blank(connection, answers, removed)
+            if answers:
+                about_them = among(connection, reports.c.message_id, answers)
+                removed.add("reports", delete_where(connection, reports, about_them))
+                blank(connection, answers, removed)
             blanking = update(messages).where(theirs, ~messages.c.deleted)
             done = connection.execute(blanking.values(_BLANK_WORDS))
             removed.counts["messages"] += done.rowcount

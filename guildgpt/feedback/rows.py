@@ -42,9 +42,11 @@ def new_id() -> str:
 def among(
     connection: Connection, column: ColumnElement[Any], values: Iterable[object]
 ) -> ColumnElement[bool]:
-    """Whether a column has one of these values; they are one parameter, however many there are:
-    databases bound how many parameters a statement may have."""
+    """Whether a column has one of these values; many of them are one parameter: databases bound how
+    many parameters a statement may have."""
     wanted = list(values)
+    if len(wanted) < 500:
+        return column.in_(wanted)
     if connection.dialect.name == "sqlite":
         listed = func.json_each(json.dumps(wanted)).table_valued("value")
         return column.in_(select(listed.c.value))
