@@ -173,7 +173,7 @@ class _Tree:
 
     def repeats(self, id: str, text: str) -> bool:
         """Whether a text about what is above a message repeats what is gone of that."""
-        shared = self._gone_above(id) & marks(text)
+        shared = self._above.get(id, set()) & marks(text)
         at = self._said[id].parent
         while shared and at in self._said:
             shared -= self._kept(at)
@@ -192,9 +192,6 @@ class _Tree:
             self._marks[id] = marks(text)
         return self._marks[id] if id in self._edited or id not in self._gone else set()
 
-    def _gone_above(self, id: str) -> set[Trace]:
-        return self._above.get(id, set())
-
     def _parents_first(self) -> Iterator[str]:
         below: dict[str | None, list[str]] = {}
         for id, said in self._said.items():
@@ -202,7 +199,7 @@ class _Tree:
         ordered = list(below.get(None, ()))
         for id in ordered:  # grows while it is walked
             yield id
-            above = self._gone_above(id)
+            above = self._above.get(id, set())
             above = above | self._gone[id] if id in self._gone else above
             for reply in below.get(id, ()):
                 self._above[reply] = above

@@ -39,6 +39,9 @@ class Database:
         self.server = server
         self.where = where
         self.is_sqlite = isinstance(server, Sqlite)
+        # An INSERT that can say what happens `on_conflict`: of this the dialects agree, and
+        # SQLAlchemy does not know.
+        self.insert: Any = server.insert
         self._patience = patience
         self._running: set[asyncio.Future[Any]] = set()
 
@@ -86,11 +89,6 @@ class Database:
     async def execute(self, statement: Executable, rows: Any = None) -> int:
         """Write with one statement; how many rows it found."""
         return await self.write(lambda connection: connection.execute(statement, rows).rowcount)
-
-    def insert(self, table: Any) -> Any:
-        """An INSERT that can say what happens `on_conflict`: the dialects agree, SQLAlchemy does
-        not know."""
-        return self.server.insert(table)
 
     async def scrub(self) -> bool:
         """Rewrite a SQLite file without what was ever deleted in it, the log included.
@@ -142,12 +140,10 @@ class Database:
             task.exception()  # seen: if the caller is gone, nobody else asks
 
     async def _look(self, url: URL | PostgresURL) -> None:
-        if not isinstance(url, PostgresURL) or not isinstance(self.server, Postgres):
-            return
         try:
             await self._patiently(self.server.look)
         except StoreError as error:
-            if not url.guessed:
+            if isinstance(url, URL) or not url.guessed:
                 raise
             remedy = f"{error.remedy} User or password in the URL are not percent-encoded. {ENCODE}"
             raise StoreError(error.what, where=self.where, remedy=remedy) from error

@@ -17,16 +17,17 @@ split, TRL passes over it. All have `origin`, the ids of what the row rests on, 
 from __future__ import annotations
 
 import gzip
-import os
+import io
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from guildgpt.data.origin import Events
-from guildgpt.errors import GuildError
 from guildgpt.feedback import oasst
-from guildgpt.feedback.rankings import Ballot, ballot, lock, margins, seen
+from guildgpt.feedback.rankings import Ballot, lock, margins, seen
 from guildgpt.feedback.records import Snapshot, StoredMessage, Vote
+from guildgpt.feedback.rows import write_whole
 from guildgpt.feedback.view import Export, Switches, View, model_of, passed_review
 
 Form = Literal["oasst", "preference", "kto", "sft", "arena"]
@@ -50,21 +51,13 @@ def write_lines(out: Path, rows: list[dict[str, Any]]) -> None:
 
     Gzipped if the name ends in .gz, without a time in it: equal rows give equal files.
     """
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            if out.suffix == ".gz":
-                with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as zipped:
-                    zipped.writelines(f"{oasst.dumps(row)}\n".encode() for row in rows)
-            else:
-                file.writelines(f"{oasst.dumps(row)}\n".encode() for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(out)
-    except OSError as error:
-        raise GuildError(f"the file cannot be written ({error.strerror})", where=out) from error
-    finally:
-        part.unlink(missing_ok=True)
+    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    if out.suffix == ".gz":
+        zipped = io.BytesIO()
+        with gzip.GzipFile(filename="", mode="wb", fileobj=zipped, mtime=0) as stream:
+            stream.write(content)
+        content = zipped.getvalue()
+    write_whole(out, content)
 
 
 def preference(view: View, *, margin: bool = False) -> Export:
@@ -172,26 +165,19 @@ def arena(view: View) -> Export:
     """
     export = Export(left_out=Counter(view.uncounted_votes))
     judges: dict[str, str] = {}
-    for vote in view.votes:
-        comparison = view.comparisons.get(vote.comparison_id)
-        tiers = ballot(comparison, vote) if comparison else None
-        if comparison is None or tiers is None:
-            continue  # counted as skipped already
+    for cast in view.cast:
+        vote, comparison = cast.vote, view.comparisons[cast.vote.comparison_id]
         if len(comparison.candidates) != 2:
             export.left_out["vote between more than two answers"] += 1
             continue
-        if any(answer not in view.messages for answer in comparison.candidates):
-            continue  # counted as deleted already
         first, second = (view.messages[answer] for answer in comparison.candidates)
         path = view.path(comparison.question_id)
-        if view.refused_on([first]) or view.refused_on([second]):
-            continue  # counted as deleted already
         if reason := _unfit(view, path, first, second):
             export.left_out[reason] += 1
             continue
         winner = "tie (bothbad)" if vote.verdict == "both_bad" else "tie"
         if vote.verdict == "ranked":
-            winner = "model_a" if first.id in tiers[0] else "model_b"
+            winner = "model_a" if first.id in cast.ballot[0] else "model_b"
         judge = judges.setdefault(vote.member_id or "", f"member_{len(judges) + 1}")
         conversation = view.conversations.get(first.conversation_id)
         prompt = [view.turn(turn) for turn in path]

@@ -9,11 +9,12 @@ from typing import Any, get_args
 
 from sqlalchemy import Connection, select, update
 
+from guildgpt.errors import RecordGone
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Consent, Member
 from guildgpt.feedback.rows import Clock, new_id
 from guildgpt.feedback.schema import facts, members
-from guildgpt.feedback.trouble import GONE, Known
+from guildgpt.feedback.trouble import GONE
 
 _SEEN_AGAIN = timedelta(hours=1)  # how old `seen_at` may get: else every message would write it
 
@@ -57,12 +58,8 @@ class Members:
         if consent not in get_args(Consent):
             raise ValueError(f"no consent: {consent!r}")
         chosen = update(members).where(members.c.id == member_id).values(consent=consent)
-
-        def work(connection: Connection) -> None:
-            if not connection.execute(chosen).rowcount:
-                raise Known(GONE)
-
-        await self._database.write(work)
+        if not await self._database.execute(chosen):
+            raise RecordGone(GONE.what, where=self._database.where, remedy=GONE.remedy)
 
     def hash_of(self, user_id: int) -> str:
         """By what a user is found again; nobody without the key can make it."""

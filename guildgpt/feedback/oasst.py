@@ -22,7 +22,6 @@ byte.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from datetime import UTC
 from typing import Any
@@ -57,11 +56,6 @@ _KEYS = (
     "labels",
     "system",
 )
-
-
-def dumps(row: dict[str, Any]) -> str:
-    """A row as one line of JSON, without its end."""
-    return json.dumps(row, ensure_ascii=False)
 
 
 def trees(view: View) -> Export:

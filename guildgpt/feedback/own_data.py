@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,9 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from guildgpt.errors import GuildError
 from guildgpt.feedback.records import NOT_THEIRS
-from guildgpt.feedback.rows import among
+from guildgpt.feedback.rows import among, write_whole
 from guildgpt.feedback.schema import (
     candidates,
     comparisons,
@@ -85,16 +83,7 @@ def as_json(record: Mapping[str, Any]) -> bytes:
 
 def write_record(out: Path, record: Mapping[str, Any]) -> None:
     """The record as a file that only its owner may read, whole or not at all."""
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(as_json(record))
-        part.replace(out)
-    except OSError as error:
-        raise GuildError(f"the file cannot be written ({error.strerror})", where=out) from error
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(out, as_json(record), mode=0o600)
 
 
 def _under(connection: Connection, table: Any, member_id: str) -> list[Any]:

@@ -13,7 +13,12 @@ from guildgpt.errors import StoreError
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _BINDINGS = ("disable", "prefer", "require")
 _NEGOTIATIONS = ("postgres", "direct")
-_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_VERSIONS = {
+    "TLSv1": ssl.TLSVersion.TLSv1,
+    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
+    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
+    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
+}
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _VERSION_LIMITS = ("ssl_min_protocol_version", "ssl_max_protocol_version")
 TLS_PARAMETERS = (
@@ -47,7 +52,7 @@ def tls_arguments(
     _in("sslnegotiation", asked, _NEGOTIATIONS)
     _in("channel_binding", asked, _BINDINGS)
     for limit in _VERSION_LIMITS:
-        _in(limit, asked, _VERSIONS)
+        _in(limit, asked, tuple(_VERSIONS))
 
     mode = asked.get("sslmode")
     if asked.pop("channel_binding", None) == "require":
@@ -107,7 +112,9 @@ def _users(name: str) -> bool:
 
 def _context(asked: Mapping[str, str], root: str | None) -> ssl.SSLContext:
     """A context that verifies in full, from the files that were named."""
-    context = ssl.create_default_context() if root == _SYSTEM else _empty_context()
+    context = (
+        ssl.create_default_context() if root == _SYSTEM else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    )
     if root and root != _SYSTEM:
         _load("sslrootcert", root, lambda: context.load_verify_locations(cafile=root))
     if crl := asked.get("sslcrl"):
@@ -119,20 +126,12 @@ def _context(asked: Mapping[str, str], root: str | None) -> ssl.SSLContext:
     if cert := asked.get("sslcert"):
         secret = asked.get("sslpassword", "")  # never asked for on a terminal
         _load("sslcert", cert, lambda: context.load_cert_chain(cert, key, password=lambda: secret))
-    context.minimum_version = _version(asked.get(_VERSION_LIMITS[0], "TLSv1.2"))
+    context.minimum_version = _VERSIONS[asked.get(_VERSION_LIMITS[0], "TLSv1.2")]
     if highest := asked.get(_VERSION_LIMITS[1]):
-        context.maximum_version = _version(highest)
+        context.maximum_version = _VERSIONS[highest]
     if ssl.HAS_ALPN:
         context.set_alpn_protocols(["postgresql"])
     return context
-
-
-def _empty_context() -> ssl.SSLContext:
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _version(name: str) -> ssl.TLSVersion:
-    return ssl.TLSVersion[name.replace(".", "_")]
 
 
 def _load(name: str, file: str, load: Any) -> None:

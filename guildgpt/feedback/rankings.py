@@ -9,7 +9,7 @@ inference", JASA 22 (1927).
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -102,7 +102,8 @@ def ranked_pairs(
     answers = common(ballots)
     score = {answer: (scores or {}).get(answer, 0) for answer in answers}
     left = sorted(answers, key=lambda answer: (-score[answer], answer))
-    held = lock(margins(_restricted(ballots, answers)), left)
+    of_all = [tuple(tier & answers for tier in ballot if tier & answers) for ballot in ballots]
+    held = lock(margins(of_all), left)
     places: list[list[str]] = []
     while left:
         best = next(one for one in left if not any((other, one) in held for other in left))
@@ -115,10 +116,6 @@ def ranked_pairs(
         else:
             places.append([best])
     return places
-
-
-def _restricted(ballots: Iterable[Ballot], answers: frozenset[str]) -> list[Ballot]:
-    return [tuple(tier & answers for tier in ballot if tier & answers) for ballot in ballots]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,22 +221,16 @@ def win_rates(
     none, do not count.
     """
     shown = {item.id: item for item in comparisons}
-    counts: dict[str, Counter[str]] = {}
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for vote in latest(votes):
         tiers = ballot(shown[vote.comparison_id], vote) if vote.comparison_id in shown else None
-        for better, worse in _pairs(tiers or ()):
-            one, other = versions.get(better), versions.get(worse)
-            if one is None or other is None or one == other:
-                continue
-            counts.setdefault(one, Counter())["wins"] += 1
-            counts.setdefault(other, Counter())["losses"] += 1
-        for tier in tiers or ():
-            for first, second in combinations(sorted(tier), 2):
-                one, other = versions.get(first), versions.get(second)
-                if one is None or other is None or one == other:
-                    continue
-                counts.setdefault(one, Counter())["ties"] += 1
-                counts.setdefault(other, Counter())["ties"] += 1
+        ordered = [("wins", "losses", *pair) for pair in _pairs(tiers or ())]
+        equal = [pair for tier in tiers or () for pair in combinations(tier, 2)]
+        for won, lost, first, second in ordered + [("ties", "ties", *pair) for pair in equal]:
+            one, other = versions.get(first), versions.get(second)
+            if one is not None and other is not None and one != other:
+                counts[one][won] += 1
+                counts[other][lost] += 1
     return {
         version: WinRate(count["wins"], count["losses"], count["ties"])
         for version, count in sorted(counts.items())

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, any_, func, literal, select
+
+from guildgpt.errors import GuildError
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -51,6 +55,23 @@ def among(
         listed = func.json_each(json.dumps(wanted)).table_valued("value")
         return column.in_(select(listed.c.value))
     return column == any_(literal(wanted, ARRAY(column.type)))
+
+
+def write_whole(out: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write a file, all of it or none: it is written beside it, then takes its name; GuildError if
+    it cannot be."""
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        part.replace(out)
+    except OSError as error:
+        raise GuildError(f"the file cannot be written ({error.strerror})", where=out) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def storable(value: Any) -> Any:

@@ -46,6 +46,9 @@ class Sqlite:
         self._readers = self._writer if in_memory else ThreadPoolExecutor(_READERS, "store-reader")
         self._writing = self.engine.execution_options(writes=True)
 
+    async def look(self) -> None:
+        """Nothing can be wrong with it that opening would not show."""
+
     async def read(self, work: Work[T]) -> T:
         """Do the work in a transaction that sees one moment."""
         return await _in_a_thread(self._readers, _unit, self.engine, work)

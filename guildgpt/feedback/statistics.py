@@ -29,13 +29,9 @@ from guildgpt.feedback.schema import (
 )
 
 
-def counted(connection: Connection, guild_id: int | None) -> Stats:
-    """Counts over everything, or over one guild's conversations and who spoke in them."""
-    return _Counting(connection, guild_id).stats()
-
-
-class _Counting:
-    """One reading of the figures."""
+class Counting:
+    """One reading of the figures, over everything, or over one guild's conversations and who spoke
+    in them."""
 
     def __init__(self, connection: Connection, guild_id: int | None):
         self._connection = connection
@@ -48,6 +44,7 @@ class _Counting:
             self._said = messages.c.conversation_id.in_(places)
 
     def stats(self) -> Stats:
+        """All of them."""
         answers = self._answers()
         ups, downs = self._ratings()
         verdicts = self._votes()

@@ -24,17 +24,16 @@ from guildgpt.feedback.leases import Leases
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.places import Places
 from guildgpt.feedback.privacy import Privacy
-from guildgpt.feedback.ratings import Ratings
 from guildgpt.feedback.records import Snapshot, Stats
 from guildgpt.feedback.removal import Remover
 from guildgpt.feedback.reports import Reports
 from guildgpt.feedback.revisions import Revisions
 from guildgpt.feedback.rows import Clock, utcnow
 from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
-from guildgpt.feedback.statistics import counted
+from guildgpt.feedback.statistics import Counting
 from guildgpt.feedback.traces import Traces
 from guildgpt.feedback.versions import Versions
-from guildgpt.feedback.votes import Votes
+from guildgpt.feedback.votes import Ratings, Votes
 
 
 class Store:
@@ -90,7 +89,7 @@ class Store:
 
     async def stats(self, guild_id: int | None = None) -> Stats:
         """Counts over everything, or over one guild's conversations and who spoke in them."""
-        return await self.database.read(lambda connection: counted(connection, guild_id))
+        return await self.database.read(lambda connection: Counting(connection, guild_id).stats())
 
     async def snapshot(self, *, guild_id: int | None = None) -> Snapshot:
         """What is in the store, or in one guild's conversations, as it is at this moment."""

@@ -84,7 +84,8 @@ class View:
         for message in sorted(snapshot.messages, key=_place):
             parent = message.parent_id if message.parent_id in self.messages else None
             self._replies.setdefault(parent, []).append(message)
-        self._casts: dict[str, list[Cast]] = {}
+        self._casts: dict[str, list[Cast]] = {}  # by question
+        self.cast: list[Cast] = []  # the votes that count, in the order cast
         for vote in self.votes:
             self._cast(vote)
 
@@ -245,7 +246,9 @@ class View:
             self.uncounted_votes["vote on answers that were deleted"] += 1
             return
         tiers = tuple(tier & stay for tier in tiers if tier & stay)
-        self._casts.setdefault(comparison.question_id, []).append(Cast(vote, tiers))
+        cast = Cast(vote, tiers)
+        self.cast.append(cast)
+        self._casts.setdefault(comparison.question_id, []).append(cast)
 
 
 def is_imported(message: StoredMessage) -> bool:

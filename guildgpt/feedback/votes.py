@@ -1,6 +1,6 @@
-"""Votes: answers put up for comparison, and what members say of them.
+"""Votes on answers that are compared, and ratings of single ones.
 
-Votes are events that are only ever added: of one member the newest counts.
+Both are events that are only ever added: of one member the newest counts.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from sqlalchemy import Connection, func, select
 
 from guildgpt.feedback.conversations import check_there
 from guildgpt.feedback.database import Database
-from guildgpt.feedback.records import StoredComparison, Verdict, Vote
-from guildgpt.feedback.rows import Clock, new_id
-from guildgpt.feedback.schema import candidates, comparisons, votes
+from guildgpt.feedback.records import Rating, StoredComparison, Verdict, Vote
+from guildgpt.feedback.rows import Clock, new_id, storable
+from guildgpt.feedback.schema import candidates, comparisons, ratings, votes
 from guildgpt.feedback.trouble import GONE, Known
 
 
@@ -78,6 +78,31 @@ class Votes:
                 raise ValueError(f"no ranking of {shown} answers: {tuple(ranking)}")
             connection.execute(self._database.insert(votes).on_conflict_do_nothing(), asdict(vote))
             return vote
+
+        return await self._database.write(work)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """What members think of single answers: of one member the newest counts."""
+
+    _database: Database
+    _clock: Clock
+
+    async def add(
+        self, message_id: str, member_id: str, value: int, reason: str | None = None
+    ) -> Rating:
+        """Add a rating: 1 up, -1 down, 0 takes it back. RecordGone if the message is gone."""
+        if value not in (-1, 0, 1):
+            raise ValueError(f"no rating: {value!r}")
+        now = self._clock.later()
+        rating = Rating(new_id(), message_id, member_id, value, storable(reason), now)
+
+        def work(connection: Connection) -> Rating:
+            check_there(connection, [message_id])
+            adding = self._database.insert(ratings).on_conflict_do_nothing()
+            connection.execute(adding, asdict(rating))
+            return rating
 
         return await self._database.write(work)
 

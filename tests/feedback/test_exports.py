@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from guildgpt.chat import Comparison, Conversation
 from guildgpt.data import jsonl
 from guildgpt.feedback.exports import FORMS, Form, export
-from guildgpt.feedback.oasst import dumps
 from guildgpt.feedback.oasst_import import read
 from guildgpt.feedback.policy import RULE_21
 from guildgpt.feedback.records import Consent, Snapshot
@@ -44,7 +43,9 @@ def origins(row: dict[str, Any]) -> set[tuple[str, str]]:
 def load(tmp_path: Path, found: list[dict[str, Any]]) -> tuple[list[Any], Counter[str]]:
     """What training's reader makes of the rows."""
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(dumps(row) + "\n" for row in found), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found), encoding="utf-8"
+    )
     skipped: Counter[str] = Counter()
     return list(jsonl.read(path, name="feedback", skipped=skipped)), skipped
 
@@ -194,7 +195,7 @@ def test_sft_rows_are_whole_conversations_rated_up_and_never_down(tmp_path: Path
     assert [m["content"] for m in row["messages"]] == ["What is TLS?", "A protocol."]
     assert left_out(guild, "sft") == {"rated down": 1}
     (item,), skipped = load(tmp_path, [row])
-    assert (item.answer, dict(skipped)) == ("A protocol.", {})
+    assert (item.messages[-1].content, dict(skipped)) == ("A protocol.", {})
     guild.rate(guild.rows.messages[2], guild.member("skeptic"), -1)
     assert rows(guild, "sft") == []
 

@@ -239,10 +239,10 @@ def test_a_failed_export_leaves_no_file_behind(
     out.parent.mkdir()
     out.write_text("precious")
 
-    def full(row: object) -> str:
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("guildgpt.feedback.oasst.dumps", full)
+    monkeypatch.setattr("os.fsync", full)
     error = refused("export", "sft", "--out", out, "--store", store, "--force")
     assert "No space left on device" in error.what
     assert [path.read_text() for path in out.parent.iterdir()] == ["precious"]
