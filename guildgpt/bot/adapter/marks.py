@@ -28,7 +28,6 @@ class _Channel:
     guild_id: int | None
     newest: int = 0
     open: set[int] = field(default_factory=set)  # messages being claimed
-    changed: bool = False
 
     @property
     def read(self) -> int:
@@ -68,6 +67,7 @@ class Marks:
     time: DiscordTime
     is_first: bool = False  # start of all
     _channels: dict[int, _Channel] = field(default_factory=dict)
+    _changed: set[int] = field(default_factory=set)  # whose marks have moved
     _everywhere: int = 0  # what the store has, as far as it is known here
     _shards: frozenset[int] = frozenset()
     _caught_up: set[int] = field(default_factory=set)
@@ -82,7 +82,7 @@ class Marks:
         channel.newest = max(channel.newest, message_id)
         yield
         channel.open.discard(message_id)
-        channel.changed = True
+        self._changed.add(channel_id)
 
     def is_open(self, channel_id: int, message_id: int) -> bool:
         """Whether the message is being claimed at this moment."""
@@ -136,23 +136,21 @@ class Marks:
         async with self._saving:
             if not self.complete:
                 return
-            changed = {id: channel for id, channel in self._channels.items() if channel.changed}
-            marks = {id: (channel.guild_id, channel.read) for id, channel in changed.items()}
+            changed, self._changed = self._changed, set()
+            known = {id: self._channels[id] for id in changed & self._channels.keys()}
+            marks = {id: (channel.guild_id, channel.read) for id, channel in known.items()}
             everywhere = self._read_everywhere()
             if everywhere >= self._everywhere + (int(STEP_SECONDS * 1000) << 22):
                 marks[EVERYWHERE] = None, everywhere
-            for channel in changed.values():
-                channel.changed = False
             try:
                 await self.store.places.see_all(marks)
             except BaseException:
-                for channel in changed.values():
-                    channel.changed = True
+                self._changed |= changed
                 raise
             _, self._everywhere = marks.get(EVERYWHERE, (None, self._everywhere))
-            for channel_id, channel in changed.items():
-                if not channel.open and not channel.changed:
-                    self._channels.pop(channel_id, None)  # the store knows it now
+            for id, channel in known.items():
+                if not channel.open and id not in self._changed:
+                    self._channels.pop(id, None)  # the store knows it now
 
     def _read_everywhere(self) -> int:
         """Up to where everything was told, and nothing of it is still being claimed."""

@@ -35,15 +35,13 @@ async def open_thread(at: At, title: str) -> discord.Thread:
         raise Refused(say.THREAD_ALREADY, "no-thread")
     if not isinstance(channel, discord.TextChannel):  # announcement channels are such, too
         raise Refused(say.NO_THREADS_IN_VOICE, "no-thread")
-    given = at.app_permissions
-    lacking = [called for name, called in NEEDED.items() if not getattr(given, name)]
-    if lacking and not given.administrator:
+    lacking = [called for name, called in NEEDED.items() if not getattr(at.app_permissions, name)]
+    if lacking and not at.app_permissions.administrator:
         raise Refused(say.lacking(lacking), "no-thread")
-    kinds = discord.ChannelType
-    kind = kinds.news_thread if channel.is_news() else kinds.public_thread
+    kind = "news_thread" if channel.is_news() else "public_thread"
     name = shortened(" ".join(title.split()), LONGEST_TITLE)
     try:
-        thread = await channel.create_thread(name=name, type=kind)
+        thread = await channel.create_thread(name=name, type=discord.ChannelType[kind])
     except discord.HTTPException as error:
         log("no_thread", error=error)
         raise Refused(_REFUSALS.get(error.code, say.NO_THREAD), "no-thread") from error
