@@ -6,7 +6,6 @@ that holds the template's control tokens, and a provenance.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from guildgpt.chat import ChatTemplate
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import ModelError
 from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
+from guildgpt.model.json_file import json_if_any
 from guildgpt.model.quiet import quiet
 
 
@@ -100,12 +100,10 @@ def _make_room(model: Any, chat: ChatTokenizer, rows: int) -> None:
 
 def _stated_rows(folder: Path) -> int | None:
     """How many rows a folder's config.json says that its embedding has."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        rows = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return rows if isinstance(rows, int) else None
+    config = json_if_any(folder / "config.json")
+    inner = config.get("text_config")
+    rows = config.get("vocab_size") or (inner.get("vocab_size") if isinstance(inner, dict) else 0)
+    return rows if isinstance(rows, int) and rows else None
 
 
 def _start_rows(model: Any, ids: list[int]) -> None:

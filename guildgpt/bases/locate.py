@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from guildgpt.bases.converted import converted
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import ModelError
 from guildgpt.model.hashes import combined, file_sha256
+from guildgpt.model.json_file import json_if_any
 from guildgpt.model.locate import refuse_run_folder
 from guildgpt.model.provenance import read_provenance
 from guildgpt.model.quiet import first_line
@@ -63,10 +63,7 @@ def refuse_adapter(folder: Path) -> None:
     file = folder / "adapter_config.json"
     if not file.is_file():
         return
-    try:
-        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, LookupError, TypeError):
-        base = None
+    base = json_if_any(file).get("base_model_name_or_path")
     beside = (folder / "config.json").is_file()
     whole = (
         "Take adapter_config.json and adapter_model.* out of the folder to start from the base "

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer as Backend
 from transformers import AutoTokenizer
 
 from guildgpt.errors import ModelError
+from guildgpt.model.json_file import json_if_any
 from guildgpt.model.quiet import first_line, quiet
 
 FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
@@ -78,20 +79,12 @@ def with_declared_tokens(tokenizer_json: str, folder: Path) -> str:
 def _declared(folder: Path) -> dict[str, dict[str, Any]]:
     """Every token that the folder declares, as an entry of a tokenizer.json's `added_tokens`."""
     found: dict[str, dict[str, Any]] = {}
-    for token, number in _object(folder / "added_tokens.json").items():
+    for token, number in json_if_any(folder / "added_tokens.json").items():
         if isinstance(number, int):
             found[token] = {"id": number, "content": token, "special": True, **FLAGS}
-    decoder = _object(folder / "tokenizer_config.json").get("added_tokens_decoder")
+    decoder = json_if_any(folder / "tokenizer_config.json").get("added_tokens_decoder")
     for number, entry in (decoder if isinstance(decoder, dict) else {}).items():
         if number.isdecimal() and isinstance(entry, dict) and isinstance(entry.get("content"), str):
             said = {key: bool(entry.get(key, False)) for key in (*FLAGS, "special")}
             found[entry["content"]] = {"id": int(number), "content": entry["content"], **said}
     return dict(sorted(found.items(), key=lambda item: item[1]["id"]))
-
-
-def _object(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

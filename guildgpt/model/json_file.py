@@ -1,4 +1,4 @@
-"""A JSON object of a model folder, or an error that says what to do."""
+"""A JSON object of a model folder, or an error that says what to do; or nothing."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError("this is not a JSON object", where=path)
     return value
+
+
+def json_if_any(path: Path) -> dict[str, Any]:
+    """The object in a file that may be missing or broken; then an empty one."""
+    try:
+        return read_json(path)
+    except ModelError:
+        return {}
