@@ -16,7 +16,7 @@ import typer
 
 from guildgpt import __version__
 from guildgpt.bot.operating.cli import bot
-from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
+from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.cli import compare, evaluate
 from guildgpt.feedback.cli import feedback_app
 from guildgpt.inherited import Terminated, set_right
@@ -100,13 +100,7 @@ def train(
 
     file = find_recipe(recipe)
     loaded = load_recipe(file, set_ or ())
-    for name in stage or ():
-        if name not in loaded.stages:
-            raise RecipeError(
-                f"the recipe has no stage `{name}`",
-                where="--stage",
-                remedy=f"It has {', '.join(loaded.stages)}.",
-            )
+    stages = loaded.chosen(stage)
     console = console_for(as_json)
     needs_torch()
     if dry_run:
@@ -120,7 +114,6 @@ def train(
     from guildgpt.report.before_after import headline, summary_table
 
     folder = out or Path("runs") / loaded.name
-    stages: Any = stage
     text = file.read_text(encoding="utf-8")
     try:
         report = run(loaded, text, folder, stages=stages, console=console)
@@ -257,7 +250,7 @@ def preview_data(
 
     console = console_for(as_json)
     result = {}
-    # Rows before the tokenizer, which may need seconds: what is wrong with them is told at once.
+    # Rows before the tokenizer, which may need seconds: an error in them is reported at once.
     specs = [SourceSpec.parse(text) for text in sources]
     rows_of = {text: load(spec) for text, spec in zip(sources, specs, strict=True)}
     for text, loaded in rows_of.items():
@@ -265,10 +258,11 @@ def preview_data(
     tokenizer = command.with_resource(_tokenizer(base))
     for text, loaded in rows_of.items():
         statistics = check_trainable(loaded.conversations, tokenizer, CHATML, max_tokens=context)
+        comparisons, tasks = len(loaded.comparisons), len(loaded.tasks)
         result[text] = {
             **asdict(statistics),
-            "comparisons": len(loaded.comparisons),
-            "tasks": len(loaded.tasks),
+            "comparisons": comparisons,
+            "tasks": tasks,
             "skipped": dict(loaded.skipped),
             "not_read": dict(loaded.unread),
             "licence": loaded.provenance.licence,
@@ -281,12 +275,10 @@ def preview_data(
                 loaded.conversations, tokenizer, CHATML, console, count=count, max_tokens=context
             )
             say(console, "", str(statistics))
-        if loaded.comparisons:
-            many = len(loaded.comparisons) != 1
-            say(console, f"{len(loaded.comparisons):,} comparison{'s' * many}")
-        if loaded.tasks:
-            many = len(loaded.tasks) != 1
-            say(console, f"{len(loaded.tasks):,} task{'s' * many} without an answer")
+        if comparisons:
+            say(console, f"{comparisons:,} comparison{'s' * (comparisons != 1)}")
+        if tasks:
+            say(console, f"{tasks:,} task{'s' * (tasks != 1)} without an answer")
         for reason, rows in loaded.skipped.most_common():
             first = f" (first: {loaded.places[reason]})" if reason in loaded.places else ""
             say(console, f"left out, {reason}: {rows:,}{first}")
@@ -332,13 +324,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _print_error(error: GuildError) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(stderr=True)
+    console = console_for(as_json=True)  # standard error
     where = f"{error.where}: " if error.where else ""
-    head = Text.assemble(("Error: ", "bold red"), visible(where + error.what))
-    console.print(head, soft_wrap=not console.is_terminal)
+    head = visible(where + error.what)
+    console.print("[bold red]Error:[/]", head, soft_wrap=not console.is_terminal)
     if error.remedy:
         say(console, error.remedy)
 
@@ -384,10 +373,12 @@ def _refuse_useless(source: str, loaded: Loaded) -> None:
 
     for reason in ("no assistant turn", "empty conversation"):
         if reason in loaded.places:
+            count = loaded.skipped[reason]
+            others = f"; there are {count:,} such rows" if count > 1 else ""
             raise DataError(
                 f"nothing in this row is trained ({reason})",
                 where=loaded.places[reason],
-                remedy=f"Mend or delete it{_and_others(loaded.skipped[reason])}.",
+                remedy=f"Mend or delete it{others}.",
             )
     for task in loaded.tasks:
         Wanted.from_row(task.source.rules, str(task.source))
@@ -398,10 +389,6 @@ def _refuse_useless(source: str, loaded: Loaded) -> None:
             where=source,
             remedy=f"All rows were left out ({reasons})." if reasons else "The file is empty.",
         )
-
-
-def _and_others(count: int) -> str:
-    return f"; there are {count:,} such rows" if count > 1 else ""
 
 
 def _print_answers(report: Any, console: Console) -> None:

@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from guildgpt import toml_file
 from guildgpt.bases.config import BaseConfig
-from guildgpt.data.provenance import Policy
-from guildgpt.data.source import SourceSpec
+from guildgpt.data import Policy, SourceSpec
 from guildgpt.errors import RecipeError
 from guildgpt.evaluate.config import EvaluateConfig
 from guildgpt.model.config import Dtype
@@ -97,6 +96,21 @@ class Recipe(Section):
         if stages != sorted(set(stages), key=order.index):
             raise ValueError(f"each stage stands once, in the order {', '.join(order)}")
         return stages
+
+    def chosen(self, names: Sequence[str] | None) -> list[Stage]:
+        """The stages of these names (all, if none is given), in the recipe's order."""
+        for name in names or ():
+            if name not in self.stages:
+                raise RecipeError(
+                    f"the recipe has no stage `{name}`",
+                    where="--stage",
+                    remedy=f"It has {', '.join(self.stages)}.",
+                )
+        return [stage for stage in self.stages if not names or stage in names]
+
+    def before(self, stage: Stage) -> list[Stage]:
+        """The stages that come before this one."""
+        return self.stages[: self.stages.index(stage)]
 
     def settings(self, stage: Stage) -> TrainConfig:
         """The section that a stage is trained by."""

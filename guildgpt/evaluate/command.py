@@ -77,16 +77,20 @@ def evaluate_model(
         notes[name] = _note(shares, dropped)
     gguf = locate(model).gguf if samples else None
     bits = measure_bits(base, held_out, world)
-    result: dict[str, Any] = {"model": model, "sources": {}}
-    for name, one in bits.items():
-        result["sources"][name] = {
-            "rows": one.rows,
-            "tokens": one.tokens,
-            "bytes": one.bytes,
-            "bits_per_byte": one.bits_per_byte,
-            "perplexity": one.perplexity,
-            "note": notes[name],
-        }
+    result: dict[str, Any] = {
+        "model": model,
+        "sources": {
+            name: {
+                "rows": one.rows,
+                "tokens": one.tokens,
+                "bytes": one.bytes,
+                "bits_per_byte": one.bits_per_byte,
+                "perplexity": one.perplexity,
+                "note": notes[name],
+            }
+            for name, one in bits.items()
+        },
+    }
     if gguf:
         measured = Measured(bits, sample_answers(chat, gguf, EvaluateConfig(), seed=0))
         result["samples"] = asdict(measured.of_samples)

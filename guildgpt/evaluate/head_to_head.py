@@ -29,7 +29,7 @@ class Answers:
     texts: tuple[str, ...]
 
     def measures(self, eos_id: int) -> SampleMeasures:
-        """What can be told of them without a judge."""
+        """Their figures without a judge."""
         ids = [one.ids[one.ids != eos_id].tolist() for one in self.sampled]
         return measure(ids, [one.ended for one in self.sampled])
 

@@ -28,8 +28,8 @@ def trained_on(folder: Path) -> dict[str, float]:
         last = record["recipe"]["data"]["held_out"]
         for item in record["sources"]:
             if item["kind"] == "data":
-                said = item.get("held_out")
-                share = float(last if said is None else said)
+                own = item.get("held_out")
+                share = float(last if own is None else own)
                 shares[item["sha256"]] = min(share, shares.get(item["sha256"], share))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -33,7 +33,7 @@ class Measured:
 
     @property
     def of_samples(self) -> SampleMeasures:
-        """What can be told of the sampled answers, of which there are some."""
+        """The figures of the sampled answers; there must be some."""
         ended = [one.stop == "eos" for one in self.samples]
         return measure([one.ids for one in self.samples], ended)
 

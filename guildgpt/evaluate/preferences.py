@@ -102,23 +102,21 @@ def _pairs(
     rows: Sequence[Ranking], scores: NDArray[np.float64], answers: Sequence[Example]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
     """For each pair, better less worse: scores, answers' lengths in tokens, and whose tree."""
-    margins: list[float] = []
-    lengths: list[float] = []
+    places: list[tuple[int, int]] = []
     trees: list[str] = []
     first = 0
     for row in rows:
-        for i, j in row.pairs:
-            margins.append(scores[first + i] - scores[first + j])
-            lengths.append(answers[first + i].trained - answers[first + j].trained)
-            trees.append(f"{row.source} {row.tree}")
+        places += [(first + i, first + j) for i, j in row.pairs]
+        trees += [f"{row.source} {row.tree}"] * len(row.pairs)
         first += len(row.answers)
-    return np.array(margins), np.array(lengths, dtype=float), trees
+    lengths = np.array([float(answer.trained) for answer in answers])
+    better, worse = np.array(places).T
+    return scores[better] - scores[worse], lengths[better] - lengths[worse], trees
 
 
 def _right(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 where the better answer has more, 0 where it has less, a half where they are equal."""
-    result: NDArray[np.float64] = (np.sign(differences) + 1) / 2
-    return result
+    return np.asarray((np.sign(differences) + 1) / 2)
 
 
 def _interval(

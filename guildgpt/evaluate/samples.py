@@ -1,4 +1,4 @@
-"""Sampling answers from an engine, and what can be told of them without a judge.
+"""Sampling answers from an engine, and their figures without a judge.
 
 Held-out loss says how well a model predicts people's text; it does not say whether the model ends
 its turn, or repeats itself until it is cut off. These measures do, from token ids alone.

@@ -49,7 +49,7 @@ class WinRate:
 
     @property
     def mirrored(self) -> WinRate:
-        """The same verdicts, told of the other model."""
+        """The same verdicts, from the other model's side."""
         return WinRate(
             comparisons=self.comparisons,
             prompts=self.prompts,
@@ -155,8 +155,7 @@ def length_gap(lengths: Floats, others: Floats) -> Floats:
     """tanh(Δ / sd(Δ)) of the difference in tokens, (N,): 0 where both are equally long."""
     gap = lengths - others
     spread = gap.std()
-    result: Floats = np.tanh(gap / spread) if spread > 0 else np.zeros_like(gap)
-    return result
+    return np.tanh(gap / spread) if spread > 0 else np.zeros_like(gap)
 
 
 def controlled_rate(verdicts: Floats, gap: Floats) -> float:

@@ -45,15 +45,6 @@ T = TypeVar("T")
 DONE = "done.json"
 CHANGES_NOTHING = {"description", "price_per_hour"}
 REMEDY = "Give --out another folder or the recipe another name, or delete this folder."
-UNUSABLE = (
-    errno.EACCES,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, file too large
 BEAT = 5.0  # seconds between two notes of the time: what a kill may cost the sum
 
@@ -72,7 +63,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     except Timeout:
         raise _occupied(folder, read_json(owner)) from None
     except OSError as error:
-        if error.errno not in UNUSABLE:
+        if is_disk_full(error):
             raise
         raise GuildError(
             f"the run's folder cannot be made or written to ({error.strerror})",
@@ -194,7 +185,7 @@ class Clock:
 
         def note() -> None:
             self.seconds[phase] = before + self.now() - begun
-            with suppress(OSError):  # a full disk is told of elsewhere
+            with suppress(OSError):  # a full disk is reported elsewhere
                 write_json(self.file, self.seconds)
 
         def beat() -> None:
@@ -253,8 +244,8 @@ def once(file: Path, kind: type[T], measure: Callable[[], T]) -> T:
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or what it came from, says that there is no more room to write."""
     while error is not None:
-        told = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors says it
-        number = error.errno if isinstance(error, OSError) else told and int(told[1])
+        named = re.search(r"\(os error (\d+)\)", str(error))  # safetensors' own errors
+        number = error.errno if isinstance(error, OSError) else named and int(named[1])
         if number in FULL:
             return True
         error = error.__cause__
@@ -266,17 +257,12 @@ def is_trained(place: Path) -> bool:
     return any(any(place.glob(sign)) for sign in ("checkpoints/step-*", "model"))
 
 
-def forget_stage(place: Path) -> None:
-    """Remove what a stage measured and logged before what it starts from changed."""
-    shutil.rmtree(place, ignore_errors=True)
-
-
 def _forget(folder: Path, begun: Sequence[Stage] = ()) -> None:
     """Remove what was measured and logged before the recipe or its data changed, but for stages
     that are `begun`."""
     for stage in get_args(Stage):
         if stage not in begun:
-            forget_stage(folder / stage)
+            shutil.rmtree(folder / stage, ignore_errors=True)
     for name in ("data.json", "phases.json") if not begun else ():
         (folder / name).unlink(missing_ok=True)
 

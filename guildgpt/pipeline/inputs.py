@@ -6,6 +6,7 @@ learned on top of them, and on others it would be worth nothing, without a word.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from guildgpt.data.lines import file_sha256
 from guildgpt.errors import ModelError, RecipeError
 from guildgpt.pipeline.folder import (
     REMEDY,
-    forget_stage,
     is_trained,
     read_json,
     read_outcome,
@@ -43,7 +43,7 @@ WEIGHTS = ("*.safetensors", "*.bin")  # the second only where there is nothing o
 
 def starts_from(stage: Stage, recipe: Recipe, folder: Path) -> Start:
     """The models that a stage of the run in `folder` starts from."""
-    before = recipe.stages[: recipe.stages.index(stage)]
+    before = recipe.before(stage)
     judge = folder / "judge" / "model" if "judge" in before else None
     earlier = next((one for one in reversed(before) if not STAGES[one].scores), None)
     reward = reward_folder(stage, recipe, folder)
@@ -67,8 +67,7 @@ def reward_folder(stage: Stage, recipe: Recipe, folder: Path) -> Path | None:
         return None
     if settings.reward_model:
         return Path(settings.reward_model).expanduser()
-    before = recipe.stages[: recipe.stages.index(stage)]
-    return folder / "reward" / "model" if "reward" in before else None
+    return folder / "reward" / "model" if "reward" in recipe.before(stage) else None
 
 
 def stage_inputs(stage: Stage, recipe: Recipe, start: Start) -> dict[str, list[Path]]:
@@ -106,7 +105,7 @@ def claim_inputs(place: Path, inputs: Mapping[str, Sequence[Path]]) -> None:
                 where=inputs[what][0] if what == "word list" else inputs[what][0].parent,
                 remedy=f"Put the old files back to go on. {REMEDY}",
             )
-        forget_stage(place)
+        shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True, exist_ok=True)
     write_json(place / RECORD, record | now)
 

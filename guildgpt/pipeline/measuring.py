@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 
@@ -21,16 +20,13 @@ from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import RewardModel, check_same_language, load_reward_model
 from guildgpt.network.sampler import Sampling
 from guildgpt.pipeline.folder import is_disk_full, kept, once
-from guildgpt.pipeline.prepare import judged_prompts
+from guildgpt.pipeline.prompts import judged_prompts
 from guildgpt.pipeline.saving import ADAPTER
-from guildgpt.pipeline.stage import StageRun
-from guildgpt.pipeline.trainers import bare, wear_reward
+from guildgpt.pipeline.stage import Prepared, StageRun
+from guildgpt.pipeline.stages import bare, wear_reward
 from guildgpt.recipe import Recipe
 from guildgpt.train.config import PolicyConfig, RolloutConfig
 from guildgpt.train.on_policy import POLICY
-
-if TYPE_CHECKING:
-    from guildgpt.pipeline.prepare import Prepared
 
 HEAD_TO_HEAD = "head_to_head.json"
 
@@ -105,7 +101,7 @@ def _compare(run: StageRun) -> HeadToHead:
     temperature = settings.temperature if isinstance(settings, RolloutConfig) else 1.0
     sampling = Sampling(evaluation.max_tokens, temperature)
     hats = bare(run, base)
-    reward = wear_reward(run, hats, base)
+    reward, _ = wear_reward(run, hats, base)
     weights = load_file(run.place / ADAPTER)
     hats.add(POLICY, settings.lora, seed=run.recipe.seed, weights=weights)
     policy, reference = hats.trunk(POLICY), hats.trunk(None)
@@ -120,7 +116,7 @@ def _compare(run: StageRun) -> HeadToHead:
             base.chat.eos_id,
             kl=divergence(policy, reference, after, temperature, settings.micro_tokens),
             judge=_judge(run, base),
-            reward=reward.model,
+            reward=reward,
             prompts=places,
         )
 
@@ -155,7 +151,7 @@ def preferences_line(source: str, figures: PreferenceFigures) -> str:
 def _judged(run: StageRun, base: Base) -> tuple[list[int], list[tuple[Message, ...]]]:
     """The prompts that leave room for an answer, each as often as it is answered, and which of
     them are the same one."""
-    asked, evaluation = judged_prompts(run.recipe, run.data), run.recipe.evaluate
+    asked, evaluation = judged_prompts(run.recipe, run.data.dataset), run.recipe.evaluate
     limit = run.recipe.model.context - evaluation.max_tokens
     fits = [
         index
@@ -173,13 +169,11 @@ def _judged(run: StageRun, base: Base) -> tuple[list[int], list[tuple[Message, .
 
 def _judge(run: StageRun, base: Base) -> RewardModel | None:
     """The second reward model, which the policy was never trained against."""
-    folder = run.start.judge
+    folder, config, device = run.start.judge, run.recipe.reward, run.world.device
     if folder is None:
         return None
     check_same_language(folder, base.chat)
-    config, device = run.recipe.reward, run.world.device
-    dtype = pick_dtype(config.dtype, device)
-    return load_reward_model(folder, dtype, device, config.micro_tokens)
+    return load_reward_model(folder, pick_dtype(config.dtype, device), device, config.micro_tokens)
 
 
 def _measure(run: StageRun, base: Base, rows: Prepared, gguf: Path | None) -> Measured:

@@ -7,14 +7,15 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from guildgpt.bases.base import load_tokenizer
 from guildgpt.data.examples import pack
-from guildgpt.pipeline.prepare import Prepared, gather, prepare
+from guildgpt.pipeline.prepare import gather, prepare
+from guildgpt.pipeline.stage import Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe
-from guildgpt.train.config import GrpoConfig, TrainConfig
+from guildgpt.train.config import GrpoConfig, PretrainConfig, TrainConfig
 from guildgpt.train.schedule import iterations, schedule
 
 
@@ -39,16 +40,11 @@ def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
     return plan
 
 
-def _documents(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
-    """Documents are packed into rows as long as the context."""
-    return _texts(rows, settings, len(pack(rows.train, recipe.model.context, recipe.seed)))
-
-
-def _conversations(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
-    return _texts(rows, settings, len(rows.train))
-
-
-def _texts(rows: Prepared, settings: TrainConfig, count: int) -> dict[str, Any]:
+def _texts(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
+    """Documents are packed into rows as long as the context, conversations are not."""
+    count = len(rows.train)
+    if isinstance(settings, PretrainConfig):
+        count = len(pack(rows.train, recipe.model.context, recipe.seed))
     steps, places = schedule(count, settings)
     tokens = sum(map(len, rows.train))
     return {
@@ -95,8 +91,8 @@ def _prompts(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str,
 
 
 COUNTS = {  # by what a stage reads
-    "documents": _documents,
-    "conversations": _conversations,
+    "documents": _texts,
+    "conversations": _texts,
     "comparisons": _comparisons,
     "prompts": _prompts,
 }
@@ -106,9 +102,14 @@ COUNTED = ("rows", "comparisons", "pairs", "prompts", "answers")  # whichever a 
 def _show(plan: Mapping[str, Any], console: Console) -> None:
     for warning in plan["warnings"]:
         console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
-    table = Table(title=f"{plan['recipe']}: what would be done", title_justify="left")
-    for heading in ("stage", "reads", "tokens", "trained", "longest", "steps", "tokens seen"):
-        table.add_column(heading, justify="left" if heading in ("stage", "reads") else "right")
+    headings = ("tokens", "trained", "longest", "steps", "tokens seen")
+    table = Table(
+        "stage",
+        "reads",
+        *(Column(heading, justify="right") for heading in headings),
+        title=f"{plan['recipe']}: what would be done",
+        title_justify="left",
+    )
     for stage, row in plan["stages"].items():
         reads = ", ".join(f"{row[name]:,} {name}" for name in COUNTED if name in row)
         figures = ("tokens", "trained_tokens", "longest", "steps", "tokens_seen")

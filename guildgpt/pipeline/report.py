@@ -20,8 +20,8 @@ from guildgpt.evaluate.samples import Sample
 from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.network.hardware import describe
 from guildgpt.pipeline.folder import differences, finished
-from guildgpt.pipeline.prepare import Prepared
-from guildgpt.pipeline.stage import StageRun
+from guildgpt.pipeline.stage import Prepared, StageRun
+from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.before_after import headline
 from guildgpt.report.page import write_report
@@ -64,8 +64,12 @@ def stage_report(
     """
     stage, recipe, folder = run.stage, run.recipe, run.folder
     before, after = figures.before or Measured({}, []), figures.after or Measured({}, [])
-    earlier = _earlier(recipe, stage, folder)
-    first = _base_answers(earlier) if run.kind.changes_answers else None
+    earlier = {name: left for name in recipe.before(stage) if (left := finished(folder / name))}
+    first = None  # the report of fine-tuning, whose answers before are the base's
+    if run.kind.changes_answers:
+        for name, report in earlier.items():
+            if STAGES[name].reads == "conversations" and report.probes:
+                first = report
     fixed = probes()
     known = seen(fixed, prepared.conversations)
     several = len(recipe.stages) > 1
@@ -74,13 +78,18 @@ def stage_report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         recipe_name=recipe.name,
         recipe_text=recipe_as_run(recipe, run.recipe_text),
-        stages=(*(report.stages[-1] for report in earlier), _stage(stage, outcome)),
+        stages=(*(report.stages[-1] for report in earlier.values()), _stage(stage, outcome)),
         held_out=_held_out(before, after),
         samples_before=before.of_samples if before.samples else None,
         samples_after=after.of_samples if after.samples else None,
         samples_base=first.samples_before if first else None,
         preferences=(
-            *(one for report in earlier for one in _own(report)),
+            *(
+                one
+                for name, report in earlier.items()
+                for one in report.preferences
+                if one.stage == name
+            ),
             *(PreferenceReport(stage, name, one) for name, one in figures.preferences.items()),
         ),
         head_to_head=figures.head_to_head,
@@ -135,22 +144,6 @@ def recipe_as_run(recipe: Recipe, text: str) -> str:
         f"# {key} = {json.dumps(now, ensure_ascii=False)}" for key, (_, now) in changes.items()
     ]
     return "\n".join([text.rstrip(), "", "# Set on the command line:", *notes, ""])
-
-
-def _earlier(recipe: Recipe, stage: Stage, folder: Path) -> list[Report]:
-    """The reports of the stages before this one."""
-    reports = [finished(folder / name) for name in recipe.stages[: recipe.stages.index(stage)]]
-    return [report for report in reports if report]
-
-
-def _own(report: Report) -> list[PreferenceReport]:
-    """What a stage's report says of this stage itself."""
-    return [one for one in report.preferences if one.stage == report.stages[-1].name]
-
-
-def _base_answers(earlier: Sequence[Report]) -> Report | None:
-    """The report of fine-tuning, whose answers before are the base's."""
-    return next((one for one in earlier if one.stages[-1].name == "sft" and one.probes), None)
 
 
 def _chat_command(run: StageRun) -> str:

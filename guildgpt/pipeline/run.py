@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from guildgpt.bases.base import Base, load_base, load_tokenizer
-from guildgpt.errors import RecipeError, disk_error
+from guildgpt.errors import disk_error
 from guildgpt.network.reward_model import require_classifier
 from guildgpt.network.world import World
 from guildgpt.pipeline.folder import (
@@ -40,10 +40,10 @@ from guildgpt.pipeline.measuring import (
     measure_scores,
     preferences_line,
 )
-from guildgpt.pipeline.prepare import Prepared, gather, prepare
+from guildgpt.pipeline.prepare import gather, prepare
 from guildgpt.pipeline.report import Figures, publish, stage_report
 from guildgpt.pipeline.saving import ADAPTER, save_model
-from guildgpt.pipeline.stage import StageRun
+from guildgpt.pipeline.stage import Prepared, StageRun
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.report import Report
@@ -62,13 +62,13 @@ def run(
 
     Before anything is loaded, all data is read and held against the recipe's policy.
     """
-    wanted = _wanted(recipe, stages)
+    wanted = recipe.chosen(stages)
     with _full_disk_in_words(folder), alone_in(folder):
         claim(folder, recipe)
         world = World()
         clock = Clock(folder / "phases.json")
-        reports = {stage: finished(folder / stage) for stage in wanted}
-        missing = [stage for stage in wanted if reports[stage] is None]
+        done = {stage: left for stage in wanted if (left := finished(folder / stage))}
+        missing = [stage for stage in wanted if stage not in done]
         if missing:
             with clock("read the data"):
                 data = gather(recipe, missing, starts_from(missing[0], recipe, folder).base)
@@ -76,21 +76,30 @@ def run(
             for warning in data.warnings:
                 console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
         for stage in wanted:
-            if (report := reports[stage]) is None:
-                start, kind = starts_from(stage, recipe, folder), STAGES[stage]
+            if stage in done:
+                console.print(f"{recipe.name}: {stage} is finished already", highlight=False)
+                report = replace(done[stage], price_per_hour=recipe.price_per_hour)
+            else:
+                start = starts_from(stage, recipe, folder)
                 claim_inputs(folder / stage, stage_inputs(stage, recipe, start))
                 console.rule(f"{recipe.name}: {stage}", align="left")
-                told = recipe, recipe_text, folder, start, data, clock, console, world
-                report = run_stage(StageRun(stage, kind, *told))
-            else:
-                console.print(f"{recipe.name}: {stage} is finished already", highlight=False)
-                report = replace(report, price_per_hour=recipe.price_per_hour)
+                report = run_stage(
+                    StageRun(
+                        stage,
+                        STAGES[stage],
+                        recipe,
+                        recipe_text,
+                        folder,
+                        start,
+                        data,
+                        clock,
+                        console,
+                        world,
+                    )
+                )
             if world.is_main:
                 publish(report, stage, folder)
-            reports[stage] = report
-    last = reports[wanted[-1]]
-    assert last is not None
-    return last
+    return report
 
 
 def run_stage(run: StageRun) -> Report:
@@ -198,13 +207,3 @@ def _full_disk_in_words(folder: Path) -> Iterator[None]:
         if not is_disk_full(error):
             raise
         raise disk_error(error, "the run", folder) from error
-
-
-def _wanted(recipe: Recipe, stages: Sequence[Stage] | None) -> list[Stage]:
-    """The stages to run, in the recipe's order."""
-    for stage in stages or ():
-        if stage not in recipe.stages:
-            raise RecipeError(
-                f"the recipe has no stage `{stage}`", remedy=f"It has {', '.join(recipe.stages)}."
-            )
-    return [stage for stage in recipe.stages if not stages or stage in stages]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from guildgpt.bases.locate import locate_base
 from guildgpt.data.origin import Events, learned_from
@@ -13,10 +12,7 @@ from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.model.lineage import read_lineage
 from guildgpt.pipeline.folder import is_disk_full
-from guildgpt.pipeline.stage import StageRun, Trained, in_short
-
-if TYPE_CHECKING:
-    from guildgpt.pipeline.prepare import Prepared
+from guildgpt.pipeline.stage import Prepared, StageRun, Trained, in_short
 
 ADAPTER = "policy.safetensors"
 SCORES = {

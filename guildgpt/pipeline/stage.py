@@ -1,28 +1,72 @@
-"""One stage of a run: what kind it is, what it starts from, and whom it tells how it goes."""
+"""One stage of a run: what kind it is, what it starts from, what it reads and what it leaves."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rich.console import Console
 
 from guildgpt.bases.base import Base
 from guildgpt.bases.config import BaseConfig
+from guildgpt.chat import Conversation
+from guildgpt.data import Dataset, Document, Provenance, SourceReport
+from guildgpt.data.examples import Example
+from guildgpt.data.rankings import Ranking
 from guildgpt.errors import GuildError
 from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, is_disk_full
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.loop import Job, Outcome, Watcher
-
-if TYPE_CHECKING:
-    from guildgpt.pipeline.prepare import Gathered, Prepared
+from guildgpt.train.rollout import Prompt
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What some stages of a recipe learn from, as text, and what the policy says of it."""
+
+    dataset: Dataset
+    documents: list[Document]
+    provenance: list[Provenance]  # base first, then every source, the documents last
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Comparisons as token ids."""
+
+    train: list[Ranking] = field(default_factory=list)
+    held_out: dict[str, list[Ranking]] = field(default_factory=dict)  # by source
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One stage's rows as token ids, and the sources that it learns from.
+
+    Stages that learn from feedback may measure or read conversations, too; none need be there.
+    """
+
+    conversations: list[Conversation]
+    train: list[Example]
+    held_out: dict[str, list[Example]]
+    dropped: Counter[str]
+    sources: list[tuple[Provenance, SourceReport]]
+    compared: Compared = field(default_factory=Compared)  # of stages that learn from comparisons
+    prompts: list[Prompt] = field(default_factory=list)  # of stages that write their own answers
+    too_long: int = 0  # prompts that were left out
+
+    @property
+    def trained_on(self) -> Sequence[Example | Ranking | Prompt]:
+        """The rows that the stage learns from."""
+        return self.prompts or self.compared.train or self.train
 
 
 @dataclass(frozen=True)
@@ -36,7 +80,7 @@ class Trained:
     adapter: bytes | None = None  # a policy's, until it is held against what it came from
 
 
-Trainer = Callable[["StageRun", Base, "Prepared", Job], Trained]
+Trainer = Callable[["StageRun", Base, Prepared, Job], Trained]
 
 
 @dataclass(frozen=True)
@@ -97,7 +141,7 @@ class StageRun:
         return self.recipe.settings(self.stage)
 
     def job(self, watcher: Watcher) -> Job:
-        """What its training is told: where, with which seed, who watches, on which devices."""
+        """Where it is trained, with which seed, who watches, on which devices."""
         return Job(self.place, self.recipe.seed + self.kind.judges, watcher, self.world)
 
     def phase(self, name: str) -> AbstractContextManager[None]:

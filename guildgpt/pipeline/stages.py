@@ -1,30 +1,160 @@
-"""The stages, in the order in which a recipe may name them: a row says what each starts from, what
-rows it reads, who trains it, and what it leaves.
+"""The stages, in the order in which a recipe may name them: what each starts from, what rows it
+reads, how it is trained from them to a plain transformers model, and what it leaves.
 
-`run_stage` in `run.py` takes every row down the same road; nothing else knows one stage from
-another. To add one that reads rows of a kind known here (`kto` on `comparisons`, say), write its
-loop in `train/`, name it and its section in `recipe.py`, and add its trainer (`trainers.py`) and a
-row here. Rows of a new kind are made ready in `prepare.py` and counted in `plan.py`.
+`run_stage` in `run.py` takes every row of the table below down the same road; nothing else knows
+one stage from another. To add one that reads rows of a kind known here (`kto` on `comparisons`,
+say), write its loop in `train/`, name it and its section in `recipe.py`, and add its trainer and
+its row here. Rows of a new kind are made ready in `prepare.py` and counted in `plan.py`.
 """
 
 from __future__ import annotations
 
-from guildgpt.pipeline import trainers
-from guildgpt.pipeline.stage import StageKind
+from safetensors.torch import save as to_bytes
+
+from guildgpt.bases.base import Base
+from guildgpt.bases.locate import locate_base, weights_sha256
+from guildgpt.network.hardware import pick_dtype
+from guildgpt.network.hats import Hats
+from guildgpt.network.reward_model import (
+    RewardModel,
+    RewardRecord,
+    check_same_language,
+    classifier,
+    reward_files,
+    wear_reward_model,
+)
+from guildgpt.pipeline.stage import Prepared, StageKind, StageRun, Trained
 from guildgpt.recipe import Stage
+from guildgpt.train.config import RolloutConfig
+from guildgpt.train.dpo import train_dpo
+from guildgpt.train.grpo import Grpo
+from guildgpt.train.loop import Job, Outcome
+from guildgpt.train.on_policy import POLICY, Method, train_on_policy
+from guildgpt.train.ppo import Ppo, value_model
+from guildgpt.train.pretrain import pretrain
+from guildgpt.train.reward import HAT, train_reward
+from guildgpt.train.scoring import Scoring
+from guildgpt.train.sft import sft
+
+REWARD = "reward"
+
+
+def train_on_documents(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """Pretraining."""
+    config, context = run.recipe.pretrain, run.recipe.model.context
+    return Trained(*pretrain(base, rows.train, rows.held_out, config, job, context=context))
+
+
+def train_on_conversations(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """Supervised fine-tuning."""
+    return Trained(*sft(base, rows.train, rows.held_out, run.recipe.sft, job))
+
+
+def train_to_score(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """A reward model, its scores shifted so that what people wrote scores 0."""
+    demonstrations = [example for some in rows.held_out.values() for example in some]
+    demonstrations = demonstrations or rows.train[:64]
+    if not demonstrations:
+        run.say("no conversation is there to score 0: scores are not shifted")
+    trained = train_reward(
+        base,
+        rows.compared.train,
+        rows.compared.held_out,
+        demonstrations,
+        run.recipe.reward,
+        job,
+    )
+    head = trained.model.head
+    record = RewardRecord(
+        bias=float(head.bias),
+        base_sha256=base_sha256(run),
+        adapter=trained.hats.config(HAT).model_dump(),
+    )
+    files = reward_files(trained.hats, HAT, record)
+    model = classifier(trained.hats.merged(HAT), head.to("cpu"), base.chat)
+    kept = f"the weights of step {trained.best_step} were the best and kept"
+    return Trained(model, trained.outcome, files, [kept])
+
+
+def train_with_dpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """A policy, from comparisons directly."""
+    hats, compared = bare(run, base), rows.compared
+    outcome = train_dpo(hats, compared.train, compared.held_out, run.recipe.dpo, job)
+    return _policy(hats, outcome)
+
+
+def train_with_grpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """A policy, from answers of its own held against each other."""
+    config = run.recipe.grpo
+    hats = bare(run, base)
+    reward, _ = wear_reward(run, hats, base)
+    return _on_policy(Grpo(config), hats, rows, reward, config, base, job)
+
+
+def train_with_ppo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """A policy, from answers of its own and a value model's forecasts."""
+    config = run.recipe.ppo
+    hats = bare(run, base)
+    reward, hat = wear_reward(run, hats, base)
+    value = value_model(hats, reward, hat, config, job.seed)
+    states = config.value_trunk == "reward"
+    return _on_policy(Ppo(config, value), hats, rows, reward, config, base, job, states=states)
+
+
+def bare(run: StageRun, base: Base) -> Hats:
+    """The base, ready to be worn hats on."""
+    device = run.world.device
+    return Hats(base.model, pick_dtype(run.settings.dtype, device), device)
+
+
+def wear_reward(run: StageRun, hats: Hats, base: Base) -> tuple[RewardModel | None, str | None]:
+    """Put on the reward model that a policy is trained against, if there is one; and the hat that
+    it is, if it is one."""
+    folder = run.start.reward
+    if folder is None:
+        return None, None
+    check_same_language(folder, base.chat)
+    model = wear_reward_model(hats, REWARD, folder, base_sha256(run), run.settings.micro_tokens)
+    return model, REWARD if model.trunk.model is hats.model else None
+
+
+def base_sha256(run: StageRun) -> str:
+    """The hash of the weights that a stage starts from."""
+    return weights_sha256(locate_base(run.start.base)[0])
+
+
+def _on_policy(
+    method: Method,
+    hats: Hats,
+    rows: Prepared,
+    reward: RewardModel | None,
+    config: RolloutConfig,
+    base: Base,
+    job: Job,
+    *,
+    states: bool = False,
+) -> Trained:
+    """A policy that learns from answers of its own; with `states`, scoring returns what the value
+    head reads."""
+    tokenizer, eos_id = base.chat.tokenizer, base.chat.eos_id
+    scorer = Scoring(reward, config.reward_weight, config.terms, eos_id, states=states)
+    outcome = train_on_policy(method, hats, rows.prompts, scorer, tokenizer, eos_id, job)
+    return _policy(hats, outcome)
+
+
+def _policy(hats: Hats, outcome: Outcome) -> Trained:
+    adapter = to_bytes(hats.adapter_weights(POLICY))
+    return Trained(hats.merged(POLICY), outcome, adapter=adapter)
+
 
 STAGES: dict[Stage, StageKind] = {
-    "pretrain": StageKind("a base", "documents", trainers.train_on_documents, "a language model"),
-    "sft": StageKind(
-        "a base", "conversations", trainers.train_on_conversations, "a language model"
-    ),
-    "reward": StageKind(
-        "a language model", "comparisons", trainers.train_to_score, "a reward model"
-    ),
+    "pretrain": StageKind("a base", "documents", train_on_documents, "a language model"),
+    "sft": StageKind("a base", "conversations", train_on_conversations, "a language model"),
+    "reward": StageKind("a language model", "comparisons", train_to_score, "a reward model"),
     "judge": StageKind(
-        "a language model", "comparisons", trainers.train_to_score, "a reward model", judges=True
+        "a language model", "comparisons", train_to_score, "a reward model", judges=True
     ),
-    "dpo": StageKind("a chat model", "comparisons", trainers.train_with_dpo, "a language model"),
-    "grpo": StageKind("a chat model", "prompts", trainers.train_with_grpo, "a language model"),
-    "ppo": StageKind("a chat model", "prompts", trainers.train_with_ppo, "a language model"),
+    "dpo": StageKind("a chat model", "comparisons", train_with_dpo, "a language model"),
+    "grpo": StageKind("a chat model", "prompts", train_with_grpo, "a language model"),
+    "ppo": StageKind("a chat model", "prompts", train_with_ppo, "a language model"),
 }

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import asdict
+from itertools import groupby
+from typing import NamedTuple
 
+from rich.table import Column, Table
+from rich.text import Text
+
+from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.evaluate.win_rate import HeadToHead, verdict_sentence
+from guildgpt.report.report import HeldOut, PreferenceReport, Report
 from guildgpt.text.figures import NONE, decimals, percent, sign, signed, visible
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from guildgpt.evaluate.samples import SampleMeasures
-    from guildgpt.evaluate.win_rate import HeadToHead
-    from guildgpt.report.report import HeldOut, PreferenceReport, Report
 
 SCORERS = {"reward": "The reward model", "judge": "The judge"}  # by stage
 
@@ -48,11 +48,13 @@ def headline(report: Report) -> list[str]:
         sentences += head_to_head_sentences(report.head_to_head)
     if report.samples_after:
         sentences.append(_answered(report.samples_before, report.samples_after))
-    sentences += [_scorer(stage, of) for stage, of in by_stage(report.preferences).items()]
+    scored = groupby(report.preferences, lambda one: one.stage)
+    sentences += [_scorer(stage, of) for stage, of in scored]
+    origin = "model" if report.head_to_head else "base"
     for verb, judgement in (
         ("fell", ""),
         ("stayed", ""),
-        ("rose", f", so there it predicts worse than the {_origin(report)} it came from"),
+        ("rose", f", so there it predicts worse than the {origin} it came from"),
     ):
         moves = [_moved(h) for h in report.held_out if h.verb == verb]
         if moves:
@@ -72,14 +74,6 @@ def head_to_head_sentences(result: HeadToHead) -> list[str]:
     elif result.kl is not None:
         sentences.append(f"It moved {_nats(result.kl)} from the model it came from.")
     return sentences
-
-
-def by_stage(preferences: Iterable[PreferenceReport]) -> dict[str, list[PreferenceReport]]:
-    """Reward models' figures by the stage that made the model."""
-    found: dict[str, list[PreferenceReport]] = {}
-    for one in preferences:
-        found.setdefault(one.stage, []).append(one)
-    return found
 
 
 def held_out_rows(report: Report) -> list[FigureRow]:
@@ -119,7 +113,8 @@ def head_to_head_rows(report: Report) -> list[FigureRow]:
 
 def sample_rows(report: Report) -> list[FigureRow]:
     """The measures of the sampled answers, or nothing where none were sampled."""
-    before, after, base = report.samples_before, report.samples_after, report.samples_base
+    measured = (report.samples_base, report.samples_before, report.samples_after)
+    first, before, after = (asdict(one) if one else {} for one in measured)
     if not (before or after):
         return []
     rows = []
@@ -127,11 +122,11 @@ def sample_rows(report: Report) -> list[FigureRow]:
         ("ends its turn by itself", "end_of_turn_rate", 1),
         ("runs into a loop", "loop_rate", -1),
     ):
-        was, now, first = (getattr(one, key, None) for one in (before, after, base))
+        was, now = before.get(key), after.get(key)
         move = None if was is None or now is None else now - was
         better = move * wanted > 0 if move else None
-        change = signed(move, " points")
-        rows.append(FigureRow(name, percent(was), percent(now), change, better, percent(first)))
+        shown = percent(was), percent(now), signed(move, " points")
+        rows.append(FigureRow(name, *shown, better, percent(first.get(key))))
     for name, key, digits in (
         ("distinct tokens", "distinct_1", 3),
         ("distinct pairs", "distinct_2", 3),
@@ -140,32 +135,27 @@ def sample_rows(report: Report) -> list[FigureRow]:
         ("tokens, median", "tokens_median", 1),
         ("tokens, 90th percentile", "tokens_p90", 1),
     ):
-        was, now, first = (getattr(one, key, None) for one in (before, after, base))
+        was, now = before.get(key), after.get(key)
         change = signed(now / was - 1) if was and now is not None else NONE
         figures = decimals(was, digits), decimals(now, digits), change
-        rows.append(FigureRow(name, *figures, base=decimals(first, digits)))
+        rows.append(FigureRow(name, *figures, base=decimals(first.get(key), digits)))
     return rows
 
 
 def summary_table(report: Report) -> Table:
     """Before and after for the terminal: the judge's verdict, held-out bits, sample measures."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(visible(report.title)))
-    table.add_column("measure")
-    for column in (*columns(report), "change"):
-        table.add_column(column, justify="right")
+    headings = [*columns(report), "change"]
+    table = Table(
+        "measure",
+        *(Column(heading, justify="right") for heading in headings),
+        title=Text(visible(report.title)),
+    )
     for row in head_to_head_rows(report) + held_out_rows(report) + sample_rows(report):
         style = "" if row.better is None else "green" if row.better else "red"
         after, change = Text(row.after, style=style), Text(row.change, style=style)
         first = [row.base] if has_base(report) else []
         table.add_row(Text(visible(row.measure)), *first, row.before, after, change)
     return table
-
-
-def _origin(report: Report) -> str:
-    return "model" if report.head_to_head else "base"
 
 
 def _moved(held_out: HeldOut) -> str:

@@ -84,7 +84,8 @@ def charts(stage: StageReport) -> list[dict[str, Any]]:
     stands in the place of steps, "" for steps.
     """
     logged = list(dict.fromkeys(key for row in stage.metrics for key in row))
-    drawn = [_chart(stage, key, _main(key, logged)) for key in MAIN if key in logged]
+    minor = BELOW_REWARDS if "reward" in logged else ()
+    drawn = [_chart(stage, key, key not in minor) for key in MAIN if key in logged]
     if stage.evaluations:
         drawn.insert(1 if "loss" in logged else 0, _held_out(stage))
     if {"reward", "kl"} <= set(logged):
@@ -127,10 +128,6 @@ def _width(points: Sequence[Point], most: int) -> int:
     return max(1, -(-len(points) // most))
 
 
-def _main(key: str, logged: Sequence[str]) -> bool:
-    return not ("reward" in logged and key in BELOW_REWARDS)
-
-
 def _chart(stage: StageReport, key: str, main: bool) -> dict[str, Any]:
     rows = [(row.get("step"), finite(row.get(key))) for row in stage.metrics]
     points = [(step, value) for step, value in rows if step is not None]
@@ -139,9 +136,8 @@ def _chart(stage: StageReport, key: str, main: bool) -> dict[str, Any]:
     shown = thin(points)
     series = [_series(title, shown)]
     if key in SMOOTHED and len(shown) > 2:
-        line = smooth([value for _, value in shown])
-        steps = [step for step, _ in shown]
-        smoothed = list(zip(steps, line, strict=True))
+        steps, values = zip(*shown, strict=True)
+        smoothed = list(zip(steps, smooth(values), strict=True))
         series = [_series("as logged", shown, raw=True), _series("smoothed", smoothed)]
     width = _width(points, MAX_POINTS)
     if width > 1:
@@ -194,12 +190,17 @@ def _drawn(
     zero: bool = False,
     across: str = "",
 ) -> dict[str, Any]:
-    shape = {"title": title, "note": note, "main": main, "zero": zero, "across": across}
-    return {**shape, "series": series}
+    return {
+        "title": title,
+        "note": note,
+        "main": main,
+        "zero": zero,
+        "across": across,
+        "series": series,
+    }
 
 
 def _series(
     name: str, points: Sequence[Point], *, raw: bool = False, dots: bool = False
 ) -> dict[str, Any]:
-    shown = [list(point) for point in points]
-    return {"name": visible(name), "raw": raw, "dots": dots, "points": shown}
+    return {"name": visible(name), "raw": raw, "dots": dots, "points": list(map(list, points))}

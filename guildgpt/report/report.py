@@ -14,8 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from guildgpt.data.dataset import SourceReport
-from guildgpt.data.provenance import Provenance
+from guildgpt.data import Provenance, SourceReport
 from guildgpt.errors import DataError
 from guildgpt.evaluate.preferences import PreferenceFigures
 from guildgpt.evaluate.probes import Probe
@@ -148,19 +147,17 @@ class Report:
     phases: tuple[Phase, ...] = ()
     hardware: str = ""  # in words: "8 CPU cores, no GPU"
     price_per_hour: float = 0.0  # 0: your own machine
-    currency: str = "USD"
     chat_command: str = ""  # what to type to talk to this model
     version: str = ""  # of this program
 
     @property
     def seconds(self) -> float:
         """Wall-clock time of the whole run: its phases, or its stages where none are listed."""
-        parts = self.phases or [stage.outcome for stage in self.stages]
-        return sum(part.seconds for part in parts)
+        return sum(part.seconds for part in self.phases or [one.outcome for one in self.stages])
 
     @property
     def cost(self) -> float:
-        """Hours times the price of one, in `currency`."""
+        """Hours times the price of one, in US dollars."""
         return self.seconds / 3600 * self.price_per_hour
 
     def as_dict(self) -> dict[str, Any]:
@@ -219,8 +216,6 @@ def read_metrics(
         try:
             row = json.loads(line)
         except ValueError:
-            continue
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             continue
         if "source" in row:
             step, source = row["step"], str(row["source"])

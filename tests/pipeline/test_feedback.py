@@ -16,8 +16,7 @@ from guildgpt.bases.base import Base
 from guildgpt.errors import GuildError, ModelError, RecipeError
 from guildgpt.network.reward_model import load_reward_model
 from guildgpt.pipeline.plan import dry_run
-from guildgpt.pipeline.prepare import Prepared
-from guildgpt.pipeline.stage import StageKind, StageRun, Trained
+from guildgpt.pipeline.stage import Prepared, StageKind, StageRun, Trained
 from guildgpt.pipeline.stages import STAGES as KINDS
 from guildgpt.recipe import load_recipe
 from guildgpt.report.report import read_report

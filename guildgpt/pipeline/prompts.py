@@ -1,0 +1,107 @@
+"""What a policy is asked: in training, and where it is judged afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from guildgpt.chat import Comparison, Conversation, Message, Task
+from guildgpt.data import Dataset, starter_prompts, starter_tasks
+from guildgpt.data.origin import Events
+from guildgpt.errors import RecipeError
+from guildgpt.model.chat_tokenizer import ChatTokenizer
+from guildgpt.recipe import Recipe, Stage
+from guildgpt.rewards.config import RewardTerms
+from guildgpt.rewards.wanted import Wanted
+from guildgpt.train.config import RolloutConfig
+from guildgpt.train.rollout import Prompt, prompts_of
+
+
+def prepare_prompts(
+    stage: Stage, recipe: Recipe, dataset: Dataset, chat: ChatTokenizer
+) -> tuple[list[Prompt], int]:
+    """What a policy is asked in training, and how many prompts were left out as too long.
+
+    Every train row's prompt, conversations first, then the starter's tasks where tests are a
+    reward and no row has any. RecipeError where nothing fits.
+    """
+    settings = recipe.settings(stage)
+    assert isinstance(settings, RolloutConfig)
+    prompts, wanted = asked(dataset, settings.terms)
+    if "tests" in settings.terms.reads and not any(one.tests for one in wanted):
+        for number, task in enumerate(starter_tasks(), start=1):
+            prompts.append((Message("user", task.prompt),))
+            wanted.append(Wanted(task.tests, where=f"starter task {number}"))
+    found, too_long = prompts_of(
+        prompts,
+        chat.tokenizer,
+        chat.template,
+        limit=min(settings.max_prompt_tokens, recipe.model.context - settings.max_new_tokens),
+        wanted=wanted,
+    )
+    if not found:
+        raise RecipeError(
+            "no prompt fits",
+            where=f"{stage}.max_prompt_tokens",
+            remedy="Raise it, or model.context.",
+        )
+    origins: dict[tuple[Message, ...], Events] = {}
+    for row in _prompted(dataset):
+        origins.setdefault(row.prompt, set()).update(row.source.origin)
+    return [
+        replace(one, origin=frozenset(origins.get(one.messages, ()))) for one in found
+    ], too_long
+
+
+def asked(dataset: Dataset, terms: RewardTerms) -> tuple[list[tuple[Message, ...]], list[Wanted]]:
+    """The train rows' prompts, and what the rows ask of an answer that the terms go by.
+
+    Rows with such rules come first, since of equal prompts the first counts. DataError, with the
+    row, for rules that cannot be read.
+    """
+    pairs = []
+    for row in _prompted(dataset):
+        rules = {key: value for key, value in row.source.rules.items() if key in terms.reads}
+        pairs.append((row.prompt, Wanted.from_row(rules, str(row.source))))
+    pairs.sort(key=lambda pair: not pair[1])
+    return [prompt for prompt, _ in pairs], [wanted for _, wanted in pairs]
+
+
+def judged_prompts(recipe: Recipe, dataset: Dataset) -> list[tuple[Message, ...]]:
+    """What policies are judged on: prompts of held-out conversations and tasks, then the starter
+    pack's."""
+    judged = [row.prompt for rows in dataset.held_out.values() for row in rows]
+    judged += [task.prompt for task in dataset.held_out_tasks]
+    judged += [(Message("user", one.prompt),) for one in starter_prompts()]
+    different = {tuple((m.role, m.content) for m in prompt): prompt for prompt in judged if prompt}
+    return list(different.values())[: recipe.evaluate.judged_prompts]
+
+
+def unread_rules(recipe: Recipe, dataset: Dataset) -> list[str]:
+    """A sentence for what rows bring that no stage of the recipe goes by."""
+    settings = [recipe.settings(stage) for stage in recipe.stages]
+    terms = [one.terms for one in settings if isinstance(one, RolloutConfig)]
+    if not terms:
+        count = len(dataset.train_tasks)
+        unasked = f"{_rows(count)} without an answer, which only `grpo` and `ppo` learn from"
+        return [unasked] if count else []
+    warnings = []
+    for key, term in (("tests", "verify"), ("format", "format")):
+        count = sum(key in row.source.rules for row in _prompted(dataset))
+        if count and not any(key in one.reads for one in terms):
+            warnings.append(
+                f"{_rows(count)} with `{key}`, which counts for nothing without the term `{term}`"
+            )
+    return warnings
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
+
+
+def _prompted(dataset: Dataset) -> list[Conversation | Comparison | Task]:
+    """The train rows whose prompts a policy is asked."""
+    rows: list[Conversation | Comparison | Task] = []
+    rows += dataset.train
+    rows += dataset.train_comparisons
+    rows += dataset.train_tasks
+    return [row for row in rows if row.prompt]
