@@ -46,7 +46,7 @@ Guild = Annotated[int | None, typer.Option("--guild", metavar="ID", help="Only o
 )
 def stats(store: StoreOption = None, guild: Guild = None, as_json: Json = False) -> None:
     """Count what is in the store, and say how far the votes agree."""
-    from guildgpt.feedback.report import show_stats, trust
+    from guildgpt.feedback.show import show_stats, trust
 
     async def look(opened: Store) -> tuple[dict[str, Any], Snapshot]:
         return asdict(await opened.stats(guild)), await opened.snapshot(guild_id=guild)
@@ -229,7 +229,7 @@ def reports(
 
     Who reported it is not shown. In Discord admins see the reports of their server with `/reports`.
     """
-    from guildgpt.feedback.report import show_reports
+    from guildgpt.feedback.show import show_reports
 
     async def look(opened: Store) -> list[AbuseReport]:
         found = await opened.reports.newest(guild, resolved=everything or bool(looked_at))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack, get_args
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Delivery, DeliveryState
@@ -136,19 +136,18 @@ def _found(connection: Connection, which: ColumnElement[bool]) -> list[Delivery]
     for part in connection.execute(whose_parts):
         written.setdefault(part.delivery_id, []).append(part.discord_id)
     wanted = select(deliveries).where(which).order_by(deliveries.c.created_at, deliveries.c.id)
-    return [_delivery(row, written.get(row.id, ())) for row in connection.execute(wanted)]
-
-
-def _delivery(row: Row[Any], written: Sequence[int]) -> Delivery:
-    return Delivery(
-        id=row.id,
-        event_id=row.event_id,
-        kind=row.kind,
-        guild_id=row.guild_id,
-        channel_id=row.channel_id,
-        question_id=row.question_id,
-        answer_id=row.answer_id,
-        state=row.state,
-        parts=tuple(written),
-        extra=row.extra,
-    )
+    return [
+        Delivery(
+            id=row.id,
+            event_id=row.event_id,
+            kind=row.kind,
+            guild_id=row.guild_id,
+            channel_id=row.channel_id,
+            question_id=row.question_id,
+            answer_id=row.answer_id,
+            state=row.state,
+            parts=tuple(written.get(row.id, ())),
+            extra=row.extra,
+        )
+        for row in connection.execute(wanted)
+    ]

@@ -50,7 +50,13 @@ class Postgres:
             async with connection.transaction():
                 encoding, session = await connection.fetchrow(_LOOK)
             if encoding != "UTF8":
-                raise Known(_not_every_text(encoding))
+                raise Known(
+                    Trouble(
+                        f"the database's encoding is {encoding}: it cannot hold every text",
+                        "Make one in UTF8, `createdb -E UTF8 -T template0 NAME`, and name it in "
+                        "the store's URL.",
+                    )
+                )
         finally:
             await connection.close(timeout=2)
         # A pooler has one session for many, so the number that it gives us is its own.
@@ -114,7 +120,8 @@ class Postgres:
             except self._asyncpg.PostgresError as error:
                 raise Known(refused(error)) from error
             except (self._asyncpg.InterfaceError, RuntimeError, ValueError) as error:
-                raise Known(_not_set_up(error)) from error
+                what = f"the connection to the database cannot be set up: {error}"
+                raise Known(Trouble(what, _NOT_SET_UP)) from error
         else:
             raise failed
         client = connection._transport.get_extra_info("socket")
@@ -148,16 +155,5 @@ _NOT_TO_WRITE = Trouble(
 )
 
 
-def _not_set_up(error: Exception) -> Trouble:
-    """asyncpg cannot do what a server asks for, or what a variable such as PGPORT says."""
-    return Trouble(
-        f"the connection to the database cannot be set up: {error}",
-        "Look at the server's pg_hba.conf, and at environment variables that begin with PG.",
-    )
-
-
-def _not_every_text(encoding: str) -> Trouble:
-    return Trouble(
-        f"the database's encoding is {encoding}: it cannot hold every text",
-        "Make one in UTF8, `createdb -E UTF8 -T template0 NAME`, and name it in the store's URL.",
-    )
+# asyncpg cannot do what a server asks for, or what a variable such as PGPORT says.
+_NOT_SET_UP = "Look at the server's pg_hba.conf, and at environment variables that begin with PG."
