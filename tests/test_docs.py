@@ -167,6 +167,11 @@ def test_files_that_a_document_names_exist(name: str) -> None:
         assert (ROOT / file).exists(), f"{name}: {file}"
 
 
+def test_places_that_contributing_names_exist() -> None:
+    for place in re.findall(r"`(\w+/[\w/]*(?:\.py)?)[`:]", DOCUMENTS["CONTRIBUTING.md"]):
+        assert (ROOT / "guildgpt" / place).exists() or (ROOT / place).exists(), place
+
+
 def anchors(text: str) -> set[str]:
     """The names that a page's headings are reached by."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.M)
