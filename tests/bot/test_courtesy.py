@@ -47,10 +47,11 @@ async def test_a_bystander_among_members_who_do_not_stop(house: House) -> None:
             await house.say(f"Again {second}?", who=one)
         count += len(three)
         if second == 20:
-            begun = len(house.model.prompts)
             mine = await house.say("May I?", who=house.teacher)
             count += 1
         await heard(house, count)
+        if second == 20:
+            begun = len(house.model.prompts)  # he waits by now, or has had his turn
     answer = await house.answer(mine)
     await house.settled(count)
 
@@ -65,18 +66,17 @@ async def test_a_bystander_among_members_who_do_not_stop(house: House) -> None:
 
 
 async def test_in_the_next_window_they_are_told_again(house: House) -> None:
-    await house.open(questions_per_user=1, questions_seconds=1.0)
-    await house.ask("What is TLS?")
-    first = await house.say("And now?")
-    assert (await house.answer(first)).content.startswith(TOO_MANY)
-    await house.fake.until(lambda: len(refusals(house)) == 1)
-    # Somewhere in the next window: one more answer, and one more refusal.
-    async with asyncio.timeout(30):
-        asked = 2
+    await house.open(questions_per_user=1, questions_seconds=2.0)
+    asked = 0
+    # In each window one answer and one refusal; several at once, so that a slow machine, too, hears
+    # two of them within one.
+    async with asyncio.timeout(60):
         while len(refusals(house)) < 2:
-            await house.say("And now?")
-            asked += 1
+            for _ in range(5):
+                await house.say("And now?")
+            asked += 5
             await house.settled(asked)
+    assert len(house.model.prompts) >= 2
 
 
 async def test_commands_are_refused_in_private_each_time(house: House) -> None:

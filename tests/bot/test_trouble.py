@@ -119,6 +119,7 @@ async def test_an_answered_question_deleted_later(bot: House) -> None:
     asked = await bot.say("The secret is xyzzy.")
     bot.model.answer = lambda prompt: "I see."
     answer = await bot.answer(asked)
+    await bot.settled()  # until then the answer would go with its question
     await bot.fake.delete(asked)
     await bot.fake.until(lambda: bot.rows("SELECT 1 FROM messages WHERE deleted"))
     assert bot.rows("SELECT COUNT(*) FROM messages WHERE text LIKE '%xyzzy%'") == [(0,)]
