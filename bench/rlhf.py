@@ -115,8 +115,7 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
     from guildgpt.train.grpo import Grpo
     from guildgpt.train.loop import Job
     from guildgpt.train.on_policy import train_on_policy
-    from guildgpt.train.rollout import Prompt
-    from guildgpt.train.scoring import Scoring
+    from guildgpt.train.rollout import Prompt, Scoring
 
     kind = getattr(torch, dtype)
     device = torch.device("cpu")

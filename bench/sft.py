@@ -52,8 +52,9 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     from guildgpt.data.examples import conversation_examples
     from guildgpt.network.world import World
     from guildgpt.train.config import SftConfig
-    from guildgpt.train.loop import Job, Watcher
-    from guildgpt.train.sft import sft
+    from guildgpt.train.loop import Job
+    from guildgpt.train.next_token import sft
+    from guildgpt.train.progress import Watcher
 
     torch.set_num_threads(2)
     base = load_base(BaseConfig(context=512))

@@ -16,7 +16,7 @@ from guildgpt.pipeline.stage import Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe
 from guildgpt.train.config import GrpoConfig, PretrainConfig, TrainConfig
-from guildgpt.train.schedule import iterations, schedule
+from guildgpt.train.schedule import schedule
 
 
 def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _comparisons(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[
 def _prompts(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
     """How much will be written in answer to them, nobody knows before."""
     group = settings.group if isinstance(settings, GrpoConfig) else 1
-    steps = iterations(len(rows.prompts), settings, group)
+    steps, _ = schedule(len(rows.prompts), settings, group)
     return {
         "prompts": len(rows.prompts),
         "answers": steps * settings.batch_size,

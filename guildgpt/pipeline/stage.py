@@ -22,7 +22,8 @@ from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, is_disk_full
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.train.config import TrainConfig
-from guildgpt.train.loop import Job, Outcome, Watcher
+from guildgpt.train.loop import Job, Outcome
+from guildgpt.train.progress import Watcher
 from guildgpt.train.rollout import Prompt
 
 T = TypeVar("T")

@@ -31,10 +31,9 @@ from guildgpt.train.grpo import Grpo
 from guildgpt.train.loop import Job, Outcome
 from guildgpt.train.on_policy import POLICY, Method, train_on_policy
 from guildgpt.train.ppo import Ppo, value_model
-from guildgpt.train.pretrain import pretrain
 from guildgpt.train.reward import HAT, train_reward
-from guildgpt.train.scoring import Scoring
-from guildgpt.train.sft import sft
+from guildgpt.train.next_token import pretrain, sft
+from guildgpt.train.rollout import Scoring
 
 REWARD = "reward"
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
 
@@ -51,9 +52,7 @@ def save_checkpoint(
         shutil.rmtree(left_over, ignore_errors=True)
     try:
         work.mkdir(parents=True)
-        _save_weights(
-            {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}, work
-        )
+        write_weights(weights, work / WEIGHTS)
         torch.save(optimizer, work / OPTIMIZER)
         hashes = {name: _sha256(work / name) for name in (WEIGHTS, OPTIMIZER)}
         record = {"step": step, "sha256": hashes, "state": state}
@@ -106,11 +105,19 @@ def _present(name: str) -> str:
     return re.sub(r"\.default(\.weight)?$", "", name)
 
 
-def _save_weights(weights: dict[str, Tensor], work: Path) -> None:
+def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights as safetensors. OSError where they cannot be written."""
     try:
-        save_file(weights, work / WEIGHTS)
+        save_file({name: tensor.detach().cpu().clone() for name, tensor in weights.items()}, path)
     except SafetensorError as error:  # the operating system's, in its own words
         raise OSError(str(error)) from error
+
+
+def put_weights(weights: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
+    """Give each parameter its weights."""
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
 
 
 def _complete(folder: Path) -> list[Path]:

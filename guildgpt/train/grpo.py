@@ -4,6 +4,7 @@ is needed."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +17,7 @@ from guildgpt.train.on_policy import Method, Minibatch, Targets
 from guildgpt.train.rollout import Rollout
 
 
+@dataclass
 class Grpo(Method):
     """An answer's advantage, the same for all its tokens, is its score beside its group's.
 
@@ -23,15 +25,16 @@ class Grpo(Method):
     with `"group"` it is part of the loss, as k3 (Shao et al. 2024, eq. 3 and 4).
     """
 
-    def __init__(self, config: GrpoConfig):
-        if config.batch_size % config.group:
+    config: GrpoConfig
+
+    def __post_init__(self) -> None:
+        size, self.group = self.config.batch_size, self.config.group
+        if size % self.group:
             raise RecipeError(
-                f"{config.batch_size} answers are not made of groups of {config.group}",
+                f"{size} answers are not made of groups of {self.group}",
                 where="grpo.batch_size",
-                remedy=f"Set it to a multiple of {config.group}.",
+                remedy=f"Set it to a multiple of {self.group}.",
             )
-        self.config = config
-        self.group = config.group
 
     def advantages(self, rollout: Rollout, beta: float) -> Targets:
         """Each answer's advantage on all of its tokens, (R, T)."""

@@ -7,7 +7,6 @@ which needs no judge.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from guildgpt.errors import GuildError
 from guildgpt.train.config import GuardConfig, KlConfig
@@ -31,14 +30,6 @@ class KlPenalty:
         if self.config.adaptive:
             error = min(max(kl / self.config.target - 1, -0.2), 0.2)
             self.beta *= 1 + error * episodes / self.config.horizon
-
-    def state(self) -> dict[str, float]:
-        """For a checkpoint."""
-        return {"beta": self.beta} if self.config.adaptive else {}
-
-    def restore(self, state: Mapping[str, float]) -> None:
-        """From a checkpoint."""
-        self.beta = state.get("beta", self.beta)
 
 
 class GuardError(GuildError):
@@ -72,41 +63,35 @@ class Guards:
 
     def _cause(self, first: Mapping[str, float], last: Mapping[str, float]) -> str | None:
         limits = self.config
-        if last["kl"] > limits.max_kl:
-            return (
+        causes = [
+            (
+                last["kl"] > limits.max_kl,
                 f"KL runaway: the policy is {last['kl']:.1f} nats an answer away from where it "
-                f"began (limit {limits.max_kl:g})"
-            )
-        if last["entropy"] < limits.min_entropy * first["entropy"]:
-            return (
+                f"began (limit {limits.max_kl:g})",
+            ),
+            (
+                last["entropy"] < limits.min_entropy * first["entropy"],
                 f"entropy collapse: {last['entropy']:.2f} nats a token, {first['entropy']:.2f} at "
-                "the start; it says the same thing every time"
-            )
-        if last["length"] < limits.min_length * first["length"]:
-            return (
+                "the start; it says the same thing every time",
+            ),
+            (
+                last["length"] < limits.min_length * first["length"],
                 f"length collapse: {last['length']:.0f} tokens an answer, {first['length']:.0f} "
-                "at the start"
-            )
-        if last["cut"] > first["cut"] + limits.max_cut:
-            return (
+                "at the start",
+            ),
+            (
+                last["cut"] > first["cut"] + limits.max_cut,
                 f"length explosion: {last['cut']:.0%} of the answers do not end, "
-                f"{first['cut']:.0%} at the start"
-            )
-        rises = last["reward"] > first["reward"]
-        if rises and last["loops"] > first["loops"] + limits.max_loops:
-            return (
+                f"{first['cut']:.0%} at the start",
+            ),
+            (
+                last["reward"] > first["reward"]
+                and last["loops"] > first["loops"] + limits.max_loops,
                 f"loops rise with the reward: {last['loops']:.0%} of the answers loop, "
-                f"{first['loops']:.0%} at the start; the reward likes repetition"
-            )
-        return None
-
-    def state(self) -> list[dict[str, Any]]:
-        """For a checkpoint."""
-        return self.history
-
-    def restore(self, state: Sequence[Mapping[str, float]]) -> None:
-        """From a checkpoint."""
-        self.history = [dict(row) for row in state]
+                f"{first['loops']:.0%} at the start; the reward likes repetition",
+            ),
+        ]
+        return next((cause for happened, cause in causes if happened), None)
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

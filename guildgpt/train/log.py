@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from guildgpt.errors import GuildError
 
 
+@dataclass
 class MetricsLog:
     """Appends to metrics.jsonl, having dropped what was logged after step `keep_until`.
 
@@ -19,36 +20,19 @@ class MetricsLog:
     and each later write tries again. No line is ever left half-written by that.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        keep_until: int,
-        warned: Callable[[str], None],
-        tensorboard: bool = False,
-    ):
-        board = _board(path.parent / "tensorboard", keep_until + 1) if tensorboard else None
-        cut_log(path, keep_until)
-        self.path = path
-        self.board = board
-        self.warned = warned
-        self.file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed in __exit__
-        self.size = path.stat().st_size
+    path: Path
+    keep_until: int
+    warned: Callable[[str], None]
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        folder, first = self.path.parent / "tensorboard", self.keep_until + 1
+        self.board = _board(folder, first) if self.tensorboard else None
+        cut_log(self.path, self.keep_until)
+        self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - see close
+        self.size = self.path.stat().st_size
         self.waiting = b""
         self.has_warned = False
-
-    def __enter__(self) -> MetricsLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.file.close()
-        if self.board is not None:
-            self.board.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row; it has a `step`, and a `source` if it is a held-out measurement."""
@@ -73,6 +57,12 @@ class MetricsLog:
             for key, value in row.items():
                 if key not in ("step", "source"):
                     self.board.add_scalar(prefix + key, value, row["step"])
+
+    def close(self) -> None:
+        """The files; no line is waited for."""
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
 
 
 def cut_log(path: Path, step: int) -> None:

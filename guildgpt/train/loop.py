@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,33 +21,15 @@ from torch import nn
 from guildgpt.errors import GuildError
 from guildgpt.network.hardware import memory_in_use, peak_flops
 from guildgpt.network.world import World
-from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
+from guildgpt.train.checkpoint import latest_checkpoint, put_weights, save_checkpoint
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.log import MetricsLog
-from guildgpt.train.objective import Objective
+from guildgpt.train.objective import Figures, Objective
+from guildgpt.train.progress import Watcher
+from guildgpt.train.schedule import learning_rate
 from guildgpt.train.selection import Selection
 
 METRICS = "metrics.jsonl"
-
-
-class Watcher:
-    """Who is told how it goes: a progress bar, a test. This one does nothing with it, as in every
-    process but the main one."""
-
-    def started(self, steps: int, done: int) -> None:
-        """The loop begins, with `done` steps resumed from a checkpoint."""
-
-    def stepped(self, metrics: Mapping[str, float]) -> None:
-        """A step is done."""
-
-    def measured(self, step: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
-        """Held-out rows were measured."""
-
-    def noted(self, message: str) -> None:
-        """Something worth a line: an answer that a policy wrote."""
-
-    def warned(self, message: str) -> None:
-        """Something went wrong that does not end the run."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +66,6 @@ def run_loop(
     job: Job,
     *,
     dtype: torch.dtype,
-    evaluate: Callable[[], Mapping[str, Mapping[str, float]]] | None = None,
     selection: Selection | None = None,
     lr_scale: Mapping[str, float] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -99,59 +79,41 @@ def run_loop(
     held-out rows say so, and the best weights are put back at its end. Raises GuildError when the
     loss is not a number.
     """
-    folder, world = job.folder, job.world
+    world = job.world
     watcher = job.watcher if world.is_main else Watcher()
-    folder.mkdir(parents=True, exist_ok=True)
+    job.folder.mkdir(parents=True, exist_ok=True)
     optimizer = make_optimizer(parameters, config, lr_scale)
-    done, totals = _resume(folder, parameters, optimizer, objective, selection, watcher)
+    selection = selection or Selection()
+    stage = _Stage(objective, parameters, optimizer, config, job, watcher, selection)
+    done = stage.resume()
     world.barrier()  # no checkpoint is written before all have read the last one
-    resumed_from = done
     watcher.started(objective.steps, done)
-    evaluation_steps = spread(objective.steps, config.evaluations) if evaluate else set()
     peak = peak_flops(world.device, dtype)
     saved_at = clock()
+    totals = stage.totals
 
-    with ExitStack() as stack:
-        log = None
-        if world.is_main:
-            log = MetricsLog(
-                folder / METRICS,
-                keep_until=done,
-                warned=watcher.warned,
-                tensorboard=config.tensorboard,
-            )
-            stack.enter_context(log)
-        if done == 0 and evaluate and evaluation_steps:
-            _measure(0, evaluate, log, watcher, world)
-        over = bool(selection and selection.over)  # it was, before this resume
-        for step in range(done, done if over else objective.steps):
+    opened: AbstractContextManager[MetricsLog | None] = nullcontext()
+    if world.is_main:
+        log_path, warned = job.folder / METRICS, watcher.warned
+        opened = closing(MetricsLog(log_path, done, warned, tensorboard=config.tensorboard))
+    with opened as log:
+        if done == 0 and objective.measured_at:
+            stage.measure(0, log)
+        for step in range(done, objective.steps):
+            if selection.over:
+                break
             begun = clock()
-            torch.manual_seed(_step_seed(job.seed, step, world.rank))
-            rate = learning_rate(step, objective.steps, config)
-            taken = _Taken()
-            for batches in objective.updates(step):
-                loss, norm = _take_step(
-                    objective, batches, parameters, optimizer, rate, config.clip, world
-                )
-                if not (math.isfinite(loss) and math.isfinite(norm)):
-                    raise GuildError(
-                        f"the loss is {loss} and the gradient's norm {norm} at step {step + 1}",
-                        where=folder,
-                        remedy="Lower learning_rate and give the run another --out folder. The "
-                        "last checkpoint here is from before this step.",
-                    )
-                taken.add(objective, batches, loss, norm, world)
-
+            taken = stage.take(step)
             seconds = max(clock() - begun, 1e-9)
             memory = memory_in_use(world.device)
-            totals.add(taken.tokens, seconds, taken.flops, memory)
+            totals.add(taken, seconds, memory)
             metrics = {
                 "step": step + 1,
-                "loss": taken.loss / taken.weight,
-                "lr": rate,
+                "loss": taken.loss,
+                "lr": learning_rate(step, objective.steps, config),
                 "grad_norm": taken.norm,
                 "tokens": totals.tokens,
-                "trained": taken.weight,
+                "trained": taken.terms,
                 "tokens_per_second": taken.tokens / seconds,
                 "share_of_peak": taken.flops / seconds / (peak * world.size),
                 "memory_bytes": memory,
@@ -162,72 +124,170 @@ def run_loop(
                 log.write(metrics)
             watcher.stepped(metrics)
             objective.check()
-            if evaluate and step + 1 in evaluation_steps:
-                held_out = _measure(step + 1, evaluate, log, watcher, world)
-                peak = max(
-                    peak, peak_flops(world.device, dtype)
-                )  # a busy machine shows less than it has
-                if selection:
-                    selection.consider(step + 1, held_out, parameters, folder, world)
-            last = step + 1 == objective.steps or bool(selection and selection.over)
-            due = last or clock() - saved_at >= config.checkpoint_minutes * 60
-            if due and world.is_main:
-                state = {"totals": vars(totals), "objective": objective.state()}
-                if selection:
-                    state["selection"] = selection.state()
-                _save(folder, step + 1, parameters, optimizer, state, config, watcher)
+            if step + 1 in objective.measured_at:
+                held_out = stage.measure(step + 1, log)
+                selection.consider(step + 1, held_out, parameters, job.folder, world)
+                # A busy machine shows less than it has.
+                peak = max(peak, peak_flops(world.device, dtype))
+            last = selection.over or step + 1 == objective.steps
+            if last or clock() - saved_at >= config.checkpoint_minutes * 60:
+                stage.save(step + 1)
                 saved_at = clock()
-            if last:
-                break
     world.barrier()  # the best weights are written
-    if selection:
-        selection.put_back(parameters, folder)
+    selection.put_back(parameters, job.folder)
     peak = max(peak, peak_flops(world.device, dtype))
+    busy = max(totals.seconds, 1e-9)
     return Outcome(
         steps=totals.steps,
         tokens=totals.tokens,
         seconds=totals.seconds,
-        tokens_per_second=totals.tokens / max(totals.seconds, 1e-9),
-        share_of_peak=totals.flops / max(totals.seconds, 1e-9) / (peak * world.size),
+        tokens_per_second=totals.tokens / busy,
+        share_of_peak=totals.flops / busy / (peak * world.size),
         peak_memory_bytes=totals.peak_memory,
-        resumed_from=resumed_from,
-        metrics=folder / METRICS,
+        resumed_from=done,
+        metrics=job.folder / METRICS,
     )
 
 
-def _take_step(
-    objective: Objective,
-    batches: Sequence[Any],
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-    clip: float,
-    world: World,
-) -> tuple[float, float]:
-    """One optimizer step: the loss per term and the gradient's norm before clipping.
+@dataclass(frozen=True)
+class _Taken:
+    """What one step of the loop took, all its optimizer steps and all processes together."""
 
-    Where either is not finite, the weights are left as they are.
-    """
-    weight = world.sum(sum(map(objective.weight, batches)))
-    loss = 0.0
-    for batch in batches:
-        # Divided by the whole step's count, that of all processes: passes may be cut anywhere.
-        part = objective.loss(batch) / weight
-        part.backward()  # type: ignore[no-untyped-call]
-        loss += part.item()
-    loss = world.sum(loss)
-    world.sum_gradients(parameters.values())
-    # Each scale by itself: a value model's gradients must not decide how far the policy goes.
-    scales: dict[float, list[nn.Parameter]] = {}
-    for group in optimizer.param_groups:
-        scales.setdefault(group["lr_scale"], []).extend(group["params"])
-    norm = math.hypot(*(float(nn.utils.clip_grad_norm_(some, clip)) for some in scales.values()))
-    if math.isfinite(loss) and math.isfinite(norm):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss, norm
+    loss: float  # per term
+    norm: float  # the gradient's before clipping, the largest
+    terms: float
+    tokens: int
+    flops: float
+
+
+@dataclass
+class _Totals:
+    """Sums over all steps of the stage, those before a resume too."""
+
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    flops: float = 0.0
+    peak_memory: int = 0
+
+    def add(self, taken: _Taken, seconds: float, memory: int) -> None:
+        self.steps += 1
+        self.tokens += taken.tokens
+        self.seconds += seconds
+        self.flops += taken.flops
+        self.peak_memory = max(self.peak_memory, memory)
+
+
+@dataclass
+class _Stage:
+    """What a step changes, and what a checkpoint holds of it."""
+
+    objective: Objective
+    parameters: Mapping[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    config: TrainConfig
+    job: Job
+    watcher: Watcher
+    selection: Selection
+    totals: _Totals = field(default_factory=_Totals)
+
+    def resume(self) -> int:
+        """Go on from the last checkpoint, if there is one; how many steps are done."""
+        folder = self.job.folder
+        checkpoint, damaged = latest_checkpoint(folder / "checkpoints")
+        for path in damaged:
+            self.watcher.warned(f"{path} is damaged and was passed over")
+        if checkpoint is None:
+            return 0
+        shapes = {name: tensor.shape for name, tensor in checkpoint.weights.items()}
+        if shapes != {name: parameter.shape for name, parameter in self.parameters.items()}:
+            raise GuildError(
+                "the checkpoint here was made with other settings of model or adapter",
+                where=folder,
+                remedy="Give the new run another name or --out folder, or delete this one.",
+            )
+        put_weights(checkpoint.weights, self.parameters)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        for group in self.optimizer.param_groups:  # of a checkpoint from before it had its name
+            group.setdefault("lr_scale", group.pop("pace", 1.0))
+        self.objective.restore(checkpoint.state["objective"])
+        self.selection.restore(checkpoint.state.get("selection", Selection().state()))
+        self.totals = _Totals(**checkpoint.state["totals"])
+        return checkpoint.step
+
+    def take(self, step: int) -> _Taken:
+        """A step of the loop: one optimizer step, or several on answers that a policy wrote.
+
+        GuildError where the loss is not a number; the weights are left as they are.
+        """
+        # The step's dropout. (A zero at the end of NumPy's entropy changes nothing.)
+        world, entropy = self.job.world, [self.job.seed, step, self.job.world.rank]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        rate = learning_rate(step, self.objective.steps, self.config)
+        summed, largest, terms, tokens, flops = 0.0, 0.0, 0.0, 0, 0.0
+        for batches in self.objective.updates(step):
+            counts = [self.objective.counts(batch) for batch in batches]
+            weight = world.sum(sum(one.terms for one in counts))
+            loss = 0.0
+            for batch in batches:
+                # Divided by the step's count, that of all processes: passes may be cut anywhere.
+                part = self.objective.loss(batch) / weight
+                part.backward()  # type: ignore[no-untyped-call]
+                loss += part.item()
+            loss = world.sum(loss)
+            world.sum_gradients(self.parameters.values())
+            norm = clip_gradients(self.optimizer, self.config.clip)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise GuildError(
+                    f"the loss is {loss} and the gradient's norm {norm} at step {step + 1}",
+                    where=self.job.folder,
+                    remedy="Lower learning_rate and give the run another --out folder. The last "
+                    "checkpoint here is from before this step.",
+                )
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group["lr_scale"]
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            summed += loss * weight
+            largest = max(largest, norm)
+            terms += weight
+            tokens += int(world.sum(sum(one.tokens for one in counts)))
+            flops += world.sum(sum(one.flops for one in counts))
+        return _Taken(summed / terms, largest, terms, tokens, flops)
+
+    def measure(self, step: int, log: MetricsLog | None) -> Figures:
+        """The figures of held-out rows, the main process's in all of them; logged."""
+        held_out = self.job.world.from_main(self.objective.measure())
+        if log:
+            for source, figures in held_out.items():
+                log.write({"step": step, "source": source, **figures})
+        self.watcher.measured(step, held_out)
+        return held_out
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint, if this is the main process; a full disk is told of, and training
+        goes on with the older one kept."""
+        if not self.job.world.is_main:
+            return
+        state = {
+            "totals": vars(self.totals),
+            "objective": self.objective.state(),
+            "selection": self.selection.state(),
+        }
+        try:
+            save_checkpoint(
+                self.job.folder / "checkpoints",
+                step,
+                dict(self.parameters),
+                self.optimizer.state_dict(),
+                state,
+                keep=self.config.keep_checkpoints,
+            )
+        except OSError as error:
+            self.watcher.warned(
+                f"no checkpoint at step {step}: {error.strerror or error}. Training goes on, the "
+                "older checkpoint is kept; make room before it ends."
+            )
 
 
 def make_optimizer(
@@ -255,143 +315,12 @@ def make_optimizer(
     )
 
 
-def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """The rate of step `step` (from 0): a linear rise, then a fall to `final` times the top."""
-    warmup = math.ceil(config.warmup * steps)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / (warmup + 1)
-    progress = (step - warmup) / max(steps - warmup, 1)
-    shape = {
-        "constant": 1.0,
-        "linear": 1.0 - progress,
-        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
-    }[config.decay]
-    floor = 1.0 if config.decay == "constant" else config.final
-    return config.learning_rate * (floor + (1 - floor) * shape)
+def clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> float:
+    """Hold the gradient's norm to `limit`; what it was before.
 
-
-def spread(steps: int, count: int) -> set[int]:
-    """`count` steps, evenly over the run, the last one among them."""
-    return {round(steps * (i + 1) / count) for i in range(count)} - {0}
-
-
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of a step's dropout. (A zero at the end of NumPy's entropy changes nothing.)"""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
-
-
-@dataclass
-class _Taken:
-    """What one step of the loop took, all its optimizer steps and all processes together."""
-
-    loss: float = 0.0  # summed over terms
-    weight: float = 0.0
-    norm: float = 0.0  # the largest
-    tokens: int = 0
-    flops: float = 0.0
-
-    def add(
-        self,
-        objective: Objective,
-        batches: Sequence[Any],
-        loss: float,
-        norm: float,
-        world: World,
-    ) -> None:
-        weight = world.sum(sum(map(objective.weight, batches)))
-        self.loss += loss * weight
-        self.weight += weight
-        self.norm = max(self.norm, norm)
-        self.tokens += int(world.sum(sum(map(objective.tokens, batches))))
-        self.flops += world.sum(sum(map(objective.flops, batches)))
-
-
-@dataclass
-class _Totals:
-    """Sums over all steps of the stage, those before a resume too."""
-
-    steps: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    flops: float = 0.0
-    peak_memory: int = 0
-
-    def add(self, tokens: int, seconds: float, flops: float, memory: int) -> None:
-        self.steps += 1
-        self.tokens += tokens
-        self.seconds += seconds
-        self.flops += flops
-        self.peak_memory = max(self.peak_memory, memory)
-
-
-def _resume(
-    folder: Path,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    objective: Objective,
-    selection: Selection | None,
-    watcher: Watcher,
-) -> tuple[int, _Totals]:
-    checkpoint, damaged = latest_checkpoint(folder / "checkpoints")
-    for path in damaged:
-        watcher.warned(f"{path} is damaged and was passed over")
-    if checkpoint is None:
-        return 0, _Totals()
-    shapes = {name: tensor.shape for name, tensor in checkpoint.weights.items()}
-    if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
-        raise GuildError(
-            "the checkpoint here was made with other settings of model or adapter",
-            where=folder,
-            remedy="Give the new run another name or --out folder, or delete this one.",
-        )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(checkpoint.weights[name])
-    optimizer.load_state_dict(checkpoint.optimizer)
-    for group in optimizer.param_groups:  # of a checkpoint from before it had its present name
-        group.setdefault("lr_scale", group.pop("pace", 1.0))
-    objective.restore(checkpoint.state["objective"])
-    if selection:
-        selection.restore(checkpoint.state["selection"])
-    return checkpoint.step, _Totals(**checkpoint.state["totals"])
-
-
-def _save(
-    folder: Path,
-    step: int,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    state: dict[str, Any],
-    config: TrainConfig,
-    watcher: Watcher,
-) -> None:
-    """Write a checkpoint; a full disk is told of, and training goes on with the older one kept."""
-    try:
-        save_checkpoint(
-            folder / "checkpoints",
-            step,
-            dict(parameters),
-            optimizer.state_dict(),
-            state,
-            keep=config.keep_checkpoints,
-        )
-    except OSError as error:
-        watcher.warned(
-            f"no checkpoint at step {step}: {error.strerror or error}. Training goes on, the "
-            "older checkpoint is kept; make room before it ends."
-        )
-
-
-def _measure(
-    step: int,
-    evaluate: Callable[[], Mapping[str, Mapping[str, float]]],
-    log: MetricsLog | None,
-    watcher: Watcher,
-    world: World,
-) -> Mapping[str, Mapping[str, float]]:
-    held_out = world.from_main(evaluate())
-    if log:
-        for source, figures in held_out.items():
-            log.write({"step": step, "source": source, **figures})
-    watcher.measured(step, held_out)
-    return held_out
+    Each `lr_scale` by itself: a value model's gradients must not decide how far the policy goes.
+    """
+    scales: dict[float, list[nn.Parameter]] = {}
+    for group in optimizer.param_groups:
+        scales.setdefault(group["lr_scale"], []).extend(group["params"])
+    return math.hypot(*(float(nn.utils.clip_grad_norm_(some, limit)) for some in scales.values()))

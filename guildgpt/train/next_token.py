@@ -1,6 +1,6 @@
-"""Next-token prediction on rows of examples: what pretraining and SFT have in common.
+"""Pretraining and supervised fine-tuning: next-token prediction, on plain text or on conversations.
 
-Prepare, step, measure, save: read `train_next_token` from top to bottom.
+Read `sft` from top to bottom: put on the hat, prepare the rows, train, fold the hat in.
 """
 
 from __future__ import annotations
@@ -10,15 +10,55 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from guildgpt.data.examples import Example, PackedRow
+from guildgpt.bases.base import Base
+from guildgpt.data.examples import Example, PackedRow, pack
 from guildgpt.evaluate.bits import measure_all
 from guildgpt.network.hardware import pick_dtype
+from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
-from guildgpt.train.config import TrainConfig
+from guildgpt.train.config import PretrainConfig, SftConfig, TrainConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
-from guildgpt.train.objective import Objective
-from guildgpt.train.operations import Shape
+from guildgpt.train.objective import Counts, RowObjective
 from guildgpt.train.schedule import Schedule
+
+HAT = "sft"
+
+
+def pretrain(
+    base: Base,
+    train: Sequence[Example],
+    held_out: Mapping[str, Sequence[Example]],
+    config: PretrainConfig,
+    job: Job,
+    *,
+    context: int,
+) -> tuple[Any, Outcome]:
+    """Train all of `base` on plain text; the trained model and figures.
+
+    Rows are packed full of documents, none of which sees another: each keeps its own positions and
+    its own attention.
+    """
+    return train_whole(base.model, pack(train, context, job.seed), held_out, config, job)
+
+
+def sft(
+    base: Base,
+    train: Sequence[Example],
+    held_out: Mapping[str, Sequence[Example]],
+    config: SftConfig,
+    job: Job,
+) -> tuple[Any, Outcome]:
+    """Fine-tune `base` on `train`; the trained model (plain transformers, float32) and figures."""
+    conversations = [[example] for example in train]
+    if config.adapter == "none":
+        return train_whole(base.model, conversations, held_out, config, job)
+    device = job.world.device
+    rows = base.chat.control_ids if config.train_chat_tokens else base.chat.new_tokens
+    hats = Hats(base.model, pick_dtype(config.dtype, device), device)
+    hats.add(HAT, config.lora, seed=job.seed, new_tokens=rows)
+    parameters = hats.parameters(HAT)
+    outcome = train_next_token(hats.trunk(HAT), parameters, conversations, held_out, config, job)
+    return hats.merged(HAT), outcome
 
 
 def train_whole(
@@ -46,57 +86,32 @@ def train_next_token(
     job: Job,
 ) -> Outcome:
     """Train `parameters` of the trunk on `rows`."""
-    objective = NextToken(trunk, rows, config, Schedule.of(len(rows), config, job.seed, job.world))
-    few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items() if rows}
+    schedule = Schedule.of(len(rows), config, job.seed, job.world)
+    objective = NextToken(trunk, rows, config, schedule, held_out)
+    return run_loop(objective, parameters, config, job, dtype=trunk.dtype)
 
-    def evaluate() -> dict[str, dict[str, float]]:
-        measured = measure_all(trunk, few, config.micro_tokens)
+
+class NextToken(RowObjective):
+    """-log p of every predicted token, summed; a row is some examples."""
+
+    def cut(self, rows: Sequence[PackedRow]) -> list[list[Example]]:
+        """Some rows as passes of similar lengths."""
+        examples = [example for row in rows for example in row]
+        return micro_batches(examples, self.config.micro_tokens, padded=self.trunk.padded)
+
+    def counts(self, batch: Sequence[Example]) -> Counts:
+        """The products of trunk and head, which predicts tokens."""
+        predicted = sum(example.trained for example in batch)
+        return Counts(predicted, sum(map(len, batch)), self.shape.flops(batch, logits=predicted))
+
+    def loss(self, batch: Sequence[Example]) -> Tensor:
+        """The summed loss in nats."""
+        return summed_loss(self.trunk, batch)
+
+    def measure(self) -> dict[str, dict[str, float]]:
+        """See `Objective.measure`."""
+        measured = measure_all(self.trunk, self.few, self.config.micro_tokens)
         return {
             name: {"bits_per_byte": bits.bits_per_byte, "perplexity": bits.perplexity}
             for name, bits in measured.items()
         }
-
-    return run_loop(
-        objective,
-        parameters,
-        config,
-        job,
-        dtype=trunk.dtype,
-        evaluate=evaluate if few else None,
-    )
-
-
-class NextToken(Objective):
-    """-log p of every predicted token, summed."""
-
-    def __init__(
-        self, trunk: Trunk, rows: Sequence[PackedRow], config: TrainConfig, schedule: Schedule
-    ):
-        self.trunk = trunk
-        self.rows = rows
-        self.config = config
-        self.schedule = schedule
-        self.steps = schedule.steps
-        self.shape = Shape(trunk)
-
-    def batches(self, step: int) -> list[list[Example]]:
-        """The step's rows, cut into passes of similar lengths."""
-        rows = self.schedule.own_rows(step)
-        examples = [example for index in rows for example in self.rows[index]]
-        return micro_batches(examples, self.config.micro_tokens, padded=self.trunk.padded)
-
-    def weight(self, batch: list[Example]) -> int:
-        """The number of predicted tokens."""
-        return sum(example.trained for example in batch)
-
-    def tokens(self, batch: list[Example]) -> int:
-        """The number of tokens read."""
-        return sum(map(len, batch))
-
-    def flops(self, batch: list[Example]) -> float:
-        """The products of trunk and head."""
-        return self.shape.flops(batch, logits=self.weight(batch))
-
-    def loss(self, batch: list[Example]) -> Tensor:
-        """The summed loss in nats."""
-        return summed_loss(self.trunk, batch)

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from guildgpt.data.examples import Example
+from guildgpt.network.trunk import Trunk, causal_model
+from guildgpt.train.config import TrainConfig
+from guildgpt.train.schedule import Schedule, spread
 
-class Objective:
-    """What a stage trains. Stages define `batches`, `weight`, `tokens`, `flops` and `loss`."""
+Figures = Mapping[str, Mapping[str, float]]  # of held-out rows, by their source
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much there is in a pass."""
+
+    terms: float  # of the summed loss: trained tokens, or prompts
+    tokens: int  # that the model reads
+    flops: float  # floating-point operations of the products, forward and backward
+
+
+class Objective(Protocol):
+    """What a stage trains."""
 
     steps: int
-
-    def batches(self, step: int) -> Sequence[Any]:
-        """The forward and backward passes of one optimizer step."""
-        raise LookupError(f"{type(self).__name__} has no passes of its own")
+    measured_at: Collection[int] = ()  # after how many steps held-out rows are measured
 
     def updates(self, step: int) -> Iterable[Sequence[Any]]:
-        """The optimizer steps that step `step` takes, each as its passes; most stages take one.
+        """The optimizer steps that step `step` takes, each as its forward and backward passes.
 
-        Reinforcement learning writes its answers first, then goes over them several times.
+        Most stages take one. Reinforcement learning writes its answers first, then goes over them
+        several times.
         """
-        yield self.batches(step)
 
-    def weight(self, batch: Any) -> float:
-        """How many terms (trained tokens, prompts) the batch's summed loss has."""
-        raise NotImplementedError
-
-    def tokens(self, batch: Any) -> int:
-        """How many tokens the model reads in this batch."""
-        raise NotImplementedError
-
-    def flops(self, batch: Any) -> float:
-        """Floating-point operations that the batch's products take, forward and backward."""
-        raise NotImplementedError
+    def counts(self, batch: Any) -> Counts:
+        """How much there is in a pass."""
 
     def loss(self, batch: Any) -> Tensor:
-        """The summed loss of the batch, a scalar."""
-        raise NotImplementedError
+        """The summed loss of a pass, a scalar."""
+
+    def measure(self) -> Figures:
+        """The figures of held-out rows, as the model is now."""
+        return {}
 
     def figures(self) -> Mapping[str, float]:
         """What else is to be logged of the step that was just taken."""
@@ -46,6 +54,7 @@ class Objective:
 
     def check(self) -> None:
         """Raise a GuildError if what was just logged should end the run."""
+        return
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold besides weights and optimizer, as plain values."""
@@ -53,3 +62,61 @@ class Objective:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
+        return
+
+
+class Shape:
+    """Sizes of a model that the count of a pass's floating-point operations needs."""
+
+    def __init__(self, trunk: Trunk):
+        self.trunk = trunk
+        causal = causal_model(trunk.model)
+        config = causal.config
+        table = causal.get_input_embeddings().weight
+        modules = [m for m in (causal.get_input_embeddings(), causal.get_output_embeddings()) if m]
+        tables = {parameter for module in modules for parameter in module.parameters()}
+        self.all_trained = all(p.requires_grad for p in trunk.model.parameters())
+        self.body = sum(p.numel() for p in trunk.model.parameters() if p not in tables)
+        self.head = table.numel()
+        layers = getattr(config, "num_hidden_layers", None) or config.n_layers
+        self.attention = 4 * layers * table.shape[1]
+
+    def flops(self, batch: Sequence[Example], *, logits: int, backward: bool = True) -> float:
+        """2 per weight and token forward, 2 for the gradient of what flows back, and 2 more where
+        weights are trained; attention's products (4 L² d a layer forward, twice that backward).
+        `logits` is the number of tokens that the vocabulary head sees. What the trunk computes once
+        for several examples counts once."""
+        per_weight = (6 if self.all_trained else 4) if backward else 2
+        tokens, pairs = self.trunk.work(batch)
+        products = tokens * self.body + logits * self.head
+        return float(per_weight * products + (3 if backward else 1) * pairs * self.attention)
+
+
+@dataclass
+class RowObjective(Objective):
+    """What learns from rows, and is measured on the way on held-out ones, `few` of each source."""
+
+    trunk: Trunk
+    rows: Sequence[Any]
+    config: TrainConfig
+    schedule: Schedule
+    held_out: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        limit = self.config.evaluation_rows
+        self.few = {name: some[:limit] for name, some in self.held_out.items() if some}
+        self.steps = self.schedule.steps
+        self.measured_at = spread(self.steps, self.config.evaluations) if self.few else ()
+        self.shape = Shape(self.trunk)
+
+    def updates(self, step: int) -> Iterator[Sequence[Any]]:
+        """See `Objective.updates`: one."""
+        yield self.batches(step)
+
+    def batches(self, step: int) -> list[Any]:
+        """The step's rows, those of this process, as passes."""
+        return self.cut([self.rows[index] for index in self.schedule.own_rows(step)])
+
+    def cut(self, rows: Sequence[Any]) -> list[Any]:
+        """Some rows as passes of at most `micro_tokens`."""
+        raise NotImplementedError

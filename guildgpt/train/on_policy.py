@@ -25,10 +25,9 @@ from guildgpt.train.guards import Guards, KlPenalty
 from guildgpt.train.log import cut_log
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import clip_fraction, clipped_policy_loss, kl_k3
-from guildgpt.train.objective import Objective
-from guildgpt.train.operations import Shape
+from guildgpt.train.objective import Counts, Objective, Shape
 from guildgpt.train.rollout import PolicySampler, Prompt, Rollout, Sampler, Scale, Scorer, collect
-from guildgpt.train.schedule import Schedule, iterations, share
+from guildgpt.train.schedule import Schedule, schedule, share
 
 POLICY = "policy"
 SAMPLES = "samples.jsonl"
@@ -105,38 +104,28 @@ def train_on_policy(
     return run_loop(objective, parameters, config, job, dtype=hats.dtype, lr_scale=lr_scale)
 
 
+@dataclass
 class OnPolicy(Objective):
     """Reinforcement learning of the hat `policy` against the bare base."""
 
-    def __init__(
-        self,
-        method: Method,
-        hats: Hats,
-        prompts: Sequence[Prompt],
-        sampler: Sampler,
-        scorer: Scorer,
-        tokenizer: FileTokenizer,
-        job: Job,
-    ):
-        config: RolloutConfig = method.config
-        self.method = method
-        self.policy, self.reference = hats.trunk(POLICY), hats.trunk(None)
-        self.device = hats.device
-        self.prompts = prompts
-        self.sampler = sampler
-        self.scorer = scorer
+    method: Method
+    hats: Hats
+    prompts: Sequence[Prompt]
+    sampler: Sampler
+    scorer: Scorer
+    tokenizer: FileTokenizer
+    job: Job
+
+    def __post_init__(self) -> None:
+        config, prompts, job = self.method.config, len(self.prompts), self.job
         self.config = config
-        self.tokenizer = tokenizer
-        self.job = job
-        self.kl = KlPenalty(config.kl)
-        self.guards = Guards(config.guards)
-        self.scale: Scale | None = None  # from the first iteration on
+        self.policy, self.reference = self.hats.trunk(POLICY), self.hats.trunk(None)
         self.shape = Shape(self.policy)
-        self.steps = iterations(len(prompts), config, method.group)
-        size = max(config.batch_size // method.group, 1)
-        self.schedule = Schedule(
-            len(prompts), size, self.steps, self.steps * size, job.seed, job.world
-        )
+        self.kl, self.guards = KlPenalty(config.kl), Guards(config.guards)
+        self.scale: Scale | None = None  # from the first iteration on
+        self.steps, _ = schedule(prompts, config, self.method.group)
+        size = max(config.batch_size // self.method.group, 1)  # no iteration has fewer prompts
+        self.schedule = Schedule(prompts, size, self.steps, self.steps * size, job.seed, job.world)
         self.last: dict[str, float] = {}
         self.noted: list[dict[str, Tensor]] = []  # figures of this iteration's passes
 
@@ -152,7 +141,7 @@ class OnPolicy(Objective):
                 # In order, so that answers to one prompt stay neighbours.
                 own = share(sorted(some.tolist()), self.job.world)
                 yield self.minibatches(rollout, targets, own)
-        self.last = {**self.measure(rollout), **targets.figures}
+        self.last = {**self.summary(rollout), **targets.figures}
         self.show(step, rollout)
         self.kl.update(self.last["kl"], len(rows))
 
@@ -187,7 +176,7 @@ class OnPolicy(Objective):
 
             def flat(values: Floats, some: list[int] = some) -> Tensor:
                 chosen = values[some][rollout.mask[some]]
-                return torch.from_numpy(chosen).float().to(self.device)
+                return torch.from_numpy(chosen).float().to(self.hats.device)
 
             batches.append(
                 Minibatch(
@@ -201,18 +190,11 @@ class OnPolicy(Objective):
             )
         return batches
 
-    def weight(self, batch: Minibatch) -> float:
-        """Tokens that the policy wrote."""
-        return len(batch.old)
-
-    def tokens(self, batch: Minibatch) -> int:
-        """Tokens read in the update; those of the rollout are not counted."""
-        return sum(map(len, batch.examples))
-
-    def flops(self, batch: Minibatch) -> float:
-        """The products of the update; those of the rollout are not counted."""
+    def counts(self, batch: Minibatch) -> Counts:
+        """Tokens that the policy wrote, and the work of the update; the rollout's is left out."""
         extra = self.method.extra_passes * self.shape.flops(batch.examples, logits=0)
-        return extra + self.shape.flops(batch.examples, logits=len(batch.old))
+        flops = extra + self.shape.flops(batch.examples, logits=len(batch.old))
+        return Counts(len(batch.old), sum(map(len, batch.examples)), flops)
 
     def loss(self, batch: Minibatch) -> Tensor:
         """The summed loss of the policy, and what the method adds to it."""
@@ -232,7 +214,7 @@ class OnPolicy(Objective):
         self.noted.append({name: value.detach() for name, value in noted.items()})
         return loss + extra
 
-    def measure(self, rollout: Rollout) -> dict[str, float]:
+    def summary(self, rollout: Rollout) -> dict[str, float]:
         """The iteration's figures."""
         mask = rollout.mask
         lengths = mask.sum(1)
@@ -295,14 +277,14 @@ class OnPolicy(Objective):
         self.guards.check(self.last)
 
     def state(self) -> dict[str, Any]:
-        """See `Objective.state`: the KL controller, what the guards have seen, the scale."""
+        """See `Objective.state`: the price of KL, what the guards have seen, the scale."""
         scale = asdict(self.scale) if self.scale else None
-        return {"kl": self.kl.state(), "guards": self.guards.state(), "scale": scale}
+        return {"kl": {"beta": self.kl.beta}, "guards": self.guards.history, "scale": scale}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Objective.restore`."""
-        self.kl.restore(state["kl"])
-        self.guards.restore(state["guards"])
+        self.kl.beta = state["kl"].get("beta", self.kl.beta)
+        self.guards.history = state["guards"]
         self.scale = Scale(**state["scale"]) if state["scale"] else None
 
 

@@ -7,6 +7,7 @@ and value models are hats too. The iteration they go through is `OnPolicy.update
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,15 +26,16 @@ from guildgpt.train.rollout import Rollout, by_token
 VALUE = "value"
 
 
+@dataclass
 class Ppo(Method):
     """Clipped policy and value losses over advantages from GAE (arXiv 1707.06347)."""
 
-    figures = ("value_loss",)
+    config: PpoConfig
+    value: ValueModel
 
-    def __init__(self, config: PpoConfig, value: ValueModel):
-        self.config = config
-        self.value = value
-        self.extra_passes = int(value.trunk is not None)
+    def __post_init__(self) -> None:
+        self.figures = ("value_loss",)
+        self.extra_passes = int(self.value.trunk is not None)
 
     def trained(
         self, policy: Mapping[str, nn.Parameter]
@@ -70,6 +72,7 @@ class Ppo(Method):
         return self.config.value_weight * loss.sum(), {"value_loss": loss.mean()}
 
 
+@dataclass
 class ValueModel:
     """What an answer will be worth, told before each of its tokens.
 
@@ -77,10 +80,12 @@ class ValueModel:
     the reward model's pass left.
     """
 
-    def __init__(self, head: nn.Linear, hats: Hats | None):
-        self.head = head.requires_grad_(True)
-        self.hats = hats
-        self.trunk = hats.trunk(VALUE) if hats else None
+    head: nn.Linear
+    hats: Hats | None = None
+
+    def __post_init__(self) -> None:
+        self.head.requires_grad_(True)
+        self.trunk = self.hats.trunk(VALUE) if self.hats else None
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -126,7 +131,7 @@ def value_model(
                 where="ppo.value_trunk",
                 remedy="Set it to `own`, or put the stage `reward` before `ppo`.",
             )
-        return ValueModel(head, None)
+        return ValueModel(head)
     if config.value_from == "reward" and reward_hat is not None:
         weights = hats.adapter_weights(reward_hat)
         hats.add(VALUE, hats.config(reward_hat), seed=seed + 1, weights=weights)

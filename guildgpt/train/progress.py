@@ -1,32 +1,52 @@
-"""How a stage shows itself to the person who waits for it."""
+"""Who is told how the training of a stage goes, and how that looks to the person who waits."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from guildgpt.text.figures import duration
-from guildgpt.train.loop import Watcher
 
 SMOOTHING = 20  # steps over which the shown speed is averaged
 QUIET_SECONDS = 15.0  # between lines where there is no terminal to draw a bar on
 
 
+class Watcher:
+    """Who is told how it goes: a progress bar, a test. This one does nothing with it, as in every
+    process but the main one."""
+
+    def started(self, steps: int, done: int) -> None:
+        """The loop begins, with `done` steps resumed from a checkpoint."""
+
+    def stepped(self, metrics: Mapping[str, float]) -> None:
+        """A step is done."""
+
+    def measured(self, step: int, held_out: Mapping[str, Mapping[str, float]]) -> None:
+        """Held-out rows were measured."""
+
+    def noted(self, message: str) -> None:
+        """Something worth a line: an answer that a policy wrote."""
+
+    def warned(self, message: str) -> None:
+        """Something went wrong that does not end the run."""
+
+
+@dataclass
 class ProgressWatcher(Watcher):
     """A bar with loss, speed, share of the machine's peak, memory and time left; where the output
     is not a terminal, a line every now and then."""
 
-    def __init__(
-        self, console: Console, title: str, *, clock: Callable[[], float] = time.monotonic
-    ):
-        self.console = console
-        self.title = title
-        self.clock = clock
+    console: Console
+    title: str
+    clock: Callable[[], float] = field(default=time.monotonic, kw_only=True)
+
+    def __post_init__(self) -> None:
         self.steps = 0
         self.rates: deque[float] = deque(maxlen=SMOOTHING)
         self.said_at = float("-inf")
@@ -56,8 +76,7 @@ class ProgressWatcher(Watcher):
         step = int(metrics["step"])
         self.rates.append(metrics["tokens_per_second"])
         rate = sum(self.rates) / len(self.rates)
-        per_step = metrics["seconds"] / step
-        left = duration(per_step * (self.steps - step))
+        left = duration(metrics["seconds"] / step * (self.steps - step))
         learned = f"loss {metrics['loss']:.3f}"
         if "reward" in metrics:  # a policy's loss says nothing
             learned = f"reward {metrics['reward']:+.2f} · KL {metrics['kl']:.2f}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +15,11 @@ from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import RewardModel, final_scores, scalar_head
+from guildgpt.train.comparisons import ComparisonObjective, answers_of, by_pair
 from guildgpt.train.config import RewardConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import bradley_terry, centring
-from guildgpt.train.objective import Objective
-from guildgpt.train.operations import Shape
+from guildgpt.train.objective import Counts
 from guildgpt.train.schedule import Schedule
 from guildgpt.train.selection import Selection
 
@@ -56,42 +55,25 @@ def train_reward(
     head = scalar_head(hats.width, seed=seed).to(device)
     head.bias.requires_grad_(False)
     model = RewardModel(hats.trunk(HAT), head, config.micro_tokens)
-    few = {name: rows[: config.evaluation_rows] for name, rows in held_out.items() if rows}
-
-    def evaluate() -> dict[str, dict[str, float]]:
-        return {
-            name: {"accuracy": measured.accuracy, "log_loss": measured.log_loss}
-            for name, measured in measure_preferences(model, few).items()
-        }
-
+    schedule = Schedule.of(len(train), config, seed, job.world)
+    objective = RankingObjective(model, train, config, schedule, held_out)
     parameters: dict[str, nn.Parameter] = {**hats.parameters(HAT), "score": head.weight}  # type: ignore[dict-item]
-    selection = Selection("accuracy", config.patience) if few else None
-    outcome = run_loop(
-        RankingObjective(model, train, config, Schedule.of(len(train), config, seed, job.world)),
-        parameters,
-        config,
-        job,
-        dtype=hats.dtype,
-        evaluate=evaluate if few else None,
-        selection=selection,
-    )
+    selection = Selection("accuracy", config.patience) if objective.few else None
+    outcome = run_loop(objective, parameters, config, job, dtype=hats.dtype, selection=selection)
     try:
-        _shift(model, demonstrations)
+        if demonstrations:
+            with torch.no_grad():
+                head.bias.sub_(model.scores(demonstrations).mean())
     except Exception as error:  # trained weights are not lost to it: differences do not need it
         job.watcher.warned(f"what people wrote does not score 0 ({type(error).__name__}: {error})")
     kept = selection.step if selection and selection.best is not None else outcome.steps
     return TrainedReward(hats, model, outcome, kept)
 
 
-def _shift(model: RewardModel, demonstrations: Sequence[Example]) -> None:
-    """Set the bias so that demonstrations score 0 on average."""
-    if demonstrations:
-        with torch.no_grad():
-            model.head.bias.sub_(model.scores(demonstrations).mean())
+class RankingObjective(ComparisonObjective):
+    """Bradley and Terry's model of who wins a pair."""
 
-
-class RankingObjective(Objective):
-    """All pairs of each ranking under Bradley and Terry's model, averaged within the prompt."""
+    config: RewardConfig
 
     def __init__(
         self,
@@ -99,61 +81,29 @@ class RankingObjective(Objective):
         rows: Sequence[Ranking],
         config: RewardConfig,
         schedule: Schedule,
+        held_out: Mapping[str, Sequence[Ranking]] = {},
     ):
+        super().__init__(model.trunk, rows, config, schedule, held_out)
         self.model = model
-        self.rows = rows
-        self.config = config
-        self.schedule = schedule
-        self.steps = schedule.steps
-        self.shape = Shape(model.trunk)
 
-    def batches(self, step: int) -> list[list[Ranking]]:
-        """The step's prompts, cut into passes; a prompt's answers stay together."""
-        rows = [self.rows[index] for index in self.schedule.own_rows(step)]
-        return ranking_batches(rows, self.config.micro_tokens, padded=self.model.trunk.padded)
-
-    def weight(self, batch: Any) -> float:
-        """Prompts."""
-        return len(batch)
-
-    def tokens(self, batch: Any) -> int:
-        """The number of tokens read."""
-        return sum(map(len, batch))
-
-    def flops(self, batch: Any) -> float:
+    def counts(self, batch: Sequence[Ranking]) -> Counts:
         """The products of the trunk; the head's are next to nothing."""
-        return self.shape.flops([e for ranking in batch for e in ranking.answers], logits=0)
+        flops = self.shape.flops(answers_of(batch), logits=0)
+        return Counts(len(batch), sum(map(len, batch)), flops)
 
-    def loss(self, batch: Any) -> Tensor:
+    def loss(self, batch: Sequence[Ranking]) -> Tensor:
         """The summed loss in nats, each prompt the mean of its pairs."""
-        scores = final_scores(
-            self.model.trunk, self.model.head, [e for ranking in batch for e in ranking.answers]
-        )
+        scores = final_scores(self.model.trunk, self.model.head, answers_of(batch))
         total = scores.new_zeros(())
-        first = 0
-        for ranking in batch:
-            total = total + self._one(scores[first : first + len(ranking.answers)], ranking)
-            first += len(ranking.answers)
+        for ranking, (better, worse) in zip(batch, by_pair(scores, batch), strict=True):
+            margin = self.config.margin * torch.tensor(ranking.steps, device=scores.device)
+            loss = bradley_terry(better, worse, margin).mean()
+            total = total + (loss + self.config.centring * centring(better, worse).mean())
         return total
 
-    def _one(self, scores: Tensor, ranking: Ranking) -> Tensor:
-        better, worse = (scores[[pair[side] for pair in ranking.pairs]] for side in (0, 1))
-        margin = self.config.margin * torch.tensor(ranking.steps, device=scores.device)
-        loss = bradley_terry(better, worse, margin).mean()
-        return loss + self.config.centring * centring(better, worse).mean()
-
-
-def ranking_batches(rows: Sequence[Ranking], limit: int, *, padded: bool) -> list[list[Ranking]]:
-    """Prompts in groups of similar length, of at most `limit` tokens, padding included; one prompt
-    at least."""
-    groups: list[list[Ranking]] = []
-    size, longest, answers = 0, 0, 0
-    for row in sorted(rows, key=len):
-        longest = max(longest, *map(len, row.answers))
-        answers += len(row.answers)
-        size = longest * answers if padded else size + len(row)
-        if not groups or size > limit:
-            groups.append([])
-            longest, answers, size = max(map(len, row.answers)), len(row.answers), len(row)
-        groups[-1].append(row)
-    return groups
+    def measure(self) -> dict[str, dict[str, float]]:
+        """See `Objective.measure`."""
+        return {
+            name: {"accuracy": measured.accuracy, "log_loss": measured.log_loss}
+            for name, measured in measure_preferences(self.model, self.few).items()
+        }

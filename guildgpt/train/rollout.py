@@ -17,8 +17,11 @@ from guildgpt.chat import ChatTemplate, FileTokenizer, Message
 from guildgpt.data.examples import Example
 from guildgpt.data.split import normalised
 from guildgpt.errors import GuildError
+from guildgpt.network.reward_model import RewardModel, closed
 from guildgpt.network.sampler import Sampled, Sampling, sample
 from guildgpt.network.trunk import Trunk, length_groups, token_logprobs
+from guildgpt.rewards import combined
+from guildgpt.rewards.config import RewardTerms
 from guildgpt.rewards.wanted import Wanted
 from guildgpt.train.advantages import Floats, Mask
 from guildgpt.train.config import RolloutConfig
@@ -50,8 +53,7 @@ class Episode:
         """That of one prompt and the answer that was drawn for it."""
         whole = np.concatenate([np.array(prompt.ids, np.int32), sampled.ids])
         example = Example(whole, np.arange(len(whole)) >= len(prompt.ids), 0, "rollout")
-        ids = tuple(int(token) for token in sampled.ids)
-        ids = ids[:-1] if sampled.ended else ids
+        ids = tuple(sampled.ids[:-1].tolist() if sampled.ended else sampled.ids.tolist())
         return cls(prompt, sampled, example, ids, tokenizer.decode(ids))
 
 
@@ -112,6 +114,49 @@ class Scorer(Protocol):
         """The score of each."""
 
 
+@dataclass
+class Scoring:
+    """Our scorer: weight · reward model + Σ programmatic terms; either may be missing, not both.
+
+    With `states` it also gives the reward model's hidden states before each answer token, for a
+    value head to read. RecipeError or SandboxError where a term cannot work here.
+    """
+
+    model: RewardModel | None
+    weight: float
+    terms: RewardTerms
+    eos_id: int
+    states: bool = False
+
+    def __post_init__(self) -> None:
+        self.rewards = combined.Rewards(self.terms)
+        if self.model is None and not self.rewards.names:
+            raise ValueError("there is nothing to score by")
+
+    def __call__(self, episodes: Sequence[Episode]) -> Scores:
+        """See `Scorer`. A term that does not apply to an answer is NaN among its parts."""
+        total = np.zeros(len(episodes))
+        parts: dict[str, Floats] = {}
+        states: list[Tensor] = []
+        if self.model is not None:
+            examples = [closed(episode.example, self.eos_id) for episode in episodes]
+            if self.states:
+                found, states = self.model.scores_and_states(examples)
+            else:
+                found = self.model.scores(examples)
+            parts["model"] = found.double().numpy()
+            total += self.weight * parts["model"]
+        if self.rewards.names:
+            given = self.rewards(
+                [combined.Written(one.text, one.ids, one.sampled.ended) for one in episodes],
+                [one.prompt.wanted for one in episodes],
+            )
+            total += np.array(given.totals)
+            for name, values in given.values.items():
+                parts[name] = np.array([np.nan if v is None else v for v in values])
+        return Scores(total, parts, states)
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """What a score is measured in: (score - mean) / spread."""
@@ -155,20 +200,20 @@ def prompts_of(
     wanted: Sequence[Wanted] = (),
 ) -> tuple[list[Prompt], int]:
     """Different prompts of at most `limit` tokens, and how many were longer."""
-    seen: set[str] = set()
-    prompts: list[Prompt] = []
-    too_long = 0
+    first: dict[str, int] = {}
     for index, messages in enumerate(asked):
         key = "\n".join(f"{m.role}: {normalised(m.content)}" for m in messages)
-        if key in seen:
-            continue
-        seen.add(key)
-        ids = tuple(template.prompt(messages, tokenizer))
-        if len(ids) > limit:
-            too_long += 1
-            continue
-        prompts.append(Prompt(messages, ids, wanted[index] if wanted else Wanted()))
-    return prompts, too_long
+        first.setdefault(key, index)
+    found = [
+        Prompt(
+            asked[index],
+            tuple(template.prompt(asked[index], tokenizer)),
+            wanted[index] if wanted else Wanted(),
+        )
+        for index in first.values()
+    ]
+    prompts = [prompt for prompt in found if len(prompt.ids) <= limit]
+    return prompts, len(found) - len(prompts)
 
 
 def collect(
@@ -228,11 +273,8 @@ def by_token(
     result = np.zeros(mask.shape)
     for group in length_groups([len(e) for e in examples], micro_tokens, padded=trunk.padded):
         found = values([examples[index] for index in group]).float().cpu().numpy()
-        first = 0
-        for index in group:
-            count = int(mask[index].sum())
-            result[index, :count] = found[first : first + count]
-            first += count
+        rows, columns = mask[group].nonzero()
+        result[np.array(group)[rows], columns] = found
     return result
 
 

@@ -1,12 +1,12 @@
-"""Which rows a step reads: an endless stream of shuffled epochs, cut into steps; and which of them
-are this process's, where several train together."""
+"""What happens at which step: the rows it reads, of an endless stream of shuffled epochs; which of
+them are this process's, where several train together; the learning rate; when to measure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -34,7 +34,8 @@ class Schedule:
 
     def rows(self, step: int) -> list[int]:
         """The numbers of a step's rows, those of all processes."""
-        return shuffled(self.count, step_places(step, self.size, self.places), self.seed)
+        end = min((step + 1) * self.size, self.places)
+        return shuffled(self.count, range(step * self.size, end), self.seed)
 
     def own_rows(self, step: int) -> Sequence[int]:
         """The numbers of the rows that this process reads in a step."""
@@ -49,30 +50,38 @@ def share(rows: Sequence[T], world: World) -> Sequence[T]:
 
 def shuffled(count: int, places: range, seed: int) -> list[int]:
     """Which of `count` rows stand at these places of an endless stream of shuffled epochs."""
-    orders: dict[int, Any] = {}
-    rows = []
-    for place in places:
-        epoch, index = divmod(place, count)
-        if epoch not in orders:
-            orders[epoch] = np.random.default_rng([seed, epoch]).permutation(count)
-        rows.append(int(orders[epoch][index]))
-    return rows
+    epochs = {place // count for place in places}
+    orders = {epoch: np.random.default_rng([seed, epoch]).permutation(count) for epoch in epochs}
+    return [int(orders[place // count][place % count]) for place in places]
 
 
-def step_places(step: int, size: int, places: int) -> range:
-    """The places that step `step` takes, `size` of them, fewer at the end of the stage."""
-    return range(step * size, min((step + 1) * size, places))
+def schedule(rows: int, config: TrainConfig, group: int = 1) -> tuple[int, int]:
+    """How many steps a stage takes, and how many rows they see in all.
 
-
-def schedule(rows: int, config: TrainConfig) -> tuple[int, int]:
-    """How many optimizer steps a stage takes, and how many rows they see in all."""
+    A row is read `group` times in its step: so many answers are written to each prompt.
+    """
+    size = max(config.batch_size // group, 1)
     if config.steps:
-        return config.steps, config.steps * config.batch_size
+        return config.steps, config.steps * size
     places = math.ceil(round(config.epochs * rows, 6))  # 0.07 of 100 rows are 7, not 8
-    return max(math.ceil(places / config.batch_size), 1), places
+    return max(math.ceil(places / size), 1), places
 
 
-def iterations(prompts: int, config: TrainConfig, group: int = 1) -> int:
-    """How many iterations of reinforcement learning a stage takes, `group` answers a prompt."""
-    places = round(config.epochs * prompts, 6)
-    return config.steps or max(math.ceil(places / max(config.batch_size // group, 1)), 1)
+def spread(steps: int, count: int) -> set[int]:
+    """`count` steps, evenly over the run, the last one among them."""
+    return {round(steps * (i + 1) / count) for i in range(count)} - {0}
+
+
+def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
+    """The rate of step `step` (from 0): a linear rise, then a fall to `final` times the top."""
+    warmup = math.ceil(config.warmup * steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(steps - warmup, 1)
+    shape = {
+        "constant": 1.0,
+        "linear": 1.0 - progress,
+        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+    }[config.decay]
+    floor = 1.0 if config.decay == "constant" else config.final
+    return config.learning_rate * (floor + (1 - floor) * shape)

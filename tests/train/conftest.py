@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from guildgpt.data.examples import Example
 from guildgpt.network.world import World
 from guildgpt.train.config import TrainConfig
-from guildgpt.train.loop import Job, Watcher
+from guildgpt.train.loop import Job
+from guildgpt.train.progress import Watcher
 from guildgpt.train.schedule import Schedule
 
 VOCABULARY = 64

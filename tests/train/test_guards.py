@@ -76,7 +76,7 @@ def test_limits_come_from_the_recipe() -> None:
 def test_what_was_seen_goes_through_a_checkpoint() -> None:
     first = lived(Guards(GuardConfig()), *[{}] * 5, {"entropy": 0.1}, {"entropy": 0.1})
     second = Guards(GuardConfig())
-    second.restore(json.loads(json.dumps(first.state())))
+    second.history = json.loads(json.dumps(first.history))
     for guards in (first, second):
         with pytest.raises(GuardError, match="stopped after 8 iterations: entropy collapse"):
             lived(guards, {"entropy": 0.1})
@@ -110,22 +110,7 @@ def test_it_steers_towards_the_target() -> None:
     assert 0.3 / adaptive.beta == pytest.approx(6.0, rel=0.01)
 
 
-def test_what_it_has_learned_goes_through_a_checkpoint() -> None:
-    config = KlConfig(beta=0.15, adaptive=True)
-    first = KlPenalty(config)
-    for kl in (3.0, 20.0, 7.1):
-        first.update(kl, 32)
-    second = KlPenalty(config)
-    assert second.beta == 0.15
-    second.restore(json.loads(json.dumps(first.state())))
-    assert second.beta == first.beta != 0.15
-    for one in (first, second):
-        one.update(4.4, 32)
-    assert second.beta == first.beta
-
-
 def test_a_fixed_price_stays_what_the_recipe_says() -> None:
     fixed = KlPenalty(KlConfig(beta=0.07))
     fixed.update(1e9, 1000)
-    fixed.restore(fixed.state())
     assert fixed.beta == 0.07

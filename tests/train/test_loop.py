@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from guildgpt.errors import GuildError
 from guildgpt.train import loop
 from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
 from guildgpt.train.config import TrainConfig
-from guildgpt.train.loop import Outcome, learning_rate, make_optimizer, run_loop, spread
-from guildgpt.train.objective import Objective
+from guildgpt.train.loop import Outcome, make_optimizer, run_loop
+from guildgpt.train.objective import Counts, Objective
+from guildgpt.train.schedule import learning_rate, spread
 
 from .conftest import Remembering, job
 
@@ -40,18 +41,12 @@ class Fit(Objective):
     def parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.model.named_parameters())
 
-    def batches(self, step: int) -> list[tuple[int, int]]:
+    def updates(self, step: int) -> Iterator[list[tuple[int, int]]]:
         self.seen.append(step)
-        return [(step, 3), (step, 5)]
+        yield [(step, 3), (step, 5)]
 
-    def weight(self, batch: tuple[int, int]) -> int:
-        return batch[1]
-
-    def tokens(self, batch: tuple[int, int]) -> int:
-        return 10 * batch[1]
-
-    def flops(self, batch: tuple[int, int]) -> float:
-        return 1000.0
+    def counts(self, batch: tuple[int, int]) -> Counts:
+        return Counts(batch[1], 10 * batch[1], 1000.0)
 
     def loss(self, batch: tuple[int, int]) -> Tensor:
         step, rows = batch
@@ -81,14 +76,11 @@ def train(
     objective: Fit, folder: Path, watcher: Remembering, evaluate: Any = None, **settings: Any
 ) -> Outcome:
     config = TrainConfig(**{"learning_rate": 1e-2, "checkpoint_minutes": 0, **settings})
-    return run_loop(
-        objective,
-        objective.parameters,
-        config,
-        job(folder, watcher, seed=5),
-        dtype=torch.float32,
-        evaluate=evaluate,
-    )
+    if evaluate:
+        objective.measured_at = spread(objective.steps, config.evaluations)
+        objective.measure = evaluate  # type: ignore[method-assign]
+    where = job(folder, watcher, seed=5)
+    return run_loop(objective, objective.parameters, config, where, dtype=torch.float32)
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
@@ -219,7 +211,7 @@ def test_every_step_is_logged(tmp_path: Path, watcher: Remembering) -> None:
 
 def test_the_loss_is_the_mean_over_all_passes(tmp_path: Path, watcher: Remembering) -> None:
     objective = Fit(1)
-    expected = sum(objective.loss(batch).item() for batch in objective.batches(0)) / 8
+    expected = sum(objective.loss(batch).item() for batch in next(objective.updates(0))) / 8
     train(objective, tmp_path, watcher)
     assert watcher.losses == [pytest.approx(expected)]
 

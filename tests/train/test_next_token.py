@@ -14,7 +14,7 @@ from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import trunk_for
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.next_token import NextToken
-from guildgpt.train.operations import Shape
+from guildgpt.train.objective import Shape
 from guildgpt.train.schedule import schedule
 
 from .conftest import example
@@ -110,17 +110,17 @@ def test_a_step_s_passes_hold_its_rows_within_the_limit(model: Any) -> None:
     stage = objective(model, batch_size=10, micro_tokens=12)
     passes = stage.batches(0)
     assert len(passes) > 1
-    assert all(stage.tokens(batch) <= 12 for batch in passes)
-    assert sum(map(stage.tokens, passes)) == sum(len(row[0]) for row in ROWS)
+    assert all(stage.counts(batch).tokens <= 12 for batch in passes)
+    assert sum(stage.counts(batch).tokens for batch in passes) == sum(len(row[0]) for row in ROWS)
 
 
 def test_the_weight_is_the_number_of_predicted_tokens(model: Any) -> None:
     stage = objective(model)
     batch = [example(9, untrained=4), example(6, seed=1, untrained=1)]
-    assert stage.weight(batch) == 5 + 5
-    assert stage.tokens(batch) == 15
+    assert stage.counts(batch).terms == 5 + 5
+    assert stage.counts(batch).tokens == 15
     # The first token is predicted by nothing, whatever the mask says.
-    assert stage.weight([example(5, untrained=0)]) == 4
+    assert stage.counts([example(5, untrained=0)]).terms == 4
 
 
 def test_the_loss_is_summed_over_them(model: Any) -> None:
@@ -154,10 +154,10 @@ def test_operations_are_counted(model: Any) -> None:
     weights = sum(p.numel() for p in model.parameters()) - table
     products = 6 * (weights * 20 + table * 19)
     attention = 3 * 4 * 2 * 32 * 20**2
-    assert stage.flops(batch) == products + attention
+    assert stage.counts(batch).flops == products + attention
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    assert objective(model).flops(batch) == products * 4 / 6 + attention
+    assert objective(model).counts(batch).flops == products * 4 / 6 + attention
 
 
 def test_operations_are_counted_where_new_tokens_are_trained(model: Any) -> None:

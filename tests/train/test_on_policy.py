@@ -23,6 +23,7 @@ from guildgpt.network.sampler import Sampled
 from guildgpt.network.trunk import LeanTrunk, PaddedTrunk, token_logprobs, trunk_for
 from guildgpt.train.config import GrpoConfig, PpoConfig, RolloutConfig
 from guildgpt.train.grpo import Grpo
+from guildgpt.train.guards import WATCHED
 from guildgpt.train.on_policy import SAMPLES, Method, OnPolicy
 from guildgpt.train.ppo import Ppo, value_model
 from guildgpt.train.rollout import (
@@ -265,6 +266,27 @@ def test_the_scale_of_the_first_iteration_is_kept_and_survives_a_checkpoint(
     other.restore(json.loads(json.dumps(one.state())))
     assert other.collect(1).scale == first.scale
     np.testing.assert_array_equal(other.collect(2).scores, one.collect(2).scores)
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_the_price_and_the_guards_memory_go_through_a_checkpoint(
+    tmp_path: Path, adaptive: bool
+) -> None:
+    first, second = (
+        objective(hats_of(llama()), "grpo", tmp_path, kl={"beta": 0.15, "adaptive": adaptive})
+        for _ in range(2)
+    )
+    for kl in (3.0, 20.0, 7.1):
+        first.kl.update(kl, 32)
+        first.guards.check(dict.fromkeys(WATCHED, kl))
+    assert second.kl.beta == 0.15
+    second.restore(json.loads(json.dumps(first.state())))
+    assert (first.kl.beta != 0.15) == adaptive
+    assert second.guards.history == first.guards.history
+    for one in (first, second):
+        one.kl.update(4.4, 32)
+    assert second.kl.beta == first.kl.beta
+    second.restore({**first.state(), "kl": {}})  # as 0.1.0 wrote it of a fixed price
 
 
 class OtherEngine:

@@ -16,8 +16,9 @@ from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import RewardModel, scalar_head
+from guildgpt.train.comparisons import ranking_batches
 from guildgpt.train.config import RewardConfig
-from guildgpt.train.reward import RankingObjective, TrainedReward, ranking_batches, train_reward
+from guildgpt.train.reward import RankingObjective, TrainedReward, train_reward
 
 from .comparisons import answered, planted, ranking
 from .conftest import Remembering, example, job, order, tiny_llama
@@ -122,7 +123,7 @@ def test_all_pairs_of_a_ranking_averaged_within_its_prompt(centring: float, marg
         scores = method.model.scores(row.answers).tolist()
         expected += by_hand(scores, row, centring, margin)
     assert float(method.loss(rows).detach()) == pytest.approx(expected, rel=1e-5)
-    assert method.weight(rows) == 4
+    assert method.counts(rows).terms == 4
 
 
 def test_ties_make_no_pair_and_identical_answers_no_pull() -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guildgpt.network.world import World
 from guildgpt.train.config import TrainConfig
-from guildgpt.train.schedule import schedule, shuffled, step_places
+from guildgpt.train.schedule import Schedule, schedule, shuffled
 
 
 @given(st.integers(1, 40), st.integers(1, 13), st.integers(0, 9))
 def test_every_epoch_reads_every_row_once(count: int, size: int, seed: int) -> None:
     steps = -(-3 * count // size)
-    rows = [
-        row
-        for step in range(steps)
-        for row in shuffled(count, step_places(step, size, 3 * count), seed)
-    ]
+    order = Schedule(count, size, steps, 3 * count, seed, World(torch.device("cpu")))
+    rows = [row for step in range(steps) for row in order.rows(step)]
     assert len(rows) == 3 * count
     for epoch in range(3):
         assert sorted(rows[epoch * count : (epoch + 1) * count]) == list(range(count))

@@ -14,7 +14,7 @@ from guildgpt.chat import CHATML, Conversation, Message
 from guildgpt.data.examples import conversation_examples
 from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
 from guildgpt.train.config import SftConfig
-from guildgpt.train.sft import sft
+from guildgpt.train.next_token import sft
 
 from .conftest import Remembering, job
 
