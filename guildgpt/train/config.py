@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guildgpt.data.provenance import UNKNOWN, WrittenBy
 from guildgpt.model.config import AdapterConfig, Dtype
@@ -43,10 +43,6 @@ class TrainConfig(BaseModel):
     """The gradient's norm at most."""
     dtype: Dtype = "auto"
     """Of the computation. `auto` is bfloat16 where the processor multiplies it natively."""
-    evaluations: int = Field(default=4, ge=0)
-    """How often held-out rows are measured on the way, evenly spread."""
-    evaluation_rows: int = Field(default=32, ge=1)
-    """Rows of each source that these measurements take; those before and after take all."""
     checkpoint_minutes: float = Field(default=5.0, ge=0)
     """Time between checkpoints; 0 writes one after every step."""
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -55,7 +51,16 @@ class TrainConfig(BaseModel):
     """Also write TensorBoard's files."""
 
 
-class SftConfig(TrainConfig):
+class RowsConfig(TrainConfig):
+    """What the stages know that learn from rows and hold some of them out."""
+
+    evaluations: int = Field(default=4, ge=0)
+    """How often held-out rows are measured on the way, evenly spread."""
+    evaluation_rows: int = Field(default=32, ge=1)
+    """Rows of each source that these measurements take; those before and after take all."""
+
+
+class SftConfig(RowsConfig):
     """The `[sft]` section: supervised fine-tuning on conversations."""
 
     adapter: Literal["lora", "none"] = "lora"
@@ -69,7 +74,7 @@ class SftConfig(TrainConfig):
     """Rows over the context: keep the first whole exchanges that fit, or leave the row out."""
 
 
-class PretrainConfig(TrainConfig):
+class PretrainConfig(RowsConfig):
     """The `[pretrain]` section: next-token prediction on packed plain text."""
 
     documents: list[str] = []
@@ -90,7 +95,7 @@ class PretrainConfig(TrainConfig):
     weight_decay: float = Field(default=0.1, ge=0)
 
 
-class RewardConfig(TrainConfig):
+class RewardConfig(RowsConfig):
     """The `[reward]` section: a scalar model that learns which of two answers is better.
 
     The `judge` stage trains with the same settings on the other half of the comparisons.
@@ -117,7 +122,7 @@ class PolicyConfig(TrainConfig):
     """The adapters' shape."""
 
 
-class DpoConfig(PolicyConfig):
+class DpoConfig(PolicyConfig, RowsConfig):
     """The `[dpo]` section: the policy learns from comparisons directly, without a reward model."""
 
     batch_size: int = Field(default=8, ge=1)
@@ -179,8 +184,6 @@ class RolloutConfig(PolicyConfig):
     final: float = Field(default=0.0, ge=0, le=1)
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-5, gt=0)
-    evaluations: int = Field(default=0, ge=0)
-    """Unused: what the answers are like is logged in every iteration."""
     max_prompt_tokens: int = Field(default=256, ge=1)
     """Longer prompts are left out and counted."""
     max_new_tokens: int = Field(default=64, ge=1)
@@ -213,6 +216,15 @@ class RolloutConfig(PolicyConfig):
     """When to stop."""
     show_every: int = Field(default=5, ge=0)
     """Iterations between samples on screen and in `samples.jsonl`; 0 shows none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_held_out_rows(cls, values: Any) -> Any:
+        """Older recipes and runs name how those are measured, which was never read here."""
+        unread = RowsConfig.model_fields.keys() - TrainConfig.model_fields.keys()
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if key not in unread}
 
     @property
     def updates(self) -> int:

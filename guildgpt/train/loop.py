@@ -25,6 +25,7 @@ from guildgpt.train.checkpoint import latest_checkpoint, put_weights, save_check
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.log import MetricsLog
 from guildgpt.train.objective import Figures, Objective
+from guildgpt.train.optimizer import clip_gradients, make_optimizer
 from guildgpt.train.progress import Watcher
 from guildgpt.train.schedule import learning_rate
 from guildgpt.train.selection import Selection
@@ -288,39 +289,3 @@ class _Stage:
                 f"no checkpoint at step {step}: {error.strerror or error}. Training goes on, the "
                 "older checkpoint is kept; make room before it ends."
             )
-
-
-def make_optimizer(
-    parameters: Mapping[str, nn.Parameter],
-    config: TrainConfig,
-    lr_scale: Mapping[str, float] | None = None,
-) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); vectors and norms are never decayed.
-
-    Each group has the `lr_scale` of its parameters, 1 where none is named.
-    """
-    kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in parameters.items():
-        decay = config.weight_decay if parameter.ndim >= 2 else 0.0
-        kinds.setdefault((decay, (lr_scale or {}).get(name, 1.0)), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": some, "weight_decay": decay, "lr_scale": factor}
-            for (decay, factor), some in kinds.items()
-        ],
-        lr=config.learning_rate,
-        betas=config.betas,
-        eps=config.eps,
-        fused=True,
-    )
-
-
-def clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> float:
-    """Hold the gradient's norm to `limit`; what it was before.
-
-    Each `lr_scale` by itself: a value model's gradients must not decide how far the policy goes.
-    """
-    scales: dict[float, list[nn.Parameter]] = {}
-    for group in optimizer.param_groups:
-        scales.setdefault(group["lr_scale"], []).extend(group["params"])
-    return math.hypot(*(float(nn.utils.clip_grad_norm_(some, limit)) for some in scales.values()))

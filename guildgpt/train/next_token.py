@@ -16,7 +16,7 @@ from guildgpt.evaluate.bits import measure_all
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
-from guildgpt.train.config import PretrainConfig, SftConfig, TrainConfig
+from guildgpt.train.config import PretrainConfig, RowsConfig, SftConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.objective import Counts, RowObjective
 from guildgpt.train.schedule import Schedule
@@ -65,7 +65,7 @@ def train_whole(
     model: Any,
     rows: Sequence[PackedRow],
     held_out: Mapping[str, Sequence[Example]],
-    config: TrainConfig,
+    config: RowsConfig,
     job: Job,
 ) -> tuple[Any, Outcome]:
     """Train every weight of `model`; they stay in float32, whatever the computation uses."""
@@ -82,7 +82,7 @@ def train_next_token(
     parameters: Mapping[str, nn.Parameter],
     rows: Sequence[PackedRow],
     held_out: Mapping[str, Sequence[Example]],
-    config: TrainConfig,
+    config: RowsConfig,
     job: Job,
 ) -> Outcome:
     """Train `parameters` of the trunk on `rows`."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from guildgpt.data.examples import Example
 from guildgpt.network.trunk import Trunk, causal_model
-from guildgpt.train.config import TrainConfig
+from guildgpt.train.config import RowsConfig
 from guildgpt.train.schedule import Schedule, spread
 
 Figures = Mapping[str, Mapping[str, float]]  # of held-out rows, by their source
@@ -98,7 +98,7 @@ class RowObjective(Objective):
 
     trunk: Trunk
     rows: Sequence[Any]
-    config: TrainConfig
+    config: RowsConfig
     schedule: Schedule
     held_out: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 

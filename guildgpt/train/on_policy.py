@@ -1,6 +1,8 @@
 """Reinforcement learning on a policy's own answers: one iteration, whatever the method.
 
-Read `OnPolicy.updates` from top to bottom: collect, turn scores into advantages, learn, measure.
+Read `OnPolicy.updates` from top to bottom: the policy answers, the answers are scored and held
+against the reference (`rollout.py`), the method says what each token was worth (`ppo.py` or
+`grpo.py`, by `advantages.py`), and the loop takes optimizer steps on each pass's loss (`losses.py`).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
 from guildgpt.network.trunk import LeanTrunk, PaddedTrunk, micro_batches, summed_loss, trunk_for
 from guildgpt.network.world import World
-from guildgpt.train.config import TrainConfig
+from guildgpt.train.config import RowsConfig
 from guildgpt.train.next_token import NextToken
 from guildgpt.train.schedule import Schedule
 
@@ -216,7 +216,7 @@ def test_one_pass_over_eight_rows_is_eight_passes_over_one(kind: Callable[[], An
 
     def step(micro_tokens: int) -> tuple[int, float, dict[str, torch.Tensor]]:
         model = kind()
-        config = TrainConfig(batch_size=8, steps=1, micro_tokens=micro_tokens)
+        config = RowsConfig(batch_size=8, steps=1, micro_tokens=micro_tokens)
         trunk = trunk_for(model, torch.float32, ADAPTER)
         rows = [[row] for row in examples(LENGTHS)]
         order = Schedule.of(len(rows), config, 4, World(torch.device("cpu")))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from guildgpt.errors import RecipeError
 from guildgpt.network.sampler import Sampled
@@ -106,3 +107,11 @@ def test_a_batch_is_made_of_whole_groups(tmp_path: Path, watcher: Remembering) -
     with pytest.raises(RecipeError, match="not made of groups of 3") as caught:
         grpo(tmp_path, watcher, batch_size=32, group=3)
     assert "grpo.batch_size" in str(caught.value)
+
+
+def test_recipes_may_still_name_how_held_out_rows_are_measured() -> None:
+    """0.1.0 took these keys and read neither; any other key is refused."""
+    older = {"evaluations": 3, "evaluation_rows": 8, "steps": 2}
+    assert GrpoConfig.model_validate(older) == GrpoConfig(steps=2)
+    with pytest.raises(ValidationError, match="evaluation_row\\b"):
+        GrpoConfig.model_validate({"evaluation_row": 8})

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from guildgpt.errors import GuildError
 from guildgpt.train import loop
 from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
-from guildgpt.train.config import TrainConfig
-from guildgpt.train.loop import Outcome, make_optimizer, run_loop
+from guildgpt.train.config import RowsConfig
+from guildgpt.train.loop import Outcome, run_loop
 from guildgpt.train.objective import Counts, Objective
+from guildgpt.train.optimizer import make_optimizer
 from guildgpt.train.schedule import learning_rate, spread
 
 from .conftest import Remembering, job
@@ -75,7 +76,7 @@ class Deadly(Remembering):
 def train(
     objective: Fit, folder: Path, watcher: Remembering, evaluate: Any = None, **settings: Any
 ) -> Outcome:
-    config = TrainConfig(**{"learning_rate": 1e-2, "checkpoint_minutes": 0, **settings})
+    config = RowsConfig(**{"learning_rate": 1e-2, "checkpoint_minutes": 0, **settings})
     if evaluate:
         objective.measured_at = spread(objective.steps, config.evaluations)
         objective.measure = evaluate  # type: ignore[method-assign]
@@ -94,7 +95,7 @@ def logged(folder: Path) -> list[dict[str, Any]]:
     ("decay", "halfway", "end"), [("cosine", 0.55, 0.1), ("linear", 0.55, 0.1), ("constant", 1, 1)]
 )
 def test_learning_rate_at_its_corners(decay: Any, halfway: float, end: float) -> None:
-    config = TrainConfig(learning_rate=0.2, warmup=0.1, decay=decay, final=0.1)
+    config = RowsConfig(learning_rate=0.2, warmup=0.1, decay=decay, final=0.1)
     steps = 100
     rate = [learning_rate(step, steps, config) / 0.2 for step in range(steps + 1)]
     # The first ten rise from 0 without touching it, in equal steps up to the top.
@@ -113,14 +114,14 @@ def test_the_shapes_between_the_corners() -> None:
             ("linear", 0.25 + 0.75 * (1 - share)),
             ("cosine", 0.25 + 0.75 * (1 + math.cos(math.pi * share)) / 2),
         ):
-            config = TrainConfig(learning_rate=1.0, warmup=0, decay=decay, final=0.25)
+            config = RowsConfig(learning_rate=1.0, warmup=0, decay=decay, final=0.25)
             assert learning_rate(step, steps, config) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("warmup", [0.0, 0.05, 0.99])
 def test_the_rate_of_the_shortest_runs_is_never_zero(steps: int, warmup: float) -> None:
-    config = TrainConfig(learning_rate=1.0, warmup=warmup, final=0.0)
+    config = RowsConfig(learning_rate=1.0, warmup=warmup, final=0.0)
     assert all(0 < learning_rate(step, steps, config) <= 1 for step in range(steps))
 
 
@@ -137,7 +138,7 @@ def test_spread() -> None:
 
 def test_only_matrices_are_decayed() -> None:
     parameters = Fit(1).parameters
-    optimizer = make_optimizer(parameters, TrainConfig(weight_decay=0.1, betas=(0.8, 0.9)))
+    optimizer = make_optimizer(parameters, RowsConfig(weight_decay=0.1, betas=(0.8, 0.9)))
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert {name: decay[id(p)] for name, p in parameters.items()} == {
         "0.weight": 0.1,
@@ -152,7 +153,7 @@ def test_only_matrices_are_decayed() -> None:
 
 def test_a_stage_of_matrices_alone_has_an_optimizer() -> None:
     parameters = {"a": nn.Parameter(torch.ones(2, 2))}
-    assert len(make_optimizer(parameters, TrainConfig()).param_groups) == 1
+    assert len(make_optimizer(parameters, RowsConfig()).param_groups) == 1
 
 
 @pytest.mark.parametrize(("clip", "clipped"), [(0.01, True), (1e6, False)])
@@ -391,7 +392,7 @@ def test_a_finished_stage_takes_no_step(tmp_path: Path, watcher: Remembering) ->
 def test_checkpoints_by_the_clock(tmp_path: Path, watcher: Remembering) -> None:
     """A clock that advances a minute at every look: two looks a step, one for the time passed."""
     ticks = iter(range(0, 100_000, 60))
-    config = TrainConfig(checkpoint_minutes=7, keep_checkpoints=50)
+    config = RowsConfig(checkpoint_minutes=7, keep_checkpoints=50)
     objective = Fit(9)
     run_loop(
         objective,

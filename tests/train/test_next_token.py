@@ -12,7 +12,7 @@ from guildgpt.data.examples import Example
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import trunk_for
-from guildgpt.train.config import TrainConfig
+from guildgpt.train.config import RowsConfig
 from guildgpt.train.next_token import NextToken
 from guildgpt.train.objective import Shape
 from guildgpt.train.schedule import schedule
@@ -24,7 +24,7 @@ ROWS = [[example(4 + index % 5, seed=index)] for index in range(10)]
 
 
 def objective(model: Any, rows: Any = ROWS, seed: int = 0, **settings: Any) -> NextToken:
-    config = TrainConfig(**{"batch_size": 4, **settings})
+    config = RowsConfig(**{"batch_size": 4, **settings})
     which = schedule_of(rows, config, seed)
     return NextToken(trunk_for(model, torch.float32), rows, config, which)
 
@@ -94,14 +94,14 @@ def test_a_fraction_of_an_epoch(model: Any, epochs: float, seen: int) -> None:
 
 def test_a_share_is_not_rounded_up_by_the_arithmetic() -> None:
     assert 0.07 * 100 > 7
-    assert schedule(100, TrainConfig(batch_size=1, epochs=0.07)) == (7, 7)
+    assert schedule(100, RowsConfig(batch_size=1, epochs=0.07)) == (7, 7)
 
 
 def test_steps_go_before_epochs(model: Any) -> None:
     stage = objective(model, batch_size=4, epochs=50, steps=3)
     assert stage.steps == 3
     assert [sum(map(len, stage.batches(step))) for step in range(3)] == [4, 4, 4]
-    assert schedule(10, TrainConfig(batch_size=4, steps=3)) == (3, 12)
+    assert schedule(10, RowsConfig(batch_size=4, steps=3)) == (3, 12)
     # More than there are: the rows come round again.
     assert Counter(order(objective(model, batch_size=5, steps=4))) == dict.fromkeys(range(10), 2)
 

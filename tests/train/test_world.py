@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import distributed, multiprocessing
 
 from guildgpt.network.world import World
-from guildgpt.train.config import DpoConfig, TrainConfig
+from guildgpt.train.config import DpoConfig, RowsConfig
 from guildgpt.train.dpo import train_dpo
 from guildgpt.train.loop import Job
 from guildgpt.train.next_token import train_whole
@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {"batch_size": 5, "dtype": "float32", "checkpoint_min
 
 def next_token(folder: Path, world: World) -> None:
     held_out = {"rows": [example(9, seed=100 + n) for n in range(3)]}
-    config = TrainConfig(steps=6, evaluations=2, learning_rate=1e-2, **SETTINGS)
+    config = RowsConfig(steps=6, evaluations=2, learning_rate=1e-2, **SETTINGS)
     job = Job(folder, 0, Remembering(), world)
     model, _ = train_whole(tiny_llama(), ROWS, held_out, config, job)
     keep(folder, world, dict(model.named_parameters()))
@@ -140,7 +140,7 @@ def test_every_row_is_one_process_s(size: int) -> None:
     shares = [share(rows, World(CPU, rank, size)) for rank in range(size)]
     assert [row for some in shares for row in some] == rows
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    config = TrainConfig(batch_size=4, epochs=2)
+    config = RowsConfig(batch_size=4, epochs=2)
     whole = Schedule.of(10, config, 0, World(CPU))
     for step in range(whole.steps):
         parts = [
