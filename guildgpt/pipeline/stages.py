@@ -29,10 +29,10 @@ from guildgpt.train.config import RolloutConfig
 from guildgpt.train.dpo import train_dpo
 from guildgpt.train.grpo import Grpo
 from guildgpt.train.loop import Job, Outcome
+from guildgpt.train.next_token import pretrain, sft
 from guildgpt.train.on_policy import POLICY, Method, train_on_policy
 from guildgpt.train.ppo import Ppo, value_model
 from guildgpt.train.reward import HAT, train_reward
-from guildgpt.train.next_token import pretrain, sft
 from guildgpt.train.rollout import Scoring
 
 REWARD = "reward"

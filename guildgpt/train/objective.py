@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from guildgpt.data.examples import Example
-from guildgpt.network.trunk import Trunk, causal_model
+from guildgpt.network.adapters import causal_model
+from guildgpt.network.trunk import Trunk
 from guildgpt.train.config import RowsConfig
 from guildgpt.train.schedule import Schedule, spread
 

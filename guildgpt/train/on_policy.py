@@ -2,7 +2,8 @@
 
 Read `OnPolicy.updates` from top to bottom: the policy answers, the answers are scored and held
 against the reference (`rollout.py`), the method says what each token was worth (`ppo.py` or
-`grpo.py`, by `advantages.py`), and the loop takes optimizer steps on each pass's loss (`losses.py`).
+`grpo.py`, by `advantages.py`), and the loop takes optimizer steps on each pass's loss
+(`losses.py`).
 """
 
 from __future__ import annotations

@@ -113,5 +113,5 @@ def test_recipes_may_still_name_how_held_out_rows_are_measured() -> None:
     """0.1.0 took these keys and read neither; any other key is refused."""
     older = {"evaluations": 3, "evaluation_rows": 8, "steps": 2}
     assert GrpoConfig.model_validate(older) == GrpoConfig(steps=2)
-    with pytest.raises(ValidationError, match="evaluation_row\\b"):
+    with pytest.raises(ValidationError, match=r"evaluation_row\b"):
         GrpoConfig.model_validate({"evaluation_row": 8})
