@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from guildgpt.chat import Comparison, Conversation
 from guildgpt.data import oasst as loader
 from guildgpt.errors import DataError
-from guildgpt.feedback.oasst import TURNS, dumps, trees
+from guildgpt.feedback.oasst import TURNS, trees
 from guildgpt.feedback.oasst_import import read
 from guildgpt.feedback.records import Snapshot
 from guildgpt.feedback.view import Export, View
@@ -28,6 +28,10 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 def export(snapshot: Snapshot) -> Export:
     return trees(View(snapshot))
+
+
+def dumps(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False)
 
 
 def lines(snapshot: Snapshot) -> list[str]:
