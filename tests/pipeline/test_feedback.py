@@ -137,7 +137,7 @@ def test_what_is_finished_is_not_done_again(road: Road, monkeypatch: pytest.Monk
     def nothing(*_: object) -> None:
         raise AssertionError("it is all done")
 
-    monkeypatch.setattr(loop, "_take_step", nothing)
+    monkeypatch.setattr(loop._Stage, "take", nothing)
     before = written(road.folder)
     report, printed = train(road.recipe, road.folder)
     assert printed.count("is finished already") == len(STAGES)

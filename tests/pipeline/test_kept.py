@@ -61,7 +61,7 @@ def own_base(recipe: Path, folder: Path) -> Path:
 
 def stopped(recipe: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is stopped once it has a checkpoint."""
-    step = loop._take_step
+    step = loop._Stage.take
 
     def stop(*arguments: Any) -> Any:
         if any(folder.glob("*/checkpoints/step-*")):
@@ -69,7 +69,7 @@ def stopped(recipe: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
         return step(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "_take_step", stop)
+        patched.setattr(loop._Stage, "take", stop)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, folder)
 
@@ -91,7 +91,7 @@ def test_a_policy_that_cannot_be_compared_is_kept(
     place = tmp_path / "run" / "ppo"
     AutoModelForCausalLM.from_pretrained(place / "model")
     assert not (place / "policy.safetensors").exists()
-    monkeypatch.setattr(loop, "_take_step", nothing)
+    monkeypatch.setattr(loop._Stage, "take", nothing)
     assert "ppo is finished already" in train(recipe, tmp_path / "run")[1]
 
 
@@ -118,7 +118,7 @@ def test_a_comparison_that_is_stopped_goes_on_without_training(
         with pytest.raises(KeyboardInterrupt):
             train(recipe, tmp_path / "run")
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "ppo" / "model")  # saved before it
-    monkeypatch.setattr(loop, "_take_step", nothing)
+    monkeypatch.setattr(loop._Stage, "take", nothing)
     report, _ = train(recipe, tmp_path / "run")
     assert report.head_to_head == whole.head_to_head
 
@@ -220,7 +220,7 @@ def test_a_context_with_no_room_for_answers_is_refused_before_training(
 ) -> None:
     """The earlier stages included: once they are trained the recipe is fixed."""
     recipe = write_feedback_run(tmp_path, SHORT)
-    monkeypatch.setattr(loop, "_take_step", nothing)
+    monkeypatch.setattr(loop._Stage, "take", nothing)
     with pytest.raises(RecipeError, match="leave no room for a question") as raised:
         train(recipe, tmp_path / "run", overrides=overrides)
     assert raised.value.where == key
@@ -233,7 +233,7 @@ def test_comparisons_that_are_missing_are_missed_before_training(
     recipe = write_feedback_run(tmp_path, SHORT)
     lines = [line for line in recipe.read_text().splitlines() if "pairs.jsonl" not in line]
     recipe.write_text("\n".join(lines))
-    monkeypatch.setattr(loop, "_take_step", nothing)
+    monkeypatch.setattr(loop._Stage, "take", nothing)
     with pytest.raises(DataError, match="no comparisons to train `reward` on"):
         train(recipe, tmp_path / "run")
 
@@ -252,7 +252,7 @@ def test_a_base_that_no_reward_model_can_be_made_of(
         raise ValueError(f"Unrecognized configuration class {type(config)}")
 
     monkeypatch.setattr("transformers.AutoModelForSequenceClassification.from_config", none)
-    monkeypatch.setattr(loop, "_take_step", nothing)
+    monkeypatch.setattr(loop._Stage, "take", nothing)
     recipe = alone(road, tmp_path, "reward")
     with pytest.raises(ModelError, match="no sequence classifier for `llama`"):
         train(recipe, tmp_path / "run")
@@ -304,7 +304,7 @@ def test_a_base_that_changed_before_a_resume_is_refused(
     else:
         change(base / name)
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "_take_step", nothing)
+        patched.setattr(loop._Stage, "take", nothing)
         with pytest.raises(ModelError, match="the base changed since this stage began") as raised:
             train(recipe, tmp_path / "run")
     assert name in raised.value.what

@@ -642,7 +642,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved(
     def nothing(*_: object) -> None:
         raise AssertionError("it is trained already")
 
-    monkeypatch.setattr(loop, "_take_step", nothing)
+    monkeypatch.setattr(loop._Stage, "take", nothing)
     report, _ = train(recipe, tmp_path / "run")
     assert report.stages[0].outcome.steps == 3
     assert (place / "model" / "model-F16.gguf").is_file()
