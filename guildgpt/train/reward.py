@@ -61,13 +61,18 @@ def train_reward(
     selection = Selection("accuracy", config.patience) if objective.few else None
     outcome = run_loop(objective, parameters, config, job, dtype=hats.dtype, selection=selection)
     try:
-        if demonstrations:
-            with torch.no_grad():
-                head.bias.sub_(model.scores(demonstrations).mean())
+        _shift(model, demonstrations)
     except Exception as error:  # trained weights are not lost to it: differences do not need it
         job.watcher.warned(f"what people wrote does not score 0 ({type(error).__name__}: {error})")
     kept = selection.step if selection and selection.best is not None else outcome.steps
     return TrainedReward(hats, model, outcome, kept)
+
+
+def _shift(model: RewardModel, demonstrations: Sequence[Example]) -> None:
+    """Set the bias so that demonstrations score 0 on average."""
+    if demonstrations:
+        with torch.no_grad():
+            model.head.bias.sub_(model.scores(demonstrations).mean())
 
 
 class RankingObjective(ComparisonObjective):
