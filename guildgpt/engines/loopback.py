@@ -71,17 +71,17 @@ class Loopback:
         async with ClientSession(timeout=ClientTimeout(), headers=self._headers) as session:
             try:
                 posting = session.post(self.address + path, data=_content(body))
-                reply = await self._unless_dead(posting)
-                if reply.status != OK:
-                    raise _refusal(f"{reply.status} {reply.reason}", await reply.read())
-                while line := await self._unless_dead(reply.content.readline()):
-                    if line.startswith((b"data: {", b"error: {")):  # others are keep-alive pings
-                        event = json.loads(line.partition(b": ")[2])
-                        if "error" in event or line.startswith(b"error"):
-                            raise _error(event.get("error", event))
-                        yield event
-                        if event.get("stop"):
-                            return
+                with closing(await self._unless_dead(posting)) as reply:
+                    if reply.status != OK:
+                        raise _refusal(f"{reply.status} {reply.reason}", await reply.read())
+                    while line := await self._unless_dead(reply.content.readline()):
+                        if line.startswith((b"data: {", b"error: {")):  # others are pings
+                            event = json.loads(line.partition(b": ")[2])
+                            if "error" in event or line.startswith(b"error"):
+                                raise _error(event.get("error", event))
+                            yield event
+                            if event.get("stop"):
+                                return
             except (OSError, ClientError) as error:
                 raise self._gone() from error
         raise self._gone()

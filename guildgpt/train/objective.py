@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -118,6 +119,6 @@ class RowObjective(Objective):
         """The step's rows, those of this process, as passes."""
         return self.cut([self.rows[index] for index in self.schedule.own_rows(step)])
 
+    @abstractmethod
     def cut(self, rows: Sequence[Any]) -> list[Any]:
         """Some rows as passes of at most `micro_tokens`."""
-        raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +86,23 @@ STREAMS = {
 def test_a_stream_from_a_server_that_breaks_down(reply: bytes) -> None:
     with serving(reply) as link, pytest.raises(EngineDied):
         asyncio.run(read(link))
+
+
+LAST = b'data: {"content": "", "stop": true}\n\n'
+
+
+def test_a_stream_that_was_read_leaves_nothing_open() -> None:
+    """Not even where the server's own end comes after the last event."""
+    complaints: list[dict[str, Any]] = []
+
+    async def whole(link: Loopback) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
+        assert len(await read(link)) == 2
+        gc.collect()
+
+    with serving(OK + chunk(EVENT) + chunk(LAST), hang=True) as link:
+        asyncio.run(whole(link))
+    assert complaints == []
 
 
 @pytest.mark.parametrize("kind", ["call", "stream"])

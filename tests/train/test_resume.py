@@ -196,7 +196,7 @@ def test_killed_wherever_it_hurts(
     def nothing(*_: object) -> None:
         raise AssertionError("it is all done")
 
-    monkeypatch.setattr(loop, "_take_step", nothing)
+    monkeypatch.setattr(loop._Stage, "take", nothing)
     monkeypatch.setattr(pipeline, "load_base", nothing)
     report = train_here(whole / "tiny.toml", tmp_path)
     assert [stage.name for stage in report.stages] == ["pretrain", "sft"]
