@@ -57,20 +57,19 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
 
-    server = None
     try:
         import xllamacpp  # noqa: F401 - a library that it needs may not be there
 
         reply: dict[str, Any] = {"ready": True}
         if options:
-            server = start(**options)
+            server = start(**options)  # which lives as long as it has a name
             reply = {"address": server.listening_address}
     except ImportError as error:  # the parent puts it into words
         reply = {"import": str(error)}
     except Exception as error:
         reply = {"error": str(error)}
     print(json.dumps(reply), file=answers, flush=True)
-    if server:
+    if options:
         sys.stdin.read()
     os._exit(0)  # without the destructor
 

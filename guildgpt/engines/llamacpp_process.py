@@ -11,7 +11,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread, Timer
+from threading import Event, Thread, Timer
 from typing import Any
 
 from guildgpt.engines import llamacpp_child
@@ -22,6 +22,8 @@ from guildgpt.model.gguf_file import diagnose
 # A model that is not loaded by then hangs: a minute, and a second more for each 20 MB.
 LOAD_SECONDS, LOAD_BYTES_A_SECOND = 60.0, 20e6
 LINES = 50  # of llama.cpp's last words that are kept
+# Why a model is not loaded, a thread of llama.cpp's writes after the server has given up.
+WORDS_SECONDS = 10.0
 
 # Who has a shared library: on Debian and Ubuntu, and on Fedora.
 _PACKAGES = {
@@ -45,6 +47,7 @@ class LlamaCppProcess:
     def __init__(self) -> None:
         self._process = _child()
         self._words: deque[str] = deque(maxlen=LINES)
+        self._complained = Event()  # or ended
         self._listener = Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -79,7 +82,8 @@ class LlamaCppProcess:
             )
         if "import" in reply:
             raise cannot_start(reply["import"])
-        self._end()
+        if "error" not in reply:
+            self._process.wait()
         raise diagnose(path, self._reason() or reply.get("error") or self.how_it_ended())
 
     def how_it_ended(self) -> str | None:
@@ -90,22 +94,23 @@ class LlamaCppProcess:
         """End the process at once; nothing in it is worth a farewell."""
         with suppress(OSError), self._process:  # which closes its pipes
             self._process.kill()
-            self._end()
-
-    def _end(self) -> None:
-        """Wait for the end that is near, and for the last words."""
-        self._process.wait()
-        self._listener.join()
+            self._process.wait()
+            self._listener.join()
 
     def _reason(self) -> str | None:
-        """Why llama.cpp does not load a model, in its own words."""
-        words = "".join(self._words)
+        """Why llama.cpp does not load a model, in its own words; waits for them."""
+        self._complained.wait(WORDS_SECONDS)
+        words = "".join(list(self._words))
         found = _REASON.search(words) or _ERROR.search(words)
         return found[1] if found else None
 
     def _listen(self) -> None:
         assert self._process.stderr
-        self._words.extend(self._process.stderr)
+        for line in self._process.stderr:
+            self._words.append(line)
+            if _ERROR.match(line):
+                self._complained.set()
+        self._complained.set()
 
 
 def check_llamacpp() -> None:

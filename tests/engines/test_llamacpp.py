@@ -270,6 +270,26 @@ def test_why_llama_cpp_does_not_load_a_model_is_said_in_its_words(
     assert raised.value.where == str(strange)
 
 
+def test_words_that_come_after_llama_cpp_gave_up_are_waited_for(
+    starter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of its own writes them; on a busy machine the server has given up before."""
+    (tmp_path / "xllamacpp.py").write_text(
+        "import os, threading\n"
+        "from types import SimpleNamespace\n"
+        "LATE = b'0.00.046.371 E llama_model_load: error loading model: it is late\\n'\n"
+        "def CommonParams():\n"
+        "    return SimpleNamespace(model=SimpleNamespace(), cpuparams=SimpleNamespace(),\n"
+        "                           cpuparams_batch=SimpleNamespace())\n"
+        "def Server(options):\n"
+        "    threading.Timer(0.5, lambda: os.write(2, LATE)).start()\n"
+        "    raise RuntimeError('Failed to init server')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EngineError, match="it is late"):
+        LlamaCppEngine(starter, threads=1)
+
+
 def package(tmp_path: Path) -> Path:
     """A copy of the wheel's package, the first to be found by the child."""
     import xllamacpp
