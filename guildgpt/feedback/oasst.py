@@ -11,7 +11,8 @@ Our own messages are written thus:
 - a system turn is no message of these trees, in which prompter and assistant alternate: its text
   stands as `system` in the message that follows it. Both loaders pass over that key; our
   import makes a turn of it again;
-- a tree whose ranks or ratings are members' has an `origin`, the ids of their votes and ratings;
+- every tree has an `origin`, the ids of members' votes and ratings on it, often none: by that key
+  it is known that its messages are the store's; an imported tree has one if members judged it;
 - `user_id` is null and no name is written. Trees are cut below 200 turns, for readers of nested
   JSON give up at about twice that.
 
@@ -102,7 +103,8 @@ def _place_in(
     if above is not None:
         above["replies"].append(node)
         return
-    tree = {"message_tree_id": node["message_id"], "tree_state": READY, "prompt": node}
+    tree: dict[str, Any] = {"message_tree_id": node["message_id"], "tree_state": READY}
+    tree |= {"prompt": node, origin.KEY: []}
     if is_imported(message):
         kept = message.extra.get("tree", {})
         head = {"message_tree_id": node["message_id"], **kept}

@@ -156,6 +156,25 @@ def test_open_assistants_filter_leaves_our_answers_out_and_our_reader_takes_them
     assert not skipped
 
 
+def test_the_messages_of_a_tree_that_nobody_judged_arrive_in_the_rows_origin(
+    tmp_path: Path,
+) -> None:
+    guild = Guild()
+    question = guild.say("What is TLS?")
+    answer = guild.answer("A protocol.", question)
+    (row,) = export(guild.snapshot).rows
+    assert row["origin"] == []
+    foreign = tree(node("q1", "Who?", node("a1", "I.")))
+    path = tmp_path / "trees.jsonl"
+    path.write_text(dumps(row) + "\n" + dumps(foreign) + "\n")
+    keep = loader.Keep(synthetic=True)
+    ours, theirs = loader.read(path, name="t", keep=keep, skipped=Counter())
+    assert ours.source.origin == {("message", question.id), ("message", answer.id)}
+    assert not theirs.source.origin
+    again, _ = taken_in(path, [row, foreign])
+    assert export(again).rows == [row, foreign]
+
+
 def test_ranks_come_from_votes_and_give_our_reader_comparisons(tmp_path: Path) -> None:
     guild = Guild()
     question = guild.say("q")

@@ -28,6 +28,8 @@ EXPORTS = {
     "margin.jsonl.gz": ["preference", "--margin", "--train-on-members"],
     "slash.jsonl.gz": ["oasst", "--train-on-slash"],
 }
+UNJUDGED = ("oasst-members.jsonl", "slash.jsonl.gz")
+"""These hold a tree that nobody judged: today it has an `origin`, too."""
 SPEAKER = "80351110224678001"
 _ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NUMBERS = count()
@@ -73,22 +75,27 @@ def told(*arguments: str, store: str | Path) -> Any:
     return json.loads(result.stdout)
 
 
+def unpacked(path: Path) -> str:
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+
+
 def lines(path: Path) -> Iterator[Any]:
     """The rows of an export without their ids: those of the two samples differ."""
-    content = path.read_bytes()
-    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    for line in _ID.sub("id", text).splitlines():
+    for line in _ID.sub("id", unpacked(path)).splitlines():
         row = json.loads(line)
         yield row | {"origin": sorted(row.get("origin", []))}
 
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_it_exports_the_same(name: str, file: Path, server: str, tmp_path: Path) -> None:
-    out = tmp_path / name
+    out, sample = tmp_path / name, SAMPLES / "exports" / name
     told("export", *EXPORTS[name], "--out", str(out), store=file)
-    assert out.read_bytes() == (SAMPLES / "exports" / name).read_bytes()
+    if name not in UNJUDGED:
+        assert out.read_bytes() == sample.read_bytes()
+    assert unpacked(out) == unpacked(sample).replace("[]}}\n", '[]}, "origin": []}\n')
     told("export", *EXPORTS[name], "--out", str(out), "--force", store=server)
-    assert list(lines(out)) == list(lines(SAMPLES / "exports" / name))
+    assert list(lines(out)) == list(lines(sample))
 
 
 def test_it_hands_out_the_same_of_a_member(file: Path, tmp_path: Path) -> None:
