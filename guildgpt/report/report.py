@@ -32,9 +32,9 @@ class Evaluation:
 
     step: int
     source: str
-    bits_per_byte: float | None = None
-    perplexity: float | None = None
-    accuracy: float | None = None  # of a reward model, or of DPO's policy, on held-out pairs
+    bits_per_byte: float | None
+    perplexity: float | None
+    accuracy: float | None  # of a reward model, or of DPO's policy, on held-out pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class StageReport:
 
     name: str
     outcome: Outcome
-    metrics: tuple[Mapping[str, int | float | None], ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
+    metrics: tuple[Mapping[str, int | float | None], ...]
+    evaluations: tuple[Evaluation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class HeldOut:
     bytes: int
     bits_before: float | None
     bits_after: float | None
-    perplexity_before: float | None = None
-    perplexity_after: float | None = None
+    perplexity_before: float | None
+    perplexity_after: float | None
 
     @property
     def change(self) -> float | None:
@@ -87,9 +87,9 @@ class ProbeAnswer:
     """What one model answered to a probe, and how it ended."""
 
     text: str
-    stop: str = "eos"
-    looped: bool = False
-    tokens: int = 0
+    stop: str
+    looped: bool
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,10 @@ class ProbeResult:
     """
 
     probe: Probe
-    before: ProbeAnswer | None = None
-    after: ProbeAnswer | None = None
-    seen: bool = False
-    base: ProbeAnswer | None = None  # where `before` is what fine-tuning made of a base
+    before: ProbeAnswer | None
+    after: ProbeAnswer | None
+    seen: bool
+    base: ProbeAnswer | None  # where `before` is what fine-tuning made of a base
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,30 +125,30 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything the page shows. Only `title` and `created` (ISO 8601) must be given."""
+    """Everything the page shows."""
 
     title: str
-    created: str
-    recipe_name: str = ""
-    recipe_text: str = ""
-    stages: tuple[StageReport, ...] = ()
-    held_out: tuple[HeldOut, ...] = ()
-    samples_before: SampleMeasures | None = None
-    samples_after: SampleMeasures | None = None
-    samples_base: SampleMeasures | None = None  # where before is a fine-tuned base
-    preferences: tuple[PreferenceReport, ...] = ()
-    head_to_head: HeadToHead | None = None
-    probes: tuple[ProbeResult, ...] = ()
-    sources: tuple[tuple[Provenance, SourceReport], ...] = ()  # and what became of their rows
-    base: Provenance | None = None
-    parameters: int | None = None  # of the base
-    policy: str = ""
-    warnings: tuple[str, ...] = ()  # what the policy let pass but wants known
-    phases: tuple[Phase, ...] = ()
-    hardware: str = ""  # in words: "8 CPU cores, no GPU"
-    price_per_hour: float = 0.0  # 0: your own machine
-    chat_command: str = ""  # what to type to talk to this model
-    version: str = ""  # of this program
+    created: str  # ISO 8601
+    recipe_name: str
+    recipe_text: str
+    stages: tuple[StageReport, ...]
+    held_out: tuple[HeldOut, ...]
+    samples_before: SampleMeasures | None
+    samples_after: SampleMeasures | None
+    samples_base: SampleMeasures | None  # where before is a fine-tuned base
+    preferences: tuple[PreferenceReport, ...]
+    head_to_head: HeadToHead | None
+    probes: tuple[ProbeResult, ...]
+    sources: tuple[tuple[Provenance, SourceReport], ...]  # and what became of their rows
+    base: Provenance | None
+    parameters: int | None  # of the base
+    policy: str
+    warnings: tuple[str, ...]  # what the policy let pass but wants known
+    phases: tuple[Phase, ...]
+    hardware: str  # in words: "8 CPU cores, no GPU"
+    price_per_hour: float  # 0: your own machine
+    chat_command: str  # what to type to talk to this model
+    version: str  # of this program
 
     @property
     def seconds(self) -> float:

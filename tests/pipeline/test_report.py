@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from guildgpt.pipeline.report import publish, recipe_as_run
 from guildgpt.recipe import Recipe, load_recipe
-from guildgpt.report.report import HeldOut, Report, read_report
+from guildgpt.report.report import HeldOut, read_report
+from tests.report.conftest import EMPTY
 
 TEXT = 'name = "mine"  # a note\n\n[sft]\nsteps = 3\n'
 
@@ -37,7 +39,7 @@ def test_publishing_twice_is_publishing_once(tmp_path: Path) -> None:
     model = tmp_path / "sft" / "model"
     model.mkdir(parents=True)
     (model / "README.md").write_text("# mine\n\n## Figures\n\n- 100 tokens seen\n\n## Sources\n")
-    report = Report("mine", "2026-01-01T00:00:00Z", held_out=(HeldOut("rows", 3, 90, 2.0, 1.5),))
+    report = replace(EMPTY, held_out=(HeldOut("rows", 3, 90, 2.0, 1.5, None, None),))
     publish(report, "sft", tmp_path)
     card = (model / "README.md").read_text()
     assert card == (

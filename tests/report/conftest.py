@@ -23,6 +23,30 @@ from guildgpt.report.report import (
 from guildgpt.train.loop import Outcome
 
 UNTRAINED = Outcome(0, 0, 0.0, 0.0, 0.0, 0, 0, Path("metrics.jsonl"))
+EMPTY = Report(
+    title="A run",
+    created="2026-11-23",
+    recipe_name="",
+    recipe_text="",
+    stages=(),
+    held_out=(),
+    samples_before=None,
+    samples_after=None,
+    samples_base=None,
+    preferences=(),
+    head_to_head=None,
+    probes=(),
+    sources=(),
+    base=None,
+    parameters=None,
+    policy="strict",
+    warnings=(),
+    phases=(),
+    hardware="",
+    price_per_hour=0.0,
+    chat_command="",
+    version="0.1.0",
+)
 
 
 @pytest.fixture
@@ -33,7 +57,7 @@ def report() -> Report:
         recipe_name="starter",
         recipe_text='[model]\nbase = "starter"\n',
         stages=(
-            StageReport("pretrain", UNTRAINED, metrics=({"step": 1, "loss": 3.4, "lr": 1e-4},)),
+            StageReport("pretrain", UNTRAINED, ({"step": 1, "loss": 3.4, "lr": 1e-4},), ()),
             StageReport(
                 "sft",
                 Outcome(
@@ -57,12 +81,12 @@ def report() -> Report:
                     for step in range(1, 41)
                 ),
                 evaluations=tuple(
-                    Evaluation(step, source, 1.3 - step / 200, 9.0)
+                    Evaluation(step, source, 1.3 - step / 200, 9.0, None)
                     for step in (0, 20, 40)
                     for source in ("dolly", "oasst1")
                 ),
             ),
-            StageReport("reward", UNTRAINED),
+            StageReport("reward", UNTRAINED, (), ()),
         ),
         held_out=(
             HeldOut("dolly", 596, 412345, 1.231, 1.052, 9.8, 6.4),
@@ -70,12 +94,16 @@ def report() -> Report:
         ),
         samples_before=SampleMeasures(200, 0.41, 0.235, 0.11, 0.42, 0.61, 188.2, 201.0, 256.0),
         samples_after=SampleMeasures(200, 0.97, 0.02, 0.18, 0.58, 0.77, 96.1, 82.0, 180.0),
+        samples_base=None,
+        preferences=(),
+        head_to_head=None,
         probes=(
             ProbeResult(
                 Probe("tls", (Message("user", "What is TLS?"),), "a definition"),
                 ProbeAnswer("It is it is it is", "length", looped=True, tokens=256),
-                ProbeAnswer("It encrypts a connection.", tokens=6),
+                ProbeAnswer("It encrypts a connection.", "eos", looped=False, tokens=6),
                 seen=True,
+                base=None,
             ),
             ProbeResult(
                 Probe(
@@ -87,7 +115,12 @@ def report() -> Report:
                     ),
                     asks="",
                 ),
-                after=ProbeAnswer("```python\nprint('Mercury')\n```", tokens=9),
+                before=None,
+                after=ProbeAnswer(
+                    "```python\nprint('Mercury')\n```", "eos", looped=False, tokens=9
+                ),
+                seen=False,
+                base=None,
             ),
         ),
         sources=(

@@ -31,7 +31,7 @@ from guildgpt.report.report import (
     StageReport,
 )
 from guildgpt.text.figures import blocks, visible
-from tests.report.conftest import UNTRAINED
+from tests.report.conftest import EMPTY, UNTRAINED
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "col", "base", "source"}
 EVIL = (
@@ -93,7 +93,7 @@ def poisoned(report: Report, poison_text: str = EVIL) -> Report:
         record |= {key: was[key] for key in ("kind", "written_by")}
     skipped = {poison_text: 1}
     evil = REPORT.validate_python(values)
-    logged = StageReport("last", UNTRAINED, metrics=({"step": 1, "loss": 1.0, poison_text: 2.0},))
+    logged = StageReport("last", UNTRAINED, ({"step": 1, "loss": 1.0, poison_text: 2.0},), ())
     return replace(
         evil,
         stages=(*evil.stages, logged),
@@ -213,8 +213,9 @@ def test_an_origin_that_is_no_web_address_is_no_link(report: Report) -> None:
 @given(text=st.text(max_size=80))
 def test_any_answer_at_all_is_shown_as_text(text: str) -> None:
     probe = Probe("p", (Message("user", text),), text)
-    asked = ProbeResult(probe, ProbeAnswer(text), ProbeAnswer(text))
-    html = rendered(Report(text, "2026-11-23", probes=(asked,)))
+    answer = ProbeAnswer(text, "eos", looped=False, tokens=1)
+    asked = ProbeResult(probe, answer, answer, seen=False, base=None)
+    html = rendered(replace(EMPTY, title=text, probes=(asked,)))
     page = Page(html)
     html.encode("utf-8")
     assert page.open == []
@@ -254,11 +255,13 @@ CHROMIUM = next(
 def test_a_browser_draws_the_charts_and_runs_nothing_else(report: Report, tmp_path: Path) -> None:
     assert CHROMIUM, "no chromium, chromium-browser or google-chrome is installed"
     steady = StageReport(
-        "steady", UNTRAINED, metrics=({"step": 5, "loss": 2.0}, {"step": 6, "loss": 2.0})
+        "steady", UNTRAINED, ({"step": 5, "loss": 2.0}, {"step": 6, "loss": 2.0}), ()
     )
-    empty = StageReport("nothing finite", UNTRAINED, metrics=({"step": 1, "loss": None},))
+    empty = StageReport("nothing finite", UNTRAINED, ({"step": 1, "loss": None},), ())
     evil = poisoned(replace(report, stages=(*report.stages, steady, empty)))
-    page = write_report(tmp_path, replace(evil, held_out=(HeldOut(EVIL, 1, 1, 1.0, 2.0),)))
+    page = write_report(
+        tmp_path, replace(evil, held_out=(HeldOut(EVIL, 1, 1, 1.0, 2.0, None, None),))
+    )
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
         "--disable-background-networking --disable-component-update --disable-dev-shm-usage "

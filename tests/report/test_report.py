@@ -31,7 +31,7 @@ from guildgpt.report.report import (
 )
 from guildgpt.text.figures import duration, signed, size
 from guildgpt.train.loop import Outcome
-from tests.report.conftest import UNTRAINED
+from tests.report.conftest import EMPTY, UNTRAINED
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -44,9 +44,8 @@ def test_a_report_comes_back_as_it_was_written(report: Report, tmp_path: Path) -
 
 
 def test_the_least_report_can_be_written(tmp_path: Path) -> None:
-    least = Report("A run", "2026-11-23")
-    write_report(tmp_path, least)
-    assert read_report(tmp_path) == least
+    write_report(tmp_path, EMPTY)
+    assert read_report(tmp_path) == EMPTY
 
 
 # What a report.json held of its records before it held the records.
@@ -105,13 +104,14 @@ SIDE_BY_SIDE = {
 
 def test_a_report_of_before_is_read(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    path.write_text(json.dumps({"title": "A run", "created": "2026-01-01", **SIDE_BY_SIDE}))
+    others = {key: value for key, value in EMPTY.as_dict().items() if key != "parameters"}
+    path.write_text(json.dumps({**others, **SIDE_BY_SIDE}))
     read = read_report(tmp_path)
     (stage,), (asked,), ((source, rows),) = read.stages, read.probes, read.sources
     assert stage.outcome == Outcome(2, 60, 8.5, 7.1, 0.1, 1024, 0, Path("metrics.jsonl"))
     assert stage.metrics == ({"step": 1, "loss": 2.5},)
     assert asked.probe == Probe("tls", (Message("user", "What is TLS?"),), "a definition")
-    assert asked.after == ProbeAnswer("A protocol.", tokens=3)
+    assert asked.after == ProbeAnswer("A protocol.", "eos", looped=False, tokens=3)
     assert (source.name, source.sha256, source.written_by) == ("dolly", "2df90833", "people")
     assert rows == SourceReport(12, 9, 2, 1, skipped={"too long": 3})
     base = Provenance("starter", "base", "Apache-2.0", sha256="57f9bc54", written_by="mixed")
@@ -131,7 +131,7 @@ def test_what_is_no_report_is_said(text: str, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_a_number_leaves_valid_json(report: Report, tmp_path: Path) -> None:
     rows = ({"step": 1, "loss": math.nan}, {"step": 2, "loss": math.inf}, {"step": 3, "loss": 2.0})
-    diverged = replace(report, stages=(StageReport("sft", UNTRAINED, metrics=rows),))
+    diverged = replace(report, stages=(StageReport("sft", UNTRAINED, rows, ()),))
     write_report(tmp_path, diverged)
     text = (tmp_path / "report.json").read_text(encoding="utf-8")
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_a_number_leaves_valid_json(report: Report, tmp_path:
 def test_a_report_that_cannot_be_read_says_where_and_why(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"report\.json"):
         read_report(tmp_path)
-    write_report(tmp_path, Report("A run", "2026-11-23"))
+    write_report(tmp_path, EMPTY)
     path = tmp_path / "report.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"title"', '"name"'))
     with pytest.raises(DataError, match="title"):
@@ -171,7 +171,10 @@ def test_metrics_are_read_by_step_and_the_later_row_of_a_step_counts(tmp_path: P
     path.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 3, "lo', encoding="utf-8")
     metrics, evaluations = read_metrics(path)
     assert metrics == ({"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.4})
-    assert evaluations == (Evaluation(0, "dolly", 1.3, 9.0), Evaluation(2, "dolly", 1.2))
+    assert evaluations == (
+        Evaluation(0, "dolly", 1.3, 9.0, None),
+        Evaluation(2, "dolly", 1.2, None, None),
+    )
 
 
 # --- the headline and the terminal's table ---
@@ -188,11 +191,11 @@ def test_the_headline_says_what_fell_and_what_rose(report: Report) -> None:
 
 
 def test_the_headline_of_a_run_without_measures_says_so() -> None:
-    assert headline(Report("A run", "2026-11-23")) == [
+    assert headline(EMPTY) == [
         "Nothing was measured on held-out rows both before and after training."
     ]
-    level = HeldOut("dolly", 1, 1, 1.2341, 1.2339)
-    said = headline(Report("A run", "2026-11-23", held_out=(level,)))
+    level = HeldOut("dolly", 1, 1, 1.2341, 1.2339, None, None)
+    said = headline(replace(EMPTY, held_out=(level,)))
     assert said == ["Held-out bits per byte stayed at 1.234 on dolly."]
 
 
@@ -205,7 +208,7 @@ def test_the_terminals_table(report: Report) -> None:
 
 
 def test_a_run_that_only_learns_to_score_has_no_rows_to_show() -> None:
-    assert not summary_table(Report("A run", "2026-11-23")).rows
+    assert not summary_table(EMPTY).rows
 
 
 # --- curves ---
