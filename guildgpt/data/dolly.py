@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from guildgpt.chat import Conversation, Message, Source
-from guildgpt.data.columns import Row, is_content
 from guildgpt.data.lines import read_json_lines
-from guildgpt.data.rows import problem, question, text_of
+from guildgpt.data.rows import Row, is_content, problem, question, text_of
 from guildgpt.errors import DataError
 
 

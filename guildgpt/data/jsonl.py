@@ -9,7 +9,7 @@ chosen, rejected                the same, the prompt being what both begin with
 
 prompt, tests or format         a task: what the answer must keep instead of an answer
 
-`guildgpt/data/columns.py` has every column's other names. Besides, every form may have `system`,
+`guildgpt/data/rows.py` has every column's other names. Besides, every form may have `system`,
 the text of a system turn, `group`, which keeps rows that belong together on one side of the split,
 `label`, which leaves out what is labelled bad, and the rules of a task. A column that is null is
 not there.
@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from guildgpt.chat import Comparison, Conversation, Message, Role, Source, Task
-from guildgpt.data.columns import (
+from guildgpt.data.lines import read_json_lines
+from guildgpt.data.origin import events_of
+from guildgpt.data.rows import (
     ANSWER,
     BETTER,
     HISTORY,
@@ -35,12 +37,15 @@ from guildgpt.data.columns import (
     TURNS,
     WORSE,
     Row,
+    clean,
     is_bad,
     is_content,
+    problem,
+    question,
+    role_of,
+    text_of,
+    type_name,
 )
-from guildgpt.data.lines import read_json_lines
-from guildgpt.data.origin import events_of
-from guildgpt.data.rows import clean, problem, question, role_of, text_of, type_name
 from guildgpt.errors import DataError
 
 FORMS = (

@@ -15,13 +15,13 @@ from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data import Loaded, SourceSpec, load
 from guildgpt.data.dataset import distinct_names
-from guildgpt.data.examples import Example, conversation_examples
-from guildgpt.data.rankings import Ranking, rankings
+from guildgpt.data.examples import Example, Ranking, conversation_examples, rankings
 from guildgpt.errors import DataError, GuildError, ModelError
+from guildgpt.evaluate.bits import measure_bits
 from guildgpt.evaluate.config import EvaluateConfig
 from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
-from guildgpt.evaluate.model import Measured, measure_bits, sample_answers
 from guildgpt.evaluate.preferences import measure_preferences
+from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.locate import locate
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import REWARD_FILE, load_reward_model, read_record

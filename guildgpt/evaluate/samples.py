@@ -10,12 +10,19 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.chat.repetition import distinct_n, loops
+from guildgpt.data import starter_prompts
 from guildgpt.engines.engine import Engine, SamplingParams, StopReason, complete
+from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.evaluate.bits import Bits
+from guildgpt.evaluate.config import EvaluateConfig
+from guildgpt.evaluate.probes import probes
+from guildgpt.model.chat_tokenizer import ChatTokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,20 @@ class SampleMeasures:
     tokens_mean: float
     tokens_median: float
     tokens_p90: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's figures: held-out bits per source, and its sampled answers."""
+
+    bits: dict[str, Bits]
+    samples: list[Sample]  # the probes first, then the starter pack's prompts
+
+    @property
+    def of_samples(self) -> SampleMeasures:
+        """The figures of the sampled answers; there must be some."""
+        ended = [one.stop == "eos" for one in self.samples]
+        return measure([one.ids for one in self.samples], ended)
 
 
 def measure(answers: Sequence[Sequence[int]], ended: Sequence[bool]) -> SampleMeasures:
@@ -96,3 +117,26 @@ async def sample(
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None  # the one message a person is meant to read
     return [task.result() for task in tasks]
+
+
+def sample_answers(
+    chat: ChatTokenizer, gguf: Path, config: EvaluateConfig, seed: int
+) -> list[Sample]:
+    """What the model in `gguf` answers to the probes and to the held-out prompts."""
+    prompts = [probe.messages for probe in probes()]
+    prompts += [(Message("user", p.prompt),) for p in starter_prompts()[: config.prompts]]
+    params = SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens)
+    longest = max(len(chat.template.prompt(prompt, chat.tokenizer)) for prompt in prompts)
+
+    async def all_of_them() -> list[Sample]:
+        async with LlamaCppEngine(
+            gguf,
+            tokenizer=chat.tokenizer,
+            context=longest + params.max_tokens + 16,
+            slots=config.concurrency,
+        ) as engine:
+            return await sample(
+                engine, chat.template, prompts, params, seed=seed, concurrency=config.concurrency
+            )
+
+    return asyncio.run(all_of_them())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from guildgpt.chat import Role
-from guildgpt.data.trees import Node, not_a_rank, read_trees, require_message
+from guildgpt.data.oasst import Node, not_a_rank, read_trees, require_message
 from guildgpt.errors import DataError
 from guildgpt.feedback.records import Snapshot, StoredConversation, StoredMessage
 from guildgpt.feedback.rows import storable

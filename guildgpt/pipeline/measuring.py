@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from guildgpt.bases.base import Base, load_base
 from guildgpt.chat import Message
 from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
+from guildgpt.evaluate.bits import measure_bits
 from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
-from guildgpt.evaluate.model import Measured, measure_bits, sample_answers
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
+from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.model.folder import write_model_folder
 from guildgpt.network.hardware import pick_dtype

@@ -22,8 +22,13 @@ from guildgpt.data import (
     read_documents,
 )
 from guildgpt.data.documents import document_side, documents_provenance
-from guildgpt.data.examples import conversation_examples, document_examples
-from guildgpt.data.rankings import Ranking, rankings, without_held_out_prompts
+from guildgpt.data.examples import (
+    Ranking,
+    conversation_examples,
+    document_examples,
+    rankings,
+    without_held_out_prompts,
+)
 from guildgpt.data.split import digest, in_first_half
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer

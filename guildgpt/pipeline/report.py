@@ -13,10 +13,9 @@ from pathlib import Path
 
 from guildgpt import __version__
 from guildgpt.data.provenance import Provenance
-from guildgpt.evaluate.model import Measured
 from guildgpt.evaluate.preferences import PreferenceFigures
 from guildgpt.evaluate.probes import probes, seen
-from guildgpt.evaluate.samples import Sample
+from guildgpt.evaluate.samples import Measured, Sample
 from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.network.hardware import describe
 from guildgpt.pipeline.folder import differences, finished

@@ -15,8 +15,7 @@ from guildgpt.bases.base import Base
 from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import Conversation
 from guildgpt.data import Dataset, Document, Provenance, SourceReport
-from guildgpt.data.examples import Example
-from guildgpt.data.rankings import Ranking
+from guildgpt.data.examples import Example, Ranking
 from guildgpt.errors import GuildError
 from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, is_disk_full

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from guildgpt.data.examples import Example
-from guildgpt.data.rankings import Ranking
+from guildgpt.data.examples import Example, Ranking
 from guildgpt.train.objective import RowObjective
 
 

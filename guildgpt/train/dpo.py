@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from guildgpt.data.rankings import Ranking
+from guildgpt.data.examples import Ranking
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import Trunk, token_logprobs
 from guildgpt.train.comparisons import ComparisonObjective, answers_of, by_pair

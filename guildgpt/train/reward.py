@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from guildgpt.bases.base import Base
-from guildgpt.data.examples import Example
-from guildgpt.data.rankings import Ranking
+from guildgpt.data.examples import Example, Ranking
 from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.hats import Hats

@@ -8,7 +8,7 @@ import pytest
 
 from guildgpt.chat import CHATML, Comparison, FileTokenizer, Message
 from guildgpt.chat.conversation import Source
-from guildgpt.data.rankings import rankings, without_held_out_prompts
+from guildgpt.data.examples import rankings, without_held_out_prompts
 from guildgpt.data.split import in_first_half
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from guildgpt.data.examples import Example
-from guildgpt.data.rankings import Ranking
+from guildgpt.data.examples import Example, Ranking
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from guildgpt.data.examples import Example
-from guildgpt.data.rankings import Ranking
+from guildgpt.data.examples import Example, Ranking
 
 from .conftest import VOCABULARY
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from guildgpt.bases.base import Base
-from guildgpt.data.rankings import Ranking
+from guildgpt.data.examples import Ranking
 from guildgpt.errors import GuildError
 from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.model.config import AdapterConfig
