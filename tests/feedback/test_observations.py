@@ -32,29 +32,39 @@ def test_a_guilds_round_is_one_observation() -> None:
     assert (found.unit, found.people, found.operator_decides) == ("round", 5, False)
 
 
-def test_fewer_than_five_people_are_counted_by_day() -> None:
+def test_where_fewer_than_five_vote_a_day_is_one_observation() -> None:
+    """They share its prompts; and who voted twice weighs no more than who voted once."""
     rounds = [
         held({"a": 1.0, "b": 0.0}),
-        held({"a": 0.0, "b": 0.0}),
+        held({"a": 1.0, "b": 0.0}),
+        held({"a": 0.5}),
         held({"a": 1.0}, day=1),
-        held({"d": 0.5, "c": 1.0}, day=1),
+        held({"d": 0.5, "c": 0.0}, day=2),
     ]
     found = observations_of(rounds, "guild", now=LATER)
-    assert found.values == (0.5, 0.0, 1.0, 0.5, 1.0)
-    assert (found.unit, found.people, found.operator_decides) == ("person_and_day", 4, True)
+    assert found.values == pytest.approx((5 / 12, 1.0, 0.25))
+    assert (found.unit, found.people, found.operator_decides) == ("day", 4, True)
 
 
 def test_with_the_fifth_voter_the_rounds_count_from_the_first() -> None:
     few = [held({"a": 1.0, "b": 0.0}), held({"c": 1.0, "d": 1.0})]
-    assert observations_of(few, "guild", now=LATER).values == (1.0, 0.0, 1.0, 1.0)
+    assert observations_of(few, "guild", now=LATER).values == (0.75,)
     assert observations_of([*few, held({"e": 0.0})], "guild", now=LATER).values == (0.5, 1.0, 0.0)
+
+
+def test_at_a_terminal_a_persons_day_is_one_observation() -> None:
+    alone = [({"a": 1.0}, 0), ({"a": 0.0}, 0), ({"b": 0.0}, 0), ({"a": 1.0}, 1)]
+    rounds = [held(votes, "terminal", day) for votes, day in alone]
+    found = observations_of(rounds, "terminal", now=LATER)
+    assert found.values == (0.5, 0.0, 1.0)
+    assert (found.unit, found.people, found.operator_decides) == ("person_and_day", 2, True)
 
 
 def test_what_people_say_does_not_settle_what_is_counted() -> None:
     for value in (0.0, 0.5, 1.0):
         rounds = [held(dict.fromkeys("abcd", value)), held({"e": value})]
         assert observations_of(rounds, "guild", now=LATER).unit == "round"
-        assert observations_of(rounds[:1], "guild", now=LATER).unit == "person_and_day"
+        assert observations_of(rounds[:1], "guild", now=LATER).unit == "day"
 
 
 def test_guild_and_terminal_are_never_mixed() -> None:
