@@ -6,8 +6,8 @@ round a day, one observation each, an equal candidate was promoted in 8 % of cas
 for all of them (`bench/canaries.py`; asked are 5). Who plays at a terminal shares no round.
 
 Which kind counts is settled by where rounds were held and by how many people voted, never by what
-they said. Kinds are not mixed, and only a guild's rounds decide: whatever the operator is advised on
-the way, there is one sequence that can promote, with one error rate.
+they said. Kinds are not mixed, and only a guild's rounds decide: whatever the operator is advised
+on the way, there is one sequence that can promote, with one error rate.
 """
 
 from __future__ import annotations
