@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -406,7 +407,7 @@ def test_eval_measures_a_trained_source_on_held_out_rows_only(
     for file in model.iterdir():
         (trained / file.name).write_bytes(file.read_bytes())
     source = Provenance("mine", licence="own", sha256=file_sha256(data), written_by="people")
-    ours = {**source.as_dict(), "held_out": 0.5}
+    ours = {**asdict(source), "held_out": 0.5}
     older = {key: value for key, value in ours.items() if key != "held_out"}
     sources, share = {  # a record of each source's own share, and one without
         "each": ([{**ours, "held_out": 0.9}, ours], 0.9),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from guildgpt.chat import Comparison, Conversation, Task
 from guildgpt.data.provenance import Provenance
@@ -26,10 +26,6 @@ class SourceReport:
     duplicates: int = 0  # rows that an earlier one, of this or another source, equals
     unused: int = 0  # left out by a weight below 1 or by `held_out_limit`
     skipped: dict[str, int] = field(default_factory=dict)  # why the reader took no row: how often
-
-    def as_dict(self) -> dict[str, Any]:
-        """A dictionary of plain values, for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

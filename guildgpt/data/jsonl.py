@@ -64,8 +64,8 @@ def read(
     *,
     name: str,
     skipped: Counter[str],
-    places: dict[str, str] | None = None,
-    unread: Counter[str] | None = None,
+    places: dict[str, str],
+    unread: Counter[str],
 ) -> Iterator[Item]:
     """The file's rows; those that cannot be trained on are counted in `skipped` by reason, and
     `places` is told where each reason first occurred. `unread` counts, by column, the rows whose
@@ -88,11 +88,9 @@ def read(
             reason = "labelled bad"
         if reason:
             skipped[reason] += 1
-            if places is not None:
-                places.setdefault(reason, where)
+            places.setdefault(reason, where)
             continue
-        if unread is not None:
-            unread.update(lost)
+        unread.update(lost)
         yield item
 
 

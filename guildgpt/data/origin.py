@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from guildgpt.data.lines import read_json_lines
 from guildgpt.data.rows import type_name
@@ -44,16 +44,6 @@ def read_origin(path: str | Path) -> Origin:
         found.unknown += not events
         found.events |= events
     return found
-
-
-class _FromSource(Protocol):
-    @property
-    def origin(self) -> frozenset[tuple[str, str]]: ...
-
-
-def learned_from(rows: Iterable[_FromSource]) -> Events:
-    """All that these rows rest on together."""
-    return set().union(*(row.origin for row in rows))
 
 
 def events_of(row: dict[str, Any], where: str) -> Events:

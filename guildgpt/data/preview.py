@@ -31,12 +31,12 @@ class Segment(NamedTuple):
 class Statistics:
     """Sizes in tokens of the rows as they will be trained on."""
 
-    rows: int = 0
-    dropped: int = 0  # rows of which nothing trainable fits into `max_tokens`, not counted below
-    tokens: int = 0
-    trained_tokens: int = 0
-    longest: int = 0
-    longest_row: str = ""  # its file and line
+    rows: int
+    dropped: int  # rows of which nothing trainable fits into `max_tokens`, not counted below
+    tokens: int
+    trained_tokens: int
+    longest: int
+    longest_row: str  # its file and line
 
     def __str__(self) -> str:
         share = self.trained_tokens / self.tokens if self.tokens else 0.0

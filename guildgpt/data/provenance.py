@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from guildgpt.errors import DataError, PolicyError
@@ -81,13 +81,9 @@ class Provenance:
     note: str = ""
     held_out: float | None = None  # the share of its rows that was not trained on, if known
 
-    def as_dict(self) -> dict[str, Any]:
-        """A dictionary of plain values, for JSON."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Provenance:
-        """The inverse of `as_dict`; an unknown or missing key is a DataError."""
+        """From plain values, as `asdict` gives them; an unknown or missing key is a DataError."""
         try:
             return cls(**value)
         except TypeError as error:

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
@@ -133,9 +133,9 @@ class Loaded:
     conversations: list[Conversation]
     comparisons: list[Comparison]
     skipped: Counter[str]  # the reason in plain words: how often
-    places: dict[str, str] = field(default_factory=dict)  # the reason: the first such row's place
-    unread: Counter[str] = field(default_factory=Counter)  # a column with text: rows that have it
-    tasks: list[Task] = field(default_factory=list)
+    places: dict[str, str]  # the reason: the first such row's place
+    unread: Counter[str]  # a column with text: rows that have it
+    tasks: list[Task]
 
     @property
     def name(self) -> str:

@@ -51,7 +51,7 @@ class PreferenceFigures:
     longer: float  # the accuracy of "the longer answer is better"
     log_loss: float  # nats a pair; ln 2 = 0.693 for a model that knows nothing
     calibration_error: float  # mean |expected - accuracy| over the bins, weighted by their pairs
-    bins: tuple[MarginBin, ...] = ()
+    bins: tuple[MarginBin, ...]
 
     @property
     def by_length(self) -> float:

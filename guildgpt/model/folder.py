@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def write_model_folder(
         chat.template.save(work)
         record = {
             "guildgpt": __version__,
-            "sources": [item.as_dict() for item in provenance],
+            "sources": [asdict(item) for item in provenance],
             "recipe": dict(recipe),
         }
         _write_json(work / PROVENANCE_FILE, record)

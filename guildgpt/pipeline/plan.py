@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -32,7 +33,7 @@ def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
     }
     for stage in recipe.stages:
         prepared = prepare(stage, recipe, data, chat)
-        plan["sources"] |= {item.name: report.as_dict() for item, report in prepared.sources}
+        plan["sources"] |= {item.name: asdict(report) for item, report in prepared.sources}
         plan["stages"][stage] = COUNTS[STAGES[stage].reads](
             prepared, recipe.settings(stage), recipe
         )

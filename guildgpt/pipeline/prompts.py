@@ -100,8 +100,6 @@ def _rows(count: int) -> str:
 
 def _prompted(dataset: Dataset) -> list[Conversation | Comparison | Task]:
     """The train rows whose prompts a policy is asked."""
-    rows: list[Conversation | Comparison | Task] = []
-    rows += dataset.train
-    rows += dataset.train_comparisons
-    rows += dataset.train_tasks
+    rows: tuple[Conversation | Comparison | Task, ...]
+    rows = (*dataset.train, *dataset.train_comparisons, *dataset.train_tasks)
     return [row for row in rows if row.prompt]

@@ -147,9 +147,7 @@ def recipe_as_run(recipe: Recipe, text: str) -> str:
 
 def _chat_command(run: StageRun) -> str:
     """How to talk to what this stage left, or, after a reward model, to what it scores."""
-    model = run.place / "model"
-    if run.kind.scores:
-        model = Path(run.start.base.base)
+    model = Path(run.start.base.base) if run.kind.scores else run.place / "model"
     return f"guildgpt chat {shlex.quote(str(model))}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guildgpt.bases.locate import locate_base
-from guildgpt.data.origin import Events, learned_from
+from guildgpt.data.origin import Events
 from guildgpt.data.provenance import Provenance
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.folder import model_card, write_model_folder
@@ -55,7 +55,7 @@ def save_model(
             gguf=gguf,
             metrics=outcome.metrics,
             files=trained.files,
-            lineage=learned_from(rows.trained_on) | _inherited(run),
+            lineage=_inherited(run).union(*(row.origin for row in rows.trained_on)),
         )
 
     gguf = () if scores else recipe.export.gguf

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def test_a_folder_with_chat_tokens_is_taken_as_it_is(tmp_path: Path) -> None:
     (item,) = base.provenance
     assert (item.name, item.kind, item.licence) == (tmp_path.name, "base", "MIT")
     assert item.written_by == "people"
-    assert str(tmp_path.parent) not in json.dumps(item.as_dict())
+    assert str(tmp_path.parent) not in json.dumps(asdict(item))
 
 
 def settings_are_true(base: Any) -> None:

@@ -29,7 +29,9 @@ def loaded(name: str, texts, *, weight: float = 1.0, pairs=(), skipped=None) -> 
     spec = SourceSpec(source=f"jsonl:{name}.jsonl", weight=weight)
     rows = [row(text, name, number) for number, text in enumerate(texts, start=1)]
     comparisons = [pair(text, name) for text in pairs]
-    return Loaded(spec, Provenance(name), rows, comparisons, Counter(skipped or {}))
+    return Loaded(
+        spec, Provenance(name), rows, comparisons, Counter(skipped or {}), {}, Counter(), []
+    )
 
 
 def questions(items) -> Counter[str]:
@@ -130,7 +132,7 @@ def test_sources_of_one_name_are_told_apart() -> None:
     assert list(data.report) == list(data.held_out) == ["a", "a-2"]
     assert {c.source.name for c in data.train} == {"a", "a-2"}
     assert data.report["a-2"].skipped == {"deleted": 3}
-    assert data.report["a-2"].as_dict()["train"] == 1
+    assert data.report["a-2"].train == 1
 
 
 @given(st.lists(st.sampled_from(["a", "a-2", "a-3", "b"]), max_size=8))

@@ -18,7 +18,9 @@ DEEP = (Q, A, Message("user", "And then?"))
 
 def read(path) -> tuple[list[jsonl.Item], Counter[str]]:
     skipped: Counter[str] = Counter()
-    return list(jsonl.read(path, name="jsonl", skipped=skipped)), skipped
+    return list(
+        jsonl.read(path, name="jsonl", skipped=skipped, places={}, unread=Counter())
+    ), skipped
 
 
 def dicts(*messages: Message) -> list[dict[str, str]]:
@@ -227,7 +229,7 @@ def test_columns_that_repeat_what_is_read_are_no_loss(write_lines) -> None:
     ]
     unread: Counter[str] = Counter()
     path = write_lines("a.jsonl", rows)
-    assert len(list(jsonl.read(path, name="a", skipped=Counter(), unread=unread))) == 3
+    assert len(list(jsonl.read(path, name="a", skipped=Counter(), places={}, unread=unread))) == 3
     assert not unread
 
 
@@ -242,7 +244,7 @@ def test_other_columns_that_hold_sentences_are_counted(write_lines) -> None:
     }
     path = write_lines("a.jsonl", [row, {**row, "persona": None, "note": "なぜ"}])
     unread: Counter[str] = Counter()
-    assert len(list(jsonl.read(path, name="a", skipped=Counter(), unread=unread))) == 2
+    assert len(list(jsonl.read(path, name="a", skipped=Counter(), places={}, unread=unread))) == 2
     assert unread == {"persona": 1, "note": 1}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -35,7 +36,7 @@ GOOD = sorted(PERMISSIVE | SHARE_ALIKE | PUBLIC_DOMAIN | {"own"})
     )
 )
 def test_a_record_survives_json(item: Provenance) -> None:
-    assert Provenance.from_dict(json.loads(json.dumps(item.as_dict()))) == item
+    assert Provenance.from_dict(json.loads(json.dumps(asdict(item)))) == item
 
 
 def test_a_record_with_an_unknown_key_is_refused() -> None:

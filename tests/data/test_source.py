@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_local_dolly_carries_its_licence_and_no_absolute_path(write_lines) -> 
     assert item.origin == "d.jsonl"
     assert "databricks/databricks-dolly-15k" in item.note
     assert "Databricks" in item.attribution
-    assert str(path.parent) not in json.dumps(item.as_dict())
+    assert str(path.parent) not in json.dumps(asdict(item))
     assert str(path.parent) not in str(loaded.conversations[0].source)
     assert len(item.sha256) == 64
     assert check("strict", [item]) == []

@@ -47,7 +47,9 @@ def load(tmp_path: Path, found: list[dict[str, Any]]) -> tuple[list[Any], Counte
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found), encoding="utf-8"
     )
     skipped: Counter[str] = Counter()
-    return list(jsonl.read(path, name="feedback", skipped=skipped)), skipped
+    return list(
+        jsonl.read(path, name="feedback", skipped=skipped, places={}, unread=Counter())
+    ), skipped
 
 
 def judged(guild: Guild | None = None, **question: Any) -> Guild:

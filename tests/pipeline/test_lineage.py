@@ -10,7 +10,7 @@ from feedback.guild import Guild
 from tiny import PLACES, write_run
 
 from guildgpt.data import load, split_side
-from guildgpt.data.origin import Events, learned_from
+from guildgpt.data.origin import Events
 from guildgpt.data.source import SourceSpec
 from guildgpt.feedback.exports import Form, export, write_lines
 from guildgpt.feedback.view import Switches
@@ -53,7 +53,7 @@ def of_train_rows(path: Path, *, but: str = "") -> Events:
         if split_side(row, 0.2) == "train" and not (but and row.prompt[0].content == but)
     ]
     assert 0 < len(rows) < len(found.conversations) + len(found.comparisons)
-    return learned_from(row.source for row in rows)
+    return set().union(*(row.source.origin for row in rows))
 
 
 @pytest.fixture(scope="module")
