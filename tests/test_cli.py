@@ -23,8 +23,8 @@ from guildgpt.bases.scratch import small_gpt, train_tokenizer
 from guildgpt.chat import CHATML, Conversation, Message
 from guildgpt.cli import app
 from guildgpt.data import Provenance, split_side
-from guildgpt.data.lines import file_sha256
 from guildgpt.errors import DataError, GuildError, ModelError, PolicyError, RecipeError
+from guildgpt.hashes import file_sha256
 from guildgpt.model.chat_tokenizer import add_chat_tokens
 from guildgpt.model.folder import write_model_folder
 from guildgpt.model.gguf_file import read_head

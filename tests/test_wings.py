@@ -187,7 +187,7 @@ BELOW = {
         *("recipe", "report", "rewards", "train"),
     },
 }
-SHARED = {"errors", "paths", "terminal", "toml_file"}
+SHARED = {"errors", "hashes", "paths", "terminal", "toml_file"}
 ABOVE = {"cli", "recipe", "pipeline"}
 
 

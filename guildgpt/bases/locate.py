@@ -10,7 +10,7 @@ from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.converted import converted
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import ModelError
-from guildgpt.model.hashes import combined, file_sha256
+from guildgpt.hashes import combined, file_sha256
 from guildgpt.model.json_file import json_if_any
 from guildgpt.model.locate import refuse_run_folder
 from guildgpt.model.provenance import read_provenance

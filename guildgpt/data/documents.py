@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from guildgpt.chat import Source
-from guildgpt.data.foreign import is_gzipped, refuse_foreign
+from guildgpt.data.foreign import is_gzipped, is_hidden, refuse_foreign
 from guildgpt.data.lines import require_file
 from guildgpt.data.provenance import UNKNOWN, Provenance, WrittenBy, spdx
 from guildgpt.data.split import Side, normalised, side_of
@@ -87,16 +86,12 @@ def _text_files(path: Path) -> Iterable[tuple[Path, str]]:
     """Each file to read and what to call it: its name, below the folder that was given."""
     if not path.is_dir():
         return [(require_file(path), path.name)]
-    found = []
-    for folder, subfolders, names in os.walk(path):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [
-            Path(folder, name)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
     top = path.resolve().name
-    labels = [(file, f"{top}/{file.relative_to(path).as_posix()}") for file in found]
+    labels = [
+        (file, f"{top}/{file.relative_to(path).as_posix()}")
+        for file in path.rglob("*")
+        if file.name.lower().endswith(SUFFIXES) and not (is_hidden(file, path) or file.is_dir())
+    ]
     return sorted(labels, key=lambda pair: pair[1])
 
 

@@ -101,7 +101,9 @@ def _head(path: Path) -> bytes:
 def folder_instead(path: Path) -> DataError:
     """The error for a folder where a file is wanted, such as a data set in several parts."""
     names = sorted(
-        os.fspath(file.relative_to(path)) for file in path.rglob("*") if _is_part(file, path)
+        os.fspath(file.relative_to(path))
+        for file in path.rglob("*")
+        if file.is_file() and not is_hidden(file, path)
     )
     remedy = "Name a file in it."
     if len(names) == 1:
@@ -121,6 +123,6 @@ def folder_instead(path: Path) -> DataError:
     return DataError("this is a folder, not a file", where=path, remedy=remedy)
 
 
-def _is_part(file: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return not hidden and file.is_file()
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a path in a folder is hidden there, or lies below one that is."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)

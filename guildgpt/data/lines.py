@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import gzip
-import hashlib
 import itertools
 import json
 import re
@@ -133,12 +132,6 @@ def require_file(path: str | Path) -> Path:
         near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
         remedy = f"Its folder has {', '.join(near)}." if near else "Its folder has nothing similar."
     raise DataError("there is no such file", where=path, remedy=remedy)
-
-
-def file_sha256(path: str | Path) -> str:
-    """The SHA-256 of the file as it lies on disk, 64 hexadecimal digits."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _open(path: Path) -> BinaryIO:

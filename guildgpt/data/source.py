@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from guildgpt.chat import Comparison, Conversation, Task
 from guildgpt.data import dolly, hub, jsonl, oasst
 from guildgpt.data.known import KINDS, Kind
-from guildgpt.data.lines import file_sha256, require_file
+from guildgpt.data.lines import require_file
 from guildgpt.data.provenance import Provenance, WrittenBy, spdx
 from guildgpt.data.starter import TRAINING_FILES
 from guildgpt.errors import DataError
+from guildgpt.hashes import combined, file_sha256
 
 _FILES = (".jsonl", ".json", ".gz", ".parquet", ".arrow", ".csv", ".tsv", ".zst")
 _OASST_ONLY = ("lang", "threads", "keep_unreviewed", "keep_synthetic")
@@ -243,8 +243,7 @@ def _rows(
 
 def _checked_sha256(spec: SourceSpec, paths: tuple[Path, ...]) -> str:
     """The hash of the file (of the files' hashes, if there are several), as the spec expects it."""
-    hashes = [file_sha256(path) for path in paths]
-    sha256 = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    sha256 = combined([file_sha256(path) for path in paths])
     if spec.sha256 and spec.sha256.lower() != sha256:
         raise DataError(
             f"the file's sha256 is {sha256}, but the source asks for {spec.sha256.lower()}",

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from guildgpt.errors import EngineDied
+from guildgpt.hashes import combined
 from guildgpt.model.gguf_file import Head, check_magic, head_of, parts
-from guildgpt.model.hashes import combined
 
 Mark = tuple[int, int, int, int]
 

@@ -20,9 +20,14 @@ from guildgpt.chat import ChatTemplate, Message
 from guildgpt.data import SourceSpec, load, starter_prompts
 from guildgpt.data.split import digest
 from guildgpt.errors import DataError, GuildError, ModelError
-from guildgpt.evaluate.head_to_head import Answers, head_to_head, write
+from guildgpt.evaluate.head_to_head import (
+    Answers,
+    HeadToHead,
+    head_to_head,
+    verdict_sentence,
+    write,
+)
 from guildgpt.evaluate.held_out import trained_on, unseen
-from guildgpt.evaluate.win_rate import HeadToHead, verdict_sentence
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.provenance import PROVENANCE_FILE
 from guildgpt.network.hardware import pick_dtype

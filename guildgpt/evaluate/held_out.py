@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,12 +36,6 @@ def trained_on(folder: Path) -> dict[str, float]:
     return shares
 
 
-def unseen(rows: Sequence[Row], shares: Iterable[float]) -> list[Row]:
-    """The rows that are on the held-out side for each of these shares; all where there is none.
-
-    A larger share only adds rows to that side, so the smallest decides.
-    """
-    smallest = min(shares, default=None)
-    if smallest is None:
-        return list(rows)
-    return [row for row in rows if split_side(row, smallest) == "held_out"]
+def unseen(rows: Sequence[Row], shares: Sequence[float]) -> list[Row]:
+    """The rows that are on the held-out side for each of these shares; all where there is none."""
+    return [row for row in rows if all(split_side(row, one) == "held_out" for one in shares)]

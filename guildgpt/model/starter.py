@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from guildgpt.errors import ModelError, first_aid
-from guildgpt.model.hashes import file_sha256
+from guildgpt.hashes import file_sha256
 from guildgpt.paths import CACHE_VARIABLE, cache_dir
 
 STARTER = "starter"  # what a person calls it

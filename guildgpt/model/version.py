@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from guildgpt.hashes import combined, file_sha256
 from guildgpt.model.gguf_file import parts
-from guildgpt.model.hashes import combined, file_sha256
 from guildgpt.model.locate import Located, locate
 
 _ID = re.compile(r".+@[0-9a-f]{8}")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from guildgpt.bases.locate import locate_base
-from guildgpt.data.lines import file_sha256
 from guildgpt.errors import ModelError, RecipeError
+from guildgpt.hashes import file_sha256
 from guildgpt.pipeline.folder import (
     REMEDY,
     is_trained,

@@ -12,10 +12,9 @@ from guildgpt.bases.base import Base, load_base
 from guildgpt.chat import Message
 from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
 from guildgpt.evaluate.bits import measure_bits
-from guildgpt.evaluate.head_to_head import divergence, head_to_head, write
+from guildgpt.evaluate.head_to_head import HeadToHead, divergence, head_to_head, write
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers
-from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.model.folder import write_model_folder
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import RewardModel, check_same_language, load_reward_model

@@ -71,9 +71,10 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     )
     for stage in stages:
         _check_rows(stage, dataset, recipe.settings(stage))
-        if STAGES[stage].scores and (folder := _local_folder(base)):
-            require_classifier_for(folder)
-    provenance = base_provenance(base) + dataset.provenance
+    folder, provenance = _found(base)
+    if folder and any(STAGES[stage].scores for stage in stages):
+        require_classifier_for(folder)
+    provenance += dataset.provenance
     if documents:
         provenance.append(
             documents_provenance(
@@ -142,13 +143,6 @@ def _check_rewarded(stage: Stage, recipe: Recipe) -> None:
         )
 
 
-def _local_folder(base: BaseConfig) -> Path | None:
-    """Where a base in transformers' form lies; the others are Llama-shaped."""
-    if base.base in ("scratch", "starter") or base.base.endswith(".gguf"):
-        return None
-    return locate_base(base, weights=False)[0]
-
-
 def _check_room(stage: Stage, recipe: Recipe) -> None:
     """RecipeError where the context leaves no room for what a policy is to write: raised before an
     earlier stage is trained, after which the recipe could not be changed."""
@@ -196,17 +190,18 @@ def _no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataEr
     )
 
 
-def base_provenance(config: BaseConfig) -> list[Provenance]:
-    """What a base is made of, without fetching or reading its weights."""
-    if config.base == "scratch":
-        return [licences.SCRATCH]
-    if config.base == "starter":
-        return [licences.STARTER]
-    path = Path(config.base).expanduser()
+def _found(base: BaseConfig) -> tuple[Path | None, list[Provenance]]:
+    """Where a base in transformers' form lies (the others are Llama-shaped), and what a base is
+    made of, without fetching or reading its weights."""
+    if base.base == "scratch":
+        return None, [licences.SCRATCH]
+    if base.base == "starter":
+        return None, [licences.STARTER]
+    path = Path(base.base).expanduser()
     if path.suffix == ".gguf" and path.is_file():
-        licence, author = config.licence or "unknown", config.written_by or "unknown"
-        return [Provenance(path.stem, "base", licence, path.name, written_by=author)]
-    return locate_base(config, weights=False)[1]
+        item = Provenance(path.stem, "base", origin=path.name)
+        return None, [licences.stated(base, item)]
+    return locate_base(base, weights=False)
 
 
 def _read_documents(recipe: Recipe) -> list[Document]:

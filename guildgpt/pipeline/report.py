@@ -13,10 +13,10 @@ from pathlib import Path
 
 from guildgpt import __version__
 from guildgpt.data.provenance import Provenance
+from guildgpt.evaluate.head_to_head import HeadToHead
 from guildgpt.evaluate.preferences import PreferenceFigures
 from guildgpt.evaluate.probes import probes, seen
 from guildgpt.evaluate.samples import Measured, Sample
-from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.network.hardware import describe
 from guildgpt.pipeline.folder import differences, finished
 from guildgpt.pipeline.stage import Prepared, StageRun

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from rich.table import Column, Table
 from rich.text import Text
 
+from guildgpt.evaluate.head_to_head import HeadToHead, verdict_sentence
 from guildgpt.evaluate.samples import SampleMeasures
-from guildgpt.evaluate.win_rate import HeadToHead, verdict_sentence
 from guildgpt.report.report import HeldOut, PreferenceReport, Report
 from guildgpt.text.figures import NONE, decimals, percent, sign, signed, visible
 

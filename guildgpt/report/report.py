@@ -16,10 +16,10 @@ from pydantic import TypeAdapter
 
 from guildgpt.data import Provenance, SourceReport
 from guildgpt.errors import DataError
+from guildgpt.evaluate.head_to_head import HeadToHead
 from guildgpt.evaluate.preferences import PreferenceFigures
 from guildgpt.evaluate.probes import Probe
 from guildgpt.evaluate.samples import SampleMeasures
-from guildgpt.evaluate.win_rate import HeadToHead
 from guildgpt.text import figures
 from guildgpt.train.loop import Outcome
 

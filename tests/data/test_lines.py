@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.data.lines import file_sha256, read_json_lines, require_file
+from guildgpt.data.lines import read_json_lines, require_file
 from guildgpt.data.rows import clean
 from guildgpt.errors import DataError
+from guildgpt.hashes import file_sha256
 
 
 def test_lines_are_numbered_as_an_editor_does_and_blank_ones_passed_over(tmp_path: Path) -> None:

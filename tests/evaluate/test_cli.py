@@ -22,7 +22,7 @@ from guildgpt.chat import CHATML, FileTokenizer
 from guildgpt.cli import app
 from guildgpt.data import SourceSpec, load, split_side
 from guildgpt.errors import DataError, GuildError, ModelError
-from guildgpt.evaluate.win_rate import win_rate
+from guildgpt.evaluate.head_to_head import win_rate
 from guildgpt.model.chat_tokenizer import add_chat_tokens
 from guildgpt.model.folder import write_model_folder
 from guildgpt.pipeline.run import run

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from guildgpt.evaluate.win_rate import RIDGE, Floats, WinRate, controlled_rate, length_gap, win_rate
+from guildgpt.evaluate.head_to_head import (
+    RIDGE,
+    Floats,
+    WinRate,
+    controlled_rate,
+    length_gap,
+    win_rate,
+)
 
 
 def rate(

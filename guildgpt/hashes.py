@@ -1,4 +1,4 @@
-"""The hash of what a model's files hold. Light to import: the terminal chat begins here."""
+"""The hash of what files hold, data or weights. Light to import: the terminal chat begins here."""
 
 from __future__ import annotations
 
