@@ -347,7 +347,7 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
         from dataclasses import replace
 
         from guildgpt.model.locate import locate
-        from guildgpt.talk.opened import open_model
+        from guildgpt.talk.fleet import open_model
 
         opened = open_model(replace(locate(base), folder=None), context=512)
         try:

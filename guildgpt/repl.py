@@ -20,8 +20,7 @@ from guildgpt.errors import GuildError
 from guildgpt.model.locate import locate
 from guildgpt.model.starter import MODEL, STARTER
 from guildgpt.talk.fitting import keep_latest
-from guildgpt.talk.fleet import Fleet
-from guildgpt.talk.opened import OpenedModel, open_model
+from guildgpt.talk.fleet import Fleet, OpenedModel, open_model
 from guildgpt.text.visible import harmless
 
 PROMPT, CONTINUED = "> ", ". "

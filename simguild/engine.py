@@ -11,7 +11,7 @@ from guildgpt.chat import CHATML
 from guildgpt.engines.engine import Chunk, Engine, SamplingParams, StopReason, check_prompt
 from guildgpt.errors import EngineDied
 from guildgpt.model.version import Version
-from guildgpt.talk.opened import OpenedModel
+from guildgpt.talk.fleet import OpenedModel
 
 _PIECE = re.compile(r"\s?[^\s]{1,4}|\s")
 _TICK = 0.05  # seconds between two chunks at least: a fast pace gives larger chunks

@@ -23,17 +23,15 @@ import pytest
 from ignoring import ignoring
 
 from guildgpt.chat import CHATML, Message
-from guildgpt.engines import Chunk, SamplingParams
-from guildgpt.engines.engine import check_prompt
+from guildgpt.engines.engine import Chunk, SamplingParams, check_prompt
 from guildgpt.errors import EngineDied, EngineError
 from guildgpt.model.version import Version
 from guildgpt.repl import Screen, Talk
-from guildgpt.talk.fleet import Fleet
-from guildgpt.talk.opened import OpenedModel
+from guildgpt.talk.fleet import Fleet, OpenedModel
 
 PATIENCE = 240.0  # seconds until something counts as hung, however busy the machine is
 CHAT = """
-from guildgpt.engines import SamplingParams
+from guildgpt.engines.engine import SamplingParams
 from guildgpt.repl import chat
 chat("starter", params=SamplingParams(temperature=0, max_tokens={tokens}))
 """

@@ -18,8 +18,6 @@ def distinct_n(answers: Sequence[str | Sequence[Hashable]], n: int) -> float:
     token ids. The figure falls as answers grow longer or more of them are taken, so compare like
     with like: the same prompts, one tokenizer.
     """
-    if n < 1:
-        raise ValueError(f"an n-gram has at least 1 token, not {n}")
     grams = [
         gram
         for one in answers

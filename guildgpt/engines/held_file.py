@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from guildgpt.errors import EngineDied
@@ -25,8 +26,10 @@ class HeldFile:
         self._parts = parts(path)
         for part in self._parts:
             check_magic(part)
-        self._streams = [part.open("rb") for part in self._parts]
-        self._marks = [_mark(os.fstat(stream.fileno())) for stream in self._streams]
+        with ExitStack() as opened:  # those before one that cannot be opened are closed again
+            self._streams = [opened.enter_context(part.open("rb")) for part in self._parts]
+            self._marks = [_mark(os.fstat(stream.fileno())) for stream in self._streams]
+            self._opened = opened.pop_all()
 
     def check_unchanged(self) -> None:
         """Raise `EngineDied` where a file was written to since it was opened."""
@@ -51,8 +54,7 @@ class HeldFile:
 
     def close(self) -> None:
         """Let the files go; closing twice does no harm."""
-        for stream in self._streams:
-            stream.close()
+        self._opened.close()
 
     def _check(self, where: Iterable[int | Path]) -> None:
         try:

@@ -16,7 +16,7 @@ from itertools import groupby
 
 from guildgpt.chat import Message, Role
 from guildgpt.errors import GuildError
-from guildgpt.talk.opened import OpenedModel
+from guildgpt.talk.fleet import OpenedModel
 from guildgpt.text.visible import clean
 
 MARK = "\n[… a part is left out here …]\n"

@@ -61,8 +61,6 @@ class FairQueue:
         per_seconds: float = 60.0,
         clock: Callable[[], float],
     ):
-        if min(workers, per_user, rate) < 1 or bound < 0 or per_seconds <= 0:
-            raise ValueError("workers, per_user and rate are 1 or more, bound 0 or more")
         self.workers = workers
         self.bound = bound
         self.running = 0

@@ -88,11 +88,6 @@ def test_idle_channels_are_forgotten(clock: Clock, pacer: Pacer) -> None:
     assert pacer.ready_at(7) > clock.now  # a 429 is remembered as long as it holds
 
 
-def test_a_burst_of_one_cannot_be_shared(clock: Clock) -> None:
-    with pytest.raises(ValueError, match="2 writes"):
-        Pacer(clock, burst=1)
-
-
 @given(
     st.lists(
         st.tuples(st.floats(0, 20), st.integers(1, 12), st.integers(0, 1)), min_size=1, max_size=8

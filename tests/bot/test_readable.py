@@ -24,8 +24,8 @@ from guildgpt.bot.text.shown import answer_text
 from guildgpt.bot.text.splitting import LIMIT, split
 from guildgpt.feedback.store import Store
 from guildgpt.model.locate import Located
+from guildgpt.talk.fleet import OpenedModel, open_model
 from guildgpt.talk.moderation import moderators
-from guildgpt.talk.opened import OpenedModel, open_model
 from guildgpt.text.visible import clean
 
 from .house import KEY, House

@@ -231,11 +231,6 @@ def test_a_stray_backtick_before_a_blank_is_text(length: int) -> None:
     assert bare("".join(split(text, 200))) == bare(text)
 
 
-def test_a_limit_too_small_for_fences_is_refused() -> None:
-    with pytest.raises(ValueError, match="the least is 200"):
-        split("x", 199)
-
-
 # Formatting: what is torn is closed and opened again
 
 # How Discord itself finds it, each in its own way; what is hidden goes first.

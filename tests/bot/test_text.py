@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from guildgpt.bot.text.files import read_attachment
+from guildgpt.bot.text.formatting import open_fence
 from guildgpt.bot.text.lengths import utf16_len
-from guildgpt.bot.text.lines import open_fence
 from guildgpt.bot.text.shown import answer_text
 from guildgpt.text.visible import clean
 

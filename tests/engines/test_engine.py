@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from guildgpt.engines import Chunk, Completion, SamplingParams, complete
-from guildgpt.engines.engine import check_prompt
+from guildgpt.engines.engine import Chunk, Completion, SamplingParams, check_prompt, complete
 from guildgpt.errors import EngineError
 
 

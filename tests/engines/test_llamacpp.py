@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from guildgpt.chat import CHATML, FileTokenizer, Message
-from guildgpt.engines import Chunk, Completion, SamplingParams, complete
+from guildgpt.engines.engine import Chunk, Completion, SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.loopback import Loopback
 from guildgpt.errors import EngineError
@@ -211,7 +211,7 @@ def test_closing_ends_answers_under_way(starter: Path) -> None:
 def test_nothing_is_written_on_the_terminal(starter: Path) -> None:
     code = f"""
 import asyncio
-from guildgpt.engines import SamplingParams, complete
+from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 async def main():
     async with LlamaCppEngine({str(starter)!r}, context=256, threads=1) as engine:

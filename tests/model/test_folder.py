@@ -21,7 +21,7 @@ from guildgpt import __version__
 from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.data.provenance import Provenance
-from guildgpt.engines import SamplingParams, complete
+from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import GuildError

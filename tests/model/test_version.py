@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -68,3 +70,25 @@ def test_a_part_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no such file") as raised:
         HeldFile(parts[0])
     assert raised.value.where == str(parts[1])
+
+
+def test_where_one_part_cannot_be_opened_the_others_are_closed(tmp_path: Path) -> None:
+    """In a process of its own, which may have two more files open, and not three."""
+    pytest.importorskip("resource")
+    script = """if True:
+        import errno, os, resource, sys
+        from pathlib import Path
+        from guildgpt.engines.held_file import HeldFile
+
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, free + 2))
+        try:
+            HeldFile(Path(sys.argv[1]))
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+        os.close(os.dup(0))
+    """
+    command = [sys.executable, "-W", "error::ResourceWarning", "-c", script, split(tmp_path)[0]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("EMFILE\n", "")

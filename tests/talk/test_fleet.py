@@ -12,11 +12,10 @@ import pytest
 from engines.processes import children
 
 from guildgpt.chat import Message
-from guildgpt.engines import SamplingParams, complete
+from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.errors import EngineDied, EngineError, ModelError
 from guildgpt.model.locate import locate
-from guildgpt.talk.fleet import Fleet
-from guildgpt.talk.opened import OpenedModel, open_model
+from guildgpt.talk.fleet import Fleet, OpenedModel, open_model
 
 PATIENCE = 240.0
 SHORT = SamplingParams(temperature=0, max_tokens=4)

@@ -11,11 +11,11 @@ from engines.conftest import engine, file_tokenizer  # noqa: F401 (fixtures)
 from engines.processes import children
 
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
-from guildgpt.engines import SamplingParams, complete
+from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import ModelError
 from guildgpt.model.locate import locate
-from guildgpt.talk.opened import open_model
+from guildgpt.talk.fleet import open_model
 
 
 def test_a_model_folder_is_asked_in_its_own_words(

@@ -309,9 +309,3 @@ async def test_members_are_forgotten(clock: Clock) -> None:
             pass
     assert len(queue._whole_at) <= 61
     assert empty(queue)
-
-
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"per_user": 0}, {"rate": 0}, {"bound": -1}])
-def test_limits_that_make_no_sense(clock: Clock, wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="1 or more"):
-        queue_of(clock, **wrong)

@@ -16,9 +16,8 @@ from guildgpt.bot.text.shown import NOTHING_YET, answer_text
 from guildgpt.engines.engine import SamplingParams, StopReason, complete
 from guildgpt.model.version import Version
 from guildgpt.talk.fitting import Room, room_beside
-from guildgpt.talk.fleet import Fleet
+from guildgpt.talk.fleet import Fleet, OpenedModel
 from guildgpt.talk.moderation import Moderator
-from guildgpt.talk.opened import OpenedModel
 
 
 @dataclass(frozen=True, slots=True)

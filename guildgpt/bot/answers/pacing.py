@@ -52,8 +52,6 @@ class Pacer:
         margin: float = 0.25,
         everywhere: int = 36,
     ):
-        if burst < 2:
-            raise ValueError("a burst holds 2 writes or more: one of them is kept for new answers")
         self._clock = clock
         self._per_edit = per_edit
         self._burst = burst

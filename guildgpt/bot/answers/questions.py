@@ -16,8 +16,8 @@ from guildgpt.chat import Message, Role
 from guildgpt.feedback.records import NOT_THEIRS, ConversationKind, Member, StoredMessage
 from guildgpt.feedback.store import Store
 from guildgpt.talk.fitting import NoRoom, first_that_fits, fit
+from guildgpt.talk.fleet import OpenedModel
 from guildgpt.talk.moderation import Moderator
-from guildgpt.talk.opened import OpenedModel
 
 log = EventLog(__name__)
 _MENTION = re.compile(r"<@!?([0-9]{1,20})>")  # an id of Discord's fits into 64 bits

@@ -16,7 +16,7 @@ from guildgpt.feedback.store import Store
 from guildgpt.model.gguf_file import check_whole
 from guildgpt.model.locate import Located, locate
 from guildgpt.talk.fitting import room_beside
-from guildgpt.talk.opened import open_model
+from guildgpt.talk.fleet import open_model
 
 
 @dataclass(frozen=True, slots=True)

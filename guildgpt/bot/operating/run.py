@@ -26,9 +26,8 @@ from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
 from guildgpt.model.lineage import read_lineage
 from guildgpt.model.locate import locate
-from guildgpt.talk.fleet import Fleet, Open
+from guildgpt.talk.fleet import Fleet, Open, OpenedModel, open_model
 from guildgpt.talk.moderation import moderators
-from guildgpt.talk.opened import OpenedModel, open_model
 
 log = EventLog(__name__)
 LEASE_SECONDS = 15.0

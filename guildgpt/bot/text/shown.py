@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from guildgpt.bot.text.lines import open_fence
+from guildgpt.bot.text.formatting import open_fence
 from guildgpt.bot.text.tables import tables_as_code
 from guildgpt.text.visible import SELECTOR, UNSEEN, harmless, pairs_joined
 

@@ -14,7 +14,7 @@ from functools import cache
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from guildgpt.bot.text.lines import open_fence
+from guildgpt.bot.text.formatting import open_fence
 
 WIDTH = 80  # columns of a wide table; what is longer is wrapped in its cell
 LEAST_COLUMN = 8
