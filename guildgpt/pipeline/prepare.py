@@ -38,7 +38,7 @@ from guildgpt.pipeline.prompts import asked, prepare_prompts, unread_rules
 from guildgpt.pipeline.stage import Compared, Gathered, Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
-from guildgpt.rewards.combined import Rewards
+from guildgpt.rewards.terms import Rewards
 from guildgpt.train.config import RolloutConfig, TrainConfig
 
 

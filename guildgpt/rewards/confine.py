@@ -2,6 +2,7 @@
 
 Called in a process that has just been forked, before it runs a line that is not ours. Each step is
 made by the kernel, holds for a process without privileges and for root alike, and cannot be undone.
+Which files can be reached is Landlock's part: see landlock(7) and linux/landlock.h.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import resource
 import signal
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from guildgpt.rewards import landlock, seccomp
+from guildgpt.rewards import seccomp
 
 Level = Literal["full", "read-only", "none"]
 
@@ -23,6 +25,16 @@ _SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP, _NO_NEW_PRIVS = 1, 4, 22, 38  # prc
 _FILTER = 2
 _CAPABILITIES_3 = 0x20080522
 _CAPSET = {"x86_64": 126, "aarch64": 91}
+
+_CREATE, _ADD, _RESTRICT = 444, 445, 446  # Landlock's calls: the same numbers on every machine
+_VERSION = 1  # a flag of the first: only tell the version
+_BENEATH = 1  # the rule: what lies beneath a path
+
+_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_REMOVE_FILE, _MAKE_REG, _TRUNCATE = 1 << 5, 1 << 8, 1 << 14
+_READ = _READ_FILE | _READ_DIR
+_WRITE = _READ | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE
+_OF_A_FILE = _READ_FILE | _WRITE_FILE | _TRUNCATE
 
 # What may be read besides the standard library: shared libraries, the time zone, the usual devices.
 _READABLE = (
@@ -63,7 +75,7 @@ def level() -> Level:
         return "none"
     if struct.calcsize("P") != 8 or _libc().prctl(21, 0, 0, 0, 0) < 0:  # PR_GET_SECCOMP
         return "none"
-    return "full" if landlock.version() else "read-only"
+    return "full" if _landlock_version() else "read-only"
 
 
 def confine(limits: Limits, folder: str | None, at: Level) -> None:
@@ -77,7 +89,7 @@ def confine(limits: Limits, folder: str | None, at: Level) -> None:
     _prctl(_NO_NEW_PRIVS, 1)
     _drop_capabilities()  # else root could raise the limits again
     if at == "full":
-        landlock.restrict(readable(), ["/dev/null", *([folder] if folder else [])])
+        _restrict(readable(), ["/dev/null", *([folder] if folder else [])])
     code = seccomp.program(platform.machine(), writing=at == "full" and folder is not None)
     filter_ = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog: the number of instructions, and where they are
@@ -117,22 +129,67 @@ def _limit(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (min(limits.cpu_seconds, last), last))
 
 
+def _landlock_version() -> int:
+    """The version that this kernel speaks, from 1; 0 if it has none or keeps it from us."""
+    told = _libc().syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))
+    return max(0, int(told))
+
+
+def _restrict(readable: Sequence[str], writable: Sequence[str]) -> None:
+    """From now on only these files, and what lies beneath these folders, can be opened.
+
+    What does not exist is left out. With version 6 no signal reaches a process outside, either.
+    """
+    abi = _landlock_version()
+    # All rights over files that a version knows: what is not in here is not looked after.
+    rights = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(abi, 16)) - 1
+    handled = [rights, 0b11 if abi >= 4 else 0, 0b11 if abi >= 6 else 0]  # files, TCP, scopes
+    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    attributes = struct.pack("=QQQ", *handled)
+    ruleset = _call("Landlock", _CREATE, attributes, ctypes.c_size_t(size), ctypes.c_uint32(0))
+    try:
+        for paths, wanted in ((readable, _READ), (writable, _WRITE)):
+            for path in paths:
+                _allow(ruleset, path, wanted & rights)
+        _call("Landlock", _RESTRICT, ctypes.c_int(ruleset), ctypes.c_uint32(0))
+    finally:
+        os.close(ruleset)
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        rule = struct.pack("=Qi", rights if os.path.isdir(path) else rights & _OF_A_FILE, place)
+        given = (ctypes.c_int(ruleset), ctypes.c_int(_BENEATH), rule, ctypes.c_uint32(0))
+        _call("Landlock", _ADD, *given)
+    finally:
+        os.close(place)
+
+
 def _drop_capabilities() -> None:
     header = struct.pack("=Ii", _CAPABILITIES_3, 0)
-    if _libc().syscall(_CAPSET[platform.machine()], header, bytes(24)) < 0:
-        _fail("capset")
+    _call("capset", _CAPSET[platform.machine()], header, bytes(24))
 
 
 def _prctl(option: int, *arguments: object) -> None:
     values = [ctypes.c_ulong(one) if isinstance(one, int) else one for one in arguments]
     values += [ctypes.c_ulong(0)] * (4 - len(values))
-    if _libc().prctl(option, *values) < 0:
-        _fail(f"prctl {option}")
+    _done(f"prctl {option}", _libc().prctl(option, *values))
 
 
-def _fail(step: str) -> None:
-    code = ctypes.get_errno()
-    raise OSError(code, f"{step}: {os.strerror(code)}")
+def _call(step: str, number: int, *arguments: object) -> int:
+    return _done(step, _libc().syscall(number, *arguments))
+
+
+def _done(step: str, result: int) -> int:
+    """What the kernel answered; OSError if it refused."""
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{step}: {os.strerror(code)}")
+    return result
 
 
 def _libc() -> ctypes.CDLL:

@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from guildgpt.rewards import judge
+from guildgpt.rewards import runner
 from guildgpt.rewards.confine import Level, Limits, confine, hide
 from guildgpt.rewards.wire import Gone, Peer
 
@@ -80,7 +80,7 @@ class _Run:
 
     def _alone(self) -> dict[str, Any]:
         out, into = os.pipe()
-        self._fork(self.code_bytes, judge.run_alone, shown=into)
+        self._fork(self.code_bytes, runner.run_alone, shown=into)
         os.close(into)
         most = self.limits.output_kib * 1024
         output, ended = self._watch(out, most)
@@ -102,11 +102,11 @@ class _Run:
         def answer(code: str) -> None:
             peer = Peer(to_answer[0], to_tests[1], everything=True)
             with contextlib.suppress(Gone):
-                judge.run_answer(code, peer)
+                runner.run_answer(code, peer)
 
         def tests(text: str) -> None:
             peer = Peer(to_tests[0], to_answer[1], everything=False)
-            judge.run_tests(text, peer, report[1])
+            runner.run_tests(text, peer, report[1])
 
         # In this order: the one that reads the tests is forked when the other has its own.
         self._fork(self.code_bytes, answer, keep=(to_answer[0], to_tests[1]))
@@ -161,7 +161,7 @@ class _Run:
             os.environ.clear()
             os.environ.update(HOME=folder, TMPDIR=folder, LANG="C.UTF-8", TZ="UTC")
             tempfile.tempdir = None
-            sys.argv[:] = [judge.FILE]
+            sys.argv[:] = [runner.FILE]
             random.seed(0)  # the same answer gets the same reward, in a resumed run too
             confine(self.limits, self.folder if writing else None, self.level)
             os.write(tell, b"ready")

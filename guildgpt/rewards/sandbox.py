@@ -27,18 +27,6 @@ from typing import Any, Literal
 from guildgpt.errors import GuildError
 from guildgpt.rewards.confine import DEFAULT_LIMITS, Level, Limits, level
 
-__all__ = [
-    "REMEDY",
-    "Job",
-    "Limits",
-    "Protection",
-    "Ran",
-    "SandboxError",
-    "check",
-    "run",
-    "run_jobs",
-]
-
 Ended = Literal["exit", "time", "output", "files", "signal"]
 
 _START = (
@@ -56,7 +44,7 @@ class SandboxError(GuildError):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Snippet:
     """A piece of code to run alone, or against tests that it never sees; `where` names its row."""
 
     code: str
@@ -94,21 +82,21 @@ def run(code: str, limits: Limits = DEFAULT_LIMITS, *, at: Level | None = None) 
 
     `at` asks for a lower level of confinement than this machine offers, for trying it out.
     """
-    (result,) = run_jobs([Job(code)], limits, at=at)
+    (result,) = run_all([Snippet(code)], limits, at=at)
     return Ran(result["output"], result["status"], result["ended"])
 
 
-def run_jobs(
-    jobs: Sequence[Job],
+def run_all(
+    snippets: Sequence[Snippet],
     limits: Limits = DEFAULT_LIMITS,
     workers: int = 1,
     *,
     at: Level | None = None,
 ) -> list[dict[str, Any]]:
-    """Run all jobs, at most `workers` side by side; the keepers' results in the jobs' order.
+    """Run all snippets, at most `workers` side by side; the keepers' results in the same order.
 
     Without tests a result has `output`, `status` and `ended` (see `Ran`); with tests it has
-    `ended` and `tests`, the lines that `judge.run_tests` reports. SandboxError names the row.
+    `ended` and `tests`, the lines that `runner.run_tests` reports. SandboxError names the row.
     """
     if workers < 1:
         raise ValueError(f"at least 1 worker is needed, not {workers}")
@@ -118,15 +106,15 @@ def run_jobs(
             "this machine cannot confine code, so code that nobody has read is not run on it",
             remedy=REMEDY,
         )
-    shares = [range(first, len(jobs), workers) for first in range(min(workers, len(jobs)))]
-    results: list[dict[str, Any]] = [{} for _ in jobs]
+    shares = [range(first, len(snippets), workers) for first in range(min(workers, len(snippets)))]
+    results: list[dict[str, Any]] = [{} for _ in snippets]
     with (
         tempfile.TemporaryDirectory(prefix="guildgpt-", ignore_cleanup_errors=True) as folder,
         ThreadPoolExecutor(max(1, len(shares))) as threads,
         _keepers(len(shares), folder, at) as keepers,
     ):
         done = [
-            threads.submit(_keep, keeper, jobs, share, limits)
+            threads.submit(_keep, keeper, snippets, share, limits)
             for keeper, share in zip(keepers, shares, strict=True)
         ]
         for share, future in zip(shares, done, strict=True):
@@ -202,12 +190,12 @@ def _keepers(count: int, folder: str, at: Level) -> Iterator[list[subprocess.Pop
 
 
 def _keep(
-    keeper: subprocess.Popen[bytes], jobs: Sequence[Job], share: range, limits: Limits
+    keeper: subprocess.Popen[bytes], snippets: Sequence[Snippet], share: range, limits: Limits
 ) -> list[dict[str, Any]]:
-    """Let a keeper run its share of the jobs. SandboxError, with the row, at the first trouble."""
+    """Let a keeper run its share. SandboxError, with the row, at the first trouble."""
     patience = 30 + len(share) * (limits.seconds + 5)
     try:
-        request = b"".join(_request(jobs[index], limits) for index in share)
+        request = b"".join(_request(snippets[index], limits) for index in share)
         output, errors = keeper.communicate(request, timeout=patience)
         trouble = errors.decode(errors="replace").strip()[-500:] or "its keeper ended"
     except subprocess.TimeoutExpired:
@@ -223,14 +211,14 @@ def _keep(
     failed = share[len(found)]
     raise SandboxError(
         f"the sandbox failed: {trouble}",
-        where=jobs[failed].where or f"job {failed + 1}",
+        where=snippets[failed].where or f"snippet {failed + 1}",
         remedy="`guildgpt doctor` says whether it works here at all.",
     )
 
 
-def _request(job: Job, limits: Limits) -> bytes:
-    code = job.code.encode(errors="replace")
-    tests = None if job.tests is None else job.tests.encode(errors="replace")
+def _request(snippet: Snippet, limits: Limits) -> bytes:
+    code = snippet.code.encode(errors="replace")
+    tests = None if snippet.tests is None else snippet.tests.encode(errors="replace")
     sizes = {"code": len(code), "tests": None if tests is None else len(tests)}
     header = json.dumps({"limits": limits, **sizes}).encode()
     return struct.pack("=I", len(header)) + header + code + (tests or b"")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from guildgpt.errors import DataError
-from guildgpt.rewards.asserts import count
 from guildgpt.rewards.confine import DEFAULT_LIMITS, Level, Limits
-from guildgpt.rewards.sandbox import Job, run_jobs
+from guildgpt.rewards.runner import count
+from guildgpt.rewards.sandbox import Snippet, run_all
 
 _FENCED = re.compile(
     r"^ {0,3}(?P<run>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)[^\n`]*\n(?P<code>.*?)^ {0,3}(?P=run)",
@@ -99,8 +99,8 @@ def verify_all(
     totals = [count_tests(text, place) for text, place in zip(tests, where, strict=True)]
     codes = [code_of(answer) for answer in answers]
     coded = [index for index, code in enumerate(codes) if code is not None]
-    jobs = [Job(codes[index] or "", tests[index], where[index]) for index in coded]
-    ran = dict(zip(coded, run_jobs(jobs, limits, workers, at=at), strict=True))
+    snippets = [Snippet(codes[index] or "", tests[index], where[index]) for index in coded]
+    ran = dict(zip(coded, run_all(snippets, limits, workers, at=at), strict=True))
     return [
         _result(ran[index], total, place)
         if index in ran

@@ -20,8 +20,8 @@ from guildgpt.errors import GuildError
 from guildgpt.network.reward_model import RewardModel, closed
 from guildgpt.network.sampler import Sampled, Sampling, sample
 from guildgpt.network.trunk import Trunk, length_groups, token_logprobs
-from guildgpt.rewards import combined
 from guildgpt.rewards.config import RewardTerms
+from guildgpt.rewards.terms import Rewards, Written
 from guildgpt.rewards.wanted import Wanted
 from guildgpt.train.advantages import Floats, Mask
 from guildgpt.train.config import RolloutConfig
@@ -129,9 +129,7 @@ class Scoring:
     states: bool = False
 
     def __post_init__(self) -> None:
-        self.rewards = combined.Rewards(self.terms)
-        if self.model is None and not self.rewards.names:
-            raise ValueError("there is nothing to score by")
+        self.rewards = Rewards(self.terms)
 
     def __call__(self, episodes: Sequence[Episode]) -> Scores:
         """See `Scorer`. A term that does not apply to an answer is NaN among its parts."""
@@ -148,7 +146,7 @@ class Scoring:
             total += self.weight * parts["model"]
         if self.rewards.names:
             given = self.rewards(
-                [combined.Written(one.text, one.ids, one.sampled.ended) for one in episodes],
+                [Written(one.text, one.ids, one.sampled.ended) for one in episodes],
                 [one.prompt.wanted for one in episodes],
             )
             total += np.array(given.totals)

@@ -14,7 +14,7 @@ from tiny import write_run
 from guildgpt.errors import DataError
 from guildgpt.pipeline.prepare import gather
 from guildgpt.recipe import load_recipe
-from guildgpt.rewards import combined
+from guildgpt.rewards import terms
 from guildgpt.rewards.confine import level
 from guildgpt.rewards.verify import verify_all
 
@@ -61,7 +61,7 @@ def test_grpo_is_rewarded_by_the_rows_own_rules(
         written = [GOOD if index % 2 else text for index, text in enumerate(answers)]
         return verify_all(written, tests, *more, **named)
 
-    monkeypatch.setattr(combined, "verify_all", verify)
+    monkeypatch.setattr(terms, "verify_all", verify)
     report, printed = train(recipe_for(road, tmp_path, TASKS), tmp_path / "run")
     assert "16 prompts to answer" in printed
     assert set(asked) <= {f"tasks.jsonl:{number}" for number in range(1, 9)}

@@ -14,7 +14,7 @@ import pytest
 
 from guildgpt.rewards import sandbox
 from guildgpt.rewards.confine import DEFAULT_LIMITS, Level, Limits
-from guildgpt.rewards.sandbox import Job, SandboxError, check, run, run_jobs
+from guildgpt.rewards.sandbox import SandboxError, Snippet, check, run, run_all
 from tests.rewards.conftest import processes
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -75,19 +75,21 @@ def test_hashes_and_random_numbers_are_the_same_in_every_run() -> None:
 
 
 def test_runs_know_nothing_of_each_other() -> None:
-    write = Job("import builtins, math; builtins.x = math.pi = 4; open('left', 'w').write('here')")
-    look = Job(
+    write = Snippet(
+        "import builtins, math; builtins.x = math.pi = 4; open('left', 'w').write('here')"
+    )
+    look = Snippet(
         "import builtins, math, os; print(math.pi < 4, hasattr(builtins, 'x'), os.listdir())"
     )
-    assert [r["output"] for r in run_jobs([write, look] * 2)] == ["", "True False []\n"] * 2
+    assert [r["output"] for r in run_all([write, look] * 2)] == ["", "True False []\n"] * 2
 
 
 def test_results_keep_their_order_on_several_workers() -> None:
-    jobs = [Job(f"print({number})") for number in range(7)]
-    assert [r["output"] for r in run_jobs(jobs, workers=3)] == [f"{n}\n" for n in range(7)]
-    assert run_jobs([], workers=3) == []
+    snippets = [Snippet(f"print({number})") for number in range(7)]
+    assert [r["output"] for r in run_all(snippets, workers=3)] == [f"{n}\n" for n in range(7)]
+    assert run_all([], workers=3) == []
     with pytest.raises(ValueError, match="at least 1 worker"):
-        run_jobs(jobs, workers=0)
+        run_all(snippets, workers=0)
 
 
 # --- time and memory ---
@@ -387,7 +389,7 @@ def test_nothing_outlives_a_trainer_that_is_killed() -> None:
 def test_a_dead_keeper_is_an_error_with_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_START", "raise SystemExit('the keeper is ill')")
     with pytest.raises(SandboxError, match=r"rows.jsonl:7: .*the keeper is ill"):
-        run_jobs([Job("print(1)", where="rows.jsonl:7")])
+        run_all([Snippet("print(1)", where="rows.jsonl:7")])
 
 
 def test_a_step_that_the_kernel_refuses_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

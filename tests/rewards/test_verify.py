@@ -192,10 +192,10 @@ for name in ("AssertionError", "Exception", "bool", "all", "any", "isinstance", 
     setattr(builtins, name, lambda *a, **k: True)
 def add(a, b): return True
 """,
-    "changes the judge": """
+    "changes the runner": """
 import sys
 for name, module in list(sys.modules.items()):
-    if "judge" in name or "asserts" in name or "wire" in name or "keeper" in name:
+    if "runner" in name or "wire" in name or "keeper" in name:
         for key in list(vars(module)):
             if callable(vars(module)[key]): setattr(module, key, lambda *a, **k: True)
 def add(a, b): return True

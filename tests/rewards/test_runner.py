@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.rewards.asserts import count
+from guildgpt.rewards.runner import count
 
 
 @pytest.mark.parametrize(
