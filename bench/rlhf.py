@@ -55,7 +55,7 @@ def our_sampling(dtype: str) -> dict[str, float]:
     """GuildGPT's sampler."""
     import torch
 
-    from guildgpt.bases.weights import read_model
+    from guildgpt.bases.base import read_model
     from guildgpt.network.sampler import Sampling, sample
     from guildgpt.network.trunk import trunk_for
 

@@ -6,26 +6,27 @@ that holds the template's control tokens, and a provenance.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from guildgpt.bases import licences
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
+from guildgpt.bases.replit import is_replit, load_replit
 from guildgpt.bases.scratch import make_scratch, train_tokenizer
 from guildgpt.bases.tokenizer import read_tokenizer
-from guildgpt.bases.weights import read_model
 from guildgpt.chat import ChatTemplate
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import ModelError
 from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.model.json_file import json_if_any
-from guildgpt.model.quiet import quiet
+from guildgpt.model.quiet import first_line, quiet
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,44 @@ def load_tokenizer(
         folder, provenance = locate_base(config, weights=False)
         text, rows = read_tokenizer(folder), _stated_rows(folder)
     return add_chat_tokens(text, ChatTemplate(system=config.system), rows), provenance
+
+
+def read_model(folder: Path) -> Any:
+    """A folder's causal language model in float32."""
+    config_file = folder / "config.json"
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it holds no object")
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"this is not a model folder: config.json cannot be read ({error})", where=folder
+        ) from error
+    if is_replit(config):
+        return load_replit(folder)
+    try:
+        with quiet():
+            model, loaded = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=_without_dropout(folder),
+                dtype=torch.float32,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        raise ModelError(
+            f"transformers cannot load this model ({first_line(error)})",
+            where=folder,
+            remedy="It takes causal language models that need no remote code.",
+        ) from error
+    if missing := sorted(loaded["missing_keys"]):  # transformers draws these at random
+        raise ModelError(
+            f"the tensor {missing[0]} is missing ({len(missing)} such)",
+            where=folder,
+            remedy="Were all the files downloaded, and is this a causal language model?",
+        )
+    return model
 
 
 def context_limit(shape: Any) -> int | None:
@@ -123,3 +162,12 @@ def _start_rows(model: Any, ids: list[int]) -> None:
                 # A small fixed difference keeps two new tokens from being one.
                 other = table[known[(place + 1) % len(known)]]
                 table[row] = mean + 0.01 * (place % 3 + 1) * other
+
+
+def _without_dropout(folder: Path) -> Any:
+    """The folder's configuration; nothing is dropped at random, so that a resumed run is equal."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    for key, value in config.to_dict().items():
+        if "drop" in key and isinstance(value, float):
+            setattr(config, key, 0.0)
+    return config

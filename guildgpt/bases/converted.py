@@ -25,7 +25,10 @@ def converted(gguf: Path, sha256: str) -> Path:
     folder = cache_dir() / "converted" / f"{sha256[:16]}-v{CONVERSION}"
     if (folder / "config.json").is_file():
         return folder
-    _check_whole(gguf)
+    try:
+        check_whole(gguf)  # of a file that ends early transformers says something about shapes
+    except EngineError as error:
+        raise ModelError(error.what, where=error.where, remedy=error.remedy) from error
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, quiet():
         work = Path(scratch) / "model"
@@ -47,14 +50,6 @@ def converted(gguf: Path, sha256: str) -> Path:
         if not folder.exists():
             work.rename(folder)
     return folder
-
-
-def _check_whole(gguf: Path) -> None:
-    """ModelError for a GGUF that ends early, of which transformers says something about shapes."""
-    try:
-        check_whole(gguf)
-    except EngineError as error:
-        raise ModelError(error.what, where=error.where, remedy=error.remedy) from error
 
 
 def _mend_pre_tokenizer(gguf: Path, tokenizer_json: Path) -> None:

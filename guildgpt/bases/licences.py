@@ -24,29 +24,23 @@ STARTER = Provenance(
 SCRATCH = Provenance("scratch", "base", "own", "made by this run", written_by="people")
 
 _SMOLLM2_NOTE = "pretrained on a mixture that includes model-written textbooks (Cosmopedia)"
-_KNOWN: dict[str, tuple[str, WrittenBy, str]] = {
+_SMOLLM3_NOTE = "pretrained on a mixture that includes model-written text"
+_ON_THE_HUB: dict[str, tuple[str, WrittenBy, str]] = {
     "replit/replit-code-v1-3b": ("CC-BY-SA-4.0", "people", "pretrained on the Stack (code)"),
     "EleutherAI/pythia-1b": ("Apache-2.0", "people", "pretrained on the Pile"),
     "EleutherAI/pythia-2.8b": ("Apache-2.0", "people", "pretrained on the Pile"),
     "HuggingFaceTB/SmolLM2-135M": ("Apache-2.0", "mixed", _SMOLLM2_NOTE),
     "HuggingFaceTB/SmolLM2-360M": ("Apache-2.0", "mixed", _SMOLLM2_NOTE),
     "HuggingFaceTB/SmolLM2-1.7B": ("Apache-2.0", "mixed", _SMOLLM2_NOTE),
-    "HuggingFaceTB/SmolLM3-3B-Base": (
-        "Apache-2.0",
-        "mixed",
-        "pretrained on a mixture that includes model-written text",
-    ),
+    "HuggingFaceTB/SmolLM3-3B-Base": ("Apache-2.0", "mixed", _SMOLLM3_NOTE),
 }
-
-
-def known(name: str) -> Provenance | None:
-    """What is known of a base on the Hub, without revision and hash."""
-    if name not in _KNOWN:
-        return None
-    licence, written_by, note = _KNOWN[name]
-    return Provenance(
+# What is known of bases on the Hub, without revision and hash.
+KNOWN = {
+    name: Provenance(
         name, "base", licence, name, written_by=written_by, attribution=name, note=note
     )
+    for name, (licence, written_by, note) in _ON_THE_HUB.items()
+}
 
 
 def stated(config: BaseConfig, item: Provenance) -> Provenance:

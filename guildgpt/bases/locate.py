@@ -51,7 +51,7 @@ def locate_base(config: BaseConfig, *, weights: bool = True) -> tuple[Path, list
     refuse_adapter(folder)
     if own := read_provenance(folder):
         return folder, own
-    item = licences.known(name) or Provenance(name, "base", licences.on_card(folder), name)
+    item = licences.KNOWN.get(name) or Provenance(name, "base", licences.on_card(folder), name)
     commit = folder.name if folder.parent.name == "snapshots" else config.revision or ""
     item = replace(item, revision=commit, sha256=weights_sha256(folder))
     return folder, [licences.stated(config, item)]

@@ -58,18 +58,27 @@ def load_replit(folder: Path, dtype: torch.dtype = torch.float32) -> MptForCausa
     config = _config(folder / "config.json")
     with torch.device("meta"):
         model = MptForCausalLM(config)
-    model.tie_weights()
+    model.to(dtype).to_empty(device="cpu").tie_weights()
     waiting = dict(model.named_parameters())  # the tied head has no entry of its own
     for name, tensor, file in _tensors(folder):
-        # A copy of its own: a mapped file must not be rewritten while the model lives.
-        _assign(model, waiting, _our_name(name), tensor.to(dtype, copy=True), file)
+        name = _our_name(name)
+        place = waiting.pop(name, None)
+        wrong = "has no place in the model, or came twice"
+        if place is not None:
+            wrong = f"is {tuple(tensor.shape)}, the model's is {tuple(place.shape)}"
+        if place is None or place.shape != tensor.shape:
+            raise ModelError(
+                f"the tensor {name} {wrong}",
+                where=file,
+                remedy="Do these weights belong to this config.json?",
+            )
+        place.data.copy_(tensor)
     if waiting:
         raise ModelError(
             f"the tensor {min(waiting)} is missing ({len(waiting)} such)",
             where=folder,
             remedy="Were all the files downloaded?",
         )
-    model.tie_weights()
     if (folder / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(folder)
     return model.eval()
@@ -141,28 +150,6 @@ def _our_name(name: str) -> str:
     for pattern, replacement in _RENAMED:
         name = pattern.sub(replacement, name)
     return name
-
-
-def _assign(
-    model: MptForCausalLM,
-    waiting: dict[str, torch.nn.Parameter],
-    name: str,
-    tensor: torch.Tensor,
-    file: Path,
-) -> None:
-    """Put a tensor where the empty model waits for it."""
-    place = waiting.pop(name, None)
-    wrong = "has no place in the model, or came twice"
-    if place is not None:
-        wrong = f"is {tuple(tensor.shape)}, the model's is {tuple(place.shape)}"
-    if place is None or place.shape != tensor.shape:
-        raise ModelError(
-            f"the tensor {name} {wrong}",
-            where=file,
-            remedy="Do these weights belong to this config.json?",
-        )
-    owner, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(owner), attribute, torch.nn.Parameter(tensor))
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor, Path]]:

@@ -21,6 +21,7 @@ Sources: sentencepiece's `src/sentencepiece_model.proto` for the file, `src/unig
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import sys
@@ -250,28 +251,24 @@ def _fields(data: bytes) -> dict[int, list[Any]]:
     the right version. https://protobuf.dev/programming-guides/encoding
     """
     fields: dict[int, list[Any]] = {}
-    position = 0
+    stream = io.BytesIO(data)
 
     def varint() -> int:
-        nonlocal position
         value = shift = 0
         while True:
-            byte = data[position]
-            position += 1
+            (byte,) = stream.read(1)
             value |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:
                 return value
 
-    while position < len(data):
+    while stream.tell() < len(data):
         key = varint()
         wire_type = key & 7
         if wire_type == 0:
             value: int | bytes = varint()
         elif wire_type in (1, 2, 5):
-            length = {1: 8, 5: 4}.get(wire_type) or varint()
-            value = data[position : position + length]
-            position += length
+            value = stream.read({1: 8, 5: 4}.get(wire_type) or varint())
         else:
             raise ValueError(f"wire type {wire_type}")
         fields.setdefault(key >> 3, []).append(value)

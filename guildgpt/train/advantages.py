@@ -21,17 +21,8 @@ def token_rewards(scores: Floats, kl: Floats, beta: float, mask: Mask) -> Floats
     1909.08593, eq. 2.
     """
     rewards = np.where(mask, -beta * kl, 0.0)
-    rewards[np.arange(len(scores)), last_tokens(mask)] += scores
+    rewards[np.arange(len(scores)), mask.sum(1) - 1] += scores
     return rewards
-
-
-def last_tokens(mask: Mask) -> NDArray[np.int64]:
-    """The place (R,) of each answer's last token. ValueError for an answer without tokens."""
-    lengths = mask.sum(1)
-    if not lengths.all():
-        raise ValueError("an answer has at least one token, its end of turn")
-    last: NDArray[np.int64] = lengths - 1
-    return last
 
 
 def gae(
@@ -65,12 +56,9 @@ def whiten(values: Floats, mask: Mask, keep_mean: bool = False) -> Floats:
 def leave_one_out(scores: Floats) -> Floats:
     """Each score less the mean of the others in its group: (prompts, K) to (prompts, K).
 
-    RLOO: Ahmadian et al. 2024, arXiv 2402.14740, eq. 8. ValueError for groups of one.
+    RLOO: Ahmadian et al. 2024, arXiv 2402.14740, eq. 8; K is 2 at least.
     """
-    count = scores.shape[1]
-    if count < 2:
-        raise ValueError("leave-one-out needs two answers to a prompt at least")
-    others = (scores.sum(1, keepdims=True) - scores) / (count - 1)
+    others = (scores.sum(1, keepdims=True) - scores) / (scores.shape[1] - 1)
     difference: Floats = scores - others
     return difference
 

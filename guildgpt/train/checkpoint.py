@@ -1,4 +1,5 @@
-"""Checkpoints: there whole or not at all, and checked before they are trusted."""
+"""Checkpoints: there whole or not at all, and checked before they are trusted. And early stopping:
+the weights that held-out rows liked best are the ones that are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from guildgpt.model.hashes import file_sha256
+from guildgpt.network.world import World
+
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
+BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def save_checkpoint(
         work.mkdir(parents=True)
         write_weights(weights, work / WEIGHTS)
         torch.save(optimizer, work / OPTIMIZER)
-        hashes = {name: _sha256(work / name) for name in (WEIGHTS, OPTIMIZER)}
+        hashes = {name: file_sha256(work / name) for name in (WEIGHTS, OPTIMIZER)}
         record = {"step": step, "sha256": hashes, "state": state}
         record["own_sha256"] = _record_sha256(record)
         (work / STATE).write_text(json.dumps(record), encoding="utf-8")
@@ -67,7 +72,7 @@ def save_checkpoint(
         raise OSError(str(error).splitlines()[0]) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    paths = _complete(folder)
+    paths = sorted(folder.glob("step-*"))
     place = paths.index(target) + 1
     for path in paths[: max(place - keep, 0)] + paths[place:]:
         shutil.rmtree(path, ignore_errors=True)
@@ -77,7 +82,7 @@ def save_checkpoint(
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[Path]]:
     """The newest checkpoint whose files are whole, and the newer ones that are damaged."""
     damaged: list[Path] = []
-    for path in reversed(_complete(folder)):
+    for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             return _load(path), damaged
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
@@ -90,19 +95,18 @@ def _load(path: Path) -> Checkpoint:
     if record.pop("own_sha256") != _record_sha256(record):
         raise ValueError(f"{STATE} is not what was written")
     for name, sha256 in record["sha256"].items():
-        if _sha256(path / name) != sha256:
+        if file_sha256(path / name) != sha256:
             raise ValueError(f"{name} is not what was written")
     return Checkpoint(
         step=int(record["step"]),
-        weights={_present(name): tensor for name, tensor in load_file(path / WEIGHTS).items()},
+        # SFT's adapter was once the one that peft calls `default`.
+        weights={
+            re.sub(r"\.default(\.weight)?$", "", name): tensor
+            for name, tensor in load_file(path / WEIGHTS).items()
+        },
         optimizer=torch.load(path / OPTIMIZER, weights_only=True),
         state=record["state"],
     )
-
-
-def _present(name: str) -> str:
-    """A weight's name as it is today: SFT's adapter was once the one that peft calls `default`."""
-    return re.sub(r"\.default(\.weight)?$", "", name)
 
 
 def write_weights(weights: Mapping[str, Tensor], path: Path) -> None:
@@ -120,14 +124,60 @@ def put_weights(weights: Mapping[str, Tensor], parameters: Mapping[str, nn.Param
             parameter.copy_(weights[name])
 
 
-def _complete(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
-
-
 def _record_sha256(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@dataclass
+class Selection:
+    """Keeps the weights with the highest mean of one held-out figure over all sources; none without
+    a figure.
+
+    `patience` is how many measurements in a row may bring nothing better before training is over;
+    0 never stops. What it knows is part of every checkpoint, so a resumed run decides alike.
+    """
+
+    figure: str | None = None
+    patience: int = 0
+    best: float | None = None
+    step: int = 0  # after which the best was measured
+    waited: int = 0  # measurements without a gain
+
+    @property
+    def over(self) -> bool:
+        """Whether training has gone on for long enough without a gain."""
+        return bool(self.patience) and self.waited >= self.patience
+
+    def consider(
+        self,
+        step: int,
+        held_out: Mapping[str, Mapping[str, float]],
+        parameters: Mapping[str, nn.Parameter],
+        folder: Path,
+        world: World,
+    ) -> None:
+        """A measurement: the weights are kept in `folder` if it is the best so far."""
+        if self.figure is None:
+            return
+        value = sum(row[self.figure] for row in held_out.values()) / len(held_out)
+        if self.best is not None and not value > self.best:  # nor is what is not a number
+            self.waited += 1
+            return
+        self.best, self.step, self.waited = value, step, 0
+        if world.is_main:
+            work = folder / f".{BEST}.writing"
+            write_weights(parameters, work)
+            work.replace(folder / BEST)
+
+    def put_back(self, parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
+        """Give the parameters the best weights, if there were measurements."""
+        if self.best is not None:
+            put_weights(load_file(folder / BEST), parameters)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"best": self.best, "step": self.step, "waited": self.waited}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
+        self.best, self.step, self.waited = state["best"], state["step"], state["waited"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,11 +11,10 @@ from torch import Tensor
 from guildgpt.data.examples import Ranking
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import Trunk, token_logprobs
-from guildgpt.train.comparisons import ComparisonObjective, answers_of, by_pair
 from guildgpt.train.config import DpoConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import dpo
-from guildgpt.train.objective import Counts
+from guildgpt.train.objective import ComparisonObjective, Counts, answers_of, by_pair
 from guildgpt.train.on_policy import POLICY
 from guildgpt.train.schedule import Schedule
 
@@ -32,28 +32,20 @@ def train_dpo(
     """
     hats.add(POLICY, config.lora, seed=job.seed)
     schedule = Schedule.of(len(train), config, job.seed, job.world)
-    objective = Dpo(hats, train, config, schedule, held_out)
+    trunk, reference = hats.trunk(POLICY), hats.trunk(None)
+    objective = Dpo(trunk, train, config, schedule, held_out, reference=reference)
     return run_loop(objective, hats.parameters(POLICY), config, job, dtype=hats.dtype)
 
 
+@dataclass
 class Dpo(ComparisonObjective):
     """How far the policy moves from the reference for each pair (Rafailov et al. 2023, eq. 7)."""
 
     config: DpoConfig
 
-    def __init__(
-        self,
-        hats: Hats,
-        rows: Sequence[Ranking],
-        config: DpoConfig,
-        schedule: Schedule,
-        held_out: Mapping[str, Sequence[Ranking]] = {},
-    ):
-        super().__init__(hats.trunk(POLICY), rows, config, schedule, held_out)
-        self.reference = hats.trunk(None)
-        self.right: list[
-            Tensor
-        ] = []  # of this step's passes, the share of pairs in the right order
+    reference: Trunk = field(kw_only=True)
+    right: list[Tensor] = field(default_factory=list, init=False)
+    """Of this step's passes, the share of pairs in the right order."""
 
     def batches(self, step: int) -> list[list[Ranking]]:
         """See `RowObjective.batches`."""

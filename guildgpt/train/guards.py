@@ -7,6 +7,7 @@ which needs no judge.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from guildgpt.errors import GuildError
 from guildgpt.train.config import GuardConfig, KlConfig
@@ -36,6 +37,7 @@ class GuardError(GuildError):
     """Reinforcement learning went wrong in a way that has a name."""
 
 
+@dataclass
 class Guards:
     """The means of the first iterations, and of the latest, held against the limits.
 
@@ -43,9 +45,8 @@ class Guards:
     shares of answers, `reward` as the scorer gives it.
     """
 
-    def __init__(self, config: GuardConfig):
-        self.config = config
-        self.history: list[dict[str, float]] = []
+    config: GuardConfig
+    history: list[dict[str, float]] = field(default_factory=list)
 
     def check(self, figures: Mapping[str, float]) -> None:
         """Note an iteration's figures; GuardError, with the cause, where a limit is passed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,14 +21,13 @@ from torch import nn
 from guildgpt.errors import GuildError
 from guildgpt.network.hardware import memory_in_use, peak_flops
 from guildgpt.network.world import World
-from guildgpt.train.checkpoint import latest_checkpoint, put_weights, save_checkpoint
+from guildgpt.train.checkpoint import Selection, latest_checkpoint, put_weights, save_checkpoint
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.log import MetricsLog
 from guildgpt.train.objective import Figures, Objective
 from guildgpt.train.optimizer import clip_gradients, make_optimizer
 from guildgpt.train.progress import Watcher
 from guildgpt.train.schedule import learning_rate
-from guildgpt.train.selection import Selection
 
 METRICS = "metrics.jsonl"
 
@@ -93,11 +92,9 @@ def run_loop(
     saved_at = clock()
     totals = stage.totals
 
-    opened: AbstractContextManager[MetricsLog | None] = nullcontext()
-    if world.is_main:
-        log_path, warned = job.folder / METRICS, watcher.warned
-        opened = closing(MetricsLog(log_path, done, warned, tensorboard=config.tensorboard))
-    with opened as log:
+    path = job.folder / METRICS
+    log = MetricsLog(path, done, watcher.warned, config.tensorboard) if world.is_main else None
+    with closing(log) if log else nullcontext():
         if done == 0 and objective.measured_at:
             stage.measure(0, log)
         for step in range(done, objective.steps):
@@ -146,7 +143,7 @@ def run_loop(
         share_of_peak=totals.flops / busy / (peak * world.size),
         peak_memory_bytes=totals.peak_memory,
         resumed_from=done,
-        metrics=job.folder / METRICS,
+        metrics=path,
     )
 
 

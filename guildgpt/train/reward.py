@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,12 @@ from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import RewardModel, final_scores, scalar_head
-from guildgpt.train.comparisons import ComparisonObjective, answers_of, by_pair
+from guildgpt.train.checkpoint import Selection
 from guildgpt.train.config import RewardConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import bradley_terry, centring
-from guildgpt.train.objective import Counts
+from guildgpt.train.objective import ComparisonObjective, Counts, answers_of, by_pair
 from guildgpt.train.schedule import Schedule
-from guildgpt.train.selection import Selection
 
 HAT = "reward"
 
@@ -55,7 +54,7 @@ def train_reward(
     head.bias.requires_grad_(False)
     model = RewardModel(hats.trunk(HAT), head, config.micro_tokens)
     schedule = Schedule.of(len(train), config, seed, job.world)
-    objective = RankingObjective(model, train, config, schedule, held_out)
+    objective = RankingObjective(model.trunk, train, config, schedule, held_out, model=model)
     parameters: dict[str, nn.Parameter] = {**hats.parameters(HAT), "score": head.weight}  # type: ignore[dict-item]
     selection = Selection("accuracy", config.patience) if objective.few else None
     outcome = run_loop(objective, parameters, config, job, dtype=hats.dtype, selection=selection)
@@ -74,21 +73,13 @@ def _shift(model: RewardModel, demonstrations: Sequence[Example]) -> None:
             model.head.bias.sub_(model.scores(demonstrations).mean())
 
 
+@dataclass
 class RankingObjective(ComparisonObjective):
     """Bradley and Terry's model of who wins a pair."""
 
     config: RewardConfig
 
-    def __init__(
-        self,
-        model: RewardModel,
-        rows: Sequence[Ranking],
-        config: RewardConfig,
-        schedule: Schedule,
-        held_out: Mapping[str, Sequence[Ranking]] = {},
-    ):
-        super().__init__(model.trunk, rows, config, schedule, held_out)
-        self.model = model
+    model: RewardModel = field(kw_only=True)
 
     def counts(self, batch: Sequence[Ranking]) -> Counts:
         """The products of the trunk; the head's are next to nothing."""
@@ -97,7 +88,7 @@ class RankingObjective(ComparisonObjective):
 
     def loss(self, batch: Sequence[Ranking]) -> Tensor:
         """The summed loss in nats, each prompt the mean of its pairs."""
-        scores = final_scores(self.model.trunk, self.model.head, answers_of(batch))
+        scores = final_scores(self.trunk, self.model.head, answers_of(batch))
         total = scores.new_zeros(())
         for ranking, (better, worse) in zip(batch, by_pair(scores, batch), strict=True):
             margin = self.config.margin * torch.tensor(ranking.steps, device=scores.device)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from network.tiny import gpt_neox, mpt
 
+from guildgpt.data.examples import Ranking
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
 from guildgpt.train.config import DpoConfig
@@ -20,6 +21,11 @@ from .conftest import Remembering, job, order, tiny_llama
 from .policies import hats_of, outspoken
 
 LORA = AdapterConfig(rank=4, alpha=8)
+
+
+def objective_of(hats: Hats, rows: list[Ranking], config: DpoConfig) -> Dpo:
+    trunk, reference = hats.trunk("policy"), hats.trunk(None)
+    return Dpo(trunk, rows, config, order(rows, config), reference=reference)
 
 
 def trained(folder: Path, watcher: Remembering, hats: Hats, **changes: Any) -> Hats:
@@ -71,7 +77,7 @@ def test_the_loss_by_hand_with_rankings_of_three_and_four(tmp_path: Path) -> Non
     rows = [*planted(1, 2, answers=3), *planted(1, 3, answers=4), *planted(1, 4)]
     assert [len(row.pairs) for row in rows] == [3, 6, 1]
     config = DpoConfig(lora=LORA, beta=0.3, smoothing=0.1)
-    objective = Dpo(hats, rows, config, order(rows, config))
+    objective = objective_of(hats, rows, config)
     loss = float(objective.loss(rows).detach())
 
     def summed(model: Any, ids: torch.Tensor, answer: int) -> float:
@@ -104,8 +110,5 @@ def test_ties_and_identical_answers_pull_nowhere() -> None:
     assert row.pairs == ((0, 2), (1, 2))
     plain = ranking([good, bad])
     config = DpoConfig(lora=LORA)
-    losses = [
-        float(Dpo(hats, [one], config, order([one], config)).loss([one]).detach())
-        for one in (row, plain)
-    ]
+    losses = [float(objective_of(hats, [one], config).loss([one]).detach()) for one in (row, plain)]
     assert losses[0] == pytest.approx(losses[1]) == pytest.approx(math.log(2))

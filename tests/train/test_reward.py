@@ -16,8 +16,8 @@ from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import RewardModel, scalar_head
-from guildgpt.train.comparisons import ranking_batches
 from guildgpt.train.config import RewardConfig
+from guildgpt.train.objective import ranking_batches
 from guildgpt.train.reward import RankingObjective, TrainedReward, train_reward
 
 from .comparisons import answered, planted, ranking
@@ -100,7 +100,7 @@ def objective(**changes: Any) -> RankingObjective:
     hats.add("reward", LORA, seed=0)
     model = RewardModel(hats.trunk("reward"), scalar_head(hats.width, seed=1))
     config = RewardConfig(lora=LORA, steps=1, **changes)
-    return RankingObjective(model, [], config, order([], config))
+    return RankingObjective(model.trunk, [], config, order([], config), model=model)
 
 
 def by_hand(scores: list[float], row: Ranking, centring: float, margin: float) -> float:
