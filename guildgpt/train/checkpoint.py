@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from guildgpt.model.hashes import file_sha256
+from guildgpt.hashes import file_sha256
 from guildgpt.network.world import World
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
