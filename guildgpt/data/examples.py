@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from guildgpt.chat import ChatTemplate, Comparison, Conversation, FileTokenizer, Message
+from guildgpt.chat import ChatTemplate, Comparison, Conversation, FileTokenizer
 from guildgpt.chat.template import fit
 from guildgpt.data.documents import Document
-from guildgpt.data.split import digest, normalised, tree_of
+from guildgpt.data.split import digest, tree_of, wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,12 @@ class Example:
     def trained(self) -> int:
         """How many tokens are predicted (the first never is: nothing stands before it)."""
         return int(self.mask[1:].sum())
+
+
+def answering(asked: Sequence[int], answer: ArrayLike, source: str, bytes: int = 0) -> Example:
+    """A prompt's ids and those of an answer, of which the answer is predicted."""
+    ids = np.concatenate([np.array(asked, np.int32), np.array(answer, np.int32)])
+    return Example(ids, np.arange(len(ids)) >= len(asked), bytes, source)
 
 
 # What one place in a batch holds: a conversation, or documents packed together.
@@ -170,7 +176,8 @@ def rankings(
     found: list[Ranking] = []
     counts: Counter[str] = Counter()
     for row in comparisons:
-        if len(template.prompt(row.prompt, tokenizer)) >= context:
+        asked = template.prompt(row.prompt, tokenizer)
+        if len(asked) >= context:
             counts["with a prompt longer than the context"] += 1
             continue
         kept = []
@@ -178,7 +185,9 @@ def rankings(
             if not answer.content.strip():
                 counts["with an empty answer, which was left out"] += 1
                 continue
-            example = answer_example(row.prompt, answer.content, tokenizer, template, row)
+            ids = [*tokenizer.encode(answer.content), template.eos_id(tokenizer)]
+            size = len(answer.content.encode("utf-8", "replace"))
+            example = answering(asked, ids, row.source.name, size)
             if len(example) > context:
                 counts["with an answer longer than the context, which was left out"] += 1
                 continue
@@ -201,32 +210,13 @@ def rankings(
     return found, counts
 
 
-def answer_example(
-    prompt: tuple[Message, ...],
-    text: str,
-    tokenizer: FileTokenizer,
-    template: ChatTemplate,
-    row: Comparison,
-) -> Example:
-    """A prompt and one answer, up to and with the end of turn; the answer is predicted."""
-    asked = template.prompt(prompt, tokenizer)
-    ids = [*asked, *tokenizer.encode(text), template.eos_id(tokenizer)]
-    mask = np.arange(len(ids)) >= len(asked)
-    size = len(text.encode("utf-8", "replace"))
-    return Example(np.array(ids, dtype=np.int32), mask, size, row.source.name)
-
-
 def without_held_out_prompts(
     train: Sequence[Comparison], held_out: Sequence[Comparison]
 ) -> tuple[list[Comparison], int]:
     """The train rows whose prompt does not stand on the held-out side too, and how many did."""
-    known = {_words(row.prompt) for row in held_out}
-    kept = [row for row in train if _words(row.prompt) not in known]
+    known = {wording(row.prompt) for row in held_out}
+    kept = [row for row in train if wording(row.prompt) not in known]
     return kept, len(train) - len(kept)
-
-
-def _words(prompt: Sequence[Message]) -> str:
-    return "\n".join(f"{m.role}: {normalised(m.content)}" for m in prompt)
 
 
 def _why_no_pair(row: Comparison) -> str:

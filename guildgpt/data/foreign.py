@@ -9,6 +9,7 @@ import shlex
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from guildgpt.errors import DataError
 
@@ -52,14 +53,20 @@ def is_gzipped(path: Path) -> bool:
         return stream.read(len(GZIP)) == GZIP
 
 
+def opened(path: Path) -> BinaryIO:
+    """What is in a file, unpacked where it is gzipped."""
+    return cast(BinaryIO, gzip.open(path)) if is_gzipped(path) else path.open("rb")
+
+
 def refuse_foreign(path: Path, made: str = ".jsonl") -> None:
     """DataError for a file whose beginning says that it is no text to be read as it is; `made` is
     the ending of what is to be made of it."""
     head = _head(path)
-    words = _words(path, made)
     for beginning, what, remedy in BEGINNINGS:
         if head.startswith(beginning):
-            raise DataError(f"this is {what}", where=path, remedy=remedy.format(**words))
+            raise DataError(
+                f"this is {what}", where=path, remedy=remedy.format(**_words(path, made))
+            )
 
 
 def refuse_table(path: Path) -> None:
@@ -90,12 +97,9 @@ def _words(path: Path, ending: str) -> dict[str, str]:
 
 def _head(path: Path) -> bytes:
     """The first bytes of a file, of what is in it where it is gzipped."""
-    if is_gzipped(path):
-        with suppress(EOFError, OSError, zlib.error), gzip.open(path) as unpacked:
-            return unpacked.read(HEAD)
-        return b""  # damaged: who reads it says where
-    with path.open("rb") as stream:
+    with suppress(EOFError, OSError, zlib.error), opened(path) as stream:
         return stream.read(HEAD)
+    return b""  # damaged: who reads it says where
 
 
 def folder_instead(path: Path) -> DataError:

@@ -6,16 +6,15 @@ One long JSON list of objects is read as well.
 from __future__ import annotations
 
 import difflib
-import gzip
 import itertools
 import json
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-from guildgpt.data.foreign import folder_instead, is_gzipped, refuse_foreign, refuse_table
+from guildgpt.data.foreign import folder_instead, opened, refuse_foreign, refuse_table
 from guildgpt.data.rows import type_name
 from guildgpt.errors import DataError
 
@@ -34,7 +33,7 @@ def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     refuse_foreign(path)
     refuse_table(path)
     begun = False
-    with _open(path) as stream:
+    with opened(path) as stream:
         for number, line in _lines(stream, path):
             if not line.strip():
                 continue
@@ -132,10 +131,6 @@ def require_file(path: str | Path) -> Path:
         near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
         remedy = f"Its folder has {', '.join(near)}." if near else "Its folder has nothing similar."
     raise DataError("there is no such file", where=path, remedy=remedy)
-
-
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if is_gzipped(path) else path.open("rb")
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:

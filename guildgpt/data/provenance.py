@@ -59,6 +59,10 @@ NO_CREDIT = PUBLIC_DOMAIN | {"0BSD", "MIT-0", OWN}
 
 _CANONICAL = {spdx.lower(): spdx for spdx in PERMISSIVE | SHARE_ALIKE | PUBLIC_DOMAIN | {OWN}}
 
+WRITTEN_BY_A_MODEL = {
+    "model": "Its text was written by a model.",
+    "mixed": "Its text was partly written by a model.",
+}
 REMEDY = (
     'Set `policy = "open"` in the recipe to be warned instead; or, for a file of your own, say '
     '`licence = "own"` (or the id of its licence) and `written_by = "people"` in its source.'
@@ -116,13 +120,9 @@ def refusal(item: Provenance) -> str | None:
         if "-nd-" in terms:
             return f"Its licence, {licence}, forbids adaptations, and a trained model may be one."
         return f"Its licence, {licence}, is not among those known to be permissive or share-alike."
-    if item.written_by == "model":
-        return "Its text was written by a model."
-    if item.written_by == "mixed":
-        return "Its text was partly written by a model."
     if nobody_says:
         return "Nobody says who wrote its text, people or a model."
-    return None
+    return WRITTEN_BY_A_MODEL.get(item.written_by)
 
 
 def check(policy: Policy, items: Sequence[Provenance]) -> list[str]:

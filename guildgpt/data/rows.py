@@ -174,16 +174,14 @@ def is_bad(value: object, key: str, where: str) -> bool:
 
 def _texts(value: Any) -> Iterator[str]:
     """Every text in a value, clean; of a message its content alone."""
-    if isinstance(value, str):
-        if text := clean(value):
-            yield text
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         content = [value[key] for key in ("content", "value") if key in value]
-        for part in content or value.values():
-            yield from _texts(part)
-    elif isinstance(value, list):
+        value = content or list(value.values())
+    if isinstance(value, list):
         for part in value:
             yield from _texts(part)
+    elif isinstance(value, str) and (text := clean(value)):
+        yield text
 
 
 def is_content(column: str) -> bool:

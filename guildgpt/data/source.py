@@ -105,14 +105,13 @@ class SourceSpec(BaseModel):
             )
         if self.path is not None and kind.reader == "starter":
             raise _SourceProblem("the starter pack has no path", "Write `starter`.")
-        if kind.reader != "oasst":
-            defaults = type(self).model_fields
-            for option in _OASST_ONLY:
-                if getattr(self, option) != defaults[option].default:
-                    raise _SourceProblem(
-                        f"`{option}` means nothing for `{self.kind}`",
-                        f"Only oasst sources know {', '.join(_OASST_ONLY)}.",
-                    )
+        fields = type(self).model_fields
+        given = [one for one in _OASST_ONLY if getattr(self, one) != fields[one].default]
+        if given and kind.reader != "oasst":
+            raise _SourceProblem(
+                f"`{given[0]}` means nothing for `{self.kind}`",
+                f"Only oasst sources know {', '.join(_OASST_ONLY)}.",
+            )
         return self
 
 

@@ -7,7 +7,7 @@ begin with the same question (a tree's threads and comparisons, flat or nested) 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from guildgpt.chat import Comparison, Conversation, Message, Task
@@ -67,8 +67,11 @@ def normalised(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
+def wording(messages: Iterable[Message]) -> str:
+    """What tells two prompts apart: who speaks, and the words without regard to case, spacing."""
+    return "\n".join(f"{m.role}: {normalised(m.content)}" for m in messages)
+
+
 def _opening(messages: Sequence[Message]) -> str:
-    for message in messages:
-        if message.role == "user":
-            return message.content
-    return messages[0].content if messages else ""
+    asked = (message.content for message in messages if message.role == "user")
+    return next(asked, messages[0].content if messages else "")

@@ -67,15 +67,14 @@ def evaluate(
     from guildgpt.evaluate import command
     from guildgpt.network.world import World
 
+    sources = [*(comparisons or data or ()), *(more or ())]
     world = World()
     try:
         if comparisons:
-            sources = [*comparisons, *(more or ())]
             result = command.evaluate_reward_model(
                 model, sources, world, limit=limit, context=context
             )
         else:
-            sources = [*(data or ()), *(more or ())]
             result = command.evaluate_model(
                 model, sources, world, limit=limit, context=context, samples=samples
             )

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from guildgpt.chat import Message
-from guildgpt.data.examples import Example
+from guildgpt.data.examples import Example, answering
 from guildgpt.evaluate.preferences import Scorer
 from guildgpt.evaluate.samples import SampleMeasures, measure
 from guildgpt.model.chat_tokenizer import ChatTokenizer
@@ -121,10 +121,7 @@ def write(
     """A model's answers."""
     asked = [chat.template.prompt(messages, chat.tokenizer) for messages in prompts]
     sampled = sample(trunk, asked, sampling, eos_id=chat.eos_id, seed=seed)
-    examples = []
-    for ids, one in zip(asked, sampled, strict=True):
-        whole = np.concatenate([np.array(ids, np.int32), one.ids])
-        examples.append(Example(whole, np.arange(len(whole)) >= len(ids), 0, "written"))
+    examples = (answering(ids, one.ids, "written") for ids, one in zip(asked, sampled, strict=True))
     texts = tuple(chat.tokenizer.decode(one.ids.tolist()) for one in sampled)
     return Answers(tuple(examples), tuple(sampled), texts)
 

@@ -7,7 +7,7 @@ hides: an answer that is fluent and wrong, that does not stop, that ignores the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -45,22 +45,18 @@ def seen(probes: Iterable[Probe], conversations: Iterable[Conversation]) -> set[
     A good answer to such a probe may be recall. A probe counts as seen when one conversation holds
     all of the probe's user turns in their order; case, punctuation and spacing do not matter.
     """
-    wanted = {probe.id: tuple(_user_turns(probe.messages)) for probe in probes}
-    found: set[str] = set()
-    for conversation in conversations:
-        turns = list(_user_turns(conversation.messages))
-        found |= {id for id, asked in wanted.items() if id not in found and _within(asked, turns)}
-    return found
+    learned = [_user_turns(conversation.messages) for conversation in conversations]
+    asked = {probe.id: _user_turns(probe.messages) for probe in probes}
+    return {id for id, said in asked.items() if any(_within(said, turns) for turns in learned)}
 
 
-def _user_turns(messages: Iterable[Message]) -> Iterator[str]:
+def _user_turns(messages: Iterable[Message]) -> list[str]:
     """The user turns' words in lower case, one space between them."""
-    for message in messages:
-        if message.role == "user":
-            yield " ".join(re.findall(r"\w+", message.content.casefold()))
+    said = [message.content.casefold() for message in messages if message.role == "user"]
+    return [" ".join(re.findall(r"\w+", text)) for text in said]
 
 
-def _within(asked: tuple[str, ...], turns: list[str]) -> bool:
+def _within(asked: list[str], turns: list[str]) -> bool:
     """Whether `asked` is a subsequence of `turns`."""
     rest = iter(turns)
     return all(turn in rest for turn in asked)

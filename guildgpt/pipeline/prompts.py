@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from guildgpt.chat import Comparison, Conversation, Message, Task
+from guildgpt.chat import ChatTemplate, Comparison, Conversation, FileTokenizer, Message, Task
 from guildgpt.data import Dataset, starter_prompts, starter_tasks
 from guildgpt.data.origin import Events
+from guildgpt.data.split import wording
 from guildgpt.errors import RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.rewards.config import RewardTerms
 from guildgpt.rewards.wanted import Wanted
 from guildgpt.train.config import RolloutConfig
-from guildgpt.train.rollout import Prompt, prompts_of
+from guildgpt.train.rollout import Prompt
 
 
 def prepare_prompts(
@@ -50,6 +52,30 @@ def prepare_prompts(
     return [
         replace(one, origin=frozenset(origins.get(one.messages, ()))) for one in found
     ], too_long
+
+
+def prompts_of(
+    asked: Sequence[tuple[Message, ...]],
+    tokenizer: FileTokenizer,
+    template: ChatTemplate,
+    *,
+    limit: int,
+    wanted: Sequence[Wanted] = (),
+) -> tuple[list[Prompt], int]:
+    """Different prompts of at most `limit` tokens, and how many were longer."""
+    first: dict[str, int] = {}
+    for index, messages in enumerate(asked):
+        first.setdefault(wording(messages), index)
+    found = [
+        Prompt(
+            asked[index],
+            tuple(template.prompt(asked[index], tokenizer)),
+            wanted[index] if wanted else Wanted(),
+        )
+        for index in first.values()
+    ]
+    prompts = [prompt for prompt in found if len(prompt.ids) <= limit]
+    return prompts, len(found) - len(prompts)
 
 
 def asked(dataset: Dataset, terms: RewardTerms) -> tuple[list[tuple[Message, ...]], list[Wanted]]:

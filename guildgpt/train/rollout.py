@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guildgpt.chat import ChatTemplate, FileTokenizer, Message
-from guildgpt.data.examples import Example
-from guildgpt.data.split import normalised
+from guildgpt.chat import FileTokenizer, Message
+from guildgpt.data.examples import Example, answering
 from guildgpt.errors import GuildError
 from guildgpt.network.reward_model import RewardModel, closed
 from guildgpt.network.sampler import Sampled, Sampling, sample
@@ -51,8 +50,7 @@ class Episode:
     @classmethod
     def of(cls, prompt: Prompt, sampled: Sampled, tokenizer: FileTokenizer) -> Episode:
         """That of one prompt and the answer that was drawn for it."""
-        whole = np.concatenate([np.array(prompt.ids, np.int32), sampled.ids])
-        example = Example(whole, np.arange(len(whole)) >= len(prompt.ids), 0, "rollout")
+        example = answering(prompt.ids, sampled.ids, "rollout")
         ids = tuple(sampled.ids[:-1].tolist() if sampled.ended else sampled.ids.tolist())
         return cls(prompt, sampled, example, ids, tokenizer.decode(ids))
 
@@ -187,31 +185,6 @@ class Rollout:
     def kl(self) -> Floats:
         """log π - log π_ref of each token, (R, T), in nats; 0 where there is none."""
         return np.where(self.mask, self.logprobs - self.ref, 0.0)
-
-
-def prompts_of(
-    asked: Sequence[tuple[Message, ...]],
-    tokenizer: FileTokenizer,
-    template: ChatTemplate,
-    *,
-    limit: int,
-    wanted: Sequence[Wanted] = (),
-) -> tuple[list[Prompt], int]:
-    """Different prompts of at most `limit` tokens, and how many were longer."""
-    first: dict[str, int] = {}
-    for index, messages in enumerate(asked):
-        key = "\n".join(f"{m.role}: {normalised(m.content)}" for m in messages)
-        first.setdefault(key, index)
-    found = [
-        Prompt(
-            asked[index],
-            tuple(template.prompt(asked[index], tokenizer)),
-            wanted[index] if wanted else Wanted(),
-        )
-        for index in first.values()
-    ]
-    prompts = [prompt for prompt in found if len(prompt.ids) <= limit]
-    return prompts, len(found) - len(prompts)
 
 
 def collect(

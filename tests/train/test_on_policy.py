@@ -13,8 +13,6 @@ import pytest
 import torch
 from network.tiny import examples, gpt_neox, llama, mpt
 
-from guildgpt.bases.scratch import train_tokenizer
-from guildgpt.chat import ChatTemplate, FileTokenizer, Message
 from guildgpt.errors import GuildError
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
@@ -34,7 +32,6 @@ from guildgpt.train.rollout import (
     Scorer,
     Scores,
     collect,
-    prompts_of,
 )
 
 from .conftest import Remembering, job
@@ -355,22 +352,6 @@ def test_the_temperature_divides_the_logits_of_policy_and_reference(
         for found in (rollout.logprobs, rollout.ref):
             np.testing.assert_allclose(found[row, :count], wanted[-count:], rtol=1e-3, atol=2e-4)
             assert not found[row, count:].any()
-
-
-def test_prompts_that_are_too_long_are_counted_and_equal_ones_asked_once(tmp_path: Path) -> None:
-    path = tmp_path / "tokenizer.json"
-    train_tokenizer(["What is it? Who was that?"], 300).save(str(path))
-    tokenizer, template = FileTokenizer(path), ChatTemplate()
-
-    def ask(text: str) -> tuple[Message, ...]:
-        return (Message("user", text),)
-
-    exact = len(template.prompt(ask("What is it?"), tokenizer))
-    texts = ["What is it?", "what  is IT?", "What is it? " * 9, "Who was that? " * 9, "Who?"]
-    prompts, too_long = prompts_of(list(map(ask, texts)), tokenizer, template, limit=exact)
-    assert [prompt.messages[0].content for prompt in prompts] == ["What is it?", "Who?"]
-    assert too_long == 2
-    assert list(prompts[0].ids) == template.prompt(ask("What is it?"), tokenizer)
 
 
 # --- what is not a number ------------------------------------------------------------------------
