@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from guildgpt.chat import Comparison, Conversation, Task
 from guildgpt.data.provenance import Provenance
 from guildgpt.data.source import Loaded
-from guildgpt.data.split import digest, fraction, split_side
+from guildgpt.data.split import AnyRow, digest, fraction, split_side
 from guildgpt.errors import DataError
-
-AnyRow = TypeVar("AnyRow", Conversation, Comparison, Task)
 
 
 @dataclass(slots=True)

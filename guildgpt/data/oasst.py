@@ -140,7 +140,9 @@ def _all_threads(root: Node) -> list[list[Node]]:
     stack = [[root]]
     while stack:
         path = stack.pop()
-        onward = [reply for reply in _best_first(path[-1]) if _answered(reply)]
+        onward = [
+            reply for reply in _best_first(path[-1]) if reply.role == "assistant" or reply.replies
+        ]
         stack += [[*path, reply] for reply in reversed(onward)]
         if not onward and path[-1].role == "assistant":
             threads.append(path)
@@ -166,10 +168,6 @@ def _comparisons(root: Node, source: Source) -> Iterator[Comparison]:
 def _best_first(node: Node) -> list[Node]:
     """The replies by rank; unranked ones last, in file order (the sort is stable)."""
     return sorted(node.replies, key=lambda reply: reply.rank)
-
-
-def _answered(node: Node) -> bool:
-    return node.role == "assistant" or bool(node.replies)
 
 
 def _fault(node: Node, keep: Keep) -> str | None:

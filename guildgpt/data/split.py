@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from guildgpt.chat import Comparison, Conversation, Message, Task
 from guildgpt.errors import DataError
 
 Side = Literal["train", "held_out"]
+AnyRow = TypeVar("AnyRow", Conversation, Comparison, Task)
 
 
 def split_side(item: Conversation | Comparison | Task, held_out: float) -> Side:
@@ -28,6 +29,11 @@ def split_side(item: Conversation | Comparison | Task, held_out: float) -> Side:
 def tree_of(item: Conversation | Comparison | Task) -> str:
     """What decides a row's side: its group, or else its first user turn, normalised."""
     return item.source.group or normalised(_opening(item.messages))
+
+
+def unseen(rows: Sequence[AnyRow], shares: Sequence[float]) -> list[AnyRow]:
+    """The rows that are on the held-out side for each of these shares; all where there is none."""
+    return [row for row in rows if all(split_side(row, one) == "held_out" for one in shares)]
 
 
 def in_first_half(item: Comparison) -> bool:

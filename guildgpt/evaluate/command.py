@@ -16,13 +16,14 @@ from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data import Loaded, SourceSpec, load
 from guildgpt.data.dataset import distinct_names
 from guildgpt.data.examples import Example, Ranking, conversation_examples, rankings
+from guildgpt.data.split import unseen
 from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.bits import measure_bits
 from guildgpt.evaluate.config import EvaluateConfig
-from guildgpt.evaluate.held_out import NOTE, trained_on, unseen
 from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.locate import locate
+from guildgpt.model.provenance import trained_on
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import REWARD_FILE, load_reward_model, read_record
 from guildgpt.network.world import World
@@ -30,6 +31,7 @@ from guildgpt.terminal import say, visible
 from guildgpt.text.figures import percent
 
 CONTEXT = 1024  # tokens of a conversation at most, if nothing else is asked for
+HELD_OUT_ONLY = "held-out rows only: the model was trained on the others"
 TRAINED_ON_ALL = "The model was trained on all of them; name a source that it never saw."
 NO_COMPARISONS = "It has none: sources with rankings, or with prompt, chosen and rejected, do."
 
@@ -216,7 +218,7 @@ def _named(loaded: Sequence[Loaded], model: Path) -> Iterator[tuple[str, Loaded,
 
 def _note(shares: Sequence[float], dropped: Mapping[str, int]) -> str:
     """Which rows are measured, and which were left out."""
-    return "; ".join([NOTE] * len(shares) + _counted(dropped))
+    return "; ".join([HELD_OUT_ONLY] * len(shares) + _counted(dropped))
 
 
 def _counted(dropped: Mapping[str, int]) -> list[str]:

@@ -18,7 +18,7 @@ from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.data import SourceSpec, load, starter_prompts
-from guildgpt.data.split import digest
+from guildgpt.data.split import digest, unseen
 from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.head_to_head import (
     Answers,
@@ -27,9 +27,8 @@ from guildgpt.evaluate.head_to_head import (
     verdict_sentence,
     write,
 )
-from guildgpt.evaluate.held_out import trained_on, unseen
 from guildgpt.model.chat_tokenizer import ChatTokenizer
-from guildgpt.model.provenance import PROVENANCE_FILE
+from guildgpt.model.provenance import PROVENANCE_FILE, trained_on
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import (
     REWARD_FILE,

@@ -72,6 +72,14 @@ OTHERS = {
     ),
     "memory_bytes": ("Memory, bytes", "The most that was held so far."),
 }
+PAIRS = (
+    "Held-out pairs in the right order",
+    "Of comparisons that were never trained on; a coin gets half of them right.",
+)
+BITS = (
+    "Held-out bits per byte",
+    "How badly it predicts answers that were never trained on. Lower is better.",
+)
 CLOCKS = {"step", "epoch", "seconds", "time", "tokens"}  # these only rise
 
 
@@ -172,13 +180,7 @@ def _held_out(stage: StageReport) -> dict[str, Any]:
         value = one.accuracy if of_pairs else one.bits_per_byte
         points.setdefault(one.source, []).append((one.step, finite(value)))
     series = [_series(source, thin(line)) for source, line in points.items()]
-    if of_pairs:
-        title = "Held-out pairs in the right order"
-        note = "Of comparisons that were never trained on; a coin gets half of them right."
-    else:
-        title = "Held-out bits per byte"
-        note = "How badly it predicts answers that were never trained on. Lower is better."
-    return _drawn(title, note, series)
+    return _drawn(*(PAIRS if of_pairs else BITS), series)
 
 
 def _drawn(

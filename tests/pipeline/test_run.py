@@ -34,9 +34,9 @@ from guildgpt.chat import ChatTemplate, FileTokenizer, Message
 from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import DataError, GuildError, PolicyError, RecipeError
-from guildgpt.evaluate.held_out import trained_on
 from guildgpt.model import folder as model_folder
 from guildgpt.model.gguf_file import read_head
+from guildgpt.model.provenance import trained_on
 from guildgpt.pipeline import run as pipeline
 from guildgpt.pipeline.inputs import starts_from
 from guildgpt.pipeline.plan import dry_run as plan_of
