@@ -60,6 +60,10 @@ class RecordGone(StoreError):
     """What is referred to is no longer in the store: it was erased, or its time was over."""
 
 
+class RoundClosed(StoreError):
+    """A vote that comes after its round was closed."""
+
+
 FORMAT = 1  # of the files that outlast a version, where they carry none
 
 

@@ -18,6 +18,7 @@ from guildgpt.feedback.removal import Removed, delete_where, remove_comparisons
 from guildgpt.feedback.rows import among
 from guildgpt.feedback.schema import (
     conversations,
+    corrections,
     deliveries,
     messages,
     parts,
@@ -107,8 +108,9 @@ def _said(
 
 def blank(connection: Connection, ids: set[str], removed: Removed) -> None:
     """Empty these messages, and take away the ratings, comparisons and votes on them."""
-    of_them = among(connection, ratings.c.message_id, ids)
-    removed.add("ratings", delete_where(connection, ratings, of_them))
+    for table in (ratings, corrections):
+        of_them = among(connection, table.c.message_id, ids)
+        removed.add(table.name, delete_where(connection, table, of_them))
     remove_comparisons(connection, ids, removed)
     blanking = update(messages).where(among(connection, messages.c.id, ids))
     connection.execute(blanking.values(BLANK))

@@ -26,7 +26,7 @@ from typing import Any, Literal, get_args
 from guildgpt.data.origin import Events
 from guildgpt.feedback import oasst
 from guildgpt.feedback.rankings import Ballot, lock, margins, seen
-from guildgpt.feedback.records import Snapshot, StoredMessage, Vote
+from guildgpt.feedback.records import Correction, Snapshot, StoredMessage, Vote
 from guildgpt.feedback.rows import write_whole
 from guildgpt.feedback.view import Export, Switches, View, model_of, passed_review
 
@@ -107,7 +107,30 @@ def preference(view: View, *, margin: bool = False) -> Export:
                 row["margin"] = lead / len(both)
             votes = [cast.vote for cast in casts if {better, worse} <= seen(cast.ballot)]
             export.add(row, _said(*path, chosen, rejected) | _cast(*votes))
+    for correction in view.corrections():
+        _correct(view, correction, export, margin=margin)
     return export
+
+
+def _correct(view: View, correction: Correction, export: Export, *, margin: bool) -> None:
+    """A row in which a person's own wording is better than the answer that it corrects."""
+    answer = view.messages[correction.message_id]
+    path = view.path(answer.id)[:-1]
+    reason = view.refusal(answer) or _unfit(view, path, answer)
+    if reason is None and correction.text.strip() == view.text(answer).strip():
+        reason = "both answers are the same"
+    if reason:
+        export.left_out[reason] += 1
+        return
+    row: dict[str, Any] = {
+        "prompt": [view.turn(turn) for turn in path],
+        "chosen": [{"role": "assistant", "content": correction.text}],
+        "rejected": [view.turn(answer)],
+        "group": path[0].id,
+    }
+    if margin:
+        row["margin"] = 1.0
+    export.add(row, _said(*path, answer) | {("correction", correction.id)})
 
 
 def kto(view: View) -> Export:

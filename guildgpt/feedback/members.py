@@ -11,9 +11,9 @@ from sqlalchemy import Connection, select, update
 
 from guildgpt.errors import RecordGone
 from guildgpt.feedback.database import Database
-from guildgpt.feedback.records import Consent, Member
+from guildgpt.feedback.records import AccountKind, Consent, Member
 from guildgpt.feedback.rows import Clock, new_id
-from guildgpt.feedback.schema import facts, members
+from guildgpt.feedback.schema import accounts, facts, members
 from guildgpt.feedback.trouble import GONE
 
 _SEEN_AGAIN = timedelta(hours=1)  # how old `seen_at` may get: else every message would write it
@@ -29,23 +29,16 @@ class Members:
 
     async def of_user(self, user_id: int) -> Member:
         """The member with this Discord id, made at first sight with consent `chat`."""
-        hashed, now, id = self.hash_of(user_id), self._clock.now(), new_id()
-        wanted = select(members.c.id, members.c.consent, members.c.seen_at).where(
-            members.c.hash == hashed
-        )
+        return await self._of_hash(self.hash_of(user_id))
 
-        def make(connection: Connection) -> Any:
-            row = {"id": id, "hash": hashed, "consent": "chat", "created_at": now, "seen_at": now}
-            making = self._database.insert(members).on_conflict_do_update(
-                index_elements=["hash"], set_={"seen_at": now}
-            )
-            connection.execute(making, row)
-            return connection.execute(wanted).one()
-
-        found = await self._database.row(wanted)
-        if found is None or now - found.seen_at > _SEEN_AGAIN:
-            found = await self._database.write(make)
-        return Member(found.id, found.consent)
+    async def of_account(self, kind: AccountKind, name: str) -> Member:
+        """The member who votes under this name without Discord, made at first sight."""
+        hashed = self.account_hash(kind, name)
+        member = await self._of_hash(hashed)
+        row = {"id": new_id(), "member_id": member.id, "kind": kind, "name": name, "secret": None}
+        noting = self._database.insert(accounts).on_conflict_do_nothing()
+        await self._database.execute(noting, row | {"created_at": self._clock.now()})
+        return member
 
     async def by_id(self, member_id: str) -> Member | None:
         """The member, or None if they were erased."""
@@ -63,7 +56,11 @@ class Members:
 
     def hash_of(self, user_id: int) -> str:
         """By what a user is found again; nobody without the key can make it."""
-        return hmac.new(self._key, f"discord:{user_id}".encode(), "sha256").hexdigest()
+        return self._hash(f"discord:{user_id}")
+
+    def account_hash(self, kind: AccountKind, name: str) -> str:
+        """The same for who votes without Discord."""
+        return self._hash(f"{kind}:{name}")
 
     async def key_fits(self) -> bool:
         """Whether the key is the one that this store was made with."""
@@ -78,3 +75,25 @@ class Members:
 
         noted = await self._database.value(wanted) or await self._database.write(note)
         return bool(noted == print_)
+
+    async def _of_hash(self, hashed: str) -> Member:
+        now, id = self._clock.now(), new_id()
+        wanted = select(members.c.id, members.c.consent, members.c.seen_at).where(
+            members.c.hash == hashed
+        )
+
+        def make(connection: Connection) -> Any:
+            row = {"id": id, "hash": hashed, "consent": "chat", "created_at": now, "seen_at": now}
+            making = self._database.insert(members).on_conflict_do_update(
+                index_elements=["hash"], set_={"seen_at": now}
+            )
+            connection.execute(making, row)
+            return connection.execute(wanted).one()
+
+        found = await self._database.row(wanted)
+        if found is None or now - found.seen_at > _SEEN_AGAIN:
+            found = await self._database.write(make)
+        return Member(found.id, found.consent)
+
+    def _hash(self, who: str) -> str:
+        return hmac.new(self._key, who.encode(), "sha256").hexdigest()

@@ -14,21 +14,34 @@ from sqlalchemy import Connection, select
 from guildgpt.feedback.records import NOT_THEIRS
 from guildgpt.feedback.rows import among, write_whole
 from guildgpt.feedback.schema import (
+    accounts,
     candidates,
     comparisons,
     conversations,
+    corrections,
     deliveries,
     lineage,
     members,
     messages,
     parts,
+    prompts,
     ratings,
     reports,
     votes,
 )
 
 Rows = list[dict[str, Any]]
-SECTIONS = ("messages", "ratings", "votes", "comparisons", "reports", "events")
+SECTIONS = (
+    "messages",
+    "ratings",
+    "votes",
+    "comparisons",
+    "reports",
+    "corrections",
+    "prompts",
+    "accounts",
+    "events",
+)
 """The parts of a member's data that are lists, in this order."""
 
 
@@ -70,6 +83,21 @@ def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
             {"id": row.id, "answer": row.message_id, "reason": row.reason}
             | {"given_at": _moment(row.created_at), "resolved_at": _moment(row.resolved_at)}
             for row in _under(connection, reports, id)
+        ],
+        "corrections": [
+            {"id": row.id, "answer": row.message_id, "text": row.text}
+            | {"given_at": _moment(row.created_at)}
+            for row in _under(connection, corrections, id)
+        ],
+        "prompts": [
+            {"id": row.id, "text": row.text, "licence": row.licence, "state": row.state}
+            | {"submitted_at": _moment(row.created_at)}
+            for row in _under(connection, prompts, id)
+        ],
+        "accounts": [
+            {"id": row.id, "kind": row.kind, "name": row.name}
+            | {"made_at": _moment(row.created_at)}
+            for row in _under(connection, accounts, id)
         ],
         "events": _events(connection, id),
     }

@@ -13,7 +13,7 @@ from guildgpt.feedback.blanking import blank_answers
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.own_data import kept_of
-from guildgpt.feedback.records import Erasure
+from guildgpt.feedback.records import AccountKind, Erasure
 from guildgpt.feedback.removal import (
     IS_HUSK,
     NOTHING,
@@ -26,12 +26,15 @@ from guildgpt.feedback.removal import (
 )
 from guildgpt.feedback.rows import Clock, among
 from guildgpt.feedback.schema import (
+    accounts,
     channel_marks,
     conversations,
+    corrections,
     deliveries,
     members,
     messages,
     parts,
+    prompts,
     ratings,
     reports,
     votes,
@@ -71,7 +74,13 @@ class Privacy:
         Unless somebody else sees to that (`scrub`), a SQLite file is rewritten afterwards; if that
         fails now, it is done with the next erasure, retention or opening.
         """
-        hashed = self._members.hash_of(user_id)
+        return await self._erase(self._members.hash_of(user_id), user_id, scrub)
+
+    async def erase_account(self, kind: AccountKind, name: str) -> Erasure:
+        """The same for who votes under a name without Discord."""
+        return await self._erase(self._members.account_hash(kind, name), None, True)
+
+    async def _erase(self, hashed: str, user_id: int | None, scrub: bool) -> Erasure:
         wanted = select(members.c.id).where(members.c.hash == hashed)
 
         def take(connection: Connection, removed: Removed) -> None:
@@ -115,24 +124,25 @@ class _Erasing:
     """The steps of one erasure."""
 
     connection: Connection
-    user_id: int
+    user_id: int | None
     member_id: str
     removed: Removed
     theirs: set[str | int] = field(default_factory=set)  # every id by which they are known
 
     def erase(self) -> None:
         """All of them."""
-        self._known_by(self.user_id, str(self.user_id), self.member_id)
+        self._known_by(self.user_id, str(self.user_id or ""), self.member_id)
         private = self._private_channels()
         said = self._messages(private)
         self._quoted(said)
         self._deliveries(private, said)
         remove_messages(self.connection, said, self.removed)
-        for table in (votes, ratings, reports):
+        for table in (votes, ratings, reports, corrections, prompts, accounts):
             theirs = table.c.member_id == self.member_id
             self.removed.add(table.name, delete_where(self.connection, table, theirs))
         self._channels(private)
-        self._mentions()
+        if self.user_id is not None:
+            self._mentions()
         self.connection.execute(delete(members).where(members.c.id == self.member_id))
         self.removed.counts["members"] += 1
 
@@ -252,7 +262,7 @@ def _drop(connection: Connection, before: datetime) -> Counter[str]:
     dropped["conversations"] += len(delete_where(connection, conversations, old_and_silent))
     dropped["deliveries"] += delete_deliveries(connection, deliveries.c.updated_at < before)
     idle = (members.c.consent == "chat") & (members.c.seen_at < before)
-    for table in (messages, votes, ratings, reports, deliveries):
+    for table in (messages, votes, ratings, reports, deliveries, corrections, prompts, accounts):
         there = select(table.c.member_id).where(table.c.member_id.is_not(None))
         idle &= members.c.id.not_in(there)
     dropped["members"] += len(delete_where(connection, members, idle))

@@ -13,11 +13,22 @@ from guildgpt.chat import Role
 from guildgpt.model.version import Version
 
 Consent = Literal["none", "chat", "train"]
-ConversationKind = Literal["chain", "thread", "dm", "slash", "terminal", "import"]
+ConversationKind = Literal["chain", "thread", "dm", "slash", "terminal", "import", "round"]
 Passed = Literal["partly", "wholly"]
 NOT_THEIRS = "not_theirs"  # in a message's `extra`: how far its member passed on what others wrote
 DeliveryState = Literal["pending", "answering", "done", "failed", "skipped"]
 Verdict = Literal["ranked", "tie", "both_bad", "skip"]
+AccountKind = Literal["terminal", "web"]
+PromptState = Literal["offered", "accepted", "refused"]
+Purpose = Literal["train", "decide"]
+Place = Literal["discord", "terminal", "web"]
+RoundState = Literal["posting", "open", "closed", "cancelled"]
+ReleaseKind = Literal["serve", "canary", "promote", "drop", "rollback"]
+DecisionState = Literal[
+    "training", "canary", "preferred", "not_preferred", "undecided", "promoted", "dropped"
+]
+OPEN_STATES: tuple[DecisionState, ...] = ("training", "canary", "preferred")
+"""Of decisions that stand in the way of the next candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,113 @@ class Rating:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """A person's own wording of an answer; of several of one member the newest counts."""
+
+    id: str
+    message_id: str
+    member_id: str | None
+    text: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPrompt:
+    """A prompt of the pool: who wrote it, under which licence, and what it may be used for.
+
+    `purpose` follows from the text: on what decides nothing is trained, and the other way round.
+    `member_id` is who submitted it; `credit` names whom the licence wants to be named.
+    """
+
+    id: str
+    text: str
+    sha256: str
+    purpose: Purpose
+    source: str
+    licence: str
+    credit: str
+    lang: str
+    member_id: str | None
+    state: PromptState
+    created_at: datetime
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A prompt of the pool with two blind answers, put to the vote at a place.
+
+    One with a decision helps to decide on a candidate; one without gathers votes to learn from.
+    """
+
+    id: str
+    prompt_id: str
+    comparison_id: str
+    decision_id: str | None
+    place: Place
+    guild_id: int | None
+    channel_id: int | None
+    discord_id: int | None
+    state: RoundState
+    created_at: datetime
+    closes_at: datetime | None = None
+    closed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An answer to be put to the vote, and how a version wrote it."""
+
+    text: str
+    version_id: str
+    sampling: dict[str, Any] | None = None
+    stop: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ballots:
+    """A round with its answers' versions in the order shown, and each member's newest vote."""
+
+    round: Round
+    purpose: Purpose
+    versions: tuple[str | None, ...]
+    votes: tuple[Vote, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The share of conversations that a version answers; all rows of a number belong together."""
+
+    number: int
+    version_id: str
+    share: float
+    kind: ReleaseKind
+    why: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a candidate, from its training to its promotion.
+
+    `folder` is where its turn of the circle works; `settings` and `result` are the sequential
+    test's. Of one that was `erased_at` something that it learned from is gone: it is not promoted.
+    """
+
+    id: str
+    state: DecisionState
+    candidate_id: str | None
+    baseline_id: str | None
+    folder: str | None
+    settings: dict[str, Any]
+    result: dict[str, Any] | None
+    why: str | None
+    created_at: datetime
+    updated_at: datetime
+    erased_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AbuseReport:
     """An answer that somebody finds wrong, and where it stands on Discord. Of one that is gone
     there is no `text`; who reported it is nobody's business."""
@@ -209,3 +327,6 @@ class Snapshot:
     ratings: list[Rating] = field(default_factory=list)
     members: dict[str, Member] = field(default_factory=dict)
     versions: dict[str, Version] = field(default_factory=dict)
+    corrections: list[Correction] = field(default_factory=list)
+    prompts: list[PoolPrompt] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, select, update
 
@@ -15,6 +16,8 @@ from guildgpt.feedback.schema import (
     candidates,
     comparisons,
     conversations,
+    corrections,
+    decisions,
     deliveries,
     erasures,
     lineage,
@@ -22,6 +25,8 @@ from guildgpt.feedback.schema import (
     parts,
     ratings,
     reports,
+    rounds,
+    versions,
     votes,
 )
 from guildgpt.feedback.traces import Traces
@@ -64,7 +69,7 @@ class Remover:
         def work(connection: Connection) -> Erasure:
             removed = Removed()
             take(connection, removed)
-            learned = _forget_lineage(connection, removed.events)
+            learned = _mark(connection, _forget_lineage(connection, removed.events), now)
             counts = {kind: count for kind, count in removed.counts.items() if count}
             if learned or (is_erasure and counts):
                 record = {"id": id, "created_at": now, "counts": counts, "versions": list(learned)}
@@ -83,7 +88,7 @@ def remove_messages(connection: Connection, doomed: set[str], removed: Removed) 
     empty, gone, left = _fate(trees, doomed)
     said = doomed | gone
     removed.counts["deliveries"] += delete_deliveries(connection, about(connection, said))
-    for table in (ratings, reports):
+    for table in (ratings, reports, corrections):
         of_them = among(connection, table.c.message_id, said)
         removed.add(table.name, delete_where(connection, table, of_them))
     remove_comparisons(connection, said, removed)
@@ -94,12 +99,26 @@ def remove_messages(connection: Connection, doomed: set[str], removed: Removed) 
     removed.counts["conversations"] += len(delete_where(connection, conversations, ended))
 
 
-def _forget_lineage(connection: Connection, events: set[str]) -> tuple[str, ...]:
+def _forget_lineage(connection: Connection, events: set[str]) -> set[str]:
     """Which versions learned from these events; that they did is forgotten event by event."""
     which = among(connection, lineage.c.event_id, events)
     learned = set(connection.scalars(select(lineage.c.version_id).where(which)))
     connection.execute(delete(lineage).where(which))
-    return tuple(sorted(learned))
+    return learned
+
+
+def _mark(connection: Connection, learned: set[str], now: datetime) -> tuple[str, ...]:
+    """Mark the versions, those that were trained from them, and the candidates in training."""
+    known = connection.execute(select(versions.c.id, versions.c.parent_id))
+    parents = {row.id: row.parent_id for row in known}
+    marked = set(learned)
+    while found := {id for id, parent in parents.items() if parent in marked} - marked:
+        marked |= found
+    for table in (versions, decisions):
+        of_them = among(connection, table.c.id, marked)
+        connection.execute(update(table).where(of_them).values(erased_at=now))
+    training = set(connection.scalars(select(decisions.c.id)))
+    return tuple(sorted(marked - training))
 
 
 def delete_where(connection: Connection, table: Table, which: ColumnElement[bool]) -> set[str]:
@@ -132,6 +151,8 @@ def remove_comparisons(connection: Connection, said: set[str], removed: Removed)
     ids = set(connection.scalars(shown.union(posed)))
     if not ids:
         return
+    asked = among(connection, rounds.c.comparison_id, ids)
+    removed.counts["rounds"] += len(delete_where(connection, rounds, asked))
     cast = among(connection, votes.c.comparison_id, ids)
     removed.add("votes", delete_where(connection, votes, cast))
     shown_in_them = among(connection, candidates.c.comparison_id, ids)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -19,10 +20,11 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
     false,
 )
 
-HEAD = "0002"  # the newest migration: a store that has it is opened without loading Alembic
+HEAD = "0003"  # the newest migration: a store that has it is opened without loading Alembic
 VERSION_TABLE = "guildgpt_version"  # Alembic's mark of the migration that a database has
 
 
@@ -97,6 +99,8 @@ left_guilds = Table(
 )
 
 # Not referred to by foreign keys: a message may name a version that was never registered here.
+# `erased_at`: when something was erased that it, or the version it was trained from, learned from.
+# `trouble`: why it did not start when it was to answer.
 versions = Table(
     "versions",
     metadata,
@@ -105,6 +109,22 @@ versions = Table(
     Column("path", String, nullable=False),
     Column("sha256", String, nullable=False),
     _moment("registered_at"),
+    Column("parent_id", String),
+    _moment("erased_at", nullable=True),
+    Column("trouble", Text),
+)
+
+# Who votes at a terminal or on the web page: a member under a name, without Discord.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("member_id", ForeignKey("members.id"), nullable=False, unique=True),
+    Column("kind", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("secret", String),
+    _moment("created_at"),
+    UniqueConstraint("kind", "name"),
 )
 
 conversations = Table(
@@ -240,6 +260,93 @@ reports = Table(
     _moment("resolved_at", nullable=True),
     Index(None, "message_id"),
     Index(None, "member_id"),
+)
+
+# A person's own wording of an answer.
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("message_id", ForeignKey("messages.id"), nullable=False),
+    Column("member_id", ForeignKey("members.id")),
+    Column("text", Text, nullable=False),
+    _moment("created_at"),
+    Index(None, "message_id", "member_id"),
+    Index(None, "member_id"),
+)
+
+# The prompt pool. `sha256` is that of the text as it is compared; `purpose` follows from it.
+prompts = Table(
+    "prompts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("sha256", String, nullable=False, unique=True),
+    Column("purpose", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("licence", String, nullable=False),
+    Column("credit", String, nullable=False),
+    Column("lang", String, nullable=False),
+    Column("member_id", ForeignKey("members.id")),
+    Column("state", String, nullable=False),
+    _moment("created_at"),
+    _moment("decided_at", nullable=True),
+    Index(None, "state"),
+    Index(None, "member_id"),
+)
+
+# What becomes of a candidate, from its training to its promotion. Its lineage is noted under the
+# decision's id until it has a version's.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("state", String, nullable=False),
+    Column("candidate_id", String),
+    Column("baseline_id", String),
+    Column("folder", String),
+    _json("settings"),
+    _json("result", nullable=True),
+    Column("why", Text),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _moment("erased_at", nullable=True),
+    Index(None, "state"),
+    Index(None, "candidate_id"),
+)
+
+# A prompt of the pool with two blind answers. One without a decision gathers votes to learn from.
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("prompt_id", ForeignKey("prompts.id"), nullable=False),
+    Column("comparison_id", ForeignKey("comparisons.id"), nullable=False, unique=True),
+    Column("decision_id", ForeignKey("decisions.id")),
+    Column("place", String, nullable=False),
+    _snowflake("guild_id"),
+    _snowflake("channel_id"),
+    _snowflake("discord_id"),
+    Column("state", String, nullable=False),
+    _moment("created_at"),
+    _moment("closes_at", nullable=True),
+    _moment("closed_at", nullable=True),
+    Index(None, "prompt_id"),
+    Index(None, "decision_id"),
+    Index(None, "state"),
+    Index(None, "channel_id"),
+)
+
+# Who answers how much: only ever added to; the rows with the highest number are in force.
+releases = Table(
+    "releases",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("version_id", String, primary_key=True),
+    Column("share", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("why", Text, nullable=False),
+    _moment("created_at"),
 )
 
 lineage = Table(

@@ -13,8 +13,11 @@ from sqlalchemy import ColumnElement, Connection, Table, select, true
 from guildgpt.errors import StoreError
 from guildgpt.feedback.database import Database, Work
 from guildgpt.feedback.records import (
+    Correction,
     Member,
+    PoolPrompt,
     Rating,
+    Round,
     Snapshot,
     StoredComparison,
     StoredConversation,
@@ -26,9 +29,12 @@ from guildgpt.feedback.schema import (
     candidates,
     comparisons,
     conversations,
+    corrections,
     members,
     messages,
+    prompts,
     ratings,
+    rounds,
     versions,
     votes,
 )
@@ -113,8 +119,9 @@ def read_snapshot(connection: Connection, guild_id: int | None) -> Snapshot:
     places = select(candidates).join(comparisons).where(asked).order_by(candidates.c.position)
     for place in connection.execute(places):
         shown.setdefault(place.comparison_id, []).append(place.message_id)
-    compared = votes.c.comparison_id.in_(select(comparisons.c.id).where(asked))
-    rated = ratings.c.message_id.in_(select(messages.c.id).where(said))
+    posed, told = select(comparisons.c.id).where(asked), select(messages.c.id).where(said)
+    compared = votes.c.comparison_id.in_(posed)
+    rated, corrected = ratings.c.message_id.in_(told), corrections.c.message_id.in_(told)
     found = Snapshot(
         conversations=[StoredConversation(**row) for row in rows(conversations, there)],
         messages=[StoredMessage(**row) for row in rows(messages, said)],
@@ -124,10 +131,14 @@ def read_snapshot(connection: Connection, guild_id: int | None) -> Snapshot:
         ],
         votes=[Vote(**row | {"ranking": tuple(row["ranking"])}) for row in rows(votes, compared)],
         ratings=[Rating(**row) for row in rows(ratings, rated)],
+        corrections=[Correction(**row) for row in rows(corrections, corrected)],
+        prompts=[PoolPrompt(**row) for row in rows(prompts, true())],
+        rounds=[Round(**row) for row in rows(rounds, rounds.c.comparison_id.in_(posed))],
     )
     speakers = {message.member_id for message in found.messages}
     speakers |= {vote.member_id for vote in found.votes}
     speakers |= {rating.member_id for rating in found.ratings}
+    speakers |= {correction.member_id for correction in found.corrections}
     heard = select(members.c.id, members.c.consent).where(
         among(connection, members.c.id, speakers - {None})
     )

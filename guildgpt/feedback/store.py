@@ -2,9 +2,11 @@
 
 `members` who they are and what they chose, `conversations` what was said, `revisions` what is
 deleted and edited on Discord, `places` guilds and channels, `deliveries` what is being answered,
-`votes` and `ratings` what members think, `reports` what somebody should look at, `versions` which
-models answer and what they learned from, `privacy` erasure, retention and what a member may see,
-`leases` which process may answer, `traces` what was deleted and is still in the file. Every method
+`votes`, `ratings` and `corrections` what members think, `prompts` what rounds ask, `rounds` what
+members vote on, `reports` what somebody should look at, `versions` which models answer and what
+they learned from, `releases` who answers how much, `decisions` what becomes of candidates,
+`privacy` erasure, retention and what a member may see, `leases` which process may answer, `traces`
+what was deleted and is still in the file. Every method
 raises StoreError, in words, when the database is locked, full, read-only, damaged or gone; each
 write is one transaction, done whole or not at all.
 """
@@ -19,21 +21,25 @@ from typing import Self
 from guildgpt.errors import StoreError
 from guildgpt.feedback.conversations import Conversations
 from guildgpt.feedback.database import Database
+from guildgpt.feedback.decisions import Decisions
 from guildgpt.feedback.deliveries import Deliveries
 from guildgpt.feedback.leases import Leases
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.places import Places
 from guildgpt.feedback.privacy import Privacy
+from guildgpt.feedback.prompts import Prompts
 from guildgpt.feedback.records import Snapshot, Stats
+from guildgpt.feedback.releases import Releases
 from guildgpt.feedback.removal import Remover
 from guildgpt.feedback.reports import Reports
 from guildgpt.feedback.revisions import Revisions
+from guildgpt.feedback.rounds import Rounds
 from guildgpt.feedback.rows import Clock, utcnow
 from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
 from guildgpt.feedback.statistics import Counting
 from guildgpt.feedback.traces import Traces
 from guildgpt.feedback.versions import Versions
-from guildgpt.feedback.votes import Ratings, Votes
+from guildgpt.feedback.votes import Corrections, Ratings, Votes
 
 
 class Store:
@@ -51,6 +57,11 @@ class Store:
         self.deliveries = Deliveries(database, clock)
         self.votes = Votes(database, clock)
         self.ratings = Ratings(database, clock)
+        self.corrections = Corrections(database, clock)
+        self.prompts = Prompts(database, clock)
+        self.rounds = Rounds(database, clock)
+        self.releases = Releases(database, clock)
+        self.decisions = Decisions(database, clock)
         self.reports = Reports(database, clock)
         self.versions = Versions(database, clock)
         self.privacy = Privacy(database, clock, self.members, remover, self.traces)

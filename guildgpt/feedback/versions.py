@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, delete, literal, select, update
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.rows import Clock, among
-from guildgpt.feedback.schema import comparisons, lineage, messages, ratings, versions, votes
+from guildgpt.feedback.schema import (
+    comparisons,
+    corrections,
+    decisions,
+    lineage,
+    messages,
+    ratings,
+    versions,
+    votes,
+)
 from guildgpt.model.version import Version
 
 Event = tuple[str, str]  # a kind and an id
@@ -18,7 +28,25 @@ _EVENTS: dict[str, Table] = {
     "rating": ratings,
     "message": messages,
     "comparison": comparisons,
+    "correction": corrections,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersion:
+    """A version as the store has it: where it lies, and whether it may and can answer.
+
+    `erased_at` says when something that it learned from was erased, `trouble` why it did not start.
+    """
+
+    id: str
+    name: str
+    path: str
+    sha256: str
+    registered_at: datetime
+    parent_id: str | None = None
+    erased_at: datetime | None = None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +56,52 @@ class Versions:
     _database: Database
     _clock: Clock
 
-    async def register(self, version: Version, learned: Iterable[Event] = ()) -> None:
+    async def register(
+        self, version: Version, learned: Iterable[Event] = (), *, parent_id: str | None = None
+    ) -> None:
         """Make the version known, and what it learned from as far as that is in the store (see
-        `learned`); the same id again says where it lies now."""
-        row = asdict(version)
+        `learned`); the same id again says where it lies now. `parent_id` is the version that it
+        was trained from."""
+        row = asdict(version) | ({"parent_id": parent_id} if parent_id else {})
         registering = self._database.insert(versions).on_conflict_do_update(
             index_elements=["id"], set_=row
         )
         await self._database.execute(registering, row | {"registered_at": self._clock.now()})
         await self.learned(version.id, learned)
+
+    async def by_id(self, id: str) -> KnownVersion | None:
+        """The version, if it was registered."""
+        return next((one for one in await self.all() if one.id == id), None)
+
+    async def all(self) -> list[KnownVersion]:
+        """Every registered version, the oldest first."""
+        wanted = select(versions).order_by(versions.c.registered_at, versions.c.id)
+        return [KnownVersion(**row._mapping) for row in await self._database.rows(wanted)]
+
+    async def started(self, id: str, trouble: str | None = None) -> None:
+        """Note that a version answers, or the trouble for which it does not start."""
+        noting = update(versions).where(versions.c.id == id).values(trouble=trouble)
+        await self._database.execute(noting)
+
+    async def inherit(self, id: str, decision_id: str) -> None:
+        """The version is what a decision's training made: it takes over the lineage that was noted
+        before the first step, and that something in it was erased since."""
+
+        def work(connection: Connection) -> None:
+            noted = select(literal(id), lineage.c.kind, lineage.c.event_id).where(
+                lineage.c.version_id == decision_id
+            )
+            taking = self._database.insert(lineage).from_select(
+                ["version_id", "kind", "event_id"], noted
+            )
+            connection.execute(taking.on_conflict_do_nothing())
+            connection.execute(delete(lineage).where(lineage.c.version_id == decision_id))
+            erased = select(decisions.c.erased_at).where(decisions.c.id == decision_id)
+            if (at := connection.scalar(erased)) is not None:
+                marking = update(versions).where(versions.c.id == id)
+                connection.execute(marking.values(erased_at=at))
+
+        await self._database.write(work, alone=True)
 
     async def learned(self, version_id: str, events: Iterable[Event]) -> set[Event]:
         """Note which events, as (kind, id), a version was trained on.

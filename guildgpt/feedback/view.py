@@ -9,6 +9,9 @@ What of a member may leave:
 - what they only forwarded or linked to, never: nobody knows who wrote it;
 - their votes and ratings unless their consent is `none`; the reason of a rating is their own text,
   submitted through a form;
+- a prompt that they submitted to the pool, and a correction, unless their consent is `none`: the
+  form in which they wrote it says that it is to be learned from;
+- never a prompt that is kept for decisions, with all that was answered to it;
 - never their names, their ids, or anything that was deleted or blanked, nor an answer to a text
   that says something else by now.
 
@@ -25,8 +28,9 @@ from typing import Any
 
 from guildgpt.data import origin
 from guildgpt.data.origin import Events
+from guildgpt.feedback.prompts import sha256_of
 from guildgpt.feedback.rankings import Ballot, ballot, latest
-from guildgpt.feedback.records import NOT_THEIRS, Rating, Snapshot, StoredMessage, Vote
+from guildgpt.feedback.records import NOT_THEIRS, Correction, Rating, Snapshot, StoredMessage, Vote
 from guildgpt.feedback.rows import storable
 
 _MENTION = re.compile(r"<@!?\d+>")  # Discord writes a member's id into the text
@@ -76,6 +80,9 @@ class View:
         self.messages = {message.id: message for message in snapshot.messages}
         self.conversations = {item.id: item for item in snapshot.conversations}
         self.comparisons = {item.id: item for item in snapshot.comparisons}
+        self._rounds = {item.comparison_id: item for item in snapshot.rounds}
+        self._decide = {one.sha256 for one in snapshot.prompts if one.purpose == "decide"}
+        self._submitted = self._submitted_prompts()
         self.uncounted_votes: Counter[str] = Counter()  # by reason
         self.uncounted_ratings: Counter[str] = Counter()
         self.votes = [vote for vote in latest(snapshot.votes) if self._counts(vote)]
@@ -125,14 +132,18 @@ class View:
             return "its parent is missing"
         if message.extra.get(NOT_THEIRS):
             return "text that a member only passed on"
+        if message.role == "user" and self._decide and sha256_of(message.text) in self._decide:
+            return "prompt that is kept for decisions"
         if message.role == "assistant" or (message.member_id is None and message.name is None):
             return None
         member = self.snapshot.members.get(message.member_id or "")
         if member is None:
             return "text of a speaker who is not on record"
+        if message.id in self._submitted and member.consent != "none":
+            return None
         if member.consent != "train":
             return f"text of a member with consent {member.consent}"
-        if self.switches.members or (self.switches.slash and self._submitted(message)):
+        if self.switches.members or (self.switches.slash and self._in_slash(message)):
             return None
         return "text of members (the operator's switch is off)"
 
@@ -186,6 +197,16 @@ class View:
                 said.append(_MENTION.sub("@member", str(storable(rating.reason))))
         return said
 
+    def corrections(self) -> list[Correction]:
+        """Each member's newest correction of each answer that may leave, the oldest first."""
+        ordered = sorted(self.snapshot.corrections, key=lambda one: (one.created_at, one.id))
+        newest = {(one.message_id, one.member_id or one.id): one for one in ordered}
+        return [
+            one
+            for one in newest.values()
+            if one.message_id in self.messages and self._consents(one.member_id)
+        ]
+
     def score(self, message_id: str) -> int:
         """Ratings up minus ratings down."""
         ups, downs = self.ups_and_downs(message_id)
@@ -200,7 +221,13 @@ class View:
         """`{"role": …, "content": …}`."""
         return {"role": message.role, "content": self.text(message)}
 
-    def _submitted(self, message: StoredMessage) -> bool:
+    def _submitted_prompts(self) -> set[str]:
+        """The questions of rounds that ask a prompt which a member submitted to the pool."""
+        offered = {one.id for one in self.snapshot.prompts if one.member_id is not None}
+        asked = [one.comparison_id for one in self.snapshot.rounds if one.prompt_id in offered]
+        return {self.comparisons[id].question_id for id in asked if id in self.comparisons}
+
+    def _in_slash(self, message: StoredMessage) -> bool:
         """Whether it was typed into a slash command: later turns are ordinary messages."""
         conversation = self.conversations.get(message.conversation_id)
         above = self.path(message.id)[:-1]
@@ -211,16 +238,18 @@ class View:
         )
 
     def _counts(self, event: Vote | Rating) -> bool:
-        if event.member_id is None:
-            return True  # the operator's, at the terminal
-        member = self.snapshot.members.get(event.member_id)
-        if member is not None and member.consent != "none":
+        if self._consents(event.member_id):
             return True
         if isinstance(event, Vote):
             self.uncounted_votes["vote of a member with consent none"] += 1
         else:
             self.uncounted_ratings["rating of a member with consent none"] += 1
         return False
+
+    def _consents(self, member_id: str | None) -> bool:
+        """Whether what they think counts; the operator's at the terminal always does."""
+        member = self.snapshot.members.get(member_id or "")
+        return member_id is None or (member is not None and member.consent != "none")
 
     def _latest_ratings(self) -> dict[str, list[Rating]]:
         ordered = sorted(self.snapshot.ratings, key=lambda rating: (rating.created_at, rating.id))
@@ -236,6 +265,11 @@ class View:
         tiers = ballot(comparison, vote) if comparison else None
         if comparison is None or tiers is None:
             self.uncounted_votes["skipped vote"] += 1
+            return
+        asked_in = self._rounds.get(comparison.id)
+        if asked_in is not None and asked_in.state != "closed":
+            reason = "cancelled" if asked_in.state == "cancelled" else "still open"
+            self.uncounted_votes[f"vote of a round that is {reason}"] += 1
             return
         stay = {
             answer

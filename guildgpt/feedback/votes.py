@@ -1,6 +1,6 @@
-"""Votes on answers that are compared, and ratings of single ones.
+"""Votes on answers that are compared, and ratings and corrections of single ones.
 
-Both are events that are only ever added: of one member the newest counts.
+They are events that are only ever added: of one member the newest counts.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import get_args
 
 from sqlalchemy import Connection, func, select
 
+from guildgpt.errors import RoundClosed
 from guildgpt.feedback.conversations import check_there
 from guildgpt.feedback.database import Database
-from guildgpt.feedback.records import Rating, StoredComparison, Verdict, Vote
+from guildgpt.feedback.records import Correction, Rating, StoredComparison, Verdict, Vote
 from guildgpt.feedback.rows import Clock, new_id, storable
-from guildgpt.feedback.schema import candidates, comparisons, ratings, votes
+from guildgpt.feedback.schema import candidates, comparisons, corrections, ratings, rounds, votes
 from guildgpt.feedback.trouble import GONE, Known
 
 
@@ -61,7 +62,8 @@ class Votes:
         self, comparison_id: str, member_id: str, verdict: Verdict, ranking: Sequence[int] = ()
     ) -> Vote:
         """Add a vote. `ranking` has positions of the comparison, the best first, if and only if the
-        verdict is `ranked`; positions left out share the last place."""
+        verdict is `ranked`; positions left out share the last place. Raises RoundClosed for a
+        comparison whose round is over."""
         if verdict not in get_args(Verdict):
             raise ValueError(f"no verdict: {verdict!r}")
         if (verdict == "ranked") != bool(ranking) or len(set(ranking)) < len(ranking):
@@ -69,11 +71,18 @@ class Votes:
         now = self._clock.later()
         vote = Vote(new_id(), comparison_id, member_id, verdict, tuple(ranking), now)
         count = select(func.count()).where(candidates.c.comparison_id == comparison_id)
+        round_state = (
+            select(rounds.c.state)
+            .where(rounds.c.comparison_id == comparison_id)
+            .with_for_update(read=True)  # it is not closed meanwhile
+        )
 
         def work(connection: Connection) -> Vote:
             shown = connection.scalar(count) or 0
             if not shown:
                 raise Known(GONE)
+            if connection.scalar(round_state) in ("closed", "cancelled"):
+                raise RoundClosed("this round is closed", remedy="The next one comes.")
             if not all(0 <= position < shown for position in ranking):
                 raise ValueError(f"no ranking of {shown} answers: {tuple(ranking)}")
             connection.execute(self._database.insert(votes).on_conflict_do_nothing(), asdict(vote))
@@ -103,6 +112,28 @@ class Ratings:
             adding = self._database.insert(ratings).on_conflict_do_nothing()
             connection.execute(adding, asdict(rating))
             return rating
+
+        return await self._database.write(work)
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """Answers as members would have worded them: of one member the newest counts."""
+
+    _database: Database
+    _clock: Clock
+
+    async def add(self, message_id: str, member_id: str | None, text: str) -> Correction:
+        """Add a correction of an answer. RecordGone if the answer is gone."""
+        if not text.strip():
+            raise ValueError("a correction has words")
+        now = self._clock.later()
+        made = Correction(new_id(), message_id, member_id, storable(text.strip()), now)
+
+        def work(connection: Connection) -> Correction:
+            check_there(connection, [message_id])
+            connection.execute(corrections.insert(), asdict(made))
+            return made
 
         return await self._database.write(work)
 

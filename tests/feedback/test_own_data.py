@@ -102,7 +102,16 @@ async def test_all_of_a_member_and_nothing_of_another(store: Store, clock: Clock
 async def test_every_table_that_names_a_member_is_looked_at(store: Store) -> None:
     """Whoever adds a table has to think of this."""
     naming = {table.name for table in metadata.sorted_tables if "member_id" in table.c}
-    assert naming == {"messages", "deliveries", "votes", "ratings", "reports"}
+    assert naming == {
+        "messages",
+        "deliveries",
+        "votes",
+        "ratings",
+        "reports",
+        "corrections",
+        "prompts",
+        "accounts",
+    }
 
 
 async def test_versions_that_learned_from_it(store: Store) -> None:

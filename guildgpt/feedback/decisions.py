@@ -1,0 +1,98 @@
+"""Decisions: what becomes of a candidate, from its training to its promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from sqlalchemy import Connection, select, update
+
+from guildgpt.errors import RecordGone, StoreError
+from guildgpt.feedback.database import Database
+from guildgpt.feedback.records import OPEN_STATES, Decision, DecisionState
+from guildgpt.feedback.rows import Clock, new_id, storable
+from guildgpt.feedback.schema import decisions
+from guildgpt.feedback.trouble import GONE
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """One candidate at a time is trained, tried and decided on."""
+
+    _database: Database
+    _clock: Clock
+
+    async def begin(
+        self,
+        *,
+        state: DecisionState = "training",
+        candidate_id: str | None = None,
+        baseline_id: str | None = None,
+        folder: str | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> Decision:
+        """Open a decision. Raises StoreError while another one is open."""
+        now = self._clock.later()
+        made = Decision(
+            new_id(), state, candidate_id, baseline_id, folder, settings or {}, None, None, now, now
+        )
+
+        def work(connection: Connection) -> Decision | None:
+            if found := _current(connection):
+                return found
+            connection.execute(decisions.insert(), asdict(made))
+            return None
+
+        if other := await self._database.write(work, alone=True):
+            name = other.candidate_id or "one that is being trained"
+            raise StoreError(
+                f"there is a candidate already: {name} ({other.state})",
+                where=self._database.where,
+                remedy="One at a time: `guildgpt learn status` says what it waits for; "
+                "`guildgpt learn --drop` gives it up.",
+            )
+        return made
+
+    async def current(self) -> Decision | None:
+        """The one that is open; None if there is none."""
+        return await self._database.read(_current)
+
+    async def by_id(self, id: str) -> Decision | None:
+        """The decision, if it is there."""
+        found = await self._database.row(select(decisions).where(decisions.c.id == id))
+        return Decision(**found._mapping) if found else None
+
+    async def all(self) -> list[Decision]:
+        """Every decision, the newest first."""
+        newest = select(decisions).order_by(decisions.c.created_at.desc())
+        return [Decision(**row._mapping) for row in await self._database.rows(newest)]
+
+    async def change(
+        self,
+        id: str,
+        *,
+        expected: Collection[DecisionState] = get_args(DecisionState),
+        **values: Any,
+    ) -> Decision:
+        """Note what is new: `state`, `candidate_id`, `settings`, `result`, `why`.
+
+        Nothing changes if it is not in an `expected` state any more: of two that decide at once the
+        first has decided. Returns the decision as it is now; raises RecordGone if it is gone.
+        """
+        changing = update(decisions).where(
+            decisions.c.id == id, decisions.c.state.in_(tuple(expected))
+        )
+        changed = {key: storable(value) for key, value in values.items()}
+        changed["updated_at"] = self._clock.now()
+        await self._database.execute(changing.values(**changed))
+        found = await self.by_id(id)
+        if found is None:
+            raise RecordGone(GONE.what, where=self._database.where, remedy=GONE.remedy)
+        return found
+
+
+def _current(connection: Connection) -> Decision | None:
+    wanted = select(decisions).where(decisions.c.state.in_(OPEN_STATES))
+    found = connection.execute(wanted.order_by(decisions.c.created_at)).first()
+    return Decision(**found._mapping) if found else None

@@ -1,0 +1,61 @@
+"""Releases: who answers how much. Rows are only ever added; those of the newest number count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import get_args
+
+from sqlalchemy import Connection, func, select
+
+from guildgpt.feedback.database import Database
+from guildgpt.feedback.records import Release, ReleaseKind
+from guildgpt.feedback.rows import Clock
+from guildgpt.feedback.schema import releases
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """The versions in service, now and before."""
+
+    _database: Database
+    _clock: Clock
+
+    async def add(
+        self, shares: Mapping[str, float], kind: ReleaseKind, why: str = ""
+    ) -> list[Release]:
+        """From now on these versions answer, each its share of the conversations; in all 1."""
+        if kind not in get_args(ReleaseKind):
+            raise ValueError(f"no kind of release: {kind!r}")
+        if not all(0 < share <= 1 for share in shares.values()) or abs(_sum(shares) - 1) > 1e-9:
+            raise ValueError(f"the shares are not those of a whole: {dict(shares)}")
+        now = self._clock.later()
+
+        def work(connection: Connection) -> list[Release]:
+            newest = connection.scalar(select(func.max(releases.c.number))) or 0
+            rows = [Release(newest + 1, id, share, kind, why, now) for id, share in shares.items()]
+            connection.execute(releases.insert(), [asdict(row) for row in rows])
+            return rows
+
+        return await self._database.write(work, alone=True)
+
+    async def current(self) -> list[Release]:
+        """Who answers now, the largest share first; nobody before the first release."""
+        newest = select(func.max(releases.c.number)).scalar_subquery()
+        rows = await self._database.rows(select(releases).where(releases.c.number == newest))
+        found = [Release(**row._mapping) for row in rows]
+        return sorted(found, key=lambda release: (-release.share, release.version_id))
+
+    async def history(self) -> list[list[Release]]:
+        """All releases, the newest first, each with its largest share first."""
+        ordered = select(releases).order_by(
+            releases.c.number.desc(), releases.c.share.desc(), releases.c.version_id
+        )
+        found: dict[int, list[Release]] = {}
+        for row in await self._database.rows(ordered):
+            found.setdefault(row.number, []).append(Release(**row._mapping))
+        return list(found.values())
+
+
+def _sum(shares: Mapping[str, float]) -> float:
+    return sum(shares.values())

@@ -1,0 +1,220 @@
+"""Rounds: a prompt of the pool with two blind answers, open until its time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from guildgpt.feedback.database import Database
+from guildgpt.feedback.rankings import latest
+from guildgpt.feedback.records import (
+    Ballots,
+    Candidate,
+    Place,
+    PoolPrompt,
+    Purpose,
+    Round,
+    RoundState,
+    StoredComparison,
+    Vote,
+)
+from guildgpt.feedback.rows import Clock, among, new_id, storable
+from guildgpt.feedback.schema import (
+    candidates,
+    comparisons,
+    conversations,
+    messages,
+    prompts,
+    rounds,
+    votes,
+)
+from guildgpt.feedback.trouble import GONE, Known
+from guildgpt.feedback.votes import candidate_rows, comparison_row
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What members are asked to vote on. While a round is open, its votes can be changed."""
+
+    _database: Database
+    _clock: Clock
+
+    async def open(
+        self,
+        prompt: PoolPrompt,
+        answers: Sequence[Candidate],
+        place: Place,
+        *,
+        decision_id: str | None = None,
+        guild_id: int | None = None,
+        channel_id: int | None = None,
+        closes_at: datetime | None = None,
+        state: RoundState = "open",
+    ) -> Round:
+        """Put two answers to the vote, in the order in which they are shown.
+
+        On Discord a round is `posting` until its message is there (see `posted`). Raises RecordGone
+        if the prompt is gone.
+        """
+        now, question_id = self._clock.later(), new_id()
+        ids = [new_id() for _ in answers]
+        comparison = StoredComparison(new_id(), question_id, tuple(ids), None, now)
+        made = Round(
+            new_id(), prompt.id, comparison.id, decision_id, place, guild_id, channel_id, None,
+            state, now, closes_at,
+        )  # fmt: skip
+        conversation = {"id": new_id(), "kind": "round", "guild_id": guild_id}
+        conversation |= {"channel_id": channel_id, "home_id": None, "source": place}
+        question = {
+            "id": question_id,
+            "conversation_id": conversation["id"],
+            "parent_id": None,
+            "role": "user",
+            "text": prompt.text,
+            "member_id": prompt.member_id,
+            "created_at": now,
+            **_PLAIN,
+        }
+        written = [
+            {
+                "id": id,
+                "conversation_id": conversation["id"],
+                "parent_id": question_id,
+                "role": "assistant",
+                "text": storable(answer.text),
+                "version_id": answer.version_id,
+                "sampling": storable(answer.sampling),
+                "stop": answer.stop,
+                "created_at": self._clock.later(),
+                **_PLAIN,
+                "synthetic": True,
+            }
+            for id, answer in zip(ids, answers, strict=True)
+        ]
+
+        def work(connection: Connection) -> Round:
+            there = select(prompts.c.id).where(prompts.c.id == prompt.id)
+            if connection.scalar(there) is None:
+                raise Known(GONE)
+            place_row = {"lang": prompt.lang, "created_at": now, **conversation}
+            connection.execute(conversations.insert(), place_row)
+            connection.execute(messages.insert(), question)
+            connection.execute(messages.insert(), written)
+            connection.execute(comparisons.insert(), comparison_row(comparison))
+            connection.execute(candidates.insert(), candidate_rows(comparison))
+            connection.execute(rounds.insert(), asdict(made))
+            return made
+
+        return await self._database.write(work)
+
+    async def posted(self, id: str, discord_id: int) -> None:
+        """The round's message is there."""
+        posting = update(rounds).where(rounds.c.id == id, rounds.c.state == "posting")
+        await self._database.execute(posting.values(state="open", discord_id=discord_id))
+
+    async def end(self, id: str, state: RoundState = "closed") -> bool:
+        """Close a round, or cancel it: its votes stand no more. False if it had ended before."""
+        ending = update(rounds).where(rounds.c.id == id, rounds.c.state.in_(("posting", "open")))
+        ended = ending.values(state=state, closed_at=self._clock.now())
+        return bool(await self._database.execute(ended))
+
+    async def by_id(self, id: str) -> Round | None:
+        """The round; None if it is gone."""
+        found = await self._database.row(select(rounds).where(rounds.c.id == id))
+        return Round(**found._mapping) if found else None
+
+    async def of_comparison(self, comparison_id: str) -> Round | None:
+        """The round that a comparison belongs to; None if it is none of a round."""
+        wanted = select(rounds).where(rounds.c.comparison_id == comparison_id)
+        found = await self._database.row(wanted)
+        return Round(**found._mapping) if found else None
+
+    async def in_state(self, *states: RoundState, place: Place | None = None) -> list[Round]:
+        """Rounds in any of these states, the oldest first."""
+        wanted = select(rounds).where(rounds.c.state.in_(states)).order_by(rounds.c.created_at)
+        if place is not None:
+            wanted = wanted.where(rounds.c.place == place)
+        return [Round(**row._mapping) for row in await self._database.rows(wanted)]
+
+    async def last_in(self, channel_id: int) -> Round | None:
+        """The newest round of a channel."""
+        here = select(rounds).where(rounds.c.channel_id == channel_id)
+        found = await self._database.row(here.order_by(rounds.c.created_at.desc()))
+        return Round(**found._mapping) if found else None
+
+    async def ballots(
+        self,
+        *,
+        decision_id: str | None = None,
+        round_id: str | None = None,
+        states: Sequence[RoundState] = ("closed",),
+    ) -> list[Ballots]:
+        """Rounds with the votes that count, in the order in which they closed (those still open
+        last): of a decision, or one, or all. Whoever wants nothing kept casts none."""
+        wanted = select(rounds, prompts.c.purpose).join(prompts, prompts.c.id == rounds.c.prompt_id)
+        wanted = wanted.where(rounds.c.state.in_(states))
+        if decision_id is not None:
+            wanted = wanted.where(rounds.c.decision_id == decision_id)
+        if round_id is not None:
+            wanted = wanted.where(rounds.c.id == round_id)
+
+        def work(connection: Connection) -> list[Ballots]:
+            found = [row._asdict() for row in connection.execute(wanted)]
+            purposes: list[Purpose] = [row.pop("purpose") for row in found]
+            asked = [Round(**row) for row in found]
+            ids = [round.comparison_id for round in asked]
+            versions = _versions(connection, ids)
+            cast = _votes(connection, ids)
+            listed = [
+                Ballots(
+                    round,
+                    purpose,
+                    tuple(versions.get(round.comparison_id, ())),
+                    tuple(cast.get(round.comparison_id, ())),
+                )
+                for round, purpose in zip(asked, purposes, strict=True)
+            ]
+            open_ends = max((one.round.created_at for one in listed), default=self._clock.now())
+            return sorted(
+                listed,
+                key=lambda one: (one.round.closed_at is None, one.round.closed_at or open_ends),
+            )
+
+        return await self._database.read(work)
+
+
+_PLAIN: dict[str, object] = {
+    "name": None,
+    "discord_id": None,
+    "rank": None,
+    "synthetic": False,
+    "deleted": False,
+}
+_PLAIN |= {"extra": {}, "edited_at": None, "outdated": False}
+
+
+def _versions(connection: Connection, ids: Sequence[str]) -> dict[str, list[str | None]]:
+    """By comparison, who wrote its answers, in the order shown."""
+    wanted = (
+        select(candidates.c.comparison_id, messages.c.version_id)
+        .join(messages, messages.c.id == candidates.c.message_id)
+        .where(among(connection, candidates.c.comparison_id, ids))
+        .order_by(candidates.c.position)
+    )
+    found: dict[str, list[str | None]] = {}
+    for comparison_id, version_id in connection.execute(wanted):
+        found.setdefault(comparison_id, []).append(version_id)
+    return found
+
+
+def _votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[Vote]]:
+    """By comparison, each member's newest vote."""
+    wanted = select(votes).where(among(connection, votes.c.comparison_id, ids))
+    found: dict[str, list[Vote]] = {}
+    rows = [row._asdict() for row in connection.execute(wanted)]
+    for vote in latest(Vote(**row | {"ranking": tuple(row["ranking"])}) for row in rows):
+        found.setdefault(vote.comparison_id, []).append(vote)
+    return found
