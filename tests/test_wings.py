@@ -175,7 +175,7 @@ BELOW = {
     "bases": {"chat", "data", "model"},
     "network": {"chat", "data", "model"},
     "engines": {"chat", "model"},
-    "talk": {"chat", "engines", "model", "text"},
+    "talk": {"chat", "engines", "feedback", "model", "text"},
     "feedback": {"chat", "data", "model", "text"},
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
     "rewards": {"chat", "text"},
