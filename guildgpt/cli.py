@@ -325,8 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _print_error(error: GuildError) -> None:
     console = console_for(as_json=True)  # standard error
-    where = f"{error.where}: " if error.where else ""
-    head = visible(where + error.what)
+    head = visible(f"{error.where}: {error.what}" if error.where else error.what)
     console.print("[bold red]Error:[/]", head, soft_wrap=not console.is_terminal)
     if error.remedy:
         say(console, error.remedy)

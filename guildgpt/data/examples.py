@@ -154,7 +154,7 @@ class Ranking:
     steps: tuple[int, ...]
     source: str
     tree: str  # rows of one tree are no independent evidence
-    origin: frozenset[tuple[str, str]] = frozenset()  # what the row rests on
+    origin: frozenset[tuple[str, str]]  # what the row rests on
 
     def __len__(self) -> int:
         return sum(map(len, self.answers))

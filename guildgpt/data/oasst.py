@@ -56,10 +56,10 @@ class Node:
 class Keep:
     """Which messages and threads to take."""
 
-    lang: tuple[str, ...] = ("en",)  # empty: every language
-    threads: Literal["best", "all"] = "best"
-    unreviewed: bool = False  # also what reviewers refused or never saw, and unfinished trees
-    synthetic: bool = False  # also what a model wrote
+    lang: tuple[str, ...]  # empty: every language
+    threads: Literal["best", "all"]
+    unreviewed: bool  # also what reviewers refused or never saw, and unfinished trees
+    synthetic: bool  # also what a model wrote
     deleted: bool = False  # also what was taken back; no recipe can ask for it
 
 

@@ -77,8 +77,8 @@ def compare_models(
         asked = sorted(asked, key=lambda prompt: digest("compare", _key(prompt)))[:limit]
     holds = min(_holds(name) for name in (*models.values(), judge))
     chat = chats["a"]
-    lengths = [len(chat.template.prompt(prompt, chat.tokenizer)) for prompt in asked]
-    fits = [p for p, length in zip(asked, lengths, strict=True) if length + max_tokens <= holds]
+    room = holds - max_tokens
+    fits = [one for one in asked if len(chat.template.prompt(one, chat.tokenizer)) <= room]
     if not fits:
         raise DataError(
             f"none of {len(asked):,} prompts leaves room for an answer of {max_tokens:,} tokens",

@@ -43,6 +43,7 @@ from guildgpt.train.loop import Outcome
 T = TypeVar("T")
 
 DONE = "done.json"
+ADAPTER = "policy.safetensors"
 CHANGES_NOTHING = {"description", "price_per_hour"}
 REMEDY = "Give --out another folder or the recipe another name, or delete this folder."
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, file too large

@@ -19,16 +19,13 @@ from guildgpt.model.folder import write_model_folder
 from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import RewardModel, check_same_language, load_reward_model
 from guildgpt.network.sampler import Sampling
-from guildgpt.pipeline.folder import is_disk_full, kept, once
+from guildgpt.pipeline.folder import ADAPTER, is_disk_full, kept, once
 from guildgpt.pipeline.prompts import judged_prompts
-from guildgpt.pipeline.saving import ADAPTER
 from guildgpt.pipeline.stage import Prepared, StageRun
 from guildgpt.pipeline.stages import bare, wear_reward
 from guildgpt.recipe import Recipe
 from guildgpt.train.config import PolicyConfig, RolloutConfig
 from guildgpt.train.on_policy import POLICY
-
-HEAD_TO_HEAD = "head_to_head.json"
 
 
 def measure_before(run: StageRun, base: Base, rows: Prepared) -> Measured:
@@ -83,7 +80,7 @@ def measure_scores(run: StageRun, rows: Prepared) -> dict[str, PreferenceFigures
 
 def measure_against_start(run: StageRun) -> HeadToHead | None:
     """The policy against what it came from; None where that failed and its adapter is gone."""
-    file = run.place / HEAD_TO_HEAD
+    file = run.place / "head_to_head.json"
     if not (run.place / ADAPTER).is_file():
         return kept(file, HeadToHead)
     result = once(file, HeadToHead, lambda: _compare(run))

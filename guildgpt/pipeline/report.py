@@ -64,16 +64,17 @@ def stage_report(
     stage, recipe, folder = run.stage, run.recipe, run.folder
     before, after = figures.before or Measured({}, []), figures.after or Measured({}, [])
     earlier = {name: left for name in recipe.before(stage) if (left := finished(folder / name))}
-    first = None  # the report of fine-tuning, whose answers before are the base's
-    if run.kind.changes_answers:
-        for name, report in earlier.items():
-            if STAGES[name].reads == "conversations" and report.probes:
-                first = report
+    tuned = [
+        report
+        for name, report in earlier.items()
+        if STAGES[name].reads == "conversations" and report.probes
+    ]
+    # The report of fine-tuning, whose answers before are the base's.
+    first = tuned[-1] if tuned and run.kind.changes_answers else None
     fixed = probes()
     known = seen(fixed, prepared.conversations)
-    several = len(recipe.stages) > 1
     return Report(
-        title=f"{recipe.name}: before and after {stage}" if several else recipe.name,
+        title=f"{recipe.name}: before and after {stage}" if len(recipe.stages) > 1 else recipe.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         recipe_name=recipe.name,
         recipe_text=recipe_as_run(recipe, run.recipe_text),

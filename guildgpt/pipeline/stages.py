@@ -78,8 +78,7 @@ def train_to_score(run: StageRun, base: Base, rows: Prepared, job: Job) -> Train
 def train_with_dpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
     """A policy, from comparisons directly."""
     hats, compared = bare(run, base), rows.compared
-    outcome = train_dpo(hats, compared.train, compared.held_out, run.recipe.dpo, job)
-    return _policy(hats, outcome)
+    return _policy(hats, train_dpo(hats, compared.train, compared.held_out, run.recipe.dpo, job))
 
 
 def train_with_grpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:

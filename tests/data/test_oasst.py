@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from guildgpt.data import oasst
 from guildgpt.data.oasst import Keep
 from guildgpt.errors import DataError
 
-DEFAULT = Keep()
-EVERYTHING = Keep(lang=(), unreviewed=True, synthetic=True, deleted=True)
+DEFAULT = Keep(("en",), "best", unreviewed=False, synthetic=False)
+EVERYTHING = replace(DEFAULT, lang=(), unreviewed=True, synthetic=True, deleted=True)
 
 
 def message(text: str, *replies: dict[str, Any], rank: int | None = None, **more: Any) -> dict:
@@ -76,7 +77,7 @@ def test_the_best_thread_follows_the_lowest_ranks(write_lines) -> None:
 
 
 def test_all_threads_are_the_longest_paths_that_end_with_an_answer(write_lines) -> None:
-    threads, _, _ = read(write_lines("t.jsonl", [tree(TREE)]), Keep(threads="all"))
+    threads, _, _ = read(write_lines("t.jsonl", [tree(TREE)]), replace(DEFAULT, threads="all"))
     assert threads == [
         "q a-first q-then a-third",
         "q a-first q-then a-fourth",
@@ -90,7 +91,7 @@ def test_an_unanswered_question_at_the_end_is_left_off(write_lines) -> None:
     prompt = message("q", message("a", message("q-alone")))
     path = write_lines("t.jsonl", [tree(prompt)])
     assert read(path)[0] == ["q a"]
-    assert read(path, Keep(threads="all"))[0] == ["q a"]
+    assert read(path, replace(DEFAULT, threads="all"))[0] == ["q a"]
 
 
 def test_unranked_replies_stay_in_file_order(write_lines) -> None:
@@ -110,7 +111,7 @@ def test_ranks_are_kept_and_ties_give_no_comparison(write_lines) -> None:
             tree(message("q2", message("a4", rank=1), message("a5", rank=1))),
         ],
     )
-    items = oasst.read(path, name="oasst", keep=Keep(), skipped=Counter())
+    items = oasst.read(path, name="oasst", keep=DEFAULT, skipped=Counter())
     (comparison,) = [item for item in items if isinstance(item, Comparison)]
     assert comparison.ranks == (0, 2, 2)
     assert [m.content for m in comparison.answers] == ["a2", "a", "a3"]
@@ -121,12 +122,12 @@ def test_ranks_are_kept_and_ties_give_no_comparison(write_lines) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason", "keep"),
     [
-        ({"deleted": True}, "deleted", Keep(deleted=True)),
-        ({"lang": "de"}, "other language", Keep(lang=("en", "de"))),
-        ({"lang": "de"}, "other language", Keep(lang=())),
-        ({"review_result": False}, "not passed in review", Keep(unreviewed=True)),
-        ({"review_result": None}, "not passed in review", Keep(unreviewed=True)),
-        ({"synthetic": True}, "synthetic", Keep(synthetic=True)),
+        ({"deleted": True}, "deleted", replace(DEFAULT, deleted=True)),
+        ({"lang": "de"}, "other language", replace(DEFAULT, lang=("en", "de"))),
+        ({"lang": "de"}, "other language", replace(DEFAULT, lang=())),
+        ({"review_result": False}, "not passed in review", replace(DEFAULT, unreviewed=True)),
+        ({"review_result": None}, "not passed in review", replace(DEFAULT, unreviewed=True)),
+        ({"synthetic": True}, "synthetic", replace(DEFAULT, synthetic=True)),
     ],
 )
 def test_a_faulty_message_takes_its_replies_with_it(write_lines, fault, reason, keep) -> None:
@@ -164,7 +165,7 @@ def test_fields_that_old_exports_lack_count_as_harmless(write_lines) -> None:
 def test_an_unfinished_tree_is_left_out(write_lines) -> None:
     path = write_lines("t.jsonl", [{**tree(message("q", message("a"))), "tree_state": "growing"}])
     assert read(path)[2] == {"unfinished tree": 1, "reply to a skipped message": 1}
-    assert read(path, Keep(unreviewed=True))[0] == ["q a"]
+    assert read(path, replace(DEFAULT, unreviewed=True))[0] == ["q a"]
 
 
 def test_odd_shapes_are_counted(write_lines) -> None:
@@ -266,7 +267,7 @@ def test_flat_and_nested_say_the_same(tmp_path_factory, forest, threads, random)
     while any(lists):
         mixed.append(random.choice([rows for rows in lists if rows]).pop(0))
     flat.write_text("".join(json.dumps(row) + "\n" for row in mixed))
-    keep = Keep(threads=threads)
+    keep = replace(DEFAULT, threads=threads)
     one, other = read(nested, keep), read(flat, keep)
     assert [sorted(rows) for rows in one[:2]] == [sorted(rows) for rows in other[:2]]
     assert one[2] == other[2]
@@ -288,7 +289,7 @@ def bad(row: dict[str, Any]) -> bool:
 def test_the_real_files_flat_and_nested_say_the_same(shared_data) -> None:
     flat = shared_data("oasst1-en-dev.messages.jsonl")
     nested = shared_data("oasst1-en-dev.trees.jsonl.gz")
-    for keep in (Keep(), Keep(threads="all"), EVERYTHING):
+    for keep in (DEFAULT, replace(DEFAULT, threads="all"), EVERYTHING):
         one, other = read(flat, keep), read(nested, keep)
         assert one[:2] == other[:2]
     assert len(one[0]) == 130
@@ -301,9 +302,9 @@ def test_the_real_ranks_are_all_there(shared_data) -> None:
         return len(comparisons), sum(map(pairs, comparisons))
 
     assert counted("oasst1-en-dev.messages.jsonl", EVERYTHING) == (283, 711)
-    assert counted("oasst1-en-dev.messages.jsonl", Keep()) == (281, 707)
+    assert counted("oasst1-en-dev.messages.jsonl", DEFAULT) == (281, 707)
     assert counted("oasst1-en-100.trees.jsonl.gz", EVERYTHING)[1] == 754
-    assert counted("oasst1-en-100.trees.jsonl.gz", Keep())[1] == 732
+    assert counted("oasst1-en-100.trees.jsonl.gz", DEFAULT)[1] == 732
 
 
 def test_the_real_synthetic_messages_are_left_out(shared_data) -> None:
@@ -311,7 +312,7 @@ def test_the_real_synthetic_messages_are_left_out(shared_data) -> None:
     threads, _, skipped = read(path)
     assert len(threads) == 95
     assert skipped == {"synthetic": 5, "reply to a skipped message": 17}
-    assert len(read(path, Keep(synthetic=True))[0]) == 100
+    assert len(read(path, replace(DEFAULT, synthetic=True))[0]) == 100
 
 
 def test_a_feedback_exports_tree_says_what_it_rests_on(write_lines) -> None:

@@ -157,7 +157,10 @@ def test_the_options_reach_the_oasst_reader(write_lines, monkeypatch) -> None:
     )
     item = load(spec).provenance
     load(SourceSpec.parse(f"oasst1:{path}"))
-    assert seen == [oasst.Keep(("de",), "all", unreviewed=True, synthetic=True), oasst.Keep()]
+    assert seen == [
+        oasst.Keep(("de",), "all", unreviewed=True, synthetic=True),
+        oasst.Keep(("en",), "best", unreviewed=False, synthetic=False),
+    ]
     assert item.written_by == "mixed"
     assert refusal(item) is not None
 

@@ -37,7 +37,7 @@ def ranking(
     count = range(len(lengths))
     pairs = [(i, j) for i in count for j in count if places[i] < places[j]]
     steps = tuple(places[j] - places[i] for i, j in pairs)
-    return Ranking(answers, tuple(pairs), steps, "made", tree or str(first))
+    return Ranking(answers, tuple(pairs), steps, "made", tree or str(first), frozenset())
 
 
 def measured(scores: Sequence[float], *rows: Ranking) -> PreferenceFigures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,13 @@ def taken_in(path: Path, rows: list[Any]) -> tuple[Snapshot, Counter[str]]:
     return read(path, now=NOW, left_out=left_out), left_out
 
 
+KEEP = loader.Keep(("en",), "best", unreviewed=False, synthetic=False)
+
+
 def load(path: Path, **keep: Any) -> tuple[list[list[str]], list[Comparison], Counter[str]]:
     """What training's reader makes of a file: threads, comparisons, what it skipped."""
     skipped: Counter[str] = Counter()
-    items = list(loader.read(path, name="t", keep=loader.Keep(**keep), skipped=skipped))
+    items = list(loader.read(path, name="t", keep=replace(KEEP, **keep), skipped=skipped))
     threads = [
         [m.content for m in item.messages] for item in items if isinstance(item, Conversation)
     ]

@@ -40,4 +40,4 @@ def ranking(examples: Sequence[Example], places: Sequence[int] = (), tree: str =
     count = range(len(examples))
     pairs = tuple((i, j) for i in count for j in count if at[i] < at[j])
     steps = tuple(at[j] - at[i] for i, j in pairs)
-    return Ranking(tuple(examples), pairs, steps, "planted", tree)
+    return Ranking(tuple(examples), pairs, steps, "planted", tree, frozenset())
