@@ -171,7 +171,7 @@ def test_the_messages_of_a_tree_that_nobody_judged_arrive_in_the_rows_origin(
     foreign = tree(node("q1", "Who?", node("a1", "I.")))
     path = tmp_path / "trees.jsonl"
     path.write_text(dumps(row) + "\n" + dumps(foreign) + "\n")
-    keep = loader.Keep(synthetic=True)
+    keep = replace(KEEP, synthetic=True)
     ours, theirs = loader.read(path, name="t", keep=keep, skipped=Counter())
     assert ours.source.origin == {("message", question.id), ("message", answer.id)}
     assert not theirs.source.origin
