@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from guildgpt.errors import GuildError
-from guildgpt.feedback.location import as_url, default_store, member_key, store_file
+from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
 from guildgpt.feedback.policy import RULE_21
-from guildgpt.terminal import FLAG, Json, console_for, examples, print_json, say
+from guildgpt.terminal import FLAG, Json, console_for, examples, print_json
 
 if TYPE_CHECKING:
     from guildgpt.feedback.records import AbuseReport, Snapshot
     from guildgpt.feedback.store import Store
 
-Result = TypeVar("Result")
-
-
 feedback_app = typer.Typer(
     help="Votes, ratings and conversations: count, export, import, erase.", no_args_is_help=True
 )
 
-StoreOption = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        metavar="URL",
-        help="sqlite:///FILE, a file, or postgresql://…; $GUILDGPT_STORE, else a file in the "
-        "user's data folder, if not given.",
-    ),
-]
 Guild = Annotated[int | None, typer.Option("--guild", metavar="ID", help="Only of this server.")]
 
 
@@ -51,7 +39,7 @@ def stats(store: StoreOption = None, guild: Guild = None, as_json: Json = False)
     async def look(opened: Store) -> tuple[dict[str, Any], Snapshot]:
         return asdict(await opened.stats(guild)), await opened.snapshot(guild_id=guild)
 
-    counts, snapshot = _with_store(store, look)
+    counts, snapshot = with_store(store, look)
     result = {**counts, **trust(snapshot)}
     if as_json:
         print_json(result)
@@ -119,7 +107,7 @@ def export(
     if chosen is None:
         raise _unknown_form(form, FORMS)
     _check_out(out, force)
-    snapshot = _with_store(store, lambda opened: opened.snapshot(guild_id=guild))
+    snapshot = with_store(store, lambda opened: opened.snapshot(guild_id=guild))
     switches = Switches(members=train_on_members, slash=train_on_slash)
     exported = rows_of(snapshot, chosen, switches=switches, margin=margin)
     if not exported.rows:
@@ -129,7 +117,7 @@ def export(
         )
     write_lines(out, exported.rows)
     rows = len(exported.rows)
-    _tell(
+    tell(
         as_json,
         {"file": str(out), "rows": rows, "left_out": dict(exported.left_out)},
         f"{out}: {rows:,} row{'s' * (rows != 1)}",
@@ -163,7 +151,7 @@ def learned(
     from guildgpt.data.origin import read_origin
     from guildgpt.model.version import named
 
-    _url(store)  # say what is wrong before reading gigabytes
+    store_url(store)  # say what is wrong before reading gigabytes
     origins = [read_origin(file) for file in rows]
     events = {event for one in origins for event in one.events}
     if not events:
@@ -182,7 +170,7 @@ def learned(
             await opened.versions.register(version)
         return gone
 
-    gone = _with_store(store, note)
+    gone = with_store(store, note)
     if gone == events:
         raise GuildError(
             "nothing that these rows rest on is in this store",
@@ -202,7 +190,7 @@ def learned(
     if silent:
         lines.append(f"{silent:,} rows do not say what they rest on: nothing is noted for them.")
     noted = {"version": id, "noted": counts, "gone": len(gone), "rows_unknown": silent}
-    _tell(as_json, noted, *lines)
+    tell(as_json, noted, *lines)
 
 
 @feedback_app.command(
@@ -245,7 +233,7 @@ def reports(
         seen = await opened.reports.resolve(meant[0].id)
         return [seen] if seen else []
 
-    found = _with_store(store, look)
+    found = with_store(store, look)
     if as_json:
         print_json([{**asdict(one), "link": one.link} for one in found])
     else:
@@ -272,8 +260,8 @@ def import_trees(
             remedy=_reasons(left_out) or "The file is empty.",
         )
 
-    counts = _with_store(store, lambda opened: opened.add_snapshot(snapshot), make=True)
-    _tell(
+    counts = with_store(store, lambda opened: opened.add_snapshot(snapshot), make=True)
+    tell(
         as_json,
         {"file": str(file), "counts": dict(counts), "left_out": dict(left_out)},
         *_kinds(counts),
@@ -305,7 +293,7 @@ def member(
     user = _user_id(user_id)
     _check_out(out, force)
 
-    kept = _with_store(store, lambda opened: opened.privacy.kept_of(user))
+    kept = with_store(store, lambda opened: opened.privacy.kept_of(user))
     if kept is None:
         raise GuildError(
             "nothing of this user is in the store",
@@ -315,7 +303,7 @@ def member(
     write_record(out, kept)
     counts = {section: len(kept[section]) for section in SECTIONS}
     told = [f"{out}: what is kept of user {user}", *_kinds(counts)]
-    _tell(as_json, {"file": str(out), **counts}, *told)
+    tell(as_json, {"file": str(out), **counts}, *told)
 
 
 @feedback_app.command(epilog=examples("guildgpt feedback erase 80351110224678912"))
@@ -330,7 +318,7 @@ def erase(
     """Erase everything of a member, and name the model versions that learned from it."""
 
     user = _user_id(user_id)
-    _url(store)  # say what is wrong before asking
+    store_url(store)  # say what is wrong before asking
     if not yes:
         typer.confirm(
             f"Erase everything of user {user} for ever: texts, answers to them, votes, ratings?",
@@ -338,47 +326,16 @@ def erase(
             err=True,
         )
 
-    erasure = _with_store(store, lambda opened: opened.privacy.erase(user))
+    erasure = with_store(store, lambda opened: opened.privacy.erase(user))
     lines = _kinds(erasure.counts)
     if not erasure.counts:
         lines.append("Nothing of this user was in the store.")
     if erasure.versions:
         lines.append(f"Learned from it: {', '.join(erasure.versions)}. Train these again.")
-    _tell(as_json, asdict(erasure), *lines)
+    tell(as_json, asdict(erasure), *lines)
 
 
 # What the commands share
-
-
-def _url(store: str | None, *, make: bool = False) -> str:
-    """The store's URL; GuildError if no store is there, unless one is to be made."""
-    url = as_url(store) if store else default_store()
-    file = store_file(url)
-    if not make and file is not None and not file.is_file():
-        raise GuildError(
-            "there is no feedback store yet",
-            where=file,
-            remedy="`guildgpt bot` makes it at its first start, `guildgpt feedback import` too; "
-            "--store or $GUILDGPT_STORE names another place.",
-        )
-    return url
-
-
-def _with_store(
-    store: str | None, work: Callable[[Store], Awaitable[Result]], *, make: bool = False
-) -> Result:
-    """What `work` finds or does in the opened store."""
-    import asyncio
-
-    from guildgpt.feedback.store import Store
-
-    url = _url(store, make=make)
-
-    async def run() -> Result:
-        async with await Store.open(url, key=member_key(url)) as opened:
-            return await work(opened)
-
-    return asyncio.run(run())
 
 
 def _unknown_form(form: str, known: tuple[str, ...]) -> GuildError:
@@ -409,14 +366,6 @@ def _user_id(text: str) -> int:
             "Settings > Advanced > Developer Mode is on.",
         )
     return int(found[1])
-
-
-def _tell(as_json: bool, result: object, *lines: str) -> None:
-    """The result as JSON, or lines for people."""
-    if as_json:
-        print_json(result)
-    else:
-        say(console_for(), *lines)
 
 
 def _kinds(counts: Mapping[str, int]) -> list[str]:
