@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select, union_all, update
 
 from guildgpt.feedback.quoting import Trace, distinctive, marks, name_traces, traces
-from guildgpt.feedback.removal import Removed, delete_where, remove_comparisons
+from guildgpt.feedback.removal import Removal, remove_comparisons
 from guildgpt.feedback.rows import among
 from guildgpt.feedback.schema import (
     conversations,
@@ -31,9 +31,8 @@ BLANK: dict[str, Any] = {"text": "", "name": None, "sampling": None, "deleted": 
 
 
 def blank_answers(
-    connection: Connection,
+    removal: Removal,
     gone: set[str],
-    removed: Removed,
     *,
     with_them: Set[str] = frozenset(),
     edited: Mapping[str, str] = MappingProxyType({}),
@@ -49,6 +48,7 @@ def blank_answers(
     said. Blanked rows stay, to hold their trees; reports on them stay, for what is to be looked at
     is still on Discord.
     """
+    connection = removal.connection
     taken_back = among(connection, messages.c.id, gone | edited.keys())
     places = select(messages.c.conversation_id).where(taken_back)
     for place in sorted(set(connection.scalars(places))):
@@ -56,7 +56,7 @@ def blank_answers(
         tree = _Tree(said, gone, with_them, edited, names)
         quoting, outdated = tree.judged()
         if quoting:
-            blank(connection, quoting, removed)
+            blank(removal, quoting)
             _hide(connection, quoting, tree)
         if outdated:
             old = update(messages).where(among(connection, messages.c.id, outdated))
@@ -106,15 +106,14 @@ def _said(
     }
 
 
-def blank(connection: Connection, ids: set[str], removed: Removed) -> None:
+def blank(removal: Removal, ids: set[str]) -> None:
     """Empty these messages, and take away the ratings, comparisons and votes on them."""
     for table in (ratings, corrections):
-        of_them = among(connection, table.c.message_id, ids)
-        removed.add(table.name, delete_where(connection, table, of_them))
-    remove_comparisons(connection, ids, removed)
-    blanking = update(messages).where(among(connection, messages.c.id, ids))
-    connection.execute(blanking.values(BLANK))
-    removed.add("messages", ids)
+        removal.delete(table, among(removal.connection, table.c.message_id, ids))
+    remove_comparisons(removal, ids)
+    blanking = update(messages).where(among(removal.connection, messages.c.id, ids))
+    removal.connection.execute(blanking.values(BLANK))
+    removal.note("messages", ids)
 
 
 def _hide(connection: Connection, ids: set[str], tree: _Tree) -> None:

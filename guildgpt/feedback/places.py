@@ -7,18 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, true
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Erasure
-from guildgpt.feedback.removal import (
-    NOTHING,
-    Removed,
-    Remover,
-    delete_deliveries,
-    delete_where,
-    remove_messages,
-)
+from guildgpt.feedback.removal import Removal, Remover, remove_messages
 from guildgpt.feedback.rows import Clock, among
 from guildgpt.feedback.schema import (
     channel_marks,
@@ -95,19 +88,16 @@ class Places:
         that hang from them, with everybody's opinions on it."""
         gone = list(ids)
         said = or_(conversations.c.channel_id.in_(gone), conversations.c.home_id.in_(gone))
-
         is_known = or_(
             exists().where(said),
             exists().where(deliveries.c.channel_id.in_(gone)),
             exists().where(channel_marks.c.channel_id.in_(gone)),
         )
 
-        def take(connection: Connection, removed: Removed) -> None:
-            _remove(connection, said, set(gone), removed)
+        def take(removal: Removal) -> None:
+            _remove(removal, said, set(gone))
 
-        if not await self._database.value(select(is_known)):
-            return NOTHING
-        return await self._remover.remove(take)
+        return await self._remover.remove(take, of=select(true()).where(is_known))
 
     async def guild_left(self, guild_id: int) -> None:
         """The bot was taken out of a guild: from now on its time runs."""
@@ -138,19 +128,13 @@ class Places:
         """All of the guilds goes that the bot was taken out of before that time."""
         wanted = select(left_guilds.c.guild_id).where(left_guilds.c.left_at <= before)
 
-        def take(connection: Connection, removed: Removed) -> None:
-            gone = set(connection.scalars(wanted))
-            said = among(connection, conversations.c.guild_id, gone)
-            _remove(connection, said, set(), removed)
-            events = among(connection, deliveries.c.guild_id, gone)
-            removed.counts["deliveries"] += delete_deliveries(connection, events)
+        def take(removal: Removal) -> None:
+            _remove(removal, conversations.c.guild_id.in_(wanted), set())
+            removal.delete(deliveries, deliveries.c.guild_id.in_(wanted))
             for table in (channel_marks, guild_settings, left_guilds):
-                theirs = among(connection, table.c.guild_id, gone)
-                connection.execute(delete(table).where(theirs))
+                removal.connection.execute(delete(table).where(table.c.guild_id.in_(wanted)))
 
-        if not await self._database.row(wanted):
-            return NOTHING
-        return await self._remover.remove(take)
+        return await self._remover.remove(take, of=wanted)
 
     async def _leave(self, guild_ids: Iterable[int]) -> None:
         now = self._clock.now()
@@ -160,19 +144,16 @@ class Places:
             await self._database.execute(leaving, rows)
 
 
-def _remove(
-    connection: Connection, said: ColumnElement[bool], channels: set[int], removed: Removed
-) -> None:
+def _remove(removal: Removal, said: ColumnElement[bool], channels: set[int]) -> None:
     """Delete these conversations whole, and what else there is of their channels and of these."""
+    connection = removal.connection
     found = connection.execute(select(conversations.c.id, conversations.c.channel_id).where(said))
     places = {row.id: row.channel_id for row in found}
-    within = {id for id in places.values() if id is not None} | channels
+    within = {*places.values(), *channels} - {None}
     there = among(connection, messages.c.conversation_id, places)
-    doomed = set(connection.scalars(select(messages.c.id).where(there)))
-    remove_messages(connection, doomed, removed)
-    silent = among(connection, conversations.c.id, places)  # those in which nothing was said
-    removed.counts["conversations"] += len(delete_where(connection, conversations, silent))
-    events = among(connection, deliveries.c.channel_id, within)
-    removed.counts["deliveries"] += delete_deliveries(connection, events)
+    remove_messages(removal, set(connection.scalars(select(messages.c.id).where(there))))
+    # Those are left in which nothing was said.
+    removal.delete(conversations, among(connection, conversations.c.id, places))
+    removal.delete(deliveries, among(connection, deliveries.c.channel_id, within))
     marks = among(connection, channel_marks.c.channel_id, within)
     connection.execute(delete(channel_marks).where(marks))

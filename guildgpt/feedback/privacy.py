@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Text, cast, delete, or_, select, true, update
+from sqlalchemy import Connection, Text, cast, delete, exists, or_, select, true, update
 
 from guildgpt.feedback.blanking import blank_answers
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.own_data import kept_of
 from guildgpt.feedback.records import AccountKind, Erasure
-from guildgpt.feedback.removal import (
-    IS_HUSK,
-    NOTHING,
-    Removed,
-    Remover,
-    about,
-    delete_deliveries,
-    delete_where,
-    remove_messages,
-)
+from guildgpt.feedback.removal import IS_HUSK, Removal, Remover, about, remove_messages
 from guildgpt.feedback.rows import Clock, among
 from guildgpt.feedback.schema import (
     accounts,
@@ -83,14 +75,12 @@ class Privacy:
     async def _erase(self, hashed: str, user_id: int | None, scrub: bool) -> Erasure:
         wanted = select(members.c.id).where(members.c.hash == hashed)
 
-        def take(connection: Connection, removed: Removed) -> None:
-            member_id = connection.scalar(wanted)
+        def take(removal: Removal) -> None:
+            member_id = removal.connection.scalar(wanted)
             if member_id is not None:  # nobody else was faster
-                _Erasing(connection, user_id, member_id, removed).erase()
+                _Erasing(removal.connection, removal, user_id, member_id).erase()
 
-        erasure = NOTHING
-        if await self._database.row(wanted):
-            erasure = await self._remover.remove(take, is_erasure=True)
+        erasure = await self._remover.remove(take, of=wanted, is_erasure=True)
         if scrub:
             await self._traces.scrub()
         return erasure
@@ -124,30 +114,26 @@ class _Erasing:
     """The steps of one erasure."""
 
     connection: Connection
+    removal: Removal
     user_id: int | None
     member_id: str
-    removed: Removed
-    theirs: set[str | int] = field(default_factory=set)  # every id by which they are known
+    theirs: set[str | int | None] = field(default_factory=set)  # every id by which they are known
 
     def erase(self) -> None:
         """All of them."""
-        self._known_by(self.user_id, str(self.user_id or ""), self.member_id)
+        self.theirs |= {self.user_id, str(self.user_id), self.member_id}
         private = self._private_channels()
-        said = self._messages(private)
-        self._quoted(said)
+        own, said = self._messages(private)
+        # Answers to others that quote them are blanked.
+        blank_answers(self.removal, own, with_them=said - own, names=True)
         self._deliveries(private, said)
-        remove_messages(self.connection, said, self.removed)
+        remove_messages(self.removal, said)
         for table in (votes, ratings, reports, corrections, prompts, accounts):
-            theirs = table.c.member_id == self.member_id
-            self.removed.add(table.name, delete_where(self.connection, table, theirs))
+            self.removal.delete(table, table.c.member_id == self.member_id)
         self._channels(private)
         if self.user_id is not None:
             self._mentions()
-        self.connection.execute(delete(members).where(members.c.id == self.member_id))
-        self.removed.counts["members"] += 1
-
-    def _known_by(self, *ids: str | int | None) -> None:
-        self.theirs.update(id for id in ids if id is not None)
+        self.removal.delete(members, members.c.id == self.member_id)
 
     def _private_channels(self) -> list[int]:
         """The channels of their direct messages."""
@@ -162,8 +148,9 @@ class _Erasing:
         found = self.connection.scalars(spoken.union(asked))
         return [channel for channel in found if channel is not None]
 
-    def _messages(self, private: list[int]) -> set[str]:
-        """What they said, what they were answered, and all that is in their direct messages."""
+    def _messages(self, private: list[int]) -> tuple[set[str], set[str]]:
+        """What they said; and that with what they were answered, and all that is in their direct
+        messages."""
         own = messages.c.member_id == self.member_id
         mine = select(messages.c.id).where(own)
         asked = select(deliveries.c.answer_id).where(
@@ -180,17 +167,9 @@ class _Erasing:
         wanted = select(messages.c.id, messages.c.discord_id).where(
             or_(own, answers, messages.c.conversation_id.in_(direct))
         )
-        said: set[str] = set()
-        for id, discord_id in self.connection.execute(wanted):
-            self._known_by(id, discord_id)
-            said.add(id)
-        return said
-
-    def _quoted(self, said: set[str]) -> None:
-        """Blank answers to others that quote them."""
-        wanted = select(messages.c.id).where(messages.c.member_id == self.member_id)
-        own = set(self.connection.scalars(wanted))
-        blank_answers(self.connection, own, self.removed, with_them=said - own, names=True)
+        said = {row.id: row.discord_id for row in self.connection.execute(wanted)}
+        self.theirs |= {*said, *said.values()}
+        return set(self.connection.scalars(mine)), set(said)
 
     def _deliveries(self, private: list[int], said: set[str]) -> None:
         """Delete their deliveries."""
@@ -198,10 +177,9 @@ class _Erasing:
         mine = or_(deliveries.c.member_id == self.member_id, here)
         for which in (mine, about(self.connection, said)):
             wanted = select(deliveries.c.event_id, parts.c.discord_id).outerjoin(parts)
-            for event_id, part in self.connection.execute(wanted.where(which)):
-                self._known_by(event_id, part)
-            count = delete_deliveries(self.connection, which)
-            self.removed.counts["deliveries"] += count
+            for ids in self.connection.execute(wanted.where(which)):
+                self.theirs.update(ids)
+            self.removal.delete(deliveries, which)
 
     def _channels(self, private: list[int]) -> None:
         """Forget their direct messages' channels, and marks on messages of theirs elsewhere."""
@@ -216,32 +194,23 @@ class _Erasing:
 
     def _mentions(self) -> None:
         """Take their ids out of what others wrote, and out of others' open deliveries."""
-        for table, column in ((messages, "text"), (ratings, "reason"), (reports, "reason")):
-            wanted = select(table.c.id, table.c[column]).where(
-                or_(*(table.c[column].contains(mention) for mention in self._mention))
-            )
-            for id, said in list(self.connection.execute(wanted)):
-                row = update(table).where(table.c.id == id)
-                self.connection.execute(row.values({column: self._without(said)}))
-        waiting = select(deliveries.c.id, deliveries.c.extra).where(
-            cast(deliveries.c.extra, Text) != "{}"
-        )
-        for id, extra in list(self.connection.execute(waiting)):
-            if (cleared := self._without(extra)) != extra:
-                row = update(deliveries).where(deliveries.c.id == id)
-                self.connection.execute(row.values(extra=cleared))
-
-    @property
-    def _mention(self) -> tuple[str, str]:
-        """How Discord writes a member's name into a text."""
-        return f"<@{self.user_id}>", f"<@!{self.user_id}>"
+        mention = f"{self.user_id}>"
+        for table, name, which in (
+            (messages, "text", messages.c.text.contains(mention)),
+            (ratings, "reason", ratings.c.reason.contains(mention)),
+            (reports, "reason", reports.c.reason.contains(mention)),
+            (deliveries, "extra", cast(deliveries.c.extra, Text) != "{}"),
+        ):
+            wanted = select(table.c.id, table.c[name]).where(which)
+            for id, said in self.connection.execute(wanted).all():
+                if (cleared := self._without(said)) != said:
+                    row = update(table).where(table.c.id == id)
+                    self.connection.execute(row.values({name: cleared}))
 
     def _without(self, value: Any) -> Any:
         """A value of JSON without their ids."""
         if isinstance(value, str) and value not in self.theirs:
-            for mention in self._mention:
-                value = value.replace(mention, "@someone")
-            return value
+            return re.sub(f"<@!?{self.user_id}>", "@someone", value)  # so Discord writes a name
         if isinstance(value, dict):
             return {key: self._without(item) for key, item in value.items()}
         if isinstance(value, list):
@@ -251,19 +220,16 @@ class _Erasing:
 
 
 def _drop(connection: Connection, before: datetime) -> Counter[str]:
+    removal = Removal(connection)
     kept = select(conversations.c.id).where(conversations.c.kind == "import")
     old = (messages.c.created_at < before) & messages.c.conversation_id.not_in(kept)
-    doomed = set(connection.scalars(select(messages.c.id).where(old, ~IS_HUSK)))
-    removed = Removed()
-    remove_messages(connection, doomed, removed)
-    dropped = removed.counts
+    doomed = connection.scalars(select(messages.c.id).where(old, ~IS_HUSK))
+    remove_messages(removal, set(doomed))
     silent = conversations.c.id.not_in(select(messages.c.conversation_id))
-    old_and_silent = silent & (conversations.c.created_at < before)
-    dropped["conversations"] += len(delete_where(connection, conversations, old_and_silent))
-    dropped["deliveries"] += delete_deliveries(connection, deliveries.c.updated_at < before)
+    removal.delete(conversations, silent & (conversations.c.created_at < before))
+    removal.delete(deliveries, deliveries.c.updated_at < before)
     idle = (members.c.consent == "chat") & (members.c.seen_at < before)
     for table in (messages, votes, ratings, reports, deliveries, corrections, prompts, accounts):
-        there = select(table.c.member_id).where(table.c.member_id.is_not(None))
-        idle &= members.c.id.not_in(there)
-    dropped["members"] += len(delete_where(connection, members, idle))
-    return Counter({kind: count for kind, count in dropped.items() if count})
+        idle &= ~exists().where(table.c.member_id == members.c.id)
+    removal.delete(members, idle)
+    return +removal.counts

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    Table,
+    bindparam,
+    delete,
+    select,
+    update,
+)
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Erasure
@@ -31,22 +40,32 @@ from guildgpt.feedback.schema import (
 )
 from guildgpt.feedback.traces import Traces
 
-NOTHING = Erasure({}, ())
 IS_HUSK = messages.c.deleted & messages.c.member_id.is_(None) & messages.c.discord_id.is_(None)
 """Which messages are empty ones that only hold others."""
 
 
 @dataclass
-class Removed:
-    """How many rows went, by kind, and the ids of the events among them."""
+class Removal:
+    """Rows are taken away in one transaction: how many, by kind, and the ids of all that goes."""
 
+    connection: Connection
     counts: Counter[str] = field(default_factory=Counter)
-    events: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)
 
-    def add(self, kind: str, ids: set[str]) -> None:
+    def note(self, kind: str, ids: set[str]) -> None:
         """These are gone."""
         self.counts[kind] += len(ids)
-        self.events |= ids
+        self.ids |= ids
+
+    def delete(self, table: Table, which: ColumnElement[bool]) -> None:
+        """Delete rows; a delivery's parts with it."""
+        ids = set(self.connection.scalars(select(table.c.id).where(which)))
+        if table is deliveries:
+            theirs = among(self.connection, parts.c.delivery_id, ids)
+            self.connection.execute(delete(parts).where(theirs))
+        if ids:
+            self.connection.execute(delete(table).where(among(self.connection, table.c.id, ids)))
+        self.note(table.name, ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +77,26 @@ class Remover:
     _traces: Traces
 
     async def remove(
-        self, take: Callable[[Connection, Removed], None], *, is_erasure: bool = False
+        self,
+        take: Callable[[Removal], None],
+        *,
+        of: Executable | None = None,
+        is_erasure: bool = False,
     ) -> Erasure:
         """Take away in one transaction; say who had learned from it, and that there are traces.
 
-        That is put on record if somebody had, and in any case if it `is_erasure`.
+        That is put on record if somebody had, and in any case if it `is_erasure`. Where `of` finds
+        no row, there is nothing to take, and nobody has to wait for it.
         """
+        if of is not None and not await self._database.row(of):
+            return Erasure({}, ())
         now, id = self._clock.later(), new_id()
 
         def work(connection: Connection) -> Erasure:
-            removed = Removed()
-            take(connection, removed)
-            learned = _mark(connection, _forget_lineage(connection, removed.events), now)
-            counts = {kind: count for kind, count in removed.counts.items() if count}
+            removal = Removal(connection)
+            take(removal)
+            learned = _mark(connection, _forget_lineage(connection, removal.ids), now)
+            counts = dict(+removal.counts)
             if learned or (is_erasure and counts):
                 record = {"id": id, "created_at": now, "counts": counts, "versions": list(learned)}
                 connection.execute(erasures.insert(), record)
@@ -80,28 +106,25 @@ class Remover:
         return await self._database.write(work, alone=True)
 
 
-def remove_messages(connection: Connection, doomed: set[str], removed: Removed) -> None:
+def remove_messages(removal: Removal, doomed: set[str]) -> None:
     """Delete the messages, and everybody's deliveries, comparisons, votes, ratings and reports
     about them. In the place of one that others hang below stands an empty one; a conversation in
     which nobody else has said anything goes whole."""
+    connection = removal.connection
     trees = _trees(connection, doomed)
-    empty, gone, left = _fate(trees, doomed)
-    said = doomed | gone
-    removed.counts["deliveries"] += delete_deliveries(connection, about(connection, said))
+    empty, said, left = _fate(trees, doomed)
+    removal.delete(deliveries, about(connection, said))
     for table in (ratings, reports, corrections):
-        of_them = among(connection, table.c.message_id, said)
-        removed.add(table.name, delete_where(connection, table, of_them))
-    remove_comparisons(connection, said, removed)
+        removal.delete(table, among(connection, table.c.message_id, said))
+    remove_comparisons(removal, said)
     _hollow(connection, empty)
-    connection.execute(delete(messages).where(among(connection, messages.c.id, gone | empty)))
-    removed.add("messages", said)
-    ended = among(connection, conversations.c.id, left)
-    removed.counts["conversations"] += len(delete_where(connection, conversations, ended))
+    removal.delete(messages, among(connection, messages.c.id, said))
+    removal.delete(conversations, among(connection, conversations.c.id, left))
 
 
-def _forget_lineage(connection: Connection, events: set[str]) -> set[str]:
-    """Which versions learned from these events; that they did is forgotten event by event."""
-    which = among(connection, lineage.c.event_id, events)
+def _forget_lineage(connection: Connection, gone: set[str]) -> set[str]:
+    """Which versions learned from what is gone; that they did is forgotten event by event."""
+    which = among(connection, lineage.c.event_id, gone)
     learned = set(connection.scalars(select(lineage.c.version_id).where(which)))
     connection.execute(delete(lineage).where(which))
     return learned
@@ -121,29 +144,15 @@ def _mark(connection: Connection, learned: set[str], now: datetime) -> tuple[str
     return tuple(sorted(marked - training))
 
 
-def delete_where(connection: Connection, table: Table, which: ColumnElement[bool]) -> set[str]:
-    """Delete rows; their ids."""
-    ids = set(connection.scalars(select(table.c.id).where(which)))
-    if ids:
-        connection.execute(delete(table).where(among(connection, table.c.id, ids)))
-    return ids
-
-
-def delete_deliveries(connection: Connection, which: ColumnElement[bool]) -> int:
-    """Delete deliveries with their parts; how many."""
-    ids = select(deliveries.c.id).where(which)
-    connection.execute(delete(parts).where(parts.c.delivery_id.in_(ids)))
-    return len(delete_where(connection, deliveries, which))
-
-
 def about(connection: Connection, said: set[str]) -> ColumnElement[bool]:
     """Which deliveries ask or answer with one of these messages."""
     asking, answering = deliveries.c.question_id, deliveries.c.answer_id
     return among(connection, asking, said) | among(connection, answering, said)
 
 
-def remove_comparisons(connection: Connection, said: set[str], removed: Removed) -> None:
+def remove_comparisons(removal: Removal, said: set[str]) -> None:
     """Delete the comparisons of these messages, and the votes on them."""
+    connection = removal.connection
     shown = select(candidates.c.comparison_id).where(
         among(connection, candidates.c.message_id, said)
     )
@@ -151,14 +160,11 @@ def remove_comparisons(connection: Connection, said: set[str], removed: Removed)
     ids = set(connection.scalars(shown.union(posed)))
     if not ids:
         return
-    asked = among(connection, rounds.c.comparison_id, ids)
-    removed.counts["rounds"] += len(delete_where(connection, rounds, asked))
-    cast = among(connection, votes.c.comparison_id, ids)
-    removed.add("votes", delete_where(connection, votes, cast))
-    shown_in_them = among(connection, candidates.c.comparison_id, ids)
-    connection.execute(delete(candidates).where(shown_in_them))
-    connection.execute(delete(comparisons).where(among(connection, comparisons.c.id, ids)))
-    removed.add("comparisons", ids)
+    removal.delete(rounds, among(connection, rounds.c.comparison_id, ids))
+    removal.delete(votes, among(connection, votes.c.comparison_id, ids))
+    in_them = among(connection, candidates.c.comparison_id, ids)
+    connection.execute(delete(candidates).where(in_them))
+    removal.delete(comparisons, among(connection, comparisons.c.id, ids))
 
 
 def _hollow(connection: Connection, ids: set[str]) -> None:
@@ -169,10 +175,17 @@ def _hollow(connection: Connection, ids: set[str]) -> None:
     fresh = {id: new_id() for id in ids}
     wanted = select(messages).where(among(connection, messages.c.id, ids))
     rows = connection.execute(wanted).all()
-    empty = {"text": "", "synthetic": False, "deleted": True, "extra": {}}
     husks = [
-        {"id": fresh[row.id], "conversation_id": row.conversation_id, "role": row.role}
-        | {"created_at": row.created_at, **empty}
+        {
+            "id": fresh[row.id],
+            "conversation_id": row.conversation_id,
+            "role": row.role,
+            "created_at": row.created_at,
+            "text": "",
+            "synthetic": False,
+            "deleted": True,
+            "extra": {},
+        }
         for row in rows
     ]
     connection.execute(messages.insert(), husks)
@@ -197,20 +210,19 @@ class _Node:
 
 def _trees(connection: Connection, doomed: set[str]) -> dict[str, _Node]:
     """Every message of the conversations that the doomed are in."""
-    where = select(messages.c.conversation_id).where(among(connection, messages.c.id, doomed))
-    places = set(connection.scalars(where))
+    places = select(messages.c.conversation_id).where(among(connection, messages.c.id, doomed))
     wanted = select(
         messages.c.id,
         messages.c.parent_id,
         messages.c.conversation_id,
         messages.c.role == "system",
         IS_HUSK,
-    ).where(among(connection, messages.c.conversation_id, places))
+    ).where(messages.c.conversation_id.in_(places))
     return {id: _Node(*rest) for id, *rest in connection.execute(wanted)}
 
 
 def _fate(trees: dict[str, _Node], doomed: set[str]) -> tuple[set[str], set[str], set[str]]:
-    """Which messages are to be emptied, which deleted, and which conversations end."""
+    """Which messages leave an empty one behind, which go in all, and which conversations end."""
     staying = {id for id, node in trees.items() if id not in doomed and not node.is_husk}
     spoken = {trees[id].conversation for id in staying if not trees[id].is_system}
     staying = {id for id in staying if trees[id].conversation in spoken}
@@ -221,4 +233,4 @@ def _fate(trees: dict[str, _Node], doomed: set[str]) -> tuple[set[str], set[str]
             holding.add(above)
             above = trees[above].parent
     gone = trees.keys() - staying - holding
-    return doomed & holding, gone, {node.conversation for node in trees.values()} - spoken
+    return doomed & holding, doomed | gone, {node.conversation for node in trees.values()} - spoken

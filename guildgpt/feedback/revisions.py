@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, or_, select, union, update
+from sqlalchemy import ColumnElement, Connection, Executable, or_, select, union, update
 
 from guildgpt.feedback.blanking import BLANK, blank, blank_answers
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Erasure
-from guildgpt.feedback.removal import NOTHING, Removed, Remover, delete_where
+from guildgpt.feedback.removal import Removal, Remover
 from guildgpt.feedback.rows import among, storable
 from guildgpt.feedback.schema import candidates, deliveries, members, messages, parts, reports
 
@@ -24,15 +24,7 @@ class Revisions:
 
     async def knows(self, discord_id: int) -> bool:
         """Whether anything of that message on Discord is in the store."""
-        here = parts.c.discord_id == discord_id
-        asked = deliveries.c.event_id == discord_id
-        said = messages.c.discord_id == discord_id
-        wanted = union(
-            select(parts.c.delivery_id).where(here),
-            select(deliveries.c.id).where(asked),
-            select(messages.c.id).where(said),
-        )
-        return await self._database.row(wanted.limit(1)) is not None
+        return await self._database.row(_known_of(discord_id)) is not None
 
     async def mark_deleted(self, discord_id: int) -> Erasure:
         """A message was deleted on Discord: its text goes, its row stays to hold the tree.
@@ -40,34 +32,29 @@ class Revisions:
         Of an answer that was several messages each stands for the whole; a comparison's stands for
         both answers and the votes. Answers that quote what is gone are blanked.
         """
-        if not await self.knows(discord_id):
-            return NOTHING  # most of what is deleted: nobody has to wait for it
         theirs = messages.c.discord_id == discord_id
 
-        def take(connection: Connection, removed: Removed) -> None:
+        def take(removal: Removal) -> None:
+            connection = removal.connection
             asked = deliveries.c.event_id == discord_id
             connection.execute(update(deliveries).where(asked).values(extra={}))
             said = set(connection.scalars(select(messages.c.id).where(theirs)))
             answers = _answers_in(connection, discord_id)
-            blank_answers(connection, said | answers, removed)
+            blank_answers(removal, said | answers)
             if answers:
-                about_them = among(connection, reports.c.message_id, answers)
-                removed.add("reports", delete_where(connection, reports, about_them))
-                blank(connection, answers, removed)
+                removal.delete(reports, among(connection, reports.c.message_id, answers))
+                blank(removal, answers)
             blanking = update(messages).where(theirs, ~messages.c.deleted)
             done = connection.execute(blanking.values(_BLANK_WORDS))
-            removed.counts["messages"] += done.rowcount
-            removed.events |= said
+            removal.counts["messages"] += done.rowcount
+            removal.ids |= said
 
-        return await self._remover.remove(take)
+        return await self._remover.remove(take, of=_known_of(discord_id))
 
     async def withdraw(self, id: str) -> None:
         """An answer could not be shown: its text goes, its row stays to hold the tree."""
 
-        def take(connection: Connection, removed: Removed) -> None:
-            blank(connection, {id}, removed)
-
-        await self._remover.remove(take)
+        await self._remover.remove(lambda removal: blank(removal, {id}))
 
     async def edit(self, discord_id: int, text: str, edited_at: datetime) -> Erasure:
         """A message says something else now: its text is replaced, whoever asked or quoted it.
@@ -78,8 +65,6 @@ class Revisions:
         no longer are blanked; others that were told it are `outdated`.
         """
         text = storable(text).strip()
-        if not await self.knows(discord_id):
-            return NOTHING
         older = or_(messages.c.edited_at.is_(None), messages.c.edited_at < edited_at)
         theirs = (messages.c.discord_id == discord_id) & older & ~messages.c.deleted
         whose = select(members.c.consent).select_from(messages).outerjoin(members).where(theirs)
@@ -87,20 +72,30 @@ class Revisions:
         if consents and (not text or "none" in consents):
             return await self.mark_deleted(discord_id)
         if not text:
-            return NOTHING
+            return Erasure({}, ())
 
-        def take(connection: Connection, removed: Removed) -> None:
+        def take(removal: Removal) -> None:
+            connection = removal.connection
             _edit_waiting(connection, discord_id, text)
             wanted = select(messages.c.id, messages.c.text).where(theirs)
             said = {row.id: row.text for row in connection.execute(wanted)}
             changed = {id: text for id, then in said.items() if then.split() != text.split()}
-            blank_answers(connection, set(), removed, edited=changed)
-            removed.events |= changed.keys()
+            blank_answers(removal, set(), edited=changed)
+            removal.ids |= changed.keys()
             now = {"text": text, "edited_at": edited_at}
             connection.execute(update(messages).where(theirs).values(now))
-            removed.counts["edited"] += len(changed)
+            removal.counts["edited"] += len(changed)
 
-        return await self._remover.remove(take)
+        return await self._remover.remove(take, of=_known_of(discord_id))
+
+
+def _known_of(discord_id: int) -> Executable:
+    """Whatever is in the store of a message on Discord: most are not in it."""
+    return union(
+        select(parts.c.delivery_id).where(parts.c.discord_id == discord_id),
+        select(deliveries.c.id).where(deliveries.c.event_id == discord_id),
+        select(messages.c.id).where(messages.c.discord_id == discord_id),
+    ).limit(1)
 
 
 _BLANK_WORDS = {key: BLANK[key] for key in ("text", "name", "deleted", "extra")}
