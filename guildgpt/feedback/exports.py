@@ -20,6 +20,8 @@ import gzip
 import io
 import json
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -38,12 +40,14 @@ def export(
     snapshot: Snapshot, form: Form, *, switches: Switches | None = None, margin: bool = False
 ) -> Export:
     """The rows of one form. `switches` says which text of members may leave: by default none."""
-    view = View(snapshot, switches)
-    if form == "oasst":
-        return oasst.trees(view)
-    if form == "preference":
-        return preference(view, margin=margin)
-    return {"kto": kto, "sft": sft, "arena": arena}[form](view)
+    rows_of: dict[Form, Callable[[View], Export]] = {
+        "oasst": oasst.trees,
+        "preference": partial(preference, margin=margin),
+        "kto": kto,
+        "sft": sft,
+        "arena": arena,
+    }
+    return rows_of[form](View(snapshot, switches))
 
 
 def write_lines(out: Path, rows: list[dict[str, Any]]) -> None:
@@ -79,19 +83,15 @@ def preference(view: View, *, margin: bool = False) -> Export:
         held = lock(leads, sorted(answers, key=lambda answer: (-view.score(answer), answer)))
         path = view.path(question.id)
         for better, worse in sorted(_pairs_seen(ballots)):
-            lead = leads.get((better, worse), 0)
-            if not lead and (worse, better) in leads:
-                continue  # the same pair the other way round
-            if not lead:
-                if better < worse:
+            if (better, worse) not in leads:
+                if better < worse and (worse, better) not in leads:  # each is seen both ways round
                     export.left_out["as many votes for the one as for the other"] += 1
-                continue
-            if (better, worse) not in held:
-                export.left_out["outvoted by stronger pairs (the votes go in a circle)"] += 1
                 continue
             chosen, rejected = view.messages[better], view.messages[worse]
             reason = _unfit(view, path, chosen, rejected)
-            if reason is None and view.text(chosen).strip() == view.text(rejected).strip():
+            if (better, worse) not in held:
+                reason = "outvoted by stronger pairs (the votes go in a circle)"
+            elif reason is None and view.text(chosen).strip() == view.text(rejected).strip():
                 reason = "both answers are the same"
             if reason:
                 export.left_out[reason] += 1
@@ -102,9 +102,9 @@ def preference(view: View, *, margin: bool = False) -> Export:
                 "rejected": [view.turn(rejected)],
                 "group": path[0].id,
             }
-            both = [tiers for tiers in ballots if {better, worse} <= seen(tiers)]
             if margin:
-                row["margin"] = lead / len(both)
+                both = [tiers for tiers in ballots if {better, worse} <= seen(tiers)]
+                row["margin"] = leads[better, worse] / len(both)
             votes = [cast.vote for cast in casts if {better, worse} <= seen(cast.ballot)]
             export.add(row, _said(*path, chosen, rejected) | _cast(*votes))
     for correction in view.corrections():
@@ -202,7 +202,6 @@ def arena(view: View) -> Export:
         if vote.verdict == "ranked":
             winner = "model_a" if first.id in cast.ballot[0] else "model_b"
         judge = judges.setdefault(vote.member_id or "", f"member_{len(judges) + 1}")
-        conversation = view.conversations.get(first.conversation_id)
         prompt = [view.turn(turn) for turn in path]
         row = {
             "question_id": comparison.question_id,
@@ -214,7 +213,7 @@ def arena(view: View) -> Export:
             "conversation_b": [*prompt, view.turn(second)],
             "turn": sum(turn.role == "user" for turn in path),
             "anony": True,
-            "language": (conversation.lang if conversation else "") or "unknown",
+            "language": view.conversations[first.conversation_id].lang or "unknown",
             "tstamp": vote.created_at.timestamp(),
         }
         export.add(row, _said(*path, first, second) | _cast(vote))
@@ -224,9 +223,8 @@ def arena(view: View) -> Export:
 def _rated(view: View, export: Export) -> list[tuple[StoredMessage, list[StoredMessage]]]:
     """Rated answers that may leave, oldest first, each with the turns before it."""
     found = []
-    for message in sorted(view.messages.values(), key=lambda m: (m.created_at, m.id)):
-        if message.id not in view.ratings:
-            continue
+    rated = [message for message in view.messages.values() if message.id in view.ratings]
+    for message in sorted(rated, key=lambda m: (m.created_at, m.id)):
         path = view.path(message.id)[:-1]
         if message.role != "assistant":
             export.left_out["rated, but not an answer"] += 1
@@ -239,8 +237,9 @@ def _rated(view: View, export: Export) -> list[tuple[StoredMessage, list[StoredM
 
 def _unfit(view: View, path: list[StoredMessage], *answers: StoredMessage) -> str | None:
     """Why a prompt or its answers cannot be trained on or may not leave."""
-    if reason := view.refused_on(path):
-        return reason
+    refused = [reason for reason in map(view.refusal, path) if reason]
+    if refused:
+        return refused[0]
     if not any(turn.role == "user" for turn in path):
         return "no question before the answer"
     if not all(map(passed_review, (*path, *answers))):
@@ -258,8 +257,8 @@ def _said(*messages: StoredMessage) -> Events:
 
 
 def _cast(*votes: Vote) -> Events:
-    events = {("vote", vote.id) for vote in votes}
-    return events | {("comparison", vote.comparison_id) for vote in votes}
+    cast = {("vote", vote.id) for vote in votes}
+    return cast | {("comparison", vote.comparison_id) for vote in votes}
 
 
 def _rated_by(view: View, *turns: StoredMessage) -> Events:

@@ -30,7 +30,7 @@ from typing import Any
 from guildgpt.data import origin
 from guildgpt.data.oasst import READY
 from guildgpt.data.origin import Events
-from guildgpt.feedback.rankings import Ballot, common, ranked_pairs, seen
+from guildgpt.feedback.rankings import Ballot, common, ranked_pairs
 from guildgpt.feedback.records import StoredMessage
 from guildgpt.feedback.view import Cast, Export, View, carried, is_imported
 
@@ -76,9 +76,11 @@ def trees(view: View) -> Export:
             stack += [(reply, above, system, depth, ranks) for reply in reversed(replies)]
             continue
         node = _node(view, message, above, system, ranks)
-        if above is None:  # a new tree; whatever comes next off the stack belongs to it
+        if above is not None:
+            above["replies"].append(node)
+        else:  # a new tree; whatever comes next off the stack belongs to it
+            export.rows.append(_tree(node, message))
             judged.append(set())
-        _place_in(export, above, node, message)
         export.events.add(("message", message.id))
         judged[-1] |= {("rating", rating.id) for rating in view.ratings.get(message.id, [])}
         ranks, cast = _ranks(view, message, export)
@@ -97,20 +99,14 @@ def trees(view: View) -> Export:
 _Task = tuple[StoredMessage, dict[str, Any] | None, tuple[str, ...], int, dict[str, int]]
 
 
-def _place_in(
-    export: Export, above: dict[str, Any] | None, node: dict[str, Any], message: StoredMessage
-) -> None:
-    if above is not None:
-        above["replies"].append(node)
-        return
-    tree: dict[str, Any] = {"message_tree_id": node["message_id"], "tree_state": READY}
-    tree |= {"prompt": node, origin.KEY: []}
-    if is_imported(message):
-        kept = message.extra.get("tree", {})
-        head = {"message_tree_id": node["message_id"], **kept}
-        tree = {key: head.pop(key) for key in ("message_tree_id", "tree_state") if key in head}
-        tree |= {"prompt": node, **{key: head[key] for key in sorted(head)}}
-    export.rows.append(tree)
+def _tree(prompt: dict[str, Any], message: StoredMessage) -> dict[str, Any]:
+    """The tree that begins with a message, `prompt` as a row."""
+    id = prompt["message_id"]
+    if not is_imported(message):
+        return {"message_tree_id": id, "tree_state": READY, "prompt": prompt, origin.KEY: []}
+    kept = {"message_tree_id": id, **message.extra.get("tree", {})}
+    head = {key: kept.pop(key) for key in ("message_tree_id", "tree_state") if key in kept}
+    return {**head, "prompt": prompt, **dict(sorted(kept.items()))}
 
 
 def _node(
@@ -121,11 +117,10 @@ def _node(
     ranks: dict[str, int],
 ) -> dict[str, Any]:
     """The message as a row, without its replies yet."""
-    parent_id = above["message_id"] if above else None
-    row = dict(carried(message)) if is_imported(message) else _own(view, message)
+    row = carried(message) if is_imported(message) else _own(view, message)
     row |= {"message_id": row.get("message_id", message.id), "text": view.text(message)}
     if above or "parent_id" in row:
-        row["parent_id"] = parent_id
+        row["parent_id"] = above["message_id"] if above else None
     if ranks:
         row["rank"] = ranks.get(message.id)
     ups, downs = view.ups_and_downs(message.id)
@@ -139,13 +134,12 @@ def _node(
 
 def _own(view: View, message: StoredMessage) -> dict[str, Any]:
     """What our own messages say besides their text."""
-    conversation = view.conversations.get(message.conversation_id)
     return {
         "parent_id": None,
         "user_id": None,
         "created_date": message.created_at.astimezone(UTC).isoformat(),
         "role": "assistant" if message.role == "assistant" else "prompter",
-        "lang": (conversation.lang if conversation else None) or None,
+        "lang": view.conversations[message.conversation_id].lang or None,
         "review_count": 0,
         "review_result": True,
         "deleted": False,
@@ -179,19 +173,16 @@ def _ranks(view: View, question: StoredMessage, export: Export) -> tuple[dict[st
         by_comparison.setdefault(cast.vote.comparison_id, []).append(cast)
     ballots: list[Ballot] = []
     events: Events = set()
-    for _, casts in sorted(by_comparison.items(), key=lambda item: (-len(item[1]), item[0])):
+    for id, casts in sorted(by_comparison.items(), key=lambda item: (-len(item[1]), item[0])):
         both = [*ballots, *(cast.ballot for cast in casts)]
         if len(common(both)) < 2:
             export.left_out["vote on answers that other voters did not see"] += len(casts)
             continue
         ballots = both
-        events |= {("vote", cast.vote.id) for cast in casts}
-        events.add(("comparison", casts[0].vote.comparison_id))
+        events |= {("comparison", id), *(("vote", cast.vote.id) for cast in casts)}
     ranking = view.imported_ranking(question.id)
     if ballots and ranking and len(common([*ballots, ranking])) > 1:
         ballots.append(ranking)
-    if not ballots:
-        return {}, events
-    scores = {answer: view.score(answer) for answer in seen(ballots[0])}
+    scores = {answer: view.score(answer) for answer in common(ballots)}
     places = ranked_pairs(ballots, scores)
     return {answer: place for place, answers in enumerate(places) for answer in answers}, events

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from guildgpt.chat import Role
 from guildgpt.data.oasst import Node, not_a_rank, read_trees, require_message
 from guildgpt.errors import DataError
 from guildgpt.feedback.records import Snapshot, StoredConversation, StoredMessage
@@ -82,48 +80,40 @@ def _messages(
 ) -> Iterator[StoredMessage]:
     """The message, before it the system turn that it carries."""
     row = storable({key: value for key, value in node.row.items() if key != "replies"})
-    text = row.pop("text")
     extra = {"oasst": row, "place": place}
     if parent_id is None and node.tree:
         extra["tree"] = storable(node.tree)
-    at = _date(row.get("created_date"), conversation.created_at)
-    if isinstance(row.get("system"), str) and row["system"].strip():
-        said = row.pop("system")
-        id = str(uuid.uuid5(_IDS, f"system of {row['message_id']}"))
-        yield _stored(id, conversation.id, parent_id, "system", said, {"place": place}, at)
-        parent_id = id
-    id = row["message_id"]
-    message = _stored(id, conversation.id, parent_id, node.role, text, extra, at)
-    yield replace(message, rank=_rank(node), synthetic=bool(row.get("synthetic")))
-
-
-def _stored(
-    id: str,
-    conversation_id: str,
-    parent_id: str | None,
-    role: Role,
-    text: str,
-    extra: dict[str, Any],
-    created_at: datetime,
-) -> StoredMessage:
-    return StoredMessage(
-        id=id,
-        conversation_id=conversation_id,
+    message = StoredMessage(
+        id=row["message_id"],
+        conversation_id=conversation.id,
         parent_id=parent_id,
-        role=role,
-        text=text,
+        role=node.role,
+        text=row.pop("text"),
         name=None,
         member_id=None,
         version_id=None,
         sampling=None,
         stop=None,
         discord_id=None,
-        rank=None,
-        synthetic=False,
+        rank=_rank(node),
+        synthetic=bool(row.get("synthetic")),
         deleted=False,
         extra=extra,
-        created_at=created_at,
+        created_at=_date(row.get("created_date"), conversation.created_at),
     )
+    if isinstance(row.get("system"), str) and row["system"].strip():
+        id, said = str(uuid.uuid5(_IDS, f"system of {message.id}")), row.pop("system")
+        yield replace(
+            message,
+            id=id,
+            role="system",
+            text=said,
+            rank=None,
+            synthetic=False,
+            extra={"place": place},
+        )
+        message = replace(message, parent_id=id)
+    yield message
 
 
 def _unusable(node: Node) -> str | None:

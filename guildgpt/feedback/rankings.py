@@ -82,11 +82,10 @@ def lock(margins: Mapping[Pair, int], order: Sequence[str]) -> set[Pair]:
     place = {answer: index for index, answer in enumerate(order)}
     held: set[Pair] = set()
     for one, other in sorted(margins, key=lambda p: (-margins[p], place[p[0]], place[p[1]])):
-        if (other, one) in held or (one, other) in held:
-            continue
-        above = {one} | {a for a, b in held if b == one}
-        below = {other} | {b for a, b in held if a == other}
-        held |= {(a, b) for a in above for b in below}
+        if not held & {(one, other), (other, one)}:
+            above = {one} | {a for a, b in held if b == one}
+            below = {other} | {b for a, b in held if a == other}
+            held |= {(a, b) for a in above for b in below}
     return held
 
 

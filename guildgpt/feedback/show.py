@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from guildgpt.feedback.rankings import agreement, position_bias, win_rates
 from guildgpt.feedback.records import AbuseReport, Snapshot
@@ -33,10 +33,8 @@ def show_stats(counts: Mapping[str, Any], result: Mapping[str, Any], console: Co
     if not counts["members"] and not counts["messages"]:
         say(console, "Nobody has talked to the bot yet.")
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column()
+    columns = (Column(), Column(justify="right"), Column())
+    table = Table(*columns, box=None, show_header=False, pad_edge=False)
     for what, number, of_these in _lines(counts):
         table.add_row(what, f"{number:,}", of_these)
     console.print(table)
@@ -60,9 +58,12 @@ def show_reports(found: Sequence[AbuseReport], console: Console) -> None:
     if not found:
         say(console, "There is nothing to look at: no reports, or all are done.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("id", "reported", "looked at", "answer", "reason", "link"):
-        table.add_column(column, overflow="fold", no_wrap=column == "id")
+    names = ("reported", "looked at", "answer", "reason", "link")
+    columns = [
+        Column("id", overflow="fold", no_wrap=True),
+        *(Column(name, overflow="fold") for name in names),
+    ]
+    table = Table(*columns, box=None, pad_edge=False)
     for one in found:
         table.add_row(
             one.id[:8],
@@ -101,10 +102,9 @@ def _versions(opinions: Mapping[str, Any], rates: Mapping[str, Any]) -> Table:
     columns = ["answers", "up", "down"]
     compared = any(rate["wins"] or rate["losses"] or rate["ties"] for rate in rates.values())
     against = ["wins", "losses", "ties"] if compared else []
-    table = Table(box=None, pad_edge=False)
-    table.add_column("version")
-    for name in [*columns, *against, *(["rate"] if compared else [])]:
-        table.add_column(name, justify="right")
+    figures = [*columns, *against, *(["rate"] if compared else [])]
+    headings = (Column(name, justify="right") for name in figures)
+    table = Table("version", *headings, box=None, pad_edge=False)
     for name, opinion in opinions.items():
         won = rates.get(name, {})
         cells = [f"{opinion[key]:,}" for key in columns]

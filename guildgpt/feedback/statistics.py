@@ -46,7 +46,7 @@ class Counting:
     def stats(self) -> Stats:
         """All of them."""
         answers = self._answers()
-        ups, downs = self._ratings()
+        ups, downs = self._ratings(1), self._ratings(-1)
         verdicts = self._votes()
         consents = self._consents()
         named = sorted({*answers, *ups, *downs} - {None})
@@ -76,37 +76,32 @@ class Counting:
         return select(table.c.id).join(messages, messages.c.id == message).where(self._said)
 
     def _answers(self) -> Counter[Any]:
-        counted = select(messages.c.version_id, func.count()).where(
-            self._said, messages.c.role == "assistant", ~messages.c.deleted
+        return self._by_key(
+            select(messages.c.version_id, func.count())
+            .where(self._said, messages.c.role == "assistant", ~messages.c.deleted)
+            .group_by(messages.c.version_id)
         )
-        return self._by_key(counted.group_by(messages.c.version_id))
 
-    def _ratings(self) -> tuple[Counter[Any], Counter[Any]]:
-        """How often each version was rated up, and down."""
+    def _ratings(self, value: int) -> Counter[Any]:
+        """How often each version was rated so."""
         newest = _newest(ratings, ratings.c.message_id, ratings.c.value)
-        counted = (
-            select(messages.c.version_id, newest.c.value, func.count())
-            .join(messages, messages.c.id == newest.c.message_id)
-            .where(self._said, newest.c.age == 1, newest.c.value != 0)
-            .group_by(messages.c.version_id, newest.c.value)
+        return self._by_key(
+            select(messages.c.version_id, func.count())
+            .join(newest, newest.c.message_id == messages.c.id)
+            .where(self._said, newest.c.age == 1, newest.c.value == value)
+            .group_by(messages.c.version_id)
         )
-        ups: Counter[Any] = Counter()
-        downs: Counter[Any] = Counter()
-        for version, value, count in self._connection.execute(counted):
-            (ups if value > 0 else downs)[version] += count
-        return ups, downs
 
     def _votes(self) -> Counter[str]:
         """How often each verdict was given."""
         newest = _newest(votes, votes.c.comparison_id, votes.c.verdict)
-        counted = (
+        return self._by_key(
             select(newest.c.verdict, func.count())
             .join(comparisons, comparisons.c.id == newest.c.comparison_id)
             .join(messages, messages.c.id == comparisons.c.question_id)
             .where(self._said, newest.c.age == 1)
             .group_by(newest.c.verdict)
         )
-        return self._by_key(counted)
 
     def _consents(self) -> Counter[str]:
         counted = select(members.c.consent, func.count()).group_by(members.c.consent)

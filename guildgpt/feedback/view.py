@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +84,8 @@ class View:
         self._submitted = self._submitted_prompts()
         self.uncounted_votes: Counter[str] = Counter()  # by reason
         self.uncounted_ratings: Counter[str] = Counter()
-        self.votes = [vote for vote in latest(snapshot.votes) if self._counts(vote)]
+        votes = latest(snapshot.votes)
+        self.votes = [vote for vote in votes if self._counts(vote, "vote", self.uncounted_votes)]
         self.ratings = self._latest_ratings()
         self._replies: dict[str | None, list[StoredMessage]] = {}
         for message in sorted(snapshot.messages, key=_place):
@@ -106,21 +106,11 @@ class View:
     def path(self, message_id: str) -> list[StoredMessage]:
         """From the first message of the tree to this one."""
         path: list[StoredMessage] = []
-        seen: set[str] = set()
         at: str | None = message_id
-        while at in self.messages and at not in seen:
-            seen.add(at)
+        while at in self.messages:
             path.append(self.messages[at])
             at = path[-1].parent_id
         return path[::-1]
-
-    def below(self, message_id: str) -> Iterator[StoredMessage]:
-        """Every message below this one."""
-        stack = list(self.replies(message_id))
-        while stack:
-            message = stack.pop()
-            stack += self.replies(message.id)
-            yield message
 
     def refusal(self, message: StoredMessage) -> str | None:
         """Why this message itself may not leave, in words; None if it may."""
@@ -147,15 +137,14 @@ class View:
             return None
         return "text of members (the operator's switch is off)"
 
-    def refused_on(self, path: list[StoredMessage]) -> str | None:
-        """Why the path may not leave: the first refusal on it."""
-        return next((reason for reason in map(self.refusal, path) if reason), None)
-
     def leave_out(self, export: Export, message: StoredMessage, reason: str) -> None:
         """Count a message and everything below it."""
         export.left_out[reason] += 1
-        if below := sum(1 for _ in self.below(message.id)):
-            export.left_out[BELOW] += below
+        below = list(self.replies(message.id))
+        for reply in below:  # grows while it is walked
+            below += self.replies(reply.id)
+        if below:
+            export.left_out[BELOW] += len(below)
 
     def casts(self, question_id: str) -> list[Cast]:
         """The votes that count on the answers to this question, in the order cast."""
@@ -187,8 +176,7 @@ class View:
         said = []
         for rating in self.ratings.get(message_id, []):
             member = self.snapshot.members.get(rating.member_id or "")
-            theirs = rating.member_id is not None
-            may = not theirs or (
+            may = rating.member_id is None or (
                 member is not None
                 and member.consent == "train"
                 and (self.switches.members or self.switches.slash)
@@ -229,21 +217,13 @@ class View:
 
     def _in_slash(self, message: StoredMessage) -> bool:
         """Whether it was typed into a slash command: later turns are ordinary messages."""
-        conversation = self.conversations.get(message.conversation_id)
-        above = self.path(message.id)[:-1]
-        return (
-            conversation is not None
-            and conversation.kind == "slash"
-            and all(turn.role == "system" for turn in above)
-        )
+        is_slash = self.conversations[message.conversation_id].kind == "slash"
+        return is_slash and all(turn.role == "system" for turn in self.path(message.id)[:-1])
 
-    def _counts(self, event: Vote | Rating) -> bool:
+    def _counts(self, event: Vote | Rating, what: str, uncounted: Counter[str]) -> bool:
         if self._consents(event.member_id):
             return True
-        if isinstance(event, Vote):
-            self.uncounted_votes["vote of a member with consent none"] += 1
-        else:
-            self.uncounted_ratings["rating of a member with consent none"] += 1
+        uncounted[f"{what} of a member with consent none"] += 1
         return False
 
     def _consents(self, member_id: str | None) -> bool:
@@ -256,7 +236,8 @@ class View:
         newest = {(r.message_id, r.member_id or r.id): r for r in ordered}
         found: dict[str, list[Rating]] = {}
         for rating in newest.values():
-            if rating.value and self._counts(rating):  # 0 takes a rating back
+            # 0 takes a rating back.
+            if rating.value and self._counts(rating, "rating", self.uncounted_ratings):
                 found.setdefault(rating.message_id, []).append(rating)
         return found
 
@@ -292,8 +273,7 @@ def is_imported(message: StoredMessage) -> bool:
 
 def carried(message: StoredMessage) -> dict[str, Any]:
     """What its row in that file said besides text and replies; empty for our own messages."""
-    row: dict[str, Any] = message.extra.get("oasst", {})
-    return row
+    return dict(message.extra.get("oasst", {}))
 
 
 def passed_review(message: StoredMessage) -> bool:
