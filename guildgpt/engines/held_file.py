@@ -13,8 +13,6 @@ from guildgpt.errors import EngineDied
 from guildgpt.hashes import combined
 from guildgpt.model.gguf_file import Head, check_magic, head_of, parts
 
-Mark = tuple[int, int, int, int]
-
 
 class HeldFile:
     """A model's file, all of them if it was split, and what they were like when they were opened;
@@ -69,6 +67,6 @@ class HeldFile:
             )
 
 
-def _mark(stat: os.stat_result) -> Mark:
+def _mark(stat: os.stat_result) -> tuple[int, int, int, int]:
     """What tells a file from another, and from itself with other content."""
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

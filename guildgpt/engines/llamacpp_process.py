@@ -61,8 +61,8 @@ class LlamaCppProcess:
             "key": key,
             "context": context,
             "slots": slots,
+            "threads": threads or spare_threads(),
         }
-        options["threads"] = threads or spare_threads()
         seconds = LOAD_SECONDS + path.stat().st_size / LOAD_BYTES_A_SECOND
         deadline = time.monotonic() + seconds
         timer = Timer(seconds, self._process.kill)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -74,6 +74,7 @@ Open = Callable[[], OpenedModel]
 Opened = Callable[[OpenedModel, EngineDied | None], Awaitable[object]]
 
 
+@dataclass(eq=False)
 class Fleet:
     """The models that are open; who does not ask for a version is answered by the last opened.
 
@@ -82,9 +83,8 @@ class Fleet:
     it died.
     """
 
-    def __init__(self, opened: Opened | None = None):
-        self._opened = opened
-        self._models: list[_Kept] = []
+    opened: Opened | None = None
+    _models: list[_Kept] = field(default_factory=list)
 
     @property
     def well(self) -> bool:
@@ -95,7 +95,7 @@ class Fleet:
     async def open(self, open_it: Open) -> Version:
         """Open a model in a thread, and again whenever its engine has died; raises what opening
         raises."""
-        kept = _Kept(open_it, self._opened)
+        kept = _Kept(open_it, self.opened)
         try:
             model = await kept.get()
         except BaseException:
@@ -106,7 +106,7 @@ class Fleet:
 
     def add(self, model: OpenedModel, open_it: Open) -> None:
         """Take in a model that is open; `open_it` opens it again. Its version is not looked at."""
-        self._models.append(_Kept(open_it, self._opened, model))
+        self._models.append(_Kept(open_it, self.opened, model))
 
     async def ask(
         self,

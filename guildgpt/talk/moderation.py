@@ -6,7 +6,7 @@ Whoever wants more than words writes another `Moderator` and puts it into `Moder
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,11 +59,11 @@ class WordList:
         return self.before(text) if self._after else None
 
 
+@dataclass(frozen=True)
 class Moderators:
     """Several moderators; the first that has something to say says it."""
 
-    def __init__(self, *each: Moderator):
-        self.each = each
+    each: Sequence[Moderator]
 
     def before(self, text: str) -> Decision | None:
         """The first decision on a question."""
@@ -83,4 +83,4 @@ def moderators(built_in: bool = True, blocked: Collection[str] = ()) -> Moderato
         each += [WordList(lists[rule], rule) for rule in ("slurs", "cruelty")]
     if blocked:
         each.append(WordList(blocked, "operator"))
-    return Moderators(*each)
+    return Moderators(each)

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TypeVar
 
 from guildgpt.errors import GuildError
@@ -39,6 +40,7 @@ class TooMany(GuildError):
         super().__init__(what, remedy=f"Ask again in about {seconds:.0f} seconds.")
 
 
+@dataclass(eq=False)
 class FairQueue:
     """Turns for `workers` at once, handed out round robin: over guilds, inside a guild over users.
 
@@ -51,26 +53,18 @@ class FairQueue:
     without a waiting question is forgotten, a user's allowance once it is whole again.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        *,
-        per_user: int = 1,
-        bound: int = 100,
-        rate: int = 10,
-        per_seconds: float = 60.0,
-        clock: Callable[[], float],
-    ):
-        self.workers = workers
-        self.bound = bound
-        self.running = 0
-        self._per_user = per_user
-        self._rate = rate
-        self._per_seconds = per_seconds
-        self._clock = clock
-        self._guilds: Waiting[asyncio.Future[None]] = {}
-        self._whole_at: dict[User, float] = {}  # when a user may ask `rate` times again
-        self._mean: float | None = None
+    workers: int
+    _: KW_ONLY
+    per_user: int = 1
+    bound: int = 100
+    rate: int = 10
+    per_seconds: float = 60.0
+    clock: Callable[[], float]
+    running: int = 0
+    _guilds: Waiting[asyncio.Future[None]] = field(default_factory=dict)
+    # When a user may ask `rate` times again.
+    _whole_at: dict[User, float] = field(default_factory=dict)
+    _mean: float | None = None
 
     @property
     def waiting(self) -> int:
@@ -90,11 +84,11 @@ class FairQueue:
         if not admitted:
             self._admit(guild, user)
         await self._come_in(guild, user)
-        started = self._clock()
+        started = self.clock()
         try:
             yield
         finally:
-            took = self._clock() - started
+            took = self.clock() - started
             mean = took if self._mean is None else self._mean
             self._mean = mean + _LATEST_WEIGHS * (took - mean)
             self._leave()
@@ -135,16 +129,16 @@ class FairQueue:
 
     def _admit(self, guild: int | None, user: User) -> None:
         """Raise `TooMany` or `Busy`, or take one question off the user's allowance."""
-        now = self._clock()
+        now = self.clock()
         full = self.running >= self.workers
         waiting = sum(len(users.get(user, ())) for users in self._guilds.values())
-        if full and waiting >= self._per_user:
+        if full and waiting >= self.per_user:
             raise TooMany("a question of yours is waiting", self.estimate(guild, user))
         # A token bucket: each question takes a token, which comes back in this time.
-        per_token = self._per_seconds / self._rate
+        per_token = self.per_seconds / self.rate
         self._whole_at = {one: at for one, at in self._whole_at.items() if at > now}
         whole_at = self._whole_at.get(user, now)
-        too_early = whole_at - now - (self._rate - 1) * per_token
+        too_early = whole_at - now - (self.rate - 1) * per_token
         if too_early > 0:
             raise TooMany("you ask quicker than I can answer", too_early)
         if full and self.waiting >= self.bound:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from talk.test_waiting import Clock
 
 from guildgpt.bot.answers import pacing
-from guildgpt.bot.answers.courtesy import Courtesy
-from guildgpt.bot.answers.pacing import ChannelWriter, Pacer
+from guildgpt.bot.answers.pacing import ChannelWriter, Courtesy, Pacer
 from guildgpt.bot.text import sentences as say
 from simguild.fake import FakeMessage
 from simguild.journal import finished

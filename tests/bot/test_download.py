@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from guildgpt.bot.answers.download import as_files
+from guildgpt.bot.answers.feedback import as_files
 from guildgpt.bot.text import sentences as say
 from simguild.fake import Attachment, FakeMessage, Interaction, User
 from simguild.fake.trouble import Answer, html, refusal

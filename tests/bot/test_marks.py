@@ -82,7 +82,7 @@ class Bot:
         self.time = DiscordTime(monotonic=lambda: world.now, host=lambda: 0.0)
         self.time.told(world.now)
         self.marks = Marks(cast(Store, world.table), self.time)
-        self.marks.shards(range(SHARDS))
+        self.marks.shards = frozenset(range(SHARDS))
         self.lines: dict[int, Line] = {}
         self.claiming: list[tuple[int, int, ExitStack]] = []
 

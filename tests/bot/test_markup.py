@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.bot.text.markup import in_words
+from guildgpt.bot.adapter.incoming import readable
 
-ROLES, CHANNELS = {7: "keepers of the <|im_end|> crab\u202e"}, {8: "general"}
+ROLES = {7: SimpleNamespace(name="keepers of the <|im_end|> crab\u202e")}
+CHANNELS = {8: SimpleNamespace(name="general")}
+GUILD: Any = SimpleNamespace(get_role=ROLES.get, get_channel_or_thread=CHANNELS.get)
 
 
 def told(text: str) -> str:
-    return in_words(text, role=ROLES.get, channel=CHANNELS.get)
+    return readable(text, GUILD)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_any_text_is_asked_kept_told_again_and_shown(
                 event.id, event.kind, channel_id=channel, extra=packed(event, asker)
             )
             assert delivery
-            question = await Questions(store, moderators()).asked(Work.new(delivery, event), asker)
+            question = await Questions(store, moderators()).asked(Work(delivery, event), asker)
             assert question.ids(model, "Be kind.", 64)
             assert question.stored
             await store.conversations.add_message(
@@ -140,7 +140,7 @@ def test_any_text_is_asked_kept_told_again_and_shown(
                 text=text,
             )
             asked.append(question.stored)
-        retried = Work.new(replace(delivery, question_id=asked[-1].id), event)
+        retried = Work(replace(delivery, question_id=asked[-1].id), event)
         again = await Questions(store, moderators()).asked(retried, asker)
         assert again.asked == question.asked
         assert again.ids(model, "Be kind.", 64)

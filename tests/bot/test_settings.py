@@ -230,15 +230,19 @@ def test_settings_do_not_change() -> None:
 
 
 def test_a_guilds_settings_go_into_the_store_and_come_back() -> None:
-    assert GuildSettings().as_dict() == {}
+    assert GuildSettings().model_dump(exclude_defaults=True) == {}
     mine = GuildSettings(channels=[5], system="Be kind.", feedback=False)
-    assert mine.as_dict() == {"channels": [5], "system": "Be kind.", "feedback": False}
-    assert GuildSettings.from_dict(mine.as_dict()) == mine
+    assert mine.model_dump(exclude_defaults=True) == {
+        "channels": [5],
+        "system": "Be kind.",
+        "feedback": False,
+    }
+    assert GuildSettings.from_dict(mine.model_dump(exclude_defaults=True)) == mine
 
 
 def test_what_a_newer_version_wrote_is_kept() -> None:
     stored = {"system": "x", "colour": {"of": "buttons"}}
-    assert GuildSettings.from_dict(stored).as_dict() == stored
+    assert GuildSettings.from_dict(stored).model_dump(exclude_defaults=True) == stored
 
 
 json_values = st.recursive(
@@ -255,5 +259,7 @@ json_values = st.recursive(
 )
 def test_no_stored_value_breaks_a_guild(stored: dict[str, object]) -> None:
     once = GuildSettings.from_dict(stored)
-    assert GuildSettings.from_dict(once.as_dict()) == once
-    assert set(stored) - {"channels", "system", "feedback"} <= set(once.as_dict())
+    assert GuildSettings.from_dict(once.model_dump(exclude_defaults=True)) == once
+    assert set(stored) - {"channels", "system", "feedback"} <= set(
+        once.model_dump(exclude_defaults=True)
+    )

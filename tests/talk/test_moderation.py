@@ -94,11 +94,11 @@ def test_each_side_is_looked_at_if_it_is_asked_for() -> None:
 
 def test_the_first_of_several_speaks() -> None:
     first, second = WordList(["a"], "1"), WordList(["a", "b"], "2")
-    both: Moderator = Moderators(first, second)
+    both: Moderator = Moderators([first, second])
     assert (both.before("a") or Decision("", "")).rule == "1"
     assert (both.after("b") or Decision("", "")).rule == "2"
     assert both.before("c") is None
-    assert Moderators().after("a") is None
+    assert Moderators([]).after("a") is None
 
 
 def test_the_built_in_lists_are_short_and_spelled_to_be_found() -> None:

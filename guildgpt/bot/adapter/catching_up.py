@@ -51,7 +51,7 @@ class CatchingUp:
 
     def connected(self, shard_id: int) -> None:
         """A new session has begun."""
-        self.marks.shards(range(self.client.shard_count or 1))
+        self.marks.shards = frozenset(range(self.client.shard_count or 1))
         self._sessions[shard_id] += 1
         self.marks.behind(shard_id)
 
@@ -113,7 +113,12 @@ class CatchingUp:
             if guild.unavailable:
                 left.append(guild)
             elif is_first and self.marks.is_first:
-                await self.marks.pass_over(_newest(guild))
+                newest = {
+                    place.id: (guild.id, place.last_message_id)
+                    for place in places_of(guild)
+                    if place.last_message_id
+                }
+                await self.marks.pass_over(newest)
             else:
                 await self._forget_deleted(guild)
                 new = [
@@ -190,15 +195,6 @@ class CatchingUp:
         except (discord.DiscordException, *FAULTS) as error:
             log("channel_not_looked_up", channel=channel_id, error=error)
         return False
-
-
-def _newest(guild: discord.Guild) -> dict[int, tuple[int | None, int]]:
-    """The newest message of each channel, with the guild."""
-    return {
-        place.id: (guild.id, place.last_message_id)
-        for place in places_of(guild)
-        if place.last_message_id
-    }
 
 
 def places_of(guild: discord.Guild) -> list[Any]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import aiohttp
 import discord
 from discord.gateway import KeepAliveHandler
 
@@ -27,50 +25,45 @@ from guildgpt.bot.adapter.incoming import (
 )
 from guildgpt.bot.adapter.interactions import Interactions
 from guildgpt.bot.adapter.marks import Marks
-from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
-from guildgpt.bot.adapter.reaching import insisted, wait_of
+from guildgpt.bot.adapter.outlets import MessageOutlet, outlet_again
+from guildgpt.bot.adapter.reaching import insisted, listening
 from guildgpt.bot.adapter.reading import Reader
-from guildgpt.bot.answers.feedback import MemberFeedback
-from guildgpt.bot.answers.outlet import Outlet, Undeliverable
-from guildgpt.bot.answers.reports import ReportDesk
+from guildgpt.bot.answers.outlet import Undeliverable
 from guildgpt.bot.answers.service import Service
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.operating.postponed import insist, or_else
-from guildgpt.bot.operating.settings import BotSettings
+from guildgpt.bot.operating.postponed import insist
 from guildgpt.bot.text import sentences as say
-from guildgpt.feedback.records import Delivery
 
 log = EventLog(__name__)
 ANEW_SECONDS = 15 * 60.0  # in which an edited question is answered anew
 CLOSE_SECONDS = 5.0  # for what is being written when the bot stops
 REGISTER_SECONDS = 5.0  # for which commands are waited for before events are
 CLOCK_SECONDS = 60.0  # a host's clock that is further off is worth a line in the log
-_CHANNEL = re.compile(r"/channels/(\d+)/messages")
 
 
 class GuildClient(discord.AutoShardedClient):
     """discord.py's client, its events handed to the service."""
 
-    def __init__(self, service: Service, settings: BotSettings, **options: Any):
-        intents = discord.Intents.none()
-        intents.guilds = intents.guild_messages = intents.dm_messages = True
-        intents.message_content = settings.message_content_intent
-        trace = aiohttp.TraceConfig()
-        trace.on_request_end.append(self._request_ended)
+    def __init__(self, service: Service, **options: Any):
+        self.settings = settings = service.settings
+        self.time = DiscordTime()
         super().__init__(
-            intents=intents,
+            intents=discord.Intents(
+                guilds=True,
+                guild_messages=True,
+                dm_messages=True,
+                message_content=settings.message_content_intent,
+            ),
             # Nothing the model writes pings anyone.
             allowed_mentions=discord.AllowedMentions.none(),
             max_messages=None,  # the store remembers, not the client
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             shard_count=None if settings.shards == "auto" else settings.shards or 1,
-            http_trace=trace,
+            http_trace=listening(self.time, service.pacer),
             **options,
         )
         self.service = service
-        self.settings = settings
-        self.time = DiscordTime()
         self.marks = Marks(service.store, self.time)
         service.changes.on_channel_deleted = self.marks.forget
         self._catching_up = CatchingUp(
@@ -81,14 +74,8 @@ class GuildClient(discord.AutoShardedClient):
             handle=partial(self._handle, live=False),
             spawn=self.spawn,
         )
-        reports = ReportDesk(
-            service.store, service.guilds, service.writer, lambda id: MessageOutlet(self, id)
-        )
-        feedback = MemberFeedback(service.store, service.metrics, settings)
-        self.interactions = Interactions(
-            self, service, feedback, reports, self.marks, self.time, self.spawn
-        )
-        self.reader = Reader(self, settings, self._knows, self.service.writer.request)
+        self.interactions = Interactions(self, service, self.marks, self.time, self.spawn)
+        self.reader = Reader(self, service)
         self.tree = Commands(self, self.interactions, self.reader)
         self._tasks: set[asyncio.Task[object]] = set()
         self._leaving = False
@@ -105,7 +92,14 @@ class GuildClient(discord.AutoShardedClient):
                 await insisted(self._log_in, "not_logged_in")
                 await insisted(self.connect, "not_connected")
         finally:
-            self._stop_heartbeats()
+            # discord.py forgets the heartbeat of a connection that it was only making when it was
+            # told to close: a thread that would go on when everything else has ended.
+            for thread in threading.enumerate():
+                if (
+                    isinstance(thread, KeepAliveHandler)
+                    and thread.ws._connection is self._connection
+                ):
+                    thread.stop()
 
     async def _log_in(self) -> None:
         await self.http.close()  # what an earlier try opened
@@ -121,13 +115,6 @@ class GuildClient(discord.AutoShardedClient):
             await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
         await super().close()
 
-    def _stop_heartbeats(self) -> None:
-        """discord.py forgets the heartbeat of a connection that it was only making when it was
-        told to close: a thread that would go on when everything else has ended."""
-        for thread in threading.enumerate():
-            if isinstance(thread, KeepAliveHandler) and thread.ws._connection is self._connection:
-                thread.stop()
-
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` beside the events, and log what goes wrong in it."""
         if self._leaving:
@@ -142,20 +129,6 @@ class GuildClient(discord.AutoShardedClient):
         if not task.cancelled() and (error := task.exception()):
             log.unforeseen("event failed", error)
 
-    async def _request_ended(self, session: Any, context: Any, request: Any) -> None:
-        """Discord tells its time. And it may say 429: discord.py waits; so must those who come
-        after."""
-        answer = request.response
-        self.time.answered(answer.headers.get("Date"))
-        if answer.status != 429:
-            return
-        channel = _CHANNEL.search(request.url.path)
-        seconds = wait_of(answer.headers) or 1.0
-        if "Via" not in answer.headers:  # not Discord's own, but Cloudflare's, about everything
-            self.service.pacer.hold_off(seconds)
-        elif channel:
-            self.service.pacer.slow_down(int(channel[1]), seconds)
-
     # Connecting, and what was missed
 
     async def setup_hook(self) -> None:
@@ -165,7 +138,8 @@ class GuildClient(discord.AutoShardedClient):
             log("clock_is_wrong", seconds_ahead=round(self.time.host_ahead))
         await self.marks.begin()
         for delivery in await insist(self.service.store.deliveries.unfinished):
-            self.spawn(self.service.resume(delivery, self._outlet_again(delivery)))
+            outlet = outlet_again(self, delivery, self.time.age(delivery.event_id))
+            self.spawn(self.service.resume(delivery, outlet))
         asked = asyncio.Event()
         self.spawn(self._register_commands(asked))
         with suppress(TimeoutError):
@@ -177,7 +151,6 @@ class GuildClient(discord.AutoShardedClient):
         Discord may refuse (30034: 200 new ones a day). Until it takes them those of an earlier
         start work, and so does whatever needs no command.
         """
-        registered = self.service.metrics.commands
 
         async def register() -> None:
             try:
@@ -186,7 +159,7 @@ class GuildClient(discord.AutoShardedClient):
                 asked.set()
 
         await insisted(register, "commands_not_registered", lambda _: True)
-        registered.set(1)
+        self.service.metrics.commands.set(1)
         log("commands_registered")
 
     @property
@@ -221,15 +194,6 @@ class GuildClient(discord.AutoShardedClient):
         """The gateway is gone; discord.py connects again."""
         self._there.discard(shard_id)
         self.marks.behind(shard_id)
-
-    def _outlet_again(self, delivery: Delivery) -> Outlet:
-        """Where an answer goes on after a crash."""
-        token, channel_id = delivery.extra.get("token"), delivery.channel_id or 0
-        if token:
-            age = self.time.age(delivery.event_id)
-            return InteractionOutlet(self, channel_id, token, age=age, was_begun=True)
-        is_message = delivery.kind == "message"
-        return MessageOutlet(self, channel_id, delivery.event_id if is_message else None)
 
     # Messages
 
@@ -271,15 +235,9 @@ class GuildClient(discord.AutoShardedClient):
         told = (message.channel.id, message.author.id) if role else (message.channel.id,)
         if told not in self._told_to_mention:
             self._told_to_mention.add(told)
-            sentence = say.NEED_MY_NAME if role else say.NEED_MENTION
-            self.spawn(self.service.writer.whisper(outlet, sentence))
-
-    async def _knows(self, message_id: int) -> bool:
-        """Whether the store has a message; while it is in trouble nobody is asked for more."""
-        store = self.service.store
-        return (
-            await or_else(True, store.conversations.message_by_discord_id(message_id)) is not None
-        )
+            self.spawn(
+                self.service.writer.whisper(outlet, say.NEED_MY_NAME if role else say.NEED_MENTION)
+            )
 
     async def _acknowledge(self, message: discord.Message, outlet: MessageOutlet) -> None:
         self.service.pacer.asked()

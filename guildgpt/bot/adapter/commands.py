@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 from uuid import uuid4
@@ -77,14 +78,16 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
     """What is answered."""
     service = desk.service
 
+    async def answer(at: At, event: Event, attached: Sequence[discord.Attachment] = ()) -> None:
+        async def claim(event: Event, outlet: Outlet) -> Rest:
+            return await service.claim(await reader.completed(event, at.channel, attached), outlet)
+
+        await desk.begin(at, event, claim)
+
     @tree.command(description="Ask me something")
     @app_commands.describe(question="What you want to know", file="A text file to read with it")
     async def ask(at: At, question: Text, file: discord.Attachment | None = None) -> None:
-        async def with_file(event: Event, outlet: Outlet) -> Rest:
-            event = await reader.completed(event, at.channel, [file] if file else [])
-            return await service.claim(event, outlet)
-
-        await desk.begin(at, interaction_event(at, "slash", question), with_file)
+        await answer(at, interaction_event(at, "slash", question), [file] if file else [])
 
     @tree.command(description="Talk with me in a thread of its own")
     @app_commands.describe(topic="What it is about; I answer it as your first question")
@@ -121,10 +124,7 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
     @tree.command(description="Two answers to one question: you say which is better")
     @app_commands.describe(question="What you want to know")
     async def compare(at: At, question: Text) -> None:
-        async def here(event: Event, outlet: Outlet) -> Rest:
-            return await service.claim(await reader.completed(event, at.channel), outlet)
-
-        await desk.begin(at, interaction_event(at, "compare", question), here)
+        await answer(at, interaction_event(at, "compare", question))
 
     @tree.context_menu(name="Ask about this")
     async def ask_about_this(at: At, message: discord.Message) -> None:

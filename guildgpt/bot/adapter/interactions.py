@@ -6,7 +6,7 @@ import asyncio
 import io
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -17,15 +17,13 @@ from guildgpt.bot.adapter.controls import Form, view
 from guildgpt.bot.adapter.discord_time import DiscordTime
 from guildgpt.bot.adapter.incoming import interaction_event
 from guildgpt.bot.adapter.marks import Marks
-from guildgpt.bot.adapter.outlets import InteractionOutlet
+from guildgpt.bot.adapter.outlets import InteractionOutlet, MessageOutlet
 from guildgpt.bot.adapter.reaching import FAULTS, T
 from guildgpt.bot.answers.buttons import Action, Page
 from guildgpt.bot.answers.ending import Refused
-from guildgpt.bot.answers.events import Event
-from guildgpt.bot.answers.feedback import MemberFeedback
+from guildgpt.bot.answers.events import Event, Recent
+from guildgpt.bot.answers.feedback import MemberFeedback, ReportDesk
 from guildgpt.bot.answers.outlet import Outlet
-from guildgpt.bot.answers.recent import Recent
-from guildgpt.bot.answers.reports import ReportDesk
 from guildgpt.bot.answers.service import Rest, Service
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
@@ -45,12 +43,17 @@ class Interactions:
 
     client: discord.Client
     service: Service
-    feedback: MemberFeedback
-    reports: ReportDesk
     marks: Marks
     time: DiscordTime
     spawn: Callable[[Coroutine[Any, Any, object]], None]
-    _seen: Recent[int, None] = field(default_factory=Recent)  # interactions
+
+    def __post_init__(self) -> None:
+        service = self.service
+        self.feedback = MemberFeedback(service.store, service.metrics, service.settings)
+        self.reports = ReportDesk(
+            service.store, service.guilds, service.writer, partial(MessageOutlet, self.client)
+        )
+        self._seen: Recent[int, None] = Recent()  # interactions
 
     def is_new(self, at: At) -> bool:
         """Whether it comes for the first time: a resumed session may bring it again."""
@@ -155,8 +158,9 @@ class Interactions:
         await self.tell(at, note(at), form=Form(title, why, submitted))
 
     async def _give(self, action: Action, at: At, reason: str = "") -> str:
-        channel = at.channel_id or 0
-        return await self.feedback.give(at.user.id, action, channel_id=channel, reason=reason)
+        return await self.feedback.give(
+            at.user.id, action, channel_id=at.channel_id or 0, reason=reason
+        )
 
     async def _report(self, action: Action, at: At, reason: str = "") -> str:
         said, report = await self.feedback.report(

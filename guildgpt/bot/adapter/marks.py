@@ -9,7 +9,7 @@ channel without one the common mark tells what is new in it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -69,7 +69,7 @@ class Marks:
     _channels: dict[int, _Channel] = field(default_factory=dict)
     _changed: set[int] = field(default_factory=set)  # whose marks have moved
     _everywhere: int = 0  # what the store has, as far as it is known here
-    _shards: frozenset[int] = frozenset()
+    shards: frozenset[int] = frozenset()  # that this process has
     _caught_up: set[int] = field(default_factory=set)
     # Two at once would forget what the other just saw.
     _saving: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -93,10 +93,6 @@ class Marks:
         """The channel is no more."""
         self._channels.pop(channel_id, None)
 
-    def shards(self, ids: Iterable[int]) -> None:
-        """Which shards this process has."""
-        self._shards = frozenset(ids)
-
     def behind(self, shard_id: int) -> None:
         """The shard may be missing something."""
         self._caught_up.discard(shard_id)
@@ -108,7 +104,7 @@ class Marks:
     @property
     def complete(self) -> bool:
         """Whether nothing is missing anywhere."""
-        return bool(self._shards) and self._shards <= self._caught_up
+        return bool(self.shards) and self.shards <= self._caught_up
 
     async def begin(self) -> None:
         """When the bot starts for the first time, nothing was missed: what was written before this
@@ -139,7 +135,10 @@ class Marks:
             changed, self._changed = self._changed, set()
             known = {id: self._channels[id] for id in changed & self._channels.keys()}
             marks = {id: (channel.guild_id, channel.read) for id, channel in known.items()}
-            everywhere = self._read_everywhere()
+            # Up to where everything was told, and nothing of it is still being claimed.
+            told = first_id(self.time.now() - LATE_SECONDS)
+            claimed = [message for channel in self._channels.values() for message in channel.open]
+            everywhere = min([told, *(message - 1 for message in claimed)])
             if everywhere >= self._everywhere + (int(STEP_SECONDS * 1000) << 22):
                 marks[EVERYWHERE] = None, everywhere
             try:
@@ -151,9 +150,3 @@ class Marks:
             for id, channel in known.items():
                 if not channel.open and id not in self._changed:
                     self._channels.pop(id, None)  # the store knows it now
-
-    def _read_everywhere(self) -> int:
-        """Up to where everything was told, and nothing of it is still being claimed."""
-        told = first_id(self.time.now() - LATE_SECONDS)
-        unread = [message - 1 for channel in self._channels.values() for message in channel.open]
-        return min([told, *unread])

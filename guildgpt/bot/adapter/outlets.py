@@ -12,8 +12,9 @@ import discord
 from guildgpt.bot.adapter.controls import view
 from guildgpt.bot.adapter.reaching import FAULTS, T, delivered, once, passes, undeliverable
 from guildgpt.bot.answers.buttons import Action
-from guildgpt.bot.answers.outlet import Undeliverable
+from guildgpt.bot.answers.outlet import Outlet, Undeliverable
 from guildgpt.bot.operating.logs import EventLog
+from guildgpt.feedback.records import Delivery
 
 log = EventLog(__name__)
 TOKEN_SECONDS = 14 * 60.0  # an interaction's token lives for fifteen minutes
@@ -203,3 +204,13 @@ class InteractionOutlet:
                     raise
                 self._over_at = float("-inf")
         return await later()
+
+
+def outlet_again(client: discord.Client, delivery: Delivery, age: float) -> Outlet:
+    """Where an answer goes on after a crash; its event is `age` seconds old."""
+    channel_id, token = delivery.channel_id or 0, delivery.extra.get("token")
+    if token:
+        return InteractionOutlet(client, channel_id, token, age=age, was_begun=True)
+    return MessageOutlet(
+        client, channel_id, delivery.event_id if delivery.kind == "message" else None
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -14,7 +15,9 @@ from typing import Any, TypeVar
 import aiohttp
 import discord
 
+from guildgpt.bot.adapter.discord_time import DiscordTime
 from guildgpt.bot.answers.outlet import Undeliverable, Why
+from guildgpt.bot.answers.pacing import Pacer
 from guildgpt.bot.operating.logs import EventLog
 
 log = EventLog(__name__)
@@ -26,6 +29,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3600.0  # the same for what is tried for ever,
 FAULTS = (discord.HTTPException, aiohttp.ClientError, OSError, JSONDecodeError)
 """All that a request to Discord may raise."""
 
+_CHANNEL = re.compile(r"/channels/(\d+)/messages")
 _NO_PERMISSION = 403
 _GONE = 404
 _WITHHELD = {200000, 200001, 240000}  # Discord's codes: AutoMod (text, title), links filter
@@ -77,6 +81,27 @@ async def _tried(
                 raise
             await asyncio.sleep(seconds)
     raise AssertionError("the pauses never end")
+
+
+def listening(clock: DiscordTime, pacer: Pacer) -> aiohttp.TraceConfig:
+    """What hears every answer of Discord's. It tells its time. And it may say 429: discord.py
+    waits; so must those who come after."""
+
+    async def ended(session: Any, context: Any, request: Any) -> None:
+        answer = request.response
+        clock.answered(answer.headers.get("Date"))
+        if answer.status != 429:
+            return
+        channel = _CHANNEL.search(request.url.path)
+        seconds = wait_of(answer.headers) or 1.0
+        if "Via" not in answer.headers:  # not Discord's own, but Cloudflare's, about everything
+            pacer.hold_off(seconds)
+        elif channel:
+            pacer.slow_down(int(channel[1]), seconds)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(ended)
+    return trace
 
 
 def once(session: aiohttp.ClientSession) -> Any:

@@ -6,35 +6,33 @@ All of that is read as quoted: it stays the words of whoever wrote it.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import discord
 
-from guildgpt.bot.adapter.contents import (
+from guildgpt.bot.adapter.incoming import (
     Said,
+    asker,
     contents,
+    edited_out,
     files,
+    is_for_us,
+    is_thread_of,
     may_be_text,
     poll,
     readable,
+    replied_to,
+    starter_id,
     stickers,
     words,
 )
-from guildgpt.bot.adapter.incoming import (
-    asker,
-    edited_out,
-    is_for_us,
-    is_thread_of,
-    replied_to,
-    starter_id,
-)
 from guildgpt.bot.adapter.reaching import FAULTS
-from guildgpt.bot.answers.events import Event, Quoted
-from guildgpt.bot.answers.recent import Recent
+from guildgpt.bot.answers.events import Event, Quoted, Recent
+from guildgpt.bot.answers.service import Service
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.operating.settings import BotSettings
+from guildgpt.bot.operating.postponed import or_else
 from guildgpt.bot.text.files import Unseen, not_seen
 from guildgpt.feedback.records import Passed
 from guildgpt.text.visible import clean
@@ -48,13 +46,10 @@ FORWARD_SECONDS = 60.0  # in which the words that belong to a forward follow it
 
 @dataclass
 class Reader:
-    """Makes events of messages. `knows` tells whether the store has a message, by Discord's id;
-    `request` waits until Discord may be asked for one."""
+    """Makes events of messages."""
 
     client: discord.Client
-    settings: BotSettings
-    knows: Callable[[int], Awaitable[bool]]
-    request: Callable[[], Awaitable[None]]
+    service: Service
     # By channel and author.
     _forwards: Recent[tuple[int, int], discord.Message] = field(
         default_factory=lambda: Recent(FORWARDS)
@@ -100,7 +95,7 @@ class Reader:
             said += [not_seen(unseen)] if said else []
             text = "\n\n".join(part for part in said if part)
         else:
-            text = await contents(message, message.guild, self.settings)
+            text = await contents(message, message.guild, self.service.settings)
             text = self._with_title(message, text)
         return replace(
             edited_out(message),
@@ -113,7 +108,7 @@ class Reader:
     ) -> Event:
         """A command's event with the text in its files, and with what the thread began with in
         which it was called."""
-        texts, unseen = await files(attached, self.settings)
+        texts, unseen = await files(attached, self.service.settings)
         text = "\n\n".join(part for part in (event.text, *texts, not_seen(unseen)) if part)
         return replace(event, text=text, quoted=_quoted(await self._beginning(channel)))
 
@@ -134,12 +129,12 @@ class Reader:
         """A message that is asked about, if there is text in it."""
         if message.message_snapshots:
             return await self._forwarded(message)
-        text = await contents(message, message.guild, self.settings)
+        text = await contents(message, message.guild, self.service.settings)
         return _by(message, text, is_kept=message.author != self.client.user) if text else None
 
     async def _said(self, message: discord.Message) -> tuple[list[str], list[Unseen]]:
         """The text of a question and of its files, and what of them cannot be seen."""
-        texts, unseen = await files(message.attachments, self.settings)
+        texts, unseen = await files(message.attachments, self.service.settings)
         asked = self._with_title(message, self._asked(message))
         voted_on = readable(poll(message), message.guild)
         said = [part for part in (asked, voted_on, *texts) if part]
@@ -165,8 +160,9 @@ class Reader:
         """What somebody's thread is about: its title, and the message that it began with; only as
         long as the store has neither."""
         id = starter_id(channel, self.client.user)
-        if id is None or await self.knows(id):
-            return None
+        find = self.service.store.conversations.message_by_discord_id
+        if id is None or await or_else(True, find(id)) is not None:
+            return None  # while the store is in trouble nobody is asked for more
         title = clean(channel.name)
         starter = None if channel.is_private() else await self._starter(channel)
         if starter is None or starter.author == self.client.user:
@@ -195,7 +191,8 @@ class Reader:
         """What a message forwards. In a server it stays its author's, where Discord tells who that
         is; else it is kept with whom it came from, though the words are not theirs."""
         parts = [
-            await contents(shot, message.guild, self.settings) for shot in message.message_snapshots
+            await contents(shot, message.guild, self.service.settings)
+            for shot in message.message_snapshots
         ]
         text = "\n\n".join(part for part in parts if part)
         if not text:
@@ -211,7 +208,7 @@ class Reader:
     async def _fetched(self, channel: Any, message_id: int) -> discord.Message | None:
         if not isinstance(channel, discord.abc.Messageable):
             return None
-        await self.request()
+        await self.service.writer.request()
         try:
             return await channel.fetch_message(message_id)
         except FAULTS as error:

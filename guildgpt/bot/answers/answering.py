@@ -199,8 +199,7 @@ class LiveAnswer:
             if not is_new and self._sent[index] == Sent(self._sent[index].id, words, under):
                 continue
             if not paid:
-                new = is_new and index == 0
-                await self.writer.turn(self.outlet.channel_id, new=new)
+                await self.writer.turn(self.outlet.channel_id, new=is_new and index == 0)
             paid = False
             # Half a write would be forgotten: it ends even when the answer is stopped meanwhile.
             await _to_its_end(self._put(index, words, under, patient=not on_the_way))

@@ -1,16 +1,36 @@
-"""How work on an event ends before its answer is whole: refused, stopped, superseded."""
+"""How work on an event ends, be its answer whole or not: refused, stopped, superseded."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from guildgpt.bot.answers.outlet import Why
 from guildgpt.bot.text import sentences as say
 
 T = TypeVar("T")
 Over = asyncio.Future[None]
 """Holds why an answer need not go on, once there is a reason: it was stopped, or lost its place."""
+SENTENCES: dict[Why, str] = {  # where Discord did not take the answer
+    "withheld": say.WITHHELD,
+    "forbidden": say.MAY_NOT_GO_ON,
+    "refused": say.NOT_TAKEN,
+    "gone": "",
+    "unreachable": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an event ended: its delivery's state, what is said in an answer's place, and `why`
+    Discord did not take the answer, or for what `reason` it was refused, if it is that."""
+
+    state: str
+    sentence: str | None = None
+    why: Why | None = None
+    reason: str = ""
 
 
 class Refused(Exception):

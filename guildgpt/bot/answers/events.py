@@ -1,16 +1,21 @@
-"""What comes from Discord, in words that are not Discord's, and what of it outlasts a crash."""
+"""What comes from Discord, in words that are not Discord's; what of it outlasts a crash, and a
+memory of the latest."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from guildgpt.bot.text.files import Kind
 from guildgpt.feedback.records import Delivery, Member, Passed
 from guildgpt.feedback.store import Store
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +92,9 @@ class Work:
 
     delivery: Delivery
     event: Event
-    answer_id: str
+    answer_id: str = field(default_factory=lambda: str(uuid4()))
     taken_up: bool = False
     whole: bool = True
-
-    @classmethod
-    def new(cls, delivery: Delivery, event: Event) -> Work:
-        """An event that has just come."""
-        return cls(delivery, event, str(uuid4()))
 
     @classmethod
     def of_old(cls, delivery: Delivery) -> Work:
@@ -117,11 +117,6 @@ class Work:
         )
         answer_id = delivery.answer_id or str(uuid4())
         return cls(delivery, event, answer_id, taken_up=True, whole=extra.get("whole", True))
-
-    @property
-    def member_id(self) -> str:
-        """Whose event it is; empty if they deleted it meanwhile."""
-        return str(self.delivery.extra.get("member_id", ""))
 
 
 def packed(event: Event, member: Member) -> dict[str, Any]:
@@ -158,3 +153,16 @@ async def claimed(store: Store, event: Event, member: Member) -> Delivery | None
 def without_words(extra: Mapping[str, Any]) -> dict[str, Any]:
     """The same once the question has a row of its own."""
     return {**extra, "name": "", "text": "", "whole": True}
+
+
+class Recent(OrderedDict[K, V]):
+    """A memory that does not grow: the last `limit` entries that were set."""
+
+    def __init__(self, limit: int = 10_000):
+        super().__init__()
+        self._limit = limit
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        if len(self) > self._limit:
+            self.popitem(last=False)

@@ -1,24 +1,39 @@
-"""What members think of the answers, and what they want kept: each a sentence to tell them.
+"""What members think of the answers, and what they want kept; reports, and a member's own data as
+files.
 
-It stands in the store before they are told that it was noted. Raises `StoreError`.
+What is told to members stands in the store before they are told that it was noted. Raises
+`StoreError`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 from guildgpt.bot.answers.buttons import Action, Page
-from guildgpt.bot.answers.download import as_files
 from guildgpt.bot.answers.ending import Refused
+from guildgpt.bot.answers.events import Recent
+from guildgpt.bot.answers.outlet import Outlet, Undeliverable
+from guildgpt.bot.answers.pacing import ChannelWriter
+from guildgpt.bot.operating.guilds import Guilds
+from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
-from guildgpt.errors import RecordGone
+from guildgpt.errors import RecordGone, StoreError
+from guildgpt.feedback.own_data import SECTIONS, as_json
 from guildgpt.feedback.records import AbuseReport, Consent, Member, StoredMessage, Verdict
 from guildgpt.feedback.store import Store
 
+log = EventLog(__name__)
+PAGE = 4  # reports at once: with their buttons they fill a message
+REMEMBERED = 100  # messages about reports, to put a reason into that comes later
+NAME = "guildgpt-data"
 RATINGS = {"up": (1, say.RATED_UP), "down": (-1, say.RATED_DOWN)}
 # Verdict and ranking, of candidates by their places as they are shown.
 VOTES: dict[str, tuple[Verdict, tuple[int, ...]]] = {
@@ -113,3 +128,88 @@ class MemberFeedback:
     async def stats(self, guild_id: int | None) -> str:
         """The guild's counts."""
         return say.stats(await self.store.stats(guild_id))
+
+
+@dataclass
+class ReportDesk:
+    """Where reports go; `place` makes the outlet of a channel."""
+
+    store: Store
+    guilds: Guilds
+    writer: ChannelWriter
+    place: Callable[[int], Outlet]
+    _told: Recent[str, tuple[Outlet, int]] = field(default_factory=lambda: Recent(REMEMBERED))
+
+    async def page(self, guild_id: int, *, older_than: str | None = None) -> Page:
+        """Some of the guild's reports that nobody has looked at, the newest first, each with a
+        button that says that somebody has."""
+        found = await self.store.reports.newest(guild_id, older_than=older_than, limit=PAGE + 1)
+        if not found and older_than:
+            return await self.page(guild_id)
+        shown = found[:PAGE]
+        buttons = [Action("resolve", one.id, str(n)) for n, one in enumerate(shown, start=1)]
+        if len(found) > PAGE:
+            buttons.append(Action("older", shown[-1].id))
+        if older_than:
+            buttons.append(Action("newest", older_than))
+        return say.reports(shown, await self.store.reports.count_open(guild_id)), buttons
+
+    async def resolve(self, guild_id: int, report_id: str) -> None:
+        """An admin has looked at one."""
+        await self.store.reports.resolve(report_id, guild_id)
+
+    async def tell(self, report: AbuseReport) -> None:
+        """Tell the guild's channel for reports of a new one, or of one that has a reason now.
+        Nothing hangs on it."""
+        if report.guild_id is None:
+            return
+        text, buttons = say.new_report(report), [Action("seen", report.id)]
+        try:
+            rules = await self.guilds.rules(report.guild_id)
+            if rules.reports_channel is None:
+                return
+            if report.id in self._told:
+                outlet, message_id = self._told[report.id]
+                await self.writer.turn(outlet.channel_id)
+                await outlet.edit(message_id, text, buttons)
+            else:
+                outlet = self.place(rules.reports_channel)
+                await self.writer.turn(outlet.channel_id, new=True)
+                nonce = report.id.replace("-", "")[:20]
+                self._told[report.id] = outlet, await outlet.send(text, buttons, nonce)
+        except (StoreError, Undeliverable) as error:
+            log("report_not_told", error=error, guild=report.guild_id)
+
+
+def as_files(record: Mapping[str, Any], limit: int) -> list[tuple[str, bytes]]:
+    """Names and contents of files of at most `limit` bytes: JSON if that is short enough, else
+    zipped, else as many zipped parts as it takes. A single row that is longer is left in its part.
+    """
+    whole = as_json(record)
+    if len(whole) <= limit:
+        return [(f"{NAME}.json", whole)]
+    rows = [(section, row) for section in SECTIONS for row in record[section]]
+    count = 1
+    while True:
+        size = max(-(-len(rows) // count), 1)
+        pieces = [rows[start : start + size] for start in range(0, len(rows), size)] or [[]]
+        files = [
+            _zipped(record, piece, number, len(pieces))
+            for number, piece in enumerate(pieces, start=1)
+        ]
+        if size == 1 or max(len(content) for _, content in files) <= limit:
+            return files
+        count *= 2
+
+
+def _zipped(
+    record: Mapping[str, Any], rows: list[tuple[str, Any]], number: int, of: int
+) -> tuple[str, bytes]:
+    name = NAME if of == 1 else f"{NAME}-{number}-of-{of}"
+    part = {**record, **{section: [] for section in SECTIONS}}
+    for section, row in rows:
+        part[section].append(row)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{name}.json", as_json(part))
+    return f"{name}.zip", packed.getvalue()

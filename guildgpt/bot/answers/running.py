@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from guildgpt.bot.answers.answering import LiveAnswer
 from guildgpt.bot.answers.ending import Over, Stopped, end_early
-from guildgpt.bot.answers.events import Event, Work
-from guildgpt.bot.answers.recent import Recent
+from guildgpt.bot.answers.events import Event, Recent, Work
 from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.records import Member
 

@@ -13,18 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from guildgpt.bot.answers.answering import LiveAnswer
-from guildgpt.bot.answers.changes import Changes
-from guildgpt.bot.answers.courtesy import Courtesy
-from guildgpt.bot.answers.ending import Refused, Superseded
-from guildgpt.bot.answers.events import Event, Work, claimed
+from guildgpt.bot.answers.changes import Changes, Rewriting
+from guildgpt.bot.answers.ending import SENTENCES, End, Refused, Superseded
+from guildgpt.bot.answers.events import Event, Recent, Work, claimed
 from guildgpt.bot.answers.generating import Generator
-from guildgpt.bot.answers.outlet import Outlet, Undeliverable, Why
-from guildgpt.bot.answers.pacing import ChannelWriter, Pacer
-from guildgpt.bot.answers.recent import Recent
+from guildgpt.bot.answers.outlet import Outlet, Undeliverable
+from guildgpt.bot.answers.pacing import ChannelWriter, Courtesy, Pacer
 from guildgpt.bot.answers.replying import Replies
-from guildgpt.bot.answers.rewriting import Rewriting
 from guildgpt.bot.answers.running import AllRunning, Running
-from guildgpt.bot.answers.systems import Systems, check_operators
+from guildgpt.bot.answers.systems import Systems
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.metrics import Metrics
@@ -45,25 +42,6 @@ UNKNOWN_CHANNEL = 10003  # Discord's code for one that was deleted
 
 Rest = Coroutine[Any, Any, object] | None
 """The work that is left when an event is claimed; None for an event that gets no answer."""
-
-_SENTENCES: dict[Why, str] = {
-    "withheld": say.WITHHELD,
-    "forbidden": say.MAY_NOT_GO_ON,
-    "refused": say.NOT_TAKEN,
-    "gone": "",
-    "unreachable": "",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How an event ended: its delivery's state, what is said in an answer's place, and `why`
-    Discord did not take the answer, or for what `reason` it was refused, if it is that."""
-
-    state: str
-    sentence: str | None = None
-    why: Why | None = None
-    reason: str = ""
 
 
 @dataclass
@@ -91,8 +69,8 @@ class Service:
         )
         self._generator = Generator(self.fleet, sampling, self.moderator, self.metrics)
         self.systems = Systems(self.guilds, self._generator)
-        self._running = AllRunning()
-        self.changes = Changes(self.store, self.postponed, self.guilds, self._running)
+        self.running = AllRunning()
+        self.changes = Changes(self.store, self.postponed, self.guilds, self.running)
         self._seen: Recent[int, None] = Recent()  # events
         self.courtesy = Courtesy(
             settings.questions_per_user, settings.questions_seconds, self.clock
@@ -111,20 +89,21 @@ class Service:
             self.guilds,
             self._generator,
             queue,
-            self._running,
+            self.running,
             self.moderator,
             self.chance,
             self.metrics,
         )
-        self._rewriting = Rewriting(self.store, self._running, self._carry_out)
+        self._rewriting = Rewriting(self.store, self.running, self._carry_out)
 
     async def resume(self, delivery: Delivery, outlet: Outlet) -> None:
         """Take up an event that was claimed before a crash and not finished."""
         work = Work.of_old(delivery)
-        self._running.coming.add(work.event.id)
-        member = await insist(lambda: self.store.members.by_id(work.member_id))
+        self.running.coming.add(work.event.id)
+        member_id = str(delivery.extra.get("member_id", ""))  # empty: they deleted it meanwhile
+        member = await insist(lambda: self.store.members.by_id(member_id))
         if member is None:  # erased meanwhile, or the question was deleted
-            self._running.coming.discard(work.event.id)
+            self.running.coming.discard(work.event.id)
             await self.postponed.do(
                 lambda: self.store.deliveries.update(delivery.id, state="skipped", extra={})
             )
@@ -139,18 +118,18 @@ class Service:
             self._note_duplicate(event)
             return None
         self._seen[event.id] = None
-        self._running.coming.add(event.id)
+        self.running.coming.add(event.id)
         try:
             member = await self.store.members.of_user(event.asker.user_id)
             delivery = await claimed(self.store, event, member)
         except StoreError as error:
-            self._running.coming.discard(event.id)
+            self.running.coming.discard(event.id)
             return self._without_store(error, event, outlet)
         if delivery is None:
-            self._running.coming.discard(event.id)
+            self.running.coming.discard(event.id)
             self._note_duplicate(event)
             return None
-        return self._carry_out(Work.new(delivery, event), member, outlet)
+        return self._carry_out(Work(delivery, event), member, outlet)
 
     def _without_store(self, error: StoreError, event: Event, outlet: Outlet) -> Rest:
         self._note_failure("store", error, event.guild_id)
@@ -166,13 +145,13 @@ class Service:
         then that is still open."""
         begun = self.clock()
         live = self._live(work, outlet)
-        with self._running.registered(work, member, live) as running:
+        with self.running.registered(work, member, live) as running:
             try:
                 end = await self._outcome(running)
             except Superseded:
                 log("superseded", guild=work.event.guild_id)
                 return True
-            for gone in self._running.taken_back(running):
+            for gone in self.running.taken_back(running):
                 await self.changes.message_deleted(gone)  # what was written since then, too
                 end = replace(end, sentence="", why=None)
             if end.why is not None:
@@ -213,7 +192,7 @@ class Service:
             if error.code == UNKNOWN_CHANNEL and guild:
                 await self.changes.channel_deleted(guild, running.work.event.channel_id)
             state = "done" if error.why == "gone" else "failed"
-            return End(state, _SENTENCES[error.why], error.why)
+            return End(state, SENTENCES[error.why], error.why)
         except (EngineError, ModelError) as error:
             self._note_failure("engine", error, guild)
             return End("failed", say.ENGINE_DOWN)
@@ -258,7 +237,7 @@ class Service:
         one it keeps its answer, unless that quotes what is gone. Edits may come twice and in any
         order: the newest counts.
         """
-        is_news = self._running.edit(event)
+        is_news = self.running.edit(event)
         try:
             is_due = is_news and outlet is not None and await self._rewriting.is_due(event)
         except StoreError as error:
@@ -298,18 +277,9 @@ class Service:
         it is claimed."""
         self._replies.check(event, await self.guilds.rules(event.guild_id))
 
-    async def check_system(self) -> None:
-        """Raise `SettingsError` if the operator's system text leaves no room for questions."""
-        check_operators(await self._generator.room(self.settings.system))
-
     async def stop(
         self, user_id: int, *, answer_id: str | None, channel_id: int, admin: bool
     ) -> str:
         """Stop an answer: that one, or all of the member's in the channel; what to tell them."""
         member = await self.store.members.of_user(user_id)
-        return self._running.stop(member, answer_id, channel_id, admin=admin)
-
-    @property
-    def busy(self) -> int:
-        """Events that are being worked on."""
-        return len(self._running)
+        return self.running.stop(member, answer_id, channel_id, admin=admin)

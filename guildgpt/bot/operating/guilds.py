@@ -96,7 +96,7 @@ class Guilds:
     async def _changed(self, guild_id: int, now: GuildSettings, changes: dict[str, Any]) -> Rules:
         if changes:
             now = now.model_copy(update=changes)
-            await self._store.places.save_settings(guild_id, now.as_dict())
+            await self._store.places.save_settings(guild_id, now.model_dump(exclude_defaults=True))
             self._known[guild_id] = now
         return self._over_defaults(now)
 

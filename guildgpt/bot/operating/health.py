@@ -27,8 +27,10 @@ async def health_server(
         return web.json_response(now, status=200 if all(now.values()) else 503)
 
     async def metrics_page(request: web.Request) -> web.Response:
-        headers = {"Content-Type": "text/plain; version=0.0.4"}
-        return web.Response(body=generate_latest(metrics.registry), headers=headers)
+        return web.Response(
+            body=generate_latest(metrics.registry),
+            headers={"Content-Type": "text/plain; version=0.0.4"},
+        )
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/metrics", metrics_page)])

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.answers.service import Service
+from guildgpt.bot.answers.systems import check_operators
 from guildgpt.bot.operating.health import health_server
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.metrics import Metrics
@@ -95,10 +96,10 @@ async def serve(
             metrics=metrics,
         )
         await fleet.open(open_it)
-        await service.check_system()
-        client = await stack.enter_async_context(GuildClient(service, settings, **options))
+        check_operators(await service.systems.generator.room(settings.system))
+        client = await stack.enter_async_context(GuildClient(service, **options))
         keeper = Housekeeper(client, settings)
-        metrics.answering.set_function(lambda: service.busy)
+        metrics.answering.set_function(lambda: len(service.running))
         if settings.health_port is not None:
 
             def state() -> dict[str, bool]:
@@ -208,7 +209,9 @@ class Housekeeper:
             return
         self._traces_since = self._traces_since or now
         is_late = now - self._traces_since > REWRITE_AT_LATEST
-        if now - self._rewritten > REWRITE_SECONDS and (is_late or not self._client.service.busy):
+        if now - self._rewritten > REWRITE_SECONDS and (
+            is_late or not self._client.service.running
+        ):
             await store.traces.scrub()
             self._rewritten = self._traces_since = time.monotonic()
             log("scrubbed", seconds=round(self._rewritten - now, 2))

@@ -12,7 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -53,7 +61,7 @@ class BotSettings(BaseSettings):
     model: str | None = Field(
         None, description="A model folder, a GGUF file or `starter`; none: your latest model."
     )
-    store: str = Field(
+    store: Annotated[str, AfterValidator(as_url)] = Field(
         default_factory=default_store,
         min_length=1,
         repr=False,  # it may hold a password
@@ -138,11 +146,6 @@ class BotSettings(BaseSettings):
             raise ValueError("a token is one word, without spaces")
         return SecretStr(bare)
 
-    @field_validator("store")
-    @classmethod
-    def _as_url(cls, store: str) -> str:
-        return as_url(store)
-
     @field_validator("blocked_words")
     @classmethod
     def _can_be_looked_for(cls, words: list[str]) -> list[str]:
@@ -184,10 +187,6 @@ class GuildSettings(BaseModel):
             for key in {problem["loc"][0] for problem in error.errors()}:
                 kept.pop(str(key), None)
             return cls.model_validate(kept)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the store: what differs from the defaults, and what a newer version wrote."""
-        return self.model_dump(exclude_defaults=True)
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str]) -> BotSettings:

@@ -37,8 +37,8 @@ _MAY_CLOSE = {
     "*": re.compile(r"(?<!\s)\*"),
     "_": re.compile(r"_++(?![^\W_])"),
     "__": re.compile(r"_++(?![^\W_])"),
+    **dict.fromkeys(("**", "~~", "||"), re.compile("")),  # anywhere
 }
-_ANYWHERE = re.compile("")
 _BLOCK = re.compile(r"\s*(?:[-+*]|\d{1,9}[.)]|#{1,3}|-#|>{1,3})\s")
 
 
@@ -99,7 +99,7 @@ def _toggled(found: re.Match[str], marks: Marks) -> Marks:
         if kind not in marks:
             if _MAY_OPEN[run[0]].match(found.string, found.start()):
                 marks = (*marks, kind)
-        elif _MAY_CLOSE.get(kind, _ANYWHERE).match(found.string, found.start()):
+        elif _MAY_CLOSE[kind].match(found.string, found.start()):
             marks = marks[: marks.index(kind)]
     return marks
 

@@ -68,7 +68,10 @@ def _tables(text: str, lines: Sequence[str]) -> list[_Table]:
         if end < start + 2 or open_fence("\n".join(lines[:start])):
             continue  # in what Discord takes for code, and CommonMark does not
         rows = [
-            row.children for part in table.children for row in part.children if _above(row, end)
+            row.children
+            for part in table.children
+            for row in part.children
+            if row.map and row.map[0] < end
         ]
         aligned = [str(cell.attrs.get("style", "text-align:left")) for cell in rows[0]]
         if len(aligned) <= MOST_COLUMNS:
@@ -81,10 +84,6 @@ def _tables(text: str, lines: Sequence[str]) -> list[_Table]:
 @cache
 def _reader() -> MarkdownIt:
     return MarkdownIt("commonmark").enable("table")
-
-
-def _above(row: SyntaxTreeNode, line: int) -> bool:
-    return row.map is not None and row.map[0] < line
 
 
 def _plain_cell(cell: SyntaxTreeNode) -> str:
