@@ -165,19 +165,21 @@ def main() -> None:
     sizes = [(5, 3), (5, 5), (20, 3), (20, 10), (100, 3), (100, 10)]
     guilds = [Guild(members=m, voters=v, scatter=s) for m, v in sizes for s in (0.1, 0.2)]
 
-    units = (by_round, by_vote, by_member)
-    table(
-        [*who, "promoted falsely, by rounds", "by votes", "by members"],
-        (
-            [*named(guild), *false_promotions(guild, canaries, *units)]
-            for guild in [*guilds, *(Guild(members=n, voters=n) for n in (20, 100))]
-        ),
-    )
+    kinds = {"by rounds": by_round, "by members": by_member, "by votes": by_vote}
+    for some, shown in (
+        (guilds, list(kinds)),
+        ([Guild(members=n, voters=n) for n in (20, 100)], ["by rounds", "by members"]),
+    ):
+        units = [kinds[kind] for kind in shown]
+        table(
+            [*who, *(f"promoted falsely {kind}" for kind in shown)],
+            ([*named(guild), *false_promotions(guild, canaries, *units)] for guild in some),
+        )
     table(
         [*who, "members drawn from people at large, who are torn: promoted falsely"],
         (
             [*named(guild), *false_promotions(replace(guild, sample=True), canaries, by_round)]
-            for guild in (Guild(), Guild(members=100))
+            for guild in (Guild(scatter=0.1), Guild(), Guild(members=100))
         ),
     )
     few = [Guild(members=n, voters=n, scatter=s) for n in (2, 3, 4) for s in (0.1, 0.2)]
