@@ -64,8 +64,8 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What the observations say, as of the one after which it fell; later ones change nothing.
+class Standing:
+    """What a decision stands at; once it has fallen, later observations change nothing of it.
 
     `low` and `high` bound the mean: each holds after all rounds together with probability 1 - α.
     `low` reaches one half in the round in which the candidate is preferred, `high` falls to one
@@ -101,7 +101,7 @@ def decide(
     settings: DecisionSettings | None = None,
     *,
     operator_decides: bool = False,
-) -> Decision:
+) -> Standing:
     """What these observations, in the order in which they were made, say of the candidate.
 
     The first crossing of 1/α counts. Where both e-values cross in one round, as when every round
@@ -124,7 +124,7 @@ def decide(
     elif len(seen) == settings.max_rounds:
         state = "undecided"
     count = len(seen)
-    return Decision(
+    return Standing(
         state=state,
         rounds=count,
         fell_at=None if state == "open" else count,
