@@ -19,8 +19,9 @@ from statistics import fmean
 from typing import Literal
 
 from guildgpt.feedback.decision import DecisionSettings, Standing, decide
-from guildgpt.feedback.records import Ballots, Place, Vote
+from guildgpt.feedback.records import Ballots, Vote
 
+Where = Literal["guild", "terminal"]
 Unit = Literal["round", "day", "person_and_day"]
 
 LEAST_PEOPLE = 5  # who have to have voted, so that rounds decide
@@ -60,12 +61,12 @@ def value_of(vote: Vote, candidate: int) -> float | None:
 
 
 def observations_of(
-    ballots: Iterable[Ballots], candidate: str, place: Place, *, now: datetime
+    ballots: Iterable[Ballots], candidate: str, where: Where, *, now: datetime
 ) -> Observations:
-    """The observations of a candidate (a version's id) in the closed rounds of one place.
+    """The observations of a candidate (a version's id) in closed rounds, of a guild or a terminal.
 
     Rounds come in the order in which they closed. At a terminal: the mean of each person and day
-    (UTC). Elsewhere, if five people or more voted: the mean of each round in which somebody did.
+    (UTC). In a guild, if five people or more voted: the mean of each round in which somebody did.
     With fewer: the mean of each day, in which everybody who voted weighs the same. A day counts
     when it is over: until then each further vote would change what was looked at. Rounds in which
     the candidate wrote no answer, or both, are passed over. Raises ValueError if `now` has no time
@@ -75,19 +76,19 @@ def observations_of(
     rounds = [
         said
         for held in ballots
-        if held.round.place == place
+        if (held.round.place == "terminal") == (where == "terminal")
         and held.round.state == "closed"
         and (said := _of(held, candidate))
     ]
     people = len({one.voter for said in rounds for one in said})
-    if place != "terminal" and people >= LEAST_PEOPLE:
+    if where == "guild" and people >= LEAST_PEOPLE:
         means = tuple(fmean(one.value for one in said) for said in rounds)
         return Observations(means, "round", people)
     days: dict[date, dict[str, list[float]]] = {}
     for one in (one for said in rounds for one in said if one.day < today):
         days.setdefault(one.day, {}).setdefault(one.voter, []).append(one.value)
     in_order = [[fmean(own) for own in days[day].values()] for day in sorted(days)]
-    if place != "terminal":
+    if where == "guild":
         return Observations(tuple(map(fmean, in_order)), "day", people)
     each = tuple(mean for means in in_order for mean in means)
     return Observations(each, "person_and_day", people)
@@ -96,13 +97,13 @@ def observations_of(
 def decide_rounds(
     ballots: Iterable[Ballots],
     candidate: str,
-    place: Place,
+    where: Where,
     settings: DecisionSettings | None = None,
     *,
     now: datetime,
 ) -> Standing:
-    """What the rounds of one place say of the candidate; flagged where they are advice only."""
-    found = observations_of(ballots, candidate, place, now=now)
+    """What the rounds held there say of the candidate; flagged where they are advice only."""
+    found = observations_of(ballots, candidate, where, now=now)
     return decide(found.values, settings, operator_decides=found.operator_decides)
 
 

@@ -43,7 +43,7 @@ def held(
 
 def test_a_guilds_round_is_one_observation() -> None:
     rounds = [held(FIVE), held({}), held({"a": 0.0, "b": 0.5}), held({"c": 0.0})]
-    found = observations_of(rounds, place="discord", now=LATER)
+    found = observations_of(rounds, where="guild", now=LATER)
     assert found.values == (1.0, 0.25, 0.0)
     assert (found.unit, found.people, found.operator_decides) == ("round", 5, False)
 
@@ -57,15 +57,15 @@ def test_where_fewer_than_five_vote_a_day_is_one_observation() -> None:
         held({"a": 1.0}, day=1),
         held({"d": 0.5, "c": 0.0}, day=2),
     ]
-    found = observations_of(rounds, place="discord", now=LATER)
+    found = observations_of(rounds, where="guild", now=LATER)
     assert found.values == pytest.approx((5 / 12, 1.0, 0.25))
     assert (found.unit, found.people, found.operator_decides) == ("day", 4, True)
 
 
 def test_with_the_fifth_voter_the_rounds_count_from_the_first() -> None:
     few = [held({"a": 1.0, "b": 0.0}), held({"c": 1.0, "d": 1.0})]
-    assert observations_of(few, place="discord", now=LATER).values == (0.75,)
-    assert observations_of([*few, held({"e": 0.0})], place="discord", now=LATER).values == (
+    assert observations_of(few, where="guild", now=LATER).values == (0.75,)
+    assert observations_of([*few, held({"e": 0.0})], where="guild", now=LATER).values == (
         0.5,
         1.0,
         0.0,
@@ -75,7 +75,7 @@ def test_with_the_fifth_voter_the_rounds_count_from_the_first() -> None:
 def test_at_a_terminal_a_persons_day_is_one_observation() -> None:
     alone = [({"a": 1.0}, 0), ({"a": 0.0}, 0), ({"b": 0.0}, 0), ({"a": 1.0}, 1)]
     rounds = [held(votes, "terminal", day) for votes, day in alone]
-    found = observations_of(rounds, place="terminal", now=LATER)
+    found = observations_of(rounds, where="terminal", now=LATER)
     assert found.values == (0.5, 0.0, 1.0)
     assert (found.unit, found.people, found.operator_decides) == ("person_and_day", 2, True)
 
@@ -83,14 +83,14 @@ def test_at_a_terminal_a_persons_day_is_one_observation() -> None:
 def test_what_people_say_does_not_settle_what_is_counted() -> None:
     for value in (0.0, 0.5, 1.0):
         rounds = [held(dict.fromkeys("abcd", value)), held({"e": value})]
-        assert observations_of(rounds, place="discord", now=LATER).unit == "round"
-        assert observations_of(rounds[:1], place="discord", now=LATER).unit == "day"
+        assert observations_of(rounds, where="guild", now=LATER).unit == "round"
+        assert observations_of(rounds[:1], where="guild", now=LATER).unit == "day"
 
 
 def test_guild_and_terminal_are_never_mixed() -> None:
     rounds = [held(FIVE), *(held({name: 0.0}, "terminal") for name in "afghij")]
-    guild = observations_of(rounds, place="discord", now=LATER)
-    terminal = observations_of(rounds, place="terminal", now=LATER)
+    guild = observations_of(rounds, where="guild", now=LATER)
+    terminal = observations_of(rounds, where="terminal", now=LATER)
     assert (guild.values, guild.people) == ((1.0,), 5)
     assert (terminal.values, terminal.people) == ((0.0,) * 6, 6)
     assert terminal.operator_decides  # however many sat there, each alone
@@ -107,12 +107,12 @@ def test_a_day_counts_when_it_is_over_in_utc() -> None:
         (midnight, (0.5,)),
         (midnight + timedelta(days=1), (0.5, 1.0)),
     ):
-        assert observations_of(rounds, place="terminal", now=now).values == values
+        assert observations_of(rounds, where="terminal", now=now).values == values
 
 
 def test_days_are_in_order_though_a_clock_jumped() -> None:
     rounds = [held({"a": 1.0}, day=3), held({"a": 0.0}, day=1), held({"a": 0.5}, day=500)]
-    assert observations_of(rounds, place="discord", now=LATER).values == (0.0, 1.0)
+    assert observations_of(rounds, where="guild", now=LATER).values == (0.0, 1.0)
 
 
 def test_only_closed_rounds_in_which_the_candidate_wrote_one_answer_count() -> None:
@@ -123,9 +123,9 @@ def test_only_closed_rounds_in_which_the_candidate_wrote_one_answer_count() -> N
         *(held(FIVE, state=state) for state in others),
         *(replace(good, versions=pair) for pair in (("old", None), ("new", "new"), ())),
     ]
-    assert observations_of(rounds, place="discord", now=LATER).values == (1.0,)
+    assert observations_of(rounds, where="guild", now=LATER).values == (1.0,)
     mirrored = replace(good, versions=("new", "old"))
-    assert observations_of([mirrored], place="discord", now=LATER).values == (0.0,)
+    assert observations_of([mirrored], where="guild", now=LATER).values == (0.0,)
 
 
 def test_what_a_vote_says_of_the_candidate() -> None:
@@ -144,30 +144,28 @@ def test_what_a_vote_says_of_the_candidate() -> None:
 def test_who_skips_is_no_voter() -> None:
     skipped = replace(ballot("e", 0.5), verdict="skip")
     four = held(dict.fromkeys("abcd", 1.0))
-    found = observations_of(
-        [replace(four, votes=(*four.votes, skipped))], place="discord", now=LATER
-    )
+    found = observations_of([replace(four, votes=(*four.votes, skipped))], where="guild", now=LATER)
     assert (found.people, found.unit) == (4, "day")
     alone = replace(four, votes=(skipped,))
-    assert observations_of([held(FIVE), alone], place="discord", now=LATER).values == (1.0,)
+    assert observations_of([held(FIVE), alone], where="guild", now=LATER).values == (1.0,)
 
 
 def test_votes_of_nobody_are_one_persons() -> None:
     unnamed = replace(held({}), votes=tuple(ballot(None, 1.0) for _ in range(5)))
-    found = observations_of([unnamed], place="discord", now=LATER)
+    found = observations_of([unnamed], where="guild", now=LATER)
     assert (found.people, found.unit) == (1, "day")
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
-        observations_of([], place="discord", now=datetime(2026, 11, 1))
+        observations_of([], where="guild", now=datetime(2026, 11, 1))
 
 
 def test_only_a_guild_decides_by_itself() -> None:
     rounds = [held(FIVE) for _ in range(7)]
-    decided = decide_rounds(rounds, place="discord", now=LATER)
+    decided = decide_rounds(rounds, where="guild", now=LATER)
     assert (decided.state, decided.operator_decides) == ("preferred", False)
     alone = [held({"a": 1.0}, "terminal", day=day) for day in range(7)]
-    assert decide_rounds(alone, place="discord", now=LATER).rounds == 0
-    advice = decide_rounds(alone, place="terminal", now=LATER)
+    assert decide_rounds(alone, where="guild", now=LATER).rounds == 0
+    advice = decide_rounds(alone, where="terminal", now=LATER)
     assert (advice.state, advice.operator_decides) == ("preferred", True)
