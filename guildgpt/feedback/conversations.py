@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
-from typing import Any, get_args
+from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, func, literal, select, union
+from sqlalchemy import Connection, Select, and_, bindparam, func, literal, select, union
 
 from guildgpt.chat import Role
 from guildgpt.feedback.database import Database
@@ -37,8 +37,6 @@ class Conversations:
         lang: str = "",
     ) -> str:
         """A new conversation without messages; its id. `home_id`: what its thread hangs from."""
-        if kind not in get_args(ConversationKind):
-            raise ValueError(f"no kind of conversation: {kind!r}")
         id = new_id()
         row = {
             "id": id,
@@ -50,7 +48,6 @@ class Conversations:
             "lang": storable(lang),
             "created_at": self._clock.later(),
         }
-
         starting = self._database.insert(conversations).on_conflict_do_nothing()
         await self._database.execute(starting, row)
         return id
@@ -89,8 +86,6 @@ class Conversations:
         the conversation or the parent is gone, for an answer to a deleted question, and for one
         that quotes what may not be kept, or has been taken back since it was told.
         """
-        if role not in get_args(Role):
-            raise ValueError(f"no role: {role!r}")
         row: dict[str, Any] = {
             "id": id or new_id(),
             "conversation_id": conversation_id,
@@ -118,8 +113,9 @@ class Conversations:
                 row["outdated"] = _check_told(connection, row["text"], told, told_besides)
             if not connection.execute(self._adding, row).rowcount:
                 raise Known(GONE)
-            wanted = select(messages).where(messages.c.id == row["id"])
-            return _stored(connection.execute(wanted).one()) if id else StoredMessage(**row)
+            wanted = select(messages).where(messages.c.id == id)
+            written = connection.execute(wanted).one()._asdict() if id else row
+            return StoredMessage(**written)
 
         return await self._database.write(work)
 
@@ -145,7 +141,7 @@ class Conversations:
     async def path_to(self, message_id: str) -> list[StoredMessage]:
         """The messages from the root of the tree to this one; empty if it is gone."""
         found = await self._database.rows(_path(), {"last": message_id})
-        return [_stored(row) for row in found]
+        return [StoredMessage(**row._asdict()) for row in found]
 
     async def channel_tail(self, channel_id: int) -> StoredMessage | None:
         """The newest message of the thread or the direct messages that the channel is."""
@@ -176,7 +172,7 @@ class Conversations:
 
     async def _first(self, wanted: Select[Any]) -> StoredMessage | None:
         row = await self._database.row(wanted)
-        return _stored(row) if row else None
+        return StoredMessage(**row._asdict()) if row else None
 
     @cached_property
     def _adding(self) -> Any:
@@ -238,7 +234,3 @@ def _path() -> Select[Any]:
     )
     wanted = select(messages).join(path, messages.c.id == path.c.id)
     return wanted.order_by(path.c.above.desc())
-
-
-def _stored(row: Row[Any]) -> StoredMessage:
-    return StoredMessage(**row._asdict())

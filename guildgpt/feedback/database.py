@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import URL, Connection, Executable, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError
@@ -22,11 +21,8 @@ from guildgpt.errors import RecordGone, StoreError
 from guildgpt.feedback.postgres import Postgres
 from guildgpt.feedback.postgres_url import ENCODE, FORM, PostgresURL, read_url
 from guildgpt.feedback.schema import HEAD, VERSION_TABLE, metadata
-from guildgpt.feedback.sqlite import Sqlite
+from guildgpt.feedback.sqlite import Sqlite, T, Work
 from guildgpt.feedback.trouble import GONE, diagnose
-
-T = TypeVar("T")
-Work = Callable[[Connection], T]
 
 _PAUSE = 0.02  # seconds between two tries
 
@@ -193,11 +189,10 @@ def parse(url: str) -> URL | PostgresURL:
     kind = url.partition("://")[0].partition("+")[0].strip().lower()
     if kind in ("postgresql", "postgres"):
         return read_url(url, os.environ)
-    parsed = None
-    with suppress(ArgumentError, ValueError):  # whose words would show a password
+    try:
         parsed = make_url(url)
-    if parsed is None:
-        raise StoreError("the store's URL cannot be read", remedy=_FORMS)
+    except (ArgumentError, ValueError):  # whose words would show a password
+        raise StoreError("the store's URL cannot be read", remedy=_FORMS) from None
     if kind != "sqlite":
         raise StoreError(f"{kind} is no database that the store knows", remedy=_FORMS)
     if parsed.host or parsed.username:
@@ -225,9 +220,8 @@ def _server(url: URL | PostgresURL) -> Sqlite | Postgres:
         ) from error
 
 
-def _revision(connection: Connection) -> str | None:
+def _revision(connection: Connection) -> Any:
     """The migration that the database has; None if it has none."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
-    return found
+    return connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))

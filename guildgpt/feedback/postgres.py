@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from guildgpt.feedback.postgres_url import PostgresURL
+from guildgpt.feedback.sqlite import T, Work
 from guildgpt.feedback.trouble import Known, Trouble, refused
-
-T = TypeVar("T")
-Work = Callable[[Connection], T]
 
 SECONDS_TO_BEGIN = 10.0
 _ALONE = 0x6775696C64  # our advisory lock: shared to write, exclusive to be alone
@@ -116,12 +113,25 @@ class Postgres:
             except (OSError, self._asyncpg.CannotConnectNowError) as error:
                 failed: Exception = error
             except self._asyncpg.TargetServerAttributeNotMatched:
-                failed = Known(_NOT_TO_WRITE)
+                failed = Known(
+                    Trouble(
+                        "no server of the store's URL can be written to",
+                        "Name the primary server; after a failover it takes a moment until there "
+                        "is one.",
+                        passing=True,
+                    )
+                )
             except self._asyncpg.PostgresError as error:
                 raise Known(refused(error)) from error
             except (self._asyncpg.InterfaceError, RuntimeError, ValueError) as error:
-                what = f"the connection to the database cannot be set up: {error}"
-                raise Known(Trouble(what, _NOT_SET_UP)) from error
+                # asyncpg cannot do what a server asks for, or what a variable such as PGPORT says.
+                raise Known(
+                    Trouble(
+                        f"the connection to the database cannot be set up: {error}",
+                        "Look at the server's pg_hba.conf, and at environment variables that "
+                        "begin with PG.",
+                    )
+                ) from error
         else:
             raise failed
         client = connection._transport.get_extra_info("socket")
@@ -146,14 +156,3 @@ def _impatient(connection: Any) -> Any:
                 raise
 
     return Impatient
-
-
-_NOT_TO_WRITE = Trouble(
-    "no server of the store's URL can be written to",
-    "Name the primary server; after a failover it takes a moment until there is one.",
-    passing=True,
-)
-
-
-# asyncpg cannot do what a server asks for, or what a variable such as PGPORT says.
-_NOT_SET_UP = "Look at the server's pg_hba.conf, and at environment variables that begin with PG."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,27 +11,26 @@ from urllib.parse import urlencode
 
 from guildgpt.errors import StoreError
 
-MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_BINDINGS = ("disable", "prefer", "require")
-_NEGOTIATIONS = ("postgres", "direct")
 _VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
     "TLSv1.1": ssl.TLSVersion.TLSv1_1,
     "TLSv1.2": ssl.TLSVersion.TLSv1_2,
     "TLSv1.3": ssl.TLSVersion.TLSv1_3,
 }
-_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-_VERSION_LIMITS = ("ssl_min_protocol_version", "ssl_max_protocol_version")
-TLS_PARAMETERS = (
-    *("ssl", "sslmode", "channel_binding", "sslnegotiation", "sslpassword"),
-    *_FILES,
-    *_VERSION_LIMITS,
-)
+_VALUES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "ssl_min_protocol_version": tuple(_VERSIONS),
+    "ssl_max_protocol_version": tuple(_VERSIONS),
+}
+TLS_PARAMETERS = ("ssl", "sslpassword", "sslrootcert", "sslcert", "sslkey", "sslcrl", *_VALUES)
 _VARIABLES = {
     "sslmode": "PGSSLMODE",
     "sslrootcert": "PGSSLROOTCERT",
     "channel_binding": "PGCHANNELBINDING",
 }
+_UNFIT = {"sslcert": "does not fit its key, or `sslpassword` does not open the key"}
 _SYSTEM = "system"  # in place of a file: the certificates that the system trusts
 
 
@@ -48,11 +48,12 @@ def tls_arguments(
             asked.setdefault(name, value)
     if ssl_too := asked.pop("ssl", None):  # JDBC's name, and that of some hosters
         asked.setdefault("sslmode", "require" if ssl_too in ("true", "1") else ssl_too)
-    _in("sslmode", asked, MODES)
-    _in("sslnegotiation", asked, _NEGOTIATIONS)
-    _in("channel_binding", asked, _BINDINGS)
-    for limit in _VERSION_LIMITS:
-        _in(limit, asked, tuple(_VERSIONS))
+    for name, values in _VALUES.items():
+        if name in asked and asked[name] not in values:
+            raise StoreError(
+                f"`{name}` in the store's URL has a value that it cannot have",
+                remedy=f"Write {', '.join(values[:-1])} or {values[-1]}.",
+            )
 
     mode = asked.get("sslmode")
     if asked.pop("channel_binding", None) == "require":
@@ -72,7 +73,9 @@ def tls_arguments(
             "`sslrootcert=system` needs `sslmode=verify-full`",
             remedy="Anybody can have a certificate that the system trusts: write verify-full.",
         )
-    if mode in ("verify-ca", "verify-full") and not root and not _users("root.crt"):
+    # Where libpq and asyncpg look for one.
+    has_root = root or os.path.exists(os.path.expanduser("~/.postgresql/root.crt"))
+    if mode in ("verify-ca", "verify-full") and not has_root:
         if mode == "verify-ca":
             raise StoreError(
                 "`sslmode=verify-ca` needs the certificate of your hoster's authority",
@@ -94,22 +97,6 @@ def tls_arguments(
     return arguments | ({"dsn": f"postgresql://?{urlencode(asked)}"} if asked else {})
 
 
-def _in(name: str, asked: Mapping[str, str], values: tuple[str, ...]) -> None:
-    if name in asked and asked[name] not in values:
-        raise StoreError(
-            f"`{name}` in the store's URL has a value that it cannot have",
-            remedy=f"Write {', '.join(values[:-1])} or {values[-1]}.",
-        )
-
-
-def _users(name: str) -> bool:
-    """Whether the user keeps this file where libpq and asyncpg look for it."""
-    try:
-        return (Path.home() / ".postgresql" / name).exists()
-    except (OSError, RuntimeError):
-        return False
-
-
 def _context(asked: Mapping[str, str], root: str | None) -> ssl.SSLContext:
     """A context that verifies in full, from the files that were named."""
     context = (
@@ -120,17 +107,15 @@ def _context(asked: Mapping[str, str], root: str | None) -> ssl.SSLContext:
     if crl := asked.get("sslcrl"):
         _load("sslcrl", crl, lambda: context.load_verify_locations(cafile=crl))
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
-    key = asked.get("sslkey")
-    if key:
+    if key := asked.get("sslkey"):
         _load("sslkey", key, lambda: None)
     if cert := asked.get("sslcert"):
         secret = asked.get("sslpassword", "")  # never asked for on a terminal
         _load("sslcert", cert, lambda: context.load_cert_chain(cert, key, password=lambda: secret))
-    context.minimum_version = _VERSIONS[asked.get(_VERSION_LIMITS[0], "TLSv1.2")]
-    if highest := asked.get(_VERSION_LIMITS[1]):
+    context.minimum_version = _VERSIONS[asked.get("ssl_min_protocol_version", "TLSv1.2")]
+    if highest := asked.get("ssl_max_protocol_version"):
         context.maximum_version = _VERSIONS[highest]
-    if ssl.HAS_ALPN:
-        context.set_alpn_protocols(["postgresql"])
+    context.set_alpn_protocols(["postgresql"])
     return context
 
 
@@ -140,9 +125,7 @@ def _load(name: str, file: str, load: Any) -> None:
         load()
         return
     except ssl.SSLError:
-        fault = "holds no certificate in PEM form"
-        if name == "sslcert":
-            fault = "does not fit its key, or `sslpassword` does not open the key"
+        fault = _UNFIT.get(name, "holds no certificate in PEM form")
     except OSError as error:
         fault = f"cannot be read ({error.strerror})"
     raise StoreError(

@@ -44,24 +44,18 @@ _DONE_ANYWAY = {
 }
 _ATTRIBUTES = ("any", "read-write", "primary")
 _NOT_FOR_WRITING = ("read-only", "standby", "prefer-standby")
-_WHOLE_NUMBERS = {  # with libpq's defaults, but for a connection that is soon known to be dead
-    "keepalives": 1,
-    "keepalives_idle": 60,  # seconds; less than a router forgets an idle connection after
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,  # milliseconds
-}
-_SOCKET_OPTIONS = {
-    "keepalives_idle": "TCP_KEEPIDLE",
-    "keepalives_interval": "TCP_KEEPINTVL",
-    "keepalives_count": "TCP_KEEPCNT",
-    "tcp_user_timeout": "TCP_USER_TIMEOUT",
+_SOCKET_OPTIONS = {  # with libpq's defaults, but for a connection that is soon known to be dead
+    "keepalives": ("SO_KEEPALIVE", 1),
+    "keepalives_idle": ("TCP_KEEPIDLE", 60),  # seconds; before a router forgets who is idle
+    "keepalives_interval": ("TCP_KEEPINTVL", 10),
+    "keepalives_count": ("TCP_KEEPCNT", 3),
+    "tcp_user_timeout": ("TCP_USER_TIMEOUT", 30_000),  # milliseconds
 }
 _OTHERS = (
     *("application_name", "connect_timeout", "fallback_application_name", "gsslib", "krbsrvname"),
     *("options", "passfile", "target_session_attrs", "prepared_statement_cache_size"),
 )
-KNOWN = (*_PLACE, *_DONE_ANYWAY, *_WHOLE_NUMBERS, *_OTHERS, *TLS_PARAMETERS)
+KNOWN = (*_PLACE, *_DONE_ANYWAY, *_SOCKET_OPTIONS, *_OTHERS, *TLS_PARAMETERS)
 # libpq knows them, asyncpg does not.
 _REFUSED = {
     "service": "Write host, user and database into the store's URL, and the password or a passfile",
@@ -116,7 +110,7 @@ def read_url(url: str, environment: Mapping[str, str]) -> PostgresURL:
         )
     database = query.pop("dbname", "") or query.pop("database", "") or unquote(database)
     hosts = _hosts(query.pop("host", ""), hostlist, query.pop("port", ""))
-
+    on_a_socket = bool(hosts) and all(host.startswith("/") for host, _ in hosts)
     settings = {"application_name": query.pop("fallback_application_name", "guildgpt")}
     for name in ("application_name", "options"):
         if value := query.pop(name, ""):
@@ -126,13 +120,15 @@ def read_url(url: str, environment: Mapping[str, str]) -> PostgresURL:
         "password": secret or None,
         "database": database or None,
         "server_settings": settings,
-        "timeout": _timeout(query.pop("connect_timeout", "10")),
+        # Seconds; libpq waits for ever if they are not above 0.
+        "timeout": max(0, _whole("connect_timeout", query.pop("connect_timeout", "10"))) or None,
         "target_session_attrs": _attributes(query.pop("target_session_attrs", ""), len(hosts)),
         "passfile": _passfile(query.pop("passfile", "")),
         "krbsrvname": query.pop("krbsrvname", None),
         "gsslib": query.pop("gsslib", None),
-        **tls_arguments(query, environment, on_a_socket=_all_sockets(hosts)),
+        **tls_arguments(query, environment, on_a_socket=on_a_socket),
     }
+    socket_options = _socket_options(query)
     pooled = query.pop("pgbouncer", "") == "true"
     pooled |= query.pop("prepared_statement_cache_size", "") == "0"
     at = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in hosts)
@@ -140,7 +136,7 @@ def read_url(url: str, environment: Mapping[str, str]) -> PostgresURL:
         shown=f"postgresql://{user}{':***' if secret else ''}{'@' if user else ''}{at}/{database}",
         hosts=hosts,
         arguments=arguments,
-        socket_options=_socket_options(query, hosts),
+        socket_options=() if on_a_socket else tuple(socket_options),
         guessed=guessed,
         pooled=pooled,
     )
@@ -206,18 +202,13 @@ def must_be(name: str, values: tuple[str, ...]) -> StoreError:
 
 def _hosts(named: str, written: str, ports: str) -> tuple[tuple[str, int], ...]:
     """Hosts with their ports; `named` and `ports` are the parameters, which go first."""
-    found = []
-    for host in (named or written).split(","):
-        if named:
-            name, port = host, ""  # here a colon belongs to an address, or to a socket's folder
-        else:
-            parts = _HOST.fullmatch(host)
-            assert parts  # _split looked
-            name, port = parts[1] or unquote(parts[2] or ""), parts[3] or ""
-        found.append((name, port))
+    if named:  # here a colon belongs to an address, or to a socket's folder
+        found = [(host, "") for host in named.split(",")]
+    else:
+        parts = filter(None, map(_HOST.fullmatch, written.split(",")))  # all: _split looked
+        found = [(part[1] or unquote(part[2] or ""), part[3] or "") for part in parts]
     if ports:
-        numbers = ports.split(",")
-        numbers = numbers * len(found) if len(numbers) == 1 else numbers
+        numbers = ports.split(",") if "," in ports else [ports] * len(found)
         if len(numbers) != len(found):
             raise StoreError(
                 "the store's URL has another number of ports than of hosts",
@@ -237,7 +228,9 @@ def _hosts(named: str, written: str, ports: str) -> tuple[tuple[str, int], ...]:
                     "the store's URL has a host whose name cannot be one",
                     remedy=f"Write {FORM}. {ENCODE}",
                 ) from None
-    return tuple((name or "localhost", _port(port)) for name, port in found if name or port)
+    return tuple(
+        (name or "localhost", _port(port or "5432")) for name, port in found if name or port
+    )
 
 
 def _user(environment: Mapping[str, str]) -> str:
@@ -248,8 +241,6 @@ def _user(environment: Mapping[str, str]) -> str:
 
 
 def _port(port: str) -> int:
-    if not port:
-        return 5432
     if not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536:
         raise StoreError(
             "the port in the store's URL is no number from 1 to 65535",
@@ -258,22 +249,12 @@ def _port(port: str) -> int:
     return int(port)
 
 
-def _all_sockets(hosts: tuple[tuple[str, int], ...]) -> bool:
-    return bool(hosts) and all(host.startswith("/") for host, _ in hosts)
-
-
 def _whole(name: str, value: str) -> int:
     if not re.fullmatch(r"-?\d{1,9}", value, re.ASCII):
         raise StoreError(
             f"`{name}` in the store's URL is no whole number", remedy=f"Write {name}=10, say."
         )
     return int(value)
-
-
-def _timeout(value: str) -> float | None:
-    """Seconds; libpq waits for ever if they are not above 0."""
-    seconds = _whole("connect_timeout", value)
-    return float(seconds) if seconds > 0 else None
 
 
 def _attributes(value: str, hosts: int) -> str:
@@ -308,19 +289,13 @@ def _passfile(value: str) -> str | None:
     return value
 
 
-def _socket_options(
-    query: dict[str, str], hosts: tuple[tuple[str, int], ...]
-) -> tuple[tuple[int, int, int], ...]:
+def _socket_options(query: dict[str, str]) -> list[tuple[int, int, int]]:
     """For setsockopt: level, option, value. What the system does not know is left out."""
-    asked = {
-        name: _whole(name, query.pop(name, str(default)))
-        for name, default in _WHOLE_NUMBERS.items()
-    }
-    if _all_sockets(hosts):
-        return ()
-    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(asked["keepalives"] != 0))]
-    for name, option in _SOCKET_OPTIONS.items():
-        number = getattr(socket, option, None)
-        if number is not None and asked[name] > 0:  # 0 is the system's own
-            options.append((socket.IPPROTO_TCP, number, asked[name]))
-    return tuple(options)
+    options = []
+    for name, (option, default) in _SOCKET_OPTIONS.items():
+        value = _whole(name, query.pop(name, str(default)))
+        if name == "keepalives":
+            options.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(value != 0)))
+        elif hasattr(socket, option) and value > 0:  # 0 is the system's own
+            options.append((socket.IPPROTO_TCP, getattr(socket, option), value))
+    return options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, update
@@ -52,7 +52,7 @@ class Reports:
                 older = update(reports).where(reports.c.id == before)
                 connection.execute(older.values(reason=reason))
             wanted = _reports().where(reports.c.id == (before or id))
-            return _report(connection.execute(wanted).one())
+            return AbuseReport(**connection.execute(wanted).one()._asdict())
 
         return await self._database.write(work)
 
@@ -74,13 +74,12 @@ class Reports:
         found = await self._database.rows(
             wanted.order_by(reports.c.created_at.desc(), reports.c.id.desc())
         )
-        return [_report(row) for row in found]
+        return [AbuseReport(**row._asdict()) for row in found]
 
     async def count_open(self, guild_id: int) -> int:
         """How many of a guild's nobody has looked at."""
         those = _reports(guild_id, unresolved=True).subquery()
-        count: int = await self._database.value(select(func.count()).select_from(those))
-        return count
+        return int(await self._database.value(select(func.count()).select_from(those)))
 
     async def resolve(self, id: str, guild_id: int | None = None) -> AbuseReport | None:
         """Somebody has looked at it; None if there is no such report (in that guild)."""
@@ -88,13 +87,11 @@ class Reports:
         wanted = _reports(guild_id).where(reports.c.id == id)
 
         def work(connection: Connection) -> AbuseReport | None:
-            row = connection.execute(wanted).one_or_none()
-            if row is None:
-                return None
-            seen = update(reports).where(reports.c.id == id, reports.c.resolved_at.is_(None))
+            there = wanted.with_only_columns(reports.c.id)
+            seen = update(reports).where(reports.c.id.in_(there), reports.c.resolved_at.is_(None))
             connection.execute(seen.values(resolved_at=now))
-            found = _report(row)
-            return found if found.resolved_at else replace(found, resolved_at=now)
+            row = connection.execute(wanted).one_or_none()
+            return AbuseReport(**row._asdict()) if row else None
 
         return await self._database.write(work)
 
@@ -125,7 +122,3 @@ def _reports(guild_id: int | None = None, *, unresolved: bool = False) -> Select
     if guild_id is not None:
         wanted = wanted.where(conversations.c.guild_id == guild_id)
     return wanted.where(reports.c.resolved_at.is_(None)) if unresolved else wanted
-
-
-def _report(row: Any) -> AbuseReport:
-    return AbuseReport(**row._asdict())

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, select, true
 
 from guildgpt.errors import StoreError
-from guildgpt.feedback.database import Database, Work
+from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import (
     Correction,
     Member,
@@ -38,6 +38,7 @@ from guildgpt.feedback.schema import (
     versions,
     votes,
 )
+from guildgpt.feedback.sqlite import Work
 from guildgpt.feedback.votes import candidate_rows, comparison_row
 from guildgpt.model.version import Version
 

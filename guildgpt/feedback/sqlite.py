@@ -112,11 +112,9 @@ def _make_private(path: Path) -> None:
 
 def _set_up(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where we say, not where sqlite3 thinks
-    cursor = connection.cursor()
     try:
         for pragma in _PRAGMAS:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+            connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()  # the pool never gets to see it
         raise
