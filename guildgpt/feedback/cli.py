@@ -16,6 +16,7 @@ import typer
 from guildgpt.errors import GuildError
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
 from guildgpt.feedback.policy import RULE_21
+from guildgpt.feedback.prompts_cli import prompts_app
 from guildgpt.terminal import FLAG, Json, console_for, examples, print_json
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 feedback_app = typer.Typer(
     help="Votes, ratings and conversations: count, export, import, erase.", no_args_is_help=True
 )
+feedback_app.add_typer(prompts_app, name="prompts")
 
 Guild = Annotated[int | None, typer.Option("--guild", metavar="ID", help="Only of this server.")]
 
