@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from guildgpt.data.provenance import UNKNOWN, WrittenBy
+from guildgpt.data.provenance import OWN, UNKNOWN, WrittenBy
 
 Reader = Literal["dolly", "oasst", "jsonl", "starter"]
 
@@ -63,6 +63,13 @@ KINDS: dict[str, Kind] = {
         attribution=f"{_OASST} (https://huggingface.co/OpenAssistant)",
     ),
     "jsonl": Kind(reader="jsonl"),
+    # The operator's own store; a run takes its rows out of it when it begins.
+    "feedback": Kind(
+        reader="jsonl",
+        licence=OWN,
+        written_by="own model",
+        note="answers of this model's own versions, as people judged and corrected them",
+    ),
     "starter": Kind(
         reader="starter",
         licence="CC0-1.0",

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from guildgpt.errors import DataError, PolicyError
 
-WrittenBy = Literal["people", "model", "mixed", "unknown"]
+WrittenBy = Literal["people", "own model", "model", "mixed", "unknown"]
+# "own model": by versions of the model that learns from it, which people then judged.
 Policy = Literal["strict", "open"]
 
 UNKNOWN = "unknown"

@@ -24,17 +24,21 @@ _FILES = (".jsonl", ".json", ".gz", ".parquet", ".arrow", ".csv", ".tsv", ".zst"
 _OASST_ONLY = ("lang", "threads", "keep_unreviewed", "keep_synthetic")
 
 
+FEEDBACK = "feedback"
+
+
 class SourceSpec(BaseModel):
     """One `[[data.sources]]` of a recipe, or one SOURCE on the command line.
 
-    `source` is `dolly`, `oasst1`, `oasst2` or `starter`, or a kind with a path: `dolly:PATH`,
-    `oasst:PATH`, `jsonl:PATH`. A bare string validates too.
+    `source` is `dolly`, `oasst1`, `oasst2`, `starter` or `feedback` (the store that the commands
+    use), or a kind with a path: `dolly:PATH`, `oasst:PATH`, `jsonl:PATH`, `feedback:STORE`. A bare string validates too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    """`dolly`, `oasst1`, `oasst2`, `starter`, `dolly:PATH`, `oasst:PATH` or `jsonl:PATH`."""
+    """`dolly`, `oasst1`, `oasst2`, `starter`, `feedback`, `dolly:PATH`, `oasst:PATH`, `jsonl:PATH` or
+    `feedback:STORE` (a file or a URL)."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """How often its rows are seen per epoch: 0.5 a fixed half of them, 2 each twice."""
     limit: int | None = Field(default=None, ge=1)
@@ -96,6 +100,8 @@ class SourceSpec(BaseModel):
     @model_validator(mode="after")
     def _makes_sense(self) -> SourceSpec:
         kind = _known_kind(self.source)
+        if self.kind == FEEDBACK:
+            return self
         if self.path is None and kind.reader == "jsonl":
             raise _SourceProblem("a jsonl source needs a path", "Write `jsonl:PATH`.")
         if self.path is None and kind.reader != "starter" and not kind.hub_file:
@@ -160,6 +166,12 @@ def load(
     DataError for a file that is missing, broken, or not the one whose hash the spec gives.
     """
     kind = KINDS[spec.kind]
+    if spec.kind == FEEDBACK:
+        raise DataError(
+            "a feedback store is read by `guildgpt train` and `guildgpt learn`",
+            where=spec.source,
+            remedy="To see its rows: guildgpt feedback export preference --out pairs.jsonl",
+        )
     skipped: Counter[str] = Counter()
     places: dict[str, str] = {}
     unread: Counter[str] = Counter()

@@ -100,7 +100,7 @@ def preference(view: View, *, margin: bool = False) -> Export:
                 "prompt": [view.turn(turn) for turn in path],
                 "chosen": [view.turn(chosen)],
                 "rejected": [view.turn(rejected)],
-                "group": path[0].id,
+                "group": view.group(path),
             }
             if margin:
                 both = [tiers for tiers in ballots if {better, worse} <= seen(tiers)]
@@ -126,7 +126,7 @@ def _correct(view: View, correction: Correction, export: Export, *, margin: bool
         "prompt": [view.turn(turn) for turn in path],
         "chosen": [{"role": "assistant", "content": correction.text}],
         "rejected": [view.turn(answer)],
-        "group": path[0].id,
+        "group": view.group(path),
     }
     if margin:
         row["margin"] = 1.0
@@ -145,7 +145,7 @@ def kto(view: View) -> Export:
             "prompt": [view.turn(turn) for turn in path],
             "completion": [view.turn(answer)],
             "label": ups > downs,
-            "group": path[0].id,
+            "group": view.group(path),
         }
         if reasons := view.reasons(answer.id):
             row["reasons"] = reasons

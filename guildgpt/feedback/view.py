@@ -81,7 +81,11 @@ class View:
         self.comparisons = {item.id: item for item in snapshot.comparisons}
         self._rounds = {item.comparison_id: item for item in snapshot.rounds}
         self._decide = {one.sha256 for one in snapshot.prompts if one.purpose == "decide"}
-        self._submitted = self._submitted_prompts()
+        asked = {one.comparison_id: one.prompt_id for one in snapshot.rounds}
+        self._prompt_of = {  # by question
+            item.question_id: asked[item.id] for item in snapshot.comparisons if item.id in asked
+        }
+        self._offered = {one.id for one in snapshot.prompts if one.member_id is not None}
         self.uncounted_votes: Counter[str] = Counter()  # by reason
         self.uncounted_ratings: Counter[str] = Counter()
         votes = latest(snapshot.votes)
@@ -112,6 +116,10 @@ class View:
             at = path[-1].parent_id
         return path[::-1]
 
+    def group(self, path: list[StoredMessage]) -> str:
+        """What keeps rows on one side of a split: the prompt of the pool, else the tree."""
+        return self._prompt_of.get(path[-1].id) or path[0].id
+
     def refusal(self, message: StoredMessage) -> str | None:
         """Why this message itself may not leave, in words; None if it may."""
         if message.deleted or not message.text.strip():
@@ -129,7 +137,7 @@ class View:
         member = self.snapshot.members.get(message.member_id or "")
         if member is None:
             return "text of a speaker who is not on record"
-        if message.id in self._submitted and member.consent != "none":
+        if self._prompt_of.get(message.id) in self._offered and member.consent != "none":
             return None
         if member.consent != "train":
             return f"text of a member with consent {member.consent}"
@@ -208,12 +216,6 @@ class View:
     def turn(self, message: StoredMessage) -> dict[str, str]:
         """`{"role": …, "content": …}`."""
         return {"role": message.role, "content": self.text(message)}
-
-    def _submitted_prompts(self) -> set[str]:
-        """The questions of rounds that ask a prompt which a member submitted to the pool."""
-        offered = {one.id for one in self.snapshot.prompts if one.member_id is not None}
-        asked = [one.comparison_id for one in self.snapshot.rounds if one.prompt_id in offered]
-        return {self.comparisons[id].question_id for id in asked if id in self.comparisons}
 
     def _in_slash(self, message: StoredMessage) -> bool:
         """Whether it was typed into a slash command: later turns are ordinary messages."""
