@@ -31,14 +31,15 @@ class SourceSpec(BaseModel):
     """One `[[data.sources]]` of a recipe, or one SOURCE on the command line.
 
     `source` is `dolly`, `oasst1`, `oasst2`, `starter` or `feedback` (the store that the commands
-    use), or a kind with a path: `dolly:PATH`, `oasst:PATH`, `jsonl:PATH`, `feedback:STORE`. A bare string validates too.
+    use), or a kind with a path: `dolly:PATH`, `oasst:PATH`, `jsonl:PATH`, `feedback:STORE`. A bare
+    string validates too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    """`dolly`, `oasst1`, `oasst2`, `starter`, `feedback`, `dolly:PATH`, `oasst:PATH`, `jsonl:PATH` or
-    `feedback:STORE` (a file or a URL)."""
+    """`dolly`, `oasst1`, `oasst2`, `starter`, `feedback`, `dolly:PATH`, `oasst:PATH`, `jsonl:PATH`
+    or `feedback:STORE` (a file or a URL)."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """How often its rows are seen per epoch: 0.5 a fixed half of them, 2 each twice."""
     limit: int | None = Field(default=None, ge=1)
