@@ -184,8 +184,9 @@ BELOW = {
     "train": {"bases", "chat", "data", "evaluate", "model", "network", "rewards", "text"},
     "pipeline": {
         *("bases", "chat", "data", "evaluate", "model", "network"),
-        *("recipe", "report", "rewards", "train"),
+        *("feedback", "recipe", "report", "rewards", "train"),
     },
+    "learn": {"feedback", "model", "pipeline", "recipe"},
 }
 SHARED = {"errors", "hashes", "paths", "terminal", "toml_file"}
 ABOVE = {"cli", "recipe", "pipeline"}

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from guildgpt.errors import RecordGone, StoreError
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import OPEN_STATES, Decision, DecisionState
 from guildgpt.feedback.rows import Clock, new_id, storable
-from guildgpt.feedback.schema import decisions
+from guildgpt.feedback.schema import decisions, lineage
 from guildgpt.feedback.trouble import GONE
 
 
@@ -67,6 +67,15 @@ class Decisions:
         """Every decision, the newest first."""
         newest = select(decisions).order_by(decisions.c.created_at.desc())
         return [Decision(**row._mapping) for row in await self._database.rows(newest)]
+
+    async def clean(self, id: str) -> None:
+        """What it learned from was erased, and what it made of that is gone: it begins anew."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(lineage).where(lineage.c.version_id == id))
+            connection.execute(update(decisions).where(decisions.c.id == id).values(erased_at=None))
+
+        await self._database.write(work)
 
     async def change(
         self,

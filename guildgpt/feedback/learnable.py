@@ -51,16 +51,23 @@ async def take(store: Store, folder: Path, *, learner: str | None = None) -> Tak
 
     Raises GuildError if they cannot be written.
     """
-    record = folder / RECORD
-    if record.is_file():
-        return Taken(**json.loads(record.read_text(encoding="utf-8")))
+    if earlier := taken_before(folder):
+        return earlier
     export, taken = learnable(await store.snapshot())
     while learner and await store.versions.learned(learner, export.events):
         export, taken = learnable(await store.snapshot())  # something was erased meanwhile
     folder.mkdir(parents=True, exist_ok=True)
     write_lines(folder / ROWS, export.rows)
-    write_whole(record, json.dumps(asdict(taken), indent=1, ensure_ascii=False).encode())
+    write_whole(folder / RECORD, json.dumps(asdict(taken), indent=1, ensure_ascii=False).encode())
     return taken
+
+
+def taken_before(folder: Path) -> Taken | None:
+    """What `take` has written into a run's folder, if it has."""
+    record = folder / RECORD
+    if not record.is_file():
+        return None
+    return Taken(**json.loads(record.read_text(encoding="utf-8")))
 
 
 def as_source(spec: SourceSpec, folder: Path, taken: Taken) -> SourceSpec:

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import delete, func, select
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.rows import Clock
 from guildgpt.feedback.schema import leases
+
+
+def holder_here() -> str:
+    """A name for this process among all that may want a lease."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
+def is_dead(holder: str) -> bool:
+    """Whether the process that held a lease ran on this machine and is no more."""
+    host, pid, _ = holder.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return int(pid) == os.getpid()  # the holder of this number before us
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.table import Column, Table
 
 from guildgpt.bases.base import load_tokenizer
 from guildgpt.data.examples import pack
+from guildgpt.pipeline.feedback import with_feedback
 from guildgpt.pipeline.prepare import gather, prepare
 from guildgpt.pipeline.stage import Prepared
 from guildgpt.pipeline.stages import STAGES
@@ -22,7 +25,9 @@ from guildgpt.train.schedule import schedule
 
 def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
     """What a run of the recipe would read and do, as plain values; printed as well."""
-    data = gather(recipe, recipe.stages, recipe.model)
+    with TemporaryDirectory() as folder:
+        recipe = with_feedback(recipe, Path(folder))
+        data = gather(recipe, recipe.stages, recipe.model)
     chat, _ = load_tokenizer(recipe.model, documents=[d.text for d in data.documents])
     plan: dict[str, Any] = {
         "recipe": recipe.name,

@@ -28,6 +28,7 @@ from guildgpt.model.folder import model_card, write_model_folder
 from guildgpt.model.lineage import read_lineage
 from guildgpt.network.reward_model import require_classifier
 from guildgpt.network.world import World
+from guildgpt.pipeline.feedback import with_feedback
 from guildgpt.pipeline.folder import (
     ADAPTER,
     Clock,
@@ -76,6 +77,7 @@ def run(
     """
     wanted = recipe.chosen(stages)
     with _full_disk_in_words(folder), alone_in(folder):
+        recipe = with_feedback(recipe, folder)
         claim(folder, recipe)
         world = World()
         clock = Clock(folder / "phases.json")

@@ -1,0 +1,184 @@
+"""`guildgpt learn`: take a turn of the circle, say where it stands, give a candidate up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
+from guildgpt.terminal import FLAG, Json, console_for, examples, needs_torch, print_json, say
+
+if TYPE_CHECKING:
+    from guildgpt.feedback.records import Decision
+    from guildgpt.feedback.store import Store
+
+learn_app = typer.Typer(invoke_without_command=True)
+NEXT = {
+    "training": "It is trained no further yet: the same command goes on.",
+    "canary": "Rounds decide now: `guildgpt learn status` says how they stand, the same command "
+    "goes on when they have.",
+    "preferred": "It waits for your yes: the same command asks, `guildgpt versions promote` too.",
+    "not_preferred": "It was dropped. The next turn begins with the same command.",
+    "undecided": "It was dropped. The next turn begins with the same command.",
+    "promoted": "It answers from now on; `guildgpt versions rollback` takes that back.",
+    "dropped": "It was dropped. The next turn begins with the same command.",
+}
+
+
+@learn_app.callback(
+    epilog=examples("guildgpt learn --dry-run", "guildgpt learn", "guildgpt learn status")
+)
+def learn(
+    context: typer.Context,
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="One that learns from the source `feedback`.")
+    ] = "learn",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Override a value (may be repeated)."
+        ),
+    ] = None,
+    store: StoreOption = None,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Of the conversations, for the candidate.")
+    ] = 0.2,
+    least: Annotated[
+        int, typer.Option(min=2, metavar="N", help="Comparisons that a turn takes at least.")
+    ] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where turns work; runs/learn if not given."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar=FLAG, help="Say what would be learned from.")
+    ] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", metavar=FLAG, help="Give up the candidate there is, and begin anew."
+        ),
+    ] = False,
+    give_up: Annotated[
+        bool, typer.Option("--drop", metavar=FLAG, help="Give up the candidate there is.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", metavar=FLAG, help="Promote what members prefer; do not ask.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Take one turn of the circle; the same command goes on wherever it stands.
+
+    The recipe's ancestor, which saw no vote, learns from all votes and corrections that stand. The
+    candidate answers a share of the conversations and meets who serves in rounds; when members
+    prefer it, and you say yes, it answers all.
+    """
+    if context.invoked_subcommand:
+        return
+    from guildgpt.learn.turn import WORK, Options, take_turn
+
+    url = store_url(store)
+    console = console_for(as_json)
+    options = Options(
+        url,
+        recipe,
+        set_ or (),
+        out or WORK,
+        share,
+        least,
+        console,
+        lambda question: yes or typer.confirm(question, err=True),
+    )
+    if dry_run:
+        _plan(options, as_json)
+        return
+    if again or give_up:
+        with_store(url, _drop)
+        if give_up:
+            say(console, "There is no candidate any more.")
+            return
+    needs_torch()
+    decision = take_turn(options)
+    lines = [f"{decision.candidate_id or 'The candidate'}: {decision.state.replace('_', ' ')}"]
+    lines[0] += f" ({decision.why})." if decision.why else "."
+    tell(as_json, asdict(decision), *lines, NEXT[decision.state])
+
+
+@learn_app.command(epilog=examples("guildgpt learn status", "guildgpt learn status --json"))
+def status(store: StoreOption = None, as_json: Json = False) -> None:
+    """Say how many votes there are, what a decision stands at, how many more it likely takes."""
+    from guildgpt.learn.turn import in_words
+    from guildgpt.learn.turn import status as look
+
+    found = look(store_url(store))
+    decision, standing = found["decision"], found["standing"]
+    if as_json:
+        print_json(
+            found
+            | {
+                "decision": asdict(decision) if decision else None,
+                "standing": asdict(standing) if standing else None,
+            }
+        )
+        return
+    say(console_for(), *_lines(found))
+    if standing:
+        say(console_for(), in_words(standing))
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    serving = ", ".join(f"{id} ({share:.0%})" for id, share in found["serving"])
+    prompts = found["prompts"]
+    lines = [
+        f"Serving: {serving or 'nobody yet (guildgpt versions serve MODEL)'}",
+        f"To learn from: {found['comparisons']:,} comparisons, {found['corrections']:,} of them "
+        "corrections",
+        *(f"  left out, {reason}: {count:,}" for reason, count in found["left_out"].items()),
+        f"Prompts: {prompts['train']:,} to learn from, {prompts['decide']:,} to decide on; "
+        f"{found['open_rounds']:,} rounds are open",
+    ]
+    if found["erased"]:
+        lines.append(
+            f"Learned from what was erased since: {', '.join(found['erased'])}. "
+            "Make clean ones: guildgpt learn --again"
+        )
+    decision: Decision | None = found["decision"]
+    if decision is None:
+        return [*lines, "No candidate: `guildgpt learn` begins a turn."]
+    name = decision.candidate_id or "one that is being trained"
+    return [*lines, f"Candidate: {name} ({decision.state}). {NEXT[decision.state]}"]
+
+
+def _plan(options: Any, as_json: bool) -> None:
+    """What a turn would learn from, and how."""
+    from guildgpt.feedback.learnable import learnable
+    from guildgpt.recipe import find_recipe, load_recipe
+
+    recipe = load_recipe(find_recipe(options.recipe), options.overrides)
+
+    async def work(store: Store) -> Any:
+        return learnable(await store.snapshot())[1]
+
+    taken = with_store(options.store, work)
+    tell(
+        as_json,
+        {"recipe": recipe.name, "base": recipe.model.base, "stages": recipe.stages} | asdict(taken),
+        f"{recipe.model.base} would learn by {', '.join(recipe.stages)} from "
+        f"{taken.comparisons:,} comparisons, {taken.corrections:,} of them corrections.",
+        *(f"left out, {reason}: {count:,}" for reason, count in taken.left_out.items()),
+        *(
+            [f"Too few: a turn takes {options.least:,} (--least)."]
+            if taken.comparisons < options.least
+            else []
+        ),
+    )
+
+
+async def _drop(store: Store) -> None:
+    from guildgpt.feedback.deciding import drop
+
+    if decision := await store.decisions.current():
+        await drop(store, decision, "given up by the operator")

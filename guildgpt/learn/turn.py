@@ -1,0 +1,226 @@
+"""One turn of the circle: members' votes become a candidate, which members prefer or not.
+
+    begin     the votes that stand are enough for a turn
+    train     the recipe's ancestor, which saw no vote, learns from all of them
+    try out   the candidate answers a share of the conversations, and meets who serves in rounds
+    decide    the rounds say whether members prefer it, and the operator says yes
+
+Whatever is killed, the same command goes on: where a turn stands, the store knows.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from guildgpt.errors import GuildError, ModelError
+from guildgpt.feedback.commands import with_store
+from guildgpt.feedback.deciding import drop, look, promote, try_out
+from guildgpt.feedback.decision import DecisionSettings, Standing
+from guildgpt.feedback.learnable import Taken, learnable, take
+from guildgpt.feedback.records import Decision
+from guildgpt.feedback.store import Store
+from guildgpt.learn.watch import Watch
+from guildgpt.model.lineage import read_lineage
+from guildgpt.model.locate import locate
+from guildgpt.model.version import version_of
+from guildgpt.recipe import Recipe, find_recipe, load_recipe
+from guildgpt.terminal import say
+
+LEAST = 20  # comparisons and corrections; of fewer a model learns by heart
+WORK = Path("runs") / "learn"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a turn is taken. `agree` is asked with a question, for the operator's yes."""
+
+    store: str
+    recipe: str
+    overrides: Sequence[str]
+    work: Path
+    share: float
+    least: int
+    console: Console
+    agree: Callable[[str], bool]
+
+
+def take_turn(options: Options) -> Decision:
+    """Begin a turn, or go on with the one that is under way, as far as it goes now."""
+    with Watch(options.store) as watch:
+        decision = with_store(options.store, lambda store: store.decisions.current())
+        if decision is None:
+            decision = begin(options)
+        if decision.state == "training":
+            decision = train(options, decision, watch)
+        if decision.state in ("canary", "preferred"):
+            decision = decide(options, decision)
+    return decision
+
+
+def begin(options: Options) -> Decision:
+    """Open a decision. GuildError where there is too little to learn from, or nobody serves."""
+    load_recipe(find_recipe(options.recipe), options.overrides)  # says what is wrong with it
+
+    async def work(store: Store) -> Decision:
+        _, taken = learnable(await store.snapshot())
+        check_enough(taken, options.least)
+        if not await store.releases.current():
+            raise GuildError(
+                "no version serves yet, so a candidate has nothing to be better than",
+                remedy="Put the one that people talk to into service: "
+                "guildgpt versions serve MODEL",
+            )
+        number = len(await store.decisions.all()) + 1
+        settings = {
+            **DecisionSettings().model_dump(),
+            "share": options.share,
+            "recipe": options.recipe,
+            "overrides": list(options.overrides),
+        }
+        folder = (options.work / f"{number:03}").resolve()
+        shutil.rmtree(folder, ignore_errors=True)  # of another store, or of a turn undone
+        return await store.decisions.begin(folder=str(folder), settings=settings)
+
+    return with_store(options.store, work)
+
+
+def check_enough(taken: Taken, least: int) -> None:
+    """GuildError where there are fewer rows than a turn takes, with what was left out and why."""
+    if taken.comparisons >= least:
+        return
+    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in taken.left_out.items())
+    raise GuildError(
+        f"there is too little to learn from: {taken.comparisons:,} comparisons of the {least:,} "
+        "that a turn takes" + (f" (left out: {reasons})" if reasons else ""),
+        remedy=f"{least - taken.comparisons:,} more: votes on rounds (/rounds in Discord, "
+        "`guildgpt vote` here) or corrections.",
+    )
+
+
+def train(options: Options, decision: Decision, watch: Watch) -> Decision:
+    """The ancestor learns from all that stands; what is erased meanwhile makes it begin anew."""
+    recipe, text = recipe_of(decision)
+    folder = Path(decision.folder or options.work)
+    while True:
+        taken = with_store(options.store, lambda store: take(store, folder, learner=decision.id))
+        check_enough(taken, options.least)
+        watch.guards, watch.erased = decision.id, False
+        try:
+            _run(recipe, text, folder, options.console)
+        except KeyboardInterrupt:
+            if not watch.erased:
+                raise
+        watch.guards = None
+        now = with_store(options.store, lambda store: store.decisions.by_id(decision.id))
+        if now is not None and not now.erased_at:
+            break
+        say(options.console, "Something that it learned from was erased: it begins anew.")
+        shutil.rmtree(folder, ignore_errors=True)
+        with_store(options.store, lambda store: store.decisions.clean(decision.id))
+    return with_store(
+        options.store, lambda store: _register(store, decision, recipe, folder, options.share)
+    )
+
+
+def recipe_of(decision: Decision) -> tuple[Recipe, str]:
+    """The recipe that a turn was begun with, and its text."""
+    file = find_recipe(decision.settings["recipe"])
+    recipe = load_recipe(file, decision.settings["overrides"])
+    return recipe, file.read_text(encoding="utf-8")
+
+
+def _run(recipe: Recipe, text: str, folder: Path, console: Console) -> None:
+    from guildgpt.pipeline.run import run
+
+    run(recipe, text, folder, console=console)
+
+
+async def _register(
+    store: Store, decision: Decision, recipe: Recipe, folder: Path, share: float
+) -> Decision:
+    """The candidate has a version, with its lineage, and is tried out."""
+    found = locate(str(folder / recipe.stages[-1] / "model"))
+    version = version_of(found)
+    parent = None
+    with suppress(ModelError):  # a base of the Hub is no version
+        parent = version_of(locate(recipe.model.base)).id
+    learned = read_lineage(found.folder or found.gguf)
+    await store.versions.register(version, learned, parent_id=parent)
+    await store.versions.inherit(version.id, decision.id)
+    current = await store.releases.current()
+    if current and current[0].version_id == version.id:
+        return await drop(store, decision, "what it learned changed nothing: it is who serves")
+    return await try_out(store, decision, version.id, share)
+
+
+def decide(options: Options, decision: Decision) -> Decision:
+    """See what the rounds say; where they have said it, ask the operator."""
+
+    async def work(store: Store) -> tuple[Decision, Standing]:
+        return await look(store, decision)
+
+    decision, standing = with_store(options.store, work)
+    advised = standing.operator_decides and standing.state != "open"
+    if decision.state != "preferred" and not advised:
+        return decision
+    question = f"{in_words(standing)} Promote {decision.candidate_id}?"
+    if not options.agree(question):
+        return decision
+    why = "members prefer it" if decision.state == "preferred" else "the operator prefers it"
+    return with_store(options.store, lambda store: promote(store, decision, why))
+
+
+def in_words(standing: Standing) -> str:
+    """What the rounds say so far, in one or two sentences."""
+    if standing.mean is None:
+        return "No round has been counted yet."
+    counted = (
+        f"{standing.rounds:,} rounds say {standing.mean:.0%} for the candidate "
+        f"({standing.low:.0%} to {standing.high:.0%})."
+    )
+    said = {
+        "preferred": "Members prefer it.",
+        "not_preferred": "Members do not prefer it by the margin.",
+        "undecided": "That stays undecided.",
+        "open": "That is not clear yet",
+    }[standing.state]
+    if standing.state == "open":
+        more = standing.likely_needed
+        said += f"; likely {more:,} more." if more else "."
+    advice = " It is advice: too few people voted, or at a terminal." * standing.operator_decides
+    return f"{counted} {said}{advice}"
+
+
+def status(store_url: str) -> dict[str, Any]:
+    """Where the circle stands, as plain values."""
+
+    async def work(store: Store) -> dict[str, Any]:
+        decision = await store.decisions.current()
+        _, taken = learnable(await store.snapshot())
+        standing = None
+        if decision is not None and decision.state in ("canary", "preferred"):
+            decision, standing = await look(store, decision)
+        prompts = await store.prompts.all("accepted")
+        return {
+            "serving": [(one.version_id, one.share) for one in await store.releases.current()],
+            "comparisons": taken.comparisons,
+            "corrections": taken.corrections,
+            "left_out": taken.left_out,
+            "open_rounds": len(await store.rounds.in_state("posting", "open")),
+            "prompts": {
+                purpose: sum(one.purpose == purpose for one in prompts)
+                for purpose in ("train", "decide")
+            },
+            "decision": decision,
+            "standing": standing,
+            "erased": [one.id for one in await store.versions.all() if one.erased_at],
+        }
+
+    return with_store(store_url, work)

@@ -1,0 +1,89 @@
+"""What is kept an eye on while a model trains: the lease, and what is erased meanwhile."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import threading
+from types import TracebackType
+from typing import Self
+
+from guildgpt.errors import GuildError, StoreError
+from guildgpt.feedback.commands import with_store
+from guildgpt.feedback.leases import holder_here, is_dead
+from guildgpt.feedback.location import member_key
+from guildgpt.feedback.store import Store
+
+LEASE = "learn"
+LEASE_SECONDS = 20.0
+LOOK_SECONDS = 2.0
+
+
+class Watch:
+    """The lease of the one process that turns the circle; entered for as long as it does.
+
+    While it `guards` a decision, the main thread gets a KeyboardInterrupt as soon as something
+    that it learns from is erased (`erased`), or another process has the lease (`lost`).
+    """
+
+    def __init__(self, url: str):
+        self._url = url
+        self._holder = holder_here()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._look()), daemon=True)
+        self.guards: str | None = None
+        self.erased = self.lost = False
+
+    def __enter__(self) -> Self:
+        with_store(self._url, self._take)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    async def _take(self, store: Store) -> None:
+        while not await store.leases.acquire(LEASE, self._holder, LEASE_SECONDS):
+            other = await store.leases.holder(LEASE)
+            if other is None:
+                continue
+            if not is_dead(other):
+                host, process, _ = other.rsplit(":", 2)
+                raise GuildError(
+                    f"the circle is being turned already: process {process} on {host}",
+                    remedy="One at a time: wait until it ends, or stop it with Ctrl-C.",
+                )
+            await store.leases.release(LEASE, other)
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        held_until = loop.time() + LEASE_SECONDS
+        async with await Store.open(self._url, key=member_key(self._url)) as store:
+            while not await asyncio.to_thread(self._over.wait, LOOK_SECONDS):
+                asked = loop.time()
+                try:
+                    if await store.leases.acquire(LEASE, self._holder, LEASE_SECONDS):
+                        held_until = asked + LEASE_SECONDS
+                    else:
+                        held_until = asked
+                    await self._look_at_lineage(store)
+                except StoreError:
+                    pass  # gone for a moment; the lease says for how long
+                if loop.time() >= held_until:
+                    self.lost = True
+                    _thread.interrupt_main()
+                    return
+            await store.leases.release(LEASE, self._holder)
+
+    async def _look_at_lineage(self, store: Store) -> None:
+        guarded = self.guards
+        decision = await store.decisions.by_id(guarded) if guarded else None
+        if decision is not None and decision.erased_at and self.guards == guarded:
+            self.guards, self.erased = None, True
+            _thread.interrupt_main()

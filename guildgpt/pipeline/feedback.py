@@ -1,0 +1,30 @@
+"""A recipe that learns from a feedback store: what it learns from is taken once, into its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from guildgpt.data.source import FEEDBACK
+from guildgpt.errors import RecipeError
+from guildgpt.feedback.commands import with_store
+from guildgpt.feedback.learnable import as_source, take, taken_before
+from guildgpt.recipe import Recipe
+
+
+def with_feedback(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe, its source `feedback` in place of a file in the run's folder.
+
+    Raises RecipeError for two of them, and what opening a store raises.
+    """
+    sources = list(recipe.data.sources)
+    places = [at for at, spec in enumerate(sources) if spec.kind == FEEDBACK]
+    if not places:
+        return recipe
+    if len(places) > 1:
+        raise RecipeError("a recipe learns from one feedback store", where="data.sources")
+    [at] = places
+    spec = sources[at]
+    store = spec.source.partition(":")[2] or None
+    taken = taken_before(folder) or with_store(store, lambda opened: take(opened, folder))
+    sources[at] = as_source(spec, folder, taken)
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"sources": sources})})
