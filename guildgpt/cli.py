@@ -27,6 +27,7 @@ from guildgpt.terminal import (
     Json,
     console_for,
     examples,
+    give,
     missing_for_training,
     needs_torch,
     print_json,
@@ -294,11 +295,7 @@ def doctor(as_json: Json = False) -> None:
     """Say what this machine can run, and what is missing."""
     from guildgpt.doctor import examine, show
 
-    findings = examine()
-    if as_json:
-        print_json(findings)
-    else:
-        show(findings, console_for())
+    give(examine(), as_json, show)
 
 
 app.command(epilog=examples("guildgpt bot --check", "guildgpt bot starter"))(bot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -49,6 +50,14 @@ def visible(text: str) -> Text:
 def print_json(value: Any) -> None:
     """A value on standard output; what JSON does not know, a time or a path, as text."""
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def give(result: Any, as_json: bool, show: Callable[[Any, Console], None]) -> None:
+    """A command's result: as JSON, or as `show` puts it before a person."""
+    if as_json:
+        print_json(result)
+    else:
+        show(result, console_for())
 
 
 def missing_for_training() -> list[str]:

@@ -11,7 +11,6 @@ import torch
 from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example
 from guildgpt.model.config import Dtype
-from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
 from guildgpt.network.world import World
 
@@ -70,7 +69,7 @@ def measure_bits(
     base: Base, held_out: Mapping[str, Sequence[Example]], world: World, dtype: Dtype = "auto"
 ) -> dict[str, Bits]:
     """How well a model predicts held-out rows, by source; afterwards it is on the CPU again."""
-    trunk = trunk_for(base.model.to(world.device), pick_dtype(dtype, world.device))
+    trunk = trunk_for(base.model.to(world.device), world.dtype(dtype))
     bits = measure_all(trunk, held_out)
     base.model.to("cpu")
     return bits

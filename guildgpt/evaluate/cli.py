@@ -12,8 +12,8 @@ from guildgpt.terminal import (
     SOURCES,
     Json,
     console_for,
+    give,
     needs_torch,
-    print_json,
     raise_in_words_of_the_command,
 )
 
@@ -80,12 +80,7 @@ def evaluate(
             )
     except ModelError as error:
         raise_in_words_of_the_command(error)
-    if as_json:
-        print_json(result)
-    elif comparisons:
-        command.show_reward_model(result, console_for())
-    else:
-        command.show_model(result, console_for())
+    give(result, as_json, command.show_reward_model if comparisons else command.show_model)
 
 
 def compare(
@@ -142,7 +137,4 @@ def compare(
             )
     except ModelError as error:
         raise_in_words_of_the_command(error)
-    if as_json:
-        print_json(result)
-    else:
-        show(result, console)
+    give(result, as_json, show)

@@ -24,7 +24,6 @@ from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.locate import locate
 from guildgpt.model.provenance import trained_on
-from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import REWARD_FILE, load_reward_model, read_record
 from guildgpt.network.world import World
 from guildgpt.terminal import say, visible
@@ -120,7 +119,7 @@ def evaluate_reward_model(
     folder = Path(model).expanduser()
     read_record(folder)  # what is no reward model is refused before anything is read
     loaded = [load(SourceSpec.parse(text)) for text in sources]
-    scorer = load_reward_model(folder, pick_dtype("auto", world.device), world.device)
+    scorer = load_reward_model(folder, world.dtype("auto"), world.device)
     holds = context_limit(scorer.trunk.model.config)
     if context and holds and context > holds:
         raise ModelError(

@@ -29,7 +29,6 @@ from guildgpt.evaluate.head_to_head import (
 )
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.provenance import PROVENANCE_FILE, trained_on
-from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import (
     REWARD_FILE,
     check_same_language,
@@ -90,7 +89,7 @@ def compare_models(
         on_progress(f"{visible(name)} answers {len(fits):,} prompts")
         written[side] = _answers(name, chats[side], fits, sampling, seed, world)
     on_progress("the judge reads")
-    scorer = load_reward_model(folder, pick_dtype("auto", world.device), world.device)
+    scorer = load_reward_model(folder, world.dtype("auto"), world.device)
     result = head_to_head(written["a"], written["b"], chat.eos_id, judge=scorer)
     return {
         "model_a": model_a,
@@ -232,7 +231,7 @@ def _answers(
     seed: int,
     world: World,
 ) -> Answers:
-    dtype = pick_dtype("auto", world.device)
+    dtype = world.dtype("auto")
     network = load_base(_config(model)).model.to(world.device, dtype).eval()
     return write(trunk_for(network, dtype), chat, prompts, sampling, seed=seed)
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from guildgpt.network.hardware import pick_device
+from guildgpt.model.config import Dtype
+from guildgpt.network.hardware import pick_device, pick_dtype
 
 T = TypeVar("T")
 
@@ -37,6 +38,10 @@ class World:
     def is_main(self) -> bool:
         """Whether this is the process that writes logs, checkpoints, model folders and reports."""
         return self.rank == 0
+
+    def dtype(self, wanted: Dtype) -> torch.dtype:
+        """The dtype to compute in on this device."""
+        return pick_dtype(wanted, self.device)
 
     def sum(self, value: T) -> T:
         """The sum over all processes of a number or a tensor; the same bits in all of them."""

@@ -16,7 +16,6 @@ from guildgpt.evaluate.head_to_head import HeadToHead, divergence, head_to_head,
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.folder import write_model_folder
-from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.reward_model import RewardModel, check_same_language, load_reward_model
 from guildgpt.network.sampler import Sampling
 from guildgpt.pipeline.folder import ADAPTER, is_disk_full, kept, once
@@ -70,9 +69,8 @@ def measure_scores(run: StageRun, rows: Prepared) -> dict[str, PreferenceFigures
     """The saved reward model's figures on held-out comparisons, by source."""
 
     def measure() -> dict[str, PreferenceFigures]:
-        device = run.world.device
-        dtype = pick_dtype(run.settings.dtype, device)
-        model = load_reward_model(run.place / "model", dtype, device)
+        dtype = run.world.dtype(run.settings.dtype)
+        model = load_reward_model(run.place / "model", dtype, run.world.device)
         return measure_preferences(model, rows.compared.held_out)
 
     return once(run.place / "preferences.json", dict[str, PreferenceFigures], measure)
@@ -166,11 +164,12 @@ def _judged(run: StageRun, base: Base) -> tuple[list[int], list[tuple[Message, .
 
 def _judge(run: StageRun, base: Base) -> RewardModel | None:
     """The second reward model, which the policy was never trained against."""
-    folder, config, device = run.start.judge, run.recipe.reward, run.world.device
+    folder, config, world = run.start.judge, run.recipe.reward, run.world
     if folder is None:
         return None
     check_same_language(folder, base.chat)
-    return load_reward_model(folder, pick_dtype(config.dtype, device), device, config.micro_tokens)
+    dtype = world.dtype(config.dtype)
+    return load_reward_model(folder, dtype, world.device, config.micro_tokens)
 
 
 def _measure(run: StageRun, base: Base, rows: Prepared, gguf: Path | None) -> Measured:

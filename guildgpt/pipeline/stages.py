@@ -13,7 +13,6 @@ from safetensors.torch import save as to_bytes
 
 from guildgpt.bases.base import Base
 from guildgpt.bases.locate import locate_base, weights_sha256
-from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import (
     RewardModel,
@@ -101,8 +100,7 @@ def train_with_ppo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Train
 
 def bare(run: StageRun, base: Base) -> Hats:
     """The base, ready to be worn hats on."""
-    device = run.world.device
-    return Hats(base.model, pick_dtype(run.settings.dtype, device), device)
+    return Hats(base.model, run.world.dtype(run.settings.dtype), run.world.device)
 
 
 def wear_reward(run: StageRun, hats: Hats, base: Base) -> tuple[RewardModel | None, str | None]:

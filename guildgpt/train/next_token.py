@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example, PackedRow, pack
 from guildgpt.evaluate.bits import measure_all
-from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
 from guildgpt.train.config import PretrainConfig, RowsConfig, SftConfig
@@ -52,9 +51,8 @@ def sft(
     conversations = [[example] for example in train]
     if config.adapter == "none":
         return train_whole(base.model, conversations, held_out, config, job)
-    device = job.world.device
     rows = base.chat.control_ids if config.train_chat_tokens else base.chat.new_tokens
-    hats = Hats(base.model, pick_dtype(config.dtype, device), device)
+    hats = Hats(base.model, job.world.dtype(config.dtype), job.world.device)
     hats.add(HAT, config.lora, seed=job.seed, new_tokens=rows)
     parameters = hats.parameters(HAT)
     outcome = train_next_token(hats.trunk(HAT), parameters, conversations, held_out, config, job)
@@ -69,9 +67,8 @@ def train_whole(
     job: Job,
 ) -> tuple[Any, Outcome]:
     """Train every weight of `model`; they stay in float32, whatever the computation uses."""
-    device = job.world.device
-    model.to(device).requires_grad_(True).train()
-    trunk = trunk_for(model, pick_dtype(config.dtype, device))
+    model.to(job.world.device).requires_grad_(True).train()
+    trunk = trunk_for(model, job.world.dtype(config.dtype))
     parameters = dict(model.named_parameters())
     outcome = train_next_token(trunk, parameters, rows, held_out, config, job)
     return model.to("cpu"), outcome

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example, Ranking
 from guildgpt.evaluate.preferences import measure_preferences
-from guildgpt.network.hardware import pick_dtype
 from guildgpt.network.hats import Hats
 from guildgpt.network.reward_model import RewardModel, final_scores, scalar_head
 from guildgpt.train.checkpoint import Selection
@@ -48,7 +47,7 @@ def train_reward(
     `demonstrations` score 0 on average.
     """
     device, seed = job.world.device, job.seed
-    hats = Hats(base.model, pick_dtype(config.dtype, device), device)
+    hats = Hats(base.model, job.world.dtype(config.dtype), device)
     hats.add(HAT, config.lora, seed=seed)
     head = scalar_head(hats.width, seed=seed).to(device)
     head.bias.requires_grad_(False)
