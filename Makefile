@@ -7,11 +7,12 @@ PIP := $(BIN)/pip --disable-pip-version-check
 JOBS ?= 2
 TEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo guild-demo test quick lint format docs bench clean
+.PHONY: help demo guild-demo circle-demo test quick lint format docs bench clean
 
 help:
 	@echo "make demo        from a base to a model taught by feedback, and a report (13 to 25 minutes)"
 	@echo "make guild-demo  watch the bot in a simulated Discord server (a minute)"
+	@echo "make circle-demo one turn of the circle with simulated members (15 minutes)"
 	@echo "make test        all tests"
 	@echo "make quick       all but the slowest tests"
 	@echo "make lint        formatting, lint and types"
@@ -23,6 +24,10 @@ demo: $(VENV)/.train
 
 guild-demo: $(VENV)/.core
 	@$(BIN)/python -m simguild.play
+
+circle-demo: $(VENV)/.train
+	test -e runs/starter/sft/done.json || $(BIN)/guildgpt train starter --stage sft
+	$(BIN)/python -m simguild.circle
 
 test: $(VENV)/.dev
 	$(TEST)

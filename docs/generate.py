@@ -273,7 +273,10 @@ def commands(group: Any, words: str = "guildgpt") -> Iterator[Row]:
     """A row for each command; groups of several are one row with the names of those in it."""
     for name, command in group.commands.items():
         within = getattr(command, "commands", {})
-        if len(within) == 1:
+        if getattr(command, "invoke_without_command", False):
+            shown = [f"`{words} {name}`", *(f"`{other}`" for other in within)]
+            yield [", ".join(shown), told(command)]
+        elif len(within) == 1:
             yield from commands(command, f"{words} {name}")
         elif within:
             first, *others = within
