@@ -77,15 +77,12 @@ def _told_together(connection: Connection, conversation_id: str) -> dict[str, _S
     )
     found = connection.execute(union_all(own, answered))
     hooks = {hook: id for hook, id in found if hook}  # a thread has its first message's Discord id
-    if not hooks:
-        return here
     threads = select(conversations.c.id, conversations.c.channel_id).where(
         among(connection, conversations.c.channel_id, hooks)
     )
     roots = {id: hooks[channel] for id, channel in connection.execute(threads)}
-    if roots:
-        here |= _said(connection, among(connection, messages.c.conversation_id, roots), roots)
-    return here
+    below = among(connection, messages.c.conversation_id, roots)
+    return here | _said(connection, below, roots)
 
 
 def _said(
@@ -121,8 +118,11 @@ def _hide(connection: Connection, ids: set[str], tree: _Tree) -> None:
     wanted = select(reports.c.id, reports.c.message_id, reports.c.reason).where(
         among(connection, reports.c.message_id, ids), reports.c.reason.is_not(None)
     )
-    found = connection.execute(wanted)
-    repeating = [id for id, message_id, reason in found if tree.repeats(message_id, reason)]
+    repeating = [
+        id
+        for id, message_id, reason in connection.execute(wanted)
+        if tree.repeats(message_id, reason)
+    ]
     hiding = update(reports).where(among(connection, reports.c.id, repeating))
     connection.execute(hiding.values(reason=None))
 

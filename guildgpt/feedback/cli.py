@@ -163,12 +163,11 @@ def learned(
             remedy="Take a file that `guildgpt feedback export` wrote; older ones did not say.",
         )
     version = named(model)
+    id = version if isinstance(version, str) else version.id
 
     async def note(opened: Store) -> set[tuple[str, str]]:
-        if isinstance(version, str):
-            return await opened.versions.learned(version, events)
-        gone = await opened.versions.learned(version.id, events)
-        if gone != events:
+        gone = await opened.versions.learned(id, events)
+        if gone != events and not isinstance(version, str):
             await opened.versions.register(version)
         return gone
 
@@ -180,7 +179,6 @@ def learned(
             remedy="Is it the store that they were exported from (--store)? Or was all of it "
             "erased since: then train without them.",
         )
-    id = version if isinstance(version, str) else version.id
     counts = Counter(kind for kind, _ in sorted(events - gone))
     silent = sum(one.unknown for one in origins)
     lines = [f"{id} learned from {_counted(counts)}."]

@@ -15,7 +15,6 @@ from guildgpt.feedback.records import NOT_THEIRS
 from guildgpt.feedback.rows import among, write_whole
 from guildgpt.feedback.schema import (
     accounts,
-    candidates,
     comparisons,
     conversations,
     corrections,
@@ -29,6 +28,7 @@ from guildgpt.feedback.schema import (
     reports,
     votes,
 )
+from guildgpt.feedback.votes import comparisons_where
 
 Rows = list[dict[str, Any]]
 SECTIONS = (
@@ -59,7 +59,7 @@ def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
         return None
     id = member.id
     said = _messages(connection, id)
-    asked = _comparisons(connection, [one["id"] for one in said])
+    asked = among(connection, comparisons.c.question_id, [one["id"] for one in said])
     record: dict[str, Any] = {
         "member": {
             "id": id,
@@ -78,7 +78,11 @@ def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
             | {"ranking": row.ranking, "given_at": _moment(row.created_at)}
             for row in _under(connection, votes, id)
         ],
-        "comparisons": asked,
+        "comparisons": [
+            {"id": one.id, "question": one.question_id, "answers": list(one.candidates)}
+            | {"asked_at": _moment(one.created_at)}
+            for one in comparisons_where(connection, asked)
+        ],
         "reports": [
             {"id": row.id, "answer": row.message_id, "reason": row.reason}
             | {"given_at": _moment(row.created_at), "resolved_at": _moment(row.resolved_at)}
@@ -163,25 +167,6 @@ def _messages(connection: Connection, member_id: str) -> Rows:
         }
         for row in rows
     ]
-
-
-def _comparisons(connection: Connection, asked: list[str]) -> Rows:
-    """The comparisons of answers to these questions."""
-    wanted = (
-        select(comparisons, candidates.c.message_id)
-        .join(candidates, candidates.c.comparison_id == comparisons.c.id)
-        .where(among(connection, comparisons.c.question_id, asked))
-        .order_by(comparisons.c.created_at, comparisons.c.id, candidates.c.position)
-    )
-    rows: dict[str, dict[str, Any]] = {}
-    for one in connection.execute(wanted):
-        row = rows.setdefault(
-            one.id,
-            {"id": one.id, "question": one.question_id, "answers": []}
-            | {"asked_at": _moment(one.created_at)},
-        )
-        row["answers"].append(one.message_id)
-    return list(rows.values())
 
 
 def _events(connection: Connection, member_id: str) -> Rows:

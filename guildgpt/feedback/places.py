@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, true
+from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, true, union
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Erasure
@@ -113,11 +113,10 @@ class Places:
         known here while it was away, or came back into those that it had left."""
 
         def known(connection: Connection) -> tuple[set[int], set[int]]:
-            here: set[int] = set()
-            for table in (conversations, deliveries, channel_marks, guild_settings):
-                found = connection.scalars(select(table.c.guild_id).distinct())
-                here.update(id for id in found if id is not None)
-            return here, set(connection.scalars(select(left_guilds.c.guild_id)))
+            tables = (conversations, deliveries, channel_marks, guild_settings)
+            here = union(*(select(table.c.guild_id) for table in tables))
+            left = select(left_guilds.c.guild_id)
+            return set(connection.scalars(here)) - {None}, set(connection.scalars(left))
 
         here, left = await self._database.read(known)
         for guild_id in left & set(present):

@@ -107,10 +107,9 @@ def ranked_pairs(
     while left:
         best = next(one for one in left if not any((other, one) in held for other in left))
         left.remove(best)
-        equal = places and all(
+        if places and all(
             (other, best) not in held and score[other] == score[best] for other in places[-1]
-        )
-        if equal:
+        ):
             places[-1].append(best)
         else:
             places.append([best])

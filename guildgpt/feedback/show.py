@@ -79,14 +79,13 @@ def show_reports(found: Sequence[AbuseReport], console: Console) -> None:
 def _lines(counts: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     """What there is, how much of it, and how much of what kind that is."""
     up, down = counts["up"], counts["down"]
-    votes = counts["votes"]
     return [
         ("members", counts["members"], _kinds(counts["consents"], "consent: ")),
         ("conversations", counts["conversations"], ""),
         ("messages", counts["messages"], _kinds({"answers": counts["answers"]})),
         ("ratings", up + down, _kinds({"up": up, "down": down})),
         ("comparisons", counts["comparisons"], ""),
-        ("votes", sum(votes.values()), _kinds(votes)),
+        ("votes", sum(counts["votes"].values()), _kinds(counts["votes"])),
         ("reports", counts["reports"], ""),
     ]
 

@@ -19,7 +19,6 @@ from guildgpt.feedback.records import (
     Rating,
     Round,
     Snapshot,
-    StoredComparison,
     StoredConversation,
     StoredMessage,
     Vote,
@@ -39,7 +38,7 @@ from guildgpt.feedback.schema import (
     votes,
 )
 from guildgpt.feedback.sqlite import Work
-from guildgpt.feedback.votes import candidate_rows, comparison_row
+from guildgpt.feedback.votes import candidate_rows, comparison_row, comparisons_where
 from guildgpt.model.version import Version
 
 
@@ -116,20 +115,13 @@ def read_snapshot(connection: Connection, guild_id: int | None) -> Snapshot:
         wanted = select(table).where(which).order_by(table.c.created_at, table.c.id)
         return [row._asdict() for row in connection.execute(wanted)]
 
-    shown: dict[str, list[str]] = {}
-    places = select(candidates).join(comparisons).where(asked).order_by(candidates.c.position)
-    for place in connection.execute(places):
-        shown.setdefault(place.comparison_id, []).append(place.message_id)
     posed, told = select(comparisons.c.id).where(asked), select(messages.c.id).where(said)
     compared = votes.c.comparison_id.in_(posed)
     rated, corrected = ratings.c.message_id.in_(told), corrections.c.message_id.in_(told)
     found = Snapshot(
         conversations=[StoredConversation(**row) for row in rows(conversations, there)],
         messages=[StoredMessage(**row) for row in rows(messages, said)],
-        comparisons=[
-            StoredComparison(candidates=tuple(shown.get(row["id"], ())), **row)
-            for row in rows(comparisons, asked)
-        ],
+        comparisons=comparisons_where(connection, asked),
         votes=[Vote(**row | {"ranking": tuple(row["ranking"])}) for row in rows(votes, compared)],
         ratings=[Rating(**row) for row in rows(ratings, rated)],
         corrections=[Correction(**row) for row in rows(corrections, corrected)],

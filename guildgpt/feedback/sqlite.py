@@ -41,7 +41,17 @@ class Sqlite:
         in_memory = url.database in (None, "", ":memory:")
         if not in_memory:
             _make_private(Path(str(url.database)))
-        self.engine = _engine(url, in_memory)
+        size = {} if in_memory else {"pool_size": _READERS + 1, "max_overflow": 0}
+        self.engine = create_engine(
+            url,
+            hide_parameters=True,  # errors must not carry them: they are what members wrote
+            poolclass=StaticPool if in_memory else QueuePool,
+            connect_args={"check_same_thread": False},  # but only one at a time
+            pool_reset_on_return=None,  # every unit of work commits or rolls back itself
+            **size,
+        )
+        event.listen(self.engine, "connect", _set_up)
+        event.listen(self.engine, "begin", _begin)
         self._writer = ThreadPoolExecutor(1, "store-writer")
         self._readers = self._writer if in_memory else ThreadPoolExecutor(_READERS, "store-reader")
         self._writing = self.engine.execution_options(writes=True)
@@ -87,21 +97,6 @@ async def _in_a_thread(threads: Executor, function: Callable[..., T], *arguments
 def _unit(engine: Engine, work: Work[T]) -> T:
     with engine.begin() as connection:
         return work(connection)
-
-
-def _engine(url: URL, in_memory: bool) -> Engine:
-    size = {} if in_memory else {"pool_size": _READERS + 1, "max_overflow": 0}
-    engine = create_engine(
-        url,
-        hide_parameters=True,  # errors must not carry them: they are what members wrote
-        poolclass=StaticPool if in_memory else QueuePool,
-        connect_args={"check_same_thread": False},  # but only one at a time
-        pool_reset_on_return=None,  # every unit of work commits or rolls back itself
-        **size,
-    )
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "begin", _begin)
-    return engine
 
 
 def _make_private(path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import get_args
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from guildgpt.errors import RoundClosed
 from guildgpt.feedback.conversations import check_there
@@ -48,7 +48,7 @@ class Votes:
             check_there(connection, [question_id, *shown])
             adding = self._database.insert(comparisons).on_conflict_do_nothing()
             if not connection.execute(adding, comparison_row(made)).rowcount:
-                return _comparison(connection, made.id) or made
+                return comparisons_where(connection, comparisons.c.id == made.id)[0]
             connection.execute(candidates.insert(), candidate_rows(made))
             return made
 
@@ -56,7 +56,9 @@ class Votes:
 
     async def comparison(self, id: str) -> StoredComparison | None:
         """The comparison with this id."""
-        return await self._database.read(lambda connection: _comparison(connection, id))
+        this = comparisons.c.id == id
+        found = await self._database.read(lambda connection: comparisons_where(connection, this))
+        return found[0] if found else None
 
     async def cast(
         self, comparison_id: str, member_id: str, verdict: Verdict, ranking: Sequence[int] = ()
@@ -151,13 +153,14 @@ def candidate_rows(made: StoredComparison) -> list[dict[str, object]]:
     ]
 
 
-def _comparison(connection: Connection, id: str) -> StoredComparison | None:
-    row = connection.execute(select(comparisons).where(comparisons.c.id == id)).first()
-    if row is None:
-        return None
-    shown = connection.scalars(
-        select(candidates.c.message_id)
-        .where(candidates.c.comparison_id == id)
-        .order_by(candidates.c.position)
-    )
-    return StoredComparison(candidates=tuple(shown), **row._mapping)
+def comparisons_where(connection: Connection, which: ColumnElement[bool]) -> list[StoredComparison]:
+    """These comparisons with their answers, the oldest first."""
+    shown: dict[str, list[str]] = {}
+    places = select(candidates).join(comparisons).where(which).order_by(candidates.c.position)
+    for place in connection.execute(places):
+        shown.setdefault(place.comparison_id, []).append(place.message_id)
+    wanted = select(comparisons).where(which).order_by(comparisons.c.created_at, comparisons.c.id)
+    return [
+        StoredComparison(candidates=tuple(shown.get(row.id, ())), **row._mapping)
+        for row in connection.execute(wanted)
+    ]
