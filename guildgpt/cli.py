@@ -19,6 +19,7 @@ from guildgpt.bot.operating.cli import bot
 from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.cli import compare, evaluate
 from guildgpt.feedback.cli import feedback_app
+from guildgpt.feedback.versions_cli import versions_app
 from guildgpt.inherited import Terminated, set_right
 from guildgpt.learn.cli import learn_app
 from guildgpt.terminal import (
@@ -59,6 +60,7 @@ data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(learn_app, name="learn")
+app.add_typer(versions_app, name="versions")
 
 
 @app.command(

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import get_args
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from guildgpt.feedback.database import Database
-from guildgpt.feedback.records import Release, ReleaseKind
-from guildgpt.feedback.rows import Clock
-from guildgpt.feedback.schema import releases
+from guildgpt.feedback.records import DecisionState, Release, ReleaseKind
+from guildgpt.feedback.rows import Clock, storable
+from guildgpt.feedback.schema import decisions, releases
+from guildgpt.feedback.trouble import Known, Trouble
+
+_DECIDED = Trouble(
+    "the decision on this candidate has changed meanwhile", "Look at it again, and decide anew."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a release makes of a decision that is still in one of the states `expected`."""
+
+    decision_id: str
+    expected: Collection[DecisionState]
+    state: DecisionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +36,18 @@ class Releases:
     _clock: Clock
 
     async def add(
-        self, shares: Mapping[str, float], kind: ReleaseKind, why: str = ""
+        self,
+        shares: Mapping[str, float],
+        kind: ReleaseKind,
+        why: str = "",
+        *,
+        settles: Settled | None = None,
     ) -> list[Release]:
-        """From now on these versions answer, each its share of the conversations; in all 1."""
+        """From now on these versions answer, each its share of the conversations; in all 1.
+
+        What that `settles` is changed at the same moment. Raises StoreError, and releases nothing,
+        if it was decided otherwise meanwhile.
+        """
         if kind not in get_args(ReleaseKind):
             raise ValueError(f"no kind of release: {kind!r}")
         if not all(0 < share <= 1 for share in shares.values()) or abs(_sum(shares) - 1) > 1e-9:
@@ -32,6 +55,14 @@ class Releases:
         now = self._clock.later()
 
         def work(connection: Connection) -> list[Release]:
+            if settles:
+                settling = update(decisions).where(
+                    decisions.c.id == settles.decision_id,
+                    decisions.c.state.in_(tuple(settles.expected)),
+                )
+                new = {"state": settles.state, "why": storable(why), "updated_at": now}
+                if not connection.execute(settling.values(**new)).rowcount:
+                    raise Known(_DECIDED)
             newest = connection.scalar(select(func.max(releases.c.number))) or 0
             rows = [Release(newest + 1, id, share, kind, why, now) for id, share in shares.items()]
             connection.execute(releases.insert(), [asdict(row) for row in rows])

@@ -76,6 +76,40 @@ def show_reports(found: Sequence[AbuseReport], console: Console) -> None:
     console.print(table)
 
 
+def show_versions(versions: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """A row for each version, and below the table what is wrong with any."""
+    if not versions:
+        say(
+            console,
+            "No version is known yet: `guildgpt versions register MODEL` makes one known, the "
+            "bot its own at its start.",
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("version", "answers", "since", "learned from", "", "path"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("version", "since"))
+    for one in versions:
+        marks = {"candidate": one["candidate"], "erased": one["erased_at"]}
+        marks["file gone"] = one["flaw"] and not one["erased_at"]
+        marks["did not start"] = one["trouble"]
+        table.add_row(
+            visible(one["id"]),
+            f"{one['share']:.0%}" if one["share"] else "-",
+            f"{one['since']:%Y-%m-%d %H:%M}" if one["since"] else "",
+            _kinds(one["learned"]) or "no feedback",
+            ", ".join(mark for mark, is_so in marks.items() if is_so),
+            visible(one["path"]),
+        )
+    console.print(table)
+    for one in versions:
+        if one["flaw"]:
+            say(console, f"{one['id']} is not released: {one['flaw']}.")
+        if one["trouble"]:
+            say(console, f"{one['id']} did not start: {one['trouble']}")
+    if not any(one["share"] for one in versions):
+        say(console, "Nothing was released: the bot answers with the model of its settings.")
+
+
 def _lines(counts: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     """What there is, how much of it, and how much of what kind that is."""
     up, down = counts["up"], counts["down"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Table, delete, literal, select, update
+from sqlalchemy import Connection, Table, delete, func, literal, select, update
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.rows import Clock, among
@@ -77,6 +77,15 @@ class Versions:
         """Every registered version, the oldest first."""
         wanted = select(versions).order_by(versions.c.registered_at, versions.c.id)
         return [KnownVersion(**row._mapping) for row in await self._database.rows(wanted)]
+
+    async def learned_from(self) -> dict[str, dict[str, int]]:
+        """By version, how many events of each kind it learned from that are still in the store."""
+        counted = select(lineage.c.version_id, lineage.c.kind, func.count())
+        counted = counted.group_by(lineage.c.version_id, lineage.c.kind).order_by(lineage.c.kind)
+        found: dict[str, dict[str, int]] = {}
+        for id, kind, count in await self._database.rows(counted):
+            found.setdefault(id, {})[kind] = count
+        return found
 
     async def started(self, id: str, trouble: str | None = None) -> None:
         """Note that a version answers, or the trouble for which it does not start."""

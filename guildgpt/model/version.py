@@ -15,7 +15,8 @@ _ID = re.compile(r".+@[0-9a-f]{8}")
 @dataclass(frozen=True, slots=True)
 class Version:
     """A model that answers: `id` is its name, "@" and the first 8 hex digits of its sha256, which
-    is that of all its files if it was split."""
+    is that of all its files if it was split. `path` is its GGUF's, from whatever folder one looks.
+    """
 
     id: str
     name: str
@@ -29,7 +30,7 @@ def version_of(found: Located, sha256: str | None = None) -> Version:
         sha256 = combined([file_sha256(part) for part in parts(found.gguf)])
     # Every run calls its model folders "model": what they lie in says more.
     name = found.folder.parent.name if found.folder else found.name
-    return Version(f"{name}@{sha256[:8]}", found.name, str(found.gguf), sha256)
+    return Version(f"{name}@{sha256[:8]}", found.name, str(found.gguf.absolute()), sha256)
 
 
 def named(model: str) -> Version | str:

@@ -1,0 +1,502 @@
+"""`guildgpt versions` as an operator meets it: what each command says, and everything refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gguf
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from guildgpt.chat import CHATML
+from guildgpt.errors import EngineError, GuildError, ModelError, StoreError
+from guildgpt.feedback import releasing
+from guildgpt.feedback.location import KEY_VARIABLE, STORE_VARIABLE
+from guildgpt.feedback.store import Store
+from guildgpt.feedback.versions_cli import NEXT, versions_app
+from guildgpt.model.lineage import write_lineage
+
+from .conftest import KEY
+
+ANNA = 111_111_111_111_111_111
+T = TypeVar("T")
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, tmp_path: Path, made_file: Path) -> str:
+    """A store in SQLite, without rows."""
+    path = tmp_path / "feedback.db"
+    path.write_bytes(made_file.read_bytes())
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(autouse=True)
+def chosen(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The store that the environment names."""
+    monkeypatch.setenv(KEY_VARIABLE, KEY.hex())
+    monkeypatch.setenv(STORE_VARIABLE, url)
+    monkeypatch.chdir(tmp_path)
+
+
+def ask(*arguments: object, answer: str | None = None) -> Result:
+    environment = {"COLUMNS": "400", "TERM": "dumb"}
+    return CliRunner().invoke(versions_app, [*map(str, arguments)], input=answer, env=environment)
+
+
+def told(*arguments: object, answer: str | None = None) -> str:
+    """What a command says that ends well."""
+    result = ask(*arguments, answer=answer)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def refused(*arguments: object, kind: type[GuildError] = GuildError) -> GuildError:
+    """The error that a command ends with."""
+    result = ask(*arguments)
+    assert isinstance(result.exception, kind), (result.output, result.exception)
+    return result.exception
+
+
+def in_store(url: str, work: Callable[[Store], Awaitable[T]]) -> T:
+    """What is found or done in the store itself."""
+
+    async def run() -> T:
+        async with await Store.open(url, key=KEY) as store:
+            return await work(store)
+
+    return asyncio.run(run())
+
+
+def shares(url: str) -> dict[str, float]:
+    """Who answers how much."""
+    now = in_store(url, lambda store: store.releases.current())
+    return {one.version_id.partition("@")[0]: one.share for one in now}
+
+
+def state(url: str) -> str:
+    """That of the newest decision."""
+    return in_store(url, lambda store: store.decisions.all())[0].state
+
+
+def listed(name: str) -> dict[str, Any]:
+    """A version as `list --json` has it."""
+    versions = json.loads(told("list", "--json"))["versions"]
+    [one] = [version for version in versions if version["id"].startswith(f"{name}@")]
+    return dict(one)
+
+
+def model(path: Path) -> Path:
+    """A file that is a GGUF, and as whole as it says; its content is its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(str(path))
+    writer.add_tensor("output.weight", np.ones((4, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return model(tmp_path / "old.gguf")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    return model(tmp_path / "new.gguf")
+
+
+@pytest.fixture
+def trial(old: Path, new: Path) -> str:
+    """`old` serves, `new` is the candidate; its id."""
+    told("serve", old)
+    told("canary", new)
+    return str(listed("new")["id"])
+
+
+async def erase(store: Store, id: str) -> None:
+    """Something that a version learned from is erased."""
+    anna = await store.members.of_user(ANNA)
+    place = await store.conversations.start("chain", channel_id=8)
+    said = await store.conversations.add_message(
+        conversation_id=place, parent_id=None, role="user", text="Hm.", member_id=anna.id
+    )
+    await store.versions.learned(id, [("message", said.id)])
+    assert id in (await store.privacy.erase(ANNA)).versions
+
+
+def decide(url: str, new: str) -> None:
+    """The rounds have come to a decision."""
+
+    async def work(store: Store) -> None:
+        current = await store.decisions.current()
+        assert current
+        await store.decisions.change(current.id, state=new)
+
+    in_store(url, work)
+
+
+# Register and list
+
+
+def test_nothing_yet() -> None:
+    assert "No version is known yet: `guildgpt versions register MODEL`" in told("list")
+
+
+def test_without_a_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: Path) -> None:
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "other.db"))
+    assert "there is no feedback store yet" in refused("list").what
+    told("register", old)  # makes it
+    assert listed("old")
+
+
+def test_a_model_is_registered_with_what_it_learned_from(url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "night" / "model"
+    model(folder / "model-Q8_0.gguf")
+    CHATML.save(folder)
+
+    async def say(store: Store) -> str:
+        place = await store.conversations.start("chain", channel_id=8)
+        said = await store.conversations.add_message(
+            conversation_id=place, parent_id=None, role="user", text="Hm."
+        )
+        return said.id
+
+    write_lineage(folder, {("message", in_store(url, say)), ("vote", "of another store")})
+    text = told("register", "runs/night")  # by the folder above, from where one stands
+    id = listed("night")["id"]
+    assert text.startswith(f"{id} is registered, and answers nobody yet.\n")
+    assert f"`guildgpt versions canary {id} --share 0.2` tries it" in text
+    assert "1 events that it learned from are not in this store" in text
+    assert listed("night")["path"] == str(folder / "model-Q8_0.gguf")
+    line = next(line for line in told("list").splitlines() if line.startswith(id))
+    assert line.split() == [id, "-", "1", "message", str(folder / "model-Q8_0.gguf")]
+    assert "Nothing was released: the bot answers with the model of its settings." in told("list")
+    assert f"{id} is registered" in told("register", id)  # it is known by its id, too
+
+
+def test_what_cannot_be_registered(tmp_path: Path, old: Path) -> None:
+    assert "there is no model called" in refused("register", "older.gguf", kind=ModelError).what
+    error = refused("register", "night@3f2c91ab")
+    assert error.what == "there is no version night@3f2c91ab in the store"
+    assert "guildgpt versions list" in (error.remedy or "")
+    (tmp_path / "cut.gguf").write_bytes(old.read_bytes()[:-64])
+    assert "cut off" in refused("register", "cut.gguf", kind=EngineError).what
+    (tmp_path / "text.gguf").write_text("Hello.")
+    assert "not a GGUF" in refused("register", "text.gguf", kind=EngineError).what
+    assert "No version is known yet" in told("list")
+
+
+# Serve
+
+
+def test_serve(url: str, old: Path) -> None:
+    text = told("serve", old, "--why", "the first")
+    id = listed("old")["id"]
+    assert text == f"{id} answers everything from now on (release 1).\n{NEXT}\n"
+    assert shares(url) == {"old": 1.0}
+    line = next(line for line in told("list").splitlines() if line.startswith(id))
+    assert line.split()[1] == "100%"
+    assert re.match(r"\d{4}-\d\d-\d\d", line.split()[2])
+    assert line.split()[4:6] == ["no", "feedback"]
+    assert "(release 1)" in told("serve", id)  # nothing new
+    told("register", old)
+    history = in_store(url, lambda store: store.releases.history())
+    assert [(one.kind, one.why) for [one] in history] == [("serve", "the first")]
+
+
+def test_what_is_not_served(url: str, old: Path, new: Path) -> None:
+    told("register", old)
+    id = listed("old")["id"]
+    away = old.rename(old.with_suffix(".away"))
+    error = refused("serve", id)
+    assert error.what == f"{id} is not released: its file is gone"
+    assert error.where == str(old)
+    assert listed("old")["flaw"] == "its file is gone"
+    away.rename(old)
+    in_store(url, lambda store: erase(store, id))
+    error = refused("serve", old)
+    assert error.what == f"{id} is not released: something that it learned from was erased"
+    assert "Train it again" in (error.remedy or "")
+    assert shares(url) == {}
+    text = told("list")
+    assert f"{id} is not released: something that it learned from was erased." in text
+    assert "erased" in next(line for line in text.splitlines() if line.startswith(id))
+
+
+def test_nothing_else_is_served_during_a_trial(url: str, trial: str, tmp_path: Path) -> None:
+    error = refused("serve", model(tmp_path / "third.gguf"))
+    assert error.what == f"{trial} is being tried (canary)"
+    assert "guildgpt versions drop" in (error.remedy or "")
+    assert shares(url) == {"old": 0.8, "new": 0.2}
+
+
+# Canary
+
+
+def test_canary(url: str, old: Path, new: Path) -> None:
+    told("serve", old)
+    text = told("canary", new, "--share", 0.3)
+    before, id = listed("old")["id"], listed("new")["id"]
+    assert text.startswith(
+        f"{id} is the candidate: it answers 30% of the conversations, {before} the others.\n"
+    )
+    assert shares(url) == {"old": 0.7, "new": 0.3}
+    [decision] = in_store(url, lambda store: store.decisions.all())
+    assert (decision.state, decision.candidate_id, decision.baseline_id) == ("canary", id, before)
+    assert decision.settings == {"alpha": 0.05, "margin": 0.05, "max_rounds": 150, "share": 0.3}
+    text = told("list")
+    assert "candidate" in next(line for line in text.splitlines() if line.startswith(id))
+    assert f"The decision on {id}: open, nothing is decided yet (0 rounds with votes" in text
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.2", "20", "nan"])
+def test_no_share_for_a_canary(url: str, old: Path, new: Path, share: str) -> None:
+    told("serve", old)
+    error = refused("canary", new, f"--share={share}")
+    assert (error.where, "is no canary" in error.what) == ("--share", True)
+    assert shares(url) == {"old": 1.0}
+
+
+def test_what_is_not_tried(url: str, old: Path, new: Path, tmp_path: Path) -> None:
+    assert "no version serves yet" in refused("canary", new).what
+    told("serve", old)
+    assert refused("canary", old).what == f"{listed('old')['id']} serves already"
+    id = listed("new")["id"]
+    in_store(url, lambda store: erase(store, id))
+    assert refused("canary", id).what.startswith(f"{id} is not released: something")
+    assert in_store(url, lambda store: store.decisions.all()) == []
+    told("canary", model(tmp_path / "third.gguf"))
+    error = refused("canary", model(tmp_path / "fourth.gguf"))
+    assert error.what == f"there is a candidate already: {listed('third')['id']} (canary)"
+    assert shares(url) == {"old": 0.8, "third": 0.2}
+
+
+def test_no_canary_while_a_candidate_is_trained(url: str, old: Path, new: Path) -> None:
+    told("serve", old)
+    in_store(url, lambda store: store.decisions.begin())
+    error = refused("canary", new)
+    assert error.what == "there is a candidate already: one that is being trained (training)"
+    assert "still being trained" in refused("drop").what
+    assert refused("promote").what == "there is no candidate"
+
+
+def test_a_canary_that_was_killed_on_its_way_goes_on(url: str, old: Path, new: Path) -> None:
+    told("serve", old)
+    told("register", new)
+    about = {"candidate_id": listed("new")["id"], "baseline_id": listed("old")["id"]}
+    begun = in_store(url, lambda store: store.decisions.begin(**about))
+    told("canary", new)
+    [decision] = in_store(url, lambda store: store.decisions.all())
+    assert (decision.id, decision.state) == (begun.id, "canary")
+    assert shares(url) == {"old": 0.8, "new": 0.2}
+
+
+def test_the_circle_brings_a_decision_of_its_own(url: str, old: Path, new: Path) -> None:
+    """Its candidate was trained under it, and its settings stay."""
+    told("serve", old)
+    told("register", new)
+    id = listed("new")["id"]
+
+    async def work(store: Store) -> None:
+        begun = await store.decisions.begin(settings={"alpha": 0.1, "rounds_a_day": 3})
+        version = await store.versions.by_id(id)
+        assert version
+        canary = await releasing.begin_canary(store, version, 0.5, decision=begun)
+        assert (canary.id, canary.state, canary.settings["alpha"]) == (begun.id, "canary", 0.1)
+        assert canary.settings["rounds_a_day"] == 3
+
+    in_store(url, work)
+    assert shares(url) == {"old": 0.5, "new": 0.5}
+
+
+# Promote
+
+
+def test_promote(url: str, trial: str) -> None:
+    decide(url, "preferred")
+    assert "(preferred)" in refused("serve", "old.gguf").what
+    result = ask("promote", answer="n\n")
+    assert result.exit_code == 1
+    assert f"Let {trial} answer everything from now on?" in result.stderr
+    assert shares(url) == {"old": 0.8, "new": 0.2}
+    text = told("promote", answer="y\n")
+    assert text.startswith(
+        f"The decision on {trial}: members prefer it (0 rounds with votes closed)."
+    )
+    assert f"{trial} is promoted: it answers everything from now on (release 3)." in text
+    assert shares(url) == {"new": 1.0}
+    assert state(url) == "promoted"
+    assert refused("promote", "--yes").what == f"{trial} was promoted already"
+
+
+@pytest.mark.parametrize("stands", ["canary", "not_preferred", "undecided"])
+def test_a_promotion_against_the_decision_is_forced(url: str, trial: str, stands: str) -> None:
+    decide(url, stands)
+    error = refused("promote", "--yes")
+    assert error.what == "the decision does not say that members prefer it"
+    assert f"The decision on {trial}" in (error.remedy or "")
+    assert "--force" in (error.remedy or "")
+    assert state(url) == stands
+    told("promote", trial, "--yes", "--force", "--why", "I like it")
+    [release] = in_store(url, lambda store: store.releases.current())
+    assert release.kind == "promote"
+    assert release.why == f"promoted against the decision ({stands}): I like it"
+    assert state(url) == "promoted"
+
+
+def test_who_is_not_promoted(url: str, trial: str, tmp_path: Path) -> None:
+    third = model(tmp_path / "third.gguf")
+    assert f"{trial} is being tried" in refused("promote", third, "--yes").what
+    told("drop")
+    assert refused("promote", "--yes").what == "there is no candidate"
+    error = refused("promote", third, "--yes")
+    assert error.what == f"{listed('third')['id']} was never tried"
+    assert "guildgpt versions serve MODEL" in (error.remedy or "")
+    told("promote", trial, "--yes", "--force")  # though it was dropped
+    assert shares(url) == {"new": 1.0}
+
+
+@pytest.mark.parametrize("marked", ["version", "decision"])
+def test_what_was_erased_is_not_promoted(url: str, trial: str, marked: str) -> None:
+    decide(url, "preferred")
+    current = in_store(url, lambda store: store.decisions.current())
+    assert current
+    in_store(url, lambda store: erase(store, trial) if marked == "version" else blank(store))
+    error = refused("promote", "--yes", "--force")
+    assert error.what == f"{trial} is not released: something that it learned from was erased"
+    assert shares(url) == {"old": 0.8, "new": 0.2}
+
+
+async def blank(store: Store) -> None:
+    """Mark the decision alone."""
+    current = await store.decisions.current()
+    assert current
+    await store.decisions.change(current.id, erased_at=current.created_at)
+
+
+def test_who_decides_first_has_decided(url: str, trial: str) -> None:
+    """The candidate is dropped while the operator looks at the question."""
+    decide(url, "preferred")
+
+    async def work(store: Store) -> None:
+        who = await releasing.candidate(store)
+        await releasing.drop(store)
+        with pytest.raises(StoreError, match="has changed meanwhile"):
+            await releasing.promote(store, who)
+
+    in_store(url, work)
+    assert shares(url) == {"old": 1.0}
+    assert state(url) == "dropped"
+
+
+# Drop
+
+
+def test_drop(url: str, trial: str) -> None:
+    text = told("drop", "--why", "it talks too much")
+    assert text.startswith(f"{trial} is dropped: {listed('old')['id']} answers everything.\n")
+    assert shares(url) == {"old": 1.0}
+    [decision] = in_store(url, lambda store: store.decisions.all())
+    assert (decision.state, decision.why) == ("dropped", "it talks too much")
+    assert refused("drop").what == "no candidate is being tried"
+
+
+def test_a_trial_whose_end_was_cut_short_can_be_ended(url: str, trial: str) -> None:
+    decide(url, "not_preferred")  # and killed before the release
+    assert "The candidate is dropped" in told("drop")
+    assert shares(url) == {"old": 1.0}
+    assert state(url) == "not_preferred"
+
+
+# Roll back
+
+
+def test_rollback(url: str, trial: str) -> None:
+    decide(url, "preferred")
+    told("promote", "--yes")
+    old = listed("old")["id"]
+    text = told("rollback", "--why", "it swears")
+    assert text == f"{old} answers everything again, {trial} nothing any more.\n{NEXT}\n"
+    assert shares(url) == {"old": 1.0}
+    error = refused("rollback")
+    assert error.what == "there is nothing to go back to"
+    assert (error.remedy or "").startswith(f"{old} goes on.")
+    told("serve", trial)
+    told("rollback")
+    assert shares(url) == {"old": 1.0}
+
+
+def test_nothing_was_released() -> None:
+    error = refused("rollback")
+    assert error.what == "there is nothing to go back to"
+    assert "the model of its settings" in (error.remedy or "")
+
+
+def test_rollback_during_a_trial_ends_it(url: str, trial: str) -> None:
+    assert "answers everything again" in told("rollback")
+    assert shares(url) == {"old": 1.0}
+    assert state(url) == "dropped"
+    assert refused("rollback").what == "there is nothing to go back to"
+
+
+def test_rollback_passes_over_what_is_gone_or_marked(url: str, tmp_path: Path) -> None:
+    files = [model(tmp_path / f"{name}.gguf") for name in ("one", "two", "three", "four")]
+    for file in files:
+        told("serve", file)
+    files[2].unlink()
+    two, three = listed("two")["id"], listed("three")["id"]
+    in_store(url, lambda store: erase(store, two))
+    lines = told("rollback").splitlines()
+    assert lines[:2] == [
+        f"passed over, {three}: its file is gone.",
+        f"passed over, {two}: something that it learned from was erased.",
+    ]
+    assert shares(url) == {"one": 1.0}
+    told("serve", files[3])
+    files[0].unlink()
+    what = refused("rollback").what
+    assert what == f"there is nothing to go back to ({listed('one')['id']}: its file is gone)"
+    assert shares(url) == {"four": 1.0}
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same on PostgreSQL."""
+    cluster, name = request.getfixturevalue("cluster"), "versions_cli"
+    made = request.getfixturevalue("made_database")
+    asyncio.run(cluster.execute(f"CREATE DATABASE {name} TEMPLATE {made}"))
+    monkeypatch.setenv(STORE_VARIABLE, cluster.url(name))
+    return str(cluster.url(name))
+
+
+def test_the_whole_way_on_postgresql(server: str, old: Path, new: Path) -> None:
+    told("serve", old)
+    told("canary", new)
+    decide(server, "preferred")
+    told("promote", "--yes")
+    assert shares(server) == {"new": 1.0}
+    assert state(server) == "promoted"
+    told("rollback")
+    assert shares(server) == {"old": 1.0}
+    assert refused("canary", old).what == f"{listed('old')['id']} serves already"
+    told("canary", new)
+    told("drop")
+    assert json.loads(told("list", "--json"))["decision"] is None
+
+
+def test_no_command_needs_more_than_its_help() -> None:
+    group = typer.main.get_command(versions_app)
+    names = ["list", "register", "serve", "canary", "promote", "drop", "rollback"]
+    assert list(group.commands) == names  # type: ignore[attr-defined]
+    for name in names:
+        assert "For example:" in told(name, "--help")
