@@ -270,18 +270,13 @@ def commands_table() -> str:
 
 
 def commands(group: Any, words: str = "guildgpt") -> Iterator[Row]:
-    """A row for each command; groups of several are one row with the names of those in it."""
+    """A row for each command; a group of several is one row: its `--help` names them."""
     for name, command in group.commands.items():
         within = getattr(command, "commands", {})
-        if getattr(command, "invoke_without_command", False):
-            shown = [f"`{words} {name}`", *(f"`{other}`" for other in within)]
-            yield [", ".join(shown), told(command)]
-        elif len(within) == 1:
+        if len(within) == 1 and not command.invoke_without_command:
             yield from commands(command, f"{words} {name}")
         elif within:
-            first, *others = within
-            shown = [f"`{words} {name} {first}`", *(f"`{other}`" for other in others)]
-            yield [", ".join(shown), told(command)]
+            yield [f"`{words} {name}`", told(command)]
         else:
             yield [f"`{words} {name}{arguments(command)}`", told(command)]
 
