@@ -12,6 +12,7 @@ import pytest
 
 from guildgpt.bot.answers.feedback import as_files
 from guildgpt.bot.text import sentences as say
+from guildgpt.feedback.own_data import SECTIONS
 from simguild.fake import Attachment, FakeMessage, Interaction, User
 from simguild.fake.trouble import Answer, html, refusal
 from simguild.journal import buttons
@@ -151,8 +152,8 @@ async def test_a_file_that_discord_does_not_take(bot: House, answer: Answer) -> 
 
 def test_a_row_that_is_larger_than_any_file_ends_the_parting() -> None:
     row = {"id": "1", "text": "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(3000))}
-    sections = {name: [] for name in ("ratings", "votes", "comparisons", "reports", "events")}
-    files = as_files({"messages": [row, row], **sections}, 1000)
+    sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
+    files = as_files({**sections, "messages": [row, row]}, 1000)
     assert [name for name, _ in files] == ["guildgpt-data-1-of-2.zip", "guildgpt-data-2-of-2.zip"]
 
 
