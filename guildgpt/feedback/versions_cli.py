@@ -23,7 +23,7 @@ NEXT = (
 )
 
 versions_app = typer.Typer(
-    help="Which models answer how much: try one on members, promote it, go back.",
+    help="Which models answer: try one, promote it, go back.",
     no_args_is_help=True,
 )
 
