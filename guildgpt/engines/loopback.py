@@ -115,8 +115,8 @@ class Loopback:
 
 
 def _content(body: dict[str, Any]) -> bytes:
-    text = json.dumps(body, ensure_ascii=False)
-    return text.encode("utf-8", "replace")  # half a surrogate pair becomes "?"
+    # Half a surrogate pair becomes "?".
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _refusal(status: str, content: bytes) -> EngineError:

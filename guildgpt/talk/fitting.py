@@ -179,5 +179,4 @@ def room_beside(model: OpenedModel, system: str, max_tokens: int) -> Room:
 
 def first_that_fits(model: OpenedModel, systems: Sequence[str], max_tokens: int) -> str:
     """The first of the texts beside which questions can be asked; '' if it is none of them."""
-    fitting = (one for one in systems if room_beside(model, one, max_tokens).fits)
-    return next(fitting, "")
+    return next((one for one in systems if room_beside(model, one, max_tokens).fits), "")

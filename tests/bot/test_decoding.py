@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from guildgpt.bot.text.decoding import decoded
-from guildgpt.bot.text.files import read_attachment
+from guildgpt.bot.text.files import decoded, read_attachment
 
 from .house import House
 

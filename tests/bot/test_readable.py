@@ -19,9 +19,8 @@ from guildgpt.bot.answers import questions
 from guildgpt.bot.answers.events import Asker, Event, Quoted, Work, packed
 from guildgpt.bot.answers.questions import Questions
 from guildgpt.bot.operating.logs import SafeFormatter
-from guildgpt.bot.text.lengths import utf16_len
 from guildgpt.bot.text.shown import answer_text
-from guildgpt.bot.text.splitting import LIMIT, split
+from guildgpt.bot.text.splitting import LIMIT, split, utf16_len
 from guildgpt.feedback.store import Store
 from guildgpt.model.locate import Located
 from guildgpt.talk.fleet import OpenedModel, open_model

@@ -10,9 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from guildgpt.bot.text.lengths import utf16_len
 from guildgpt.bot.text.shown import answer_text
-from guildgpt.bot.text.splitting import pieces, split
+from guildgpt.bot.text.splitting import pieces, split, utf16_len
 
 FAMILY = "👩‍👩‍👧"
 PIECES = [

@@ -8,10 +8,8 @@ import pytest
 from rich.cells import cell_len
 
 from guildgpt.bot.answers.answering import broken_off
-from guildgpt.bot.text.lengths import utf16_len
-from guildgpt.bot.text.shown import answer_text
-from guildgpt.bot.text.splitting import split
-from guildgpt.bot.text.tables import tables_as_code
+from guildgpt.bot.text.shown import answer_text, tables_as_code
+from guildgpt.bot.text.splitting import split, utf16_len
 
 from .house import House
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from guildgpt.bot.text.files import read_attachment
 from guildgpt.bot.text.formatting import open_fence
-from guildgpt.bot.text.lengths import utf16_len
 from guildgpt.bot.text.shown import answer_text
+from guildgpt.bot.text.splitting import utf16_len
 from guildgpt.text.visible import clean
 
 SURROGATES = st.text(st.characters(codec=None))

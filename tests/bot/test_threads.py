@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guildgpt.bot.text import sentences as say
-from guildgpt.bot.text.lengths import utf16_len
+from guildgpt.bot.text.splitting import utf16_len
 from simguild.fake import Channel, Interaction, Permission, Refused
 from simguild.fake.world import FORUM, MEDIA, NEWS, NEWS_THREAD, PUBLIC_THREAD, STAGE, VOICE
 from simguild.journal import finished

@@ -12,7 +12,6 @@ from typing import Any
 import discord
 from discord.gateway import KeepAliveHandler
 
-from guildgpt.bot.adapter.account import explained
 from guildgpt.bot.adapter.catching_up import CatchingUp
 from guildgpt.bot.adapter.commands import Commands
 from guildgpt.bot.adapter.controls import ActionButton
@@ -26,7 +25,7 @@ from guildgpt.bot.adapter.incoming import (
 from guildgpt.bot.adapter.interactions import Interactions
 from guildgpt.bot.adapter.marks import Marks
 from guildgpt.bot.adapter.outlets import MessageOutlet, outlet_again
-from guildgpt.bot.adapter.reaching import insisted, listening
+from guildgpt.bot.adapter.reaching import explained, insisted, listening
 from guildgpt.bot.adapter.reading import Reader
 from guildgpt.bot.answers.outlet import Undeliverable
 from guildgpt.bot.answers.service import Service

@@ -148,8 +148,10 @@ def _add_questions(tree: Commands, desk: Interactions, reader: Reader) -> None:
 
     @tree.command(description="Stop the answer you are getting here")
     async def stop(at: At) -> None:
-        here = at.channel_id or 0
-        await desk.tell(at, service.stop(at.user.id, answer_id=None, channel_id=here, admin=False))
+        await desk.tell(
+            at,
+            service.stop(at.user.id, answer_id=None, channel_id=at.channel_id or 0, admin=False),
+        )
 
 
 def _add_rights(tree: Commands, desk: Interactions) -> None:

@@ -183,8 +183,9 @@ class Interactions:
             await self.reports.resolve(guild_id, action.id)
         if action.kind == "seen":
             return f"{at.message.content if at.message else ''}\n{say.LOOKED_AT}"
-        older_than = action.id if action.kind == "older" else None
-        return await self.reports.page(guild_id, older_than=older_than)
+        return await self.reports.page(
+            guild_id, older_than=action.id if action.kind == "older" else None
+        )
 
     async def _stop(self, at: At, action: Action) -> str:
         """What came of a click on the stop button. Where there is nothing to stop any more, the

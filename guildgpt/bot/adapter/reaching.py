@@ -1,11 +1,13 @@
-"""Reaching Discord: what passes is waited for, and what does not pass is told apart."""
+"""Reaching Discord: what passes is waited for, and what does not pass is told apart. And what
+Discord says of a bot's account."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate, chain, repeat
 from json import JSONDecodeError
@@ -18,7 +20,9 @@ import discord
 from guildgpt.bot.adapter.discord_time import DiscordTime
 from guildgpt.bot.answers.outlet import Undeliverable, Why
 from guildgpt.bot.answers.pacing import Pacer
+from guildgpt.bot.operating.check import Account
 from guildgpt.bot.operating.logs import EventLog
+from guildgpt.errors import GuildError
 
 log = EventLog(__name__)
 T = TypeVar("T")
@@ -153,3 +157,80 @@ def undeliverable(error: BaseException) -> Undeliverable:
     elif error.status == _NO_PERMISSION or error.code in _CLOSED:
         why = "forbidden"
     return Undeliverable(f"{why} (status {error.status}, code {error.code})", why, error.code)
+
+
+# The bot's account
+
+# What the bot asks for when it is invited, and why is in docs/discord.md.
+PERMISSIONS = discord.Permissions(
+    view_channel=True,
+    send_messages=True,
+    send_messages_in_threads=True,
+    create_public_threads=True,
+    embed_links=True,
+    attach_files=True,
+    read_message_history=True,
+)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Discord's refusals of a whole bot, as `GuildError`."""
+    try:
+        yield
+    except discord.LoginFailure as error:
+        raise GuildError(
+            "Discord does not know this token",
+            where="DISCORD_TOKEN",
+            remedy="Copy it anew from the developer portal, page Bot, button Reset Token.",
+        ) from error
+    except discord.PrivilegedIntentsRequired as error:
+        raise GuildError(
+            "the message content intent is switched on here, but not at Discord",
+            where="message_content_intent",
+            remedy="Switch on MESSAGE CONTENT INTENT in the developer portal, page Bot, or leave "
+            "it out here: mentions, replies, commands and direct messages work without.",
+        ) from error
+    except discord.ConnectionClosed as error:
+        raise GuildError(
+            f"Discord closed the connection for good (code {error.code})",
+            remedy="4004: the token was reset. 4010 and 4011: set `shards` to `auto`.",
+        ) from error
+    except discord.HTTPException as error:
+        raise GuildError(
+            f"Discord refused the bot (status {error.status}, code {error.code})",
+            remedy="Look at https://discordstatus.com, and try again in a minute.",
+        ) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise GuildError(
+            f"Discord cannot be reached ({type(error).__name__})", remedy="Is this machine online?"
+        ) from error
+
+
+async def inquire(token: str) -> Account:
+    """What Discord says of the bot that a token belongs to; raises `GuildError`."""
+    client = discord.Client(intents=discord.Intents.none())
+    with explained():
+        async with client:
+            await client.login(token)
+            app = await client.application_info()
+            guilds = await client.http.get_guilds(limit=200)
+    return Account(
+        name=client.user.name if client.user else "",
+        invite=discord.utils.oauth_url(
+            app.id, permissions=PERMISSIONS, scopes=("bot", "applications.commands")
+        ),
+        public=app.bot_public,
+        reads_content=app.flags.gateway_message_content
+        or app.flags.gateway_message_content_limited,
+        lacking={guild["name"]: _lacking(int(guild.get("permissions", 0))) for guild in guilds},
+    )
+
+
+def _lacking(value: int) -> list[str]:
+    """The permissions that a guild does not give, in Discord's words."""
+    given = discord.Permissions(value)
+    if given.administrator:
+        return []
+    wanted = [name for name, needed in PERMISSIONS if needed]
+    return [name.replace("_", " ") for name in wanted if not getattr(given, name)]

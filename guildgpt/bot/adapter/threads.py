@@ -9,7 +9,7 @@ from guildgpt.bot.adapter.reaching import FAULTS
 from guildgpt.bot.answers.ending import Refused
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
-from guildgpt.bot.text.lengths import shortened
+from guildgpt.bot.text.splitting import shortened
 
 log = EventLog(__name__)
 # Of a title. Discord's API counts characters and its clients UTF-16 units: the stricter rule fits.

@@ -21,8 +21,8 @@ from guildgpt.bot.answers.events import Recent
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable
 from guildgpt.bot.answers.pacing import ChannelWriter
 from guildgpt.bot.operating.guilds import Guilds
+from guildgpt.bot.operating.health import Metrics
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
 from guildgpt.errors import RecordGone, StoreError

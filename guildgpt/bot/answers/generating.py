@@ -10,7 +10,7 @@ from typing import Any
 from guildgpt.bot.answers.answering import broken_off
 from guildgpt.bot.answers.ending import Over, Stopped, T, unless
 from guildgpt.bot.answers.questions import Question
-from guildgpt.bot.operating.metrics import Metrics
+from guildgpt.bot.operating.health import Metrics
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.shown import NOTHING_YET, answer_text
 from guildgpt.engines.engine import SamplingParams, StopReason, complete

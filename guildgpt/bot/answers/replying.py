@@ -20,7 +20,7 @@ from guildgpt.bot.answers.outlet import Undeliverable
 from guildgpt.bot.answers.questions import Question, Questions
 from guildgpt.bot.answers.running import AllRunning, Running
 from guildgpt.bot.operating.guilds import Guilds, Rules
-from guildgpt.bot.operating.metrics import Metrics
+from guildgpt.bot.operating.health import Metrics
 from guildgpt.bot.operating.postponed import Postponed
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.files import guesses_in
@@ -69,8 +69,7 @@ class Replies:
     ) -> None:
         """Give two answers, blind and in random order, to be voted on."""
         work, live = running.work, running.live
-        async with self._turn(running):
-            question = await self._as_it_is_now(running, question, rules, revision)
+        async with self._turn(running, question, rules, revision) as question:
             systems = rules.systems(work.event.channel_id, work.event.home_id)
             pair = await self.generator.two_answers(question, systems, running.over)
         left, right = self.chance.sample(pair, 2)
@@ -96,9 +95,10 @@ class Replies:
         finished = await self._kept_before(work)
         kept = finished is not None
         if finished is None:
-            async with live.growing(Action("stop", answer_id), over), self._turn(running):
-                running.is_answering = True
-                question = await self._as_it_is_now(running, question, rules, revision)
+            async with (
+                live.growing(Action("stop", answer_id), over),
+                self._turn(running, question, rules, revision) as question,
+            ):
                 systems = rules.systems(work.event.channel_id, work.event.home_id)
                 finished = await self.generator.answer(question, systems, over, live.grow)
             if self.running.taken_back(running):
@@ -123,17 +123,6 @@ class Replies:
         if answer.deleted:
             raise Refused("", "deleted")
         return Finished(answer.text, "cancelled" if answer.stop == "cancelled" else "eos")
-
-    async def _as_it_is_now(
-        self, running: Running, question: Question, rules: Rules, revision: int
-    ) -> Question:
-        """The question when its turn has come: until then it takes on every edit."""
-        if self.running.revision == revision:
-            return question
-        event = running.work.event
-        if event.edited_at:
-            self.check(event, rules)
-        return await self._questions.anew(event, question)
 
     def check(self, event: Event, rules: Rules) -> None:
         """Raise `Refused` for what is not answered."""
@@ -187,9 +176,14 @@ class Replies:
         )
 
     @asynccontextmanager
-    async def _turn(self, running: Running) -> AsyncGenerator[None]:
-        """A turn at the model; raises `Refused` where the wait is too long, the member too eager,
-        or the question withdrawn while it waits."""
+    async def _turn(
+        self, running: Running, question: Question, rules: Rules, revision: int
+    ) -> AsyncGenerator[Question]:
+        """A turn at the model, and the question as it is then: until then it takes on every edit.
+
+        Raises `Refused` where the wait is too long, the member too eager, or the question withdrawn
+        while it waits.
+        """
         waiting = self.queue.turn(
             guild=running.work.event.guild_id,
             user=running.member.id,
@@ -202,10 +196,15 @@ class Replies:
                 raise Refused(say.busy(busy.seconds), "busy") from busy
             except TooMany as many:
                 raise Refused(say.too_many(many.seconds), "too-many") from many
-            yield
+            running.is_answering = True
+            event = running.work.event
+            if self.running.revision != revision:
+                if event.edited_at:
+                    self.check(event, rules)
+                question = await self._questions.anew(event, question)
+            yield question
 
 
 def _buttons(answer_id: str, rules: Rules) -> list[Action]:
-    opinions: tuple[Kind, ...] = ("up", "down") if rules.feedback else ()
-    kinds: tuple[Kind, ...] = (*opinions, "again", "report")
+    kinds: list[Kind] = ["up", "down", "again", "report"] if rules.feedback else ["again", "report"]
     return [Action(kind, answer_id) for kind in kinds]

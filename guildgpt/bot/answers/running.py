@@ -98,8 +98,7 @@ class AllRunning:
 
     def of(self, message_id: int) -> Running | None:
         """The work on the question that a message asks."""
-        of_it = (r for r in self._running.values() if r.work.event.id == message_id)
-        return next(of_it, None)
+        return next((r for r in self._running.values() if r.work.event.id == message_id), None)
 
     def stop(self, member: Member, answer_id: str | None, channel_id: int, *, admin: bool) -> str:
         """Stop an answer: that one, or all of the member's in the channel; what to tell them."""

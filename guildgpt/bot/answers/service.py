@@ -23,8 +23,8 @@ from guildgpt.bot.answers.replying import Replies
 from guildgpt.bot.answers.running import AllRunning, Running
 from guildgpt.bot.answers.systems import Systems
 from guildgpt.bot.operating.guilds import Guilds
+from guildgpt.bot.operating.health import Metrics
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.postponed import Postponed, insist, or_else
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say

@@ -102,8 +102,9 @@ def _intents(settings: BotSettings, account: Account) -> Finding:
 
 def _guilds(account: Account) -> list[Finding]:
     if not account.lacking:
-        says = "I am in none yet: open the invite link below"
-        return [Finding("guilds", False, says, needed=False)]
+        return [
+            Finding("guilds", False, "I am in none yet: open the invite link below", needed=False)
+        ]
     return [
         Finding(
             f"guild {name}",

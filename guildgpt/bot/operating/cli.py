@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from guildgpt.terminal import print_json
+from guildgpt.terminal import console_for, print_json
 
 
 def bot(
@@ -49,7 +49,7 @@ def bot(
     if model is not None:
         loaded = loaded.model_copy(update={"model": model})
     if check:
-        from guildgpt.bot.adapter.account import inquire
+        from guildgpt.bot.adapter.reaching import inquire
         from guildgpt.bot.operating.check import check as look
 
         findings, invite = asyncio.run(look(loaded, inquire))
@@ -73,13 +73,12 @@ def bot(
 
 
 def _show(findings: Any, invite: str | None) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console()
+    console = console_for()
     for finding in findings:
-        mark, style = ("✓", "green") if finding.ok else ("✗" if finding.needed else "!", "yellow")
-        style = "red" if not finding.ok and finding.needed else style
+        wrong = ("✗", "red") if finding.needed else ("!", "yellow")
+        mark, style = ("✓", "green") if finding.ok else wrong
         console.print(
             Text.assemble((f"{mark} ", style), (f"{finding.what}: ", "bold"), finding.says)
         )

@@ -102,8 +102,9 @@ class Guilds:
 
     async def _of(self, guild_id: int) -> GuildSettings:
         if guild_id not in self._known:
-            found = await self._store.places.settings(guild_id)
-            self._known[guild_id] = GuildSettings.from_dict(found)
+            self._known[guild_id] = GuildSettings.from_dict(
+                await self._store.places.settings(guild_id)
+            )
         return self._known[guild_id]
 
     def _over_defaults(self, guild: GuildSettings) -> Rules:

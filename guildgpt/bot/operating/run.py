@@ -18,9 +18,8 @@ from uuid import uuid4
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.answers.service import Service
 from guildgpt.bot.answers.systems import check_operators
-from guildgpt.bot.operating.health import health_server
+from guildgpt.bot.operating.health import Metrics, health_server
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.operating.metrics import Metrics
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.errors import EngineDied, StoreError
 from guildgpt.feedback.location import member_key

@@ -9,10 +9,12 @@ changes again.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+
+import regex
 
 from guildgpt.bot.text.formatting import (
     LONGEST_RUN,
@@ -28,7 +30,6 @@ from guildgpt.bot.text.formatting import (
     seen_in,
     spoilers,
 )
-from guildgpt.bot.text.lengths import boundaries, utf16_len
 
 LIMIT = 2000  # UTF-16 units, as Discord counts a message's content
 
@@ -229,3 +230,33 @@ def _cut(text: str, start: int, line: Line) -> int:
         if place in between and not tears_marks and not _STARTS_SOMETHING.match(text, place):
             return place
     return max(first, last)
+
+
+# Lengths as Discord counts them, in UTF-16 units, and the characters that a person sees
+
+_CHARACTER = regex.compile("[\ud800-\udbff][\udc00-\udfff]|\\X")  # two halves are one, too
+
+
+def utf16_len(text: str) -> int:
+    """Length in UTF-16 units: characters beyond U+FFFF, most emoji among them, count twice."""
+    if text.isascii():
+        return len(text)
+    return len(text) + sum(character > "\uffff" for character in text)
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text in at most `limit` UTF-16 units: of a longer one the beginning and an ellipsis, cut
+    after a word where one ends in its second half, else between two characters."""
+    if utf16_len(text) <= limit:
+        return text
+    places = range(len(text))
+    end = bisect_right(places, limit - 1, key=lambda place: utf16_len(text[:place])) - 1
+    words = [place for place in range(end // 2, end + 1) if text[place].isspace()]
+    between = [place for place in boundaries(text, 0) if place <= end]
+    return text[: max(words or between or [end])].rstrip() + "…"
+
+
+def boundaries(text: str, start: int) -> set[int]:
+    """The ends of what a person sees as one character: a letter with its accents, an emoji of
+    several, a flag."""
+    return {found.end() for found in _CHARACTER.finditer(text, start)}
