@@ -111,6 +111,7 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
     from guildgpt.network.hats import Hats
     from guildgpt.network.reward_model import load_reward_model
     from guildgpt.network.world import World
+    from guildgpt.rewards.terms import Rewards
     from guildgpt.train.config import GrpoConfig
     from guildgpt.train.grpo import Grpo
     from guildgpt.train.loop import Job
@@ -143,7 +144,7 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
             Grpo(config),
             hats,
             asked,
-            Scoring(reward, 1.0, config.terms, NEVER),
+            Scoring(reward, 1.0, Rewards(config.terms), NEVER),
             base.chat.tokenizer,
             NEVER,
             Job(Path(folder), 0, watch, World()),

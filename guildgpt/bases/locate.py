@@ -36,24 +36,24 @@ def locate_base(config: BaseConfig, *, weights: bool = True) -> tuple[Path, list
         return converted(path, sha256), [licences.stated(config, item)]
     if path.is_dir():
         refuse_run_folder(path)
-        refuse_adapter(path)
-        if own := read_provenance(path):
-            return path, own
-        item = Provenance(path.name, "base", licences.on_card(path), path.name)
-        return path, [licences.stated(config, item)]
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        folder = path
+    elif path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(
             f"there is no base `{name}`",
             where="model.base",
             remedy="Name `starter`, `scratch`, a Hub id (owner/name), a folder or a GGUF file.",
         )
-    folder = _snapshot(name, config.revision, weights=weights)
+    else:
+        folder = _snapshot(name, config.revision, weights=weights)
     refuse_adapter(folder)
     if own := read_provenance(folder):
         return folder, own
-    item = licences.KNOWN.get(name) or Provenance(name, "base", licences.on_card(folder), name)
-    commit = folder.name if folder.parent.name == "snapshots" else config.revision or ""
-    item = replace(item, revision=commit, sha256=weights_sha256(folder))
+    if folder == path:
+        item = Provenance(path.name, "base", licences.on_card(path), path.name)
+    else:
+        item = licences.KNOWN.get(name) or Provenance(name, "base", licences.on_card(folder), name)
+        commit = folder.name if folder.parent.name == "snapshots" else config.revision or ""
+        item = replace(item, revision=commit, sha256=weights_sha256(folder))
     return folder, [licences.stated(config, item)]
 
 

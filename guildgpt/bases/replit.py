@@ -61,7 +61,8 @@ def load_replit(folder: Path, dtype: torch.dtype = torch.float32) -> MptForCausa
     model.to(dtype).to_empty(device="cpu").tie_weights()
     waiting = dict(model.named_parameters())  # the tied head has no entry of its own
     for name, tensor, file in _tensors(folder):
-        name = _our_name(name)
+        for theirs, ours in _RENAMED:
+            name = theirs.sub(ours, name)
         place = waiting.pop(name, None)
         wrong = "has no place in the model, or came twice"
         if place is not None:
@@ -144,12 +145,6 @@ def _config(path: Path) -> MptConfig:
         )
     except KeyError as error:
         raise ModelError(f"{error} is not given", where=path) from error
-
-
-def _our_name(name: str) -> str:
-    for pattern, replacement in _RENAMED:
-        name = pattern.sub(replacement, name)
-    return name
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor, Path]]:

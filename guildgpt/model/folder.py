@@ -78,7 +78,6 @@ def write_model_folder(
 
 def model_card(
     name: str,
-    chat: ChatTokenizer,
     provenance: Sequence[Provenance],
     *,
     stages: Sequence[str],
@@ -94,8 +93,11 @@ def model_card(
         "license": licences.pop().lower() if len(licences) == 1 else "other",
         "tags": ["guildgpt", *stages],
     }
-    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in header.items()), "---", ""]
-    lines += [
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value)}" for key, value in header.items()),
+        "---",
+        "",
         f"# {name}",
         "",
         f"Made with GuildGPT {__version__} from {provenance[0].name} "

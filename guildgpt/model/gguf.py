@@ -50,7 +50,6 @@ def write_gguf(folder: Path, out: Path, quantization: str) -> Path:
             f"there is no quantization called {quantization!r}",
             remedy=f"Choose one of {', '.join(QUANTIZATIONS)}.",
         )
-    folder, out = Path(folder), Path(out)
     config = read_json(folder / "config.json")
     template = ChatTemplate.load(folder)
     weights = Weights(folder)

@@ -60,10 +60,7 @@ class Weights:
                     remedy="Copy or download it again.",
                 ) from error
             self._where.update(dict.fromkeys(reader.keys(), reader))  # type: ignore[no-untyped-call]
-
-    @property
-    def names(self) -> set[str]:
-        return set(self._where)
+        self.names = set(self._where)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._where[name].get_slice(name).get_shape())

@@ -146,12 +146,12 @@ def diagnose(path: Path, reason: str | None = None) -> EngineError:
     )
 
 
+@dataclass
 class _Reader:
     """A walk through the head of a mapped file."""
 
-    def __init__(self, data: mmap.mmap):
-        self.data = data
-        self.place = 0
+    data: mmap.mmap
+    place: int = 0
 
     def head(self) -> Head:
         _, _, tensors, entries = self.unpack("<4sIQQ")

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from guildgpt.network.adapters import causal_model, wearing
-from guildgpt.network.attention import rotate
-from guildgpt.network.layout import apart
-from guildgpt.network.lean import Layer, LeanTrunk
+from guildgpt.network.attention import apart, rotate
+from guildgpt.network.lean import Layer, LeanTrunk, causal_model
 from guildgpt.network.packed import packed
-from guildgpt.network.trunk import PaddedTrunk, Trunk
+from guildgpt.network.trunk import PaddedTrunk, Trunk, wearing
 
 
 class Decoder(Protocol):
@@ -82,11 +81,11 @@ class _Step:
         return self.down.plus(self.up.times(y, self.gate.silu(y)), h)
 
 
+@dataclass
 class LeanDecoder:
     """Llama-shaped models: prompts are read without padding, each different one once."""
 
-    def __init__(self, trunk: LeanTrunk):
-        self.trunk = trunk
+    trunk: LeanTrunk
 
     def start(self, prompts: Sequence[Tensor], steps: int) -> Tensor:
         """See `Decoder.start`."""
@@ -155,13 +154,15 @@ class LeanDecoder:
         self.filled -= unneeded
 
 
+@dataclass
 class CachedDecoder:
     """Any causal language model of transformers, with its own cache."""
 
-    def __init__(self, trunk: PaddedTrunk):
-        self.trunk = trunk
-        self.causal = causal_model(trunk.model)
-        self.takes_positions = "position_ids" in inspect.signature(trunk.body.forward).parameters
+    trunk: PaddedTrunk
+
+    def __post_init__(self) -> None:
+        parameters = inspect.signature(self.trunk.body.forward).parameters
+        self.takes_positions = "position_ids" in parameters
 
     def start(self, prompts: Sequence[Tensor], steps: int) -> Tensor:
         """See `Decoder.start`."""
@@ -170,7 +171,7 @@ class CachedDecoder:
         ids = pad_sequence(list(prompts), batch_first=True, padding_side="left")
         there = [torch.ones_like(prompt) for prompt in prompts]
         self.mask = pad_sequence(there, batch_first=True, padding_side="left")
-        self.cache = DynamicCache(config=self.causal.config)
+        self.cache = DynamicCache(config=causal_model(self.trunk.model).config)
         return self._run(ids)
 
     def step(self, tokens: Tensor) -> Tensor:

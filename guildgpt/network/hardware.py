@@ -6,6 +6,7 @@ import os
 import platform
 import time
 
+import psutil
 import torch
 
 from guildgpt.model.config import Dtype
@@ -55,15 +56,11 @@ def memory_in_use(device: torch.device) -> int:
     keeps between steps and other programs cannot have."""
     if device.type == "cuda":
         return torch.cuda.memory_reserved(device)
-    import psutil
-
     return int(psutil.Process().memory_info().rss)
 
 
 def describe(device: torch.device) -> str:
     """The machine in words."""
-    import psutil
-
     memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpu = f"{cores} CPU cores ({platform.machine()}), {memory}"

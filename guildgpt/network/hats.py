@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from guildgpt.errors import ModelError
 from guildgpt.model.config import AdapterConfig
-from guildgpt.network.adapters import causal_model
+from guildgpt.network.lean import causal_model
 from guildgpt.network.trunk import Trunk, trunk_for
 
 

@@ -1,7 +1,7 @@
 """A lean pass for Llama-shaped models: transformers' weights, our own forward and backward.
 
 Same function as `LlamaForCausalLM`, arranged so that small machines waste nothing: sequences lie
-end to end without padding and share their prompts (`layout.py`), projections that share an input
+end to end without padding and share their prompts (`attention.py`), projections that share an input
 are one matrix product to which low-rank adapters are added in place (`projection.py`), the backward
 pass is written out (cheap things are computed again instead of stored), and the vocabulary head
 touches only the positions that are trained.
@@ -20,10 +20,13 @@ from torch.nn import functional as F
 
 from guildgpt.data.examples import Example
 from guildgpt.network import attention
-from guildgpt.network.adapters import causal_model
-from guildgpt.network.attention import Attention, Pass
-from guildgpt.network.layout import PackedLayout, Segment, lay_out
+from guildgpt.network.attention import Attention, Pass, Segment, lay_out
 from guildgpt.network.projection import Projection
+
+
+def causal_model(model: Any) -> Any:
+    """The transformers model inside a peft wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 class LeanTrunk:
@@ -53,14 +56,14 @@ class LeanTrunk:
         self.layers = [Layer.of(layer, config, adapter) for layer in self.body.layers]
 
     def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
-        """See `Trunk.hidden`."""
-        packed = self._packed(examples)
+        """See `Trunk.hidden`. Prompts are shared where attention keeps its weights."""
+        packed = lay_out(examples, attention.EXPLICIT_ATTENTION)
         ids, places = (torch.from_numpy(t).to(rows.device) for t in (packed.ids, packed.places))
         return self.norm(self.states(ids.long(), packed.segments)[places[rows]])
 
     def work(self, examples: Sequence[Example]) -> tuple[int, int]:
         """See `Trunk.work`."""
-        packed = self._packed(examples)
+        packed = lay_out(examples, attention.EXPLICIT_ATTENTION)
         return len(packed.ids), packed.attention_pairs
 
     def states(self, ids: Tensor, segments: Sequence[Segment]) -> Tensor:
@@ -87,11 +90,6 @@ class LeanTrunk:
         """The final norm, of whichever rows the head will see."""
         normed: Tensor = self.body.norm(h).to(self.dtype)
         return normed
-
-    @staticmethod
-    def _packed(examples: Sequence[Example]) -> PackedLayout:
-        """What is computed of `examples`: prompts are shared where attention keeps its weights."""
-        return lay_out(examples, attention.EXPLICIT_ATTENTION)
 
 
 class Half:

@@ -119,7 +119,5 @@ def head_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float 
 
     log softmax(scale · h_k Wᵀ)[target_k]. Never holds more than `CHUNK` rows of logits.
     """
-    if weight.requires_grad:
-        raise ValueError("the head is frozen here: detach its weight")
     learning = torch.is_grad_enabled()
     return _HeadLogprobs.apply(hidden, weight, targets, scale, learning)  # type: ignore[no-any-return,no-untyped-call]

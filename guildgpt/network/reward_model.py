@@ -18,12 +18,14 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.config import AdapterConfig
+from guildgpt.model.gguf_architectures import Weights
 from guildgpt.model.locate import refuse_run_folder
 from guildgpt.model.quiet import quiet
 from guildgpt.network.hats import Hats
@@ -82,31 +84,32 @@ def closed(example: Example, eos_id: int) -> Example:
     return replace(example, ids=ids, mask=np.append(example.mask, False))
 
 
+@dataclass
 class RewardModel:
     """A trunk and a head, ready to score."""
 
-    def __init__(self, trunk: Trunk, head: nn.Linear, micro_tokens: int = 1024):
-        self.trunk = trunk
-        self.head = head
-        self.micro_tokens = micro_tokens
+    trunk: Trunk
+    head: nn.Linear
+    micro_tokens: int = 1024
 
-    @torch.no_grad()
     def scores(self, examples: Sequence[Example]) -> Tensor:
         """The score (rows,) of each example on the CPU: the higher, the better the answer."""
-        found = torch.empty(len(examples))
-        for group in self._passes(examples):
-            batch = [examples[index] for index in group]
-            found[group] = final_scores(self.trunk, self.head, batch).cpu()
-        return found
+        return self.scores_and_states(examples, states=False)[0]
 
     @torch.no_grad()
-    def scores_and_states(self, examples: Sequence[Example]) -> tuple[Tensor, list[Tensor]]:
-        """The same, and the hidden states (tokens, d) before each predicted token of each example:
-        a value head can read them."""
+    def scores_and_states(
+        self, examples: Sequence[Example], *, states: bool = True
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The same, and with `states` the hidden states (tokens, d) before each predicted token of
+        each example: a value head can read them."""
         found = torch.empty(len(examples))
-        states = [torch.empty(0)] * len(examples)
-        for group in self._passes(examples):
+        kept = [torch.empty(0)] * len(examples) if states else []
+        lengths = [len(example) for example in examples]
+        for group in length_groups(lengths, self.micro_tokens, padded=self.trunk.padded):
             batch = [examples[index] for index in group]
+            if not states:
+                found[group] = final_scores(self.trunk, self.head, batch).cpu()
+                continue
             ends = torch.tensor([len(e) for e in batch]).cumsum(0) - 1
             before = predicted(batch) - 1
             rows = torch.cat([before, ends]).to(self.head.weight.device)
@@ -114,18 +117,16 @@ class RewardModel:
             found[group] = self.head(hidden[len(before) :])[:, 0].cpu()
             parts = torch.split(hidden[: len(before)], [e.trained for e in batch])
             for index, part in zip(group, parts, strict=True):
-                states[index] = part
-        return found, states
-
-    def _passes(self, examples: Sequence[Example]) -> list[list[int]]:
-        lengths = [len(example) for example in examples]
-        return length_groups(lengths, self.micro_tokens, padded=self.trunk.padded)
+                kept[index] = part
+        return found, kept
 
 
 def reward_files(hats: Hats, name: str, record: RewardRecord) -> dict[str, bytes]:
     """The small files of a reward model's folder that say how it scores."""
-    text = json.dumps(asdict(record), indent=2) + "\n"
-    return {REWARD_FILE: text.encode(), ADAPTER_FILE: to_bytes(hats.adapter_weights(name))}
+    return {
+        REWARD_FILE: f"{json.dumps(asdict(record), indent=2)}\n".encode(),
+        ADAPTER_FILE: to_bytes(hats.adapter_weights(name)),
+    }
 
 
 def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
@@ -148,8 +149,6 @@ def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
 def require_classifier(config: Any) -> Any:
     """transformers' sequence classifier of a model, without weights. ModelError where there is
     none, so that a reward model could be trained and not be written."""
-    from transformers import AutoModelForSequenceClassification
-
     try:
         with torch.device("meta"), quiet():
             return AutoModelForSequenceClassification.from_config(config)
@@ -163,8 +162,6 @@ def require_classifier(config: Any) -> Any:
 
 def require_classifier_for(folder: Path) -> None:
     """The same for a folder's model, where its configuration can be read without its weights."""
-    from transformers import AutoConfig
-
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception:  # whoever loads the model says what is wrong
@@ -191,8 +188,6 @@ def load_reward_model(
     folder: Path, dtype: torch.dtype, device: torch.device, micro_tokens: int = 1024
 ) -> RewardModel:
     """A reward model by itself, from its whole weights."""
-    from transformers import AutoModelForSequenceClassification
-
     record = read_record(folder)
     try:
         with quiet():
@@ -219,7 +214,8 @@ def wear_reward_model(
         return load_reward_model(folder, hats.dtype, hats.device, micro_tokens)
     config = AdapterConfig(**record.adapter)
     hats.add(name, config, seed=0, weights=load_file(folder / ADAPTER_FILE))
-    head = _head(_score_weight(folder), record.bias).to(hats.device)
+    weight = torch.from_numpy(Weights(folder).read("score.weight"))
+    head = _head(weight, record.bias).to(hats.device)
     return RewardModel(hats.trunk(name), head, micro_tokens)
 
 
@@ -251,15 +247,3 @@ def _head(weight: Tensor, bias: float) -> nn.Linear:
         head.weight.copy_(weight.float())
         head.bias.fill_(bias)
     return head.requires_grad_(False)
-
-
-def _score_weight(folder: Path) -> Tensor:
-    """The head's matrix, out of whichever file of the folder holds it."""
-    from safetensors import safe_open
-
-    for file in sorted(folder.glob("model*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            if "score.weight" in tensors.keys():  # noqa: SIM118 - it is no dictionary
-                found: Tensor = tensors.get_tensor("score.weight")
-                return found
-    raise ModelError("the reward model's head is missing", where=folder)

@@ -7,8 +7,9 @@ transformers, sequences padded on the right, where no real token can look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
-from guildgpt.network.adapters import causal_model, wearing
-from guildgpt.network.lean import LeanTrunk
+from guildgpt.network.lean import LeanTrunk, causal_model
 from guildgpt.network.losses import head_cross_entropy, head_logprobs
 from guildgpt.network.packed import packed
 
@@ -68,6 +68,31 @@ class PaddedTrunk:
     def mixed(self, device: torch.device) -> torch.autocast:
         """Automatic mixed precision, where the computation is not in float32."""
         return torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+@contextmanager
+def wearing(model: Any, adapter: str | None) -> Iterator[None]:
+    """A peft model with one of its adapters on, or none; other models as they are.
+
+    peft freezes whatever adapter it takes off, and a weight that is frozen when gradients arrive
+    gets none of them, though it was worn in the pass that they come from: so that is undone.
+    """
+    if not hasattr(model, "peft_config"):
+        yield
+        return
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with model.disable_adapter() if adapter is None else nullcontext():
+        if adapter is not None:
+            model.set_adapter(adapter)
+            _train_only(model, trained)
+        yield
+    _train_only(model, trained)
+
+
+def _train_only(model: nn.Module, trained: Sequence[nn.Parameter]) -> None:
+    model.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
 
 
 # What a configuration calls a head that is more than one matrix product.

@@ -200,7 +200,6 @@ def save_model(
         (run.place / ADAPTER).write_bytes(trained.adapter)
     card = model_card(
         f"{recipe.name} ({run.stage})" if scores else recipe.name,
-        chat,
         provenance,
         stages=recipe.stages[: recipe.stages.index(run.stage) + 1],
         figures=[f"{outcome.tokens:,} tokens seen in {outcome.steps:,} steps", *trained.notes],

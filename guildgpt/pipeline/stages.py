@@ -24,6 +24,7 @@ from guildgpt.network.reward_model import (
 )
 from guildgpt.pipeline.stage import Prepared, StageKind, StageRun, Trained
 from guildgpt.recipe import Stage
+from guildgpt.rewards.terms import Rewards
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.dpo import train_dpo
 from guildgpt.train.grpo import Grpo
@@ -133,7 +134,7 @@ def _on_policy(
     """A policy that learns from answers of its own; with `states`, scoring returns what the value
     head reads."""
     tokenizer, eos_id = base.chat.tokenizer, base.chat.eos_id
-    scorer = Scoring(reward, config.reward_weight, config.terms, eos_id, states=states)
+    scorer = Scoring(reward, config.reward_weight, Rewards(config.terms), eos_id, states=states)
     outcome = train_on_policy(method, hats, rows.prompts, scorer, tokenizer, eos_id, job)
     return _policy(hats, outcome)
 

@@ -131,8 +131,8 @@ def _limit(limits: Limits) -> None:
 
 def _landlock_version() -> int:
     """The version that this kernel speaks, from 1; 0 if it has none or keeps it from us."""
-    told = _libc().syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))
-    return max(0, int(told))
+    flags = ctypes.c_uint32(_VERSION)
+    return max(0, int(_libc().syscall(_CREATE, None, ctypes.c_size_t(0), flags)))
 
 
 def _restrict(readable: Sequence[str], writable: Sequence[str]) -> None:

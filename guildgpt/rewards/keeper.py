@@ -34,6 +34,7 @@ _USUAL = (
     "statistics", "string", "textwrap", "typing",
 )  # fmt: skip
 _WATCH_SECONDS = 0.05
+_LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT  # whether a process has ended, and no more
 
 
 def main() -> None:
@@ -176,7 +177,7 @@ class _Run:
         output, open_ = bytearray(), True
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        while open_ or not _has_ended(self.pids[-1]):
+        while open_ or os.waitid(os.P_PID, self.pids[-1], _LOOK) is None:  # it still runs
             left = self.deadline - time.monotonic()
             if left <= 0:
                 return bytes(output), "time"
@@ -225,10 +226,6 @@ def _close_all_but(keep: tuple[int, ...]) -> None:
         os.closerange(low, number)
         low = number + 1
     os.closerange(low, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-
-
-def _has_ended(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _read(fd: int, size: int, *, whole: bool = True) -> bytes:

@@ -132,7 +132,7 @@ def _lines(test: _Test) -> list[tuple[int, int, int, int]]:
         for value in test.values:
             lines += [(_EQUAL, 0, 1, value), (_RETURN, 0, 0, _EPERM)]
         return lines
-    for index, value in enumerate(test.values):
-        lines.append((_EQUAL, len(test.values) - index, 0, value))
-    lines.append((_RETURN, 0, 0, _EPERM))
-    return lines
+    jumps = [
+        (_EQUAL, len(test.values) - index, 0, value) for index, value in enumerate(test.values)
+    ]
+    return [*lines, *jumps, (_RETURN, 0, 0, _EPERM)]

@@ -89,6 +89,13 @@ class Peer:
         self._reader, self._writer = os.fdopen(read_fd, "rb"), os.fdopen(write_fd, "wb")
         self._everything = everything
         self._held: list[Any] = []
+        self._readers: dict[str, Callable[[Any], Any]] = {
+            **{name: read for name, (_, _, read) in _PLAIN.items()},
+            "mine": lambda number: Remote(self, int(number)),
+            "yours": lambda number: self._held[abs(int(number))],
+            "builtin": lambda name: _BUILTINS[name],
+            "dict": lambda pairs: {self.in_(key): self.in_(one) for key, one in pairs},
+        }
         self.errors: dict[str, type[Exception]] = {}
         """The other side's own exceptions by name, as classes of this side."""
 
@@ -198,17 +205,9 @@ class Peer:
         if value is None or isinstance(value, bool):
             return value
         name, inside = value
-        if name == "mine":
-            return Remote(self, int(inside))
-        if name == "yours":
-            return self._held[abs(int(inside))]
-        if name == "builtin":
-            return _BUILTINS[inside]
-        if name == "dict":
-            return {self.in_(key): self.in_(one) for key, one in inside}
         if name in _MANY:
             return _MANY[name](self.in_(one) for one in inside)
-        return _PLAIN[name][2](inside)
+        return self._readers[name](inside)
 
 
 class Remote:

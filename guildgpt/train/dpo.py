@@ -32,8 +32,9 @@ def train_dpo(
     """
     hats.add(POLICY, config.lora, seed=job.seed)
     schedule = Schedule.of(len(train), config, job.seed, job.world)
-    trunk, reference = hats.trunk(POLICY), hats.trunk(None)
-    objective = Dpo(trunk, train, config, schedule, held_out, reference=reference)
+    objective = Dpo(
+        hats.trunk(POLICY), train, config, schedule, held_out, reference=hats.trunk(None)
+    )
     return run_loop(objective, hats.parameters(POLICY), config, job, dtype=hats.dtype)
 
 

@@ -54,8 +54,9 @@ def sft(
     rows = base.chat.control_ids if config.train_chat_tokens else base.chat.new_tokens
     hats = Hats(base.model, job.world.dtype(config.dtype), job.world.device)
     hats.add(HAT, config.lora, seed=job.seed, new_tokens=rows)
-    parameters = hats.parameters(HAT)
-    outcome = train_next_token(hats.trunk(HAT), parameters, conversations, held_out, config, job)
+    outcome = train_next_token(
+        hats.trunk(HAT), hats.parameters(HAT), conversations, held_out, config, job
+    )
     return hats.merged(HAT), outcome
 
 
@@ -69,8 +70,7 @@ def train_whole(
     """Train every weight of `model`; they stay in float32, whatever the computation uses."""
     model.to(job.world.device).requires_grad_(True).train()
     trunk = trunk_for(model, job.world.dtype(config.dtype))
-    parameters = dict(model.named_parameters())
-    outcome = train_next_token(trunk, parameters, rows, held_out, config, job)
+    outcome = train_next_token(trunk, dict(model.named_parameters()), rows, held_out, config, job)
     return model.to("cpu"), outcome
 
 
@@ -83,8 +83,9 @@ def train_next_token(
     job: Job,
 ) -> Outcome:
     """Train `parameters` of the trunk on `rows`."""
-    schedule = Schedule.of(len(rows), config, job.seed, job.world)
-    objective = NextToken(trunk, rows, config, schedule, held_out)
+    objective = NextToken(
+        trunk, rows, config, Schedule.of(len(rows), config, job.seed, job.world), held_out
+    )
     return run_loop(objective, parameters, config, job, dtype=trunk.dtype)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from guildgpt.data.examples import Example, Ranking
-from guildgpt.network.adapters import causal_model
+from guildgpt.network.lean import causal_model
 from guildgpt.network.trunk import Trunk
 from guildgpt.train.config import RowsConfig
 from guildgpt.train.schedule import Schedule, spread

@@ -220,7 +220,6 @@ class OnPolicy(Objective):
     def summary(self, rollout: Rollout) -> dict[str, float]:
         """The iteration's figures."""
         mask = rollout.mask
-        lengths = mask.sum(1)
         ended = np.array([e.sampled.ended for e in rollout.episodes])
         k3 = kl_k3(torch.from_numpy(rollout.logprobs), torch.from_numpy(rollout.ref)).numpy()
         return {
@@ -235,7 +234,7 @@ class OnPolicy(Objective):
             "kl_k3": float(np.where(mask, k3, 0.0).sum(1).mean()),
             "kl_beta": self.kl.beta,
             "entropy": float(-rollout.logprobs[mask].mean()),
-            "length": float(lengths.mean()),
+            "length": float(mask.sum(1).mean()),
             "cut": float(1 - ended.mean()),
             "loops": float(np.mean([loops(e.ids) for e in rollout.episodes])),
             **{name: self.mean(name) for name in (*FIGURES, *self.method.figures)},

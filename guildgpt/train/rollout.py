@@ -19,7 +19,6 @@ from guildgpt.errors import GuildError
 from guildgpt.network.reward_model import RewardModel, closed
 from guildgpt.network.sampler import Sampled, Sampling, sample
 from guildgpt.network.trunk import Trunk, length_groups, token_logprobs
-from guildgpt.rewards.config import RewardTerms
 from guildgpt.rewards.terms import Rewards, Written
 from guildgpt.rewards.wanted import Wanted
 from guildgpt.train.advantages import Floats, Mask
@@ -117,17 +116,14 @@ class Scoring:
     """Our scorer: weight · reward model + Σ programmatic terms; either may be missing, not both.
 
     With `states` it also gives the reward model's hidden states before each answer token, for a
-    value head to read. RecipeError or SandboxError where a term cannot work here.
+    value head to read.
     """
 
     model: RewardModel | None
     weight: float
-    terms: RewardTerms
+    rewards: Rewards
     eos_id: int
     states: bool = False
-
-    def __post_init__(self) -> None:
-        self.rewards = Rewards(self.terms)
 
     def __call__(self, episodes: Sequence[Episode]) -> Scores:
         """See `Scorer`. A term that does not apply to an answer is NaN among its parts."""
@@ -136,10 +132,7 @@ class Scoring:
         states: list[Tensor] = []
         if self.model is not None:
             examples = [closed(episode.example, self.eos_id) for episode in episodes]
-            if self.states:
-                found, states = self.model.scores_and_states(examples)
-            else:
-                found = self.model.scores(examples)
+            found, states = self.model.scores_and_states(examples, states=self.states)
             parts["model"] = found.double().numpy()
             total += self.weight * parts["model"]
         if self.rewards.names:

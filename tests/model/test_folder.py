@@ -240,16 +240,14 @@ def test_every_file_is_there(tmp_path: Path) -> None:
 
 
 def test_the_card_names_licences_and_gives_credit() -> None:
-    card = model_card(
-        "A model", chat_tokenizer(), PAST, stages=["pretrain", "sft"], figures=["0.9 bits a byte"]
-    )
+    card = model_card("A model", PAST, stages=["pretrain", "sft"], figures=["0.9 bits a byte"])
     header = card.split("---")[1]
     assert 'license: "other"' in header  # of several, none is the model's alone
     assert "- 0.9 bits a byte" in card
     assert "Databricks" in card
     assert "CC-BY-SA-3.0" in card
     assert "<|im_end|>" in card
-    one = model_card("A model", chat_tokenizer(), PAST[1:], stages=["sft"], figures=[])
+    one = model_card("A model", PAST[1:], stages=["sft"], figures=[])
     assert 'license: "cc-by-sa-3.0"' in one
 
 

@@ -14,9 +14,8 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from guildgpt.data.examples import Example
 from guildgpt.network import attention
-from guildgpt.network.adapters import causal_model
-from guildgpt.network.layout import apart
-from guildgpt.network.lean import LeanTrunk
+from guildgpt.network.attention import apart
+from guildgpt.network.lean import LeanTrunk, causal_model
 from guildgpt.network.trunk import PaddedTrunk, summed_loss, trunk_for
 
 from .tiny import (

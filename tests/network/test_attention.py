@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildgpt.data.examples import Example
-from guildgpt.network.layout import PackedLayout, Segment, apart, lay_out
+from guildgpt.network.attention import PackedLayout, Segment, apart, lay_out
 
 
 def example(prompt: Sequence[int], answer: Sequence[int]) -> Example:
