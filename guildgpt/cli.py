@@ -36,6 +36,7 @@ from guildgpt.terminal import (
     say,
     visible,
 )
+from guildgpt.vote.cli import vote
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -301,6 +302,13 @@ def doctor(as_json: Json = False) -> None:
 
 
 app.command(epilog=examples("guildgpt bot --check", "guildgpt bot starter"))(bot)
+app.command(
+    epilog=examples(
+        "guildgpt vote",
+        "guildgpt vote runs/starter/sft/model runs/starter/ppo/model",
+        "guildgpt vote starter --rounds 10 --as anna",
+    )
+)(vote)
 
 
 @app.callback(invoke_without_command=True)

@@ -81,7 +81,7 @@ RUNTIME = [
     ),
     *(
         name
-        for room in ("text", "chat", "data", "engines", "feedback", "talk", "bot")
+        for room in ("text", "chat", "data", "engines", "feedback", "talk", "bot", "vote")
         for name in modules(room)
         if not name.startswith("guildgpt.feedback.migrations.")  # Alembic runs these
     ),
@@ -178,6 +178,7 @@ BELOW = {
     "talk": {"chat", "engines", "feedback", "model", "text"},
     "feedback": {"chat", "data", "model", "text"},
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
+    "vote": {"chat", "engines", "feedback", "model", "talk", "text"},
     "rewards": {"chat", "text"},
     "evaluate": {"bases", "chat", "data", "engines", "model", "network", "text"},
     "report": {"data", "evaluate", "text", "train"},
@@ -263,7 +264,7 @@ def test_nothing_below_knows_recipes_pipeline_or_command_line(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "room", ["text", "chat", "data", "engines", "feedback", "talk", "bot", "rewards"]
+    "room", ["text", "chat", "data", "engines", "feedback", "talk", "bot", "vote", "rewards"]
 )
 def test_the_runtime_rooms_name_no_training_package(room: str) -> None:
     """Not even inside a function: what they do, they do without torch."""

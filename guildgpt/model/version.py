@@ -38,4 +38,9 @@ def named(model: str) -> Version | str:
 
     Raises `ModelError` where there is no such model.
     """
-    return model if _ID.fullmatch(model) else version_of(locate(model))
+    return model if is_id(model) else version_of(locate(model))
+
+
+def is_id(model: str) -> bool:
+    """Whether a text looks like a version's id: NAME@ and 8 hexadecimal digits."""
+    return _ID.fullmatch(model) is not None

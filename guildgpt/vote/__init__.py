@@ -1,0 +1,1 @@
+"""`guildgpt vote`: rounds in the terminal, one key a verdict."""
