@@ -101,7 +101,7 @@ def train(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a model from a recipe. The same command resumes an interrupted run."""
+    """Make a model from a recipe; the same command resumes it."""
     from guildgpt.recipe import find_recipe, load_recipe
 
     file = find_recipe(recipe)
@@ -204,7 +204,7 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model folder's GGUF files, for llama.cpp and whatever is built on it."""
+    """Write a model folder's GGUF files, for llama.cpp."""
     from guildgpt.model.gguf import write_gguf
     from guildgpt.model.locate import refuse_run_folder
 
