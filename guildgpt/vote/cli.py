@@ -33,7 +33,7 @@ def vote(
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Vote on blind answers, one key a verdict.
+    """Vote on blind answers.
 
     Without a MODEL, a candidate that is being tried meets who serves, and the votes help to decide;
     else two answers by who serves meet, for `guildgpt learn`. The next two answers are written
