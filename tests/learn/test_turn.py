@@ -1,0 +1,231 @@
+"""Turns of the circle, with a tiny model that really learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from forked import Forked
+from sqlalchemy import delete
+
+from guildgpt.errors import GuildError
+from guildgpt.feedback.records import Decision
+from guildgpt.feedback.schema import releases
+from guildgpt.feedback.store import Store
+from guildgpt.learn.turn import Options, take_turn
+from guildgpt.model.lineage import read_lineage
+
+from .conftest import Guild
+
+ANNA = 10**17  # the first of the voters
+
+
+def votes_that_stand(guild: Guild) -> set[tuple[str, str]]:
+    snapshot = guild.do(lambda store: store.snapshot())
+    return {("vote", vote.id) for vote in snapshot.votes}
+
+
+def assert_learned_from_what_stands(guild: Guild, model: str) -> None:
+    """From all votes on rounds for training but those that the recipe holds out."""
+    votes = {event for event in read_lineage(model) if event[0] == "vote"}
+    stand = votes_that_stand(guild)
+    assert votes <= stand
+    assert len(votes) > 0.7 * len(stand)
+
+
+def serving(guild: Guild) -> list[tuple[str, float]]:
+    current = guild.do(lambda store: store.releases.current())
+    return [(one.version_id, one.share) for one in current]
+
+
+def test_too_few_votes(guild: Guild) -> None:
+    with pytest.raises(GuildError, match="0 comparisons of the 10 that a turn takes") as raised:
+        take_turn(guild.options())
+    assert "10 more" in str(raised.value)
+    guild.do(lambda store: guild.vote(store, 4))
+    with pytest.raises(GuildError, match="4 comparisons"):
+        take_turn(guild.options())
+    assert guild.do(lambda store: store.decisions.all()) == []
+
+
+def test_nobody_serves(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 12))
+    guild.do(_forget_releases)
+    with pytest.raises(GuildError, match="no version serves yet"):
+        take_turn(guild.options())
+
+
+async def _forget_releases(store: Store) -> None:
+    await store.database.execute(delete(releases))
+
+
+def test_a_whole_turn_to_the_promotion(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 14))
+    [before] = serving(guild)
+    decision = take_turn(guild.options())
+    assert decision.state == "canary"
+    assert decision.candidate_id
+    assert serving(guild) == [(before[0], 0.8), (decision.candidate_id, 0.2)]
+
+    known = guild.do(lambda store: store.versions.by_id(decision.candidate_id))
+    assert known is not None
+    assert known.parent_id == before[0]
+    assert_learned_from_what_stands(guild, known.path)
+
+    assert take_turn(guild.options()).state == "canary"  # nobody has voted on it yet
+    guild.do(lambda store: guild.vote(store, 12, decision))
+    guild.answer = False
+    assert take_turn(guild.options()).state == "preferred"
+    assert len(serving(guild)) == 2
+    guild.answer = True
+    promoted = take_turn(guild.options())
+    assert (promoted.state, promoted.why) == ("promoted", "members prefer it")
+    assert serving(guild) == [(decision.candidate_id, 1.0)]
+
+
+def test_the_next_turn_starts_from_the_ancestor_on_all_votes(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 14))
+    first = take_turn(guild.options())
+    guild.do(lambda store: guild.vote(store, 12, first))
+    assert take_turn(guild.options()).state == "promoted"
+    guild.do(lambda store: guild.vote(store, 6))
+    second = take_turn(guild.options())
+    assert second.state == "canary"
+    assert second.baseline_id == first.candidate_id
+    inputs = json.loads(
+        (Path(second.folder or "") / "dpo" / "inputs.json").read_text(encoding="utf-8")
+    )
+    first_inputs = json.loads(
+        (Path(first.folder or "") / "dpo" / "inputs.json").read_text(encoding="utf-8")
+    )
+    assert inputs == first_inputs  # the same weights
+    rows = (Path(second.folder or "") / "feedback.jsonl").read_text().splitlines()
+    assert len(rows) == 20  # 14 and 6; the 12 that decided are not among them
+    asked = {json.loads(row)["prompt"][0]["content"] for row in rows}
+    prompts = guild.do(lambda store: store.prompts.all())
+    assert asked <= {one.text for one in prompts if one.purpose == "train"}
+
+
+def test_a_candidate_that_is_not_preferred_is_dropped_with_the_reason(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 14))
+    [before] = serving(guild)
+    decision = take_turn(guild.options())
+    guild.do(lambda store: guild.vote(store, 14, decision, for_candidate=0.0))
+    dropped = take_turn(guild.options())
+    assert dropped.state == "not_preferred"
+    assert dropped.why
+    assert serving(guild) == [before]
+
+
+def test_what_was_erased_in_the_canary_is_not_promoted(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 14))
+    decision = take_turn(guild.options())
+    guild.do(lambda store: guild.vote(store, 14, decision))
+    erasure = guild.do(lambda store: store.privacy.erase(ANNA))
+    assert erasure.versions == (decision.candidate_id,)
+    with pytest.raises(GuildError, match="learned from something that was erased") as raised:
+        take_turn(guild.options())
+    assert "guildgpt learn --again" in str(raised.value)
+    assert len(serving(guild)) == 2
+
+
+TURN = """
+from pathlib import Path
+from guildgpt.train import loop
+loop.peak_flops = lambda *_, **__: 1e9
+from rich.console import Console
+from guildgpt.learn.turn import Options, take_turn
+print("begun", flush=True)
+options = Options({url!r}, {recipe!r}, (), Path({work!r}), 0.2, 10, Console(width=200),
+                  lambda question: True)
+decision = take_turn(options)
+print("turned", decision.state, flush=True)
+"""
+
+
+def in_a_process(options: Options, before: str = "") -> Forked:
+    code = TURN.format(url=options.store, recipe=options.recipe, work=str(options.work))
+    return Forked(before + code)
+
+
+# Where the process stops and waits to be killed: before or after what the store is told.
+STOP = """
+import time
+def stopping(name, function):
+    def stopped(*arguments, **options):
+        if {when!r} == "before":
+            print("stopped", flush=True)
+            time.sleep(600)
+        result = function(*arguments, **options)
+        print("stopped", flush=True)
+        time.sleep(600)
+        return result
+    return stopped
+import guildgpt.learn.turn as turn
+turn.{name} = stopping({name!r}, turn.{name})
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", ["begin", "take", "_run", "_register", "try_out"])
+def test_killed_anywhere_the_same_command_goes_on(guild: Guild, name: str, when: str) -> None:
+    guild.do(lambda store: guild.vote(store, 12))
+    killed = in_a_process(guild.options(), STOP.format(name=name, when=when))
+    killed.wait_for("stopped")
+    killed.kill()
+    decision = take_turn(guild.options())
+    assert decision.state == "canary"
+    assert len(guild.do(lambda store: store.decisions.all())) == 1
+    assert len(serving(guild)) == 2
+    known = guild.do(lambda store: store.versions.by_id(decision.candidate_id or ""))
+    assert known is not None
+    assert_learned_from_what_stands(guild, known.path)
+
+
+def test_two_at_once(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 12))
+    first = in_a_process(guild.options(), STOP.format(name="_run", when="before"))
+    first.wait_for("stopped")
+    with pytest.raises(GuildError, match=f"turned already: process {first.pid}"):
+        take_turn(guild.options())
+    first.kill()
+    assert take_turn(guild.options()).state == "canary"
+
+
+def test_what_is_erased_during_training_is_in_no_version(guild: Guild) -> None:
+    """It begins anew by itself, without it, and nothing of the first attempt is left."""
+    guild.do(lambda store: guild.vote(store, 14))
+    folder = guild.folder / "learn" / "001"
+    waiting = (
+        "import time, pathlib\n"
+        "import guildgpt.learn.turn as turn\n"
+        "run = turn._run\n"
+        "def slow(*arguments):\n"
+        f"    mark = pathlib.Path({str(guild.folder / 'mark')!r})\n"
+        "    if not mark.exists():\n"
+        "        mark.touch()\n"
+        "        print('training', flush=True)\n"
+        "        while True:\n"
+        "            time.sleep(0.05)\n"
+        "    run(*arguments)\n"
+        "turn._run = slow\n"
+    )
+    learning = in_a_process(guild.options(), waiting)
+    learning.wait_for("training")
+    before = (folder / "feedback.jsonl").read_text()
+    anna = guild.do(lambda store: store.members.of_user(ANNA))
+    cast = guild.do(lambda store: store.snapshot()).votes
+    theirs = {vote.id for vote in cast if vote.member_id == anna.id}
+    assert any(id in before for id in theirs)
+    guild.do(lambda store: store.privacy.erase(ANNA))
+    assert "turned canary" in learning.finish()
+    assert "begins anew" in learning.output()
+    assert not any(id in (folder / "feedback.jsonl").read_text() for id in theirs)
+    decision = guild.do(lambda store: store.decisions.current())
+    assert isinstance(decision, Decision)
+    assert decision.erased_at is None
+    known = guild.do(lambda store: store.versions.by_id(decision.candidate_id or ""))
+    assert known is not None
+    assert known.erased_at is None
+    assert not theirs & {id for _, id in read_lineage(known.path)}
