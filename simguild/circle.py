@@ -25,11 +25,11 @@ from guildgpt.engines.engine import SamplingParams
 from guildgpt.feedback.deciding import look
 from guildgpt.feedback.location import as_url, member_key
 from guildgpt.feedback.prompts import NewPrompt
-from guildgpt.feedback.records import Candidate, Decision
+from guildgpt.feedback.records import Candidate, Decision, PoolPrompt, Purpose
 from guildgpt.feedback.store import Store
 from guildgpt.learn.turn import Options, decide, take_turn
 from guildgpt.model.locate import locate
-from guildgpt.talk.fleet import Fleet, open_model
+from guildgpt.talk.fleet import Fleet, Open, open_model
 from guildgpt.talk.pairs import write_pair
 
 MEMBERS = 10
@@ -70,6 +70,18 @@ TASTES: dict[str, Callable[[str], float]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The second version beside the first under the true taste: wins with a 95 % interval from
+    resampled prompts; words and taste of an answer of each."""
+
+    wins: float
+    low: float
+    high: float
+    words: tuple[float, float]
+    taste: tuple[float, float]
+
+
 @dataclass
 class Circle:
     """The guild, and what it votes on."""
@@ -81,13 +93,9 @@ class Circle:
 
     async def round(self, decision: Decision | None, versions: tuple[str, str]) -> None:
         """One prompt of the pool, two blind answers, ten votes."""
-        purpose = "decide" if decision else "train"
+        purpose: Purpose = "decide" if decision else "train"
         id = decision.id if decision else None
-        pair = None
-        while pair is None:
-            prompt = await self.store.prompts.next(purpose, self.chance, decision_id=id)
-            assert prompt is not None
-            pair = await write_pair(self.fleet, prompt.text, versions, PARAMS, self.chance)
+        prompt, pair = await self._asked(purpose, id, versions)
         made = await self.store.rounds.open(prompt, pair, "discord", decision_id=id)
         for number in range(MEMBERS):
             member = await self.store.members.of_user(FIRST_USER + number)
@@ -99,6 +107,20 @@ class Circle:
                     made.comparison_id, member.id, "ranked", (best, 1 - best)
                 )
         await self.store.rounds.end(made.id)
+
+    async def _asked(
+        self, purpose: Purpose, decision_id: str | None, versions: tuple[str, str]
+    ) -> tuple[PoolPrompt, tuple[Candidate, Candidate]]:
+        """A prompt to which the two answers differ, and these."""
+        equal: set[str] = set()
+        while prompt := await self.store.prompts.next(
+            purpose, self.chance, decision_id=decision_id, without=equal
+        ):
+            pair = await write_pair(self.fleet, prompt.text, versions, PARAMS, self.chance)
+            if pair is not None:
+                return prompt, pair
+            equal.add(prompt.id)
+        raise SystemExit("both versions say the same to every prompt")
 
     def _prefers(self, pair: Sequence[Candidate]) -> int | None:
         """Which of two answers a member likes better; None for a tie."""
@@ -161,7 +183,7 @@ async def vote_on(
     return decision
 
 
-def _opening(path: str):  # type: ignore[no-untyped-def]
+def _opening(path: str) -> Open:
     # A model folder's GGUF is opened with the folder's own template.
     place = Path(path)
     found = locate(str(place.parent if (place.parent / "template.json").exists() else place))
@@ -170,9 +192,8 @@ def _opening(path: str):  # type: ignore[no-untyped-def]
 
 async def measure(
     ids: tuple[str, str], paths: tuple[str, str], taste: Callable[[str], float], seed: int
-) -> dict[str, object]:
-    """Both versions on all prompts of the pack, under the taste itself: wins of the second, ties
-    half, with a 95 % interval from resampled prompts; mean words and taste."""
+) -> Measured:
+    """Both versions on all prompts of the pack, twice each; ties count half."""
     fleet, chance = Fleet(), Random(f"measure {seed}")
     texts: list[tuple[str, str]] = []
     try:
@@ -188,14 +209,18 @@ async def measure(
         await fleet.close()
     wins = [_win(taste, old, new) for old, new in texts]
     draws = sorted(fmean(chance.choices(wins, k=len(wins))) for _ in range(2000))
-    return {
-        "wins": fmean(wins),
-        "low": draws[49],
-        "high": draws[1949],
-        "pairs": len(wins),
-        "words": tuple(fmean(len(pair[at].split()) for pair in texts) for at in (0, 1)),
-        "taste": tuple(fmean(taste(pair[at]) for pair in texts) for at in (0, 1)),
-    }
+    old, new = ([pair[at] for pair in texts] for at in (0, 1))
+    return Measured(
+        wins=fmean(wins),
+        low=draws[49],
+        high=draws[1949],
+        words=(_words(old), _words(new)),
+        taste=(fmean(map(taste, old)), fmean(map(taste, new))),
+    )
+
+
+def _words(texts: Sequence[str]) -> float:
+    return fmean(len(text.split()) for text in texts)
 
 
 def _win(taste: Callable[[str], float], old: str, new: str) -> float:
@@ -222,6 +247,10 @@ def main() -> None:
         minutes = (time.monotonic() - begun) / 60
         console.print(f"[bold]{minutes:5.1f} min[/]  {what}", highlight=False)
 
+    def agree(question: str) -> bool:
+        console.print(f"{question} yes", highlight=False)
+        return True
+
     clock(f"{BEFORE} rounds, {MEMBERS} members who keep their taste to themselves")
     old = asyncio.run(gather_votes(url, given.model, taste, chance, console))
     options = Options(
@@ -232,7 +261,7 @@ def main() -> None:
         0.2,
         20,
         console,
-        lambda question: bool(console.print(question)) or True,
+        agree,
     )
     clock("guildgpt learn")
     decision = take_turn(options)
@@ -246,12 +275,9 @@ def main() -> None:
     result = asyncio.run(measure((old, decision.candidate_id or old), known, taste, given.seed))
     clock("measured under the true taste")
     table = Table("", old, decision.candidate_id or "-")
-    words, tastes = result["words"], result["taste"]
-    table.add_row("words an answer", *(f"{value:.0f}" for value in words))  # type: ignore[attr-defined]
-    table.add_row(f"taste ({given.taste})", *(f"{value:.2f}" for value in tastes))  # type: ignore[attr-defined]
-    table.add_row(
-        "wins under it", "", f"{result['wins']:.1%} ({result['low']:.1%} to {result['high']:.1%})"
-    )
+    table.add_row("words an answer", *(f"{value:.0f}" for value in result.words))
+    table.add_row(f"taste ({given.taste})", *(f"{value:.2f}" for value in result.taste))
+    table.add_row("wins under it", "", f"{result.wins:.1%} ({result.low:.1%} to {result.high:.1%})")
     console.print(table)
     console.print(f"{decision.state}: {decision.why}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from random import Random
 
@@ -93,9 +93,15 @@ class Prompts:
         return [PoolPrompt(**row._mapping) for row in await self._database.rows(wanted)]
 
     async def next(
-        self, purpose: Purpose, rng: Random, *, decision_id: str | None = None
+        self,
+        purpose: Purpose,
+        rng: Random,
+        *,
+        decision_id: str | None = None,
+        without: Collection[str] = (),
     ) -> PoolPrompt | None:
-        """A prompt for a round: of those that were asked least (for this decision), any.
+        """A prompt for a round: of those that were asked least (for this decision), any; not one
+        of those ids `without` which it has to do, since both answers were the same, say.
 
         None if the pool has none for this purpose.
         """
@@ -111,6 +117,7 @@ class Prompts:
             select(prompts, times.label("times"))
             .outerjoin(asked, asked.c.prompt_id == prompts.c.id)
             .where(prompts.c.state == "accepted", prompts.c.purpose == purpose)
+            .where(prompts.c.id.not_in(without))
             .order_by(times, prompts.c.id)
         )
         found = await self._database.rows(wanted)

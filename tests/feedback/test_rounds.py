@@ -84,6 +84,10 @@ async def test_prompts_are_asked_in_turn(store: Store) -> None:
         await a_round(store, prompt)
     assert len(set(asked[:3])) == len(set(asked[3:])) == 3
     assert await store.prompts.next("decide", Random(4)) is None
+    rest = await store.prompts.next("train", Random(4), without=asked[1:3])
+    assert rest is not None
+    assert rest.id == asked[0]
+    assert await store.prompts.next("train", Random(4), without=asked) is None
 
 
 async def test_votes_change_until_the_round_is_closed(store: Store, clock: Clock) -> None:
