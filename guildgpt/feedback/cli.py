@@ -20,7 +20,7 @@ from guildgpt.feedback.prompts_cli import prompts_app
 from guildgpt.terminal import FLAG, Json, console_for, examples, print_json
 
 if TYPE_CHECKING:
-    from guildgpt.feedback.records import AbuseReport, Snapshot
+    from guildgpt.feedback.records import AbuseReport, Erasure, Snapshot
     from guildgpt.feedback.store import Store
 
 feedback_app = typer.Typer(
@@ -326,12 +326,19 @@ def erase(
             err=True,
         )
 
-    erasure = with_store(store, lambda opened: opened.privacy.erase(user))
+    from guildgpt.feedback.purging import purge
+
+    async def work(opened: Store) -> tuple[Erasure, int]:
+        return await opened.privacy.erase(user), await purge(opened)
+
+    erasure, files = with_store(store, work)
     lines = _kinds(erasure.counts)
     if not erasure.counts:
         lines.append("Nothing of this user was in the store.")
     if erasure.versions:
         lines.append(f"Learned from it: {', '.join(erasure.versions)}. Train these again.")
+    if files:
+        lines.append(f"files of turns that learned from it: {files:,}")
     tell(as_json, asdict(erasure), *lines)
 
 

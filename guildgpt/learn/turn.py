@@ -24,6 +24,7 @@ from guildgpt.feedback.commands import with_store
 from guildgpt.feedback.deciding import drop, look, promote, try_out
 from guildgpt.feedback.decision import DecisionSettings, Standing
 from guildgpt.feedback.learnable import Taken, learnable, take
+from guildgpt.feedback.purging import purge
 from guildgpt.feedback.records import Decision
 from guildgpt.feedback.store import Store
 from guildgpt.learn.watch import Watch
@@ -54,6 +55,7 @@ class Options:
 def take_turn(options: Options) -> Decision:
     """Begin a turn, or go on with the one that is under way, as far as it goes now."""
     with Watch(options.store) as watch:
+        with_store(options.store, purge)  # what another machine erased
         decision = with_store(options.store, lambda store: store.decisions.current())
         if decision is None:
             decision = begin(options)
