@@ -49,6 +49,11 @@ def locate(
     raise ModelError(f"there is no model called {model!r}", remedy=_near(model, path, runs))
 
 
+def located_at(gguf: Path, name: str) -> Located:
+    """The model whose file lies there; it is a folder's where its template lies beside it."""
+    return Located(name, gguf, gguf.parent if (gguf.parent / TEMPLATE_FILE).is_file() else None)
+
+
 def model_folders(root: Path) -> Iterator[Path]:
     """Every folder at or under `root` that holds a template and a GGUF, hidden ones left out."""
     return (

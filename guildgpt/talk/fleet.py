@@ -4,7 +4,7 @@ its engine."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -14,6 +14,7 @@ from guildgpt.engines.engine import Engine, SamplingParams, complete
 from guildgpt.errors import EngineDied, ModelError
 from guildgpt.model.locate import Located
 from guildgpt.model.version import Version, version_of
+from guildgpt.talk.shares import version_for
 
 T = TypeVar("T")
 
@@ -76,15 +77,18 @@ Opened = Callable[[OpenedModel, EngineDied | None], Awaitable[object]]
 
 @dataclass(eq=False)
 class Fleet:
-    """The models that are open; who does not ask for a version is answered by the last opened.
+    """The models that are open; who does not ask for a version is answered by the one with the
+    largest share, without any `share` by the last opened.
 
     To swap a model, `open` the new one and `retire` the old one: no answer under way is dropped.
     `opened` is done with each model before it is asked anything: it is told how the engine before
-    it died.
+    it died. Where it raises, the model is closed again.
     """
 
     opened: Opened | None = None
     _models: list[_Kept] = field(default_factory=list)
+    _shares: Mapping[str, float] = field(default_factory=dict)
+    _number: int = 0
 
     @property
     def well(self) -> bool:
@@ -108,20 +112,32 @@ class Fleet:
         """Take in a model that is open; `open_it` opens it again. Its version is not looked at."""
         self._models.append(_Kept(open_it, self.opened, model))
 
+    def share(self, shares: Mapping[str, float], number: int) -> None:
+        """From now on these versions answer, each its share of the conversations, as drawn for a
+        release of that number; all of them are open. None: the last opened answers."""
+        self._shares, self._number = dict(shares), number
+
+    @property
+    def open_versions(self) -> dict[str, Exception | None]:
+        """The versions that can be asked; of one that died and does not open again, why not."""
+        return {kept.version: kept.failure for kept in self._models if not kept.retired}
+
     async def ask(
         self,
         work: Callable[[OpenedModel], Awaitable[T]],
         *,
         version: str | None = None,
+        conversation: str | None = None,
         answers: bool = True,
     ) -> T:
-        """What `work` makes of a model; done once more where the engine died meanwhile. It is an
-        answer, and shows that they come, or `answers` is false.
+        """What `work` makes of a model: of that version, or of the one whose share of the
+        conversations this one belongs to. It is done once more where the engine died meanwhile. It
+        is an answer, and shows that they come, or `answers` is false.
 
         Raises `ModelError` where that version is not open, what opening and `work` raise, and
         `EngineDied` where the engine died twice.
         """
-        kept = self._find(version)
+        kept = self._find(version) if version else self._find_for(conversation)
         kept.asked += 1
         try:
             return await kept.ask(work, answers)
@@ -153,6 +169,15 @@ class Fleet:
                 return kept
         raise ModelError(f"{version or 'a model'} is not open")
 
+    def _find_for(self, conversation: str | None) -> _Kept:
+        """Whoever has the conversation's share, or the largest one; anyone where that is closed."""
+        there = {id: share for id, share in self._shares.items() if id in self.open_versions}
+        if not there:
+            return self._find(None)
+        if conversation is None:
+            return self._find(max(sorted(there), key=lambda id: there[id]))
+        return self._find(version_for(conversation, there, self._number))
+
     async def _close_if_over(self, kept: _Kept) -> None:
         if kept.retired and not kept.asked:
             await kept.close()
@@ -166,8 +191,9 @@ class _Kept:
     _open: Open
     _opened: Opened | None
     _now: OpenedModel | None = None
-    version: str | None = None
+    version: str = ""
     well: bool = True
+    failure: Exception | None = None  # for which it did not open again
     asked: int = 0  # what it is answering
     retired: bool = False
     _death: EngineDied | None = None
@@ -236,9 +262,9 @@ class _Kept:
                 await model.engine.close()
                 raise
             self._now, self.version = model, version.id
-            self._death = None
-        except Exception:
-            self.well = False
+            self._death = self.failure = None
+        except Exception as error:
+            self.well, self.failure = False, error
             raise
         finally:
             self._opening = None

@@ -76,6 +76,7 @@ class House:
     model: Model = field(default_factory=Model)
     settings: dict[str, Any] = field(default_factory=dict)
     ready_seconds: float = 0.05  # that discord.py waits for another guild
+    open_version: Any = None  # what stands in for released versions
     marks: Marks | None = None  # of the bot that runs, once a shard of it has caught up
     _bot: asyncio.Task[None] | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -92,7 +93,7 @@ class House:
         self.settings |= settings
         told = {"token": self.fake.token, "store": str(self.database), **self.settings}
         self._stopping, self.marks = asyncio.Event(), None
-        options = {"guild_ready_timeout": self.ready_seconds}
+        options = {"guild_ready_timeout": self.ready_seconds, "open_version": self.open_version}
         open_it = (lambda: standing_in(self.model())) if self.model else None
         self._bot = asyncio.create_task(
             serve(BotSettings(**told), open_it, self._stopping, **options)

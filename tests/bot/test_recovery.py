@@ -410,7 +410,8 @@ async def test_stopped_while_it_connects_it_leaves_no_thread(
 class Process:
     """The bot in a process of its own: `python -m simguild.launch`."""
 
-    def __init__(self, house: House, rate: float):
+    def __init__(self, house: House, rate: float | None):
+        """Without a rate it opens the models that are released."""
         self._house = house
         self._rate = rate
         self._process: asyncio.subprocess.Process | None = None
@@ -420,7 +421,7 @@ class Process:
         environment = {
             **os.environ,
             **self._house.fake.environment(),
-            "SIMGUILD_ENGINE": f"paced:{self._rate}",
+            "SIMGUILD_ENGINE": f"paced:{self._rate}" if self._rate else "",
             "GUILDGPT_STORE": str(self._house.database),
             "GUILDGPT_MEMBER_KEY": KEY.hex(),
         }

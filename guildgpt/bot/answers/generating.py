@@ -113,7 +113,7 @@ class Generator:
             ids = await asyncio.to_thread(question.ids, model, systems, self.sampling.max_tokens)
             return await read(model, ids)
 
-        return await unless(over, self.fleet.ask(work))
+        return await unless(over, self.fleet.ask(work, conversation=question.conversation))
 
     async def _read(
         self,

@@ -31,7 +31,8 @@ class Question:
 
     `told` are the rows that the model is told, as they are, its own the last; `below` is the one
     that it is asked below. `unkept` are quoted messages without one, because nobody may keep them,
-    and `told_besides` are their words.
+    and `told_besides` are their words. `conversation` tells the one that it belongs to from all
+    others.
     """
 
     turns: Sequence[Message]
@@ -41,6 +42,7 @@ class Question:
     below: StoredMessage | None
     unkept: Sequence[Quoted]
     told_besides: Sequence[str]
+    conversation: str
 
     def ids(self, model: OpenedModel, systems: Sequence[str], max_tokens: int) -> list[int]:
         """The prompt's ids, with the first system text that leaves room for a question, and the
@@ -242,11 +244,22 @@ class Questions:
                 raise Refused(say.RECORD_GONE, "record-gone")
             asked = turns.pop() if turns[-1].role == "user" else replace(asked, content=GO_ON)
         told_besides = [one.content for one in besides]
-        return Question(turns, asked, stored, [*above, *path], below, unkept, told_besides)
+        conversation = _conversation(event, stored or below)
+        return Question(
+            turns, asked, stored, [*above, *path], below, unkept, told_besides, conversation
+        )
 
     def _allowed(self, name: str | None) -> str | None:
         """A name as the model may read it: none in place of one that is not fit to be said."""
         return None if self.moderator.before(name or "") else name
+
+
+def _conversation(event: Event, row: StoredMessage | None) -> str:
+    """What a conversation is known by, as long as it lasts: its row; where nothing is kept of it,
+    the channel that is one conversation, or the event that begins one."""
+    if row is not None:
+        return row.conversation_id
+    return f"channel {event.channel_id}" if event.continues else f"event {event.id}"
 
 
 def _kind(event: Event) -> ConversationKind:

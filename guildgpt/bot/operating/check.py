@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from guildgpt.bot.answers.systems import check_operators
 from guildgpt.bot.operating.settings import BotSettings
@@ -70,8 +71,14 @@ async def check(
             with _told(findings, "system"):
                 findings.append(await _system(settings, found))
     with _told(findings, "store"):
-        async with await Store.open(settings.store, key=member_key(settings.store)):
+        async with await Store.open(settings.store, key=member_key(settings.store)) as store:
             findings.append(Finding("store", True, "it opens, and its tables are up to date"))
+            released = await _released(store)
+        if any(one.ok for one in released):  # the settings' model is for when none of these starts
+            findings[:] = [
+                replace(one, needed=one.needed and one.what != "model") for one in findings
+            ]
+        findings += released
     return findings, account.invite if account else None
 
 
@@ -114,6 +121,25 @@ def _guilds(account: Account) -> list[Finding]:
         )
         for name, lacking in account.lacking.items()
     ]
+
+
+async def _released(store: Store) -> list[Finding]:
+    """The versions of the newest release: it goes before the model of the settings."""
+    known = {version.id: version for version in await store.versions.all()}
+    findings = []
+    for one in await store.releases.current():
+        what, version = f"version {one.version_id}", known.get(one.version_id)
+        if version and version.trouble:
+            says = f"it did not start: {version.trouble}"
+            findings.append(Finding(what, False, says, needed=False))
+            continue
+        try:
+            check_whole(Path(version.path if version else ""))
+        except GuildError as error:
+            findings.append(Finding(what, False, f"it is left out: {error.what}", needed=False))
+        else:
+            findings.append(Finding(what, True, f"it answers {one.share:.0%}", needed=False))
+    return findings
 
 
 async def _system(settings: BotSettings, found: Located) -> Finding:

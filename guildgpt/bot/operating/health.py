@@ -55,17 +55,23 @@ class Metrics:
 
 @asynccontextmanager
 async def health_server(
-    host: str, port: int, metrics: Metrics, state: Callable[[], dict[str, bool]]
+    host: str,
+    port: int,
+    metrics: Metrics,
+    state: Callable[[], dict[str, bool]],
+    warnings: Callable[[], list[str]] = list,
 ) -> AsyncGenerator[int]:
     """Serve until the block ends; yields the port (a free one for 0).
 
     `/healthz` answers 200 where everything in `state()` is true and 503 else, with `state()` as
-    JSON. Raises `GuildError` when the port is taken.
+    JSON, and with `warnings()` where there are any: they change no status. Raises `GuildError` when
+    the port is taken.
     """
 
     async def healthz(request: web.Request) -> web.Response:
         now = state()
-        return web.json_response(now, status=200 if all(now.values()) else 503)
+        told = now | ({"warnings": warned} if (warned := warnings()) else {})
+        return web.json_response(told, status=200 if all(now.values()) else 503)
 
     async def metrics_page(request: web.Request) -> web.Response:
         return web.Response(

@@ -18,15 +18,14 @@ from uuid import uuid4
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.answers.service import Service
 from guildgpt.bot.answers.systems import check_operators
+from guildgpt.bot.operating.following import Following, OpenVersion
 from guildgpt.bot.operating.health import Metrics, health_server
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
-from guildgpt.errors import EngineDied, StoreError
+from guildgpt.errors import StoreError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
-from guildgpt.model.lineage import read_lineage
-from guildgpt.model.locate import locate
-from guildgpt.talk.fleet import Fleet, Open, OpenedModel, open_model
+from guildgpt.talk.fleet import Fleet, Open
 from guildgpt.talk.moderation import moderators
 
 log = EventLog(__name__)
@@ -60,10 +59,15 @@ def run_bot(settings: BotSettings, *, open_it: Open | None = None) -> None:
 
 
 async def serve(
-    settings: BotSettings, open_it: Open | None, stopping: asyncio.Event, **options: Any
+    settings: BotSettings,
+    open_it: Open | None,
+    stopping: asyncio.Event,
+    *,
+    open_version: OpenVersion | None = None,
+    **options: Any,
 ) -> None:
-    """Be the bot until `stopping` is set, or another process has become it; `options` are
-    discord.py's."""
+    """Be the bot until `stopping` is set, or another process has become it; `open_version` opens
+    what stands in for a released version, `options` are discord.py's."""
     store = await Store.open(settings.store, key=member_key(settings.store))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
@@ -71,18 +75,7 @@ async def serve(
         if stopping.is_set():
             return
 
-        if open_it is None:
-            open_it = await asyncio.to_thread(_located, settings)
-
-        async def register(model: OpenedModel, death: EngineDied | None) -> None:
-            if death:
-                log("engine_died", error=death)
-            log("model_opened", version=model.version.id)
-            path = model.version.path
-            learned = await asyncio.to_thread(read_lineage, path) if path else set()
-            await service.postponed.do(lambda: store.versions.register(model.version, learned))
-
-        fleet = Fleet(opened=register)
+        fleet = Fleet()
         stack.push_async_callback(fleet.close)
         metrics = Metrics()
         service = Service(
@@ -94,7 +87,10 @@ async def serve(
             chance=random.Random(),
             metrics=metrics,
         )
-        await fleet.open(open_it)
+        following = Following(
+            store, fleet, service.postponed, settings, metrics, open_it, open_version
+        )
+        await following.begin()
         check_operators(await service.systems.generator.room(settings.system))
         client = await stack.enter_async_context(GuildClient(service, **options))
         keeper = Housekeeper(client, settings)
@@ -110,9 +106,15 @@ async def serve(
                 }
 
             await stack.enter_async_context(
-                health_server(settings.health_host, settings.health_port, metrics, state)
+                health_server(
+                    settings.health_host,
+                    settings.health_port,
+                    metrics,
+                    state,
+                    lambda: following.warnings,
+                )
             )
-        beside = [keeper.keep(), _look_after(fleet, metrics), stopping.wait()]
+        beside = [keeper.keep(), following.keep(), _look_after(fleet, metrics), stopping.wait()]
         await _connected(client, keeper, lease, beside)
 
 
@@ -270,9 +272,3 @@ def _is_dead(holder: str) -> bool:
     except PermissionError:
         return False
     return int(pid) == os.getpid()  # the holder of this number before us
-
-
-def _located(settings: BotSettings) -> Open:
-    """How to open the model that the settings name."""
-    found = locate(settings.model, on_progress=lambda text: log("fetching_model"))
-    return lambda: open_model(found, context=settings.context, slots=settings.slots)

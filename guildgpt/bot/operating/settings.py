@@ -59,7 +59,9 @@ class BotSettings(BaseSettings):
         SecretStr(""), description="The bot's token, from Discord's developer portal."
     )
     model: str | None = Field(
-        None, description="A model folder, a GGUF file or `starter`; none: your latest model."
+        None,
+        description="A model folder, a GGUF file or `starter`; none: your latest model. What is "
+        "released (`guildgpt versions`) goes before it.",
     )
     store: Annotated[str, AfterValidator(as_url)] = Field(
         default_factory=default_store,
