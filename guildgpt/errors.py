@@ -64,6 +64,10 @@ class RoundClosed(StoreError):
     """A vote that comes after its round was closed."""
 
 
+class DecidedMeanwhile(StoreError):
+    """A decision that somebody else has made in the meantime."""
+
+
 FORMAT = 1  # of the files that outlast a version, where they carry none
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 
-from guildgpt.errors import StoreError
+from guildgpt.errors import DecidedMeanwhile
 from guildgpt.feedback.decision import DecisionSettings, Standing
 from guildgpt.feedback.observations import Where, decide_rounds
 from guildgpt.feedback.records import Decision
+from guildgpt.feedback.releases import Settled
 from guildgpt.feedback.rows import utcnow
 from guildgpt.feedback.store import Store
 
@@ -44,63 +46,13 @@ async def look(
     outcome = decide_rounds(counted, candidate, where, settings, now=now or utcnow())
     if outcome.state == "open" or outcome.operator_decides or decision.state != "canary":
         return decision, outcome
-    why = WHY[outcome.state]
-    if outcome.state != "preferred":
-        await _withdraw(store, decision, why)
-    after = await store.decisions.change(
-        decision.id, expected=["canary"], state=outcome.state, result=asdict(outcome), why=why
-    )
-    return after, outcome
-
-
-async def try_out(store: Store, decision: Decision, candidate_id: str, share: float) -> Decision:
-    """Let a candidate answer its share of the conversations, beside whoever serves.
-
-    Done again it changes nothing. Raises StoreError where nobody serves, or the candidate does.
-    """
-    current = await store.releases.current()
-    serving = current[0] if current else None
-    if serving is None or serving.version_id == candidate_id:
-        raise StoreError(
-            f"{candidate_id} serves already" if serving else "no version serves yet",
-            remedy="Put one into service: guildgpt versions serve MODEL",
+    why, result = WHY[outcome.state], asdict(outcome)
+    if outcome.state == "preferred":
+        after = await store.decisions.change(
+            decision.id, expected=["canary"], state="preferred", result=result, why=why
         )
-    if all(one.version_id != candidate_id for one in current):
-        shares = {serving.version_id: 1 - share, candidate_id: share}
-        await store.releases.add(shares, "canary")
-    return await store.decisions.change(
-        decision.id,
-        expected=["training", "canary"],
-        state="canary",
-        candidate_id=candidate_id,
-        baseline_id=serving.version_id,
-    )
-
-
-async def promote(store: Store, decision: Decision, why: str) -> Decision:
-    """The candidate answers from now on. Raises StoreError if something that it learned from was
-    erased: that must not go on living in it."""
-    assert decision.candidate_id
-    known = await store.versions.by_id(decision.candidate_id)
-    if known is not None and known.erased_at:
-        raise StoreError(
-            f"{known.id} learned from something that was erased since",
-            remedy="Make a clean one: guildgpt learn --again",
-        )
-    await store.releases.add({decision.candidate_id: 1.0}, "promote", why)
-    return await store.decisions.change(decision.id, state="promoted", why=why)
-
-
-async def drop(store: Store, decision: Decision, why: str) -> Decision:
-    """The candidate answers nobody any more, and there is room for the next."""
-    await _withdraw(store, decision, why)
-    return await store.decisions.change(decision.id, state="dropped", why=why)
-
-
-async def _withdraw(store: Store, decision: Decision, why: str) -> None:
-    """Whoever serves beside the candidate has the whole share again; before the decision says so,
-    for whoever is killed in between does it again."""
-    current = await store.releases.current()
-    staying = [one for one in current if one.version_id != decision.candidate_id]
-    if staying and len(staying) < len(current):
-        await store.releases.add({staying[0].version_id: 1.0}, "drop", why)
+        return after, outcome
+    settles = Settled(decision.id, ["canary"], outcome.state, result)
+    with suppress(DecidedMeanwhile):
+        await store.releases.add({decision.baseline_id or "": 1.0}, "drop", why, settles=settles)
+    return await store.decisions.by_id(decision.id) or decision, outcome

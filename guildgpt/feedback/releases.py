@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from sqlalchemy import Connection, func, select, update
 
+from guildgpt.errors import DecidedMeanwhile
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import DecisionState, Release, ReleaseKind
 from guildgpt.feedback.rows import Clock, storable
 from guildgpt.feedback.schema import decisions, releases
-from guildgpt.feedback.trouble import Known, Trouble
-
-_DECIDED = Trouble(
-    "the decision on this candidate has changed meanwhile", "Look at it again, and decide anew."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +22,7 @@ class Settled:
     decision_id: str
     expected: Collection[DecisionState]
     state: DecisionState
+    result: dict[str, Any] | None = None  # what the rounds said
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +42,8 @@ class Releases:
     ) -> list[Release]:
         """From now on these versions answer, each its share of the conversations; in all 1.
 
-        What that `settles` is changed at the same moment. Raises StoreError, and releases nothing,
-        if it was decided otherwise meanwhile.
+        What that `settles` is changed at the same moment. Raises DecidedMeanwhile, and releases
+        nothing, if it was decided otherwise meanwhile.
         """
         if kind not in get_args(ReleaseKind):
             raise ValueError(f"no kind of release: {kind!r}")
@@ -60,9 +57,14 @@ class Releases:
                     decisions.c.id == settles.decision_id,
                     decisions.c.state.in_(tuple(settles.expected)),
                 )
-                new = {"state": settles.state, "why": storable(why), "updated_at": now}
-                if not connection.execute(settling.values(**new)).rowcount:
-                    raise Known(_DECIDED)
+                new: dict[str, Any] = {"state": settles.state, "why": storable(why)}
+                if settles.result is not None:
+                    new["result"] = storable(settles.result)
+                if not connection.execute(settling.values(**new, updated_at=now)).rowcount:
+                    raise DecidedMeanwhile(
+                        "the decision on this candidate has changed meanwhile",
+                        remedy="Look at it again, and decide anew.",
+                    )
             newest = connection.scalar(select(func.max(releases.c.number))) or 0
             rows = [Release(newest + 1, id, share, kind, why, now) for id, share in shares.items()]
             connection.execute(releases.insert(), [asdict(row) for row in rows])

@@ -178,7 +178,11 @@ def _plan(options: Any, as_json: bool) -> None:
 
 
 async def _drop(store: Store) -> None:
-    from guildgpt.feedback.deciding import drop
+    from guildgpt.feedback.releasing import drop
 
-    if decision := await store.decisions.current():
-        await drop(store, decision, "given up by the operator")
+    why = "given up by the operator"
+    decision = await store.decisions.current()
+    if decision is not None and decision.state == "training":
+        await store.decisions.change(decision.id, state="dropped", why=why)
+    elif decision is not None:
+        await drop(store, why)

@@ -21,16 +21,17 @@ from rich.console import Console
 
 from guildgpt.errors import GuildError, ModelError
 from guildgpt.feedback.commands import with_store
-from guildgpt.feedback.deciding import drop, look, promote, try_out
+from guildgpt.feedback.deciding import look
 from guildgpt.feedback.decision import DecisionSettings, Standing
 from guildgpt.feedback.learnable import Taken, learnable, take
 from guildgpt.feedback.purging import purge
 from guildgpt.feedback.records import Decision
+from guildgpt.feedback.registering import known, register
+from guildgpt.feedback.releasing import begin_canary, candidate, promote, served
 from guildgpt.feedback.store import Store
 from guildgpt.learn.watch import Watch
-from guildgpt.model.lineage import read_lineage
 from guildgpt.model.locate import locate
-from guildgpt.model.version import version_of
+from guildgpt.model.version import Version, version_of
 from guildgpt.recipe import Recipe, find_recipe, load_recipe
 from guildgpt.terminal import say
 
@@ -148,18 +149,18 @@ async def _register(
     store: Store, decision: Decision, recipe: Recipe, folder: Path, share: float
 ) -> Decision:
     """The candidate has a version, with its lineage, and is tried out."""
-    found = locate(str(folder / recipe.stages[-1] / "model"))
-    version = version_of(found)
-    parent = None
+    found = await register(store, str(folder / recipe.stages[-1] / "model"))
+    version = found.version
     with suppress(ModelError):  # a base of the Hub is no version
         parent = version_of(locate(recipe.model.base)).id
-    learned = read_lineage(found.folder or found.gguf)
-    await store.versions.register(version, learned, parent_id=parent)
+        itself = Version(version.id, version.name, version.path, version.sha256)
+        await store.versions.register(itself, parent_id=parent)
     await store.versions.inherit(version.id, decision.id)
-    current = await store.releases.current()
-    if current and current[0].version_id == version.id:
-        return await drop(store, decision, "what it learned changed nothing: it is who serves")
-    return await try_out(store, decision, version.id, share)
+    if served(await store.releases.history())[-1:] == [version.id]:
+        why = "what it learned changed nothing: it is the version that serves"
+        return await store.decisions.change(decision.id, state="dropped", why=why)
+    known_now = await known(store, version.id)
+    return await begin_canary(store, known_now, share, decision=decision)
 
 
 def decide(options: Options, decision: Decision) -> Decision:
@@ -175,8 +176,13 @@ def decide(options: Options, decision: Decision) -> Decision:
     question = f"{in_words(standing)} Promote {decision.candidate_id}?"
     if not options.agree(question):
         return decision
-    why = "members prefer it" if decision.state == "preferred" else "the operator prefers it"
-    return with_store(options.store, lambda store: promote(store, decision, why))
+
+    async def promoted(store: Store) -> Decision:
+        who = await candidate(store, decision.candidate_id, force=advised)
+        await promote(store, who, "" if advised else "members prefer it")
+        return await store.decisions.by_id(decision.id) or decision
+
+    return with_store(options.store, promoted)
 
 
 def in_words(standing: Standing) -> str:

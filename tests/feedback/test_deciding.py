@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from random import Random
 
-import pytest
-
-from guildgpt.errors import StoreError
-from guildgpt.feedback.deciding import drop, look, promote, try_out
+from guildgpt.feedback.deciding import look
 from guildgpt.feedback.prompts import NewPrompt
 from guildgpt.feedback.records import Candidate, Decision, Place
 from guildgpt.feedback.store import Store
-from guildgpt.model.version import Version
 
 from .conftest import Clock
 
@@ -108,36 +104,3 @@ async def test_a_terminal_only_advises(store: Store, clock: Clock) -> None:
     assert outcome.operator_decides
     assert outcome.state == "preferred"
     assert now.state == "canary"
-
-
-async def test_a_candidate_is_tried_out_promoted_and_never_after_an_erasure(store: Store) -> None:
-    decision = await store.decisions.begin()
-    with pytest.raises(StoreError, match="no version serves yet"):
-        await try_out(store, decision, "new@2", 0.2)
-    await store.releases.add({"old@1": 1.0}, "serve")
-    with pytest.raises(StoreError, match="old@1 serves already"):
-        await try_out(store, decision, "old@1", 0.2)
-    for _ in range(2):  # killed in between, it is done again
-        tried = await try_out(store, decision, "new@2", 0.2)
-    assert (tried.state, tried.baseline_id) == ("canary", "old@1")
-    assert len(await store.releases.history()) == 2
-
-    anna = await store.members.of_user(1)
-    place = await store.conversations.start("chain")
-    said = await store.conversations.add_message(
-        conversation_id=place, parent_id=None, role="user", text="Hm.", member_id=anna.id
-    )
-    new = Version("new@2", "new", "/models/new.gguf", "0" * 64)
-    await store.versions.register(new, [("message", said.id)])
-    await store.privacy.erase(1)
-    with pytest.raises(StoreError, match="erased") as raised:
-        await promote(store, tried, "they said so")
-    assert "--again" in str(raised.value)
-    assert (await drop(store, tried, "erased")).state == "dropped"
-    assert [one.version_id for one in await store.releases.current()] == ["old@1"]
-
-    await store.versions.register(Version("newer@3", "newer", "/models/newer.gguf", "1" * 64))
-    tried = await try_out(store, await store.decisions.begin(), "newer@3", 0.5)
-    assert (await promote(store, tried, "they said so")).state == "promoted"
-    [release] = await store.releases.current()
-    assert (release.version_id, release.share, release.why) == ("newer@3", 1.0, "they said so")

@@ -168,7 +168,7 @@ turn.{name} = stopping({name!r}, turn.{name})
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("name", ["begin", "take", "_run", "_register", "try_out"])
+@pytest.mark.parametrize("name", ["begin", "take", "_run", "_register", "begin_canary"])
 def test_killed_anywhere_the_same_command_goes_on(guild: Guild, name: str, when: str) -> None:
     guild.do(lambda store: guild.vote(store, 12))
     killed = in_a_process(guild.options(), STOP.format(name=name, when=when))
