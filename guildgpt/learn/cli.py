@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
+from guildgpt.inherited import Terminated
 from guildgpt.terminal import FLAG, Json, console_for, examples, needs_torch, print_json, say
 
 if TYPE_CHECKING:
@@ -101,7 +103,11 @@ def learn(
             say(console, "There is no candidate any more.")
             return
     needs_torch()
-    decision = take_turn(options)
+    try:
+        decision = take_turn(options)
+    except (KeyboardInterrupt, Terminated):
+        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        raise
     lines = [f"{decision.candidate_id or 'The candidate'}: {decision.state.replace('_', ' ')}"]
     lines[0] += f" ({decision.why})." if decision.why else "."
     tell(as_json, asdict(decision), *lines, NEXT[decision.state])

@@ -117,7 +117,12 @@ def train(options: Options, decision: Decision, watch: Watch) -> Decision:
         watch.guards, watch.erased = decision.id, False
         try:
             _run(recipe, text, folder, options.console)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            if watch.lost:
+                raise GuildError(
+                    "the store was away for too long, and another process may turn the circle",
+                    remedy="Once the store is back, the same command goes on.",
+                ) from error
             if not watch.erased:
                 raise
         watch.guards = None

@@ -36,7 +36,7 @@ context = 512
 
 [data]
 sources = ["feedback"]
-held_out = 0.1
+held_out = 0
 
 [dpo]
 epochs = 2

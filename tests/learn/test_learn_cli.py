@@ -1,0 +1,74 @@
+"""`guildgpt learn`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from guildgpt.cli import app
+from guildgpt.errors import GuildError
+from guildgpt.learn.turn import begin
+
+from .conftest import Guild
+
+RUNNER = CliRunner()
+
+
+def typed(guild: Guild, *words: str) -> str:
+    options = ["--store", guild.url]
+    if "status" not in words:
+        options += ["--recipe", str(guild.recipe), "--out", str(guild.folder / "learn")]
+    done = RUNNER.invoke(app, ["learn", *words, *options])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.stdout
+
+
+def test_a_dry_run_says_what_would_be_used_and_changes_nothing(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 3))
+    said = typed(guild, "--dry-run")
+    assert "would learn by dpo from 3 comparisons, 0 of them corrections." in said
+    assert "Too few: a turn takes 20 (--least)." in said
+    assert json.loads(typed(guild, "--dry-run", "--json"))["comparisons"] == 3
+    assert guild.do(lambda store: store.decisions.all()) == []
+
+
+def test_too_few_votes(guild: Guild) -> None:
+    with pytest.raises(GuildError, match="0 comparisons of the 20 that a turn takes"):
+        typed(guild)
+
+
+def test_the_status_before_and_within_a_turn(guild: Guild) -> None:
+    said = typed(guild, "status")
+    assert "To learn from: 0 comparisons" in said
+    assert "No candidate: `guildgpt learn` begins a turn." in said
+    guild.do(lambda store: guild.vote(store, 12))
+    turned = typed(guild, "--least", "10")
+    assert "canary." in turned
+    said = typed(guild, "status")
+    assert "To learn from: 12 comparisons" in said
+    assert "(80%)" in said
+    assert "No round has been counted yet." in said
+    decision = guild.do(lambda store: store.decisions.current())
+    assert decision is not None
+    guild.do(lambda store: guild.vote(store, 10, decision, for_candidate=0.5))
+    assert "10 rounds say 50% for the candidate" in typed(guild, "status")
+    told = json.loads(typed(guild, "status", "--json"))
+    assert told["decision"]["state"] == "canary"
+    assert told["standing"]["rounds"] == 10
+
+
+def test_a_candidate_is_given_up(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 12))
+    begin(guild.options())
+    assert "There is no candidate any more." in typed(guild, "--drop")
+    [decision] = guild.do(lambda store: store.decisions.all())
+    assert (decision.state, decision.why) == ("dropped", "given up by the operator")
+
+
+def test_help_names_everything() -> None:
+    said = RUNNER.invoke(app, ["learn", "--help"]).stdout
+    for word in ("--dry-run", "--again", "--drop", "--share", "status"):
+        assert word in said
