@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # What a member may expect: one answer of the model's, one answer or sentence, at most one, none.
 Expects = Literal["answer", "words", "at most one", "silence"]
 NOTED = {say.RATED_UP, say.RATED_DOWN, say.REASON_NOTED, *say.VOTED.values()}
+IN_ROUNDS = {"a": "left", "b": "right"}  # kinds of buttons that give the same verdicts
 MODAL = 9  # the kind of a first response that opens a form
 
 
@@ -192,7 +193,7 @@ async def missing_opinions(journal: Journal, store: Store) -> list[str]:
     missing = []
     for one in journal.noted:
         member = await store.members.of_user(one.who.id)
-        key = (member.id, one.action.id, one.action.kind)
+        key = (member.id, one.action.id, IN_ROUNDS.get(one.action.kind, one.action.kind))
         if kept[key] == 0:
             missing.append(f"{one.who.name} was told {one.told!r} for {one.action.kind}")
         kept[key] -= 1

@@ -7,11 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, true, union
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    delete,
+    exists,
+    or_,
+    select,
+    true,
+    union,
+    update,
+)
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import Erasure
 from guildgpt.feedback.removal import Removal, Remover, remove_messages
+from guildgpt.feedback.rounds import end_rounds
 from guildgpt.feedback.rows import Clock, among
 from guildgpt.feedback.schema import (
     channel_marks,
@@ -20,6 +31,7 @@ from guildgpt.feedback.schema import (
     guild_settings,
     left_guilds,
     messages,
+    rounds,
 )
 
 
@@ -85,22 +97,34 @@ class Places:
 
     async def delete_channels(self, ids: Iterable[int]) -> Erasure:
         """Channels or threads were deleted: all that was said in them goes, and in the threads
-        that hang from them, with everybody's opinions on it."""
-        gone = list(ids)
-        said = or_(conversations.c.channel_id.in_(gone), conversations.c.home_id.in_(gone))
+        that hang from them, with everybody's opinions on it.
+
+        In rounds nobody said anything. They are over, and their votes stand; where they were held
+        is forgotten.
+        """
+        gone, now = list(ids), self._clock.now()
+        is_round = conversations.c.kind == "round"
+        there = or_(conversations.c.channel_id.in_(gone), conversations.c.home_id.in_(gone))
+        said = there & ~is_round
         is_known = or_(
-            exists().where(said),
+            exists().where(there),
             exists().where(deliveries.c.channel_id.in_(gone)),
             exists().where(channel_marks.c.channel_id.in_(gone)),
         )
 
         def take(removal: Removal) -> None:
+            connection, held = removal.connection, rounds.c.channel_id.in_(gone)
+            end_rounds(connection, held, now)
+            nowhere = {"channel_id": None, "discord_id": None}
+            connection.execute(update(rounds).where(held).values(nowhere))
+            forgetting = update(conversations).where(there, is_round)
+            connection.execute(forgetting.values(channel_id=None))
             _remove(removal, said, set(gone))
 
         return await self._remover.remove(take, of=select(true()).where(is_known))
 
     async def guild_left(self, guild_id: int) -> None:
-        """The bot was taken out of a guild: from now on its time runs."""
+        """The bot was taken out of a guild: from now on its time runs. Its rounds are over."""
         await self._leave([guild_id])
 
     async def guild_joined(self, guild_id: int) -> None:
@@ -138,9 +162,15 @@ class Places:
     async def _leave(self, guild_ids: Iterable[int]) -> None:
         now = self._clock.now()
         rows = [{"guild_id": id, "left_at": now} for id in guild_ids]
+        leaving = self._database.insert(left_guilds).on_conflict_do_nothing()
+
+        def work(connection: Connection) -> None:
+            connection.execute(leaving, rows)
+            left = [row["guild_id"] for row in rows]
+            end_rounds(connection, among(connection, rounds.c.guild_id, left), now)
+
         if rows:
-            leaving = self._database.insert(left_guilds).on_conflict_do_nothing()
-            await self._database.execute(leaving, rows)
+            await self._database.write(work)
 
 
 def _remove(removal: Removal, said: ColumnElement[bool], channels: set[int]) -> None:

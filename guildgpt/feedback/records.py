@@ -22,7 +22,9 @@ AccountKind = Literal["terminal", "web"]
 PromptState = Literal["offered", "accepted", "refused"]
 Purpose = Literal["train", "decide"]
 Place = Literal["discord", "terminal", "web"]
-RoundState = Literal["posting", "open", "closed", "cancelled"]
+RoundState = Literal["posting", "open", "closing", "closed", "cancelled"]
+OVER: tuple[RoundState, ...] = ("closing", "closed", "cancelled")
+"""Of rounds that take no more votes."""
 ReleaseKind = Literal["serve", "canary", "promote", "drop", "rollback"]
 DecisionState = Literal[
     "training", "canary", "preferred", "not_preferred", "undecided", "promoted", "dropped"
@@ -182,6 +184,7 @@ class Round:
     """A prompt of the pool with two blind answers, put to the vote at a place.
 
     One with a decision helps to decide on a candidate; one without gathers votes to learn from.
+    One that is `closing` takes no votes, and its message on Discord does not say so yet.
     """
 
     id: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, case, exists, func, select, update
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.rankings import latest
@@ -33,6 +33,8 @@ from guildgpt.feedback.schema import (
 )
 from guildgpt.feedback.trouble import GONE, Known
 from guildgpt.feedback.votes import candidate_rows, comparison_row
+
+UNENDED: tuple[RoundState, ...] = ("posting", "open", "closing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +118,14 @@ class Rounds:
         await self._database.execute(posting.values(state="open", discord_id=discord_id))
 
     async def end(self, id: str, state: RoundState = "closed") -> bool:
-        """Close a round, or cancel it: its votes stand no more. False if it had ended before."""
-        ending = update(rounds).where(rounds.c.id == id, rounds.c.state.in_(("posting", "open")))
-        ended = ending.values(state=state, closed_at=self._clock.now())
-        return bool(await self._database.execute(ended))
+        """Close a round, or cancel it: its votes stand no more. False if it had ended before.
+
+        Where its message has to say so it is `closing` first: no vote is taken from then on.
+        """
+        before = UNENDED[:-1] if state == "closing" else UNENDED
+        ending = update(rounds).where(rounds.c.id == id, rounds.c.state.in_(before))
+        closed_at = func.coalesce(rounds.c.closed_at, self._clock.now())
+        return bool(await self._database.execute(ending.values(state=state, closed_at=closed_at)))
 
     async def by_id(self, id: str) -> Round | None:
         """The round; None if it is gone."""
@@ -184,6 +190,15 @@ class Rounds:
             )
 
         return await self._database.read(work)
+
+
+def end_rounds(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
+    """What these rounds were held in is no more: they are closed with the votes that they have, and
+    cancelled without any."""
+    cast = exists().where(votes.c.comparison_id == rounds.c.comparison_id)
+    ending = update(rounds).where(which, rounds.c.state.in_(UNENDED))
+    state = case((cast, "closed"), else_="cancelled")
+    connection.execute(ending.values(state=state, closed_at=func.coalesce(rounds.c.closed_at, now)))
 
 
 _PLAIN: dict[str, object] = {

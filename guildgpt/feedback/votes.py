@@ -14,7 +14,14 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from guildgpt.errors import RoundClosed
 from guildgpt.feedback.conversations import check_there
 from guildgpt.feedback.database import Database
-from guildgpt.feedback.records import Correction, Rating, StoredComparison, Verdict, Vote
+from guildgpt.feedback.records import (
+    OVER,
+    Correction,
+    Rating,
+    StoredComparison,
+    Verdict,
+    Vote,
+)
 from guildgpt.feedback.rows import Clock, new_id, storable
 from guildgpt.feedback.schema import candidates, comparisons, corrections, ratings, rounds, votes
 from guildgpt.feedback.trouble import GONE, Known
@@ -83,7 +90,7 @@ class Votes:
             shown = connection.scalar(count) or 0
             if not shown:
                 raise Known(GONE)
-            if connection.scalar(round_state) in ("closed", "cancelled"):
+            if connection.scalar(round_state) in OVER:
                 raise RoundClosed("this round is closed", remedy="The next one comes.")
             if not all(0 <= position < shown for position in ranking):
                 raise ValueError(f"no ranking of {shown} answers: {tuple(ranking)}")

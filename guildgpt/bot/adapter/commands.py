@@ -15,6 +15,7 @@ from guildgpt.bot.adapter.incoming import interaction_event
 from guildgpt.bot.adapter.interactions import At, Interactions, may_be_too_late, send
 from guildgpt.bot.adapter.outlets import MessageOutlet
 from guildgpt.bot.adapter.reading import Reader
+from guildgpt.bot.adapter.round_commands import add_rounds
 from guildgpt.bot.adapter.threads import open_thread
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.events import Event
@@ -56,12 +57,13 @@ Place = app_commands.Transform[app_commands.AppCommandChannel, _AnyPlace]
 class Commands(app_commands.CommandTree[Any]):
     """What members can call, each handed to `desk`."""
 
-    def __init__(self, client: discord.Client, desk: Interactions, reader: Reader):
+    def __init__(self, client: Any, desk: Interactions, reader: Reader):
         super().__init__(client)
         self._desk = desk
         _add_questions(self, desk, reader)
         _add_rights(self, desk)
         _add_admin(self, desk)
+        add_rounds(self, desk, client.rounds)
 
     async def interaction_check(self, at: At) -> bool:
         """Each only once."""

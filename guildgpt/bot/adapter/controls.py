@@ -20,6 +20,8 @@ FACES: dict[str, tuple[str | None, str | None, discord.ButtonStyle]] = {
     "stop": ("⏹️", "Stop", _GREY),
     "left": ("⬅️", "Left", _BLUE),
     "right": ("➡️", "Right", _BLUE),
+    "a": (None, "A", _BLUE),
+    "b": (None, "B", _BLUE),
     "tie": (None, "Both good", _GREY),
     "both_bad": (None, "Both bad", _GREY),
     "forget": (None, "Delete everything", discord.ButtonStyle.danger),

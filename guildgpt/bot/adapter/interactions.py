@@ -27,8 +27,9 @@ from guildgpt.bot.answers.outlet import Outlet
 from guildgpt.bot.answers.service import Rest, Service
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import sentences as say
+from guildgpt.bot.text.rounds import CLOSED
 from guildgpt.bot.text.splitting import split
-from guildgpt.errors import RecordGone, StoreError
+from guildgpt.errors import RecordGone, RoundClosed, StoreError
 
 log = EventLog(__name__)
 ACKNOWLEDGE_SECONDS = 0.25  # work that takes longer than this is acknowledged before it is done
@@ -254,6 +255,8 @@ async def _or_sorry(
         told = refusal.say or say.FAILED
     except RecordGone:
         told = say.RECORD_GONE
+    except RoundClosed:
+        told = CLOSED
     except StoreError as error:
         log("store_failed", error=error)
         told = say.STORE_DOWN

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any
 
 import discord
 
 from guildgpt.bot.adapter.controls import view
+from guildgpt.bot.adapter.discord_time import first_id
 from guildgpt.bot.adapter.reaching import FAULTS, T, delivered, once, passes, undeliverable
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable
@@ -20,6 +22,7 @@ log = EventLog(__name__)
 TOKEN_SECONDS = 14 * 60.0  # an interaction's token lives for fifteen minutes
 TOKEN_OVER = (50027, 10015)  # Discord's codes for one that does not
 NO_HISTORY = 160002  # ... and for a reply where the bot may not read what it replies to
+FIND_MESSAGES = 500  # that are looked through for one that may have been sent
 TYPING_SECONDS = 8.0  # Discord shows the bot typing for ten
 ORIGINAL: Any = "@original"  # Discord's name for "thinking…", where other messages have numbers
 
@@ -74,6 +77,25 @@ class MessageOutlet:
     async def whisper(self, text: str) -> int:
         """See `Outlet`."""
         return await self._send(text)
+
+    async def find(self, texts: Sequence[str], since: float) -> list[int] | None:
+        """See `RoundOutlet`."""
+        channel = self._client.get_channel(self.channel_id)
+        guild = getattr(channel, "guild", None)
+        if guild and not channel.permissions_for(guild.me).read_message_history:  # type: ignore[union-attr]
+            return None
+        history = self.channel.history(
+            limit=FIND_MESSAGES, after=discord.Object(first_id(since)), oldest_first=False
+        )
+        ours: dict[str, int] = {}
+        try:
+            async for message in history:
+                if message.author == self._client.user:
+                    ours.setdefault(message.content, message.id)
+        except FAULTS as error:
+            raise undeliverable(error) from error
+        found = [ours.get(text.strip()) for text in texts]
+        return [id for id in takewhile(lambda id: id is not None, found) if id]
 
     async def _send(self, text: str, patient: bool = True, **more: Any) -> int:
         if self._reference:

@@ -23,6 +23,8 @@ Kind = Literal[
     "right",
     "tie",
     "both_bad",
+    "a",
+    "b",
     "report",
     "forget",
     "keep",

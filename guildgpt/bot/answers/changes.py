@@ -33,11 +33,13 @@ class Changes:
     guilds: Guilds
     running: AllRunning
     on_channel_deleted: Callable[[int], None] = lambda channel_id: None
+    on_message_deleted: Callable[[int], None] = lambda message_id: None
 
     async def message_deleted(self, message_id: int) -> None:
         """A message was deleted, a member's or the bot's: its text goes, what quotes it goes, and
         nobody waits for an answer to it."""
         self.running.take_back(message_id)
+        self.on_message_deleted(message_id)
         await self._write("deleted", lambda: self.store.revisions.mark_deleted(message_id))
 
     async def message_edited(self, event: Event) -> None:
@@ -81,7 +83,7 @@ class Changes:
         if rules is None:
             return ()
         reports = [rules.reports_channel] if rules.reports_channel else []
-        return {*rules.channels, *rules.channel_systems, *reports}
+        return {*rules.channels, *rules.channel_systems, *rules.rounds, *reports}
 
     async def _write(self, what: str, change: Callable[[], Awaitable[Erasure]]) -> None:
         """Make a change, and log what goes and how many versions had learned from it: the store

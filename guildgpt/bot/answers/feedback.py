@@ -39,6 +39,8 @@ RATINGS = {"up": (1, say.RATED_UP), "down": (-1, say.RATED_DOWN)}
 VOTES: dict[str, tuple[Verdict, tuple[int, ...]]] = {
     "left": ("ranked", (0, 1)),
     "right": ("ranked", (1, 0)),
+    "a": ("ranked", (0, 1)),
+    "b": ("ranked", (1, 0)),
     "tie": ("tie", ()),
     "both_bad": ("both_bad", ()),
 }

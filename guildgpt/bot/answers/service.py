@@ -62,12 +62,12 @@ class Service:
         self.postponed = Postponed()
         self.pacer = Pacer(self.clock)
         self.writer = ChannelWriter(self.pacer, self.clock)
-        sampling = SamplingParams(
+        self.sampling = SamplingParams(
             temperature=settings.temperature,
             top_p=settings.top_p,
             max_tokens=settings.max_tokens,
         )
-        self._generator = Generator(self.fleet, sampling, self.moderator, self.metrics)
+        self._generator = Generator(self.fleet, self.sampling, self.moderator, self.metrics)
         self.systems = Systems(self.guilds, self._generator)
         self.running = AllRunning()
         self.changes = Changes(self.store, self.postponed, self.guilds, self.running)
@@ -75,7 +75,7 @@ class Service:
         self.courtesy = Courtesy(
             settings.questions_per_user, settings.questions_seconds, self.clock
         )
-        queue = FairQueue(
+        self.queue = FairQueue(
             settings.workers,
             bound=settings.queue_bound,
             per_user=settings.waiting_per_user,
@@ -88,7 +88,7 @@ class Service:
             self.postponed,
             self.guilds,
             self._generator,
-            queue,
+            self.queue,
             self.running,
             self.moderator,
             self.chance,

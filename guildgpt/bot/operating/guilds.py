@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guildgpt.bot.operating.settings import BotSettings, GuildSettings
+from guildgpt.bot.operating.settings import BotSettings, GuildSettings, RoundPlan
 from guildgpt.feedback.store import Store
 
 
@@ -23,6 +23,8 @@ class Rules:
     feedback: bool
     channels_deleted: bool
     reports_channel: int | None = None
+    rounds: Mapping[int, RoundPlan] = field(default_factory=dict)
+    rounds_deleted: bool = False
 
     def systems(self, *places: int | None) -> list[str]:
         """The system texts for a channel and the one that its thread is in, the one that holds
@@ -73,6 +75,26 @@ class Guilds:
                 changes |= _with_system(now, *system_of)
             return await self._changed(guild_id, now, changes)
 
+    async def plan_rounds(
+        self,
+        guild_id: int,
+        channel_id: int,
+        change: Callable[[RoundPlan], RoundPlan | None],
+        *,
+        seen: bool = False,
+    ) -> None:
+        """Plan the rounds of a channel anew, by its plan so far; None: there is none any more.
+        `seen`: an admin does it, and knows which channels were deleted."""
+        async with self._changing:
+            now = await self._of(guild_id)
+            before = now.rounds.get(channel_id)
+            after = change(before or RoundPlan())
+            if after != before:
+                plans = {id: plan for id, plan in now.rounds.items() if id != channel_id}
+                plans |= {channel_id: after} if after is not None else {}
+                deleted = now.rounds_deleted and not seen
+                await self._changed(guild_id, now, {"rounds": plans, "rounds_deleted": deleted})
+
     async def forget_channels(self, guild_id: int, deleted: Collection[int]) -> None:
         """Channels were deleted in Discord: they leave the list, and their system texts go. An
         empty list names every channel, for a bot that is silent everywhere looks broken."""
@@ -84,6 +106,9 @@ class Guilds:
                 changes = {"channels": channels, "channels_deleted": not channels}
             if now.reports_channel in deleted:
                 changes["reports_channel"] = None
+            if now.rounds.keys() & set(deleted):
+                plans = {id: plan for id, plan in now.rounds.items() if id not in deleted}
+                changes |= {"rounds": plans, "rounds_deleted": True}
             for channel_id in now.channel_systems.keys() & set(deleted):
                 now = now.model_copy(update=changes)
                 changes |= _with_system(now, channel_id, None)
@@ -117,6 +142,8 @@ class Guilds:
             feedback=ours.feedback if guild.feedback is None else guild.feedback,
             channels_deleted=guild.channels_deleted,
             reports_channel=guild.reports_channel,
+            rounds=guild.rounds,
+            rounds_deleted=guild.rounds_deleted,
         )
 
 

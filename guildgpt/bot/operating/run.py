@@ -114,7 +114,8 @@ async def serve(
                     lambda: following.warnings,
                 )
             )
-        beside = [keeper.keep(), following.keep(), _look_after(fleet, metrics), stopping.wait()]
+        keeping = [keeper.keep(), following.keep(), client.rounds.keep()]
+        beside = [*keeping, _look_after(fleet, metrics), stopping.wait()]
         await _connected(client, keeper, lease, beside)
 
 

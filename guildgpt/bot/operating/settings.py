@@ -160,6 +160,20 @@ class BotSettings(BaseSettings):
         return level.lower() if isinstance(level, str) else level
 
 
+class RoundPlan(BaseModel):
+    """The rounds of one channel. Times are Discord's, in whole seconds since 1970."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    every: Literal["daily", "weekly"] | None = None
+    next_at: int = 0
+    """When the next one of these opens."""
+    once: int | None = None
+    """When one closes that is wanted now."""
+    stopped: bool = False
+    """They were switched off, for the bot may not write there."""
+
+
 class GuildSettings(BaseModel):
     """What the admins of one guild set; None is the operator's choice.
 
@@ -178,6 +192,10 @@ class GuildSettings(BaseModel):
     feedback: bool | None = None
     reports_channel: int | None = None
     """Where new reports are told; None: nowhere, `/reports` shows them."""
+    rounds: dict[int, RoundPlan] = {}
+    """The rounds of each channel that has any."""
+    rounds_deleted: bool = False
+    """A channel with rounds was deleted in Discord."""
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:

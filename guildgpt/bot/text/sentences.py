@@ -63,6 +63,8 @@ LOOKED_AT = "✅ Somebody has looked at this."
 VOTED = {
     "left": "Noted: the left one is better.",
     "right": "Noted: the right one is better.",
+    "a": "Noted: A is better.",
+    "b": "Noted: B is better.",
     "tie": "Noted: both are equally good.",
     "both_bad": "Noted: neither is good.",
 }
@@ -95,7 +97,7 @@ Under my answers: 👍 👎 tell me how they were · 🔁 another try · 🚩 re
 
 `/privacy` what I keep, and a copy · `/forget-me` have it deleted · `/stats` what people think
 For admins: `/system` how I should behave here · `/settings` where I answer, and whether I ask for \
-opinions · `/reports` what was reported
+opinions · `/reports` what was reported · `/rounds` two blind answers to vote on
 
 I am a small language model. I make mistakes: check what matters."""
 
