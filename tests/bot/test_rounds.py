@@ -114,7 +114,7 @@ async def test_a_round_is_shown_voted_on_and_closed(held: House) -> None:
     closed = await over(held, message)
     assert "2 voted: 1 for A, 1 for B. As even as it can be." in closed
     assert "voted" not in before
-    assert states(held) == ["closed"]
+    await held.fake.until(lambda: states(held) == ["closed"])
 
 
 async def test_a_vote_can_be_changed_until_the_round_closes(held: House) -> None:

@@ -127,9 +127,9 @@ class Guilds:
 
     async def _of(self, guild_id: int) -> GuildSettings:
         if guild_id not in self._known:
-            self._known[guild_id] = GuildSettings.from_dict(
-                await self._store.places.settings(guild_id)
-            )
+            found = await self._store.places.settings(guild_id)
+            # Meanwhile somebody may have changed them.
+            return self._known.setdefault(guild_id, GuildSettings.from_dict(found))
         return self._known[guild_id]
 
     def _over_defaults(self, guild: GuildSettings) -> Rules:
