@@ -189,7 +189,7 @@ BELOW = {
     },
     "learn": {"feedback", "model", "pipeline", "recipe"},
 }
-SHARED = {"errors", "hashes", "paths", "terminal", "toml_file"}
+SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file"}
 ABOVE = {"cli", "recipe", "pipeline"}
 
 
