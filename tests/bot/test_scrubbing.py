@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from guildgpt.bot.operating import run
@@ -90,3 +92,20 @@ async def test_nobody_waits_for_it_but_at_last(
     await house.answer(growing, 60)
     await house.scrubbed()
     assert "Xyzzy" not in house.everything()
+
+
+async def test_the_folders_of_turns_that_learned_from_what_is_erased_are_emptied(
+    house: House, rewritten: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run, "PURGE_SECONDS", 0.0)
+    await house.open()
+    question = await asked(house, "Xyzzy?")
+    rows = tmp_path / "turn" / "feedback.jsonl"
+    rows.parent.mkdir()
+    rows.write_text("Xyzzy?")
+    [(id,)] = house.rows("SELECT id FROM messages WHERE role = 'user'")
+    async with house.store() as store:
+        decision = await store.decisions.begin(folder=str(rows.parent))
+        await store.versions.learned(decision.id, [("message", id)])
+    await house.fake.delete(question)
+    await house.fake.until(lambda: not rows.exists())

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
-import socket
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.answers.service import Service
@@ -23,7 +20,9 @@ from guildgpt.bot.operating.health import Metrics, health_server
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.errors import StoreError
+from guildgpt.feedback.leases import holder_here, is_dead
 from guildgpt.feedback.location import member_key
+from guildgpt.feedback.purging import purge
 from guildgpt.feedback.store import Store
 from guildgpt.talk.fleet import Fleet, Open
 from guildgpt.talk.moderation import moderators
@@ -33,6 +32,7 @@ LEASE_SECONDS = 15.0
 SAVE_SECONDS = 2.0  # between writing down what has been read
 LOOK_SECONDS = 5.0  # between looks whether the engine lives
 LONGEST_LOOK_SECONDS = 60.0  # the same while it does not open
+PURGE_SECONDS = 60.0
 RETENTION_SECONDS = 6 * 3600.0
 REWRITE_SECONDS = 15 * 60.0  # at least, between two times that the store's file is written anew
 REWRITE_AT_LATEST = 3600.0  # ... though there may be somebody to answer
@@ -164,6 +164,7 @@ class Housekeeper:
     _client: GuildClient
     _settings: BotSettings
     _cleaned: float = float("-inf")
+    _purged: float = float("-inf")
     _rewritten: float = float("-inf")
     _traces_since: float | None = None
     content: bool = True  # the store took what it was given last
@@ -175,6 +176,7 @@ class Housekeeper:
                 await self.write_down()
                 await self._clean()
                 await self._scrub()
+                await self._purge()
                 self.content = True
             except StoreError as error:
                 self.content = False
@@ -198,6 +200,16 @@ class Housekeeper:
             self._cleaned = time.monotonic()
             rows = sum(gone.values()) + sum(left.counts.values())
             log("retention", rows=rows, versions=len(left.versions))
+
+    async def _purge(self) -> None:
+        """Take what was erased out of the folders of turns of the circle that lie on this host."""
+        if time.monotonic() - self._purged > PURGE_SECONDS:
+            self._purged = time.monotonic()
+            try:
+                if files := await purge(self._client.service.store):
+                    log("purged", files=files)
+            except OSError as error:
+                log("purge_failed", error=error)
 
     async def _scrub(self) -> None:
         """Take what was deleted out of the store's files: out of the log soon, out of the file,
@@ -225,11 +237,11 @@ async def _lease(store: Store, stopping: asyncio.Event) -> AsyncGenerator[asynci
 
     Waits for it. Yields a task that ends when it was lost: then this process must be silent.
     """
-    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+    holder = holder_here()
     told = False
     while not stopping.is_set() and not await store.leases.acquire("bot", holder, LEASE_SECONDS):
         earlier = await store.leases.holder("bot")
-        if earlier and _is_dead(earlier):
+        if earlier and is_dead(earlier):
             await store.leases.release("bot", earlier)
             continue
         if not told:
@@ -259,17 +271,3 @@ async def _renew(store: Store, holder: str) -> None:
         except StoreError as error:
             log("store_failed", error=error)
     log("lease_lost")
-
-
-def _is_dead(holder: str) -> bool:
-    """Whether the process that held a lease ran on this machine and is no more."""
-    host, pid, _ = holder.rsplit(":", 2)
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return int(pid) == os.getpid()  # the holder of this number before us
