@@ -56,3 +56,24 @@ async def look(
     with suppress(DecidedMeanwhile):
         await store.releases.add({decision.baseline_id or "": 1.0}, "drop", why, settles=settles)
     return await store.decisions.by_id(decision.id) or decision, outcome
+
+
+def in_words(standing: Standing) -> str:
+    """What the rounds say so far, in one or two sentences."""
+    if standing.mean is None:
+        return "No round has been counted yet."
+    counted = (
+        f"{standing.rounds:,} rounds say {standing.mean:.0%} for the candidate "
+        f"({standing.low:.0%} to {standing.high:.0%})."
+    )
+    said = {
+        "preferred": "Members prefer it.",
+        "not_preferred": "Members do not prefer it by the margin.",
+        "undecided": "That stays undecided.",
+        "open": "That is not clear yet",
+    }[standing.state]
+    if standing.state == "open":
+        more = standing.likely_needed
+        said += f"; likely {more:,} more." if more else "."
+    advice = " It is advice: too few people voted, or at a terminal." * standing.operator_decides
+    return f"{counted} {said}{advice}"

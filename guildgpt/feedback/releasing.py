@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from guildgpt.errors import GuildError
+from guildgpt.feedback.deciding import in_words, look
 from guildgpt.feedback.decision import DecisionSettings
 from guildgpt.feedback.records import Decision, Release, ReleaseKind
 from guildgpt.feedback.registering import LIST, flaw, known, refuse_flawed
@@ -121,10 +122,13 @@ async def begin_canary(
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A version that was tried, and the decision on it."""
+    """A version that was tried, the decision on it, and what that stands at, in words; `against`
+    the decision it would be promoted."""
 
     version: KnownVersion
     decision: Decision
+    says: str
+    against: bool
 
 
 async def candidate(store: Store, id: str | None = None, *, force: bool = False) -> Candidate:
@@ -161,21 +165,27 @@ async def candidate(store: Store, id: str | None = None, *, force: bool = False)
     if decision.state == "training":
         raise GuildError(f"{version.id} is still being trained", remedy="Wait until it is tried.")
     refuse_flawed(version)
-    if decision.state != "preferred" and not force:
+    decision, standing = await look(store, decision)
+    says = f"{version.id} was put to the vote ({decision.state}). {in_words(standing)}"
+    advised = standing.operator_decides and standing.state == "preferred"
+    against = decision.state != "preferred" and not advised
+    if against and not force:
         raise GuildError(
             "the decision does not say that members prefer it",
-            remedy=f"{await standing(store, decision)} Wait for more rounds, or use --force: the "
-            "release then notes that you did.",
+            remedy=f"{says} Wait for more rounds, or use --force: the release then notes that you "
+            "did.",
         )
-    return Candidate(version, decision)
+    return Candidate(version, decision, says, against)
 
 
 async def promote(store: Store, who: Candidate, why: str = "") -> list[Release]:
     """The candidate answers everything from now on. Raises StoreError if it was decided otherwise
     since it was looked at."""
     state = who.decision.state
-    if state != "preferred":
+    if who.against:
         why = f"promoted against the decision ({state})" + (f": {why}" if why else "")
+    elif state != "preferred":
+        why = why or "the rounds advise it, and the operator agrees"
     settled = Settled(who.decision.id, [state], "promoted")
     return await store.releases.add({who.version.id: 1.0}, "promote", why, settles=settled)
 
@@ -227,23 +237,6 @@ async def rollback(store: Store, why: str = "") -> RolledBack:
         if line
         else "Nothing was released yet: the bot answers with the model of its settings.",
     )
-
-
-async def standing(store: Store, decision: Decision) -> str:
-    """What the decision on a candidate stands at, in one sentence."""
-    closed = await store.rounds.ballots(decision_id=decision.id)
-    voted = sum(bool(one.votes) for one in closed)
-    of_rounds = f"{voted:,} round{'s' * (voted != 1)} with votes closed"
-    says = {
-        "training": "it is being trained",
-        "canary": "open, nothing is decided yet",
-        "preferred": "members prefer it",
-        "not_preferred": "members do not prefer it",
-        "undecided": "the rounds did not decide",
-        "promoted": "it was promoted",
-        "dropped": "it was dropped",
-    }[decision.state]
-    return f"The decision on {decision.candidate_id}: {says} ({of_rounds})."
 
 
 async def _trial(store: Store) -> Decision | None:

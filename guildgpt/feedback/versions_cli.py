@@ -130,16 +130,15 @@ def promote(
     """Say yes to the candidate: it answers everything from now on."""
     from guildgpt.feedback import registering, releasing
 
-    async def look(opened: Store) -> tuple[Candidate, str]:
+    async def look(opened: Store) -> Candidate:
         id = version
         if version is not None:
             id = (await registering.register(opened, version)).version.id
-        found = await releasing.candidate(opened, id, force=force)
-        return found, await releasing.standing(opened, found.decision)
+        return await releasing.candidate(opened, id, force=force)
 
-    found, stands = with_store(store, look)
+    found = with_store(store, look)
     id = found.version.id
-    say(console_for(as_json), stands)
+    say(console_for(as_json), found.says)
     if not yes:
         typer.confirm(f"Let {id} answer everything from now on?", abort=True, err=True)
     released = with_store(store, lambda opened: releasing.promote(opened, found, why))
@@ -178,6 +177,7 @@ def rollback(why: Why = "", store: StoreOption = None, as_json: Json = False) ->
 async def _listed(store: Store) -> dict[str, Any]:
     """Every version with what is to be known of it, and the decision that is open."""
     from guildgpt.feedback import registering, releasing
+    from guildgpt.feedback.deciding import in_words, look
 
     history = await store.releases.history()
     learned = await store.versions.learned_from()
@@ -191,7 +191,9 @@ async def _listed(store: Store) -> dict[str, Any]:
         versions.append(row)
     stands = None
     if decision is not None and decision.candidate_id:
-        stands = asdict(decision) | {"says": await releasing.standing(store, decision)}
+        decision, standing = await look(store, decision)
+        says = f"{decision.candidate_id} is the candidate ({decision.state}). {in_words(standing)}"
+        stands = asdict(decision) | {"says": says}
     return {"versions": versions, "decision": stands}
 
 

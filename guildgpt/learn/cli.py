@@ -116,7 +116,7 @@ def learn(
 @learn_app.command(epilog=examples("guildgpt learn status", "guildgpt learn status --json"))
 def status(store: StoreOption = None, as_json: Json = False) -> None:
     """Say how many votes there are, what a decision stands at, how many more it likely takes."""
-    from guildgpt.learn.turn import in_words
+    from guildgpt.feedback.deciding import in_words
     from guildgpt.learn.turn import status as look
 
     found = look(store_url(store))

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from guildgpt.errors import GuildError, ModelError
 from guildgpt.feedback.commands import with_store
-from guildgpt.feedback.deciding import look
+from guildgpt.feedback.deciding import in_words, look
 from guildgpt.feedback.decision import DecisionSettings, Standing
 from guildgpt.feedback.learnable import Taken, learnable, take
 from guildgpt.feedback.purging import purge
@@ -188,27 +188,6 @@ def decide(options: Options, decision: Decision) -> Decision:
         return await store.decisions.by_id(decision.id) or decision
 
     return with_store(options.store, promoted)
-
-
-def in_words(standing: Standing) -> str:
-    """What the rounds say so far, in one or two sentences."""
-    if standing.mean is None:
-        return "No round has been counted yet."
-    counted = (
-        f"{standing.rounds:,} rounds say {standing.mean:.0%} for the candidate "
-        f"({standing.low:.0%} to {standing.high:.0%})."
-    )
-    said = {
-        "preferred": "Members prefer it.",
-        "not_preferred": "Members do not prefer it by the margin.",
-        "undecided": "That stays undecided.",
-        "open": "That is not clear yet",
-    }[standing.state]
-    if standing.state == "open":
-        more = standing.likely_needed
-        said += f"; likely {more:,} more." if more else "."
-    advice = " It is advice: too few people voted, or at a terminal." * standing.operator_decides
-    return f"{counted} {said}{advice}"
 
 
 def status(store_url: str) -> dict[str, Any]:

@@ -32,13 +32,14 @@ async def play(
     *,
     place: Place = "discord",
     candidate: str = "new@2",
+    baseline: str = "old@1",
 ) -> None:
     """Rounds, in each of which this share of the voters is for the candidate."""
     chance = Random(0)
     for number, share in enumerate(shares):
         prompt = await store.prompts.next("decide", chance, decision_id=decision.id)
         assert prompt is not None
-        pair = [Candidate("Old words.", "old@1"), Candidate("New words.", candidate)]
+        pair = [Candidate("Old words.", baseline), Candidate("New words.", candidate)]
         if number % 2:
             pair.reverse()
         made = await store.rounds.open(prompt, pair, place, decision_id=decision.id)

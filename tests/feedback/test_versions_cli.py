@@ -19,11 +19,14 @@ from guildgpt.chat import CHATML
 from guildgpt.errors import EngineError, GuildError, ModelError, StoreError
 from guildgpt.feedback import releasing
 from guildgpt.feedback.location import KEY_VARIABLE, STORE_VARIABLE
+from guildgpt.feedback.prompts import NewPrompt
+from guildgpt.feedback.records import Place
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions_cli import NEXT, versions_app
 from guildgpt.model.lineage import write_lineage
 
-from .conftest import KEY
+from .conftest import KEY, Clock
+from .test_deciding import play
 
 ANNA = 111_111_111_111_111_111
 T = TypeVar("T")
@@ -256,7 +259,7 @@ def test_canary(url: str, old: Path, new: Path) -> None:
     assert decision.settings == {"alpha": 0.05, "margin": 0.05, "max_rounds": 150, "share": 0.3}
     text = told("list")
     assert "candidate" in next(line for line in text.splitlines() if line.startswith(id))
-    assert f"The decision on {id}: open, nothing is decided yet (0 rounds with votes" in text
+    assert f"{id} is the candidate (canary). No round has been counted yet." in text
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-0.2", "20", "nan"])
@@ -330,13 +333,58 @@ def test_promote(url: str, trial: str) -> None:
     assert f"Let {trial} answer everything from now on?" in result.stderr
     assert shares(url) == {"old": 0.8, "new": 0.2}
     text = told("promote", answer="y\n")
-    assert text.startswith(
-        f"The decision on {trial}: members prefer it (0 rounds with votes closed)."
-    )
+    assert text.startswith(f"{trial} was put to the vote (preferred). No round")
     assert f"{trial} is promoted: it answers everything from now on (release 3)." in text
     assert shares(url) == {"new": 1.0}
     assert state(url) == "promoted"
     assert refused("promote", "--yes").what == f"{trial} was promoted already"
+
+
+async def vote(store: Store, share: float, place: Place = "discord") -> None:
+    """Twelve rounds, in each of which this share of the voters is for the candidate."""
+    prompts = [NewPrompt(f"Explain wombats, part {n}.", "tests", "CC0-1.0") for n in range(40)]
+    await store.prompts.add(prompts)
+    current = await store.decisions.current()
+    assert current
+    assert current.candidate_id
+    pair = {"candidate": current.candidate_id, "baseline": current.baseline_id or ""}
+    await play(store, current, [share] * 12, place=place, **pair)
+
+
+def test_what_the_rounds_say_is_looked_at(url: str, trial: str) -> None:
+    in_store(url, lambda store: vote(store, 1.0))
+    assert state(url) == "canary"  # nobody has looked yet
+    assert "Members prefer it." in told("list")
+    assert "(preferred). 7 rounds say 100% for the candidate" in told("promote", "--yes")
+    [release] = in_store(url, lambda store: store.releases.current())
+    assert (release.kind, release.why, state(url)) == ("promote", "", "promoted")
+
+
+def test_whom_the_rounds_do_not_prefer_answers_nobody_any_more(url: str, trial: str) -> None:
+    in_store(url, lambda store: vote(store, 0.0))
+    assert "Members do not prefer it by the margin." in (refused("promote", "--yes").remedy or "")
+    assert shares(url) == {"old": 1.0}
+    assert state(url) == "not_preferred"
+
+
+def test_what_a_terminals_rounds_advise_needs_no_force(url: str, trial: str) -> None:
+    async def earlier(store: Store) -> None:
+        """Each of six people on six days."""
+        for _ in range(6):
+            await vote(store, 1.0, "terminal")
+            clock.pass_(days=1)
+
+    clock = Clock()
+
+    async def work() -> None:
+        async with await Store.open(url, key=KEY, clock=clock) as store:
+            await earlier(store)
+
+    clock.pass_(days=-100)
+    asyncio.run(work())
+    assert "It is advice" in told("promote", "--yes")
+    [release] = in_store(url, lambda store: store.releases.current())
+    assert release.why == "the rounds advise it, and the operator agrees"
 
 
 @pytest.mark.parametrize("stands", ["canary", "not_preferred", "undecided"])
@@ -344,7 +392,7 @@ def test_a_promotion_against_the_decision_is_forced(url: str, trial: str, stands
     decide(url, stands)
     error = refused("promote", "--yes")
     assert error.what == "the decision does not say that members prefer it"
-    assert f"The decision on {trial}" in (error.remedy or "")
+    assert f"{trial} was put to the vote ({stands})." in (error.remedy or "")
     assert "--force" in (error.remedy or "")
     assert state(url) == stands
     told("promote", trial, "--yes", "--force", "--why", "I like it")
