@@ -53,6 +53,8 @@ def vote(
     ending = run(settings, console_for(as_json))
     if as_json and ending.summary:
         print_json(ending.summary.as_dict())
+    if ending.trouble:
+        raise ending.trouble
     if ending.signal:
         raise typer.Exit(128 + ending.signal)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.errors import EngineDied, GuildError
 from guildgpt.feedback.records import Decision, Purpose
+from guildgpt.feedback.registering import known
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions import KnownVersion
 from guildgpt.model.lineage import read_lineage
@@ -113,19 +114,14 @@ async def _named(store: Store, model: str, on_progress: Callable[[str], None] | 
 
 async def _version(store: Store, id: str) -> Player:
     """A registered version, where it lies."""
-    known = await store.versions.by_id(id)
-    if known is None:
-        raise GuildError(
-            f"there is no version {id} in the store",
-            remedy="Name a model folder, a .gguf file or `starter`.",
-        )
-    if not Path(known.path).is_file():
+    version = await known(store, id)
+    if not Path(version.path).is_file():
         raise GuildError(
             f"the file of {id} is gone",
-            where=known.path,
+            where=version.path,
             remedy="Put it back, or name two models to vote on: `guildgpt vote MODEL_A MODEL_B`.",
         )
-    return Player(_where(known), known.id)
+    return Player(_where(version), version.id)
 
 
 def _where(version: KnownVersion) -> Located:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,16 +38,33 @@ class Game:
         `Session.next` raises, and a StoreError where nobody is there to try again."""
         while self.rounds is None or len(self.session.played) < self.rounds:
             with self.screen.console.status("Two answers are being written …"):
-                played = await self.session.next()
+                played = await self._next()
             while self.session.troubles:
                 self.screen.say(f"A round was left out: {self.session.troubles.pop(0)}")
-            if played is None:
-                return "decided"
+            if not isinstance(played, Played):
+                return played
             if self.rounds is None or len(self.session.played) + 1 < self.rounds:
                 self.session.write_ahead()
             if not await self._ask(played):
                 return "quit"
         return "rounds"
+
+    async def _next(self) -> Played | Ended:
+        """The next pair. Who waits for it may leave; any other key they typed is forgotten."""
+        writing = asyncio.ensure_future(self.session.next())
+        typing = None
+        try:
+            while self.keys.single and not writing.done():
+                typing = asyncio.ensure_future(self.keys.key())
+                await asyncio.wait({writing, typing}, return_when=asyncio.FIRST_COMPLETED)
+                if typing.done() and typing.result() in (None, "q"):
+                    return "quit"
+            return await writing or "decided"
+        finally:
+            for task in (writing, typing):
+                if task is not None:
+                    task.cancel()
+            await asyncio.wait({task for task in (writing, typing) if task is not None})
 
     async def _ask(self, current: Played) -> bool:
         """Ask until there is a verdict on the current pair; False if the person leaves."""
@@ -113,5 +131,5 @@ class Game:
         number = (
             played_before.index(played) if played in played_before else len(played_before)
         ) + 1
+        self.keys.forget()  # nobody has an opinion on what they have not seen
         self.screen.pair(played, number, self.rounds, note)
-        self.keys.forget()

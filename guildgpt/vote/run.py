@@ -12,6 +12,7 @@ from random import Random
 from rich.console import Console
 
 from guildgpt.engines.engine import SamplingParams
+from guildgpt.errors import GuildError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.pool import fill_if_empty
 from guildgpt.feedback.store import Store
@@ -38,22 +39,21 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a session came to, if there was one, and the signal that ended it, if one did."""
+    """What a session came to, if there was one, and the signal or the trouble that ended it."""
 
     summary: Summary | None
     signal: int | None = None
+    trouble: GuildError | None = None
 
 
 def run(settings: Settings, console: Console) -> Ending:
-    """Play until the person leaves, the input ends or a signal comes; every verdict is kept.
-
-    Raises GuildError for what a person can mend, after the rounds so far are settled.
-    """
+    """Play until the person leaves, the input ends, a signal comes or the models fail; every
+    verdict is kept. Raises GuildError where it cannot begin."""
     signals: list[int] = []
     try:
         return asyncio.run(_run(settings, console, signals))
     except asyncio.CancelledError:  # before the first round
-        return Ending(None, *signals)
+        return Ending(None, signals[0] if signals else signal.SIGINT)
 
 
 async def _run(settings: Settings, console: Console, signals: list[int]) -> Ending:
@@ -81,17 +81,19 @@ async def _run(settings: Settings, console: Console, signals: list[int]) -> Endi
                     Random(settings.seed),
                 )
                 await session.settle()
-                ended = "stopped"
+                ended, trouble = "stopped", None
                 try:
                     ended = await Game(session, keys, screen, settings.rounds).play()
                 except asyncio.CancelledError:  # a signal: the votes stand, and are summed up
                     signals.append(signal.SIGINT)
+                except GuildError as error:
+                    trouble = error
                 finally:
                     await session.end()
         summary = await summarise(store, session, ended)
     with suppress(OSError):  # the terminal is gone
         show(summary, screen)
-    return Ending(summary, *signals[:1])
+    return Ending(summary, signals[0] if signals else None, trouble)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from guildgpt.vote.session import Played
 
 SIDE_BY_SIDE = 100  # columns, so that each answer has half of them
 WIDEST = 200
+GAP = "   "
 LEGEND = (
     ("a ←", "A is better"),
     ("b →", "B is better"),
@@ -41,10 +42,10 @@ class Screen:
         title = f"Round {number}" + (f" of {of}" if of else "") + (f", {note}" if note else "")
         prompt = visible(played.prompt.text)
         prompt.stylize("bold")
-        parts: list[RenderableType] = [Text(), Rule(title, align="left", style="dim"), prompt]
+        parts: list[RenderableType] = [Text(), Rule(Text(title), align="left", style="dim"), prompt]
         panels = [_panel(name, answer) for name, answer in zip("AB", played.answers, strict=True)]
         if width >= SIDE_BY_SIDE:
-            row = Table.grid(expand=True)
+            row = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
             row.add_column(ratio=1)
             row.add_column(ratio=1)
             row.add_row(*panels)
@@ -52,7 +53,7 @@ class Screen:
         else:
             parts += panels
         if self.asks:
-            parts.append(_legend())
+            parts.append(_legend(width))
         self.console.print(Group(*parts), width=width)
 
     def note(self, text: str) -> None:
@@ -69,16 +70,16 @@ class Screen:
 def _panel(name: str, answer: Candidate) -> Panel:
     parts: list[RenderableType] = [Answer(answer.text)]
     if answer.stop == "length":
-        parts.append(Text("… (cut off: it was as long as it may be)", style="dim"))
-    return Panel(Group(*parts), title=Text(f" {name} ", style="bold"), title_align="left")
+        parts.append(Text("… (cut off)", style="dim"))
+    return Panel(Group(*parts), title=Text(name, style="bold"), title_align="left")
 
 
-def _legend() -> Text:
+def _legend(width: int) -> Text:
     """What each key says; a key and its meaning stay on one line."""
-    line = Text()
+    lines = [Text()]
     for key, meaning in LEGEND:
-        line.append(key.replace(" ", "\N{NO-BREAK SPACE}"), style="bold")
-        line.append("\N{NO-BREAK SPACE}" + meaning.replace(" ", "\N{NO-BREAK SPACE}"))
-        line.append("   ")
-    line.rstrip()
-    return line
+        entry = Text.assemble((key, "bold"), " ", meaning)
+        if lines[-1] and lines[-1].cell_len + len(GAP) + entry.cell_len > width:
+            lines.append(Text())
+        lines[-1].append(GAP if lines[-1] else "").append_text(entry)
+    return Text("\n").join(lines)

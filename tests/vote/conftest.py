@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -44,11 +45,15 @@ class Teller:
         self.answers = 0
         self.fixed: str | None = None
         self.deaths = 0
+        self.thinking: asyncio.Event | None = None  # it is, and goes on for ever
 
     async def generate(self, ids, params):
         if self.deaths:
             self.deaths -= 1
             raise EngineDied(f"{self.name} died")
+        if self.thinking:
+            self.thinking.set()
+            await asyncio.Event().wait()
         self.answers += 1
         yield Chunk((1,), self.fixed or f"{self.name} says {params.seed}")
         yield Chunk((), "", "eos")

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
 import re
+import select
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from ignoring import ignoring
 
 from guildgpt.feedback.location import KEY_VARIABLE, STORE_VARIABLE
 from guildgpt.feedback.pool import starter_pool
@@ -173,3 +184,209 @@ def test_in_a_canary_votes_decide_and_nothing_is_told(starter: Path, other: Path
     said = refused()
     assert f"the file of {new.id} is gone" in said
     assert "guildgpt vote MODEL_A MODEL_B" in said.replace("\n", " ")
+
+
+def test_one_model_meets_itself_however_it_is_named(starter: Path) -> None:
+    copied = Path("copied.gguf")
+    copied.symlink_to(starter)
+    assert len(played("starter", starter, "--rounds", 1, keys="a\n")["versions"]) == 1
+    (known,) = opened(lambda store: store.versions.all())
+    assert played(known.id, "--rounds", 1, keys="a\n")["versions"] == [known.id]
+    Path("again.gguf").write_bytes(starter.read_bytes())
+    assert "are the same model" in refused("starter", "again.gguf")
+    assert "there is no version nobody@01234567" in refused("nobody@01234567")
+
+
+def test_who_serves_is_asked(starter: Path, other: Path) -> None:
+    serving = version_of(locate(str(other)))
+
+    async def release(store: Store) -> None:
+        await store.versions.register(serving)
+        await store.releases.add({serving.id: 1.0}, "serve")
+
+    opened(release)
+    assert played("--rounds", 1, keys="a\n")["versions"] == [serving.id]
+    other.write_bytes(starter.read_bytes())
+    assert "this file is another version now" in refused()
+
+
+def test_without_prompts_it_says_how_to_get_some(starter: Path) -> None:
+    async def refuse_all(store: Store) -> None:
+        await store.prompts.add(starter_pool())
+        for one in await store.prompts.all():
+            await store.prompts.judge(one.id, "refused")
+
+    opened(refuse_all)
+    said = refused("starter")
+    assert "the pool has no prompt that is for learning" in said
+    assert "guildgpt feedback prompts add oasst1" in said.replace("\n", " ")
+
+
+class Terminal:
+    """A person at a terminal: presses keys, and waits for what should appear."""
+
+    def __init__(self, *arguments: object, columns: int = 80, **environment: str):
+        command = ignoring("-m", "guildgpt", "vote", *arguments, *SHORT)
+        self.pid, self.screen = pty.fork()
+        if self.pid == 0:
+            size = struct.pack("HHHH", 40, columns, 0, 0)
+            fcntl.ioctl(0, termios.TIOCSWINSZ, size)
+            os.execve(command[0], command, {**os.environ, "TERM": "xterm-256color", **environment})
+        self.process = psutil.Process(self.pid)
+        self.text = ""
+
+    def see(self, pattern: str) -> str:
+        """Read until `pattern` appears; what came up to its end."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := re.search(pattern, self.text, re.S)):
+            ready, _, _ = select.select([self.screen], [], [], max(0, deadline - time.monotonic()))
+            try:
+                piece = os.read(self.screen, 65536) if ready else b""
+            except OSError:  # Linux says so when the other side is gone
+                piece = b""
+            assert piece, f"waited for {pattern!r}, saw {self.text!r}"
+            self.text += piece.decode(errors="replace").replace("\r\n", "\n")
+        seen, self.text = self.text[: found.end()], self.text[found.end() :]
+        return seen
+
+    def pair(self) -> str:
+        """A pair that is shown, up to the last word of the keys below it."""
+        return self.see(r"Round \d+.*quit")
+
+    def press(self, keys: str) -> None:
+        os.write(self.screen, keys.encode())
+
+    def rest(self) -> str:
+        """What comes until the process is gone."""
+        with suppress(OSError):  # Linux says so at the end
+            while piece := os.read(self.screen, 65536):
+                self.text += piece.decode(errors="replace").replace("\r\n", "\n")
+        return self.text
+
+    def leave(self) -> int:
+        """The exit status."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+Begin = Callable[..., Terminal]
+
+
+@pytest.fixture
+def begin(starter: Path) -> Iterator[Begin]:
+    """Begin sessions at terminals; what is left of them is killed."""
+    begun: list[Terminal] = []
+
+    def at_terminal(*arguments: object, **options: Any) -> Terminal:
+        begun.append(Terminal(*(arguments or ("starter",)), **options))
+        return begun[-1]
+
+    yield at_terminal
+    for one in begun:
+        with suppress(psutil.NoSuchProcess, ChildProcessError):
+            one.process.kill()
+            one.leave()
+        os.close(one.screen)
+
+
+def test_a_session_on_a_terminal(begin: Begin) -> None:
+    """One process for the whole story, as a person would use it."""
+    terminal = begin(VISUAL="", EDITOR="")
+    before = termios.tcgetattr(terminal.screen)
+    assert "starter pack's 60 prompts" in terminal.pair()
+    terminal.press("\x1b[C")  # right
+    assert "B is better." in terminal.pair()
+    terminal.press("u")
+    assert "once more" in terminal.pair()
+    terminal.press("\x1b[D")
+    assert "A is better." in terminal.pair()
+    terminal.press("t")
+    terminal.pair()
+    terminal.press("e")
+    terminal.see(r"a or b\.")
+    terminal.press("b")
+    terminal.see("Ctrl-D too")
+    terminal.press("Mine.\n.\n")
+    terminal.see("yours better still")
+    terminal.pair()
+    terminal.press("q")
+    assert "3 rounds: 2 preferred, 1 tied, 1 written better." in terminal.rest()
+    assert termios.tcgetattr(terminal.screen)[3] == before[3]
+    assert terminal.leave() == 0
+    assert [one.votes[0].ranking for one in kept()] == [(0, 1), (), (1, 0)]
+    assert [one.text for one in corrections()] == ["Mine."]
+    assert len(kept("cancelled")) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_a_signal_ends_a_session_and_loses_no_verdict(
+    begin: Begin, number: signal.Signals, status: int
+) -> None:
+    terminal = begin()
+    terminal.pair()
+    terminal.press("a")
+    terminal.pair()
+    engines = terminal.process.children()
+    if number == signal.SIGINT:
+        terminal.press("\x03")
+    else:
+        terminal.process.send_signal(number)
+    said = terminal.rest()
+    assert terminal.leave() == status
+    assert "1 round: 1 preferred." in said
+    assert "Traceback" not in said
+    assert verdicts() == ["ranked"]
+    assert len(kept("cancelled")) == 1
+    for engine in engines:
+        engine.wait(PATIENCE)
+
+
+def test_a_session_that_is_killed_loses_no_verdict(begin: Begin) -> None:
+    terminal = begin("starter", "--as", "anna")
+    terminal.pair()
+    terminal.press("a")
+    terminal.pair()
+    terminal.process.kill()
+    terminal.leave()
+    assert [len(one.votes) for one in kept("open")] == [1, 0]
+    assert played("starter", "--as", "anna", keys="")["rounds"] == 0
+    assert verdicts() == ["ranked"]
+    assert [len(one.votes) for one in kept("open")] == [0]  # another person may look at it still
+
+
+def test_a_terminal_of_forty_columns_without_colour(begin: Begin) -> None:
+    terminal = begin(columns=40, NO_COLOR="1")
+    terminal.pair()
+    terminal.press("a")
+    shown = terminal.pair().partition("Round 2")[2]
+    assert max(map(len, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines())) <= 40
+    assert not re.search(r"\x1b\[[0-9;]*(3[0-7]|4[0-7]|9[0-7])m", shown)
+    terminal.press("\x04")
+    terminal.rest()
+    assert terminal.leave() == 0
+
+
+def test_answers_stand_side_by_side_where_there_is_room(begin: Begin) -> None:
+    terminal = begin(columns=140)
+    assert re.search(r"╭─.* A .*╮ *╭─.* B .*╮\n", terminal.pair())
+    terminal.press("q")
+    assert "No round was voted on." in terminal.rest()
+    assert terminal.leave() == 0
+
+
+@pytest.mark.slow
+def test_an_engine_that_is_killed_in_a_round(begin: Begin) -> None:
+    terminal = begin()
+    for _ in range(3):
+        terminal.pair()
+        for engine in terminal.process.children():
+            engine.kill()
+        terminal.press("a")
+    terminal.pair()
+    terminal.press("q")
+    terminal.rest()
+    assert terminal.leave() == 0
+    assert verdicts() == ["ranked"] * 3
