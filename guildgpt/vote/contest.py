@@ -54,13 +54,13 @@ async def find(
     canary = current if current and current.state == "canary" else None
     if models:
         players = [await _named(store, one, on_progress) for one in models]
-        once = {player.model.gguf.resolve(): player for player in players}
+        once = {player.model.gguf.resolve(): player for player in reversed(players)}
         if canary and len(once) == 1:
             raise GuildError(
                 f"{models[0]} would meet itself while {canary.candidate_id} is being tried",
                 remedy="Without a MODEL the candidate meets who serves: those votes decide.",
             )
-        return Contest(tuple(once.values()))
+        return Contest(tuple(reversed(once.values())))
     if canary:
         ids = (canary.baseline_id or "", canary.candidate_id or "")
         return Contest(tuple([await _version(store, id) for id in ids]), canary)

@@ -99,7 +99,7 @@ def show(summary: Summary, screen: Screen) -> None:
         counts.append(f"{corrected:,} written better")
     screen.say("", f"{told}: {', '.join(counts)}." if counts else "No round was voted on.")
     if not summary.hidden and len(set(summary.versions)) == 2 and rounds:
-        screen.console.print(_wins(summary), _rounds(summary), sep="\n")
+        screen.console.print("", _wins(summary), "", _rounds(summary), sep="\n")
     if summary.decision and summary.standing:
         screen.say(*_standing(summary.decision, summary.standing))
 

@@ -161,6 +161,7 @@ def test_two_models_meet_and_are_named_at_the_end(starter: Path, other: Path) ->
     assert {one.purpose for one in kept()} == {"train"}
 
 
+@pytest.mark.slow
 def test_in_a_canary_votes_decide_and_nothing_is_told(starter: Path, other: Path) -> None:
     old, new = try_candidate(starter, other)
     done = vote("--rounds", 2, *SHORT, keys="a\ns\n")
