@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.errors import EngineDied, GuildError
 from guildgpt.feedback.records import Decision, Purpose
 from guildgpt.feedback.registering import known
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions import KnownVersion
 from guildgpt.model.lineage import read_lineage
-from guildgpt.model.locate import Located, locate
+from guildgpt.model.locate import Located, locate, located_at
 from guildgpt.model.version import is_id
 from guildgpt.talk.fleet import Fleet, OpenedModel, open_model
 
@@ -125,10 +124,8 @@ async def _version(store: Store, id: str) -> Player:
 
 
 def _where(version: KnownVersion) -> Located:
-    """The version's file, with the folder that it was registered with."""
-    gguf = Path(version.path)
-    folder = gguf.parent
-    its_folder = version.id.rpartition("@")[0] == folder.parent.name
-    if its_folder and (folder / TEMPLATE_FILE).is_file():
-        return Located(version.name, gguf, folder)
-    return Located(version.name, gguf, None)
+    """The version's file, with the folder that it lies in, unless it was registered without."""
+    found = located_at(Path(version.path), version.name)
+    if found.folder and version.id.rpartition("@")[0] != found.folder.parent.name:
+        return replace(found, folder=None)
+    return found
