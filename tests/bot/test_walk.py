@@ -27,14 +27,14 @@ pytestmark = pytest.mark.usefixtures("unhurried", "small_matrix_products")
 VOTERS, ROUNDS = 5, 12  # enough to decide
 
 
-async def command(bot: House, *arguments: str) -> str:
-    store = ("--store", str(bot.database))
+async def command(house: House, *arguments: str) -> str:
+    store = ("--store", str(house.database))
     result = await asyncio.to_thread(CliRunner().invoke, app, [*arguments, *store])
     assert result.exit_code == 0, result.output + repr(result.exception)
     return result.output
 
 
-async def hold(store: Store, bot: House, decision: Decision | None = None) -> Round:
+async def hold(store: Store, house: House, decision: Decision | None = None) -> Round:
     """A round in the channel: two by who serves, or the candidate and who serves."""
     [serving, *_] = await store.releases.current()
     chance, id = Random(0), decision.id if decision else None
@@ -45,57 +45,63 @@ async def hold(store: Store, bot: House, decision: Decision | None = None) -> Ro
         Candidate("A protocol that encrypts.", first, None, "eos"),
         Candidate("Nobody knows.", serving.version_id, None, "eos"),
     ]
-    place = {"guild_id": bot.guild.id, "channel_id": bot.channel.id}
+    place = {"guild_id": house.guild.id, "channel_id": house.channel.id}
     return await store.rounds.open(prompt, pair, "discord", decision_id=id, **place)
 
 
-def post(bot: House, held: Round) -> FakeMessage:
+def post(house: House, held: Round) -> FakeMessage:
     """The round's message."""
     buttons = view([Action(kind, held.comparison_id) for kind in ("left", "right", "tie")])
     body = {"content": "Which is better?", "components": buttons.to_components()}
-    message = messages.write(bot.channel, body, {}, known=set(body))
-    return messages.post(bot.fake.world, message, ping_reply=False)
+    message = messages.write(house.channel, body, {}, known=set(body))
+    return messages.post(house.fake.world, message, ping_reply=False)
+
+
+async def decide(store: Store, held: Round) -> None:
+    """All who vote prefer the candidate, and the round closes."""
+    for number in range(VOTERS):
+        member = await store.members.of_user(10**17 + number)
+        await store.votes.cast(held.comparison_id, member.id, "ranked", (0, 1))
+    await store.rounds.end(held.id)
 
 
 @pytest.mark.slow
-async def test_a_vote_goes_this_way(bot: House, finished: Path, here: Path) -> None:
-    recipe = here / "votes.toml"
+async def test_a_vote_goes_this_way(house: House, finished: Path, here: Path) -> None:
+    ancestor, recipe = str(finished / "sft" / "model"), here / "votes.toml"
     recipe.write_text(
-        'name = "votes"\npolicy = "open"\nstages = ["dpo"]\nmodel.context = 512\n'
-        f'model.base = "{finished / "sft" / "model"}"\n'
+        'name = "votes"\npolicy = "open"\nstages = ["dpo"]\n'
+        f'model = {{ base = "{ancestor}", context = 512 }}\n'
         'data = { sources = ["feedback"], held_out = 0.0 }\n'
         'dpo = { steps = 1, dtype = "float32", learning_rate = 1e-2 }\n'
         "evaluate = { prompts = 0, max_tokens = 4 }\n"
     )
-    await command(bot, "versions", "serve", str(finished / "sft" / "model"))
     learn = ("learn", "--recipe", str(recipe), "--least", "2", "--yes")
-    async with bot.store() as store:
+    await command(house, "versions", "serve", ancestor)
+    house.model = None  # type: ignore[assignment]  # nothing stands in for who was released
+    await house.open()
+    async with house.store() as store:
         texts = [f"What is lamp number {number}?" for number in range(20)]
         await store.prompts.add(NewPrompt(text, "tests", "CC0-1.0") for text in texts)
-        taught = [await hold(store, bot) for _ in range(2)]
-        shown = [post(bot, held) for held in taught]
+        rounds = [await hold(store, house) for _ in range(2)]
+        shown = [post(house, one) for one in rounds]
         with footsteps() as passed:
             # In new threads: those that there are already are not looked at.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
             for message in shown:
-                await bot.press(message, "left")
-            await bot.close()
-            for held in taught:
-                await store.rounds.end(held.id)
-            assert "Rounds decide now" in await command(bot, *learn)
+                await house.press(message, "left")
+            await house.close()
+            for one in rounds:
+                await store.rounds.end(one.id)
+            assert "Rounds decide now" in await command(house, *learn)
             tried = await store.decisions.current()
             assert tried is not None
             for _ in range(ROUNDS):
-                held = await hold(store, bot, tried)
-                for number in range(VOTERS):
-                    member = await store.members.of_user(10**17 + number)
-                    await store.votes.cast(held.comparison_id, member.id, "ranked", (0, 1))
-                await store.rounds.end(held.id)
-            assert "It answers from now on" in await command(bot, *learn)
-            bot.model = None  # type: ignore[assignment]  # the one that the settings name
-            await bot.open(model=str(here / "runs" / "learn" / "001" / "dpo" / "model"))
-        [release] = await store.releases.current()
-        assert release.version_id == tried.candidate_id
+                await decide(store, await hold(store, house, tried))
+            assert "It answers from now on" in await command(house, *learn)
+            await house.open()
     assert astray(walk("Follow one vote"), passed) is None
     learned = "SELECT count(*) FROM lineage WHERE kind = 'vote' AND version_id = ?"
-    assert bot.rows(learned, tried.candidate_id) == [(2,)]
+    assert house.rows(learned, tried.candidate_id) == [(2,)]
+    await house.ask("What is TLS?")
+    answer = "SELECT version_id FROM messages WHERE role = 'assistant' ORDER BY created_at DESC"
+    assert house.rows(answer)[0] == (tried.candidate_id,)
