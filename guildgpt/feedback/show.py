@@ -102,7 +102,13 @@ def show_versions(versions: Sequence[Mapping[str, Any]], console: Console) -> No
         )
     console.print(table)
     for one in versions:
-        if one["flaw"]:
+        if one["flaw"] and one["share"]:
+            say(
+                console,
+                f"{one['id']} still answers, though {one['flaw']}: put another version in its "
+                "place, with `guildgpt versions serve` or `rollback`.",
+            )
+        elif one["flaw"]:
             say(console, f"{one['id']} is not released: {one['flaw']}.")
         if one["trouble"]:
             say(console, f"{one['id']} did not start: {one['trouble']}")

@@ -208,6 +208,6 @@ def _not_there(found: Registered) -> list[str]:
     if not found.not_there:
         return []
     return [
-        f"{found.not_there:,} events that it learned from are not in this store: they are another "
-        "store's, or were erased since. Then train again without them."
+        f"Not in this store: {found.not_there:,} of the events that it learned from. They are "
+        "another store's, or were erased since: then train again without them."
     ]

@@ -179,7 +179,7 @@ def test_a_model_is_registered_with_what_it_learned_from(url: str, tmp_path: Pat
     id = listed("night")["id"]
     assert text.startswith(f"{id} is registered, and answers nobody yet.\n")
     assert f"`guildgpt versions canary {id} --share 0.2` tries it" in text
-    assert "1 events that it learned from are not in this store" in text
+    assert "Not in this store: 1 of the events that it learned from." in text
     assert listed("night")["path"] == str(folder / "model-Q8_0.gguf")
     line = next(line for line in told("list").splitlines() if line.startswith(id))
     assert line.split() == [id, "-", "1", "message", str(folder / "model-Q8_0.gguf")]
@@ -234,6 +234,13 @@ def test_what_is_not_served(url: str, old: Path, new: Path) -> None:
     text = told("list")
     assert f"{id} is not released: something that it learned from was erased." in text
     assert "erased" in next(line for line in text.splitlines() if line.startswith(id))
+
+
+def test_who_answers_though_it_should_not(url: str, old: Path) -> None:
+    told("serve", old)
+    id = listed("old")["id"]
+    old.unlink()
+    assert f"{id} still answers, though its file is gone: put another version" in told("list")
 
 
 def test_nothing_else_is_served_during_a_trial(url: str, trial: str, tmp_path: Path) -> None:
