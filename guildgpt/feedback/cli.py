@@ -306,18 +306,28 @@ def member(
     tell(as_json, {"file": str(out), **counts}, *told)
 
 
-@feedback_app.command(epilog=examples("guildgpt feedback erase 80351110224678912"))
+@feedback_app.command(
+    epilog=examples(
+        "guildgpt feedback erase 80351110224678912", "guildgpt feedback erase anna --account"
+    )
+)
 def erase(
     user_id: Annotated[
         str, typer.Argument(metavar="USER_ID", help="The Discord id of a user: 17 to 20 digits.")
     ],
+    account: Annotated[
+        bool,
+        typer.Option(
+            "--account", metavar=FLAG, help="It is the name under which they `guildgpt vote`."
+        ),
+    ] = False,
     store: StoreOption = None,
     yes: Annotated[bool, typer.Option("--yes", metavar=FLAG, help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Erase everything of a member, and name the model versions that learned from it."""
 
-    user = _user_id(user_id)
+    user = user_id if account else _user_id(user_id)
     store_url(store)  # say what is wrong before asking
     if not yes:
         typer.confirm(
@@ -329,7 +339,11 @@ def erase(
     from guildgpt.feedback.purging import purge
 
     async def work(opened: Store) -> tuple[Erasure, int]:
-        return await opened.privacy.erase(user), await purge(opened)
+        if isinstance(user, str):
+            erasure = await opened.privacy.erase_account("terminal", user)
+        else:
+            erasure = await opened.privacy.erase(user)
+        return erasure, await purge(opened)
 
     erasure, files = with_store(store, work)
     lines = _kinds(erasure.counts)

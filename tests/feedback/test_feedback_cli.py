@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from guildgpt.errors import DataError, GuildError, StoreError
 from guildgpt.feedback.cli import feedback_app
+from guildgpt.feedback.commands import with_store
 from guildgpt.feedback.location import (
     KEY_VARIABLE,
     STORE_VARIABLE,
@@ -342,6 +343,13 @@ def test_erase_asks_first_and_names_what_learned(store: str, tmp_path: Path) -> 
     assert json.loads(told("stats", "--store", store, "--json"))["members"] == 1
     error = refused("export", "preference", "--out", tmp_path / "p.jsonl", "--store", store)
     assert "nothing to export" in error.what
+
+
+def test_who_votes_at_a_terminal_is_erased_by_their_name(store: str) -> None:
+    with_store(store, lambda opened: opened.members.of_account("terminal", "anna"))
+    assert "accounts: 1" in told("erase", "anna", "--account", "--store", store, "--yes")
+    said = told("erase", "anna", "--account", "--store", store, "--yes")
+    assert "Nothing of this user was in the store." in said
 
 
 def test_nothing_of_an_erased_member_is_in_any_export(store: str, tmp_path: Path) -> None:
