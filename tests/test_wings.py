@@ -187,7 +187,7 @@ BELOW = {
         *("bases", "chat", "data", "evaluate", "model", "network"),
         *("feedback", "recipe", "report", "rewards", "train"),
     },
-    "learn": {"feedback", "model", "pipeline", "recipe"},
+    "learn": {"bases", "data", "feedback", "model", "pipeline", "recipe"},
 }
 SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file"}
 ABOVE = {"cli", "recipe", "pipeline"}

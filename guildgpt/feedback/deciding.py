@@ -62,8 +62,10 @@ def in_words(standing: Standing) -> str:
     """What the rounds say so far, in one or two sentences."""
     if standing.mean is None:
         return "No round has been counted yet."
+    unit = "day" if standing.operator_decides else "round"
+    many = standing.rounds != 1
     counted = (
-        f"{standing.rounds:,} rounds say {standing.mean:.0%} for the candidate "
+        f"{standing.rounds:,} {unit}{'s' * many} {'say' if many else 'says'} {standing.mean:.0%} for the candidate "
         f"({standing.low:.0%} to {standing.high:.0%})."
     )
     said = {

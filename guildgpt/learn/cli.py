@@ -98,9 +98,10 @@ def learn(
         _plan(options, as_json)
         return
     if again or give_up:
-        with_store(url, _drop)
+        dropped = with_store(url, _drop)
         if give_up:
-            say(console, "There is no candidate any more.")
+            there = "There is no candidate any more." if dropped else "There was no candidate."
+            say(console, there)
             return
     needs_torch()
     try:
@@ -136,12 +137,14 @@ def status(store: StoreOption = None, as_json: Json = False) -> None:
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
+    from guildgpt.learn.turn import in_number
+
     serving = ", ".join(f"{id} ({share:.0%})" for id, share in found["serving"])
     prompts = found["prompts"]
     lines = [
         f"Serving: {serving or 'nobody yet (guildgpt versions serve MODEL)'}",
-        f"To learn from: {found['comparisons']:,} comparisons, {found['corrections']:,} of them "
-        "corrections",
+        f"To learn from: {in_number(found['comparisons'], 'comparison')}"
+        + (f", {found['corrections']:,} of them corrections" if found["corrections"] else ""),
         *(f"  left out, {reason}: {count:,}" for reason, count in found["left_out"].items()),
         f"Prompts: {prompts['train']:,} to learn from, {prompts['decide']:,} to decide on; "
         f"{found['open_rounds']:,} rounds are open",
@@ -161,20 +164,24 @@ def _lines(found: dict[str, Any]) -> list[str]:
 def _plan(options: Any, as_json: bool) -> None:
     """What a turn would learn from, and how."""
     from guildgpt.feedback.learnable import learnable
+    from guildgpt.learn.turn import check_ancestor, in_number
     from guildgpt.recipe import find_recipe, load_recipe
 
     recipe = load_recipe(find_recipe(options.recipe), options.overrides)
+    check_ancestor(recipe)
 
     async def work(store: Store) -> Any:
-        return learnable(await store.snapshot())[1]
+        return learnable(await store.snapshot())[1], await store.releases.current()
 
-    taken = with_store(options.store, work)
+    taken, serving = with_store(options.store, work)
     tell(
         as_json,
         {"recipe": recipe.name, "base": recipe.model.base, "stages": recipe.stages} | asdict(taken),
         f"{recipe.model.base} would learn by {', '.join(recipe.stages)} from "
-        f"{taken.comparisons:,} comparisons, {taken.corrections:,} of them corrections.",
+        f"{in_number(taken.comparisons, 'comparison')}"
+        + (f", {taken.corrections:,} of them corrections." if taken.corrections else "."),
         *(f"left out, {reason}: {count:,}" for reason, count in taken.left_out.items()),
+        *([] if serving else ["No version serves yet: guildgpt versions serve MODEL"]),
         *(
             [f"Too few: a turn takes {options.least:,} (--least)."]
             if taken.comparisons < options.least
@@ -183,7 +190,8 @@ def _plan(options: Any, as_json: bool) -> None:
     )
 
 
-async def _drop(store: Store) -> None:
+async def _drop(store: Store) -> bool:
+    """Give the candidate up; whether there was one."""
     from guildgpt.feedback.releasing import drop
 
     why = "given up by the operator"
@@ -192,3 +200,4 @@ async def _drop(store: Store) -> None:
         await store.decisions.change(decision.id, state="dropped", why=why)
     elif decision is not None:
         await drop(store, why)
+    return decision is not None

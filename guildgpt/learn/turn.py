@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from guildgpt.data.source import FEEDBACK
 from guildgpt.errors import GuildError, ModelError
 from guildgpt.feedback.commands import with_store
 from guildgpt.feedback.deciding import in_words, look
@@ -69,7 +70,7 @@ def take_turn(options: Options) -> Decision:
 
 def begin(options: Options) -> Decision:
     """Open a decision. GuildError where there is too little to learn from, or nobody serves."""
-    load_recipe(find_recipe(options.recipe), options.overrides)  # says what is wrong with it
+    check_ancestor(load_recipe(find_recipe(options.recipe), options.overrides))
 
     async def work(store: Store) -> Decision:
         _, taken = learnable(await store.snapshot())
@@ -94,17 +95,36 @@ def begin(options: Options) -> Decision:
     return with_store(options.store, work)
 
 
+def check_ancestor(recipe: Recipe) -> None:
+    """GuildError where what every turn starts from is not there, or the recipe reads no votes."""
+    from guildgpt.bases.locate import locate_base
+
+    if all(spec.kind != FEEDBACK for spec in recipe.data.sources):
+        raise GuildError(
+            "this recipe does not learn from votes",
+            where="data.sources",
+            remedy="Add the source `feedback`.",
+        )
+    if recipe.model.base not in ("scratch", "starter"):
+        locate_base(recipe.model, weights=False)
+
+
 def check_enough(taken: Taken, least: int) -> None:
     """GuildError where there are fewer rows than a turn takes, with what was left out and why."""
     if taken.comparisons >= least:
         return
     reasons = "; ".join(f"{reason}: {count:,}" for reason, count in taken.left_out.items())
     raise GuildError(
-        f"there is too little to learn from: {taken.comparisons:,} comparisons of the {least:,} "
-        "that a turn takes" + (f" (left out: {reasons})" if reasons else ""),
+        f"there is too little to learn from: {in_number(taken.comparisons, 'comparison')} of the "
+        f"{least:,} that a turn takes" + (f" (left out: {reasons})" if reasons else ""),
         remedy=f"{least - taken.comparisons:,} more: votes on rounds (/rounds in Discord, "
         "`guildgpt vote` here) or corrections.",
     )
+
+
+def in_number(count: int, what: str) -> str:
+    """'1 comparison', '2 comparisons'."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def train(options: Options, decision: Decision, watch: Watch) -> Decision:

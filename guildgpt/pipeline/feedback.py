@@ -26,5 +26,12 @@ def with_feedback(recipe: Recipe, folder: Path) -> Recipe:
     spec = sources[at]
     store = spec.source.partition(":")[2] or None
     taken = taken_before(folder) or with_store(store, lambda opened: take(opened, folder))
+    if not taken.comparisons:
+        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in taken.left_out.items())
+        raise RecipeError(
+            "there is nothing in the feedback store to learn from",
+            where="data.sources",
+            remedy=f"Left out: {reasons}." if reasons else "No vote on a round was cast yet.",
+        )
     sources[at] = as_source(spec, folder, taken)
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"sources": sources})})

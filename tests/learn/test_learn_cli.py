@@ -29,7 +29,7 @@ def typed(guild: Guild, *words: str) -> str:
 def test_a_dry_run_says_what_would_be_used_and_changes_nothing(guild: Guild) -> None:
     guild.do(lambda store: guild.vote(store, 3))
     said = typed(guild, "--dry-run")
-    assert "would learn by dpo from 3 comparisons, 0 of them corrections." in said
+    assert "would learn by dpo from 3 comparisons." in said
     assert "Too few: a turn takes 20 (--least)." in said
     assert json.loads(typed(guild, "--dry-run", "--json"))["comparisons"] == 3
     assert guild.do(lambda store: store.decisions.all()) == []
@@ -66,6 +66,20 @@ def test_a_candidate_is_given_up(guild: Guild) -> None:
     assert "There is no candidate any more." in typed(guild, "--drop")
     [decision] = guild.do(lambda store: store.decisions.all())
     assert (decision.state, decision.why) == ("dropped", "given up by the operator")
+
+
+def test_what_is_missing_is_said_before_a_turn_is_begun(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 12))
+    text = guild.recipe.read_text()
+    guild.recipe.write_text(text.replace(str(guild.ancestor), "runs/nowhere/at/all"))
+    for words in (["--dry-run"], []):
+        with pytest.raises(GuildError, match="there is no base `runs/nowhere/at/all`"):
+            typed(guild, *words)
+    guild.recipe.write_text(text.replace('["feedback"]', '["starter"]'))
+    with pytest.raises(GuildError, match="does not learn from votes"):
+        typed(guild)
+    assert guild.do(lambda store: store.decisions.all()) == []
+    assert "There was no candidate." in typed(guild, "--drop")
 
 
 def test_help_names_everything() -> None:

@@ -55,6 +55,12 @@ def test_two_stores_in_one_recipe(guild: Guild) -> None:
         with_feedback(load_recipe(recipe), guild.folder / "run")
 
 
+def test_a_store_without_a_vote(guild: Guild) -> None:
+    with pytest.raises(RecipeError, match="nothing in the feedback store") as raised:
+        dry_run(load_recipe(naming_the_store(guild)), quiet())
+    assert "No vote" in str(raised.value)
+
+
 def test_a_store_that_is_not_there(guild: Guild) -> None:
     recipe = naming_the_store(guild, str(guild.folder / "nowhere.db"))
     with pytest.raises(GuildError, match="there is no feedback store yet"):
