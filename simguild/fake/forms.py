@@ -25,6 +25,7 @@ CALLBACK_KEYS = _SHARED | {"poll"}
 MODAL_KEYS = {"custom_id", "title", "components"}
 V2 = 1 << 15  # the flag of a message made of layout components
 ACTION_ROW, BUTTON, TEXT_INPUT, SELECTS, LABEL = 1, 2, 4, {3, 5, 6, 7, 8}, 18
+TEXT_DISPLAY, TICKS = 10, 22  # of a modal: text to read, and boxes to tick
 
 
 class Form:
@@ -178,9 +179,32 @@ def check_modal(modal: Json) -> None:
         if not 1 <= (part.get("max_length") or 1) <= limits.MODAL_INPUT:
             words = f"Must be 1 to {limits.MODAL_INPUT}."
             form.fault(f"{path}.max_length", "NUMBER_TYPE_MAX", words)
-    if not seen:
-        form.fault("data.components", "UNSUPPORTED", "This fake knows modals of text inputs only.")
+    for index, row in enumerate(modal.get("components") or []):
+        _check_row(form, f"data.components.{index}", row)
+    for path, part, label in ticks(modal):
+        _check_custom_id(form, path, part, seen)
+        form.length(f"{path}.label", label, limits.MODAL_LABEL, 1)
+        options = form.items(f"{path}.options", part.get("options"), limits.TICKS, 1)
+        for place, option in enumerate(options):
+            for key in ("label", "value"):
+                most = limits.TICK
+                form.length(f"{path}.options.{place}.{key}", option.get(key), most, 1)
+        if not 0 <= (part.get("min_values") or 0) <= (part.get("max_values") or 1) <= len(options):
+            words = "Must be from 0 to max_values, and these as many as options at most."
+            form.fault(f"{path}.min_values", "NUMBER_TYPE_MAX", words)
     form.check()
+
+
+def _check_row(form: Form, path: str, row: Json) -> None:
+    kind, part = row.get("type"), row.get("component", {})
+    if kind == TEXT_DISPLAY:
+        form.length(f"{path}.content", row.get("content"), limits.MODAL_TEXT, 1)
+    elif kind == LABEL and part.get("type") in (TEXT_INPUT, TICKS):
+        if row.get("description") is not None:
+            form.length(f"{path}.description", row["description"], limits.TICK)
+    elif kind != ACTION_ROW:
+        words = "This fake knows text, text inputs and boxes to tick."
+        form.fault(path, "UNSUPPORTED", words)
 
 
 def text_inputs(modal: Json) -> Iterator[tuple[str, Json, str]]:
@@ -193,6 +217,13 @@ def text_inputs(modal: Json) -> Iterator[tuple[str, Json, str]]:
                     yield f"{path}.components.0", part, part.get("label") or ""
         elif row.get("type") == LABEL and row.get("component", {}).get("type") == TEXT_INPUT:
             yield f"{path}.component", row["component"], row.get("label") or ""
+
+
+def ticks(modal: Json) -> Iterator[tuple[str, Json, str]]:
+    """Path, group and label of every group of boxes to tick."""
+    for index, row in enumerate(modal.get("components") or []):
+        if row.get("type") == LABEL and row.get("component", {}).get("type") == TICKS:
+            yield f"data.components.{index}.component", row["component"], row.get("label") or ""
 
 
 def empty_message() -> ApiError:

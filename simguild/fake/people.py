@@ -153,11 +153,19 @@ class People(Sharing):
         raise Refused(f"no button {custom_id!r} on this message; there are {there}")
 
     async def submit(
-        self, user: User, opened: Interaction, values: Mapping[str, str], *, wait: bool = True
+        self,
+        user: User,
+        opened: Interaction,
+        values: Mapping[str, str],
+        *,
+        ticked: Sequence[str] = (),
+        forged: bool = False,
+        wait: bool = True,
     ) -> Interaction:
         """A person fills in the modal that their interaction opened.
 
-        `values` go by the inputs' custom_ids; where there is one input only, by any name.
+        `values` go by the inputs' custom_ids; where there is one input only, by any name. `ticked`
+        are boxes by their values; with a `forged` client any number of them is taken.
         """
         if opened.modal is None or opened.user is not user:
             raise Refused(f"no modal opened for {user.name}")
@@ -166,14 +174,21 @@ class People(Sharing):
             values = dict(zip(inputs, values.values(), strict=True))
         if set(values) - set(inputs):
             raise Refused(f"the modal has {list(inputs)}, not {list(values)}")
-        given = {}
+        given: dict[str, Any] = {}
         for id, part in inputs.items():
-            given[id] = values.get(id, part.get("value") or "")
+            given[id] = said = values.get(id, part.get("value") or "")
             least = part.get("min_length") or int(part.get("required", True))
             most = part.get("max_length") or limits.MODAL_INPUT
-            size = limits.utf16_length(given[id])
+            size = limits.utf16_length(said)
             if size > most or (size < least and (size or part.get("required", True))):
                 raise Refused(f"{id!r} takes {least} to {most} characters")
+        for _, group, _ in forms.ticks(opened.modal):
+            there = {option["value"] for option in group["options"]}
+            chosen = [value for value in ticked if value in there]
+            least, most = group.get("min_values") or 0, group.get("max_values") or 1
+            if not (least <= len(chosen) <= most or forged):
+                raise Refused(f"{group['custom_id']!r} takes {least} to {most} ticks")
+            given[group["custom_id"]] = chosen
         components = [_filled(row, given) for row in opened.modal["components"]]
         data = {"custom_id": opened.modal["custom_id"], "components": components}
         return await self._do(
@@ -208,11 +223,15 @@ class People(Sharing):
             raise Refused(f"{user.name} may not do this in {channel.name}")
 
 
-def _filled(row: dict[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
+def _filled(row: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """A row or label of a modal, as its submission carries it."""
 
     def value(part: dict[str, Any]) -> dict[str, Any]:
-        return {"type": 4, "custom_id": part["custom_id"], "value": given[part["custom_id"]]}
+        key = "values" if part["type"] == forms.TICKS else "value"
+        return {"type": part["type"], "custom_id": part["custom_id"], key: given[part["custom_id"]]}
+
+    if row["type"] == forms.TEXT_DISPLAY:
+        return {"type": row["type"]}
 
     if "component" in row:
         return {"type": row["type"], "component": value(row["component"])}

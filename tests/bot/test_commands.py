@@ -23,7 +23,7 @@ async def test_what_is_registered(bot: House) -> None:
     registered = {command["name"]: command for command in bot.fake.commands.everywhere}
     assert set(registered) == {
         *("ask", "chat", "retry", "stop", "compare", "system", "settings", "reports", "stats"),
-        *("privacy", "forget-me", "help", "Ask about this", "rounds"),
+        *("privacy", "forget-me", "help", "Ask about this", "rounds", "prompt"),
     }
     for admins in ("system", "settings", "reports", "rounds"):
         assert registered[admins]["default_member_permissions"] == str(1 << 5)

@@ -2,127 +2,86 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from guildgpt.bot.answers import round_keeper
+from guildgpt.bot.operating import following
 from guildgpt.bot.text import rounds as say
 from guildgpt.bot.text import sentences
-from guildgpt.feedback.prompts import NewPrompt, purpose_of, sha256_of
-from guildgpt.feedback.records import Purpose
-from simguild.fake import Channel, FakeMessage, User
+from guildgpt.feedback.prompts import NewPrompt
+from simguild.fake import Refused
 from simguild.journal import buttons
 
+from .holding import (
+    DAY,
+    HOUR,
+    fill,
+    later,
+    never_twice,
+    now,
+    opened,
+    over,
+    prompts,
+    rounds,
+    states,
+    vote,
+)
 from .house import House
+from .test_following import StandIns
 
 pytestmark = pytest.mark.usefixtures("unhurried")
-HOUR, DAY = 3600.0, 86_400.0
-BUTTONS = ["a", "b", "tie", "both_bad"]
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+def quickly(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody waits seconds until it is looked what is due."""
     monkeypatch.setattr(round_keeper, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(round_keeper, "FIRST_PAUSE", 0.1)
-
-
-def prompts(purpose: Purpose = "train", count: int = 3) -> list[NewPrompt]:
-    """Prompts for a purpose."""
-    found = (f"What do wombats eat on day {number}?" for number in range(100))
-    fitting = [text for text in found if purpose_of(sha256_of(text)) == purpose]
-    return [NewPrompt(text, "tests", "CC0-1.0", "Somebody") for text in fitting[:count]]
-
-
-async def fill(house: House, *new: NewPrompt) -> None:
-    async with house.store() as store:
-        await store.prompts.add(new or prompts())
+    monkeypatch.setattr(following, "FOLLOW_SECONDS", 0.05)
+    caplog.set_level("INFO", "guildgpt.bot")
 
 
 @pytest.fixture
 async def held(house: House) -> House:
     """The bot with prompts in its pool, and a model that never says the same twice."""
-    numbers = itertools.count(1)
-    house.model.answer = lambda prompt: f"Grass, for the {next(numbers)}th time."
+    never_twice(house)
     await fill(house)
     await house.open()
     return house
 
 
-def shown(house: House, where: Channel | None = None) -> list[FakeMessage]:
-    """The messages of rounds that can be voted on."""
-    by = (where or house.channel).by(house.fake.bot)
-    return [one for one in by if "a" in buttons(one)]
-
-
-async def rounds(house: House, **options: object) -> str:
-    """What `/rounds` says to an admin."""
-    called = await house.command("rounds", who=house.teacher, **options)
-    assert all(one.ephemeral for one in called.responses)
-    return called.responses[0].content
-
-
-async def opened(house: House, count: int = 1, where: Channel | None = None) -> FakeMessage:
-    """The newest of so many rounds that can be voted on."""
-    await house.fake.until(lambda: len(shown(house, where)) == count)
-    await house.fake.until(lambda: not house.rows("SELECT 1 FROM rounds WHERE state = 'posting'"))
-    return shown(house, where)[-1]
-
-
-async def now(house: House, **options: object) -> FakeMessage:
-    """A round that an admin wants now."""
-    assert "is being written" in await rounds(house, when="now", **options)
-    return await opened(house)
-
-
-async def over(house: House, message: FakeMessage) -> str:
-    """What its message says once it is closed."""
-    await house.fake.until(lambda: not buttons(message))
-    return message.content
-
-
-async def vote(house: House, message: FakeMessage, kind: str, who: User | None = None) -> str:
-    """What a member is told who votes."""
-    return await house.told(await house.press(message, kind, who))
-
-
-async def later(house: House, seconds: float) -> None:
-    """It is later at Discord; the bot hears that with whatever happens there."""
-    house.fake.world.ahead += seconds
-    await house.command("help")
-
-
-def states(house: House) -> list[str]:
-    return [state for (state,) in house.rows("SELECT state FROM rounds ORDER BY created_at")]
-
-
 async def test_a_round_is_shown_voted_on_and_closed(held: House) -> None:
     message = await now(held)
-    assert list(buttons(message)) == BUTTONS
+    assert list(buttons(message)) == ["a", "b", "tie", "both_bad"]
     assert [one["label"] for one in message.buttons] == ["A", "B", "Both good", "Both bad"]
     texts = [text for (text,) in held.rows("SELECT text FROM messages WHERE role = 'assistant'")]
     assert len(texts) == 2
     assert all(text in message.content for text in texts)
     assert "> What do wombats eat on day" in message.content
     assert "Prompt: Somebody" in message.content
-    assert not message.mentions
     assert await vote(held, message, "a") == sentences.VOTED["a"]
     assert await vote(held, message, "b", held.teacher) == sentences.VOTED["b"]
-    before = message.content
+    assert "voted" not in message.content
+    assert not message.edits  # nobody sees a count before it closes
     await later(held, DAY)
     closed = await over(held, message)
-    assert "2 voted: 1 for A, 1 for B. As even as it can be." in closed
-    assert "voted" not in before
-    await held.fake.until(lambda: states(held) == ["closed"])
+    assert "**Closed.** 2 voted: 1 for A, 1 for B. As even as it can be." in closed
+    assert all(text in closed for text in texts)
+    assert states(held) == ["closed"]
+    assert "stand-in" not in closed  # nor whose they are
+    assert not message.mentions
+
+
+async def test_only_admins_may_call_it(held: House) -> None:
+    with pytest.raises(Refused):
+        await held.fake.slash(held.newcomer, held.channel, "rounds")
 
 
 async def test_a_vote_can_be_changed_until_the_round_closes(held: House) -> None:
     message = await now(held)
     for kind in ("a", "tie", "both_bad", "b"):
         assert await vote(held, message, kind) == sentences.VOTED[kind]
-    custom_id = buttons(message)["a"]
-    old = message.components
+    custom_id, old = buttons(message)["a"], message.components
     await later(held, DAY)
     assert "1 voted: 0 for A, 1 for B." in await over(held, message)
     message.components = old  # a client that has not heard of the edit
@@ -139,3 +98,230 @@ async def test_buttons_live_through_a_restart(held: House) -> None:
     assert await vote(held, message, "b") == sentences.VOTED["b"]
     await later(held, DAY)
     assert "2 voted: 0 for A, 2 for B." in await over(held, message)
+
+
+async def test_who_wants_nothing_kept_cannot_vote(held: House) -> None:
+    message = await now(held)
+    await held.command("privacy", consent="none")
+    assert await vote(held, message, "a") == sentences.CONSENT_NONE
+    await later(held, DAY)
+    assert "Nobody voted." in await over(held, message)
+
+
+async def test_an_erased_member_has_no_vote(held: House) -> None:
+    message = await now(held)
+    await vote(held, message, "a")
+    await vote(held, message, "tie", held.teacher)
+    asked = await held.command("forget-me")
+    await held.press(asked.responses[0], "forget")
+    await held.fake.until(lambda: len(held.rows("SELECT 1 FROM votes")) == 1)
+    await later(held, DAY)
+    assert "1 voted: 0 for A, 0 for B, 1 tie." in await over(held, message)
+
+
+async def test_a_round_is_open_for_as_long_as_the_admin_says(held: House) -> None:
+    message = await now(held, hours=2)
+    await later(held, HOUR)
+    assert buttons(message)
+    await later(held, HOUR)
+    await over(held, message)
+
+
+async def test_the_next_round_closes_the_one_before_it(held: House) -> None:
+    first = await now(held)
+    await vote(held, first, "a")
+    second = await now(held)
+    assert "1 voted" in await over(held, first)
+    assert second is not first
+    assert states(held) == ["closed", "open"]
+
+
+async def test_each_prompt_is_asked_before_one_comes_again(held: House) -> None:
+    for _ in range(3):
+        await now(held)
+    await held.fake.until(lambda: states(held) == ["closed", "closed", "open"])
+    assert held.rows("SELECT COUNT(DISTINCT prompt_id) FROM rounds") == [(3,)]
+
+
+async def test_long_answers_and_code_are_split_as_answers_are(house: House) -> None:
+    numbers = iter(range(10))
+    house.model.answer = lambda prompt: f"```py\n# {next(numbers)}\n" + "print('hello')\n" * 90
+    await fill(house, prompts()[0])
+    await house.open(max_tokens=2048)
+    message = await now(house)
+    parts = [one for one in house.channel.by(house.fake.bot) if one.interaction is None]
+    assert len(parts) > 1
+    assert parts[-1] is message
+    assert all(one.content.count("```") % 2 == 0 for one in parts)
+    assert [bool(buttons(one)) for one in parts] == [False] * (len(parts) - 1) + [True]
+    await vote(house, message, "a")
+    await house.restart()
+    await later(house, DAY)
+    assert "1 voted" in await over(house, message)
+    assert [one for one in house.channel.by(house.fake.bot) if one.interaction is None] == parts
+    assert "hello" in parts[0].content
+
+
+async def test_what_it_shows_pings_nobody(house: House) -> None:
+    never_twice(house)
+    words = house.model.answer
+    house.model.answer = lambda prompt: f"@everyone {words(prompt)} <@{house.newcomer.id}>"
+    text = next(one.text for one in prompts())
+    await fill(house, NewPrompt(text, "tests", "CC0-1.0", "@everyone"))
+    await house.open()
+    message = await now(house)  # the fake counts every ping as a violation
+    assert not message.everyone
+
+
+async def test_an_answer_that_may_not_be_shown_takes_the_next_prompt(house: House) -> None:
+    first, second, third = prompts()
+    numbers = iter(range(100))
+
+    def answer(prompt: str) -> str:
+        word = "forbidden" if first.text in prompt else "fine"
+        return f"{word} {next(numbers)}"
+
+    house.model.answer = answer
+    await fill(house, first, NewPrompt(f"{second.text} forbidden", "tests", "CC0-1.0"), third)
+    await house.open(blocked_words=["forbidden"])
+    message = await now(house)
+    assert third.text in message.content
+
+
+async def test_two_answers_that_are_the_same_take_the_next_prompt(house: House) -> None:
+    first, second = prompts(count=2)
+    numbers = iter(range(100))
+    house.model.answer = lambda prompt: (
+        "The same." if first.text in prompt else f"Number {next(numbers)}."
+    )
+    await fill(house, first, second)
+    await house.open()
+    assert second.text in (await now(house)).content
+
+
+async def test_a_pool_with_nothing_to_choose_between_says_so(house: House) -> None:
+    house.model.answer = lambda prompt: "The same."
+    await fill(house, *prompts(count=2))
+    await house.open()
+    await rounds(house, "now")
+    assert "gave no two different answers" in await until_told(house, "failed")
+    assert states(house) == []
+    never_twice(house)  # another model may have more to say
+    await opened(house)
+
+
+async def test_an_empty_pool_is_filled_with_the_starter_packs_prompts(house: House) -> None:
+    never_twice(house)
+    await house.open()
+    await now(house)
+    assert house.rows("SELECT DISTINCT source FROM prompts") == [("starter",)]
+
+
+async def test_a_pool_without_a_prompt_for_it_says_how_to_fill_it(house: House) -> None:
+    await fill(house, *prompts("decide"))
+    await house.open()
+    told = await rounds(house, "now")
+    assert "guildgpt feedback prompts add oasst1 --limit 1000" in told
+    told = await rounds(house, "daily")
+    assert "guildgpt feedback prompts add oasst1 --limit 1000" in told
+    await house.fake.until(lambda: house.rows("SELECT settings FROM guild_settings"))
+    assert "The last try failed: the pool has no prompt" in await until_told(house, "failed")
+    never_twice(house)
+    await fill(house)
+    await opened(house)
+
+
+async def until_told(house: House, word: str) -> str:
+    """What `/rounds` says once the word is in it."""
+    while word not in (told := await rounds(house)):
+        pass
+    return told
+
+
+# A candidate
+
+
+@pytest.fixture
+async def canary(house: House, tmp_path: object) -> House:
+    """Two versions, the second of which is a candidate on trial."""
+    made = StandIns(house, tmp_path)  # type: ignore[arg-type]
+    await made.known("old", "new")
+    await fill(house, *prompts(), *prompts("decide"))
+    await begin(house)
+    await house.open()
+    return house
+
+
+async def begin(house: House) -> None:
+    async with house.store() as store:
+        ids = {"old@00000000": 0.8, "new@00000000": 0.2}
+        await store.releases.add(ids, "canary")
+        await store.decisions.begin(
+            state="canary", candidate_id="new@00000000", baseline_id="old@00000000"
+        )
+
+
+async def test_a_candidates_round_takes_one_answer_of_each(canary: House) -> None:
+    message = await now(canary)
+    assert "old says this and that." in message.content
+    assert "new says this and that." in message.content
+    asked = canary.rows(
+        "SELECT purpose, decision_id IS NOT NULL FROM rounds JOIN prompts "
+        "ON prompts.id = rounds.prompt_id"
+    )
+    assert asked == [("decide", 1)]
+    wrote = canary.rows(
+        "SELECT version_id, text FROM messages JOIN candidates ON message_id = messages.id "
+        "ORDER BY position"
+    )
+    assert all(text.startswith(version.partition("@")[0]) for version, text in wrote)
+    first = wrote[0][1]
+    assert message.content.index(first) < message.content.index(wrote[1][1])
+    status = await rounds(canary)
+    assert "Open in" in status
+    assert "on a candidate: 0 votes so far" in status
+    assert "A candidate is on trial: 0" in status
+    assert "old" not in status
+    assert "new" not in status
+    await vote(canary, message, "a")
+    assert "1 vote so far" in await rounds(canary)
+    assert "for A" not in await rounds(canary)
+    await later(canary, DAY)
+    await over(canary, message)
+
+
+async def test_when_it_is_clear_that_is_told_and_not_what(
+    canary: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of five people all prefer the candidate, round after round."""
+    people = [canary.newcomer, canary.teacher]
+    for name in ("ann", "bob", "cat"):
+        user = canary.fake.add_user(name)
+        canary.guild.join(user)
+        people.append(user)
+    for _ in range(30):
+        message = await now(canary)
+        best = "a" if message.content.index("new says") < message.content.index("old says") else "b"
+        for who in people:
+            await vote(canary, message, best, who)
+        fell = [one for one in canary.channel.by(canary.fake.bot) if one.content == say.FELL]
+        if fell:
+            break
+    [(state,)] = canary.rows("SELECT state FROM decisions")
+    assert state == "preferred"
+    assert "decision_fell" in caplog.text
+    assert "waits for the people who run me" in await rounds(canary)
+    assert "new@" not in caplog.text.partition("decision_fell")[2].partition("\n")[0]
+
+
+async def test_a_version_that_is_not_open_is_named_as_the_reason(house: House) -> None:
+    never_twice(house)
+    await fill(house, *prompts(), *prompts("decide"))
+    async with house.store() as store:
+        await store.decisions.begin(
+            state="canary", candidate_id="new@00000000", baseline_id="old@00000000"
+        )
+    await house.open()
+    await rounds(house, "now")
+    assert "one of the two versions is not open" in await until_told(house, "failed")
+    assert states(house) == []

@@ -22,6 +22,7 @@ from guildgpt.bot.text import rounds as say
 from guildgpt.errors import StoreError
 from guildgpt.feedback.deciding import look
 from guildgpt.feedback.decision import Standing
+from guildgpt.feedback.pool import fill_if_empty
 from guildgpt.feedback.records import Round
 
 log = EventLog(__name__)
@@ -63,6 +64,11 @@ def opened(plan: RoundPlan, closes_at: int) -> RoundPlan | None:
 
 def _closes_at(round: Round) -> int:
     return int(round.closes_at.timestamp()) if round.closes_at else 0
+
+
+def _is_there(last: Round | None, closes_at: int | None) -> bool:
+    """Whether the channel's last round is the one that is to close then."""
+    return last is not None and last.state != "cancelled" and _closes_at(last) == closes_at
 
 
 def _next(at: int, period: int, now: int) -> int:
@@ -179,7 +185,7 @@ class RoundKeeper:
         if closes_at is None:
             return
         last = await self.desk.store.rounds.last_in(channel_id)
-        if not (last and last.state != "cancelled" and _closes_at(last) == closes_at):
+        if not _is_there(last, closes_at):
             await self.desk.open(guild_id, channel_id, closes_at)
         await self.guilds.plan_rounds(guild_id, channel_id, lambda plan: opened(plan, closes_at))
 
@@ -200,11 +206,16 @@ class RoundKeeper:
 
     async def now_in(self, guild_id: int, channel_id: int, mention: str, hours: int) -> str:
         """A round in a channel as soon as it is written; what to tell the admin."""
-        if channel_id in self._working:
+        now = int(self.now() or 0)
+        plan = (await self.guilds.rules(guild_id)).rounds.get(channel_id) or RoundPlan()
+        last = await self.desk.store.rounds.last_in(channel_id)
+        if (plan.once or 0) > now and not _is_there(last, plan.once):
             return say.POSTING
         if trouble := await self._lacking():
             return say.cannot(trouble)
-        closes_at = int(self.now() or 0) + hours * 3600
+        closes_at = now + hours * 3600
+        if last and _closes_at(last) == closes_at:  # by that it would pass for this one
+            closes_at += 1
         await self._plan(guild_id, channel_id, once=closes_at)
         return say.on_its_way(mention, closes_at)
 
@@ -233,6 +244,7 @@ class RoundKeeper:
 
     async def _lacking(self) -> say.Trouble | None:
         decision, _ = await self.desk.purpose()
+        await fill_if_empty(self.desk.store)
         pool = await self._pool()
         return None if pool["decide" if decision else "train"] else "empty"
 

@@ -26,6 +26,7 @@ from guildgpt.bot.text.splitting import split
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineDied, EngineError, ModelError, RecordGone
 from guildgpt.feedback.deciding import look
+from guildgpt.feedback.pool import fill_if_empty
 from guildgpt.feedback.records import Candidate, Decision, PoolPrompt, Round
 from guildgpt.feedback.rounds import UNENDED
 from guildgpt.feedback.store import Store
@@ -126,6 +127,8 @@ class RoundDesk:
                 decision_id=decision.id if decision else None,
                 without=self._unfit,
             )
+            if prompt is None and await fill_if_empty(self.store):
+                continue
             if prompt is None:
                 trouble: say.Trouble = "unfit" if self._unfit else "empty"
                 self._unfit.clear()  # another model may have more to say to them

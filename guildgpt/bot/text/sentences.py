@@ -92,7 +92,8 @@ HELP = """\
 **Talking to me**: mention me (in a reply, I read that message too), reply to one of my messages, \
 write me directly, or use
 `/ask` a question · `/chat` in a thread of its own · `/retry` answer again · `/stop` stop answering
-`/compare` two answers: you say which is better · right-click a message → Apps → *Ask about this*
+`/compare` two answers: you say which is better · `/prompt` one for rounds in which all vote
+Right-click a message → Apps → *Ask about this*
 Under my answers: 👍 👎 tell me how they were · 🔁 another try · 🚩 report to the people who run me
 
 `/privacy` what I keep, and a copy · `/forget-me` have it deleted · `/stats` what people think
