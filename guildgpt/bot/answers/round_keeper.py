@@ -199,8 +199,9 @@ class RoundKeeper:
 
     def message_deleted(self, message_id: int) -> None:
         """A message was deleted at Discord."""
-        if id := self.desk.parts_of(self._open.values()).get(message_id):
-            self.spawn(self.desk.message_deleted(self._open.pop(id), message_id))
+        if id := self.desk.holding(message_id, self._open.values()):
+            self._open.pop(id, None)
+            self.spawn(self.desk.message_deleted(id, message_id))
 
     # What admins want
 
@@ -253,6 +254,7 @@ class RoundKeeper:
 
     async def status(self, guild_id: int) -> str:
         """How the guild's rounds stand."""
+        await self.desk.decide()  # with a day that is over, say
         rules = await self.guilds.rules(guild_id)
         channels = [
             say.Channel(f"<#{id}>", plan.every, plan.next_at, plan.stopped, self._trouble_in(id))

@@ -324,27 +324,28 @@ class RoundDesk:
         """Whether all messages of a round are known."""
         return round.id in self._parts
 
-    def parts_of(self, rounds: Iterable[Round]) -> dict[int, str]:
-        """By message, the rounds that are open in it."""
-        known: dict[int, str] = {}
-        for one in rounds:
-            ids = self._parts.get(one.id) or ([one.discord_id] if one.discord_id else [])
-            known |= dict.fromkeys(ids, one.id)
-        return known
+    def holding(self, message_id: int, rounds: Iterable[Round]) -> str | None:
+        """Which of the rounds, or of those that are being posted, the message belongs to."""
+        held = (id for id, parts in self._parts.items() if message_id in parts)
+        return next(held, None) or next(
+            (one.id for one in rounds if one.discord_id == message_id), None
+        )
 
-    async def message_deleted(self, round: Round, message_id: int) -> None:
+    async def message_deleted(self, id: str, message_id: int) -> None:
         """A moderator deleted a message of a round: it is closed with the votes it has, and the
         rest of it goes."""
-        rest = [id for id in self._parts.pop(round.id, []) if id != message_id]
-        if await self.store.rounds.end(round.id, "closed"):
-            log("round_deleted", guild=round.guild_id)
-            for id in rest if round.channel_id else ():
-                outlet = self.place(round.channel_id or 0)
-                await self.writer.turn(outlet.channel_id)
-                with suppress(Undeliverable):
-                    await outlet.delete(id)
-            if round.decision_id:
-                await self.decide(round.channel_id)
+        rest = [part for part in self._parts.pop(id, []) if part != message_id]
+        round = await self.store.rounds.by_id(id)
+        if round is None or not await self.store.rounds.end(id, "closed"):
+            return
+        log("round_deleted", guild=round.guild_id)
+        if round.channel_id:
+            outlet = self.place(round.channel_id)
+            with suppress(Undeliverable):
+                await self._live(round, outlet, rest, again=False).take_back()
+            self._parts.pop(id, None)
+        if round.decision_id:
+            await self.decide(round.channel_id)
 
     async def withdrawn(self, round: Round) -> None:
         """A round is gone from the store: who offered its prompt had everything erased."""
