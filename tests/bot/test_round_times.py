@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import signal
 from datetime import UTC, datetime
 
 import pytest
@@ -35,7 +37,8 @@ from .holding import (
     states,
     vote,
 )
-from .house import House
+from .house import FAST, House
+from .test_recovery import Process
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 
@@ -419,3 +422,36 @@ async def test_who_offered_its_prompt_may_take_it_back(house: House) -> None:
     assert not buttons(message)
     assert house.rows("SELECT 1 FROM rounds") == []
     assert new.text not in house.tables()
+
+
+@pytest.mark.slow
+async def test_killed_while_it_posts_and_while_it_closes(house: House) -> None:
+    """Each time Discord has done what it was asked for, and the bot has not heard of it."""
+    await fill(house)
+    await put(house)
+    house.fake.trouble("POST /channels/{channel}/messages", html(502, done=True), times=1)
+    first, second, third = processes = [Process(house, FAST) for _ in range(3)]
+    try:
+        await first.start()
+        await house.fake.until(lambda: by_bot(house))
+        await first.end(signal.SIGKILL)
+        assert states(house) == ["posting"]
+        await second.start()
+        message = await opened(house)
+        assert by_bot(house) == [message]
+        await vote(house, message, "a")
+        house.fake.trouble(
+            "PATCH /channels/{channel}/messages/{message}", html(502, done=True), times=1
+        )
+        await later(house, DAY)
+        await house.fake.until(lambda: "1 voted" in message.content)
+        await second.end(signal.SIGKILL)
+        assert states(house) == ["closing"]
+        await third.start()
+        await house.fake.until(lambda: states(house) == ["closed"])
+        assert not buttons(message)
+        assert by_bot(house) == [message]
+    finally:
+        for process in processes:
+            with contextlib.suppress(AssertionError):  # it was not started
+                await process.end(signal.SIGKILL)

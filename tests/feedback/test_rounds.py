@@ -215,3 +215,49 @@ async def test_who_votes_at_a_terminal_has_an_account(store: Store) -> None:
     erasure = await store.privacy.erase_account("terminal", "anna")
     assert erasure.counts == {"votes": 1, "accounts": 1, "members": 1}
     assert await store.members.by_id(member.id) is None
+
+
+async def test_a_round_that_is_being_closed_takes_no_vote_and_does_not_count_yet(
+    store: Store, clock: Clock
+) -> None:
+    [prompt] = await pool(store)
+    round = await a_round(store, prompt)
+    await vote(store, round, ANNA, 0)
+    assert await store.rounds.end(round.id, "closing")
+    ended_at = clock.now
+    assert not await store.rounds.end(round.id, "closing")
+    with pytest.raises(RoundClosed):
+        await vote(store, round, BOB, 1)
+    assert await store.rounds.ballots() == []
+    clock.pass_(hours=1)
+    assert await store.rounds.end(round.id)
+    [ballots] = await store.rounds.ballots()
+    assert len(ballots.votes) == 1
+    assert ballots.round.closed_at == ended_at
+    assert not await store.rounds.end(round.id)
+
+
+async def test_a_deleted_channel_ends_its_rounds_and_keeps_their_votes(store: Store) -> None:
+    prompts = await pool(store, count=2)
+    voted, silent = [await a_round(store, prompt) for prompt in prompts]
+    await vote(store, voted, ANNA, 0)
+    await store.places.delete_channels([8])
+    found = {one.id: one for one in await store.rounds.in_state("closed", "cancelled")}
+    assert found[voted.id].state == "closed"
+    assert found[silent.id].state == "cancelled"
+    assert found[voted.id].channel_id is None
+    assert found[voted.id].closed_at is not None
+    [ballots] = await store.rounds.ballots()
+    assert len(ballots.votes) == 1
+    assert await store.places.channels_of(7) == {}
+
+
+async def test_a_guild_that_was_left_has_no_open_round(store: Store) -> None:
+    prompts = await pool(store, count=2)
+    voted, elsewhere = [await a_round(store, prompt) for prompt in prompts]
+    await vote(store, voted, ANNA, 0)
+    await store.places.guild_left(7)
+    assert await store.rounds.in_state("open") == []
+    [ballots] = await store.rounds.ballots()
+    assert ballots.round.id == voted.id
+    assert await store.rounds.end(elsewhere.id) is False
