@@ -103,8 +103,7 @@ class Prompts:
         """A prompt for a round: of those that were asked least (for this decision), any; not one
         of those ids `without` which it has to do, since both answers were the same, say.
 
-        None if the pool has none for this purpose beside those `without` which, by their ids, it
-        has to be.
+        None if the pool has none for this purpose.
         """
         asked = (
             select(rounds.c.prompt_id, func.count().label("times"))
@@ -121,7 +120,7 @@ class Prompts:
             .where(prompts.c.id.not_in(without))
             .order_by(times, prompts.c.id)
         )
-        found = [row for row in await self._database.rows(wanted) if row.id not in without]
+        found = await self._database.rows(wanted)
         if not found:
             return None
         chosen = rng.choice([row for row in found if row.times == found[0].times])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from guildgpt.bot.text.shown import answer_text
+from guildgpt.feedback.deciding import in_words
 from guildgpt.feedback.decision import Standing
 from guildgpt.feedback.policy import RULE_21
 from guildgpt.feedback.records import Ballots
@@ -192,30 +193,13 @@ def _channel(one: Channel) -> str:
 
 
 def _standing(state: str, standing: Standing) -> str:
-    counted = _many(standing.rounds, "round")
-    match state:
-        case "canary":
-            needed = (
-                f"; about {_many(standing.likely_needed, 'more round')} will do"
-                if standing.likely_needed
-                else ""
-            )
-            few = (
-                " So few people vote that days are counted in place of rounds, and the people who "
-                "run me decide."
-                if standing.operator_decides
-                else ""
-            )
-            counted = _many(standing.rounds, "day") if standing.operator_decides else counted
-            return f"A candidate is on trial: {counted} so far, not decided{needed}.{few}"
-        case "preferred":
-            return (
-                f"The candidate is preferred, after {counted}: it waits for the people who run me."
-            )
-        case "not_preferred" | "undecided":
-            how = "not preferred" if state == "not_preferred" else "undecided"
-            return f"The last candidate stayed {how}, after {counted}."
-    return "A candidate is being trained."
+    if state == "training":
+        return "A candidate is being trained."
+    where = {
+        "canary": "A candidate is on trial.",
+        "preferred": "The candidate waits for the people who run me.",
+    }.get(state, "The last candidate was not chosen.")
+    return f"{where} {in_words(standing)}"
 
 
 def _many(count: int, what: str) -> str:
