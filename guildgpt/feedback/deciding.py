@@ -65,8 +65,8 @@ def in_words(standing: Standing) -> str:
     unit = "day" if standing.operator_decides else "round"
     many = standing.rounds != 1
     counted = (
-        f"{standing.rounds:,} {unit}{'s' * many} {'say' if many else 'says'} {standing.mean:.0%} for the candidate "
-        f"({standing.low:.0%} to {standing.high:.0%})."
+        f"{standing.rounds:,} {unit}{'s' * many} {'say' if many else 'says'} {standing.mean:.0%} "
+        f"for the candidate ({standing.low:.0%} to {standing.high:.0%})."
     )
     said = {
         "preferred": "Members prefer it.",
