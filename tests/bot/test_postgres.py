@@ -11,10 +11,12 @@ import pytest
 from feedback.conftest import cluster, pooler  # noqa: F401 (fixtures)
 from feedback.postgres import Cluster, PgBouncer
 
+from guildgpt.bot.answers import round_keeper
 from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.store import Store
 from simguild.fake.server import PATIENCE
 
+from .holding import DAY, later, never_twice, rounds, shown, vote
 from .house import KEY, SLOW, House
 
 _NUMBERS = count()
@@ -68,3 +70,20 @@ async def test_a_crash_mid_answer(url: str, house: House) -> None:
             while await store.deliveries.unfinished():
                 await asyncio.sleep(0.02)
     assert house.answers(asked) == [begun]
+
+
+async def test_a_round(url: str, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(round_keeper, "LOOK_SECONDS", 0.05)
+    never_twice(house)
+    await house.open(store=url)
+    assert "is being written" in await rounds(house, "now")
+    [message] = await house.fake.until(lambda: shown(house))
+    await house.restart()
+    assert await vote(house, message, "a") == say.VOTED["a"]
+    assert "1 vote so far" in await rounds(house)
+    await later(house, DAY)
+    await house.fake.until(lambda: "1 voted: 1 for A, 0 for B." in message.content)
+    assert not message.buttons
+    async with await Store.open(url, key=KEY) as store, asyncio.timeout(PATIENCE):
+        while not await store.rounds.in_state("closed"):
+            await asyncio.sleep(0.02)

@@ -29,7 +29,6 @@ from guildgpt.bot.adapter.reaching import explained, insisted, listening
 from guildgpt.bot.adapter.reading import Reader
 from guildgpt.bot.answers.outlet import Undeliverable
 from guildgpt.bot.answers.round_keeper import RoundKeeper
-from guildgpt.bot.answers.rounds import RoundDesk
 from guildgpt.bot.answers.service import Service
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.postponed import insist
@@ -76,7 +75,13 @@ class GuildClient(discord.AutoShardedClient):
             spawn=self.spawn,
         )
         self.interactions = Interactions(self, service, self.marks, self.time, self.spawn)
-        self.rounds = self._round_keeper()
+        self.rounds = RoundKeeper(
+            service,
+            partial(MessageOutlet, self),
+            now=lambda: self.time.now() if self.is_connected and self.time.is_told else None,
+            present=lambda: [guild.id for guild in self.guilds if not guild.unavailable],
+            spawn=self.spawn,
+        )
         service.changes.on_message_deleted = self.rounds.message_deleted
         self.reader = Reader(self, service)
         self.tree = Commands(self, self.interactions, self.reader)
@@ -86,28 +91,6 @@ class GuildClient(discord.AutoShardedClient):
         self._told_to_mention: set[tuple[int, ...]] = set()  # threads; and who calls the role
         service.metrics.connected.set_function(lambda: self.is_connected)
         service.metrics.guilds.set_function(lambda: len(self.guilds))
-
-    def _round_keeper(self) -> RoundKeeper:
-        service = self.service
-        desk = RoundDesk(
-            service.store,
-            service.fleet,
-            service.sampling,
-            service.moderator,
-            service.queue,
-            service.writer,
-            service.changes,
-            service.chance,
-            lambda id: MessageOutlet(self, id),
-        )
-        return RoundKeeper(
-            desk,
-            service.guilds,
-            now=lambda: self.time.now() if self.is_connected and self.time.is_told else None,
-            clock=service.clock,
-            present=lambda: [guild.id for guild in self.guilds if not guild.unavailable],
-            spawn=self.spawn,
-        )
 
     async def talk(self) -> None:
         """Be on Discord until `close`, trying as often as it takes while Discord cannot be reached;

@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from guildgpt.bot.answers.rounds import MayNotWrite, NoRound, RoundDesk
-from guildgpt.bot.operating.guilds import Guilds
+from guildgpt.bot.answers.round_pairs import NoRound
+from guildgpt.bot.answers.rounds import MayNotWrite, RoundDesk, RoundOutlet
+from guildgpt.bot.answers.service import Service
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import RoundPlan
 from guildgpt.bot.text import rounds as say
@@ -85,13 +86,13 @@ class _Trouble:
 
 @dataclass
 class RoundKeeper:
-    """Opens and closes the rounds of all guilds. `now` is Discord's time, None while nobody knows
-    it; `present` are the guilds that the bot is in; `spawn` does work beside this."""
+    """Opens and closes the rounds of all guilds. `place` makes the outlet of a channel; `now` is
+    Discord's time, None while nobody knows it; `present` are the guilds that the bot is in; `spawn`
+    does work beside this."""
 
-    desk: RoundDesk
-    guilds: Guilds
+    service: Service
+    place: Callable[[int], RoundOutlet]
     now: Callable[[], float | None]
-    clock: Callable[[], float]
     present: Callable[[], Collection[int]]
     spawn: Callable[[Coroutine[Any, Any, object]], None]
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -99,6 +100,10 @@ class RoundKeeper:
     _trouble: dict[int, _Trouble] = field(default_factory=dict)
     _open: dict[str, Round] = field(default_factory=dict)
     _decided_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self.desk = RoundDesk(self.service, self.place)
+        self.guilds, self.clock = self.service.guilds, self.service.clock
 
     async def keep(self) -> None:
         """Go on for ever."""

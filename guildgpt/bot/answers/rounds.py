@@ -7,7 +7,6 @@ whenever the process ends, the next one finds what is left to do, and does nothi
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,38 +15,22 @@ from typing import Protocol
 
 from guildgpt.bot.answers.answering import LiveAnswer
 from guildgpt.bot.answers.buttons import Action, Kind
-from guildgpt.bot.answers.changes import Changes
 from guildgpt.bot.answers.outlet import Outlet, Undeliverable
-from guildgpt.bot.answers.pacing import ChannelWriter
+from guildgpt.bot.answers.round_pairs import NoRound, Pairs
+from guildgpt.bot.answers.service import Service
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import rounds as say
-from guildgpt.bot.text.shown import NOTHING_YET, answer_text
+from guildgpt.bot.text.shown import answer_text
 from guildgpt.bot.text.splitting import split
-from guildgpt.engines.engine import SamplingParams
-from guildgpt.errors import EngineDied, EngineError, ModelError, RecordGone
+from guildgpt.errors import RecordGone
 from guildgpt.feedback.deciding import look
-from guildgpt.feedback.pool import fill_if_empty
-from guildgpt.feedback.records import Candidate, Decision, PoolPrompt, Round
+from guildgpt.feedback.records import Decision, Round
 from guildgpt.feedback.rounds import UNENDED
-from guildgpt.feedback.store import Store
-from guildgpt.talk.fleet import Fleet
-from guildgpt.talk.moderation import Moderator
-from guildgpt.talk.pairs import write_pair
-from guildgpt.talk.waiting import FairQueue
 
 log = EventLog(__name__)
-PROMPTS = 4  # that are tried for a round before the model has a rest
 UNKNOWN_CHANNEL = 10003  # Discord's code for one that was deleted
 LONGEST_SECONDS = 7 * 86_400  # that a round is open
 CHOICES: tuple[Kind, ...] = ("a", "b", "tie", "both_bad")
-
-
-class NoRound(Exception):
-    """There is no round now, and why; one may be tried later."""
-
-    def __init__(self, trouble: say.Trouble):
-        super().__init__(trouble)
-        self.trouble = trouble
 
 
 class MayNotWrite(Exception):
@@ -66,17 +49,13 @@ class RoundOutlet(Outlet, Protocol):
 class RoundDesk:
     """Holds rounds; `place` makes the outlet of a channel."""
 
-    store: Store
-    fleet: Fleet
-    sampling: SamplingParams
-    moderator: Moderator
-    queue: FairQueue
-    writer: ChannelWriter
-    changes: Changes
-    chance: random.Random
+    service: Service
     place: Callable[[int], RoundOutlet]
-    _unfit: set[str] = field(default_factory=set)  # prompts that gave nothing to choose between
     _parts: dict[str, list[int]] = field(default_factory=dict)  # messages of a round that is open
+
+    def __post_init__(self) -> None:
+        self.store, self.writer = self.service.store, self.service.writer
+        self._pairs = Pairs(self.service)
 
     async def purpose(self) -> tuple[Decision | None, tuple[str | None, str | None]]:
         """The candidate that a round would be about, if there is one, and whose answers it shows:
@@ -90,7 +69,7 @@ class RoundDesk:
         """Write a round and post it; the one before it in the channel closes. Raises `NoRound`,
         `MayNotWrite` and `StoreError`."""
         decision, versions = await self.purpose()
-        prompt, answers = await self._written(guild_id, decision, versions)
+        prompt, answers = await self._pairs.next(guild_id, decision, versions)
         for earlier in await self.unended(channel_id):
             await self.close(earlier)
         try:
@@ -112,54 +91,6 @@ class RoundDesk:
         """The rounds on Discord that are not over, the oldest first; those of a channel, or all."""
         found = await self.store.rounds.in_state(*UNENDED, place="discord")
         return [one for one in found if channel_id in (None, one.channel_id)]
-
-    async def _written(
-        self,
-        guild_id: int,
-        decision: Decision | None,
-        versions: tuple[str | None, str | None],
-    ) -> tuple[PoolPrompt, tuple[Candidate, Candidate]]:
-        """A prompt with two answers that may be shown."""
-        for _ in range(PROMPTS):
-            prompt = await self.store.prompts.next(
-                "decide" if decision else "train",
-                self.chance,
-                decision_id=decision.id if decision else None,
-                without=self._unfit,
-            )
-            if prompt is None and await fill_if_empty(self.store):
-                continue
-            if prompt is None:
-                trouble: say.Trouble = "unfit" if self._unfit else "empty"
-                self._unfit.clear()  # another model may have more to say to them
-                raise NoRound(trouble)
-            pair = await self._pair(guild_id, prompt, versions)
-            if pair and all(self._may_be_shown(one.text) for one in pair):
-                return prompt, pair
-            log("round_without_choice", guild=guild_id)
-            self._unfit.add(prompt.id)
-        raise NoRound("unfit")
-
-    async def _pair(
-        self, guild_id: int, prompt: PoolPrompt, versions: tuple[str | None, str | None]
-    ) -> tuple[Candidate, Candidate] | None:
-        if self.moderator.before(prompt.text):
-            return None
-        try:
-            async with self.queue.turn(guild=guild_id, user="rounds", admitted=True):
-                return await write_pair(
-                    self.fleet, prompt.text, versions, self.sampling, self.chance
-                )
-        except (EngineDied, ModelError) as error:
-            log("round_not_written", error=error, guild=guild_id)
-            is_known = any(versions) and not isinstance(error, EngineDied)
-            raise NoRound("version" if is_known else "engine") from error
-        except EngineError as error:  # a prompt that is too long, say
-            log("round_not_written", error=error, guild=guild_id)
-            return None
-
-    def _may_be_shown(self, text: str) -> bool:
-        return self.moderator.after(text) is None and answer_text(text) != NOTHING_YET
 
     # Its message
 
@@ -200,11 +131,12 @@ class RoundDesk:
             raise NoRound("discord") from error
         await self.store.rounds.end(round.id, "cancelled")
         if error.code == UNKNOWN_CHANNEL:
-            await self.changes.channel_deleted(round.guild_id or 0, round.channel_id or 0)
+            changes = self.service.changes
+            await changes.channel_deleted(round.guild_id or 0, round.channel_id or 0)
         elif error.why == "forbidden":
             raise MayNotWrite from error
         elif error.why != "gone":
-            self._unfit.add(round.prompt_id)
+            self._pairs.unfit.add(round.prompt_id)
             raise NoRound("withheld") from error
 
     async def _found(self, round: Round, outlet: RoundOutlet, text: str) -> list[int] | None:
