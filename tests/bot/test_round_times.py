@@ -225,6 +225,17 @@ async def test_one_that_was_posted_without_a_note_of_it_is_found(held: House, no
     assert "1 voted" in await over(held, message)
 
 
+async def test_where_it_may_not_look_it_posts_none_twice(held: House) -> None:
+    message = await now(held)
+    await held.close()
+    held.channel.deny(held.fake.bot, Permission.READ_MESSAGE_HISTORY)
+    await held.change("UPDATE rounds SET state = 'posting', discord_id = NULL")
+    await held.open()
+    await held.fake.until(lambda: states(held) == ["cancelled"])
+    assert by_bot(held) == [message]
+    assert await vote(held, message, "a") == say.CLOSED
+
+
 async def test_one_of_which_a_part_was_posted_is_completed(house: House) -> None:
     numbers = iter(range(10))
     house.model.answer = lambda prompt: f"{next(numbers)} " + "and so on, " * 120

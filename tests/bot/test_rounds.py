@@ -136,6 +136,17 @@ async def test_the_next_round_closes_the_one_before_it(held: House) -> None:
     assert states(held) == ["closed", "open"]
 
 
+async def test_two_admins_who_want_one_at_the_same_time_get_one(house: House) -> None:
+    never_twice(house)
+    house.model.rate = 5.0
+    await fill(house)
+    await house.open()
+    assert "is being written" in await rounds(house, "now")
+    assert await rounds(house, "now") == say.POSTING
+    await opened(house)
+    assert states(house) == ["open"]
+
+
 async def test_each_prompt_is_asked_before_one_comes_again(held: House) -> None:
     for _ in range(3):
         await now(held)
