@@ -253,10 +253,16 @@ def _fields(data: bytes) -> dict[int, list[Any]]:
     fields: dict[int, list[Any]] = {}
     stream = io.BytesIO(data)
 
+    def read(count: int) -> bytes:
+        found = stream.read(count)
+        if len(found) < count:
+            raise ValueError("it ends too soon")
+        return found
+
     def varint() -> int:
         value = shift = 0
         while True:
-            (byte,) = stream.read(1)
+            (byte,) = read(1)
             value |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:
@@ -268,7 +274,7 @@ def _fields(data: bytes) -> dict[int, list[Any]]:
         if wire_type == 0:
             value: int | bytes = varint()
         elif wire_type in (1, 2, 5):
-            value = stream.read({1: 8, 5: 4}.get(wire_type) or varint())
+            value = read({1: 8, 5: 4}.get(wire_type) or varint())
         else:
             raise ValueError(f"wire type {wire_type}")
         fields.setdefault(key >> 3, []).append(value)
