@@ -215,8 +215,8 @@ def _read(path: Path) -> _Model:
         data = path.read_bytes()
         SentencePieceProcessor(model_proto=data)
         message = _fields(data)
-        trainer = _fields(_last(message, 2, b""))
-        normalizer = _fields(_last(message, 3, b""))
+        # Both are in every whole file; one that is cut off behind a piece has no fault else.
+        trainer, normalizer = _fields(message[2][-1]), _fields(message[3][-1])
         denormalizer = _fields(_last(message, 5, b""))
         pieces = [_piece(value) for value in message[1]]
     except (OSError, RuntimeError, ValueError, LookupError, struct.error) as error:

@@ -321,6 +321,20 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         convert(train(tmp_path, treat_whitespace_as_suffix=True))
 
 
+def test_a_file_that_is_cut_off_behind_a_piece_is_refused(tmp_path: Path) -> None:
+    """Every piece of it is whole, and SentencePiece itself takes it."""
+    path = train(tmp_path, **SETTINGS[0].options)
+    data = path.read_bytes()
+    end = 0
+    while data[end] == 0x0A:  # a piece: a tag, a length below 128, so many bytes
+        assert data[end + 1] < 0x80
+        end += 2 + data[end + 1]
+    path.write_bytes(data[:end])
+    sentencepiece.SentencePieceProcessor(model_proto=data[:end])
+    with pytest.raises(ModelError, match="not a SentencePiece model"):
+        convert(path)
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.97])
 def test_broken_files_are_refused(kept: float, tmp_path: Path) -> None:
     path = train(tmp_path, **SETTINGS[0].options)
