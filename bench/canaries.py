@@ -2,7 +2,7 @@
 
 A member prefers the candidate on a prompt with a probability of their own. Members' leanings
 scatter around the guild's true share, which is exact; each prompt moves all members to one side.
-Decisions are looked at after every round, by rounds as `guildgpt.feedback.decision` has it and, for
+Decisions are looked at after every round, by rounds as `guildgpt.feedback.betting` has it and, for
 contrast, with every vote or every member taken as an observation of its own. All is seeded.
 
     python bench/canaries.py [CANARIES]
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from guildgpt.feedback.decision import DecisionSettings, evidence
+from guildgpt.feedback.betting import DecisionSettings, evidence
 from guildgpt.feedback.rankings import wilson
 
 Floats = NDArray[np.float64]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from guildgpt.errors import DecidedMeanwhile
-from guildgpt.feedback.decision import DecisionSettings, Standing
+from guildgpt.feedback.betting import DecisionSettings, Standing
 from guildgpt.feedback.observations import Where, decide_rounds
 from guildgpt.feedback.records import Decision
 from guildgpt.feedback.releases import Settled

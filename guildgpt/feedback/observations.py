@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime
 from statistics import fmean
 from typing import Literal
 
-from guildgpt.feedback.decision import DecisionSettings, Standing, decide
+from guildgpt.feedback.betting import DecisionSettings, Standing, decide
 from guildgpt.feedback.records import Ballots, Vote
 
 Where = Literal["guild", "terminal"]

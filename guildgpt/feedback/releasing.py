@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from guildgpt.errors import GuildError
+from guildgpt.feedback.betting import DecisionSettings
 from guildgpt.feedback.deciding import in_words, look
-from guildgpt.feedback.decision import DecisionSettings
 from guildgpt.feedback.records import Decision, Release, ReleaseKind
 from guildgpt.feedback.registering import LIST, flaw, known, refuse_flawed
 from guildgpt.feedback.releases import Settled

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from guildgpt.data.source import FEEDBACK
 from guildgpt.errors import GuildError, ModelError
+from guildgpt.feedback.betting import DecisionSettings, Standing
 from guildgpt.feedback.commands import with_store
 from guildgpt.feedback.deciding import in_words, look
-from guildgpt.feedback.decision import DecisionSettings, Standing
 from guildgpt.feedback.learnable import Taken, learnable, take
 from guildgpt.feedback.purging import purge
 from guildgpt.feedback.records import Decision

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
+from guildgpt.feedback.betting import Standing
 from guildgpt.feedback.deciding import WHY, look
-from guildgpt.feedback.decision import Standing
 from guildgpt.feedback.records import Decision
 from guildgpt.feedback.store import Store
 from guildgpt.terminal import visible

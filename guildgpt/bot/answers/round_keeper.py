@@ -21,8 +21,8 @@ from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import RoundPlan
 from guildgpt.bot.text import rounds as say
 from guildgpt.errors import StoreError
+from guildgpt.feedback.betting import Standing
 from guildgpt.feedback.deciding import look
-from guildgpt.feedback.decision import Standing
 from guildgpt.feedback.pool import fill_if_empty
 from guildgpt.feedback.records import Round
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from guildgpt.bot.text.shown import answer_text
+from guildgpt.feedback.betting import Standing
 from guildgpt.feedback.deciding import in_words
-from guildgpt.feedback.decision import Standing
 from guildgpt.feedback.policy import RULE_21
 from guildgpt.feedback.records import Ballots
 

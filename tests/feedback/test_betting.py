@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from guildgpt.feedback.decision import DecisionSettings, decide, evidence
+from guildgpt.feedback.betting import DecisionSettings, decide, evidence
 
 HALF, RAISED = Fraction(1, 2), Fraction(55, 100)
 means = st.lists(st.integers(0, 20).map(lambda twentieths: twentieths / 20), min_size=1)
