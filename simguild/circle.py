@@ -28,7 +28,7 @@ from guildgpt.feedback.prompts import NewPrompt
 from guildgpt.feedback.records import Candidate, Decision, PoolPrompt, Purpose
 from guildgpt.feedback.store import Store
 from guildgpt.learn.turn import Options, decide, take_turn
-from guildgpt.model.locate import locate
+from guildgpt.model.locate import locate, located_at
 from guildgpt.talk.fleet import Fleet, Open, open_model
 from guildgpt.talk.pairs import write_pair
 
@@ -184,9 +184,7 @@ async def vote_on(
 
 
 def _opening(path: str) -> Open:
-    # A model folder's GGUF is opened with the folder's own template.
-    place = Path(path)
-    found = locate(str(place.parent if (place.parent / "template.json").exists() else place))
+    found = located_at(Path(path), Path(path).stem)  # with its folder's own template
     return lambda: open_model(found, context=512, slots=2)
 
 
