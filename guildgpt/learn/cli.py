@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 learn_app = typer.Typer(invoke_without_command=True)
 NEXT = {
-    "training": "It is trained no further yet: the same command goes on.",
+    "training": "`guildgpt learn` goes on with it, if it is not at work already.",
     "canary": "Rounds decide now: `guildgpt learn status` says how they stand, the same command "
     "goes on when they have.",
     "preferred": "It waits for your yes: the same command asks, `guildgpt versions promote` too.",

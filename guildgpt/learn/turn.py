@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +82,24 @@ def begin(options: Options) -> Decision:
                 remedy="Put the one that people talk to into service: "
                 "guildgpt versions serve MODEL",
             )
-        number = len(await store.decisions.all()) + 1
         settings = {
             **DecisionSettings().model_dump(),
             "share": options.share,
             "recipe": options.recipe,
             "overrides": list(options.overrides),
         }
-        folder = (options.work / f"{number:03}").resolve()
-        shutil.rmtree(folder, ignore_errors=True)  # of another store, or of a turn undone
-        return await store.decisions.begin(folder=str(folder), settings=settings)
+        folder = str(_new_folder(options.work))
+        return await store.decisions.begin(folder=folder, settings=settings)
 
     return with_store(options.store, work)
+
+
+def _new_folder(work: Path) -> Path:
+    """The first of WORK/001, WORK/002, … that is not there: in one that is, a version may lie that
+    answers, of this store or of another."""
+    return next(
+        folder for number in count(1) if not (folder := (work / f"{number:03}").resolve()).exists()
+    )
 
 
 def check_ancestor(recipe: Recipe) -> None:

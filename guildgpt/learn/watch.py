@@ -30,7 +30,7 @@ class Watch:
         self._url = url
         self._holder = holder_here()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._look()), daemon=True)
+        self._thread = threading.Thread(target=self._keep, daemon=True)
         self.guards: str | None = None
         self.erased = self.lost = False
 
@@ -60,6 +60,14 @@ class Watch:
                     remedy="One at a time: wait until it ends, or stop it with Ctrl-C.",
                 )
             await store.leases.release(LEASE, other)
+
+    def _keep(self) -> None:
+        try:
+            asyncio.run(self._look())
+        except StoreError:  # it cannot be opened, or was gone when the lease was given back
+            if not self._over.is_set():
+                self.lost = True
+                _thread.interrupt_main()
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()

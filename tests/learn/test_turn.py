@@ -13,7 +13,7 @@ from guildgpt.errors import GuildError
 from guildgpt.feedback.records import Decision
 from guildgpt.feedback.schema import releases
 from guildgpt.feedback.store import Store
-from guildgpt.learn.turn import Options, take_turn
+from guildgpt.learn.turn import Options, begin, take_turn
 from guildgpt.model.lineage import read_lineage
 
 from .conftest import Guild
@@ -45,6 +45,17 @@ def test_too_few_votes(guild: Guild) -> None:
     with pytest.raises(GuildError, match="4 comparisons"):
         take_turn(guild.options())
     assert guild.do(lambda store: store.decisions.all()) == []
+
+
+def test_the_folder_of_another_turn_is_left_alone(guild: Guild) -> None:
+    """Two stores may share it, and the version of the one answer from it."""
+    model = guild.folder / "learn" / "001" / "dpo" / "model" / "model-F16.gguf"
+    model.parent.mkdir(parents=True)
+    model.write_text("another store's")
+    guild.do(lambda store: guild.vote(store, 12))
+    decision = begin(guild.options())
+    assert Path(decision.folder or "").name == "002"
+    assert model.read_text() == "another store's"
 
 
 def test_nobody_serves(guild: Guild) -> None:
