@@ -26,7 +26,8 @@ async def look(
 ) -> tuple[Decision, Standing]:
     """What the closed rounds of a canary say, and the decision as it is then.
 
-    Once they have said something it stands, whatever is voted or erased afterwards. A candidate
+    What a round said when it closed stays, and once they all have said something that stands,
+    whatever is voted or erased afterwards. A candidate
     that is not preferred answers nobody any more: whoever serves has the whole share again. One
     that is preferred waits for the operator. What a terminal or too few people say is advice: it
     changes nothing.
@@ -34,16 +35,17 @@ async def look(
     candidate, pair = decision.candidate_id or "", {decision.candidate_id, decision.baseline_id}
     cast = await store.rounds.ballots(decision_id=decision.id)
     counted = [one for one in cast if set(one.versions) == pair]  # it met who serves
+    means = await store.rounds.means(decision.id)
     # A terminal's rounds are advice; where a guild has held any, they are not looked at.
-    guild = any(one.round.place != "terminal" for one in counted)
-    where: Where = "guild" if guild else "terminal"
+    where: Where = "guild" if means else "terminal"
     settings = DecisionSettings.model_validate(
         {
             key: decision.settings[key]
             for key in DecisionSettings.model_fields & decision.settings.keys()
         }
     )
-    outcome = decide_rounds(counted, candidate, where, settings, now=now or utcnow())
+    now = now or utcnow()
+    outcome = decide_rounds(counted, candidate, where, settings, now=now, means=means)
     if outcome.state == "open" or outcome.operator_decides or decision.state != "canary":
         return decision, outcome
     why, result = WHY[outcome.state], asdict(outcome)

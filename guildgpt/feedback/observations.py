@@ -7,19 +7,22 @@ for all of them (`bench/canaries.py`; asked are 5). Who plays at a terminal shar
 
 Which kind counts is settled by where rounds were held and by how many people voted, never by what
 they said. Kinds are not mixed, and only a guild's rounds decide: whatever the operator is advised
-on the way, there is one sequence that can promote, with one error rate.
+on the way, there is one sequence that can promote, with one error rate. What was looked at in it
+stays: a round's mean, and how many people had voted, are kept when it closes (`means.py`). Days are
+of the votes that stand: they are advice, and may lose what somebody has erased.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from statistics import fmean
 from typing import Literal
 
+from guildgpt.feedback.ballots import day_of, said_in
 from guildgpt.feedback.betting import DecisionSettings, Standing, decide
-from guildgpt.feedback.records import Ballots, Vote
+from guildgpt.feedback.records import Ballots, RoundMean
 
 Where = Literal["guild", "terminal"]
 Unit = Literal["round", "day", "person_and_day"]
@@ -41,56 +44,45 @@ class Observations:
         return self.unit != "round"
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    voter: str
-    day: date
-    value: float
-
-
-def value_of(vote: Vote, candidate: int) -> float | None:
-    """What a vote between two answers says of the candidate, which stood at that position.
-
-    1, 0, or for a tie and "both bad" ½; None if it was skipped.
-    """
-    if vote.verdict == "skip":
-        return None
-    if vote.verdict != "ranked":
-        return 0.5
-    return float(vote.ranking[0] == candidate)
-
-
 def observations_of(
-    ballots: Iterable[Ballots], candidate: str, where: Where, *, now: datetime
+    ballots: Iterable[Ballots],
+    candidate: str,
+    where: Where,
+    *,
+    now: datetime,
+    means: Sequence[RoundMean] = (),
 ) -> Observations:
     """The observations of a candidate (a version's id) in closed rounds, of a guild or a terminal.
 
     Rounds come in the order in which they closed. At a terminal: the mean of each person and day
-    (UTC). In a guild, if five people or more voted: the mean of each round in which somebody did.
+    (UTC). In a guild, if five people or more voted: the mean of each round in which somebody did,
+    as it was noted when the round closed (`means`; of the ballots where nothing was).
     With fewer: the mean of each day, in which everybody who voted weighs the same. A day counts
     when it is over: until then each further vote would change what was looked at. Rounds in which
     the candidate wrote no answer, or both, are passed over. Raises ValueError if `now` has no time
     zone.
     """
-    today = _day(now)
+    today = day_of(now)
     rounds = [
         said
         for held in ballots
         if (held.round.place == "terminal") == (where == "terminal")
         and held.round.state == "closed"
-        and (said := _of(held, candidate))
+        and (said := said_in(held, candidate))
     ]
     people = len({one.voter for said in rounds for one in said})
+    people = max([people, *(one.people for one in means)])
     if where == "guild" and people >= LEAST_PEOPLE:
-        means = tuple(fmean(one.value for one in said) for said in rounds)
-        return Observations(means, "round", people)
+        kept = tuple(one.mean for one in means if one.mean is not None)
+        values = kept or tuple(fmean(one.value for one in said) for said in rounds)
+        return Observations(values, "round", people)
     days: dict[date, dict[str, list[float]]] = {}
     for one in (one for said in rounds for one in said if one.day < today):
         days.setdefault(one.day, {}).setdefault(one.voter, []).append(one.value)
     in_order = [[fmean(own) for own in days[day].values()] for day in sorted(days)]
     if where == "guild":
         return Observations(tuple(map(fmean, in_order)), "day", people)
-    each = tuple(mean for means in in_order for mean in means)
+    each = tuple(mean for of_day in in_order for mean in of_day)
     return Observations(each, "person_and_day", people)
 
 
@@ -101,25 +93,8 @@ def decide_rounds(
     settings: DecisionSettings | None = None,
     *,
     now: datetime,
+    means: Sequence[RoundMean] = (),
 ) -> Standing:
     """What the rounds held there say of the candidate; flagged where they are advice only."""
-    found = observations_of(ballots, candidate, where, now=now)
+    found = observations_of(ballots, candidate, where, now=now, means=means)
     return decide(found.values, settings, operator_decides=found.operator_decides)
-
-
-def _of(held: Ballots, candidate: str) -> list[_Said]:
-    """What a round's voters said. Votes without a member are one person's, as far as is known."""
-    if held.versions.count(candidate) != 1:
-        return []
-    position = held.versions.index(candidate)
-    return [
-        _Said(vote.member_id or "", _day(vote.created_at), value)
-        for vote in held.votes
-        if (value := value_of(vote, position)) is not None
-    ]
-
-
-def _day(moment: datetime) -> date:
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment} has no time zone")
-    return moment.astimezone(UTC).date()

@@ -170,7 +170,7 @@ class Places:
             end_rounds(connection, among(connection, rounds.c.guild_id, left), now)
 
         if rows:
-            await self._database.write(work)
+            await self._database.write(work, alone=True)
 
 
 def _remove(removal: Removal, said: ColumnElement[bool], channels: set[int]) -> None:

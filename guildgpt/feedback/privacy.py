@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Text, cast, delete, exists, or_, select, true
 
 from guildgpt.feedback.blanking import blank_answers
 from guildgpt.feedback.database import Database
+from guildgpt.feedback.means import forget_who_was_alone
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.own_data import kept_of
 from guildgpt.feedback.records import AccountKind, Erasure
@@ -127,6 +128,7 @@ class _Erasing:
         # Answers to others that quote them are blanked.
         blank_answers(self.removal, own, with_them=said - own, names=True)
         self._deliveries(private, said)
+        forget_who_was_alone(self.connection, self.member_id)
         remove_messages(self.removal, said)
         for table in (votes, ratings, reports, corrections, prompts, accounts):
             self.removal.delete(table, table.c.member_id == self.member_id)
@@ -199,6 +201,8 @@ class _Erasing:
             (messages, "text", messages.c.text.contains(mention)),
             (ratings, "reason", ratings.c.reason.contains(mention)),
             (reports, "reason", reports.c.reason.contains(mention)),
+            (corrections, "text", corrections.c.text.contains(mention)),
+            (prompts, "text", prompts.c.text.contains(mention)),
             (deliveries, "extra", cast(deliveries.c.extra, Text) != "{}"),
         ):
             wanted = select(table.c.id, table.c[name]).where(which)

@@ -222,6 +222,22 @@ class Ballots:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundMean:
+    """What a round of a guild said of a candidate, the `number`th that closed on its decision.
+
+    `mean` is that of its `voters`' verdicts, from 0 to 1; None without any. `people` had voted in
+    the decision's rounds by then. Of a round that is gone there is no `round_id`.
+    """
+
+    decision_id: str
+    number: int
+    round_id: str | None
+    mean: float | None
+    voters: int
+    people: int
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The share of conversations that a version answers; all rows of a number belong together."""
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from guildgpt.feedback.database import Database
+from guildgpt.feedback.means import forget_rounds
 from guildgpt.feedback.records import Erasure
 from guildgpt.feedback.rows import Clock, among, new_id
 from guildgpt.feedback.schema import (
@@ -160,7 +161,9 @@ def remove_comparisons(removal: Removal, said: set[str]) -> None:
     ids = set(connection.scalars(shown.union(posed)))
     if not ids:
         return
-    removal.delete(rounds, among(connection, rounds.c.comparison_id, ids))
+    held = among(connection, rounds.c.comparison_id, ids)
+    forget_rounds(connection, held)
+    removal.delete(rounds, held)
     removal.delete(votes, among(connection, votes.c.comparison_id, ids))
     in_them = among(connection, candidates.c.comparison_id, ids)
     connection.execute(delete(candidates).where(in_them))

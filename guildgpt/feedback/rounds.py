@@ -8,8 +8,9 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, case, exists, func, select, update
 
+from guildgpt.feedback.ballots import newest_votes, writers
 from guildgpt.feedback.database import Database
-from guildgpt.feedback.rankings import latest
+from guildgpt.feedback.means import forget_mean, keep_means, means_of
 from guildgpt.feedback.records import (
     Ballots,
     Candidate,
@@ -17,9 +18,9 @@ from guildgpt.feedback.records import (
     PoolPrompt,
     Purpose,
     Round,
+    RoundMean,
     RoundState,
     StoredComparison,
-    Vote,
 )
 from guildgpt.feedback.rows import Clock, among, new_id, storable
 from guildgpt.feedback.schema import (
@@ -120,12 +121,27 @@ class Rounds:
     async def end(self, id: str, state: RoundState = "closed") -> bool:
         """Close a round, or cancel it: its votes stand no more. False if it had ended before.
 
-        Where its message has to say so it is `closing` first: no vote is taken from then on.
+        Where its message has to say so it is `closing` first: no vote is taken from then on. What
+        one said that decides is kept in that moment (see `means`).
         """
         before = UNENDED[:-1] if state == "closing" else UNENDED
         ending = update(rounds).where(rounds.c.id == id, rounds.c.state.in_(before))
         closed_at = func.coalesce(rounds.c.closed_at, self._clock.now())
-        return bool(await self._database.execute(ending.values(state=state, closed_at=closed_at)))
+
+        def work(connection: Connection) -> bool:
+            if not connection.execute(ending.values(state=state, closed_at=closed_at)).rowcount:
+                return False
+            if state == "cancelled":
+                forget_mean(connection, id)
+            else:
+                keep_means(connection, rounds.c.id == id)
+            return True
+
+        return await self._database.write(work, alone=True)
+
+    async def means(self, decision_id: str) -> list[RoundMean]:
+        """What a decision's rounds said in guilds, in the order in which they closed."""
+        return await self._database.read(lambda connection: means_of(connection, decision_id))
 
     async def by_id(self, id: str) -> Round | None:
         """The round; None if it is gone."""
@@ -172,8 +188,8 @@ class Rounds:
             purposes: list[Purpose] = [row.pop("purpose") for row in found]
             asked = [Round(**row) for row in found]
             ids = [round.comparison_id for round in asked]
-            versions = _versions(connection, ids)
-            cast = _votes(connection, ids)
+            versions = writers(connection, ids)
+            cast = newest_votes(connection, ids)
             listed = [
                 Ballots(
                     round,
@@ -195,10 +211,13 @@ class Rounds:
 def end_rounds(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
     """What these rounds were held in is no more: they are closed with the votes that they have, and
     cancelled without any."""
+    ids = connection.scalars(select(rounds.c.id).where(which, rounds.c.state.in_(UNENDED))).all()
+    these = among(connection, rounds.c.id, ids)
     cast = exists().where(votes.c.comparison_id == rounds.c.comparison_id)
-    ending = update(rounds).where(which, rounds.c.state.in_(UNENDED))
     state = case((cast, "closed"), else_="cancelled")
-    connection.execute(ending.values(state=state, closed_at=func.coalesce(rounds.c.closed_at, now)))
+    closed_at = func.coalesce(rounds.c.closed_at, now)
+    connection.execute(update(rounds).where(these).values(state=state, closed_at=closed_at))
+    keep_means(connection, these & (rounds.c.state == "closed"))
 
 
 _PLAIN: dict[str, object] = {
@@ -209,27 +228,3 @@ _PLAIN: dict[str, object] = {
     "deleted": False,
 }
 _PLAIN |= {"extra": {}, "edited_at": None, "outdated": False}
-
-
-def _versions(connection: Connection, ids: Sequence[str]) -> dict[str, list[str | None]]:
-    """By comparison, who wrote its answers, in the order shown."""
-    wanted = (
-        select(candidates.c.comparison_id, messages.c.version_id)
-        .join(messages, messages.c.id == candidates.c.message_id)
-        .where(among(connection, candidates.c.comparison_id, ids))
-        .order_by(candidates.c.position)
-    )
-    found: dict[str, list[str | None]] = {}
-    for comparison_id, version_id in connection.execute(wanted):
-        found.setdefault(comparison_id, []).append(version_id)
-    return found
-
-
-def _votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[Vote]]:
-    """By comparison, each member's newest vote."""
-    wanted = select(votes).where(among(connection, votes.c.comparison_id, ids))
-    found: dict[str, list[Vote]] = {}
-    rows = [row._asdict() for row in connection.execute(wanted)]
-    for vote in latest(Vote(**row | {"ranking": tuple(row["ranking"])}) for row in rows):
-        found.setdefault(vote.comparison_id, []).append(vote)
-    return found

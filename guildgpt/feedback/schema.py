@@ -24,7 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0003"  # the newest migration: a store that has it is opened without loading Alembic
+HEAD = "0004"  # the newest migration: a store that has it is opened without loading Alembic
 VERSION_TABLE = "guildgpt_version"  # Alembic's mark of the migration that a database has
 
 
@@ -335,6 +335,18 @@ rounds = Table(
     Index(None, "decision_id"),
     Index(None, "state"),
     Index(None, "channel_id"),
+)
+
+# What a guild's rounds said of a candidate when they closed: it stays when the round goes.
+round_means = Table(
+    "round_means",
+    metadata,
+    Column("decision_id", ForeignKey("decisions.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("round_id", ForeignKey("rounds.id"), unique=True),
+    Column("mean", Float),
+    Column("voters", Integer, nullable=False),
+    Column("people", Integer, nullable=False),
 )
 
 # Who answers how much: only ever added to; the rows with the highest number are in force.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +74,24 @@ def test_the_newest_migration_is_named_in_the_schema() -> None:
     assert ids == [f"{number:04}" for number in range(len(ids), 0, -1)]  # one line, in order
 
 
-async def test_a_store_from_before_deletions_were_followed(empty_url: str) -> None:
-    """Comparisons are found by their messages on Discord, those of earlier days too."""
+async def fill_older(url: str, revision: str, rows: list[str]) -> None:
+    """Make a store as it was before the next migration, with these rows."""
 
     class Older(Database):
         async def _prepare(self) -> None:
-            await self.write(lambda connection: migrate(connection, "0001"))
+            await self.write(lambda connection: migrate(connection, revision))
 
+    def fill(connection: Connection) -> None:
+        for row in rows:
+            connection.execute(text(row.replace(":", "\\:")))
+
+    older = await Older.open(url, patience=1.0)
+    await older.write(fill)
+    await older.close()
+
+
+async def test_a_store_from_before_deletions_were_followed(empty_url: str) -> None:
+    """Comparisons are found by their messages on Discord, those of earlier days too."""
     now = "'2026-01-01 00:00:00+00:00'"
     rows = [
         f"INSERT INTO conversations VALUES ('c', 'slash', 1, 2, 'discord', 'en', {now})",
@@ -101,13 +113,7 @@ async def test_a_store_from_before_deletions_were_followed(empty_url: str) -> No
         f"INSERT INTO votes VALUES ('v', 'k', null, 'tie', '[]', {now})",
     ]
 
-    def fill(connection: Connection) -> None:
-        for row in rows:
-            connection.execute(text(row.replace(":", "\\:")))
-
-    older = await Older.open(empty_url, patience=1.0)
-    await older.write(fill)
-    await older.close()
+    await fill_older(empty_url, "0001", rows)
     async with await Store.open(empty_url, key=KEY) as store:
         message = await store.conversations.message("a")
         assert message
@@ -118,6 +124,82 @@ async def test_a_store_from_before_deletions_were_followed(empty_url: str) -> No
             "comparisons": 1,
         }
         assert "wombat" not in repr(await store.snapshot())
+
+
+async def test_a_store_from_before_means_were_kept(empty_url: str) -> None:
+    """What its closed rounds say is noted once, by the votes that stand."""
+    now = "'2026-01-01 00:00:00+00:00'"
+    rows = [
+        "INSERT INTO decisions (id, state, candidate_id, baseline_id, settings, created_at, "
+        f"updated_at) VALUES ('d', 'canary', 'new@2', 'old@1', '{{}}', {now}, {now})",
+        *(
+            f"INSERT INTO members VALUES ('{name}', 'hash {name}', 'chat', {now}, {now})"
+            for name in "abcde"
+        ),
+        *_old_round(1, "discord", "closed", ("old@1", "new@2"), "a10 b10 c01 d10"),
+        *_old_round(2, "discord", "closed", ("new@2", "old@1"), "e10 b= c- -10"),
+        *_old_round(3, "discord", "closing", ("new@2", "old@1"), ""),
+        *_old_round(4, "discord", "open", ("new@2", "old@1"), "a10"),
+        *_old_round(5, "terminal", "closed", ("new@2", "old@1"), "a10"),
+        *_old_round(6, "discord", "closed", ("other@3", "old@1"), "a10"),
+        "INSERT INTO votes VALUES ('again', 'k1', 'a', 'ranked', '[0, 1]', "
+        "'2026-01-02 00:00:00+00:00')",
+    ]
+    await fill_older(empty_url, "0003", rows)
+    async with await Store.open(empty_url, key=KEY) as store:
+        means = await store.rounds.means("d")
+        assert [astuple(one)[1:] for one in means] == [
+            (1, "r1", 0.5, 4, 4),  # a changed their mind
+            (2, "r2", pytest.approx(0.5 / 3), 3, 6),
+            (3, "r3", None, 0, 6),
+        ]
+        assert await store.rounds.end("r3")  # and not once more
+        assert len(await store.rounds.means("d")) == 3
+
+
+def _old_round(
+    number: int, place: str, state: str, wrote: tuple[str, str], cast: str
+) -> Iterator[str]:
+    """A round's rows as migration 0003 has them: `a10` ranks the second answer first, `=` is a tie,
+    `-` behind a name a skip; one before it is nobody's vote."""
+    now = f"'2026-01-01 00:0{number}:00+00:00'"
+    yield (
+        "INSERT INTO prompts (id, text, sha256, purpose, source, licence, credit, lang, state, "
+        f"created_at) VALUES ('p{number}', 'q{number}', '{number}', 'decide', 'tests', 'CC0-1.0', "
+        f"'', 'en', 'accepted', {now})"
+    )
+    yield (
+        "INSERT INTO conversations (id, kind, source, lang, created_at) "
+        f"VALUES ('c{number}', 'round', '{place}', 'en', {now})"
+    )
+    for id, role, version in (
+        ("q", "user", None),
+        ("x", "assistant", wrote[0]),
+        ("y", "assistant", wrote[1]),
+    ):
+        yield (
+            "INSERT INTO messages (id, conversation_id, role, text, version_id, synthetic, "
+            f"deleted, extra, created_at) VALUES ('{id}{number}', 'c{number}', '{role}', 'words', "
+            + (f"'{version}'" if version else "null")
+            + f", false, false, '{{}}', {now})"
+        )
+    yield f"INSERT INTO comparisons VALUES ('k{number}', 'q{number}', null, {now})"
+    for position, id in enumerate("xy"):
+        yield f"INSERT INTO candidates VALUES ('k{number}', {position}, '{id}{number}')"
+    yield (
+        "INSERT INTO rounds (id, prompt_id, comparison_id, decision_id, place, state, created_at, "
+        f"closed_at) VALUES ('r{number}', 'p{number}', 'k{number}', 'd', '{place}', '{state}', "
+        f"{now}, {now if state != 'open' else 'null'})"
+    )
+    for one in cast.split():
+        name, said = one[0], one[1:]
+        member = "null" if name == "-" else f"'{name}'"
+        verdict = {"=": "tie", "-": "skip"}.get(said, "ranked")
+        ranking = [int(place) for place in said] if verdict == "ranked" else []
+        yield (
+            f"INSERT INTO votes VALUES ('{number}{name}', 'k{number}', {member}, '{verdict}', "
+            f"'{ranking}', {now})"
+        )
 
 
 async def test_many_open_a_new_store_at_once(empty_url: str) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from guildgpt.feedback import observations
+from guildgpt.feedback import ballots, observations
 from guildgpt.feedback.records import Ballots, Place, Round, RoundState, Verdict, Vote
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -138,7 +138,7 @@ def test_what_a_vote_says_of_the_candidate() -> None:
         ("skip", (), 0, None),
     ):
         said = replace(vote, verdict=verdict, ranking=ranking)
-        assert observations.value_of(said, candidate) == value
+        assert ballots.value_of(said, candidate) == value
 
 
 def test_who_skips_is_no_voter() -> None:
