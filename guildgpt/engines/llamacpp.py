@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from guildgpt.chat.tokenizer import Tokenizer
+from guildgpt.engines.cores import spare_threads
 from guildgpt.engines.engine import Chunk, SamplingParams, check_prompt
 from guildgpt.engines.held_file import HeldFile
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
@@ -50,6 +51,8 @@ class LlamaCppEngine:
         key = secrets.token_hex(16)
         with ExitStack() as held:
             self.file = held.enter_context(closing(HeldFile(path)))
+            # Before the process starts: loading llama.cpp keeps a core busy.
+            threads = threads or spare_threads()
             process = LlamaCppProcess()
             held.callback(process.stop)
             address = process.load(path, key, context, slots, threads)

@@ -15,7 +15,6 @@ from threading import Event, Thread, Timer
 from typing import Any
 
 from guildgpt.engines import llamacpp_child
-from guildgpt.engines.cores import spare_threads
 from guildgpt.errors import EngineError
 from guildgpt.model.gguf_file import diagnose
 
@@ -61,7 +60,7 @@ class LlamaCppProcess:
             "key": key,
             "context": context,
             "slots": slots,
-            "threads": threads or spare_threads(),
+            "threads": threads,
         }
         seconds = LOAD_SECONDS + path.stat().st_size / LOAD_BYTES_A_SECOND
         deadline = time.monotonic() + seconds

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.processes import children
 from guildgpt.chat import CHATML, FileTokenizer, Message
 from guildgpt.engines.engine import Chunk, Completion, SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
@@ -44,6 +45,21 @@ async def until_idle(engine: LlamaCppEngine) -> None:
     while busy_slots(engine):
         assert time.monotonic() - start < 240, "the slot was not freed"
         await asyncio.sleep(0.01)
+
+
+def test_its_own_start_does_not_count_as_other_work(
+    starter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = children()
+    started: list[set[object]] = []
+
+    def look() -> int:
+        started.append(children() - before)
+        return 1
+
+    monkeypatch.setattr("guildgpt.engines.llamacpp.spare_threads", look)
+    LlamaCppEngine(starter, context=256).stop()
+    assert started == [set()]
 
 
 def test_greedy_answers_are_equal(engine: LlamaCppEngine) -> None:
