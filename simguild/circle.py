@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -20,54 +20,24 @@ from statistics import fmean
 from rich.console import Console
 from rich.table import Table
 
-from guildgpt.data.starter import starter_prompts
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.feedback.deciding import look
 from guildgpt.feedback.location import as_url, member_key
-from guildgpt.feedback.prompts import NewPrompt
+from guildgpt.feedback.prompts import NewPrompt, purpose_of, sha256_of
 from guildgpt.feedback.records import Candidate, Decision, PoolPrompt, Purpose
 from guildgpt.feedback.store import Store
 from guildgpt.learn.turn import Options, decide, take_turn
 from guildgpt.model.locate import locate, located_at
 from guildgpt.talk.fleet import Fleet, Open, open_model
 from guildgpt.talk.pairs import write_pair
+from simguild.tastes import TASTES, Taste
 
 MEMBERS = 10
-NOISE = 0.1  # of the votes are cast at random
 PARAMS = SamplingParams(temperature=0.8, max_tokens=96)
 BEFORE, MOST = 60, 150  # rounds to learn from, and to decide in at most
+TOGETHER = 4  # rounds whose answers are written at the same time
+MEASURED = 120  # pairs
 FIRST_USER = 10**17
-
-
-def short(text: str) -> float:
-    """Fewer words are better; beyond 80 it is all the same."""
-    return -min(len(text.split()), 80) / 80
-
-
-def steps(text: str) -> float:
-    """The share of lines that are items of a list."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return fmean(bool(re.match(r"\s*([-*•]|\d+[.)])\s", line)) for line in lines) if lines else 0.0
-
-
-def no_code(text: str) -> float:
-    """The less of an answer is code, the better."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    code = re.compile(r"\s*(```|def |import |print\(|for .*:$|return |[\w.]+\(.*\)$|[\w.]+ = )")
-    return -fmean(bool(code.match(line)) for line in lines) if lines else 0.0
-
-
-def nothing(text: str) -> float:
-    """A guild that does not mind: every vote is cast at random."""
-    return 0.0
-
-
-TASTES: dict[str, Callable[[str], float]] = {
-    "short": short,
-    "steps": steps,
-    "no-code": no_code,
-    "none": nothing,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +58,35 @@ class Circle:
 
     store: Store
     fleet: Fleet
-    taste: Callable[[str], float]
+    taste: Taste
     chance: Random
 
-    async def round(self, decision: Decision | None, versions: tuple[str, str]) -> None:
-        """One prompt of the pool, two blind answers, ten votes."""
-        purpose: Purpose = "decide" if decision else "train"
-        id = decision.id if decision else None
-        prompt, pair = await self._asked(purpose, id, versions)
-        made = await self.store.rounds.open(prompt, pair, "discord", decision_id=id)
+    async def rounds(
+        self, count: int, versions: tuple[str, str], decision: Decision | None = None
+    ) -> AsyncIterator[int]:
+        """Rounds one after the other, each a prompt of the pool, two blind answers and ten votes;
+        the answers of a few are written together. Yields the number of each that has closed."""
+        done = 0
+        while done < count:
+            drawn: set[str] = set()
+            chances = [Random(self.chance.random()) for _ in range(min(TOGETHER, count - done))]
+            asked = await asyncio.gather(
+                *(self._asked(versions, decision, drawn, chance) for chance in chances)
+            )
+            for prompt, pair in asked:
+                await self._vote(prompt, pair, decision)
+                done += 1
+                yield done
+
+    async def _vote(
+        self, prompt: PoolPrompt, pair: tuple[Candidate, Candidate], decision: Decision | None
+    ) -> None:
+        made = await self.store.rounds.open(
+            prompt, pair, "discord", decision_id=decision.id if decision else None
+        )
         for number in range(MEMBERS):
             member = await self.store.members.of_user(FIRST_USER + number)
-            best = self._prefers(pair)
+            best = self.taste.vote([one.text for one in pair], self.chance)
             if best is None:
                 await self.store.votes.cast(made.comparison_id, member.id, "tie")
             else:
@@ -109,57 +96,45 @@ class Circle:
         await self.store.rounds.end(made.id)
 
     async def _asked(
-        self, purpose: Purpose, decision_id: str | None, versions: tuple[str, str]
+        self, versions: tuple[str, str], decision: Decision | None, drawn: set[str], chance: Random
     ) -> tuple[PoolPrompt, tuple[Candidate, Candidate]]:
-        """A prompt to which the two answers differ, and these."""
-        equal: set[str] = set()
+        """A prompt to which the two answers differ, and these; not one that was drawn before."""
+        purpose: Purpose = "decide" if decision else "train"
+        id = decision.id if decision else None
         while prompt := await self.store.prompts.next(
-            purpose, self.chance, decision_id=decision_id, without=equal
+            purpose, chance, decision_id=id, without=drawn
         ):
-            pair = await write_pair(self.fleet, prompt.text, versions, PARAMS, self.chance)
+            drawn.add(prompt.id)
+            pair = await write_pair(self.fleet, prompt.text, versions, PARAMS, chance)
             if pair is not None:
                 return prompt, pair
-            equal.add(prompt.id)
         raise SystemExit("both versions say the same to every prompt")
 
-    def _prefers(self, pair: Sequence[Candidate]) -> int | None:
-        """Which of two answers a member likes better; None for a tie."""
-        if self.taste is nothing or self.chance.random() < NOISE:
-            return self.chance.randrange(2)
-        first, second = (self.taste(one.text) for one in pair)
-        return None if first == second else int(second > first)
 
-
-async def gather_votes(
-    url: str, model: str, taste: Callable[[str], float], chance: Random, console: Console
-) -> str:
+async def gather_votes(url: str, model: str, taste: Taste, chance: Random, console: Console) -> str:
     """A new store in which the model serves, and sixty rounds of votes; its version."""
     found = locate(model)
     fleet = Fleet()
     async with await Store.open(url, key=member_key(url)) as store:
         try:
-            version = await fleet.open(lambda: open_model(found, context=512, slots=2))
+            version = await fleet.open(lambda: open_model(found, context=512, slots=2 * TOGETHER))
             await store.versions.register(version)
             if not await store.releases.current():
                 await store.releases.add({version.id: 1.0}, "serve", "the demo's first")
-            pool = [NewPrompt(one.prompt, "starter pack", "CC0-1.0") for one in starter_prompts()]
+            licence = "CC0-1.0"
+            pool = [NewPrompt(one.prompt, "starter", licence) for one in taste.prompts()]
             await store.prompts.add(pool)
             circle = Circle(store, fleet, taste, chance)
             closed = len(await store.rounds.ballots())
-            for number in range(closed, BEFORE):
-                await circle.round(None, (version.id, version.id))
-                console.print(f"round {number + 1} of {BEFORE}", end="\r")
+            async for number in circle.rounds(BEFORE - closed, (version.id, version.id)):
+                console.print(f"round {closed + number} of {BEFORE}", end="\r")
         finally:
             await fleet.close()
     return version.id
 
 
 async def vote_on(
-    url: str,
-    decision: Decision,
-    taste: Callable[[str], float],
-    chance: Random,
-    console: Console,
+    url: str, decision: Decision, taste: Taste, chance: Random, console: Console
 ) -> Decision:
     """Rounds between who serves and the candidate, until they have decided."""
     fleet = Fleet()
@@ -171,11 +146,10 @@ async def vote_on(
                 assert known is not None
                 await fleet.open(_opening(known.path))
             circle = Circle(store, fleet, taste, chance)
-            for number in range(MOST):
-                await circle.round(decision, ids)
+            async for number in circle.rounds(MOST, ids, decision):
                 decision, standing = await look(store, decision)
                 said = f"{standing.mean:.2f}" if standing.mean is not None else "-"
-                console.print(f"deciding round {number + 1}: {said}", end="\r")
+                console.print(f"deciding round {number}: {said}", end="\r")
                 if decision.state != "canary":
                     break
         finally:
@@ -185,45 +159,52 @@ async def vote_on(
 
 def _opening(path: str) -> Open:
     found = located_at(Path(path), Path(path).stem)  # with its folder's own template
-    return lambda: open_model(found, context=512, slots=2)
+    return lambda: open_model(found, context=512, slots=TOGETHER)
 
 
 async def measure(
-    ids: tuple[str, str], paths: tuple[str, str], taste: Callable[[str], float], seed: int
+    ids: tuple[str, str], paths: tuple[str, str], taste: Taste, seed: int
 ) -> Measured:
-    """Both versions on all prompts of the pack, twice each; ties count half."""
+    """Both versions on prompts that no vote of training is on, as often as it takes for about 120
+    pairs."""
     fleet, chance = Fleet(), Random(f"measure {seed}")
-    texts: list[tuple[str, str]] = []
+    prompts = [
+        one.prompt for one in taste.prompts() if purpose_of(sha256_of(one.prompt)) == "decide"
+    ]
+    turns = asyncio.Semaphore(TOGETHER)
+
+    async def written(prompt: str) -> tuple[str, str] | None:
+        async with turns:
+            pair = await write_pair(fleet, prompt, ids, PARAMS, chance)
+        said = {answer.version_id: answer.text for answer in pair or ()}
+        return (said[ids[0]], said[ids[1]]) if pair else None
+
+    async def asked(prompt: str) -> list[tuple[str, str]]:
+        times = range(max(1, round(MEASURED / len(prompts))))
+        return [one for one in await asyncio.gather(*(written(prompt) for _ in times)) if one]
+
     try:
         for path in paths:
             await fleet.open(_opening(path))
-        for one in starter_prompts():
-            for _ in range(2):
-                pair = await write_pair(fleet, one.prompt, ids, PARAMS, chance)
-                if pair is not None:
-                    said = {answer.version_id: answer.text for answer in pair}
-                    texts.append((said[ids[0]], said[ids[1]]))
+        groups = [group for group in await asyncio.gather(*map(asked, prompts)) if group]
     finally:
         await fleet.close()
-    wins = [_win(taste, old, new) for old, new in texts]
-    draws = sorted(fmean(chance.choices(wins, k=len(wins))) for _ in range(2000))
-    old, new = ([pair[at] for pair in texts] for at in (0, 1))
+    wins = [[taste.wins(old, new) for old, new in group] for group in groups]
+    draws = sorted(
+        fmean(chain.from_iterable(chance.choices(wins, k=len(wins)))) for _ in range(2000)
+    )
+    old, new = ([pair[at] for pair in chain.from_iterable(groups)] for at in (0, 1))
     return Measured(
-        wins=fmean(wins),
+        wins=fmean(chain.from_iterable(wins)),
         low=draws[49],
         high=draws[1949],
         words=(_words(old), _words(new)),
-        taste=(fmean(map(taste, old)), fmean(map(taste, new))),
+        taste=(fmean(map(taste.value, old)), fmean(map(taste.value, new))),
     )
 
 
 def _words(texts: Sequence[str]) -> float:
     return fmean(len(text.split()) for text in texts)
-
-
-def _win(taste: Callable[[str], float], old: str, new: str) -> float:
-    first, second = taste(old), taste(new)
-    return 0.5 if first == second else float(second > first)
 
 
 def main() -> None:

@@ -30,6 +30,11 @@ def starter_prompts() -> list[StarterPrompt]:
     return [StarterPrompt(**row) for _, row in read_json_lines(FOLDER / "prompts.jsonl")]
 
 
+def pool_prompts() -> list[StarterPrompt]:
+    """150 more, short ones for people to vote on: how to do things, programming, questions."""
+    return [StarterPrompt(**row) for _, row in read_json_lines(FOLDER / "pool.jsonl")]
+
+
 def starter_tasks() -> list[StarterTask]:
     """The Python tasks, in file order; each asks for one function of a few lines."""
     return [StarterTask(**row) for _, row in read_json_lines(FOLDER / "verifiable.jsonl")]

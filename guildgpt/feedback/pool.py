@@ -22,7 +22,7 @@ from guildgpt.data.provenance import NO_CREDIT, Provenance, refusal, spdx
 from guildgpt.data.rows import clean, text_of
 from guildgpt.data.source import SourceSpec, load
 from guildgpt.data.split import normalised, split_side
-from guildgpt.data.starter import starter_prompts
+from guildgpt.data.starter import pool_prompts, starter_prompts
 from guildgpt.errors import DataError
 from guildgpt.feedback.prompts import NewPrompt, sha256_of
 from guildgpt.text.words import WordMatcher, built_in_words
@@ -87,9 +87,10 @@ def read(source: str, how: Reading | None = None) -> Found:
 
 
 def starter_pool() -> list[NewPrompt]:
-    """The starter pack's held-out prompts."""
+    """The starter pack's prompts that no training row asks."""
     licence = KINDS["starter"].licence
-    return [NewPrompt(one.prompt, "starter", licence, lang="en") for one in starter_prompts()]
+    prompts = starter_prompts() + pool_prompts()
+    return [NewPrompt(one.prompt, "starter", licence, lang="en") for one in prompts]
 
 
 async def fill_if_empty(store: Store) -> int:

@@ -20,7 +20,7 @@ from guildgpt.chat import Message
 from guildgpt.chat.repetition import loops
 from guildgpt.data.source import SourceSpec, load
 from guildgpt.data.split import normalised
-from guildgpt.data.starter import starter_prompts, starter_tasks
+from guildgpt.data.starter import pool_prompts, starter_prompts, starter_tasks
 from guildgpt.evaluate.probes import probes
 
 CATEGORIES = {
@@ -210,17 +210,19 @@ def test_close_questions_are_told_from_others(one: str, other: str, alike: bool)
     assert (closeness(subject(one), subject(other)) >= TOO_CLOSE) is alike
 
 
-def test_no_comparison_or_task_comes_close_to_another_question() -> None:
+def test_no_comparison_task_or_prompt_of_the_pool_comes_close_to_another_question() -> None:
     loaded = load(SourceSpec.parse("starter"))
     questions = [("comparison", asked(row.prompt)) for row in loaded.comparisons]
     questions += [("conversation", asked(row.messages)) for row in loaded.conversations]
     questions += [("prompt", prompt.prompt) for prompt in starter_prompts()]
+    questions += [("pool", prompt.prompt) for prompt in pool_prompts()]
     questions += [("probe", asked(probe.messages)) for probe in probes()]
     questions += [("task", task.prompt) for task in starter_tasks()]
     subjects = [(kind, question, subject(question)) for kind, question in questions]
     close = [
         (first, second)
         for (kind, first, one), (other_kind, second, other) in combinations(subjects, 2)
-        if {kind, other_kind} & {"comparison", "task"} and closeness(one, other) >= TOO_CLOSE
+        if {kind, other_kind} & {"comparison", "task", "pool"}
+        and closeness(one, other) >= TOO_CLOSE
     ]
     assert close == []

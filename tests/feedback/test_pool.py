@@ -162,12 +162,12 @@ def test_every_bundled_recipe_holds_out_what_the_pool_takes(path: Path) -> None:
 
 def test_the_starter_packs_prompts_are_no_rows_of_its_own() -> None:
     pool = starter_pool()
-    assert len(pool) == 60
+    assert len(pool) == 210
     assert {one.licence for one in pool} == {"CC0-1.0"}
     assert read("starter").prompts == pool
 
 
 async def test_an_empty_pool_is_filled_once(store: Store) -> None:
-    assert await fill_if_empty(store) == 60
+    assert await fill_if_empty(store) == 210
     assert await fill_if_empty(store) == 0
     assert {one.purpose for one in await store.prompts.all("accepted")} == {"decide", "train"}

@@ -40,7 +40,7 @@ def ancestor(tmp_path_factory: pytest.TempPathFactory, small_matrix_products: No
 def test_a_turn(
     ancestor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taste: str
 ) -> None:
-    monkeypatch.setattr(circle, "BEFORE", 24)
+    monkeypatch.setattr(circle, "BEFORE", 40)
     monkeypatch.setattr(circle, "MOST", 6)
     monkeypatch.setattr(circle, "PARAMS", circle.SamplingParams(temperature=1.0, max_tokens=8))
     words = ["circle", "--taste", taste, "--model", str(ancestor), "--out", str(tmp_path / "out")]
@@ -55,24 +55,9 @@ def test_a_turn(
             return await store.decisions.all(), len(teaching), len(releases)
 
     [decision], teaching, releases = asyncio.run(look())
-    assert teaching == 24
+    assert teaching == 40
     assert releases >= 2
     assert decision.candidate_id
     assert decision.candidate_id != decision.baseline_id
     if taste == "none":
         assert decision.state != "promoted"
-
-
-@pytest.mark.parametrize(
-    ("taste", "better", "worse"),
-    [
-        ("short", "Yes.", "Yes, that is so, as far as anybody knows."),
-        ("steps", "1. Open it.\n2. Eat it.", "Open it, then eat it."),
-        ("no-code", "Print the word twice.", "```python\nprint('word')\n```"),
-    ],
-)
-def test_tastes_tell_answers_apart(taste: str, better: str, worse: str) -> None:
-    judged = circle.TASTES[taste]
-    assert judged(better) > judged(worse)
-    assert judged("") == judged("")
-    assert circle.TASTES["none"](better) == circle.TASTES["none"](worse)
