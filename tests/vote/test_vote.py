@@ -124,7 +124,7 @@ def test_a_pipe_votes_a_letter_a_line(starter: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     said = done.stdout
-    assert "The pool was empty: the starter pack's 60 prompts are in it now." in said
+    assert "The pool was empty: the starter pack's 210 prompts are in it now." in said
     assert re.search(r"Two answers by starter@\w{8} a round: votes to learn from\.", said)
     assert "The letters are: a A is better, b B is better, t tie" in said
     assert "Round 5, once more" in said
@@ -293,7 +293,7 @@ def test_a_session_on_a_terminal(begin: Begin) -> None:
     """One process for the whole story, as a person would use it."""
     terminal = begin(VISUAL="", EDITOR="")
     before = termios.tcgetattr(terminal.screen)
-    assert "starter pack's 60 prompts" in terminal.pair()
+    assert "starter pack's 210 prompts" in terminal.pair()
     terminal.press("\x1b[C")  # right
     assert "B is better." in terminal.pair()
     terminal.press("u")
