@@ -18,6 +18,16 @@ from guildgpt.model.lineage import read_lineage
 
 from .conftest import Guild
 
+RL = """\
+[ppo]
+steps = 2
+batch_size = 4
+max_new_tokens = 8
+lora = {rank = 4, alpha = 8}
+checkpoint_minutes = 0
+dtype = "float32"
+
+"""
 ANNA = 10**17  # the first of the voters
 
 
@@ -91,6 +101,26 @@ def test_a_whole_turn_to_the_promotion(guild: Guild) -> None:
     promoted = take_turn(guild.options())
     assert (promoted.state, promoted.why) == ("promoted", "members prefer it")
     assert serving(guild) == [(decision.candidate_id, 1.0)]
+
+
+def test_a_turn_with_a_reward_model_and_ppo(guild: Guild) -> None:
+    """The other way from votes to a candidate: the recipe's stages say it, and nothing else."""
+    guild.recipe.write_text(
+        guild.recipe.read_text(encoding="utf-8")
+        .replace('stages = ["dpo"]', 'stages = ["reward", "ppo"]')
+        .replace("[dpo]\nepochs = 2", "[reward]\nepochs = 1")
+        .replace("[evaluate]", RL + "[evaluate]"),
+        encoding="utf-8",
+    )
+    guild.do(lambda store: guild.vote(store, 14))
+    [before] = serving(guild)
+    decision = take_turn(guild.options())
+    assert decision.state == "canary"
+    assert (decision.candidate_id or "").startswith("ppo@")
+    known = guild.do(lambda store: store.versions.by_id(decision.candidate_id or ""))
+    assert known is not None
+    assert known.parent_id == before[0]
+    assert_learned_from_what_stands(guild, known.path)
 
 
 def test_the_next_turn_starts_from_the_ancestor_on_all_votes(guild: Guild) -> None:
