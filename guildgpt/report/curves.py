@@ -57,6 +57,10 @@ OTHERS = {
     "score": ("Score", "The reward after everything that was taken off or added to it."),
     "reward_model": ("Reward model", "The reward model’s part of the reward."),
     "cut": ("Share of answers cut", "Answers that did not end before the longest length allowed."),
+    "left_out": (
+        "Share of answers left out",
+        "Answers that were cut while they went well: nothing is learned from them.",
+    ),
     "kl_k3": ("KL, another estimate", "The same distance, by an estimate that is never negative."),
     "kl_beta": ("Price of KL", "What a nat of distance costs in reward."),
     "approx_kl": ("KL of one iteration", "How far a single iteration moved the model."),

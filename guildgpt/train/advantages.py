@@ -53,23 +53,29 @@ def whiten(values: Floats, mask: Mask, keep_mean: bool = False) -> Floats:
     return np.where(mask, whitened, 0.0)
 
 
-def leave_one_out(scores: Floats) -> Floats:
+def leave_one_out(scores: Floats, kept: Mask | None = None) -> Floats:
     """Each score less the mean of the others in its group: (prompts, K) to (prompts, K).
 
-    RLOO: Ahmadian et al. 2024, arXiv 2402.14740, eq. 8; K is 2 at least.
+    RLOO: Ahmadian et al. 2024, arXiv 2402.14740, eq. 8; K is 2 at least. Those that are not `kept`
+    count nowhere and get 0, as does the only one of its group that is.
     """
-    others = (scores.sum(1, keepdims=True) - scores) / (scores.shape[1] - 1)
-    difference: Floats = scores - others
-    return difference
+    kept = np.ones(scores.shape, bool) if kept is None else kept
+    there = np.where(kept, scores, 0.0)
+    others = kept.sum(1, keepdims=True) - kept
+    mean = (there.sum(1, keepdims=True) - there) / np.maximum(others, 1)
+    return np.where(kept & (others > 0), scores - mean, 0.0)
 
 
-def group_relative(scores: Floats, by_spread: bool = True) -> Floats:
+def group_relative(scores: Floats, by_spread: bool = True, kept: Mask | None = None) -> Floats:
     """Each score less its group's mean, over its group's spread: (prompts, K) to (prompts, K).
 
     GRPO: Shao et al. 2024, arXiv 2402.03300, section 4.1.2; without `by_spread` the division is
     left out (Liu et al. 2025, arXiv 2503.20783). A group whose answers all score alike gives 0.
+    Those that are not `kept` count nowhere and get 0.
     """
-    centred: Floats = scores - scores.mean(1, keepdims=True)
+    kept = np.ones(scores.shape, bool) if kept is None else kept
+    some = kept | ~kept.any(1, keepdims=True)  # no mean of nothing
+    centred: Floats = scores - scores.mean(1, keepdims=True, where=some)
     if by_spread:
-        centred = centred / (scores.std(1, keepdims=True) + 1e-4)
-    return centred
+        centred = centred / (scores.std(1, keepdims=True, where=some) + 1e-4)
+    return np.where(kept, centred, 0.0)

@@ -38,12 +38,12 @@ class Grpo(Method):
 
     def advantages(self, rollout: Rollout, beta: float) -> Targets:
         """Each answer's advantage on all of its tokens, (R, T)."""
-        scores = rollout.scores
+        scores, kept = rollout.scores, rollout.kept.reshape(-1, self.group)
         if self.config.baseline == "leave_one_out":
             scores = scores - beta * rollout.kl.sum(1)
-            relative = leave_one_out(scores.reshape(-1, self.group))
+            relative = leave_one_out(scores.reshape(-1, self.group), kept)
         else:
-            relative = group_relative(scores.reshape(-1, self.group), self.config.by_spread)
+            relative = group_relative(scores.reshape(-1, self.group), self.config.by_spread, kept)
         return Targets(np.where(rollout.mask, relative.reshape(-1, 1), 0.0))
 
     def extra_loss(

@@ -251,7 +251,8 @@ class _Stage:
             terms += weight
             tokens += int(world.sum(sum(one.tokens for one in counts)))
             flops += world.sum(sum(one.flops for one in counts))
-        return _Taken(summed / terms, largest, terms, tokens, flops)
+        # Without any term nothing was learned from.
+        return _Taken(summed / terms if terms else 0.0, largest, terms, tokens, flops)
 
     def measure(self, step: int, log: MetricsLog | None) -> Figures:
         """The figures of held-out rows, the main process's in all of them; logged."""

@@ -135,10 +135,12 @@ class OnPolicy(Objective):
     def updates(self, step: int) -> Iterator[Sequence[Minibatch]]:
         """One iteration: its optimizer steps, `minibatches` in each of `passes`."""
         rollout = self.collect(step)
-        targets = self.method.advantages(rollout, self.kl.beta)
+        rows = np.flatnonzero(rollout.kept)
+        targets = Targets(np.zeros(rollout.mask.shape))
+        if len(rows):
+            targets = self.method.advantages(rollout, self.kl.beta)
         self.noted = []
-        rows = np.arange(len(rollout.episodes))
-        for number in range(self.config.passes):
+        for number in range(self.config.passes if len(rows) else 0):
             order = np.random.default_rng([self.job.seed, step, number]).permutation(rows)
             for some in np.array_split(order, min(self.config.minibatches, len(rows))):
                 # In order, so that answers to one prompt stay neighbours.
@@ -146,7 +148,7 @@ class OnPolicy(Objective):
                 yield self.minibatches(rollout, targets, own)
         self.last = {**self.summary(rollout), **targets.figures}
         self.show(step, rollout)
-        self.kl.update(self.last["kl"], len(rows))
+        self.kl.update(self.last["kl"], len(rollout.episodes))
 
     def collect(self, step: int) -> Rollout:
         """The iteration's answers; which prompts and what is drawn depend on seed and step."""
@@ -236,6 +238,7 @@ class OnPolicy(Objective):
             "entropy": float(-rollout.logprobs[mask].mean()),
             "length": float(mask.sum(1).mean()),
             "cut": float(1 - ended.mean()),
+            **({} if rollout.kept.all() else {"left_out": float(1 - rollout.kept.mean())}),
             "loops": float(np.mean([loops(e.ids) for e in rollout.episodes])),
             **{name: self.mean(name) for name in (*FIGURES, *self.method.figures)},
         }
@@ -244,7 +247,7 @@ class OnPolicy(Objective):
         """The mean of a figure over the passes of all processes, of which one may have none."""
         world = self.job.world
         values = torch.tensor([noted[name].item() for noted in self.noted], device=world.device)
-        return float(world.sum(values.sum()) / world.sum(len(values)))
+        return float(world.sum(values.sum()) / max(world.sum(len(values)), 1))
 
     def show(self, step: int, rollout: Rollout) -> None:
         """Every few iterations, what the policy says, with its score, in the log and on screen."""

@@ -47,15 +47,15 @@ class Ppo(Method):
 
     def advantages(self, rollout: Rollout, beta: float) -> Targets:
         """GAE over the score at the last token and the KL penalty at each."""
-        mask = rollout.mask
+        mask, learned = rollout.mask, rollout.learned
         rewards = token_rewards(rollout.scores, rollout.kl, beta, mask)
         if self.config.whiten_rewards:
-            rewards = whiten(rewards, mask, keep_mean=True)
+            rewards = whiten(rewards, learned, keep_mean=True)
         values = self.value.before(rollout, self.config.micro_tokens)
         advantages, returns = gae(rewards, values, mask, self.config.gamma, self.config.lam)
-        unexplained = (returns - values)[mask].var() / max(returns[mask].var(), 1e-8)
+        unexplained = (returns - values)[learned].var() / max(returns[learned].var(), 1e-8)
         if self.config.whiten_advantages:
-            advantages = whiten(advantages, mask)
+            advantages = whiten(advantages, learned)
         extra = {"values": values, "returns": returns}
         return Targets(advantages, extra, {"explained_variance": 1 - float(unexplained)})
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from guildgpt.chat import FileTokenizer, Message
+from guildgpt.chat.repetition import loops
 from guildgpt.data.examples import Example, answering
 from guildgpt.errors import GuildError
 from guildgpt.network.reward_model import RewardModel, closed
@@ -170,9 +171,15 @@ class Rollout:
     mask: Mask
     logprobs: Floats  # (R, T), of the policy at the temperature of sampling
     ref: Floats  # (R, T), of the reference
+    kept: Mask  # (R,): false where nothing is learned from an answer, since it was cut
     scores: Floats  # (R,), to scale, `missing_eos` in place of that of an answer that was cut
     scored: Scores
     scale: Scale = Scale()
+
+    @property
+    def learned(self) -> Mask:
+        """The tokens that are learned from, (R, T)."""
+        return self.mask & self.kept[:, None]
 
     @property
     def kl(self) -> Floats:
@@ -217,12 +224,18 @@ def collect(
         old = logprobs(policy)
     scored = scorer(episodes)
     _check(scored, episodes)
-    scale = scale or (Scale.of(scored.total) if config.normalize else Scale())
+    ended = np.array([one.ended for one in sampled])
+    kept = np.ones_like(ended)
+    if config.missing_eos == "leave_out":
+        kept = ended | np.array([loops(episode.ids) for episode in episodes])
+    if scale is None:
+        # Those that are kept, or all where none is.
+        first = scored.total[kept | ~kept.any()]
+        scale = Scale.of(first) if config.normalize else Scale()
     scores = (scored.total - scale.mean) / scale.spread
-    if config.missing_eos is not None:
-        ended = np.array([one.ended for one in sampled])
+    if isinstance(config.missing_eos, float):
         scores = np.where(ended, scores, config.missing_eos)
-    return Rollout(episodes, mask, old, logprobs(reference), scores, scored, scale)
+    return Rollout(episodes, mask, old, logprobs(reference), kept, scores, scored, scale)
 
 
 @torch.no_grad()

@@ -46,14 +46,17 @@ def objective(folder: Path, **changes: Any) -> OnPolicy:
     return OnPolicy(Grpo(settings), hats, asked(), sampler, *rest)
 
 
-def rollout(scores: list[float], kl: list[list[float]]) -> Rollout:
+def rollout(
+    scores: list[float], kl: list[list[float]], kept: tuple[int, ...] | None = None
+) -> Rollout:
     """Answers of as many tokens as there are numbers in `kl`."""
     longest = max(map(len, kl))
     mask = np.arange(longest) < np.array([len(row) for row in kl])[:, None]
     logprobs = np.zeros(mask.shape)
     logprobs[mask] = np.concatenate([np.array(row) for row in kl])
     values = np.array(scores)
-    return Rollout([], mask, logprobs, np.zeros(mask.shape), values, Scores(values, {}))
+    left = np.ones(len(mask), bool) if kept is None else np.isin(np.arange(len(mask)), kept)
+    return Rollout([], mask, logprobs, np.zeros(mask.shape), left, values, Scores(values, {}))
 
 
 def test_a_groups_advantage_by_hand() -> None:
@@ -66,6 +69,17 @@ def test_a_groups_advantage_by_hand() -> None:
     assert not targets.extra
     plain = Grpo(config(by_spread=False)).advantages(written, 0.0).advantages
     np.testing.assert_allclose(plain, [[-1, 0], [1, 1], [0, 0], [0, 0]])
+
+
+@pytest.mark.parametrize("baseline", ["group", "leave_one_out"])
+def test_an_answer_that_is_left_out_counts_for_no_other(baseline: str) -> None:
+    kl = [[0.0], [0.0, 0.0], [0.0], [0.0], [0.0, 0.0], [0.0], [0.0], [0.0], [0.0]]
+    method = Grpo(config(baseline=baseline, batch_size=9, group=3, by_spread=False))
+    written = rollout([1.0, 99.0, 3.0, 5.0, 99.0, 99.0, 99.0, 99.0, 99.0], kl, kept=(0, 2, 3))
+    one = 1.0 if baseline == "group" else 2.0  # from the mean of both, or from the other
+    found = method.advantages(written, 0.0).advantages
+    np.testing.assert_allclose(found[:, 0], [-one, 0, one, 0, 0, 0, 0, 0, 0])
+    assert not found[:, 1].any()
 
 
 def test_leave_one_out_pays_for_the_divergence_in_the_score() -> None:

@@ -34,6 +34,7 @@ from guildgpt.train.rollout import (
     collect,
 )
 
+from . import policies
 from .conftest import Remembering, job
 from .policies import (
     EOS,
@@ -432,3 +433,45 @@ def test_samples_are_there_once_after_a_resume(
     rows = [json.loads(line) for line in whole.splitlines()]
     assert [row["step"] for row in rows] == [1, 1, 3, 3, 5, 5, 6, 6]
     assert len(watcher.notes) == len(rows)
+
+
+# --- answers that were cut -----------------------------------------------------------------------
+
+
+def test_what_was_cut_while_it_went_well_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = objective(hats_of(outspoken()), "grpo", tmp_path, missing_eos="leave_out")
+    looping = method.collect(0).episodes[1]
+    monkeypatch.setattr("guildgpt.train.rollout.loops", lambda ids: tuple(ids) == looping.ids)
+    rollout = method.collect(0)
+    expected = [one.sampled.ended or one.ids == looping.ids for one in rollout.episodes]
+    assert rollout.kept.tolist() == expected
+    assert expected[1]
+    assert 0 < sum(expected) < len(expected)  # else nothing is shown here
+    np.testing.assert_array_equal(rollout.scores, rollout.scored.total)  # and none is fined
+
+    [update, *_] = list(method.updates(0))
+    seen = [tuple(one.ids.tolist()) for batch in update for one in batch.examples]
+    kept = [tuple(one.example.ids.tolist()) for one in rollout.episodes if one.sampled.ended]
+    kept.append(tuple(looping.example.ids.tolist()))
+    assert sorted(seen) == sorted(kept)
+
+
+@pytest.mark.parametrize("train", [ppo, grpo])
+def test_an_iteration_in_which_all_was_cut_teaches_nothing(
+    tmp_path: Path,
+    watcher: Remembering,
+    train: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("guildgpt.train.rollout.loops", lambda ids: False)
+    monkeypatch.setattr(policies, "EOS", -1)  # which no policy says
+    settings = {"missing_eos": "leave_out", "max_new_tokens": 1, "steps": 2, "normalize": True}
+    hats = train(tmp_path, watcher, 0, **settings)
+    assert [step["left_out"] for step in watcher.steps] == [1.0, 1.0]
+    assert [step["loss"] for step in watcher.steps] == [0.0, 0.0]
+    fresh = hats_of(outspoken())
+    fresh.add("policy", SETTINGS["lora"], seed=0)
+    for name, parameter in hats.parameters("policy").items():
+        assert torch.equal(parameter, fresh.parameters("policy")[name])
