@@ -1,14 +1,13 @@
 """What an erasure takes away on disk: what a turn of the circle holds of somebody's words.
 
-A turn's folder has the rows that it learned from, checkpoints, sampled answers and reports. Of a
-version that learned from what was erased only what answers stays, until it is replaced: its
-weights, its tokenizer, and the record of what it is.
+A turn's folder has the rows that it learned from, checkpoints, sampled answers and reports, and the
+models of its stages. Of a version that learned from what was erased only what answers stays, until
+it is replaced: of its own model folder the weights, the tokenizer, and the record of what it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 from guildgpt.feedback.store import Store
@@ -25,7 +24,8 @@ async def purge(store: Store) -> int:
     """Take the texts out of the folders of turns that learned from what was erased, and the reports
     out of those of other versions that did, as far as they lie on this machine; how many files
     went. A turn that is being trained sees to its own."""
-    versions = {one.id: one for one in await store.versions.all() if one.erased_at}
+    known = {one.id: one for one in await store.versions.all()}
+    versions = {id: one for id, one in known.items() if one.erased_at}
     marked = [
         one
         for one in await store.decisions.all()
@@ -36,18 +36,22 @@ async def purge(store: Store) -> int:
     for decision in marked:
         training = decision.state == "training"
         if not (training and at_work):
-            files += _texts(Path(decision.folder or ""), [] if training else STAYS)
-    for known in versions.values():
-        files += [Path(known.path).with_name(name) for name in REPORTS]
+            trained = None if training else known.get(decision.candidate_id or "")
+            model = Path(trained.path).parent if trained else None
+            files += await asyncio.to_thread(_beside, Path(decision.folder or ""), model)
+    for version in versions.values():
+        files += [Path(version.path).with_name(name) for name in REPORTS]
     return await asyncio.to_thread(lambda: sum(map(_unlinked, files)))
 
 
-def _texts(folder: Path, stays: Sequence[str]) -> list[Path]:
-    """The files of a turn's folder but those that stay."""
+def _beside(folder: Path, model: Path | None) -> list[Path]:
+    """The files of a turn's folder but what stays of the model."""
+    kept = model.resolve() if model else None
     return [
         file
         for file in folder.rglob("*")
-        if not file.is_dir() and not any(file.match(kept) for kept in stays)
+        if not file.is_dir()
+        and not (file.parent.resolve() == kept and any(map(file.match, STAYS)))
     ]
 
 

@@ -94,7 +94,9 @@ class Versions:
 
     async def inherit(self, id: str, decision_id: str) -> None:
         """The version is what a decision's training made: it takes over the lineage that was noted
-        before the first step, and that something in it was erased since."""
+        before the first step, and whether something in it was erased since. One that was marked
+        before, and came out the same without what was erased, is not marked any more, unless what
+        it was trained from is."""
 
         def work(connection: Connection) -> None:
             noted = select(literal(id), lineage.c.kind, lineage.c.event_id).where(
@@ -106,9 +108,11 @@ class Versions:
             connection.execute(taking.on_conflict_do_nothing())
             connection.execute(delete(lineage).where(lineage.c.version_id == decision_id))
             erased = select(decisions.c.erased_at).where(decisions.c.id == decision_id)
-            if (at := connection.scalar(erased)) is not None:
-                marking = update(versions).where(versions.c.id == id)
-                connection.execute(marking.values(erased_at=at))
+            parent = select(versions.c.parent_id).where(versions.c.id == id).scalar_subquery()
+            above = select(versions.c.erased_at).where(versions.c.id == parent)
+            at = connection.scalar(erased) or connection.scalar(above)
+            marking = update(versions).where(versions.c.id == id)
+            connection.execute(marking.values(erased_at=at))
 
         await self._database.write(work, alone=True)
 

@@ -58,14 +58,26 @@ class Options:
 def take_turn(options: Options) -> Decision:
     """Begin a turn, or go on with the one that is under way, as far as it goes now."""
     with Watch(options.store) as watch:
-        with_store(options.store, purge)  # what another machine erased
-        decision = with_store(options.store, lambda store: store.decisions.current())
-        if decision is None:
-            decision = begin(options)
-        if decision.state == "training":
-            decision = train(options, decision, watch)
-        if decision.state in ("canary", "preferred"):
-            decision = decide(options, decision)
+        try:
+            return _as_far_as_it_goes(options, watch)
+        except KeyboardInterrupt as error:
+            if not watch.lost:
+                raise
+            raise GuildError(
+                "the store was away for too long, and another process may turn the circle",
+                remedy="Once the store is back, the same command goes on.",
+            ) from error
+
+
+def _as_far_as_it_goes(options: Options, watch: Watch) -> Decision:
+    with_store(options.store, purge)  # what another machine erased
+    decision = with_store(options.store, lambda store: store.decisions.current())
+    if decision is None:
+        decision = begin(options)
+    if decision.state == "training":
+        decision = train(options, decision, watch)
+    if decision.state in ("canary", "preferred"):
+        decision = decide(options, decision)
     return decision
 
 
@@ -85,6 +97,7 @@ def begin(options: Options) -> Decision:
         settings = {
             **DecisionSettings().model_dump(),
             "share": options.share,
+            "least": options.least,
             "recipe": options.recipe,
             "overrides": list(options.overrides),
         }
@@ -138,30 +151,24 @@ def train(options: Options, decision: Decision, watch: Watch) -> Decision:
     """The ancestor learns from all that stands; what is erased meanwhile makes it begin anew."""
     recipe, text = recipe_of(decision)
     folder = Path(decision.folder or options.work)
+    least = decision.settings.get("least", options.least)
     while True:
+        if with_store(options.store, lambda store: _was_erased(store, decision)):
+            say(options.console, "Something that it learned from was erased: it begins anew.")
+            shutil.rmtree(folder, ignore_errors=True)
+            with_store(options.store, lambda store: store.decisions.clean(decision.id))
         taken = with_store(options.store, lambda store: take(store, folder, learner=decision.id))
-        check_enough(taken, options.least)
-        watch.guards, watch.erased = decision.id, False
+        check_enough(taken, least)
+        watch.guard(decision.id)
         try:
             _run(recipe, text, folder, options.console)
-        except KeyboardInterrupt as error:
-            if watch.lost:
-                raise GuildError(
-                    "the store was away for too long, and another process may turn the circle",
-                    remedy="Once the store is back, the same command goes on.",
-                ) from error
-            if not watch.erased:
+            watch.let_go()
+        except KeyboardInterrupt:
+            watch.let_go()
+            if watch.lost or not watch.erased:
                 raise
-        watch.guards = None
-        now = with_store(options.store, lambda store: store.decisions.by_id(decision.id))
-        if now is not None and not now.erased_at:
-            break
-        say(options.console, "Something that it learned from was erased: it begins anew.")
-        shutil.rmtree(folder, ignore_errors=True)
-        with_store(options.store, lambda store: store.decisions.clean(decision.id))
-    return with_store(
-        options.store, lambda store: _register(store, decision, recipe, folder, options.share)
-    )
+        if now := with_store(options.store, lambda store: _register(store, decision, recipe)):
+            return now
 
 
 def recipe_of(decision: Decision) -> tuple[Recipe, str]:
@@ -177,10 +184,12 @@ def _run(recipe: Recipe, text: str, folder: Path, console: Console) -> None:
     run(recipe, text, folder, console=console)
 
 
-async def _register(
-    store: Store, decision: Decision, recipe: Recipe, folder: Path, share: float
-) -> Decision:
-    """The candidate has a version, with its lineage, and is tried out."""
+async def _register(store: Store, decision: Decision, recipe: Recipe) -> Decision | None:
+    """The candidate has a version, with its lineage, and is tried out; None if something that it
+    learned from was erased: then it is not."""
+    if await _was_erased(store, decision):
+        return None
+    folder = Path(decision.folder or "")
     found = await register(store, str(folder / recipe.stages[-1] / "model"))
     version = found.version
     with suppress(ModelError):  # a base of the Hub is no version
@@ -188,11 +197,19 @@ async def _register(
         itself = Version(version.id, version.name, version.path, version.sha256)
         await store.versions.register(itself, parent_id=parent)
     await store.versions.inherit(version.id, decision.id)
+    if await _was_erased(store, decision):
+        return None
     if served(await store.releases.history())[-1:] == [version.id]:
         why = "what it learned changed nothing: it is the version that serves"
         return await store.decisions.change(decision.id, state="dropped", why=why)
     known_now = await known(store, version.id)
-    return await begin_canary(store, known_now, share, decision=decision)
+    return await begin_canary(store, known_now, decision.settings["share"], decision=decision)
+
+
+async def _was_erased(store: Store, decision: Decision) -> bool:
+    """Whether something that it learns from was."""
+    now = await store.decisions.by_id(decision.id)
+    return now is not None and now.erased_at is not None
 
 
 def decide(options: Options, decision: Decision) -> Decision:

@@ -22,7 +22,7 @@ LOOK_SECONDS = 2.0
 class Watch:
     """The lease of the one process that turns the circle; entered for as long as it does.
 
-    While it `guards` a decision, the main thread gets a KeyboardInterrupt as soon as something
+    While it guards a decision (`guard`), the main thread gets a KeyboardInterrupt as soon as something
     that it learns from is erased (`erased`), or another process has the lease (`lost`).
     """
 
@@ -31,7 +31,8 @@ class Watch:
         self._holder = holder_here()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
-        self.guards: str | None = None
+        self._guards: str | None = None
+        self._guarding = threading.Lock()
         self.erased = self.lost = False
 
     def __enter__(self) -> Self:
@@ -47,6 +48,17 @@ class Watch:
     ) -> None:
         self._over.set()
         self._thread.join()
+
+    def guard(self, decision_id: str) -> None:
+        """From now on the main thread is told if something that the decision learns from is erased,
+        or was."""
+        with self._guarding:
+            self._guards, self.erased = decision_id, False
+
+    def let_go(self) -> None:
+        """From now on it is not: what it was told it has been told when this returns."""
+        with self._guarding:
+            self._guards = None
 
     async def _take(self, store: Store) -> None:
         while not await store.leases.acquire(LEASE, self._holder, LEASE_SECONDS):
@@ -90,8 +102,11 @@ class Watch:
             await store.leases.release(LEASE, self._holder)
 
     async def _look_at_lineage(self, store: Store) -> None:
-        guarded = self.guards
+        guarded = self._guards
         decision = await store.decisions.by_id(guarded) if guarded else None
-        if decision is not None and decision.erased_at and self.guards == guarded:
-            self.guards, self.erased = None, True
-            _thread.interrupt_main()
+        if decision is None or not decision.erased_at:
+            return
+        with self._guarding:
+            if self._guards == guarded:
+                self._guards, self.erased = None, True
+                _thread.interrupt_main()

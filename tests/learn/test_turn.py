@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forked import Forked
 from sqlalchemy import delete
 
 from guildgpt.errors import GuildError
+from guildgpt.feedback import learnable, releasing
 from guildgpt.feedback.records import Decision
-from guildgpt.feedback.schema import releases
+from guildgpt.feedback.schema import releases, versions
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.versions import Versions
+from guildgpt.learn import turn
 from guildgpt.learn.turn import Options, begin, take_turn
+from guildgpt.learn.watch import Watch
 from guildgpt.model.lineage import read_lineage
+from guildgpt.pipeline import run
 
-from .conftest import Guild
+from .conftest import LEARN, Guild
 
 RL = """\
 [ppo]
@@ -268,3 +281,190 @@ def test_what_is_erased_during_training_is_in_no_version(guild: Guild) -> None:
     assert known is not None
     assert known.erased_at is None
     assert not theirs & {id for _, id in read_lineage(known.path)}
+
+
+def test_it_goes_on_by_what_it_was_begun_with(guild: Guild) -> None:
+    """Not by the options of the command that goes on."""
+    guild.do(lambda store: guild.vote(store, 12))
+    begin(replace(guild.options(), share=0.4))
+    assert take_turn(replace(guild.options(), share=0.1, least=1000)).state == "canary"
+    assert [share for _, share in serving(guild)] == [0.6, 0.4]
+
+
+ERASE = """
+import asyncio
+from guildgpt.feedback.location import member_key
+from guildgpt.feedback.store import Store
+async def erase():
+    async with await Store.open({url!r}, key=member_key({url!r})) as store:
+        await store.privacy.erase({member})
+asyncio.run(erase())
+"""
+
+
+@pytest.mark.parametrize("when", ["_run", "let_go", "register", "inherit"])
+def test_an_erasure_in_the_moment_in_which_training_ends(
+    guild: Guild, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is seen by who watches or by who registers: it begins anew by itself."""
+    guild.do(lambda store: guild.vote(store, 14))
+    holder, name = {
+        "_run": (turn, "_run"),
+        "let_go": (Watch, "let_go"),
+        "register": (turn, "register"),
+        "inherit": (Versions, "inherit"),
+    }[when]
+    own, erased = getattr(holder, name), []
+
+    def erase() -> None:
+        """By another process, in the first attempt only."""
+        if not erased:
+            erased.append(when)
+            Forked(ERASE.format(url=guild.url, member=ANNA)).finish()
+
+    def around(*arguments: Any, **options: Any) -> Any:
+        if when != "_run":
+            erase()
+            return own(*arguments, **options)
+        own(*arguments, **options)
+        erase()
+        return None
+
+    taken = turn.take
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        attempts.append(arguments)
+        return taken(*arguments, **options)
+
+    attempts: list[Any] = []
+    monkeypatch.setattr(turn, "take", counted)
+    monkeypatch.setattr(holder, name, around)
+    decision = take_turn(guild.options())
+    assert decision.state == "canary"
+    assert len(attempts) == 2
+    known = guild.do(lambda store: store.versions.by_id(decision.candidate_id or ""))
+    assert known is not None
+    assert known.erased_at is None
+    assert_learned_from_what_stands(guild, known.path)
+
+
+def test_a_clean_one_that_comes_out_the_same_is_not_marked(guild: Guild) -> None:
+    """All members agreed: without one of them the weights are what they were."""
+    guild.do(lambda store: guild.vote(store, 12))
+    first = take_turn(guild.options())
+    guild.do(lambda store: store.privacy.erase(ANNA))
+    with pytest.raises(GuildError, match="erased"):
+        guild.do(lambda store: guild.vote(store, 12, first))
+        take_turn(guild.options())
+    guild.do(lambda store: releasing.drop(store, "again"))
+    second = take_turn(guild.options())
+    assert second.state == "canary"
+    known = guild.do(lambda store: store.versions.by_id(second.candidate_id or ""))
+    assert known is not None
+    assert known.erased_at is None
+    assert_learned_from_what_stands(guild, known.path)
+
+
+def test_a_candidate_whose_file_is_deleted(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 12))
+    decision = take_turn(guild.options())
+    known = guild.do(lambda store: store.versions.by_id(decision.candidate_id or ""))
+    assert known is not None
+    file = Path(known.path)
+    content = file.read_bytes()
+    file.unlink()
+    guild.do(lambda store: guild.vote(store, 12, decision))
+    with pytest.raises(GuildError, match="is not released: its file is gone") as raised:
+        take_turn(guild.options())
+    assert "Put it back" in str(raised.value)
+    file.write_bytes(content)
+    assert take_turn(guild.options()).state == "promoted"
+    file.unlink()  # once it serves, a turn is taken all the same: it starts from the ancestor
+    guild.do(lambda store: guild.vote(store, 4))
+    assert take_turn(guild.options()).state == "canary"
+
+
+def test_votes_on_versions_that_are_gone(guild: Guild) -> None:
+    """What was voted on is in the store: they teach all the same."""
+    guild.do(lambda store: guild.vote(store, 12))
+    guild.do(lambda store: store.database.execute(delete(versions)))
+    assert turn.status(guild.url)["comparisons"] == 12
+
+
+# --- a full disk ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """The kernel refuses to write beyond `size` bytes of any file, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("holder", "name", "what"),
+    [
+        (learnable, "write_lines", "cannot be written"),
+        (turn, "_run", "could not be written"),
+        (run, "save_model", "could not be written"),
+        (turn, "begin_canary", "disk is full"),
+    ],
+)
+def test_a_disk_that_is_full_in_the_middle(
+    guild: Guild, holder: Any, name: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence, nothing is lost, and the same command goes on."""
+    guild.do(lambda store: guild.vote(store, 12))
+    own = getattr(holder, name)
+
+    def on_a_full_disk(*arguments: Any, **options: Any) -> Any:
+        with no_file_larger_than(1000):
+            return own(*arguments, **options)
+
+    async def with_a_full_store(*arguments: Any, **options: Any) -> Any:
+        with no_file_larger_than(1000):
+            return await own(*arguments, **options)
+
+    full = with_a_full_store if name == "begin_canary" else on_a_full_disk
+    with monkeypatch.context() as patched:
+        patched.setattr(holder, name, full)
+        with pytest.raises(GuildError, match=what) as raised:
+            take_turn(guild.options())
+    assert "\n" not in raised.value.what
+    decision = take_turn(guild.options())
+    assert decision.state == "canary"
+    assert len(guild.do(lambda store: store.decisions.all())) == 1
+
+
+def test_a_small_disk_that_is_made_larger(guild: Guild) -> None:
+    """A real one: the turn's folder and the store lie on it."""
+    disk = guild.folder / "disk"
+    disk.mkdir()
+    if os.geteuid() or mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)):
+        pytest.skip("no file system may be mounted here")
+    try:
+        guild.folder = disk  # with its store
+        (disk / "learn.toml").write_text(LEARN.replace("BASE", str(guild.ancestor)))
+        guild.do(guild.prepare)
+        guild.do(lambda store: guild.vote(store, 12))
+        fill = disk / "fill"
+        with suppress(OSError), fill.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        os.truncate(fill, fill.stat().st_size - 300_000)
+        with pytest.raises(GuildError) as raised:
+            take_turn(guild.options())
+        assert re.search("disk is full|could not be written|cannot be written", raised.value.what)
+        assert mount("-o", "remount,size=400m", str(disk)) == 0
+        assert take_turn(guild.options()).state == "canary"
+        assert len(guild.do(lambda store: store.decisions.all())) <= 2
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def mount(*arguments: str) -> int:
+    return subprocess.run(["mount", *arguments], check=False, capture_output=True).returncode
