@@ -50,8 +50,7 @@ def _beside(folder: Path, model: Path | None) -> list[Path]:
     return [
         file
         for file in folder.rglob("*")
-        if not file.is_dir()
-        and not (file.parent.resolve() == kept and any(map(file.match, STAYS)))
+        if not file.is_dir() and not (file.parent.resolve() == kept and any(map(file.match, STAYS)))
     ]
 
 
