@@ -29,6 +29,7 @@ from guildgpt.terminal import (
     console_for,
     examples,
     give,
+    let_help_flow,
     missing_for_training,
     needs_torch,
     print_json,
@@ -409,3 +410,6 @@ def _print_answers(report: Any, console: Console) -> None:
         console.print("", question, sep="\n", soft_wrap=not console.is_terminal)
         say(console, asked.after.text)
     console.print()
+
+
+let_help_flow(app)

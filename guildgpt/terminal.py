@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -22,6 +23,20 @@ Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on 
 def examples(*lines: str) -> str:
     """Commands to try, at the foot of a help page."""
     return "\n".join(["For example:", *(f"  [bold]{line}[/]" for line in lines)])
+
+
+def let_help_flow(app: typer.Typer) -> None:
+    """Make each paragraph of all its commands' help one line, which a help page then wraps at the
+    terminal's width: typer keeps a docstring's line ends in all but the first."""
+    told: list[Any] = [*app.registered_commands]
+    told += [app.registered_callback] if app.registered_callback else []
+    for one in told:
+        help = one.help if isinstance(one.help, str) else inspect.getdoc(one.callback)
+        if help:
+            one.help = "\n\n".join(" ".join(part.split()) for part in help.split("\n\n"))
+    for group in app.registered_groups:
+        if group.typer_instance:
+            let_help_flow(group.typer_instance)
 
 
 def console_for(as_json: bool = False) -> Console:

@@ -99,6 +99,7 @@ class Versions:
         it was trained from is."""
 
         def work(connection: Connection) -> None:
+            marks = [versions.c.id == id]
             noted = select(literal(id), lineage.c.kind, lineage.c.event_id).where(
                 lineage.c.version_id == decision_id
             )
@@ -106,12 +107,14 @@ class Versions:
                 ["version_id", "kind", "event_id"], noted
             )
             connection.execute(taking.on_conflict_do_nothing())
-            connection.execute(delete(lineage).where(lineage.c.version_id == decision_id))
+            forgetting = delete(lineage).where(lineage.c.version_id == decision_id)
+            if not connection.execute(forgetting).rowcount:  # it has taken over before
+                marks.append(versions.c.erased_at.is_(None))
             erased = select(decisions.c.erased_at).where(decisions.c.id == decision_id)
             parent = select(versions.c.parent_id).where(versions.c.id == id).scalar_subquery()
             above = select(versions.c.erased_at).where(versions.c.id == parent)
             at = connection.scalar(erased) or connection.scalar(above)
-            marking = update(versions).where(versions.c.id == id)
+            marking = update(versions).where(*marks)
             connection.execute(marking.values(erased_at=at))
 
         await self._database.write(work, alone=True)

@@ -22,8 +22,9 @@ LOOK_SECONDS = 2.0
 class Watch:
     """The lease of the one process that turns the circle; entered for as long as it does.
 
-    While it guards a decision (`guard`), the main thread gets a KeyboardInterrupt as soon as something
-    that it learns from is erased (`erased`), or another process has the lease (`lost`).
+    While it guards a decision (`guard`), the main thread gets a KeyboardInterrupt as soon as
+    something that it learns from is erased (`erased`); and whenever another process has the lease
+    (`lost`).
     """
 
     def __init__(self, url: str):

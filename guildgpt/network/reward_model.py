@@ -176,8 +176,11 @@ def read_record(folder: Path) -> RewardRecord:
     try:
         return RewardRecord(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = f"it holds no {REWARD_FILE}" if folder.is_dir() else "there is no such folder"
         raise ModelError(
-            f"this is not a reward model ({error})",
+            f"this is not a reward model ({reason})",
             where=folder,
             remedy="`guildgpt train` leaves them at runs/NAME/reward/model and runs/NAME/judge/"
             "model.",

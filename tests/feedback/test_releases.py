@@ -105,6 +105,32 @@ async def test_lineage_is_noted_before_the_first_step(store: Store, erased: str)
     assert (known.erased_at is not None) == (erased != "never")
 
 
+async def test_a_clean_one_that_comes_out_the_same_is_not_marked(store: Store) -> None:
+    """Its weights are what they are without what was erased; unless it is erased once more."""
+    await store.versions.register(version("new@2"), [("message", await a_message(store))])
+    await store.privacy.erase(ANNA)
+    made = await store.decisions.begin()
+    await store.versions.learned(made.id, [("message", await a_message(store))])
+    await store.versions.register(version("new@2"))
+    await store.versions.inherit("new@2", made.id)
+    found = await store.versions.by_id("new@2")
+    assert found is not None
+    assert found.erased_at is None
+    await store.privacy.erase(ANNA)
+    await store.versions.inherit("new@2", made.id)  # by the same command that goes on
+    found = await store.versions.by_id("new@2")
+    assert found is not None
+    assert found.erased_at
+    await store.decisions.change(made.id, state="dropped")
+    below = await store.decisions.begin()
+    await store.versions.learned(below.id, [("message", await a_message(store))])
+    await store.versions.register(version("newer@3"), parent_id="new@2")
+    await store.versions.inherit("newer@3", below.id)
+    found = await store.versions.by_id("newer@3")
+    assert found is not None
+    assert found.erased_at  # what it was trained from is marked
+
+
 async def test_a_version_that_does_not_start(store: Store) -> None:
     await store.versions.register(version("new@2"))
     await store.versions.started("new@2", "the file is cut off")

@@ -86,3 +86,13 @@ def test_help_names_everything() -> None:
     said = RUNNER.invoke(app, ["learn", "--help"]).stdout
     for word in ("--dry-run", "--again", "--drop", "--share", "status"):
         assert word in said
+
+
+def test_the_text_of_a_help_page_is_wrapped_at_the_terminals_width_alone() -> None:
+    """Not where its docstring has line ends, too."""
+    for words in (["learn"], ["vote"], ["compare"], ["feedback", "export"]):
+        said = RUNNER.invoke(app, [*words, "--help"], env={"COLUMNS": "80"}).stdout
+        text = said.partition("╭")[0].partition("\n\n")[2].rstrip().splitlines()
+        for line, after in zip(text, text[1:], strict=False):
+            if line.strip() and after.strip():
+                assert len(line.rstrip()) + len(after.split()[0]) + 1 > 78, words
