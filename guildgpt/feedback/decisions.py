@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any, get_args
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from guildgpt.errors import RecordGone, StoreError
 from guildgpt.feedback.database import Database
@@ -33,26 +34,41 @@ class Decisions:
         settings: dict[str, Any] | None = None,
     ) -> Decision:
         """Open a decision. Raises StoreError while another one is open."""
-        now = self._clock.later()
-        made = Decision(
-            new_id(), state, candidate_id, baseline_id, folder, settings or {}, None, None, now, now
-        )
 
-        def work(connection: Connection) -> Decision | None:
+        def work(connection: Connection) -> tuple[Decision, bool]:
             if found := _current(connection):
-                return found
+                return found, False
+            now, newest = (
+                self._clock.later(),
+                connection.scalar(select(func.max(decisions.c.created_at))),
+            )
+            if newest is not None:  # the newest is last, even if the clock was set back
+                now = max(now, newest + timedelta(microseconds=1))
+            made = Decision(
+                id=new_id(),
+                state=state,
+                candidate_id=candidate_id,
+                baseline_id=baseline_id,
+                folder=folder,
+                settings=settings or {},
+                result=None,
+                why=None,
+                created_at=now,
+                updated_at=now,
+            )
             connection.execute(decisions.insert(), asdict(made))
-            return None
+            return made, True
 
-        if other := await self._database.write(work, alone=True):
-            name = other.candidate_id or "one that is being trained"
+        decision, is_new = await self._database.write(work, alone=True)
+        if not is_new:
+            name = decision.candidate_id or "one that is being trained"
             raise StoreError(
-                f"there is a candidate already: {name} ({other.state})",
+                f"there is a candidate already: {name} ({decision.state})",
                 where=self._database.where,
                 remedy="One at a time: `guildgpt learn status` says what it waits for; "
                 "`guildgpt learn --drop` gives it up.",
             )
-        return made
+        return decision
 
     async def current(self) -> Decision | None:
         """The one that is open; None if there is none."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from guildgpt.cli import app
 from guildgpt.errors import EngineError, StoreError
 from guildgpt.feedback.registering import register
 from guildgpt.feedback.releases import Releases
+from guildgpt.feedback.schema import versions
 from guildgpt.feedback.versions import KnownVersion
 from guildgpt.model.version import Version
 from guildgpt.talk.fleet import OpenedModel
@@ -259,6 +261,52 @@ async def test_it_is_tried_again_when_its_file_changes(house: House, stand_ins: 
     await says(house, "new says")
     assert trouble(house)["new@00000000"] is None
     assert "warnings" not in json.loads((await get(house, "/healthz"))[1])
+
+
+async def test_it_is_tried_again_now_and_then(
+    house: House,
+    stand_ins: StandIns,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(following, "RETRY_SECONDS", 0.1)
+    tries: list[str] = []
+    opening = stand_ins.open
+
+    def counted(version: KnownVersion) -> OpenedModel:
+        tries.append(version.name)
+        return opening(version)
+
+    house.open_version = counted
+    stand_ins.broken["new"] = EngineError("there was no memory")
+    await release(house, old=1)
+    await house.open(questions_per_user=1000)
+    await release(house, old=0.01, new=0.99)
+    await house.fake.until(lambda: tries.count("new") >= 3)
+    assert len(logged(caplog, "version_failed")) == 1  # it is told of once
+    del stand_ins.broken["new"]
+    await house.fake.until(
+        lambda: "new@00000000" in [line["version"] for line in logged(caplog, "serving")]
+    )
+    assert trouble(house)["new@00000000"] is None
+    # Nothing is said twice of who serves, however often the other one was tried.
+    served = [(line["version"], line["share"]) for line in logged(caplog, "serving")]
+    assert len(set(served)) == len(served) - 1  # the old one's whole share, by two releases
+
+
+async def test_that_who_answers_learned_from_what_was_erased(
+    house: House, stand_ins: StandIns
+) -> None:
+    await release(house, old=1)
+    await house.open(health_port=free_port())
+    assert "warnings" not in json.loads((await get(house, "/healthz"))[1])
+    async with house.store() as store:
+        marking = versions.update().where(versions.c.id == "old@00000000")
+        await store.database.execute(marking.values(erased_at=datetime.now(UTC)))
+    async with asyncio.timeout(60):
+        while "warnings" not in (told := json.loads((await get(house, "/healthz"))[1])):
+            await asyncio.sleep(0.05)
+    assert told["warnings"] == ["old@00000000 learned from what was erased since"]
 
 
 async def test_it_is_tried_again_with_the_next_release(house: House, stand_ins: StandIns) -> None:

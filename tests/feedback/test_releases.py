@@ -10,7 +10,7 @@ from guildgpt.errors import StoreError
 from guildgpt.feedback.store import Store
 from guildgpt.model.version import Version
 
-from .conftest import Clock
+from .conftest import KEY, Clock
 
 ANNA = 111_111_111_111_111_111
 
@@ -66,6 +66,18 @@ async def test_one_candidate_at_a_time(store: Store) -> None:
     assert await store.decisions.current() is None
     await store.decisions.begin()
     assert len(await store.decisions.all()) == 2
+
+
+async def test_the_newest_decision_is_last_though_the_clock_is_set_back(
+    store: Store, url: str, clock: Clock
+) -> None:
+    """By another process, which knows nothing of the first one's time."""
+    first = await store.decisions.begin()
+    await store.decisions.change(first.id, state="dropped")
+    clock.pass_(days=-1)
+    async with await Store.open(url, key=KEY, clock=clock, patience=60.0) as other:
+        second = await other.decisions.begin()
+    assert [one.id for one in await store.decisions.all()] == [second.id, first.id]
 
 
 async def test_a_version_that_learned_from_what_was_erased_is_marked(store: Store) -> None:

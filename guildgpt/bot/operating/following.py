@@ -2,14 +2,16 @@
 
 A version that does not start is left out: its share goes to the others, and the operator is told in
 the log, in `guildgpt versions list` and on /healthz. It is tried again when the release or its file
-changes. Where nobody of a release starts, whoever answers goes on; after a restart it is the last
-one that was released and starts, and without any the model that the settings name.
+changes, and now and then: memory or disk may have been short. Where nobody of a release starts,
+whoever answers goes on; after a restart it is the last one that was released and starts, and
+without any the model that the settings name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -32,6 +34,8 @@ from guildgpt.talk.fleet import Fleet, Open, OpenedModel, open_model
 
 log = EventLog(__name__)
 FOLLOW_SECONDS = 2.0  # between looks whether something was released
+RETRY_SECONDS = 60.0  # until a version that did not start is tried again; then twice as long
+LONGEST_SECONDS = 3600.0
 FIRST_QUESTION = "Hello! Who are you?"  # that a version answers before people ask it
 FIRST_ANSWER = SamplingParams(temperature=0, max_tokens=8)
 
@@ -46,6 +50,13 @@ class Failed:
     path: Path
     mark: Mark | None
     trouble: str
+    wait: float = field(default=0.0, compare=False)  # seconds until it is tried again
+    again: float = field(default=0.0, compare=False)  # when, on the monotonic clock
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it may start now: its file is another one, or it is time to try again."""
+        return _mark(self.path) != self.mark or time.monotonic() >= self.again
 
 
 @dataclass(eq=False)
@@ -67,6 +78,8 @@ class Following:
     _hashes: dict[str, str] = field(default_factory=dict)  # of the versions that were released
     _failed: dict[str, Failed] = field(default_factory=dict)
     _answering_instead: str | None = None
+    _erased: list[str] = field(default_factory=list)  # who is open, and learned from what was
+    _told: tuple[int, Mapping[str, float]] | None = None
 
     def __post_init__(self) -> None:
         self.fleet.opened = self._opened
@@ -100,6 +113,10 @@ class Following:
     async def look(self) -> None:
         """Take up what is new. Raises StoreError."""
         release = await self.store.releases.current()
+        known = await self.store.versions.all()
+        self._erased = [
+            one.id for one in known if one.erased_at and one.id in self.fleet.open_versions
+        ]
         if release and (release[0].number != self._number or self._is_news()):
             await self._take_up(release)
 
@@ -109,6 +126,7 @@ class Following:
         told = [f"{id} did not start: {failed.trouble}" for id, failed in self._failed.items()]
         if self._answering_instead:
             told.append(f"{self._answering_instead} answers, which is not what was released last")
+        told += [f"{id} learned from what was erased since" for id in self._erased]
         return told
 
     def _is_news(self) -> bool:
@@ -117,7 +135,7 @@ class Following:
         for id, failure in self.fleet.open_versions.items():
             if (failure is None) == (id in self._failed):
                 return True
-        return any(_mark(failed.path) != failed.mark for failed in self._failed.values())
+        return any(failed.is_due for failed in self._failed.values())
 
     async def _take_up(self, release: Sequence[Release]) -> None:
         number = release[0].number
@@ -141,8 +159,10 @@ class Following:
         self.fleet.share(shares, number)
         for id in self.fleet.open_versions.keys() - shares.keys():
             await self.fleet.retire(id)
-        for id, share in shares.items():
-            log("serving", version=id, share=share, release=number)
+        if (number, shares) != self._told:
+            self._told = number, shares
+            for id, share in shares.items():
+                log("serving", version=id, share=share, release=number)
 
     async def _otherwise(
         self, history: Sequence[Sequence[Release]], known: Mapping[str, KnownVersion]
@@ -169,7 +189,7 @@ class Following:
         there = self.fleet.open_versions
         if id in there:
             failure = there[id]
-        elif id in self._failed and self._failed[id].mark == _mark(path):
+        elif id in self._failed and not self._failed[id].is_due:
             return False
         else:
             failure = await self._failure_to_open(version)
@@ -179,9 +199,11 @@ class Following:
                 await self._note(id, None)
             return True
         trouble = failure.what if isinstance(failure, GuildError) else type(failure).__name__
-        failed = Failed(path, _mark(path), trouble)
-        if failed != self._failed.get(id):
-            self._failed[id] = failed
+        before = self._failed.get(id)
+        wait = min(2 * before.wait, LONGEST_SECONDS) if before else RETRY_SECONDS
+        failed = Failed(path, _mark(path), trouble, wait, time.monotonic() + wait)
+        self._failed[id] = failed
+        if failed != before:
             log("version_failed", level=logging.WARNING, version=id, error=failure)
             self.metrics.failures.labels("version").inc()
             await self._note(id, trouble)
