@@ -7,7 +7,7 @@ from typing import Literal
 
 from guildgpt.data.provenance import OWN, UNKNOWN, WrittenBy
 
-Reader = Literal["dolly", "oasst", "jsonl", "starter"]
+Reader = Literal["dolly", "oasst", "stackexchange", "jsonl", "starter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ KINDS: dict[str, Kind] = {
         written_by="people",
         attribution=f"{_OASST} (https://huggingface.co/OpenAssistant)",
     ),
+    # Licence, credit and month are the file's own, see `stackexchange.Dump`.
+    "stackexchange": Kind(reader="stackexchange", written_by="people"),
     "jsonl": Kind(reader="jsonl"),
     # The operator's own store; a run takes its rows out of it when it begins.
     "feedback": Kind(

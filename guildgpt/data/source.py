@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guildgpt.chat import Comparison, Conversation, Task
-from guildgpt.data import dolly, hub, jsonl, oasst
+from guildgpt.data import dolly, hub, jsonl, oasst, stackexchange
 from guildgpt.data.known import KINDS, Kind
 from guildgpt.data.lines import require_file
 from guildgpt.data.provenance import Provenance, WrittenBy, spdx
@@ -31,21 +31,23 @@ class SourceSpec(BaseModel):
     """One `[[data.sources]]` of a recipe, or one SOURCE on the command line.
 
     `source` is `dolly`, `oasst1`, `oasst2`, `starter` or `feedback` (the store that the commands
-    use), or a kind with a path: `dolly:PATH`, `oasst:PATH`, `jsonl:PATH`, `feedback:STORE`. A bare
-    string validates too.
+    use), or a kind with a path: `dolly:PATH`, `oasst:PATH`, `stackexchange:PATH`, `jsonl:PATH`,
+    `feedback:STORE`. A bare string validates too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    """`dolly`, `oasst1`, `oasst2`, `starter`, `feedback`, `dolly:PATH`, `oasst:PATH`, `jsonl:PATH`
-    or `feedback:STORE` (a file or a URL)."""
+    """`dolly`, `oasst1`, `oasst2`, `starter`, `feedback`, `dolly:PATH`, `oasst:PATH`,
+    `stackexchange:PATH` (a dump's Posts.xml), `jsonl:PATH` or `feedback:STORE` (a file or a
+    URL)."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """How often its rows are seen per epoch: 0.5 a fixed half of them, 2 each twice."""
     limit: int | None = Field(default=None, ge=1)
     """The first so many usable conversations, so many comparisons, and so many tasks."""
     revision: str | None = None
-    """The commit, branch or tag on the Hub; of a local file it is only recorded."""
+    """The commit, branch or tag on the Hub; of a local file it is only recorded (of a Stack
+    Exchange dump, if nothing is said here, the month of its newest post)."""
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     """What the file must hash to: 64 hexadecimal digits."""
     licence: str | None = None
@@ -105,6 +107,10 @@ class SourceSpec(BaseModel):
             return self
         if self.path is None and kind.reader == "jsonl":
             raise _SourceProblem("a jsonl source needs a path", "Write `jsonl:PATH`.")
+        if self.path is None and kind.reader == "stackexchange":
+            raise _SourceProblem(
+                "a Stack Exchange source needs a path", "Write `stackexchange:Posts.xml`."
+            )
         if self.path is None and kind.reader != "starter" and not kind.hub_file:
             raise _SourceProblem(
                 f"`{self.kind}` needs a path",
@@ -142,6 +148,7 @@ class Loaded:
     places: dict[str, str]  # the reason: the first such row's place
     unread: Counter[str]  # a column with text: rows that have it
     tasks: list[Task]
+    notices: tuple[str, ...] = ()  # what its reader wants known
 
     @property
     def name(self) -> str:
@@ -150,8 +157,8 @@ class Loaded:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each column whose text is not learned."""
-        return [
+        """A sentence for each column whose text is not learned, and what the reader wants known."""
+        return [*self.notices] + [
             f"{self.name}: the column `{column}` has text in {rows:,} row{'s' * (rows != 1)}, and "
             "is not read"
             for column, rows in self.unread.most_common()
@@ -179,27 +186,33 @@ def load(
     found: dict[type, list[Any]] = {Conversation: [], Comparison: [], Task: []}
     files = _files(spec, kind, cache_dir, endpoint)
     sha256 = _checked_sha256(spec, files.paths)
+    dump = stackexchange.Dump(files.paths[0]) if kind.reader == "stackexchange" else None
     for path in files.paths:
-        for row in _rows(spec, kind, path, skipped, places, unread):
+        for row in _rows(spec, kind, path, skipped, places, unread, dump):
             rows = found[type(row)]
             if spec.limit is not None and len(rows) >= spec.limit:
                 skipped["over the limit"] += 1
             else:
                 rows.append(row)
     synthetic = kind.reader == "oasst" and spec.keep_synthetic
+    licence, attribution, note = kind.licence, kind.attribution, files.note
+    if dump:
+        licence, attribution, note = dump.licence, dump.attribution, dump.note
     provenance = Provenance(
         name=spec.name,
-        licence=spdx(spec.licence or kind.licence),
+        licence=spdx(spec.licence or licence),
         origin=files.origin,
-        revision=files.revision,
+        revision=files.revision or (dump.newest if dump else ""),
         sha256=sha256,
         rows=sum(map(len, found.values())),
         written_by="mixed" if synthetic else spec.written_by or kind.written_by,
-        attribution=spec.attribution or kind.attribution,
-        note=files.note,
+        attribution=spec.attribution or attribution,
+        note=note,
     )
     conversations, comparisons, tasks = found.values()
-    return Loaded(spec, provenance, conversations, comparisons, skipped, places, unread, tasks)
+    notices = tuple(dump.warnings) if dump else ()
+    read = conversations, comparisons, skipped, places, unread, tasks
+    return Loaded(spec, provenance, *read, notices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +252,11 @@ def _rows(
     skipped: Counter[str],
     places: dict[str, str],
     unread: Counter[str],
+    dump: stackexchange.Dump | None,
 ) -> Iterator[Conversation | Comparison | Task]:
+    if dump:
+        counts = {"skipped": skipped, "unread": unread}
+        return stackexchange.read(path, name=spec.name, **counts, dump=dump, limit=spec.limit)
     if kind.reader == "dolly":
         return dolly.read(path, name=spec.name, skipped=skipped)
     if kind.reader == "oasst":
