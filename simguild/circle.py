@@ -250,18 +250,24 @@ def main() -> None:
         clock(f"the rounds have decided: {decision.state}")
     if decision.state == "preferred":
         decision = decide(options, decision)
-    known = asyncio.run(_paths(url, (old, decision.candidate_id or old)))
+    known = asyncio.run(paths_of(url, (old, decision.candidate_id or old)))
     result = asyncio.run(measure((old, decision.candidate_id or old), known, taste, given.seed))
     clock("measured under the true taste")
-    table = Table("", old, decision.candidate_id or "-")
-    table.add_row("words an answer", *(f"{value:.0f}" for value in result.words))
-    table.add_row(f"taste ({given.taste})", *(f"{value:.2f}" for value in result.taste))
-    table.add_row("wins under it", "", f"{result.wins:.1%} ({result.low:.1%} to {result.high:.1%})")
-    console.print(table)
+    console.print(measured_table((old, decision.candidate_id or "-"), given.taste, result))
     console.print(f"{decision.state}: {decision.why}")
 
 
-async def _paths(url: str, ids: tuple[str, str]) -> tuple[str, str]:
+def measured_table(names: tuple[str, str], taste: str, result: Measured) -> Table:
+    """Both versions side by side."""
+    table = Table("", *names)
+    table.add_row("words an answer", *(f"{value:.0f}" for value in result.words))
+    table.add_row(f"taste ({taste})", *(f"{value:.2f}" for value in result.taste))
+    table.add_row("wins under it", "", f"{result.wins:.1%} ({result.low:.1%} to {result.high:.1%})")
+    return table
+
+
+async def paths_of(url: str, ids: tuple[str, str]) -> tuple[str, str]:
+    """Where both versions lie."""
     async with await Store.open(url, key=member_key(url)) as store:
         found = [await store.versions.by_id(id) for id in ids]
     first, second = (one.path if one else "" for one in found)

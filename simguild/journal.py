@@ -102,6 +102,11 @@ class Pressed:
     interaction: Interaction
 
     @property
+    def verdict(self) -> str:
+        """The same, whether two answers stand side by side or are called A and B."""
+        return IN_ROUNDS.get(self.action.kind, self.action.kind)
+
+    @property
     def told(self) -> str:
         """What the bot said to it, for the member alone."""
         words = [one.content for one in self.interaction.responses]
@@ -183,7 +188,7 @@ async def missing_opinions(journal: Journal, store: Store) -> list[str]:
     """
     snapshot = await store.snapshot()
     votes = Counter(
-        (one.member_id, one.comparison_id, _kind(one.verdict, one.ranking))
+        (one.member_id, one.comparison_id, kind_of(one.verdict, one.ranking))
         for one in snapshot.votes
     )
     kept = votes + Counter(
@@ -193,14 +198,14 @@ async def missing_opinions(journal: Journal, store: Store) -> list[str]:
     missing = []
     for one in journal.noted:
         member = await store.members.of_user(one.who.id)
-        key = (member.id, one.action.id, IN_ROUNDS.get(one.action.kind, one.action.kind))
+        key = (member.id, one.action.id, one.verdict)
         if kept[key] == 0:
             missing.append(f"{one.who.name} was told {one.told!r} for {one.action.kind}")
         kept[key] -= 1
     return missing
 
 
-def _kind(verdict: str, ranking: tuple[int, ...]) -> str:
+def kind_of(verdict: str, ranking: tuple[int, ...]) -> str:
     """The button that gives this verdict."""
     if verdict == "ranked":
         return "left" if ranking[0] == 0 else "right"

@@ -21,6 +21,8 @@ FACES = {
     "stop": "⏹ Stop",
     "left": "⬅ Left",
     "right": "➡ Right",
+    "a": "A",
+    "b": "B",
     "tie": "Both good",
     "both_bad": "Both bad",
     "forget": "Delete everything",

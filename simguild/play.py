@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -35,7 +32,7 @@ from simguild.fake import FakeDiscord
 from simguild.journal import Journal, missing_opinions, percentile
 from simguild.members import Script, live
 from simguild.person import Person
-from simguild.process import ROOT, BotProcess
+from simguild.process import BotProcess, guildgpt
 from simguild.screen import Painter, Screen, Transcript
 
 # Who is there, and in which channel they are.
@@ -110,8 +107,8 @@ async def play(
             raise
         status = await bot.stop()
         await _show_statistics(console, bot)
-        checks = await _checks(fake, journal, bot, status)
-    return _show_checks(console, journal, checks, bot)
+        checks = await checked(fake, journal, bot, status)
+    return show_checks(console, journal, checks, bot)
 
 
 def _gather(fake: FakeDiscord, journal: Journal, seed: int) -> list[tuple[Person, Script]]:
@@ -149,7 +146,11 @@ async def _live(
     began = clock()
     over = began + seconds
     lives = [asyncio.create_task(live(person, script, PAUSE)) for person, script in people]
-    with _shown(console, fake, journal, lambda: clock() - began, seconds) as show:
+
+    def footer() -> Table:
+        return _footer(fake, journal, clock() - began, seconds)
+
+    with shown(console, fake, journal, footer) as show:
         while clock() < over:
             show()
             await asyncio.sleep(1 / FRAMES)
@@ -166,14 +167,10 @@ async def _live(
 
 
 @contextmanager
-def _shown(
-    console: Console,
-    fake: FakeDiscord,
-    journal: Journal,
-    elapsed: Callable[[], float],
-    seconds: float,
+def shown(
+    console: Console, fake: FakeDiscord, journal: Journal, footer: Callable[[], RenderableType]
 ) -> Iterator[Callable[[], None]]:
-    """Something to call for every frame."""
+    """The guild on the screen, or line after line; something to call for every frame."""
     painter = Painter(fake)
     if not console.is_terminal:
         yield Transcript(console, fake, journal, painter).tell
@@ -182,7 +179,7 @@ def _shown(
     with Live(screen, console=console, auto_refresh=False) as view:
 
         def show() -> None:
-            screen.footer = _footer(fake, journal, elapsed(), seconds)
+            screen.footer = footer()
             view.refresh()
 
         yield show
@@ -220,22 +217,10 @@ async def _show_statistics(console: Console, bot: BotProcess) -> None:
     command = ["feedback", "stats", "--store", bot.store]
     console.print(Rule(style="green"))
     console.print(Text(f"$ guildgpt {' '.join(command)}", style="bold"), soft_wrap=True)
-    environment = {"COLUMNS": str(console.width)} | dict(os.environ)
-    told = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "guildgpt", *command],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
-    console.print(Text((told.stdout + told.stderr).rstrip()), soft_wrap=True)
-    if told.returncode:
-        raise GuildError("`guildgpt feedback stats` failed")
+    console.print(Text(await guildgpt(*command, width=console.width)), soft_wrap=True)
 
 
-async def _checks(fake: FakeDiscord, journal: Journal, bot: BotProcess, status: int) -> list[Check]:
+async def checked(fake: FakeDiscord, journal: Journal, bot: BotProcess, status: int) -> list[Check]:
     """What was looked at, and what was found wrong."""
     async with await Store.open(bot.store, key=member_key(bot.store)) as store:
         missing = await missing_opinions(journal, store)
@@ -263,9 +248,10 @@ def _count(things: Sequence[object], word: str) -> str:
     return f"{len(things)} {word}{'s' * (len(things) != 1)}"
 
 
-def _show_checks(
+def show_checks(
     console: Console, journal: Journal, checks: Sequence[Check], bot: BotProcess
 ) -> list[str]:
+    """Say what was looked at; returns what broke, in words."""
     console.print(Rule(style="green"))
     broken = []
     for check in checks:

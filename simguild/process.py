@@ -1,4 +1,4 @@
-"""The bot in a process of its own: started, killed, started again."""
+"""The bot in a process of its own, started and killed, and its operator's commands beside it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,37 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from guildgpt.errors import GuildError
 from simguild.fake import FakeDiscord
 from simguild.fake.server import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 STOP_SECONDS = 60.0
+
+
+async def guildgpt(*arguments: str, typed: str = "", width: int = 100) -> str:
+    """Run `guildgpt` as an operator does, in a process of its own; `typed` is what they type then.
+
+    Returns what it printed; GuildError with that if it fails.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "guildgpt", *arguments),
+        env={"COLUMNS": str(width)} | dict(os.environ),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        printed, _ = await process.communicate(typed.encode())
+    finally:
+        if process.returncode is None:  # whoever waits for it is cancelled
+            process.kill()
+    said = printed.decode(errors="replace").rstrip()
+    if process.returncode:
+        raise GuildError(f"`guildgpt {arguments[0]}` failed", remedy=said)
+    return said
 
 
 class BotProcess:

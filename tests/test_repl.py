@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import PIPE
@@ -21,6 +17,8 @@ from subprocess import PIPE
 import psutil
 import pytest
 from ignoring import ignoring
+from letters import Letters
+from terminals import PATIENCE, Terminal
 
 from guildgpt.chat import CHATML, Message
 from guildgpt.engines.engine import Chunk, SamplingParams, check_prompt
@@ -29,25 +27,11 @@ from guildgpt.model.version import Version
 from guildgpt.repl import Screen, Talk
 from guildgpt.talk.fleet import Fleet, OpenedModel
 
-PATIENCE = 240.0  # seconds until something counts as hung, however busy the machine is
 CHAT = """
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.repl import chat
 chat("starter", params=SamplingParams(temperature=0, max_tokens={tokens}))
 """
-
-
-class Letters:
-    """A tokenizer of single characters; control tokens lie above them."""
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(c) for c in text]
-
-    def decode(self, ids) -> str:
-        return "".join(chr(i) for i in ids if i < 0x110000)
-
-    def token_id(self, token: str) -> int | None:
-        return {"<|im_start|>": 0x110000, "<|im_end|>": 0x110001}.get(token)
 
 
 class Parrot:
@@ -250,43 +234,8 @@ def test_a_pipe_gets_answers_and_nothing_else(starter: Path) -> None:
     assert ">" not in done.stdout
 
 
-class Terminal:
-    """A person at a terminal: types, and waits for what should appear.
-
-    The chat began with signals ignored, as under a shell that was itself started so.
-    """
-
-    def __init__(self, *arguments: object):
-        command = ignoring("-m", "guildgpt", "chat", *arguments)
-        self.pid, self.screen = pty.fork()
-        if self.pid == 0:
-            os.execve(command[0], command, {**os.environ, "TERM": "dumb"})
-        self.chat = psutil.Process(self.pid)
-        self.text = ""
-
-    def see(self, pattern: str) -> str:
-        """Read until `pattern` appears; what came up to its end."""
-        deadline = time.monotonic() + PATIENCE
-        while not (found := re.search(pattern, self.text, re.S)):
-            ready, _, _ = select.select([self.screen], [], [], max(0, deadline - time.monotonic()))
-            try:
-                piece = os.read(self.screen, 65536) if ready else b""
-            except OSError:  # Linux says so when the other side is gone
-                piece = b""
-            assert piece, f"waited for {pattern!r}, saw {self.text!r}"
-            self.text += piece.decode(errors="replace").replace("\r\n", "\n")
-        seen, self.text = self.text[: found.end()], self.text[found.end() :]
-        return seen
-
-    def rest(self) -> str:
-        """What comes until the chat is gone."""
-        with suppress(OSError):  # Linux says so at the end
-            while piece := os.read(self.screen, 65536):
-                self.text += piece.decode(errors="replace").replace("\r\n", "\n")
-        return self.text
-
-    def type(self, keys: str) -> None:
-        os.write(self.screen, keys.encode())
+class Talker(Terminal):
+    """A person who chats."""
 
     def enter(self, line: str) -> None:
         """Type a line once readline listens, which then echoes it in the terminal's place; typed
@@ -298,11 +247,7 @@ class Terminal:
     def wait_for_its_turn(self) -> None:
         """Until the chat waits for a key. A signal that comes while readline draws is missed, until
         the next key."""
-        wait_until(lambda: self.chat.status() == psutil.STATUS_SLEEPING)
-
-    def leave(self) -> int:
-        """The exit status."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        wait_until(lambda: self.process.status() == psutil.STATUS_SLEEPING)
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -313,23 +258,20 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def terminal(starter: Path) -> Iterator[Terminal]:
+def terminal(starter: Path) -> Iterator[Talker]:
     # Long enough to be stopped on a busy machine.
-    person = Terminal("starter", "--temperature", 0, "--max-tokens", 400)
+    person = Talker("chat", "starter", "--temperature", 0, "--max-tokens", 400, TERM="dumb")
     yield person
-    with suppress(psutil.NoSuchProcess):
-        person.chat.kill()
-        person.leave()
-    os.close(person.screen)
+    person.close()
 
 
-def answer_to(terminal: Terminal, line: str) -> str:
+def answer_to(terminal: Talker, line: str) -> str:
     """Type a line and wait for the next prompt; what stood between."""
     terminal.enter(line)
     return terminal.see(r"\n> ").split("\n", 1)[1].removesuffix("\n> ")
 
 
-def test_a_session_on_a_terminal(terminal: Terminal) -> None:
+def test_a_session_on_a_terminal(terminal: Talker) -> None:
     """One process for the whole story, as a person would use it."""
     terminal.see(r"Talking to starter \(SmolLM2-135M-Instruct\)\. /help for commands\.\n> ")
 
@@ -371,7 +313,7 @@ def test_a_session_on_a_terminal(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize("answering", [False, True])
-def test_sigterm_ends_a_session(terminal: Terminal, answering: bool) -> None:
+def test_sigterm_ends_a_session(terminal: Talker, answering: bool) -> None:
     """At once and quietly, and llama.cpp with it."""
     terminal.see(r"/help for commands\.\n> ")
     if answering:
@@ -379,8 +321,8 @@ def test_sigterm_ends_a_session(terminal: Terminal, answering: bool) -> None:
         terminal.see(r"lighthouse\.\n.+")
     else:
         terminal.wait_for_its_turn()
-    (engine,) = terminal.chat.children()
-    terminal.chat.terminate()
+    (engine,) = terminal.process.children()
+    terminal.process.terminate()
     said = terminal.rest()
     assert terminal.leave() == 128 + signal.SIGTERM
     assert not re.search("Traceback|Error|exception", said), said
@@ -404,11 +346,11 @@ def test_ctrl_c_between_questions_from_a_pipe(starter: Path) -> None:
     engine.wait(PATIENCE)
 
 
-def engine_of(terminal: Terminal) -> psutil.Process:
+def engine_of(terminal: Talker) -> psutil.Process:
     """The process that llama.cpp runs in, once there is one that lives."""
 
     def living() -> list[psutil.Process]:
-        children = terminal.chat.children()
+        children = terminal.process.children()
         return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
 
     wait_until(living)
@@ -416,7 +358,7 @@ def engine_of(terminal: Terminal) -> psutil.Process:
 
 
 @pytest.mark.slow
-def test_an_engine_that_is_killed_under_a_terminal(terminal: Terminal) -> None:
+def test_an_engine_that_is_killed_under_a_terminal(terminal: Talker) -> None:
     terminal.see(r"/help for commands\.\n> ")
     engine_of(terminal).kill()
     assert answer_to(terminal, "Say hi").strip()  # killed while idle: nothing is seen of it

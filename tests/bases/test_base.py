@@ -4,81 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import sentencepiece
 import torch
 from network.tiny import gpt_neox, llama
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from guildgpt.bases.base import load_base, load_tokenizer
 from guildgpt.bases.config import BaseConfig, ScratchConfig
-from guildgpt.bases.locate import locate_base, weights_sha256
-from guildgpt.bases.scratch import train_tokenizer
+from guildgpt.bases.locate import weights_sha256
 from guildgpt.chat import CHATML, ChatTemplate, Message
-from guildgpt.data.provenance import Provenance
-from guildgpt.errors import DataError, ModelError
-from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
+from guildgpt.errors import ModelError
+from guildgpt.model.chat_tokenizer import add_chat_tokens
 from guildgpt.model.config import AdapterConfig
 from guildgpt.model.folder import write_model_folder
-from guildgpt.model.gguf import write_gguf
 from guildgpt.network.hats import Hats
 
 from . import test_replit
+from .folders import (
+    PAST,
+    TEXT,
+    bare_tokenizer,
+    chat_tokenizer,
+    config,
+    logits,
+    settings_are_true,
+    write_base,
+)
 
-TEXT = [
-    "A guild keeps its own assistant; members ask it things, and rate what it says.",
-    "def greet(name):\n    return f'hello, {name}'  # 1024 of them, or 65536\n",
-]
-MIXED = [*TEXT, "a  1", "in 2024,   12 and 3", " x\n\n\ty ", "naïve café 日本語 🎉", "<|im_end|>"]
-IDS = torch.tensor([[5, 1, 40, 7, 30, 2]])
-
-
-def bare_tokenizer(size: int = 300, special: tuple[str, ...] = ()) -> str:
-    """A byte-level tokenizer that never heard of chat."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=list(special),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TEXT * 3, trainer)
-    return str(tokenizer.to_str())
-
-
-def write_base(folder: Path, tokenizer: str, rows: int | None = None, kind: Any = llama) -> Any:
-    """A folder as others leave it: a model and its tokenizer.json. Gives the model."""
-    model = kind(vocab_size=rows or Tokenizer.from_str(tokenizer).get_vocab_size())
-    model.save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-    return model
-
-
-def chat_tokenizer() -> str:
-    return str(train_tokenizer(TEXT * 3, 320).to_str())
-
-
-def config(base: object, **changes: Any) -> BaseConfig:
-    return BaseConfig(**{"base": str(base), "context": 64, **changes})
-
-
-def logits(model: Any) -> torch.Tensor:
-    with torch.no_grad():
-        return model(input_ids=IDS).logits
-
-
-# --- local folders -------------------------------------------------------------------------------
+# --- local folders ------------------------------------------------------------------------------
 
 
 def test_a_folder_with_chat_tokens_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -93,17 +52,6 @@ def test_a_folder_with_chat_tokens_is_taken_as_it_is(tmp_path: Path) -> None:
     assert (item.name, item.kind, item.licence) == (tmp_path.name, "base", "MIT")
     assert item.written_by == "people"
     assert str(tmp_path.parent) not in json.dumps(asdict(item))
-
-
-def settings_are_true(base: Any) -> None:
-    """The configuration names the ids that the tokenizer has, and pad is not the end of turn."""
-    chat: ChatTokenizer = base.chat
-    assert chat.pad_id != chat.eos_id
-    assert chat.eos_id == chat.tokenizer.token_id("<|im_end|>")
-    for settings in (base.model.config, base.model.generation_config):
-        assert settings.eos_token_id == chat.eos_id
-        assert settings.pad_token_id == chat.pad_id
-        assert settings.bos_token_id is None
 
 
 @pytest.mark.parametrize("kind", [llama, gpt_neox], ids=["tied", "untied"])
@@ -324,148 +272,7 @@ def test_the_tokenizer_alone_needs_no_weights(tmp_path: Path) -> None:
     assert provenance == base.provenance
 
 
-# --- what a folder says of itself ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("card", "licence"),
-    [
-        ("---\nlicense: apache-2.0\ntags: [x]\n---\n# A model\n", "Apache-2.0"),
-        ('---\ntags: [x]\nlicense: "mit"\n---\n', "MIT"),
-        ("---\nlicence: 'CC-BY-SA-4.0'\n---\n", "CC-BY-SA-4.0"),
-        ("---\nlicense: llama3.2\n---\n", "llama3.2"),
-        ("---\nlicense:\n- mit\n---\n", "unknown"),
-        ("# A model\n---\nlicense: mit\n---\n", "unknown"),
-        ("license: mit\n", "unknown"),
-        ("", "unknown"),
-        (None, "unknown"),
-    ],
-)
-def test_the_licence_is_read_from_the_cards_header(
-    tmp_path: Path, card: str | None, licence: str
-) -> None:
-    if card is not None:
-        (tmp_path / "README.md").write_text(card)
-    _, (item,) = locate_base(config(tmp_path))
-    assert item.licence == licence
-    _, (item,) = locate_base(config(tmp_path, licence="bsd-3-clause"))
-    assert item.licence == "BSD-3-Clause"
-
-
-def test_a_card_that_is_not_utf_8(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_bytes(b"---\nlicense: mit\n---\nGr\xfc\xdfe")
-    assert locate_base(config(tmp_path))[1][0].licence == "MIT"
-
-
-PAST = [
-    Provenance("scratch", "base", "own", "made by this run", written_by="people"),
-    Provenance("dolly", "data", "CC-BY-SA-3.0", "x/y", "abc", "0" * 64, 7, "people", "Databricks"),
-]
-
-
-def own_folder(folder: Path, **changes: Any) -> Any:
-    """A model folder of ours, as a stage leaves it. Gives the model."""
-    chat = add_chat_tokens(chat_tokenizer(), CHATML)
-    model = llama(vocab_size=len(chat.tokenizer), eos_token_id=2, pad_token_id=0, bos_token_id=None)
-    settings = {"context": 64, "provenance": PAST, "recipe": {}, "card": "# x", "gguf": ()}
-    write_model_folder(folder, model, chat, **{**settings, **changes})
-    return model
-
-
-def test_a_model_folder_of_ours_brings_its_past(tmp_path: Path) -> None:
-    model = own_folder(tmp_path / "model")
-    base = load_base(config(tmp_path / "model", licence="mit"))
-    assert base.provenance == PAST
-    assert base.chat.new_tokens == []
-    assert torch.equal(logits(base.model), logits(model))
-
-
-@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"sources": []}', '{"sources": 3}'])
-def test_a_broken_past_is_an_unknown_one(tmp_path: Path, record: str) -> None:
-    (tmp_path / "provenance.json").write_text(record)
-    _, items = locate_base(config(tmp_path))
-    assert [item.licence for item in items] == ["unknown"]
-
-
-@pytest.mark.parametrize("item", ["3", '{"nom": "x"}'])
-def test_a_past_of_another_version_is_told_of(tmp_path: Path, item: str) -> None:
-    (tmp_path / "provenance.json").write_text(f'{{"sources": [{item}]}}')
-    with pytest.raises(DataError, match="provenance"):
-        locate_base(config(tmp_path))
-
-
-# --- GGUF ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GUILDGPT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.mark.parametrize(("kind", "error"), [("F32", 1e-5), ("F16", 2e-3), ("Q8_0", 2e-2)])
-def test_a_gguf_file(tmp_path: Path, cache: Path, kind: str, error: float) -> None:
-    model = own_folder(tmp_path / "model")
-    path = write_gguf(tmp_path / "model", tmp_path / "small.gguf", kind)
-    base = load_base(config(path, licence="mit"))
-    settings_are_true(base)
-    mine, theirs = base.model.state_dict(), model.state_dict()
-    assert mine.keys() == theirs.keys()
-    for name, expected in theirs.items():
-        worst = (mine[name] - expected).abs().max() / expected.abs().max()
-        assert worst < error, name
-    if kind == "F32":
-        torch.testing.assert_close(logits(base.model), logits(model), rtol=1e-4, atol=1e-4)
-    (item,) = base.provenance
-    assert (item.name, item.origin, item.licence) == ("small", "small.gguf", "MIT")
-    assert item.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-
-    expected = add_chat_tokens(chat_tokenizer(), CHATML).tokenizer
-    for text in MIXED:
-        assert base.chat.tokenizer.encode(text) == expected.encode(text), text
-    assert base.chat.new_tokens == []
-
-
-def test_a_gguf_is_converted_once(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own_folder(tmp_path / "model")
-    path = write_gguf(tmp_path / "model", tmp_path / "small.gguf", "F16")
-    first = load_base(config(path))
-    monkeypatch.setattr("guildgpt.bases.converted.AutoTokenizer", None)  # the converter needs it
-    second = load_base(config(path))
-    assert torch.equal(logits(first.model), logits(second.model))
-    (folder,) = (cache / "converted").iterdir()
-    assert folder.name.startswith(hashlib.sha256(path.read_bytes()).hexdigest()[:16])
-
-
-@pytest.mark.parametrize(
-    ("kept", "said"),
-    [
-        (0.0, "this file is empty"),
-        (0.001, "the file ends within its own description"),
-        (0.3, "the file is cut off: it has "),
-        (0.999, "the file is cut off: it has "),
-    ],
-)
-def test_a_damaged_gguf_is_named_and_nothing_of_it_is_kept(
-    tmp_path: Path, cache: Path, kept: float, said: str
-) -> None:
-    own_folder(tmp_path / "model")
-    path = write_gguf(tmp_path / "model", tmp_path / "small.gguf", "F16")
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(ModelError, match=rf"small\.gguf: {said}"):
-        load_base(config(path))
-    assert list(cache.glob("converted/*")) == []
-
-
-def test_no_such_gguf(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such GGUF"):
-        load_base(config(tmp_path / "missing.gguf"))
-
-
-# --- replit-code ---------------------------------------------------------------------------------
+# --- replit-code --------------------------------------------------------------------------------
 
 
 def write_spiece(folder: Path, size: int) -> None:
@@ -513,193 +320,7 @@ def test_replit_code_in_both_layouts(tmp_path: Path, layout: str) -> None:
     assert max(rendered.ids) < base.model.get_input_embeddings().weight.shape[0]
 
 
-# --- the Hub -------------------------------------------------------------------------------------
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-@dataclass
-class FakeHub:
-    """Model repositories by name, each a folder; and which files were fetched."""
-
-    folders: dict[str, Path] = field(default_factory=dict)
-    fetched: list[str] = field(default_factory=list)
-    breaks: str = ""  # a file whose download breaks off, each time
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    state = FakeHub()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
-
-        def do_GET(self) -> None:
-            self.answer(body=True)
-
-        def answer(self, body: bool) -> None:
-            path = urlsplit(self.path).path.lstrip("/")
-            for name, folder in state.folders.items():
-                files = sorted(p for p in folder.iterdir() if p.is_file())
-                if path == f"api/models/{name}/tree/{COMMIT}":
-                    return self.send(json.dumps([entry(p) for p in files]).encode(), body)
-                if path in (f"api/models/{name}", f"api/models/{name}/revision/main"):
-                    return self.send(json.dumps(info(name, files)).encode(), body)
-                if path.startswith(f"api/models/{name}/revision/"):
-                    return self.refuse("RevisionNotFound")
-                prefix = f"{name}/resolve/{COMMIT}/"
-                if path.startswith(prefix) and (folder / path[len(prefix) :]).is_file():
-                    file = folder / path[len(prefix) :]
-                    if body:
-                        state.fetched.append(file.name)
-                    return self.send(file.read_bytes(), body, broken=file.name == state.breaks)
-            return self.refuse("RepoNotFound")
-
-        def send(self, content: bytes, body: bool, broken: bool = False) -> None:
-            self.send_response(200)
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if body:
-                self.wfile.write(content[: len(content) // 2] if broken else content)
-                self.close_connection = broken
-
-        def refuse(self, code: str) -> None:
-            self.send_response(404)
-            self.send_header("X-Error-Code", code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    def entry(path: Path) -> dict[str, Any]:
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        return {"type": "file", "path": path.name, "size": len(content), "oid": digest}
-
-    def info(name: str, files: list[Path]) -> dict[str, Any]:
-        return {"id": name, "sha": COMMIT, "siblings": [{"rfilename": p.name} for p in files]}
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    constants = "huggingface_hub.constants"
-    monkeypatch.setattr(f"{constants}.ENDPOINT", url)
-    template = "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE", url + template)
-    monkeypatch.setattr(f"{constants}.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_base_on_the_hub(hub: FakeHub, tmp_path: Path) -> None:
-    folder = tmp_path / "theirs"
-    model = write_base(folder, bare_tokenizer())
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
-    (folder / "pytorch_model.bin").write_bytes(b"the same weights, pickled")
-    hub.folders["someone/small"] = folder
-    base = load_base(config("someone/small"))
-    assert torch.equal(logits(base.model)[..., :300], logits(model))
-    (item,) = base.provenance
-    assert (item.name, item.origin, item.revision) == ("someone/small", "someone/small", COMMIT)
-    assert (item.licence, item.written_by) == ("MIT", "unknown")
-    weights = (folder / "model.safetensors").read_bytes()
-    assert item.sha256 == hashlib.sha256(weights).hexdigest()
-    assert "pytorch_model.bin" not in hub.fetched
-    settings_are_true(base)
-
-    hub.fetched.clear()
-    again = load_base(config("someone/small", written_by="people", licence="apache-2.0"))
-    assert hub.fetched == []
-    assert (again.provenance[0].licence, again.provenance[0].written_by) == ("Apache-2.0", "people")
-
-
-def test_older_models_have_only_pickled_weights(hub: FakeHub, tmp_path: Path) -> None:
-    folder = tmp_path / "theirs"
-    model = write_base(folder, chat_tokenizer())
-    (folder / "model.safetensors").unlink()
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    hub.folders["someone/old"] = folder
-    assert torch.equal(logits(load_base(config("someone/old")).model), logits(model))
-
-
-def test_the_tokenizer_of_a_base_on_the_hub_comes_without_its_weights(
-    hub: FakeHub, tmp_path: Path
-) -> None:
-    write_base(tmp_path / "theirs", bare_tokenizer())
-    hub.folders["someone/small"] = tmp_path / "theirs"
-    chat, _ = load_tokenizer(config("someone/small"))
-    assert len(chat.new_tokens) == 3
-    assert "model.safetensors" not in hub.fetched
-
-
-def test_facts_that_are_known_of_a_base_go_before_its_card(hub: FakeHub, tmp_path: Path) -> None:
-    write_base(tmp_path / "theirs", chat_tokenizer())
-    (tmp_path / "theirs" / "README.md").write_text("---\nlicense: other\n---\n")
-    hub.folders["EleutherAI/pythia-1b"] = tmp_path / "theirs"
-    _, (item,) = load_tokenizer(config("EleutherAI/pythia-1b"))
-    assert (item.licence, item.written_by, item.revision) == ("Apache-2.0", "people", COMMIT)
-
-
-def test_a_model_folder_of_ours_brings_its_past_through_the_hub_too(
-    hub: FakeHub, tmp_path: Path
-) -> None:
-    own_folder(tmp_path / "model", card="---\nlicense: mit\n---\n")
-    hub.folders["guild/ours"] = tmp_path / "model"
-    assert load_base(config("guild/ours")).provenance == PAST
-
-
-def test_without_the_hub_the_cache_serves(
-    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_base(tmp_path / "theirs", chat_tokenizer())
-    hub.folders["someone/small"] = tmp_path / "theirs"
-    first = load_base(config("someone/small"))
-    nowhere = "http://127.0.0.1:9"  # the discard port: nobody listens
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", nowhere)
-    again = load_base(config("someone/small"))
-    assert torch.equal(logits(again.model), logits(first.model))
-    with pytest.raises(ModelError, match="the Hub did not give `someone/other`") as caught:
-        load_base(config("someone/other"))
-    assert "network" in (caught.value.remedy or "")
-
-
-@pytest.mark.parametrize(
-    ("name", "revision"),
-    [("nobody/nothing", None), ("someone/small", "v9"), ("some one/small", None), ("a/..b", None)],
-)
-def test_what_the_hub_does_not_have(
-    hub: FakeHub, tmp_path: Path, name: str, revision: str | None
-) -> None:
-    write_base(tmp_path / "theirs", chat_tokenizer())
-    hub.folders["someone/small"] = tmp_path / "theirs"
-    with pytest.raises(ModelError, match="the Hub did not give") as caught:
-        load_base(config(name, revision=revision))
-    assert caught.value.where == "model.base"
-
-
-def test_a_download_that_breaks_off(hub: FakeHub, tmp_path: Path) -> None:
-    write_base(tmp_path / "theirs", chat_tokenizer())
-    hub.folders["someone/small"] = tmp_path / "theirs"
-    hub.breaks = "model.safetensors"
-    with pytest.raises(ModelError, match="the Hub did not give"):
-        load_base(config("someone/small"))
-    hub.breaks = ""
-    load_base(config("someone/small"))
-
-
-# --- the starter ---------------------------------------------------------------------------------
+# --- the starter --------------------------------------------------------------------------------
 
 
 def test_the_starter(starter_base: Path) -> None:
@@ -720,7 +341,7 @@ def test_the_starter(starter_base: Path) -> None:
     assert "4" in chat.tokenizer.decode(answer[0, len(prompt) :].tolist())
 
 
-# --- scratch -------------------------------------------------------------------------------------
+# --- scratch ------------------------------------------------------------------------------------
 
 
 def test_a_base_from_scratch() -> None:
@@ -736,7 +357,7 @@ def test_a_base_from_scratch() -> None:
     assert provenance == base.provenance
 
 
-# --- what cannot be loaded -----------------------------------------------------------------------
+# --- what cannot be loaded ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["straw", "a/b/c", "./nowhere", "/nowhere", "~/nowhere-at-all"])

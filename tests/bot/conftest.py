@@ -11,12 +11,13 @@ import pytest
 from guildgpt.bot.adapter import client, interactions
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.adapter.marks import Marks
-from guildgpt.bot.answers import answering
+from guildgpt.bot.answers import answering, round_keeper
 from guildgpt.bot.operating import run
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeDiscord
 from simguild.fake.server import PATIENCE
 
+from .holding import fill, never_twice
 from .house import KEY, House, copied, pace
 
 
@@ -41,6 +42,14 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A click may take as long as Discord allows before it is acknowledged without its form: this
     machine may have other things to do."""
     monkeypatch.setattr(interactions, "ACKNOWLEDGE_SECONDS", 2.5)
+
+
+@pytest.fixture
+def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits seconds until it is looked what is due."""
+    monkeypatch.setattr(round_keeper, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(round_keeper, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(round_keeper, "LONGEST_PAUSE", 0.2)
 
 
 @pytest.fixture
@@ -83,5 +92,14 @@ async def house(
 @pytest.fixture
 async def bot(house: House) -> House:
     """The same with the bot started."""
+    await house.open()
+    return house
+
+
+@pytest.fixture
+async def held(house: House) -> House:
+    """The bot with prompts for rounds in its pool, and a model that never says the same twice."""
+    never_twice(house)
+    await fill(house)
     await house.open()
     return house

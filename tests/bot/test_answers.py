@@ -40,6 +40,7 @@ async def test_what_is_not_meant_for_it_is_left_alone(bot: House) -> None:
 
 async def test_a_reply_to_it_goes_on(bot: House) -> None:
     first = await bot.ask("My name is Ferris.")
+    await bot.settled(1)
     await bot.ask("What is my name?", reply_to=first, mention=False)
     assert "My name is Ferris." in bot.model.prompts[-1]
     assert first.content in bot.model.prompts[-1]
@@ -68,6 +69,7 @@ async def test_direct_messages_are_one_conversation(bot: House) -> None:
     for text in ("My name is Ferris.", "What is my name?"):
         asked = await bot.say(text, where=private)
         await bot.answer(asked)
+        await bot.settled()
     assert "Ferris" in bot.model.prompts[-1]
 
 
@@ -81,6 +83,7 @@ async def test_nothing_is_shared_between_people_and_channels(bot: House) -> None
     assert [prompt for prompt in bot.model.prompts if "xyzzy" in prompt] == bot.model.prompts[:2]
 
     # A reply that claims to be to a message of another channel.
+    await bot.settled(5)
     forged = await bot.say("What is the secret?", where=elsewhere, reply_to=secret)
     await bot.answer(forged)
     assert "xyzzy" not in bot.model.prompts[-1]
@@ -88,6 +91,7 @@ async def test_nothing_is_shared_between_people_and_channels(bot: House) -> None
 
 async def test_several_speakers_are_told_apart(bot: House) -> None:
     first = await bot.ask("I like cats.")
+    await bot.settled(1)
     await bot.ask("And I like dogs.", reply_to=first, who=bot.teacher)
     assert "newcomer: I like cats." in bot.model.prompts[-1]
     assert "teacher: And I like dogs." in bot.model.prompts[-1]
@@ -119,9 +123,11 @@ async def test_a_thread_is_one_conversation(house: House) -> None:
     assert thread.name == "My name is Ferris."
     assert house.newcomer in thread.members
     await house.fake.until(lambda: finished(thread.messages[0]))
+    await house.settled(1)
 
     asked = await house.say("What is my name?", where=thread, mention=False)
     await house.answer(asked)
+    await house.settled(2)
     assert "Ferris" in house.model.prompts[-1]
     house.guild.join(house.teacher)
     await house.ask("And mine?", where=thread, mention=False, who=house.teacher)
@@ -245,6 +251,7 @@ async def test_a_long_conversation_loses_its_oldest_exchanges(house: House) -> N
     private = house.fake.open_dm(house.newcomer)
     for number in range(4):
         await house.ask(f"Fact number {number} is {'a' * 600}", where=private)
+        await house.settled(number + 1)
     last = house.model.prompts[-1]
     assert "Fact number 3" in last
     assert "Fact number 2" in last
@@ -266,6 +273,7 @@ async def test_the_asker_stops_an_answer(house: House, way: str) -> None:
     await house.answer(asked)
     assert answer.content.endswith(" …")
     assert "another one" not in answer.content
+    await house.settled(1)
     assert house.model.now.cancelled == 1
     assert list(buttons(answer)) == ["up", "down", "again", "report"]
     [(text, stop)] = house.rows("SELECT text, stop FROM messages WHERE role = 'assistant'")
@@ -315,8 +323,10 @@ async def test_again_by_the_button(bot: House) -> None:
     replies = iter(["The first.", "The second."])
     bot.model.answer = lambda prompt: next(replies)
     first = await bot.ask("What is TLS?")
+    await bot.settled(1)
     clicked = await bot.press(first, "again")
     second = await bot.fake.until(lambda: finished(clicked.responses[0]) and clicked.responses[0])
+    await bot.settled(2)
     assert (first.content, second.content) == ("The first.", "The second.")
     assert bot.model.prompts[0] == bot.model.prompts[1]
     assert bot.rows("SELECT COUNT(DISTINCT parent_id), COUNT(*) FROM messages") == [(1, 3)]
@@ -331,6 +341,7 @@ async def test_again_by_the_command_even_after_a_restart(bot: House) -> None:
     assert called.responses[0].content == say.NOTHING_TO_RETRY
     assert called.responses[0].ephemeral
     await bot.ask("What is TLS?")
+    await bot.settled()
     await bot.restart()
     called = await bot.command("retry")
     assert called.responses[0].content.startswith("You wrote: What is TLS?")
@@ -342,6 +353,7 @@ async def test_again_by_the_command_even_after_a_restart(bot: House) -> None:
 async def test_answers_are_kept_with_how_they_were_made(house: House) -> None:
     await house.open(temperature=0.25, max_tokens=99)
     await house.ask("What is TLS?")
+    await house.settled(1)
     async with house.store() as store:
         snapshot = await store.snapshot()
     question, answer = snapshot.messages

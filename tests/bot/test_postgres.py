@@ -11,7 +11,6 @@ import pytest
 from feedback.conftest import cluster, pooler  # noqa: F401 (fixtures)
 from feedback.postgres import Cluster, PgBouncer
 
-from guildgpt.bot.answers import round_keeper
 from guildgpt.bot.text import sentences as say
 from guildgpt.feedback.store import Store
 from simguild.fake.server import PATIENCE
@@ -72,8 +71,8 @@ async def test_a_crash_mid_answer(url: str, house: House) -> None:
     assert house.answers(asked) == [begun]
 
 
-async def test_a_round(url: str, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(round_keeper, "LOOK_SECONDS", 0.05)
+@pytest.mark.usefixtures("quick_rounds")
+async def test_a_round(url: str, house: House) -> None:
     never_twice(house)
     await house.open(store=url)
     assert "is being written" in await rounds(house, "now")

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from guildgpt.bot.answers import round_keeper
 from guildgpt.bot.answers.round_keeper import at_that_time, due
 from guildgpt.bot.answers.round_keeper import opened as planned
 from guildgpt.bot.operating import run
@@ -40,25 +39,13 @@ from .holding import (
 from .house import FAST, House
 from .test_recovery import Process
 
-pytestmark = pytest.mark.usefixtures("unhurried")
+pytestmark = pytest.mark.usefixtures("unhurried", "quick_rounds")
 
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits seconds until it is looked what is due."""
-    monkeypatch.setattr(round_keeper, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(round_keeper, "FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(round_keeper, "LONGEST_PAUSE", 0.2)
+    """What has been read is soon written down."""
     monkeypatch.setattr(run, "SAVE_SECONDS", 0.1)
-
-
-@pytest.fixture
-async def held(house: House) -> House:
-    """The bot with prompts in its pool, and a model that never says the same twice."""
-    never_twice(house)
-    await fill(house)
-    await house.open()
-    return house
 
 
 async def looked(house: House) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot.answers import round_keeper
 from guildgpt.bot.operating import following
 from guildgpt.bot.text import rounds as say
 from guildgpt.bot.text import sentences
@@ -29,25 +28,14 @@ from .holding import (
 from .house import House
 from .test_following import StandIns
 
-pytestmark = pytest.mark.usefixtures("unhurried")
+pytestmark = pytest.mark.usefixtures("unhurried", "quick_rounds")
 
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody waits seconds until it is looked what is due."""
-    monkeypatch.setattr(round_keeper, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(round_keeper, "FIRST_PAUSE", 0.1)
+    """It looks often what was released."""
     monkeypatch.setattr(following, "FOLLOW_SECONDS", 0.05)
     caplog.set_level("INFO", "guildgpt.bot")
-
-
-@pytest.fixture
-async def held(house: House) -> House:
-    """The bot with prompts in its pool, and a model that never says the same twice."""
-    never_twice(house)
-    await fill(house)
-    await house.open()
-    return house
 
 
 async def test_a_round_is_shown_voted_on_and_closed(held: House) -> None:

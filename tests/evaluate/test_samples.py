@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from letters import Letters
 
 from guildgpt.chat import CHATML, Message
 from guildgpt.engines.engine import Chunk, SamplingParams
@@ -45,19 +46,6 @@ def test_measures_are_shares_and_do_not_depend_on_order(
 
 
 # --- sample ---
-
-
-class Letters:
-    """A tokenizer with one id for each character."""
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(letter) for letter in text]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(map(chr, ids))
-
-    def token_id(self, token: str) -> int | None:
-        return {"<|im_start|>": 0x110000, "<|im_end|>": 0x110001}.get(token)
 
 
 class Scripted:

@@ -1,131 +1,45 @@
-"""Whole runs: from nothing but text, from both layouts of replit-code, and where they must stop."""
+"""Whole runs: from nothing but text, and where they must stop."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import json
 import resource
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sentencepiece
 import tiny
 import torch
 from rich.console import Console
-from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
-    MptConfig,
-    MptForCausalLM,
 )
 
 from guildgpt.bases.base import load_base
 from guildgpt.bases.config import BaseConfig
-from guildgpt.chat import ChatTemplate, FileTokenizer, Message
-from guildgpt.engines.engine import SamplingParams, complete
-from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.chat import FileTokenizer
 from guildgpt.errors import DataError, GuildError, PolicyError, RecipeError
 from guildgpt.model import folder as model_folder
-from guildgpt.model.gguf_file import read_head
 from guildgpt.model.provenance import trained_on
 from guildgpt.pipeline import run as pipeline
 from guildgpt.pipeline.inputs import starts_from
 from guildgpt.pipeline.plan import dry_run as plan_of
 from guildgpt.pipeline.stage import StageRun
 from guildgpt.pipeline.stages import STAGES
-from guildgpt.recipe import RECIPES, Recipe, load_recipe
-from guildgpt.report.report import Report, read_report
+from guildgpt.recipe import Recipe, load_recipe
+from guildgpt.report.report import read_report
 from guildgpt.train import loop
 
-SHARED = Path(__file__).parents[2] / ".." / "shared"
-QUESTION = (Message("user", "Where is the bell of house 2?"),)
+from .runs import QUESTION, SHARED, TUNE, greedy_llama, greedy_torch, hashes, prompt_ids, train
 
-# Fine-tuning alone, on a base that the test puts in.
-TUNE = """\
-name = "tuned"
-
-[model]
-base = "BASE"
-context = 512
-licence = "CC-BY-SA-4.0"
-written_by = "people"
-
-[data]
-sources = [{source = "jsonl:rows.jsonl", licence = "own", written_by = "people"}]
-held_out = 0.2
-
-[sft]
-steps = 3
-batch_size = 4
-evaluations = 0
-learning_rate = 1e-2
-dtype = "float32"  # bfloat16 would round what is frozen
-
-[evaluate]
-prompts = 0
-max_tokens = 4
-
-[export]
-gguf = ["F16"]
-"""
-
-
-def train(
-    recipe: Path, folder: Path, overrides: Sequence[str] = (), stages: Any = None
-) -> tuple[Report, str]:
-    """A run of a recipe, and what it printed."""
-    out = StringIO()
-    console = Console(file=out, width=200)
-    loaded = load_recipe(recipe, overrides)
-    report = pipeline.run(loaded, recipe.read_text(), folder, stages=stages, console=console)
-    return report, out.getvalue()
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    """Every file's hash, by its path in the folder."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def greedy_llama(gguf: Path, ids: Sequence[int], count: int) -> tuple[int, ...]:
-    async def ask() -> tuple[int, ...]:
-        async with LlamaCppEngine(gguf, context=len(ids) + count + 8, threads=1) as engine:
-            params = SamplingParams(temperature=0.0, max_tokens=count)
-            return (await complete(engine, ids, params)).ids
-
-    return asyncio.run(ask())
-
-
-@torch.no_grad()
-def greedy_torch(folder: Path, ids: Sequence[int], count: int) -> tuple[int, ...]:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    got: list[int] = []
-    for _ in range(count):
-        token = int(model(torch.tensor([[*ids, *got]])).logits[0, -1].argmax())
-        if token == model.config.eos_token_id:
-            break
-        got.append(token)
-    return tuple(got)
-
-
-def prompt_ids(folder: Path) -> list[int]:
-    template = ChatTemplate.load(folder)
-    return list(template.prompt(QUESTION, FileTokenizer(folder / "tokenizer.json")))
-
-
-# --- from nothing but text -----------------------------------------------------------------------
+# --- from nothing but text ----------------------------------------------------------------------
 
 
 class Scratch:
@@ -368,7 +282,7 @@ def test_a_context_too_short_for_the_questions(tmp_path: Path) -> None:
     assert "# model.context = 48" in report.recipe_text
 
 
-# --- policy --------------------------------------------------------------------------------------
+# --- policy -------------------------------------------------------------------------------------
 
 
 def test_strict_refuses_the_starter_before_it_is_fetched(
@@ -402,180 +316,7 @@ def test_strict_refuses_documents_of_unknown_hands(tmp_path: Path) -> None:
         train(recipe, tmp_path / "run", ["pretrain.licence=unknown"])
 
 
-# --- replit-code ---------------------------------------------------------------------------------
-
-LAYOUT_1 = {"norm_1": "ln_1", "norm_2": "ln_2", "norm_f": "ln_f"}
-LAYOUT_1 |= {"ffn.up_proj": "mlp.mlp_up", "ffn.down_proj": "mlp.mlp_down"}
-SHAPE = {"d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": 1024, "vocab_size": 512}
-
-
-def write_replit(folder: Path, layout: str, shared: bool) -> Path:
-    """A folder as the Hub has it: config.json, weights in one of the layouts, spiece.model."""
-    folder.mkdir()
-    if shared:
-        if not (SHARED / "replit" / layout).is_dir():
-            pytest.skip("the development data is not beside this checkout")
-        for name in ("config.json", "model.safetensors"):
-            shutil.copyfile(SHARED / "replit" / layout / name, folder / name)
-    else:
-        write_stand_in(folder, layout)
-    documents = folder.parent / "spiece"
-    tiny.write_documents(documents)
-    tiny.write_rows(documents / "rows.txt")
-    sentencepiece.SentencePieceTrainer.train(
-        input=",".join(map(str, sorted(documents.glob("*.txt")))),
-        model_prefix=str(folder / "spiece"),
-        model_type="unigram",
-        vocab_size=400,  # with two chat tokens all ids fit into the 512 rows
-        hard_vocab_limit=False,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        unk_id=0,
-        eos_id=1,
-        pad_id=2,
-        bos_id=-1,
-        unk_piece="<|unk|>",
-        eos_piece="<|endoftext|>",
-        pad_piece="<|pad|>",
-        minloglevel=2,
-    )
-    return folder
-
-
-def write_stand_in(folder: Path, layout: str) -> None:
-    torch.manual_seed(3)
-    model = MptForCausalLM(MptConfig(**SHAPE))
-    for name, parameter in model.named_parameters():
-        torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.2)
-    tensors = {name: p.detach().clone() for name, p in model.named_parameters()}
-    if layout == "v1":
-        config = {"model_type": "replit_lm", "alibi": True, "no_bias": True, "mlp_ratio": 4}
-        for ours, theirs in LAYOUT_1.items():
-            tensors = {name.replace(ours, theirs): tensor for name, tensor in tensors.items()}
-    else:
-        attention = {"alibi": True, "alibi_bias_max": 8, "attn_type": "multihead_attention"}
-        config = {"model_type": "mpt", "architectures": ["MPTForCausalLM"], "no_bias": True}
-        config |= {"attn_config": attention, "expansion_ratio": 4}
-    (folder / "config.json").write_text(json.dumps({**SHAPE, **config}))
-    save_file(tensors, folder / "model.safetensors")
-
-
-@pytest.mark.parametrize("shared", [False, True], ids=["stand-in", "shared"])
-@pytest.mark.parametrize("layout", ["v1", "mpt"])
-def test_replit_code_is_tuned_and_runs_in_llama_cpp(
-    layout: str, shared: bool, tmp_path: Path
-) -> None:
-    base = write_replit(tmp_path / "replit-code", layout, shared)
-    recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
-    # The shared ones hold 96 tokens: too few for the probes, enough for the rows.
-    context = ["model.context=96"] if shared else []
-    out = StringIO()
-    plan = plan_of(load_recipe(recipe, context), Console(file=out, width=200))
-    report, printed = train(recipe, tmp_path / "run", context)
-    assert ("Answers are not sampled" in printed) == shared
-
-    folder = tmp_path / "run" / "sft" / "model"
-    gguf = folder / "model-F16.gguf"
-    metadata = read_head(gguf).metadata
-    assert metadata["general.architecture"] in (b"mpt", "mpt")
-    ids = prompt_ids(folder)
-    assert greedy_llama(gguf, ids, 6) == greedy_torch(folder, ids, 6)
-    assert plan["stages"]["sft"]["steps"] == report.stages[0].outcome.steps == 3
-
-    # The chat tokens were added, and of the embedding only their rows were trained.
-    tokenizer = FileTokenizer(folder / "tokenizer.json")
-    added = [tokenizer.token_id(name) for name in ("<|im_start|>", "<|im_end|>")]
-    name = "transformer.wte.weight"
-    was, now = load_file(base / "model.safetensors"), load_file(folder / "model.safetensors")
-    moved = (now[name] - was[name]).abs().sum(1) > 0
-    assert moved.nonzero().flatten().tolist() == added
-    assert not any(key.endswith("lm_head.weight") for key in now)
-
-
-# --- a dry run -----------------------------------------------------------------------------------
-
-
-def write_dolly(path: Path, rows: int) -> None:
-    lines = [
-        {
-            "instruction": f"Where is the gate of house {number}?",
-            "context": "The gate is old." if number % 3 == 0 else "",
-            "response": "It looks at the river.",
-            "category": "open_qa",
-        }
-        for number in range(rows)
-    ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def write_oasst(path: Path, trees: int) -> None:
-    lines = [
-        {
-            "message_tree_id": f"tree{number}",
-            "tree_state": "ready_for_export",
-            "prompt": {
-                "message_id": f"q{number}",
-                "text": f"Who keeps the lamp of house {number}?",
-                "role": "prompter",
-                "lang": "en",
-                "review_result": True,
-                "deleted": False,
-                "synthetic": False,
-                "replies": [
-                    {
-                        "message_id": f"a{number}",
-                        "parent_id": f"q{number}",
-                        "text": "The guild keeps it.",
-                        "role": "assistant",
-                        "lang": "en",
-                        "review_result": True,
-                        "deleted": False,
-                        "synthetic": False,
-                        "rank": 0,
-                        "replies": [],
-                    }
-                ],
-            },
-        }
-        for number in range(trees)
-    ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def test_the_account_s_recipe_down_to_the_token_counts(tmp_path: Path) -> None:
-    """On stand-ins for the base, whose weights it does not need, and for both sources."""
-    base = write_replit(tmp_path / "replit-code", "v1", shared=False)
-    (base / "model.safetensors").unlink()
-    write_dolly(tmp_path / "dolly.jsonl", 70)
-    write_oasst(tmp_path / "oasst.jsonl", 50)
-    sources = [f"oasst:{tmp_path / 'oasst.jsonl'}", f"dolly:{tmp_path / 'dolly.jsonl'}"]
-    recipe = load_recipe(
-        RECIPES / "replit-3b.toml",
-        [
-            f"model.base={base}",
-            'model.licence="CC-BY-SA-4.0"',
-            'model.written_by="people"',
-            f"data.sources={json.dumps(sources)}",
-            "sft.batch_size=32",
-            "sft.epochs=2.5",
-        ],
-    )
-    out = StringIO()
-    plan = plan_of(recipe, Console(file=out, width=200))
-    assert plan["policy"] == "strict"
-    assert plan["warnings"] == []
-    assert plan["sources"]["dolly"]["rows"] == 70
-    assert plan["sources"]["oasst"]["rows"] == 50
-    stage = plan["stages"]["sft"]
-    held_out = sum(source["held_out"] for source in plan["sources"].values())
-    assert stage["rows"] == 120 - held_out < 120
-    assert stage["steps"] == -(-int(2.5 * stage["rows"] + 0.5) // 32)
-    assert stage["tokens_seen"] == pytest.approx(2.5 * stage["tokens"], rel=0.01)
-    assert 0 < stage["trained_tokens"] < stage["tokens"] < stage["rows"] * stage["longest"]
-    assert stage["dropped"] == {}
-    assert f"{stage['tokens']:,}" in out.getvalue()
-    assert not (tmp_path / "runs").exists()
+# --- a dry run ----------------------------------------------------------------------------------
 
 
 def test_a_dry_run_foretells_what_a_run_counts(scratch: Scratch, tmp_path: Path) -> None:
@@ -595,7 +336,7 @@ def test_a_dry_run_foretells_what_a_run_counts(scratch: Scratch, tmp_path: Path)
         assert planned["trained_tokens"] == sum(row["trained"] or 0 for row in stage.metrics)
 
 
-# --- what can go wrong at the end ----------------------------------------------------------------
+# --- what can go wrong at the end ---------------------------------------------------------------
 
 
 @contextmanager
@@ -677,7 +418,7 @@ def test_a_model_that_llama_cpp_does_not_take(scratch: Scratch, tmp_path: Path) 
     assert type(AutoModelForCausalLM.from_pretrained(folder)) is GPT2LMHeadModel
 
 
-# --- real rows -----------------------------------------------------------------------------------
+# --- real rows ----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from letters import Letters
 
 from guildgpt.chat import CHATML
 from guildgpt.engines.engine import Chunk, SamplingParams
@@ -20,19 +21,6 @@ from guildgpt.talk.fleet import Fleet, OpenedModel
 from guildgpt.vote.session import Session
 
 KEY = b"the key of the tests, 32 bytes. "
-
-
-class Letters:
-    """A tokenizer of single characters; control tokens lie above them."""
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(c) for c in text]
-
-    def decode(self, ids) -> str:
-        return "".join(chr(i) for i in ids if i < 0x110000)
-
-    def token_id(self, token: str) -> int | None:
-        return {"<|im_start|>": 0x110000, "<|im_end|>": 0x110001}.get(token)
 
 
 class Teller:

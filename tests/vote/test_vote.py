@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from ignoring import ignoring
+from terminals import PATIENCE, Terminal
 
 from guildgpt.feedback.location import KEY_VARIABLE, STORE_VARIABLE
 from guildgpt.feedback.pool import starter_pool
@@ -31,7 +24,6 @@ from guildgpt.feedback.store import Store
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version, version_of
 
-PATIENCE = 240.0  # seconds until something counts as hung, however busy the machine is
 KEY = bytes(range(32))
 SHORT = ("--max-tokens", "8", "--temperature", "1", "--seed", "1")
 
@@ -223,70 +215,32 @@ def test_without_prompts_it_says_how_to_get_some(starter: Path) -> None:
     assert "guildgpt feedback prompts add oasst1" in said.replace("\n", " ")
 
 
-class Terminal:
-    """A person at a terminal: presses keys, and waits for what should appear."""
+class Voter(Terminal):
+    """A person who votes."""
 
-    def __init__(self, *arguments: object, columns: int = 80, **environment: str):
-        command = ignoring("-m", "guildgpt", "vote", *arguments, *SHORT)
-        self.pid, self.screen = pty.fork()
-        if self.pid == 0:
-            size = struct.pack("HHHH", 40, columns, 0, 0)
-            fcntl.ioctl(0, termios.TIOCSWINSZ, size)
-            os.execve(command[0], command, {**os.environ, "TERM": "xterm-256color", **environment})
-        self.process = psutil.Process(self.pid)
-        self.text = ""
-
-    def see(self, pattern: str) -> str:
-        """Read until `pattern` appears; what came up to its end."""
-        deadline = time.monotonic() + PATIENCE
-        while not (found := re.search(pattern, self.text, re.S)):
-            ready, _, _ = select.select([self.screen], [], [], max(0, deadline - time.monotonic()))
-            try:
-                piece = os.read(self.screen, 65536) if ready else b""
-            except OSError:  # Linux says so when the other side is gone
-                piece = b""
-            assert piece, f"waited for {pattern!r}, saw {self.text!r}"
-            self.text += piece.decode(errors="replace").replace("\r\n", "\n")
-        seen, self.text = self.text[: found.end()], self.text[found.end() :]
-        return seen
+    def __init__(self, *arguments: object, **more: Any):
+        super().__init__("vote", *arguments, *SHORT, **{"TERM": "xterm-256color", **more})
 
     def pair(self) -> str:
         """A pair that is shown, up to the last word of the keys below it."""
         return self.see(r"Round \d+.*quit")
 
-    def press(self, keys: str) -> None:
-        os.write(self.screen, keys.encode())
 
-    def rest(self) -> str:
-        """What comes until the process is gone."""
-        with suppress(OSError):  # Linux says so at the end
-            while piece := os.read(self.screen, 65536):
-                self.text += piece.decode(errors="replace").replace("\r\n", "\n")
-        return self.text
-
-    def leave(self) -> int:
-        """The exit status."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-Begin = Callable[..., Terminal]
+Begin = Callable[..., Voter]
 
 
 @pytest.fixture
 def begin(starter: Path) -> Iterator[Begin]:
     """Begin sessions at terminals; what is left of them is killed."""
-    begun: list[Terminal] = []
+    begun: list[Voter] = []
 
-    def at_terminal(*arguments: object, **options: Any) -> Terminal:
-        begun.append(Terminal(*(arguments or ("starter",)), **options))
+    def at_terminal(*arguments: object, **options: Any) -> Voter:
+        begun.append(Voter(*(arguments or ("starter",)), **options))
         return begun[-1]
 
     yield at_terminal
     for one in begun:
-        with suppress(psutil.NoSuchProcess, ChildProcessError):
-            one.process.kill()
-            one.leave()
-        os.close(one.screen)
+        one.close()
 
 
 def test_a_session_on_a_terminal(begin: Begin) -> None:
@@ -294,22 +248,22 @@ def test_a_session_on_a_terminal(begin: Begin) -> None:
     terminal = begin(VISUAL="", EDITOR="")
     before = termios.tcgetattr(terminal.screen)
     assert "starter pack's 210 prompts" in terminal.pair()
-    terminal.press("\x1b[C")  # right
+    terminal.type("\x1b[C")  # right
     assert "B is better." in terminal.pair()
-    terminal.press("u")
+    terminal.type("u")
     assert "once more" in terminal.pair()
-    terminal.press("\x1b[D")
+    terminal.type("\x1b[D")
     assert "A is better." in terminal.pair()
-    terminal.press("t")
+    terminal.type("t")
     terminal.pair()
-    terminal.press("e")
+    terminal.type("e")
     terminal.see(r"a or b\.")
-    terminal.press("b")
+    terminal.type("b")
     terminal.see("Ctrl-D too")
-    terminal.press("Mine.\n.\n")
+    terminal.type("Mine.\n.\n")
     terminal.see("yours better still")
     terminal.pair()
-    terminal.press("q")
+    terminal.type("q")
     assert "3 rounds: 2 preferred, 1 tied, 1 written better." in terminal.rest()
     assert termios.tcgetattr(terminal.screen)[3] == before[3]
     assert terminal.leave() == 0
@@ -328,11 +282,11 @@ def test_a_signal_ends_a_session_and_loses_no_verdict(
 ) -> None:
     terminal = begin()
     terminal.pair()
-    terminal.press("a")
+    terminal.type("a")
     terminal.pair()
     engines = terminal.process.children()
     if number == signal.SIGINT:
-        terminal.press("\x03")
+        terminal.type("\x03")
     else:
         terminal.process.send_signal(number)
     said = terminal.rest()
@@ -348,7 +302,7 @@ def test_a_signal_ends_a_session_and_loses_no_verdict(
 def test_a_session_that_is_killed_loses_no_verdict(begin: Begin) -> None:
     terminal = begin("starter", "--as", "anna")
     terminal.pair()
-    terminal.press("a")
+    terminal.type("a")
     terminal.pair()
     terminal.process.kill()
     terminal.leave()
@@ -361,11 +315,11 @@ def test_a_session_that_is_killed_loses_no_verdict(begin: Begin) -> None:
 def test_a_terminal_of_forty_columns_without_colour(begin: Begin) -> None:
     terminal = begin(columns=40, NO_COLOR="1")
     terminal.pair()
-    terminal.press("a")
+    terminal.type("a")
     shown = terminal.pair().partition("Round 2")[2]
     assert max(map(len, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines())) <= 40
     assert not re.search(r"\x1b\[[0-9;]*(3[0-7]|4[0-7]|9[0-7])m", shown)
-    terminal.press("\x04")
+    terminal.type("\x04")
     terminal.rest()
     assert terminal.leave() == 0
 
@@ -373,7 +327,7 @@ def test_a_terminal_of_forty_columns_without_colour(begin: Begin) -> None:
 def test_answers_stand_side_by_side_where_there_is_room(begin: Begin) -> None:
     terminal = begin(columns=140)
     assert re.search(r"╭─.* A .*╮ *╭─.* B .*╮\n", terminal.pair())
-    terminal.press("q")
+    terminal.type("q")
     assert "No round was voted on." in terminal.rest()
     assert terminal.leave() == 0
 
@@ -385,9 +339,9 @@ def test_an_engine_that_is_killed_in_a_round(begin: Begin) -> None:
         terminal.pair()
         for engine in terminal.process.children():
             engine.kill()
-        terminal.press("a")
+        terminal.type("a")
     terminal.pair()
-    terminal.press("q")
+    terminal.type("q")
     terminal.rest()
     assert terminal.leave() == 0
     assert verdicts() == ["ranked"] * 3

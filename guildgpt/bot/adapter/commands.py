@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import discord
@@ -13,6 +13,7 @@ from discord import app_commands
 from guildgpt.bot.adapter.controls import Form
 from guildgpt.bot.adapter.incoming import interaction_event
 from guildgpt.bot.adapter.interactions import At, Interactions, may_be_too_late, send
+from guildgpt.bot.adapter.options import AnyPlace, for_admins
 from guildgpt.bot.adapter.outlets import MessageOutlet
 from guildgpt.bot.adapter.reading import Reader
 from guildgpt.bot.adapter.round_commands import add_rounds
@@ -27,31 +28,6 @@ from guildgpt.text.visible import clean
 
 log = EventLog(__name__)
 Text = app_commands.Range[str, 1, 4000]
-
-
-class _AnyPlace(app_commands.Transformer):
-    """Every channel in which one can talk, and those that hold threads; also one that the bot does
-    not see."""
-
-    type = discord.AppCommandOptionType.channel
-    channel_types: ClassVar[list[discord.ChannelType]] = [
-        discord.ChannelType.text,
-        discord.ChannelType.news,
-        discord.ChannelType.voice,
-        discord.ChannelType.stage_voice,
-        discord.ChannelType.forum,
-        discord.ChannelType.media,
-        discord.ChannelType.news_thread,
-        discord.ChannelType.public_thread,
-        discord.ChannelType.private_thread,
-    ]
-
-    async def transform(self, interaction: At, value: Any) -> Any:
-        """See discord.py."""
-        return value
-
-
-Place = app_commands.Transform[app_commands.AppCommandChannel, _AnyPlace]
 
 
 class Commands(app_commands.CommandTree[Any]):
@@ -189,12 +165,11 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
         channel="For this channel or thread only, in place of the server's",
         reset="Forget the text",
     )
-    @app_commands.default_permissions(manage_guild=True)
-    @app_commands.guild_only()
+    @for_admins
     async def system(
         at: At,
         text: app_commands.Range[str, 1, 2000] | None = None,
-        channel: Place | None = None,
+        channel: AnyPlace | None = None,
         reset: bool = False,
     ) -> None:
         systems, guild_id = desk.service.systems, at.guild_id or 0
@@ -207,8 +182,7 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
             await desk.tell(at, systems.show(guild_id, channel_id))
 
     @tree.command(description="What was reported (🚩), the newest first (for admins)")
-    @app_commands.default_permissions(manage_guild=True)
-    @app_commands.guild_only()
+    @for_admins
     async def reports(at: At) -> None:
         await desk.tell(at, desk.reports.page(at.guild_id or 0))
 
@@ -220,15 +194,14 @@ def _add_admin(tree: Commands, desk: Interactions) -> None:
         feedback="Show 👍 👎 under my answers",
         reports="Tell new reports (🚩) in this channel; the same one again ends that",
     )
-    @app_commands.default_permissions(manage_guild=True)
-    @app_commands.guild_only()
+    @for_admins
     async def settings(
         at: At,
-        channel: Place | None = None,
-        remove: Place | None = None,
+        channel: AnyPlace | None = None,
+        remove: AnyPlace | None = None,
         everywhere: bool | None = None,
         feedback: bool | None = None,
-        reports: Place | None = None,
+        reports: AnyPlace | None = None,
     ) -> None:
         async def changed() -> str:
             before = await guilds.rules(at.guild_id)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import discord
 from discord import app_commands
 
 from guildgpt.bot.adapter.interactions import At, Interactions, may_be_too_late
+from guildgpt.bot.adapter.options import Readable, for_admins
 from guildgpt.bot.answers.offers import LONGEST, Offers
 from guildgpt.bot.answers.round_keeper import RoundKeeper
 from guildgpt.bot.text import rounds as say
@@ -15,27 +16,6 @@ from guildgpt.text.visible import clean
 
 HOURS = 24  # that a round is open which is wanted now
 FORM_SECONDS = 14 * 60.0  # that a form may stay open
-
-
-class _Readable(app_commands.Transformer):
-    """A channel or thread with messages of its own."""
-
-    type = discord.AppCommandOptionType.channel
-    channel_types: ClassVar[list[discord.ChannelType]] = [
-        discord.ChannelType.text,
-        discord.ChannelType.news,
-        discord.ChannelType.voice,
-        discord.ChannelType.news_thread,
-        discord.ChannelType.public_thread,
-        discord.ChannelType.private_thread,
-    ]
-
-    async def transform(self, interaction: At, value: Any) -> Any:
-        """See discord.py."""
-        return value
-
-
-Place = app_commands.Transform[app_commands.AppCommandChannel, _Readable]
 
 
 class PromptForm(discord.ui.Modal):
@@ -91,12 +71,11 @@ def add_rounds(
         channel="Where; else here",
         hours="How long one that opens now is open (24)",
     )
-    @app_commands.default_permissions(manage_guild=True)
-    @app_commands.guild_only()
+    @for_admins
     async def rounds(
         at: At,
         when: Literal["now", "daily", "weekly", "off", "status"] = "status",
-        channel: Place | None = None,
+        channel: Readable | None = None,
         hours: app_commands.Range[int, 1, 168] = HOURS,
     ) -> None:
         guild_id = at.guild_id or 0
