@@ -14,7 +14,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -39,6 +39,8 @@ from simguild.voting import given_away, miscounted, open_rounds, unsigned, vote
 
 CHANNELS = ("general", "workshop", "library", "kitchen")  # a round in each at the same time
 HOUR = 3600.0
+PATIENCE = 300.0  # seconds until something counts as hung
+MOST_ASKED = 200  # questions until a version with a share of them has answered one
 SETTINGS = {
     "temperature": PARAMS.temperature,
     "top_p": PARAMS.top_p,
@@ -70,7 +72,7 @@ class Turn:
         guild.join(admin, admin=True)
         users = [self.fake.add_user(f"member{number}") for number in range(MEMBERS)]
         self.admins = [  # one person, who goes from channel to channel
-            Person(self.fake, admin, channel, self.journal, Random(self.seed), patience=300.0)
+            Person(self.fake, admin, channel, self.journal, Random(self.seed), patience=PATIENCE)
             for channel in channels
         ]
         self.members = []
@@ -79,7 +81,7 @@ class Turn:
             chance = Random(f"{self.seed} {user.name}")
             self.members.append(
                 Person(
-                    self.fake, user, home, self.journal, chance, haste=self.haste, patience=300.0
+                    self.fake, user, home, self.journal, chance, haste=self.haste, patience=PATIENCE
                 )
             )
         self.done = 0  # rounds
@@ -103,9 +105,7 @@ class Turn:
                 if deciding and (await self.decision()).state != "canary":
                     return
 
-        async with asyncio.TaskGroup() as channels:
-            for admin in self.admins:
-                channels.create_task(in_channel(admin))
+        await asyncio.gather(*map(in_channel, self.admins))
         await self._an_hour_passes()
 
     async def _round(self, admin: Person) -> None:
@@ -140,15 +140,17 @@ class Turn:
         if answer is None:
             raise GuildError(f"{asked.fault}\n{self.bot.tail()}")
         async with self.store() as store:
-            kept = await store.conversations.message_by_discord_id(answer.id)
-            return kept.version_id if kept else None
+            while not (kept := await store.conversations.message_by_discord_id(answer.id)):
+                await asyncio.sleep(0.05)
+        return kept.version_id
 
     async def until_answered_by(self, version: str) -> None:
         """Members ask, one after the other, until it answers one of them."""
-        for member in cycle(self.members):
+        for member in islice(cycle(self.members), MOST_ASKED):
             if await self.ask(member) == version:
                 return
             await asyncio.sleep(0.5)
+        raise GuildError(f"{version} never answered\n{self.bot.tail()}")
 
     # What the operator does
 
@@ -160,7 +162,7 @@ class Turn:
         pool.write_text("\n".join(rows), encoding="utf-8")
         await self.operator("versions", "serve", model)
         await self.operator("feedback", "prompts", "add", str(pool))
-        await self.bot.start()
+        await self.bot.start(PATIENCE)
         async with self.store() as store:
             [serving] = await store.releases.current()
         return serving.version_id
@@ -224,6 +226,7 @@ async def simulated(
                 yield turn
             finally:
                 painting.cancel()
+                show()
                 await turn.bot.kill()
 
 
@@ -268,7 +271,7 @@ def main() -> None:
     console = Console()
     try:
         broken = asyncio.run(_play(console, given))
-    except (GuildError, FileExistsError) as error:
+    except GuildError as error:
         console.print(Text(str(error), style="red"))
         raise SystemExit(1) from None
     raise SystemExit(1 if broken else 0)
@@ -277,6 +280,8 @@ def main() -> None:
 async def _play(console: Console, given: argparse.Namespace) -> list[str]:
     """The guild on the screen; then its checks, and both versions under the true taste."""
     taste, folder = TASTES[given.taste], given.out.resolve()
+    if folder.exists():
+        raise GuildError(f"{folder} is there already", remedy="Name a new folder: --out FOLDER.")
     folder.mkdir(parents=True)
     model = given.model if given.model == "starter" else str(Path(given.model).resolve())
     learning = [f"model.base={model}", f"seed={given.seed}", *given.overrides]
