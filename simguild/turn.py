@@ -152,6 +152,14 @@ class Turn:
             await asyncio.sleep(0.5)
         raise GuildError(f"{version} never answered\n{self.bot.tail()}")
 
+    async def followed(self) -> None:
+        """Until the bot has taken up the newest release."""
+        async with self.store() as store:
+            number = (await store.releases.current())[0].number
+        taken_up = f" release={number}\n"
+        if not await self.admins[0].wait(lambda: taken_up in self.bot.log.read_text()):
+            raise GuildError(f"release {number} was not taken up\n{self.bot.tail()}")
+
     # What the operator does
 
     async def begin(self, model: str, prompts: Sequence[str]) -> str:
@@ -252,8 +260,10 @@ async def take_turn(
     if decision.state == "preferred":
         decision = await turn.learn()
     if decision.state != "canary":
+        await turn.followed()
         answering = decision.candidate_id if decision.state == "promoted" else old
-        await turn.until_answered_by(answering or old)
+        if (version := await turn.ask(turn.members[1])) != answering:
+            raise GuildError(f"{version} answers in place of {answering}")
     return old, decision
 
 
