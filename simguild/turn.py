@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from guildgpt.bot.text.sentences import NO_WORDS
 from guildgpt.errors import GuildError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.records import Decision
@@ -134,11 +135,16 @@ class Turn:
                 await asyncio.sleep(0.05)
 
     async def ask(self, member: Person) -> str | None:
-        """A member asks something; the version that answered."""
-        asked = await member.ask(member.chance.choice(QUESTIONS))
-        answer = await member.read(asked)
-        if answer is None:
-            raise GuildError(f"{asked.fault}\n{self.bot.tail()}")
+        """A member asks until there is an answer in words; the version that gave it."""
+        for question in member.chance.sample(QUESTIONS, len(QUESTIONS)):
+            asked = await member.ask(question)
+            answer = await member.read(asked)
+            if answer is None:
+                raise GuildError(f"{asked.fault}\n{self.bot.tail()}")
+            if answer.content != NO_WORDS:  # of a small model
+                break
+        else:
+            raise GuildError(f"it has no answer to any question\n{self.bot.tail()}")
         async with self.store() as store:
             while not (kept := await store.conversations.message_by_discord_id(answer.id)):
                 await asyncio.sleep(0.05)

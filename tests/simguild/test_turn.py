@@ -19,7 +19,7 @@ from guildgpt.feedback.prompts import purpose_of, sha256_of
 from simguild.fake.server import PATIENCE
 from simguild.play import Check
 from simguild.tastes import TASTES
-from simguild.turn import SETTINGS, Turn, simulated, take_turn
+from simguild.turn import CHANNELS, SETTINGS, Turn, simulated, take_turn
 from simguild.voting import written
 
 __all__ = ["finished", "here", "unpacked"]
@@ -65,7 +65,7 @@ async def test_members_promote_what_they_prefer(tmp_path: Path, finished: Path) 
         assert decision.state == "promoted"
         assert decision.baseline_id == old
         told = [one.content for admin in turn.admins for one in admin.home.by(turn.fake.bot)]
-        assert say.FELL in told
+        assert told.count(say.FELL) == 1  # in one channel, though several rounds close at once
         said = defaultdict(set)
         for one in turn.journal.pressed:
             said[one.who, one.message].add(one.verdict)
@@ -82,7 +82,8 @@ async def the_votes_decided(turn: Turn, old: str, new: str) -> None:
         kept = {one.round_id: one.mean for one in await store.rounds.means(decision.id)}
     teaching = [held for held in rounds if held.round.decision_id is None]
     deciding = [held for held in rounds if held.round.decision_id == decision.id]
-    assert len(teaching) == BEFORE
+    # Those that were opened in other channels after the last that was needed teach, too.
+    assert BEFORE <= len(teaching) < BEFORE + len(CHANNELS)
     assert len(teaching) + len(deciding) == len(rounds)
     assert {held.versions for held in teaching} == {(old, old)}
     assert {held.versions for held in deciding} == {(old, new), (new, old)}  # sides are drawn

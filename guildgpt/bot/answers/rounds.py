@@ -7,6 +7,7 @@ whenever the process ends, the next one finds what is left to do, and does nothi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class RoundDesk:
     service: Service
     place: Callable[[int], RoundOutlet]
     _parts: dict[str, list[int]] = field(default_factory=dict)  # messages of a round that is open
+    _deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.store, self.writer = self.service.store, self.service.writer
@@ -228,12 +230,13 @@ class RoundDesk:
     async def decide(self, channel_id: int | None = None) -> None:
         """See what the closed rounds say of the candidate; that it is clear now is told in the
         channel, not what it is."""
-        decision, _ = await self.purpose()
-        if decision is None:
-            return
-        after, outcome = await look(self.store, decision)
-        if after.state == "canary":
-            return
+        async with self._deciding:  # of two rounds that close at once the first has decided
+            decision, _ = await self.purpose()
+            if decision is None:
+                return
+            after, outcome = await look(self.store, decision)
+            if after.state == "canary":
+                return
         log("decision_fell", state=after.state, rounds=outcome.rounds)
         if channel_id is not None:
             await self.writer.whisper(self.place(channel_id), say.FELL)
