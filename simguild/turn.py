@@ -141,8 +141,9 @@ class Turn:
             answer = await member.read(asked)
             if answer is None:
                 raise GuildError(f"{asked.fault}\n{self.bot.tail()}")
-            if answer.content != NO_WORDS:  # of a small model
+            if answer.content != NO_WORDS:
                 break
+            asked.expects = "words"  # a small model has no answer at times
         else:
             raise GuildError(f"it has no answer to any question\n{self.bot.tail()}")
         async with self.store() as store:

@@ -34,14 +34,14 @@ def submitted(path: Path, *texts: str) -> list[str]:
 
 def test_prompts_are_taken_and_listed(tmp_path: Path) -> None:
     store = tmp_path / "feedback.db"
-    assert "taken into the pool: 60 (30 to decide, 30 to learn from)" in told(
+    assert "taken into the pool: 210 (101 to decide, 109 to learn from)" in told(
         "prompts", "add", "starter", "--store", store
     )
     again = json.loads(told("prompts", "add", "starter", "--store", store, "--json"))
-    assert again == {"decide": 0, "train": 0, "already_there": 60, "left_out": {}}
+    assert again == {"decide": 0, "train": 0, "already_there": 210, "left_out": {}}
     shown = told("prompts", "list", "--store", store)
     assert "What is a firewall?" in shown
-    assert "60 accepted" in shown
+    assert "210 accepted" in shown
     (row, *_) = json.loads(told("prompts", "list", "--store", store, "--json"))
     assert row["licence"] == "CC0-1.0"
     assert not row["submitted"]

@@ -13,6 +13,7 @@ from filelock import FileLock
 from guildgpt.rewards.confine import level
 
 ROOT = Path(__file__).parents[2]
+ORPHANS = 1  # the process that gets those whose parent ended
 
 
 @pytest.fixture
@@ -23,8 +24,9 @@ def confined() -> None:
 
 
 def processes() -> set[int]:
-    """The keepers of this checkout, what they forked, and zombies of our own."""
-    found = set()
+    """The keepers of this checkout, what they forked, and zombies of our own; not those that
+    another process has and will end, such as tests that run beside these."""
+    parents, keepers, zombies = {}, set(), set()
     for place in Path("/proc").iterdir():
         if place.name.isdigit():
             try:
@@ -32,10 +34,19 @@ def processes() -> set[int]:
                 state, parent = (place / "stat").read_text().rpartition(")")[2].split()[:2]
             except OSError:
                 continue
-            keeper = b"guildgpt.rewards" in command and bytes(ROOT) in command
-            if keeper or (state == "Z" and int(parent) == os.getpid()):
-                found.add(int(place.name))
-    return found
+            number = int(place.name)
+            parents[number] = int(parent)
+            if b"guildgpt.rewards" in command and bytes(ROOT) in command:
+                keepers.add(number)
+            if state == "Z" and int(parent) == os.getpid():
+                zombies.add(number)
+
+    def owner(number: int) -> int:
+        while number in keepers:
+            number = parents.get(number, ORPHANS)
+        return number
+
+    return zombies | {one for one in keepers if owner(one) in (os.getpid(), ORPHANS)}
 
 
 @pytest.fixture
