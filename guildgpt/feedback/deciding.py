@@ -26,11 +26,10 @@ async def look(
 ) -> tuple[Decision, Standing]:
     """What the closed rounds of a canary say, and the decision as it is then.
 
-    What a round said when it closed stays, and once they all have said something that stands,
-    whatever is voted or erased afterwards. A candidate
-    that is not preferred answers nobody any more: whoever serves has the whole share again. One
-    that is preferred waits for the operator. What a terminal or too few people say is advice: it
-    changes nothing.
+    What a round said when it closed stays, and what they have decided stands, whatever is voted or
+    erased afterwards. A candidate that is not preferred answers nobody any more: whoever serves has
+    the whole share again. One that is preferred waits for the operator. What a terminal or too few
+    people say is advice: it changes nothing.
     """
     candidate, pair = decision.candidate_id or "", {decision.candidate_id, decision.baseline_id}
     cast = await store.rounds.ballots(decision_id=decision.id)

@@ -38,10 +38,8 @@ class Decisions:
         def work(connection: Connection) -> tuple[Decision, bool]:
             if found := _current(connection):
                 return found, False
-            now, newest = (
-                self._clock.later(),
-                connection.scalar(select(func.max(decisions.c.created_at))),
-            )
+            now = self._clock.later()
+            newest = connection.scalar(select(func.max(decisions.c.created_at)))
             if newest is not None:  # the newest is last, even if the clock was set back
                 now = max(now, newest + timedelta(microseconds=1))
             made = Decision(

@@ -77,6 +77,7 @@ class Following:
     _number: int = 0  # of the release that was taken up
     _hashes: dict[str, str] = field(default_factory=dict)  # of the versions that were released
     _failed: dict[str, Failed] = field(default_factory=dict)
+    _released: set[str] = field(default_factory=set)  # whom the newest release names
     _answering_instead: str | None = None
     _erased: list[str] = field(default_factory=list)  # who is open, and learned from what was
     _told: tuple[int, Mapping[str, float]] | None = None
@@ -135,10 +136,11 @@ class Following:
         for id, failure in self.fleet.open_versions.items():
             if (failure is None) == (id in self._failed):
                 return True
-        return any(failed.is_due for failed in self._failed.values())
+        return any(failed.is_due for id, failed in self._failed.items() if id in self._released)
 
     async def _take_up(self, release: Sequence[Release]) -> None:
         number = release[0].number
+        self._released = {one.version_id for one in release}
         known = {version.id: version for version in await self.store.versions.all()}
         history = await self.store.releases.history()
         if number != self._number:
