@@ -81,7 +81,17 @@ RUNTIME = [
     ),
     *(
         name
-        for room in ("text", "chat", "data", "engines", "feedback", "talk", "bot", "vote")
+        for room in (
+            "text",
+            "chat",
+            "constraints",
+            "data",
+            "engines",
+            "feedback",
+            "talk",
+            "bot",
+            "vote",
+        )
         for name in modules(room)
         if not name.startswith("guildgpt.feedback.migrations.")  # Alembic runs these
     ),
@@ -170,7 +180,8 @@ def test_help_loads_nothing_that_it_does_not_show() -> None:
 BELOW = {
     "text": set(),
     "chat": set(),
-    "data": {"chat", "text"},
+    "constraints": set(),
+    "data": {"chat", "constraints", "text"},
     "model": {"chat", "data"},
     "bases": {"chat", "data", "model"},
     "network": {"chat", "data", "model"},
@@ -179,8 +190,8 @@ BELOW = {
     "feedback": {"chat", "data", "model", "text"},
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
     "vote": {"chat", "engines", "feedback", "model", "talk", "text"},
-    "rewards": {"chat", "text"},
-    "evaluate": {"bases", "chat", "data", "engines", "model", "network", "text"},
+    "rewards": {"chat", "constraints", "text"},
+    "evaluate": {"bases", "chat", "constraints", "data", "engines", "model", "network", "text"},
     "report": {"data", "evaluate", "text", "train"},
     "train": {"bases", "chat", "data", "evaluate", "model", "network", "rewards", "text"},
     "pipeline": {
@@ -264,7 +275,19 @@ def test_nothing_below_knows_recipes_pipeline_or_command_line(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "room", ["text", "chat", "data", "engines", "feedback", "talk", "bot", "vote", "rewards"]
+    "room",
+    [
+        "text",
+        "chat",
+        "constraints",
+        "data",
+        "engines",
+        "feedback",
+        "talk",
+        "bot",
+        "vote",
+        "rewards",
+    ],
 )
 def test_the_runtime_rooms_name_no_training_package(room: str) -> None:
     """Not even inside a function: what they do, they do without torch."""

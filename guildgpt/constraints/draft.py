@@ -101,7 +101,9 @@ class Draft:
             return "\n".join([*([" ".join(rest)] if rest else []), *lines])
         if self.paragraphs:
             apart = self.paragraphs - 1
-            return "\n\n".join([" ".join(parts[: len(parts) - apart]), *parts[len(parts) - apart :]])
+            return "\n\n".join(
+                [" ".join(parts[: len(parts) - apart]), *parts[len(parts) - apart :]]
+            )
         return " ".join(parts)
 
     def _sentence(self, index: int, least: int) -> str:

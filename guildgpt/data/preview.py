@@ -12,6 +12,7 @@ from rich.text import Text
 
 from guildgpt.chat import ChatTemplate, Conversation, Rendered, Source, Tokenizer
 from guildgpt.chat.template import fit
+from guildgpt.constraints import drawing
 from guildgpt.errors import DataError
 from guildgpt.text.visible import pictured
 
@@ -108,7 +109,8 @@ def check_trainable(
     """Render every conversation and return the sizes, in tokens.
 
     DataError, with file and row, for the first one that trains nothing, or whose last trained
-    token is not the end of turn, so that the model would never learn to stop. With `max_tokens`
+    token is not the end of turn, so that the model would never learn to stop, or whose answer
+    breaks a constraint of its own. With `max_tokens`
     the sizes are those after shortening, and rows that do not fit are counted, not refused.
     """
     end_id = template.eos_id(tokenizer)
@@ -144,6 +146,11 @@ def _check(rendered: Rendered, end_id: int, conversation: Conversation) -> None:
             where=str(conversation.source),
             remedy="The template must train the token that ends an answer; check its `end`.",
         )
+    given = conversation.source.rules.get("constraints")
+    # Another set may have a column of that name which means something else.
+    if isinstance(given, list) and all(isinstance(one, dict) and "kind" in one for one in given):
+        where, answer = str(conversation.source), conversation.messages[-1].content
+        drawing.check(drawing.read(given, where), answer, where)
 
 
 def _legend(coloured: bool) -> Text:

@@ -101,7 +101,7 @@ CALLS = ("tools", "functions", "tool_calls", "function_call")  # never read: no 
 CONTENT = frozenset(
     (*TURNS, *SYSTEM, *QUESTION, *PASSAGE, *HISTORY, *ANSWER, *BETTER, *WORSE, *CALLS)
 )
-RULES = ("tests", "format")  # what an answer must keep: read by the rewards, where they are on
+RULES = ("tests", "format", "constraints")  # what an answer must keep: read by the rewards
 APART = frozenset(("group", "label", "origin", *RULES))  # about the row, and read elsewhere
 
 GOOD = frozenset(("true", "1", "1.0", "yes", "good", "up", "positive", "chosen"))

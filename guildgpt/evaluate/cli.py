@@ -49,6 +49,16 @@ def evaluate(
             "--samples", metavar=FLAG, help="Also sample answers to a list of fixed questions."
         ),
     ] = False,
+    constraints: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1000,
+            metavar="N",
+            help="Also answer N held-out prompts with constraints of known kinds, and N of kinds "
+            "that no training draws.",
+        ),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure a model: bits per byte and perplexity on each source, and how it answers.
@@ -57,11 +67,12 @@ def evaluate(
     chance and to the length of the answers. A source that the model was trained on is measured on
     its held-out rows only.
     """
-    if comparisons and (data or samples):
+    if comparisons and (data or samples or constraints):
         raise GuildError(
             "a reward model puts comparisons in order, and neither predicts rows nor answers",
             where="--comparisons",
-            remedy="Leave out --data and --samples, or measure the other model by itself.",
+            remedy="Leave out --data, --samples and --constraints, or measure the other model by "
+            "itself.",
         )
     needs_torch()
     from guildgpt.evaluate import command
@@ -76,7 +87,13 @@ def evaluate(
             )
         else:
             result = command.evaluate_model(
-                model, sources, world, limit=limit, context=context, samples=samples
+                model,
+                sources,
+                world,
+                limit=limit,
+                context=context,
+                samples=samples,
+                constraints=constraints,
             )
     except ModelError as error:
         raise_in_words_of_the_command(error)

@@ -20,11 +20,14 @@ from guildgpt.data.split import unseen
 from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.bits import measure_bits
 from guildgpt.evaluate.config import EvaluateConfig
+from guildgpt.evaluate.constraints import constrained_answers, kept_table
+from guildgpt.evaluate.kept import kept_figures
 from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.locate import locate
 from guildgpt.model.provenance import trained_on
 from guildgpt.network.reward_model import REWARD_FILE, load_reward_model, read_record
+from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
 from guildgpt.terminal import say, visible
 from guildgpt.text.figures import percent
@@ -43,12 +46,14 @@ def evaluate_model(
     limit: int | None = None,
     context: int | None = None,
     samples: bool = False,
+    constraints: int = 0,
 ) -> dict[str, Any]:
     """What `guildgpt eval` reports, as plain values.
 
     Of a source that the model folder's provenance names (by its file's hash), only the rows that
-    were held out of training are measured. `context` is 1024 tokens if not given, or what the
-    model holds if that is less.
+    were held out of training are measured. With `constraints`, so many prompts of each set of
+    `guildgpt.data.constrained` are answered greedily. `context` is 1024 tokens if not given, or
+    what the model holds if that is less.
     """
     if (Path(model).expanduser() / REWARD_FILE).is_file():
         raise ModelError(
@@ -56,8 +61,11 @@ def evaluate_model(
             where=model,
             remedy="Give --comparisons SOURCE.",
         )
-    if not sources and not samples:
-        raise GuildError("there is nothing to measure", remedy="Give --data SOURCE, or --samples.")
+    if not sources and not samples and not constraints:
+        raise GuildError(
+            "there is nothing to measure",
+            remedy="Give --data SOURCE, --samples or --constraints N.",
+        )
     loaded = [load(SourceSpec.parse(text)) for text in sources]
     for text, item in zip(sources, loaded, strict=True):
         if not item.conversations:
@@ -99,6 +107,15 @@ def evaluate_model(
             {"prompt": one.prompt[-1].content, "answer": one.answer_text, "stop": one.stop}
             for one in measured.samples
         ]
+    if constraints:
+        dtype = world.dtype("auto")
+        trunk = trunk_for(base.model.to(world.device, dtype).eval(), dtype)
+        tokens = EvaluateConfig().max_tokens
+        answered = constrained_answers(trunk, chat, constraints, tokens)
+        result["constraints"] = {name: asdict(kept_figures(one)) for name, one in answered.items()}
+        result["constrained_answers"] = {
+            name: [asdict(one) for one in found] for name, found in answered.items()
+        }
     return result
 
 
@@ -177,6 +194,8 @@ def show_model(result: Mapping[str, Any], console: Console) -> None:
         for key, value in result["samples"].items():
             answers.add_row(key.replace("_", " "), f"{value:.3g}")
         console.print(answers)
+    if "constraints" in result:
+        console.print(kept_table(result["constraints"]))
 
 
 def show_reward_model(result: Mapping[str, Any], console: Console) -> None:

@@ -18,6 +18,9 @@ class EvaluateConfig(BaseModel):
     """0 is greedy: what the model does without the help of chance."""
     concurrency: int = Field(default=8, ge=1)
     """Answers that are worked on at the same time."""
+    constrained: int = Field(default=0, ge=0, le=1000)
+    """Held-out prompts with constraints of each of two sets, known kinds and held-out kinds, that
+    are answered greedily before and after; 500 give intervals of some points."""
     judged_prompts: int = Field(default=128, ge=1)
     """Prompts at most on which a policy is compared with the model it came from: those of held-out
     conversations, then the starter pack's."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from guildgpt.engines.engine import Engine, SamplingParams, StopReason, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.evaluate.bits import Bits
 from guildgpt.evaluate.config import EvaluateConfig
+from guildgpt.evaluate.kept import ConstrainedAnswer
 from guildgpt.evaluate.probes import probes
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 
@@ -53,10 +54,12 @@ class SampleMeasures:
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's figures: held-out bits per source, and its sampled answers."""
+    """A model's figures: held-out bits per source, its sampled answers, and those to each set of
+    prompts with constraints."""
 
     bits: dict[str, Bits]
     samples: list[Sample]  # the probes first, then the starter pack's prompts
+    constrained: dict[str, list[ConstrainedAnswer]] = field(default_factory=dict)
 
     @property
     def of_samples(self) -> SampleMeasures:

@@ -12,12 +12,14 @@ from guildgpt.bases.base import Base, load_base
 from guildgpt.chat import Message
 from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
 from guildgpt.evaluate.bits import measure_bits
+from guildgpt.evaluate.constraints import constrained_answers
 from guildgpt.evaluate.head_to_head import HeadToHead, divergence, head_to_head, write
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.folder import write_model_folder
 from guildgpt.network.reward_model import RewardModel, check_same_language, load_reward_model
 from guildgpt.network.sampler import Sampling
+from guildgpt.network.trunk import trunk_for
 from guildgpt.pipeline.folder import ADAPTER, is_disk_full, kept, once
 from guildgpt.pipeline.prompts import judged_prompts
 from guildgpt.pipeline.stage import Prepared, StageRun
@@ -175,14 +177,20 @@ def _judge(run: StageRun, base: Base) -> RewardModel | None:
 def _measure(run: StageRun, base: Base, rows: Prepared, gguf: Path | None) -> Measured:
     recipe = run.recipe
     config = recipe.pretrain if run.kind.reads == "documents" else recipe.sft
-    with run.console.status("measuring held-out rows and sampling answers"):
+    with run.console.status("measuring held-out rows and sampling answers") as status:
         bits = measure_bits(base, rows.held_out, run.world, config.dtype)
         try:
             samples = sample_answers(base.chat, gguf, recipe.evaluate, recipe.seed) if gguf else []
         except EngineError as error:  # such as a context too short for a question
             _say_unsampled(run, error)
             samples = []
-    return Measured(bits, samples)
+        constrained = {}
+        if count := recipe.evaluate.constrained:
+            dtype = run.world.dtype(config.dtype)
+            trunk = trunk_for(base.model.to(run.world.device, dtype).eval(), dtype)
+            tokens = recipe.evaluate.max_tokens
+            constrained = constrained_answers(trunk, base.chat, count, tokens, status.update)
+    return Measured(bits, samples, constrained)
 
 
 def _write_base(work: Path, run: StageRun, base: Base) -> None:

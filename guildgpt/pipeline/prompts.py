@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from guildgpt.chat import ChatTemplate, Comparison, Conversation, FileTokenizer, Message, Task
 from guildgpt.data import Dataset, starter_prompts, starter_tasks
+from guildgpt.data.constrained import questions, training_prompts
 from guildgpt.data.origin import Events
 from guildgpt.data.split import wording
 from guildgpt.errors import RecipeError
@@ -14,8 +15,9 @@ from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.rewards.config import RewardTerms
 from guildgpt.rewards.wanted import Wanted
-from guildgpt.train.config import RolloutConfig
+from guildgpt.train.config import GrpoConfig, RolloutConfig
 from guildgpt.train.rollout import Prompt
+from guildgpt.train.schedule import shuffled
 
 
 def prepare_prompts(
@@ -24,7 +26,8 @@ def prepare_prompts(
     """What a policy is asked in training, and how many prompts were left out as too long.
 
     Every train row's prompt, conversations first, then the starter's tasks where tests are a
-    reward and no row has any. RecipeError where nothing fits.
+    reward and no row has any; and the share with drawn constraints that the recipe asks for.
+    RecipeError where nothing fits.
     """
     settings = recipe.settings(stage)
     assert isinstance(settings, RolloutConfig)
@@ -40,6 +43,9 @@ def prepare_prompts(
         limit=min(settings.max_prompt_tokens, recipe.model.context - settings.max_new_tokens),
         wanted=wanted,
     )
+    if settings.constrained_share:
+        found, longer = _with_constrained(found, settings, recipe, chat)
+        too_long += longer
     if not found:
         raise RecipeError(
             "no prompt fits",
@@ -52,6 +58,32 @@ def prepare_prompts(
     return [
         replace(one, origin=frozenset(origins.get(one.messages, ()))) for one in found
     ], too_long
+
+
+def _with_constrained(
+    rows: list[Prompt], settings: RolloutConfig, recipe: Recipe, chat: ChatTokenizer
+) -> tuple[list[Prompt], int]:
+    """Prompts of rows and drawn ones in the recipe's share, and how many of these were too long.
+
+    Where the recipe says how many steps are taken there is a prompt for each place in them, so that
+    no drawn one is asked twice; else every row's prompt is asked as often as `epochs` says.
+    """
+    share = settings.constrained_share
+    group = settings.group if isinstance(settings, GrpoConfig) else 1
+    if settings.steps:
+        places = settings.steps * max(settings.batch_size // group, 1)
+    else:
+        places = round(len(rows) / (1 - share)) if share < 1 else len(questions("train"))
+    drawn = training_prompts(round(share * places), recipe.seed)
+    constrained, too_long = prompts_of(
+        [(Message("user", one.prompt),) for one in drawn],
+        chat.tokenizer,
+        chat.template,
+        limit=min(settings.max_prompt_tokens, recipe.model.context - settings.max_new_tokens),
+        wanted=[Wanted(constraints=one.constraints, where="a drawn prompt") for one in drawn],
+    )
+    count = places - len(drawn) if rows else 0
+    return [rows[i] for i in shuffled(len(rows), range(count), recipe.seed)] + constrained, too_long
 
 
 def prompts_of(
@@ -82,12 +114,12 @@ def asked(dataset: Dataset, terms: RewardTerms) -> tuple[list[tuple[Message, ...
     """The train rows' prompts, and what the rows ask of an answer that the terms go by.
 
     Rows with such rules come first, since of equal prompts the first counts. DataError, with the
-    row, for rules that cannot be read.
+    row, for rules that cannot be read, and for constraints that its own answer breaks.
     """
     pairs = []
     for row in _prompted(dataset):
         rules = {key: value for key, value in row.source.rules.items() if key in terms.reads}
-        pairs.append((row.prompt, Wanted.from_row(rules, str(row.source))))
+        pairs.append((row.prompt, Wanted.from_row(rules, str(row.source), _answer(row))))
     pairs.sort(key=lambda pair: not pair[1])
     return [prompt for prompt, _ in pairs], [wanted for _, wanted in pairs]
 
@@ -111,7 +143,11 @@ def unread_rules(recipe: Recipe, dataset: Dataset) -> list[str]:
         unasked = f"{_rows(count)} without an answer, which only `grpo` and `ppo` learn from"
         return [unasked] if count else []
     warnings = []
-    for key, term in (("tests", "verify"), ("format", "format")):
+    for key, term in (
+        ("tests", "verify"),
+        ("format", "format"),
+        ("constraints", "constraints"),
+    ):
         count = sum(key in row.source.rules for row in _prompted(dataset))
         if count and not any(key in one.reads for one in terms):
             warnings.append(
@@ -122,6 +158,14 @@ def unread_rules(recipe: Recipe, dataset: Dataset) -> list[str]:
 
 def _rows(count: int) -> str:
     return f"{count:,} row{'s' * (count != 1)}"
+
+
+def _answer(row: Conversation | Comparison | Task) -> str | None:
+    """A row's own answer to its prompt, the best one where it has several."""
+    if isinstance(row, Comparison):
+        return row.answers[0].content
+    rest = row.messages[len(row.prompt) :]
+    return rest[0].content if rest else None
 
 
 def _prompted(dataset: Dataset) -> list[Conversation | Comparison | Task]:

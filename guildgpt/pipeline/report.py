@@ -14,6 +14,7 @@ from pathlib import Path
 from guildgpt import __version__
 from guildgpt.data.provenance import Provenance
 from guildgpt.evaluate.head_to_head import HeadToHead
+from guildgpt.evaluate.kept import kept_change, kept_figures
 from guildgpt.evaluate.preferences import PreferenceFigures
 from guildgpt.evaluate.probes import probes, seen
 from guildgpt.evaluate.samples import Measured, Sample
@@ -26,6 +27,7 @@ from guildgpt.report.before_after import headline
 from guildgpt.report.page import write_report
 from guildgpt.report.report import (
     HeldOut,
+    KeptReport,
     PreferenceReport,
     ProbeAnswer,
     ProbeResult,
@@ -118,6 +120,7 @@ def stage_report(
         price_per_hour=recipe.price_per_hour,
         chat_command=_chat_command(run),
         version=__version__,
+        kept=_kept(before, after, first),
     )
 
 
@@ -170,6 +173,22 @@ def _held_out(before: Measured, after: Measured) -> tuple[HeldOut, ...]:
         )
         for name, bits in before.bits.items()
         if name in after.bits
+    )
+
+
+def _kept(before: Measured, after: Measured, first: Report | None) -> tuple[KeptReport, ...]:
+    """Constraints kept of each set that either was asked."""
+    base = {one.name: one.before for one in first.kept} if first else {}
+    return tuple(
+        KeptReport(
+            name,
+            base=base.get(name),
+            before=kept_figures(was) if was else None,
+            after=kept_figures(now) if now else None,
+            change=kept_change(was, now),
+        )
+        for name in {**before.constrained, **after.constrained}
+        for was, now in [(before.constrained.get(name, []), after.constrained.get(name, []))]
     )
 
 

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from guildgpt.evaluate.head_to_head import HeadToHead, verdict_sentence
+from guildgpt.evaluate.kept import Share, kept_sentence
 from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.report.report import HeldOut, PreferenceReport, Report
 from guildgpt.text.figures import NONE, decimals, percent, sign, signed, visible
@@ -38,7 +39,8 @@ def columns(report: Report) -> list[str]:
 
 def has_base(report: Report) -> bool:
     """Whether the base stands beside the two models that the last stage is about."""
-    return bool(report.samples_base) or any(probe.base for probe in report.probes)
+    measured = (*report.probes, *report.kept)
+    return bool(report.samples_base) or any(one.base for one in measured)
 
 
 def headline(report: Report) -> list[str]:
@@ -48,6 +50,9 @@ def headline(report: Report) -> list[str]:
         sentences += head_to_head_sentences(report.head_to_head)
     if report.samples_after:
         sentences.append(_answered(report.samples_before, report.samples_after))
+    sentences += [
+        kept_sentence(one.name, one.after, one.change) for one in report.kept if one.after
+    ]
     scored = groupby(report.preferences, lambda one: one.stage)
     sentences += [_scorer(stage, of) for stage, of in scored]
     origin = "model" if report.head_to_head else "base"
@@ -142,6 +147,35 @@ def sample_rows(report: Report) -> list[FigureRow]:
     return rows
 
 
+def kept_rows(report: Report) -> list[FigureRow]:
+    """Constraints kept of each set: all of a prompt, and each."""
+    rows = []
+    for one in report.kept:
+        for name, key in (("all of a prompt", "all_kept"), ("each", "each_kept")):
+            base, was, now = (
+                getattr(figures, key) if figures else None
+                for figures in (one.base, one.before, one.after)
+            )
+            change: Share | None = getattr(one.change, key) if one.change else None
+            better = None
+            moved = NONE
+            if change:
+                better = None if change.low <= 0 <= change.high else change.rate > 0
+                between = f"{signed(change.low, '')} to {signed(change.high, '')}"
+                moved = f"{signed(change.rate, ' points')} ({between})"
+            shown = (percent(share.rate if share else None) for share in (was, now))
+            rows.append(
+                FigureRow(
+                    f"constraints of {one.name} kept, {name}",
+                    *shown,
+                    moved,
+                    better,
+                    percent(base.rate if base else None),
+                )
+            )
+    return rows
+
+
 def summary_table(report: Report) -> Table:
     """Before and after for the terminal: the judge's verdict, held-out bits, sample measures."""
     headings = [*columns(report), "change"]
@@ -150,7 +184,8 @@ def summary_table(report: Report) -> Table:
         *(Column(heading, justify="right") for heading in headings),
         title=Text(visible(report.title)),
     )
-    for row in head_to_head_rows(report) + held_out_rows(report) + sample_rows(report):
+    rows = head_to_head_rows(report) + held_out_rows(report) + sample_rows(report)
+    for row in rows + kept_rows(report):
         style = "" if row.better is None else "green" if row.better else "red"
         after, change = Text(row.after, style=style), Text(row.change, style=style)
         first = [row.base] if has_base(report) else []

@@ -12,6 +12,7 @@ from guildgpt.report.before_after import (
     SCORERS,
     columns,
     headline,
+    kept_rows,
     sample_rows,
 )
 from guildgpt.report.curves import charts
@@ -70,6 +71,7 @@ def render(report: Report) -> str:
         scorers=SCORERS,
         zip=zip,
         sample_rows=sample_rows(report),
+        kept_rows=kept_rows(report),
         charts=[charts(stage) for stage in report.stages],
     )
 

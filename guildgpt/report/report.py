@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from guildgpt.data import Provenance, SourceReport
 from guildgpt.errors import DataError
 from guildgpt.evaluate.head_to_head import HeadToHead
+from guildgpt.evaluate.kept import KeptChange, KeptFigures
 from guildgpt.evaluate.preferences import PreferenceFigures
 from guildgpt.evaluate.probes import Probe
 from guildgpt.evaluate.samples import SampleMeasures
@@ -116,6 +117,17 @@ class PreferenceReport:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptReport:
+    """How many constraints of one set of held-out prompts were kept, before and after."""
+
+    name: str
+    base: KeptFigures | None  # where before is a fine-tuned base
+    before: KeptFigures | None
+    after: KeptFigures | None
+    change: KeptChange | None
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """A part of the run's wall-clock time, in seconds."""
 
@@ -149,6 +161,7 @@ class Report:
     price_per_hour: float  # 0: your own machine
     chat_command: str  # what to type to talk to this model
     version: str  # of this program
+    kept: tuple[KeptReport, ...] = ()  # constraints, by set; older reports have none
 
     @property
     def seconds(self) -> float:

@@ -58,6 +58,13 @@ class FormatTerm(Term):
         return rules
 
 
+class ConstraintsTerm(Term):
+    """What a prompt asks of form and words, kept by the answer: 1 for all of it."""
+
+    partial: float = Field(default=0.5, ge=0, lt=1)
+    """What keeping nearly all constraints is worth; keeping all is worth 1."""
+
+
 class WordsTerm(Term):
     """Minus one for an unwanted word."""
 
@@ -98,6 +105,8 @@ class RewardTerms(BaseModel):
     """Nothing inside a band of tokens, down to minus one outside it."""
     format: FormatTerm | None = None
     """The share of rules about its form that an answer keeps."""
+    constraints: ConstraintsTerm | None = None
+    """The constraints of a prompt that has any, kept by the answer; see `constrained_share`."""
     words: WordsTerm | None = None
     """Minus one for an unwanted word."""
     verify: VerifyTerm | None = None
@@ -106,6 +115,10 @@ class RewardTerms(BaseModel):
 
     @property
     def reads(self) -> frozenset[str]:
-        """The rules of a row that these terms go by: `tests`, `format`."""
-        terms = {"tests": self.verify, "format": self.format}
+        """The rules of a row that these terms go by: `tests`, `format`, `constraints`."""
+        terms = {
+            "tests": self.verify,
+            "format": self.format,
+            "constraints": self.constraints,
+        }
         return frozenset(key for key, term in terms.items() if term and term.weight)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from guildgpt.chat.repetition import distinct_n, loops
+from guildgpt.constraints.constraint import Constraint
 from guildgpt.errors import RecipeError
 from guildgpt.rewards.config import (
+    ConstraintsTerm,
     FormatTerm,
     LengthTerm,
     RepetitionTerm,
@@ -111,6 +113,15 @@ def form(answer: str, rules: Sequence[str], ended: bool) -> float | None:
     return sum(rule(text)(answer, ended) for text in rules) / len(rules)
 
 
+def constraints(answer: str, asked: Sequence[Constraint], partial: float = 0.5) -> float | None:
+    """In 0..1: 1 if the answer keeps all constraints, else `partial` times the share that it keeps;
+    None if there are none."""
+    if not asked:
+        return None
+    share = sum(one.kept(answer) for one in asked) / len(asked)
+    return 1.0 if share == 1 else partial * share
+
+
 def words(answer: str, unwanted: WordMatcher) -> float:
     """-1 if one of the unwanted words is in the answer, in whatever disguise, else 0."""
     return -1.0 if unwanted.finds(answer) else 0.0
@@ -132,6 +143,13 @@ def _length(config: LengthTerm) -> _Values:
 def _format(config: FormatTerm) -> _Values:
     return lambda answers, wanted: [
         form(one.text, row.format or config.rules, one.ended)
+        for one, row in zip(answers, wanted, strict=True)
+    ]
+
+
+def _constraints(config: ConstraintsTerm) -> _Values:
+    return lambda answers, wanted: [
+        constraints(one.text, row.constraints, config.partial)
         for one, row in zip(answers, wanted, strict=True)
     ]
 
@@ -182,6 +200,7 @@ _TERMS: dict[str, Callable[[Any], _Values]] = {
     "repetition": _repetition,
     "length": _length,
     "format": _format,
+    "constraints": _constraints,
     "words": _words,
     "verify": _verify,
 }

@@ -1,4 +1,4 @@
-"""What a row asks of the answer to its prompt: tests to pass, and rules about its form."""
+"""What a row asks of the answer to its prompt: tests, rules about its form, constraints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guildgpt.constraints import drawing
+from guildgpt.constraints.constraint import Constraint
 from guildgpt.errors import DataError
 from guildgpt.rewards.formats import rule
 from guildgpt.rewards.verify import count_tests
@@ -13,7 +15,8 @@ from guildgpt.rewards.verify import count_tests
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a prompt's row asks of an answer: tests to pass, rules of form; `where` names the row.
+    """What a prompt's row asks of an answer: tests to pass, rules of form, constraints; `where`
+    names the row.
 
     DataError, with the row, for tests without an assert and for unknown rules.
     """
@@ -21,6 +24,7 @@ class Wanted:
     tests: str = ""
     format: tuple[str, ...] = ()
     where: str = ""
+    constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         if self.tests:
@@ -34,15 +38,24 @@ class Wanted:
                 ) from None
 
     def __bool__(self) -> bool:
-        return bool(self.tests or self.format)
+        return bool(self.tests or self.format or self.constraints)
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], where: str) -> Wanted:
-        """Of a row with `tests` (a text, or a list of asserts) and `format` (a rule, or a list).
+    def from_row(cls, row: Mapping[str, Any], where: str, answer: str | None = None) -> Wanted:
+        """Of a row with `tests` (a text, or a list of asserts), `format` (a rule, or a list) and
+        `constraints` (a list of objects).
 
-        Both may be missing. DataError, with the row, for anything else in their place.
+        All may be missing. DataError, with the row, for anything else in their place, and for
+        constraints that the row's own `answer` breaks or, if it has none, no answer seems to keep.
         """
-        return cls("\n".join(_texts(row, "tests", where)), _texts(row, "format", where), where)
+        constraints = drawing.read(row.get("constraints", []), where)
+        drawing.check(constraints, answer, where)
+        return cls(
+            "\n".join(_texts(row, "tests", where)),
+            _texts(row, "format", where),
+            where,
+            constraints,
+        )
 
 
 def _texts(row: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:

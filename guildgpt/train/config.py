@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -204,6 +204,9 @@ class RolloutConfig(PolicyConfig):
     """What its score is multiplied by."""
     terms: RewardTerms = RewardTerms()
     """Programmatic rewards that are added to it, or stand for it."""
+    constrained_share: float = Field(default=0.0, ge=0, le=1)
+    """The share of prompts that have constraints, drawn anew from topics of the starter pack; for
+    `terms.constraints`."""
     normalize: bool = False
     """Scores count in spreads above the mean of the first iteration's, so that `missing_eos` and
     `kl.beta` mean the same for every reward model. With `value_from = "reward"` the value model
@@ -227,6 +230,12 @@ class RolloutConfig(PolicyConfig):
         if not isinstance(values, dict):
             return values
         return {key: value for key, value in values.items() if key not in unread}
+
+    @model_validator(mode="after")
+    def _constraints_count(self) -> Self:
+        if self.constrained_share and "constraints" not in self.terms.reads:
+            raise ValueError("constrained_share needs terms.constraints, or nothing rewards them")
+        return self
 
     @property
     def updates(self) -> int:

@@ -1,0 +1,71 @@
+"""Held-out prompts with constraints, answered by a model, and which constraints it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.table import Column, Table
+
+from guildgpt.chat import Message
+from guildgpt.chat.repetition import loops
+from guildgpt.data.constrained import ConstrainedPrompt, held_out_prompts
+from guildgpt.evaluate.head_to_head import write
+from guildgpt.evaluate.kept import ConstrainedAnswer
+from guildgpt.model.chat_tokenizer import ChatTokenizer
+from guildgpt.network.sampler import Sampled, Sampling
+from guildgpt.network.trunk import Trunk
+from guildgpt.text.figures import percent
+
+
+def constrained_answers(
+    trunk: Trunk,
+    chat: ChatTokenizer,
+    count: int,
+    max_tokens: int,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, list[ConstrainedAnswer]]:
+    """A model's greedy answers of at most `max_tokens` to the first `count` prompts of each set."""
+    found = {}
+    for name, prompts in held_out_prompts(count).items():
+        on_progress(f"answering {len(prompts):,} prompts with constraints of {name}")
+        turns = [(Message("user", one.prompt),) for one in prompts]
+        written = write(trunk, chat, turns, Sampling(max_tokens, temperature=0), seed=0)
+        found[name] = [
+            _judged(asked, one, chat) for asked, one in zip(prompts, written.sampled, strict=True)
+        ]
+    return found
+
+
+def _judged(asked: ConstrainedPrompt, sampled: Sampled, chat: ChatTokenizer) -> ConstrainedAnswer:
+    ids = sampled.ids.tolist()[: len(sampled) - sampled.ended]  # without the end of turn
+    text = chat.tokenizer.decode(ids)
+    return ConstrainedAnswer(
+        prompt=asked.prompt,
+        answer=text,
+        kinds=tuple(one.kind for one in asked.constraints),
+        kept=tuple(one.kept(text) for one in asked.constraints),
+        ended=sampled.ended,
+        looped=loops(ids),
+        tokens=len(ids),
+    )
+
+
+def kept_table(sets: Mapping[str, Any]) -> Table:
+    """Constraints kept: of each set all of a prompt and each, then of each kind."""
+    table = Table(
+        "constraints kept",
+        *(Column(heading, justify="right") for heading in ("asked", "kept", "95 % interval")),
+        title="held-out prompts with constraints",
+        title_justify="left",
+    )
+    for name, row in sets.items():
+        for what, count, share in (
+            ("all of a prompt", row["prompts"], row["all_kept"]),
+            ("each", row["constraints"], row["each_kept"]),
+        ):
+            between = f"{percent(share['low'])} to {percent(share['high'])}"
+            table.add_row(f"{name}, {what}", f"{count:,}", percent(share["rate"]), between)
+        for kind, rate in row["by_kind"].items():
+            table.add_row(f"  {kind.replace('_', ' ')}", "", percent(rate), "")
+    return table
