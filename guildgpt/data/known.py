@@ -77,4 +77,9 @@ KINDS: dict[str, Kind] = {
         licence="CC0-1.0",
         note="the starter pack that comes with GuildGPT",
     ),
+    "constrained": Kind(
+        reader="starter",
+        licence="CC0-1.0",
+        note="prompts with constraints, of the starter pack that comes with GuildGPT",
+    ),
 }

@@ -16,7 +16,7 @@ from guildgpt.data import dolly, hub, jsonl, oasst, stackexchange
 from guildgpt.data.known import KINDS, Kind
 from guildgpt.data.lines import require_file
 from guildgpt.data.provenance import Provenance, WrittenBy, spdx
-from guildgpt.data.starter import TRAINING_FILES
+from guildgpt.data.starter import FILES
 from guildgpt.errors import DataError
 from guildgpt.hashes import combined, file_sha256
 
@@ -30,17 +30,17 @@ FEEDBACK = "feedback"
 class SourceSpec(BaseModel):
     """One `[[data.sources]]` of a recipe, or one SOURCE on the command line.
 
-    `source` is `dolly`, `oasst1`, `oasst2`, `starter` or `feedback` (the store that the commands
-    use), or a kind with a path: `dolly:PATH`, `oasst:PATH`, `stackexchange:PATH`, `jsonl:PATH`,
-    `feedback:STORE`. A bare string validates too.
+    `source` is `dolly`, `oasst1`, `oasst2`, `starter`, `constrained` or `feedback` (the store that
+    the commands use), or a kind with a path: `dolly:PATH`, `oasst:PATH`, `stackexchange:PATH`,
+    `jsonl:PATH`, `feedback:STORE`. A bare string validates too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    """`dolly`, `oasst1`, `oasst2`, `starter`, `feedback`, `dolly:PATH`, `oasst:PATH`,
-    `stackexchange:PATH` (a dump's Posts.xml), `jsonl:PATH` or `feedback:STORE` (a file or a
-    URL)."""
+    """`dolly`, `oasst1`, `oasst2`, `starter`, `constrained`, `feedback`, `dolly:PATH`,
+    `oasst:PATH`, `stackexchange:PATH` (a dump's Posts.xml), `jsonl:PATH` or `feedback:STORE` (a
+    file or a URL)."""
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """How often its rows are seen per epoch: 0.5 a fixed half of them, 2 each twice."""
     limit: int | None = Field(default=None, ge=1)
@@ -117,7 +117,7 @@ class SourceSpec(BaseModel):
                 f"Write `{self.kind}:PATH`, or `oasst1` or `oasst2` to fetch a whole set.",
             )
         if self.path is not None and kind.reader == "starter":
-            raise _SourceProblem("the starter pack has no path", "Write `starter`.")
+            raise _SourceProblem("the starter pack has no path", f"Write `{self.kind}`.")
         fields = type(self).model_fields
         given = [one for one in _OASST_ONLY if getattr(self, one) != fields[one].default]
         if given and kind.reader != "oasst":
@@ -229,7 +229,7 @@ def _files(
     spec: SourceSpec, kind: Kind, cache_dir: str | Path | None, endpoint: str | None
 ) -> _Files:
     if kind.reader == "starter":
-        return _Files(TRAINING_FILES, "guildgpt/data/starter", "", kind.note)
+        return _Files(FILES[spec.kind], "guildgpt/data/starter", "", kind.note)
     if spec.path is not None:
         path = require_file(spec.path)
         note = f"a local file in the form of {kind.hub_id}" if kind.hub_id else "a local file"

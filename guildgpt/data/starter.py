@@ -9,6 +9,7 @@ from guildgpt.data.lines import read_json_lines
 
 FOLDER = Path(__file__).with_name("starter")
 TRAINING_FILES = (FOLDER / "conversations.jsonl", FOLDER / "comparisons.jsonl")
+FILES = {"starter": TRAINING_FILES, "constrained": (FOLDER / "constrained.jsonl",)}  # by source
 
 
 class StarterPrompt(NamedTuple):

@@ -18,10 +18,12 @@ from guildgpt.bases.base import load_tokenizer
 from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import Message
 from guildgpt.chat.repetition import loops
+from guildgpt.constraints.known import KNOWN
 from guildgpt.data.source import SourceSpec, load
 from guildgpt.data.split import normalised
 from guildgpt.data.starter import pool_prompts, starter_prompts, starter_tasks
 from guildgpt.evaluate.probes import probes
+from guildgpt.rewards.wanted import Wanted
 
 CATEGORIES = {
     *("advice", "brainstorming", "classification", "closed_qa", "creative_writing", "debugging"),
@@ -99,6 +101,7 @@ def test_the_numbers_in_the_documents_are_the_packs_own() -> None:
     assert f"256 conversations, {comparisons} comparisons |" in page
     assert f"| {comparisons} questions, each with a good and a bad answer |" in page
     assert f"| {tasks} Python tasks" in page
+    assert f"| {len(rows('constrained.jsonl'))} prompts with constraints" in page
     assert (
         f"256 conversations, {comparisons} comparisons, 60 held-out prompts and {tasks}" in changes
     )
@@ -194,6 +197,30 @@ def test_the_answers_in_the_starters_tokens(starter: Path) -> None:
     assert sum(map(loops, bad)) >= len(bad) / 10
 
 
+# --- prompts with constraints ---------------------------------------------------------------------
+
+
+def test_the_prompts_with_constraints_are_whole_and_their_answers_keep_them() -> None:
+    loaded = load(SourceSpec.parse("constrained"))
+    assert (len(loaded.conversations), len(loaded.comparisons), len(loaded.tasks)) == (120, 0, 0)
+    assert loaded.skipped.total() == 0
+    assert loaded.provenance.licence == "CC0-1.0"
+    kinds: Counter[str] = Counter()
+    for row in loaded.conversations:
+        wanted = Wanted.from_row(row.source.rules, str(row.source), row.messages[-1].content)
+        kinds.update(one.kind for one in wanted.constraints)
+    assert set(kinds) == {kind.model_fields["kind"].default for kind in KNOWN}
+    assert min(kinds.values()) >= 7
+
+
+def test_no_prompt_with_constraints_is_told_in_a_wording_that_is_drawn() -> None:
+    """People put such things in many ways; none should be learned by heart."""
+    told = [" ".join(wording.split("{")[0].split()) for kind in KNOWN for wording in kind.wordings]
+    prompts = [row["prompt"] for row in rows("constrained.jsonl")]
+    drawn = [one for one in prompts if any(len(t) > 12 and t in one for t in told)]
+    assert len(drawn) <= len(prompts) / 10
+
+
 # --- nothing is asked twice ----------------------------------------------------------------------
 
 
@@ -218,11 +245,12 @@ def test_no_comparison_task_or_prompt_of_the_pool_comes_close_to_another_questio
     questions += [("pool", prompt.prompt) for prompt in pool_prompts()]
     questions += [("probe", asked(probe.messages)) for probe in probes()]
     questions += [("task", task.prompt) for task in starter_tasks()]
+    questions += [("constrained", row["prompt"]) for row in rows("constrained.jsonl")]
     subjects = [(kind, question, subject(question)) for kind, question in questions]
     close = [
         (first, second)
         for (kind, first, one), (other_kind, second, other) in combinations(subjects, 2)
-        if {kind, other_kind} & {"comparison", "task", "pool"}
+        if {kind, other_kind} & {"comparison", "task", "pool", "constrained"}
         and closeness(one, other) >= TOO_CLOSE
     ]
     assert close == []

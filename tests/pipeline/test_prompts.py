@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+from tiny import write_run
+
+from guildgpt.bases.base import load_tokenizer
 from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
-from guildgpt.pipeline.prompts import prompts_of
+from guildgpt.errors import DataError
+from guildgpt.pipeline.prepare import gather
+from guildgpt.pipeline.prompts import prepare_prompts, prompts_of
+from guildgpt.recipe import load_recipe
+from guildgpt.train.config import GrpoConfig
 
 
 def test_prompts_that_are_too_long_are_counted_and_equal_ones_asked_once(tmp_path: Path) -> None:
@@ -23,3 +32,47 @@ def test_prompts_that_are_too_long_are_counted_and_equal_ones_asked_once(tmp_pat
     assert [prompt.messages[0].content for prompt in prompts] == ["What is it?", "Who?"]
     assert too_long == 2
     assert list(prompts[0].ids) == template.prompt(ask("What is it?"), tokenizer)
+
+
+def test_a_share_of_the_prompts_has_drawn_constraints(tmp_path: Path) -> None:
+    """One for each place, where the recipe says how many steps there are."""
+    recipe = load_recipe(write_run(tmp_path), [
+        'stages=["grpo"]', "grpo.steps=5", "grpo.batch_size=8", "grpo.group=2",
+        "grpo.constrained_share=0.75", "grpo.terms.constraints.weight=1",
+    ])  # fmt: skip
+    data = gather(recipe, ["grpo"], recipe.model)
+    chat, _ = load_tokenizer(recipe.model, documents=[d.text for d in data.documents])
+    prompts, _ = prepare_prompts("grpo", recipe, data.dataset, chat)
+    constrained = [one for one in prompts if one.wanted.constraints]
+    assert (len(prompts), len(constrained)) == (20, 15)
+    assert len({one.messages for one in constrained}) == 15
+    again, _ = prepare_prompts("grpo", recipe, data.dataset, chat)
+    assert again == prompts
+    only = load_recipe(tmp_path / "tiny.toml", [
+        'stages=["ppo"]', "ppo.steps=2", "ppo.batch_size=4", "ppo.constrained_share=1",
+        "ppo.terms.constraints.weight=1",
+    ])  # fmt: skip
+    prompts, _ = prepare_prompts("ppo", only, data.dataset, chat)
+    assert [bool(one.wanted.constraints) for one in prompts] == [True] * 8
+    by_epochs = load_recipe(tmp_path / "tiny.toml", [
+        'stages=["ppo"]', "ppo.constrained_share=0.5", "ppo.terms.constraints.weight=1",
+    ])  # fmt: skip
+    prompts, _ = prepare_prompts("ppo", by_epochs, data.dataset, chat)
+    rows = {one.messages for one in prompts if not one.wanted}
+    assert len(rows) * 2 == len(prompts)
+
+
+def test_a_row_whose_answer_breaks_its_constraint_stops_the_run(tmp_path: Path) -> None:
+    recipe = load_recipe(write_run(tmp_path), [
+        'stages=["grpo"]', "data.held_out=0", "grpo.terms.constraints.weight=1",
+    ])  # fmt: skip
+    row = {"prompt": "Who?", "completion": "Me", "constraints": [{"kind": "lower_case"}]}
+    with (tmp_path / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl:61: .* breaks its constraint `lower_case`"):
+        gather(recipe, ["grpo"], recipe.model)
+    ignoring = recipe.model_copy(update={"grpo": GrpoConfig.model_validate(
+        {"terms": {"length": {"weight": 1}}}
+    )})  # fmt: skip
+    warnings = gather(ignoring, ["grpo"], recipe.model).warnings
+    assert any("1 row with `constraints`, which counts for nothing" in one for one in warnings)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from guildgpt.chat.repetition import loops
+from guildgpt.constraints import drawing
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.rewards import sandbox, terms
 from guildgpt.rewards.config import RewardTerms
@@ -108,6 +109,39 @@ def test_form_is_a_share() -> None:
 def test_any_text_can_be_judged(text: str, ended: bool) -> None:
     rules = ["json", "python", "list", "ends", "sentences<=3", "words<=9", "lines<=2"]
     assert 0 <= terms.form(text, rules, ended) <= 1
+
+
+# --- constraints ---
+
+
+def test_constraints_are_worth_all_or_a_part_of_their_share() -> None:
+    asked = drawing.read([{"kind": "lower_case"}, {"kind": "bullets", "count": 2}], "here")
+    assert terms.constraints("- a\n- b", asked) == 1
+    assert terms.constraints("- A\n- b", asked) == 0.25
+    assert terms.constraints("a", asked, partial=0.8) == 0.4
+    assert terms.constraints("A", asked) == terms.constraints("", asked) == 0
+    assert terms.constraints("a", ()) is None
+
+
+def test_constraints_of_a_row_are_rewarded() -> None:
+    config = RewardTerms.model_validate({"constraints": {"weight": 2.0}})
+    assert config.reads == {"constraints"}
+    rewards = Rewards(config)
+    row = {"constraints": [{"kind": "no_commas"}, {"kind": "lower_case"}]}
+    wanted = [Wanted.from_row(row, "here"), Wanted()]
+    found = rewards([Written("so it is", (1,)), Written("so", (1,))], wanted)
+    assert found.values == {"constraints": [1.0, None]}
+    assert found.totals == [2.0, 0.0]
+    assert wanted[0]
+    assert not wanted[1]
+
+
+def test_constraints_that_break_each_other_or_the_rows_answer_are_refused() -> None:
+    row = {"constraints": [{"kind": "lower_case"}, {"kind": "upper_case"}]}
+    with pytest.raises(DataError, match="here: no answer was found that keeps"):
+        Wanted.from_row(row, "here")
+    with pytest.raises(DataError, match="here: the row's own answer breaks"):
+        Wanted.from_row({"constraints": [{"kind": "lower_case"}]}, "here", "No")
 
 
 # --- words ---
