@@ -27,7 +27,6 @@ from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.locate import locate
 from guildgpt.model.provenance import trained_on
 from guildgpt.network.reward_model import REWARD_FILE, load_reward_model, read_record
-from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
 from guildgpt.terminal import say, visible
 from guildgpt.text.figures import percent
@@ -108,10 +107,7 @@ def evaluate_model(
             for one in measured.samples
         ]
     if constraints:
-        dtype = world.dtype("auto")
-        trunk = trunk_for(base.model.to(world.device, dtype).eval(), dtype)
-        tokens = EvaluateConfig().max_tokens
-        answered = constrained_answers(trunk, chat, constraints, tokens)
+        answered = constrained_answers(base, world, constraints, EvaluateConfig().max_tokens)
         result["constraints"] = {name: asdict(kept_figures(one)) for name, one in answered.items()}
         result["constrained_answers"] = {
             name: [asdict(one) for one in found] for name, found in answered.items()

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from rich.table import Column, Table
 
+from guildgpt.bases.base import Base
 from guildgpt.chat import Message
 from guildgpt.chat.repetition import loops
 from guildgpt.data.constrained import ConstrainedPrompt, held_out_prompts
 from guildgpt.evaluate.head_to_head import write
 from guildgpt.evaluate.kept import ConstrainedAnswer
 from guildgpt.model.chat_tokenizer import ChatTokenizer
+from guildgpt.model.config import Dtype
 from guildgpt.network.sampler import Sampled, Sampling
-from guildgpt.network.trunk import Trunk
+from guildgpt.network.trunk import trunk_for
+from guildgpt.network.world import World
 from guildgpt.text.figures import percent
 
 
 def constrained_answers(
-    trunk: Trunk,
-    chat: ChatTokenizer,
+    base: Base,
+    world: World,
     count: int,
     max_tokens: int,
+    dtype: Dtype = "auto",
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, list[ConstrainedAnswer]]:
-    """A model's greedy answers of at most `max_tokens` to the first `count` prompts of each set."""
+    """A model's greedy answers of at most `max_tokens` to the first `count` prompts of each set.
+
+    They are written by a copy in the dtype of the computation; the model stays as it is.
+    """
+    wanted, chat = world.dtype(dtype), base.chat
+    trunk = trunk_for(deepcopy(base.model).to(world.device, wanted).eval(), wanted)
     found = {}
     for name, prompts in held_out_prompts(count).items():
         on_progress(f"answering {len(prompts):,} prompts with constraints of {name}")

@@ -19,7 +19,6 @@ from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.folder import write_model_folder
 from guildgpt.network.reward_model import RewardModel, check_same_language, load_reward_model
 from guildgpt.network.sampler import Sampling
-from guildgpt.network.trunk import trunk_for
 from guildgpt.pipeline.folder import ADAPTER, is_disk_full, kept, once
 from guildgpt.pipeline.prompts import judged_prompts
 from guildgpt.pipeline.stage import Prepared, StageRun
@@ -186,10 +185,10 @@ def _measure(run: StageRun, base: Base, rows: Prepared, gguf: Path | None) -> Me
             samples = []
         constrained = {}
         if count := recipe.evaluate.constrained:
-            dtype = run.world.dtype(config.dtype)
-            trunk = trunk_for(base.model.to(run.world.device, dtype).eval(), dtype)
             tokens = recipe.evaluate.max_tokens
-            constrained = constrained_answers(trunk, base.chat, count, tokens, status.update)
+            constrained = constrained_answers(
+                base, run.world, count, tokens, config.dtype, status.update
+            )
     return Measured(bits, samples, constrained)
 
 

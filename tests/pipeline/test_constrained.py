@@ -13,6 +13,7 @@ from .road import Road, alone, train
 
 TERMS = """group = 2
 max_new_tokens = 8
+max_prompt_tokens = 400
 constrained_share = 0.5
 terms.constraints = {weight = 1.0}
 """

@@ -38,7 +38,8 @@ def test_a_share_of_the_prompts_has_drawn_constraints(tmp_path: Path) -> None:
     """One for each place, where the recipe says how many steps there are."""
     recipe = load_recipe(write_run(tmp_path), [
         'stages=["grpo"]', "grpo.steps=5", "grpo.batch_size=8", "grpo.group=2",
-        "grpo.constrained_share=0.75", "grpo.terms.constraints.weight=1",
+        "grpo.constrained_share=0.75", "grpo.max_prompt_tokens=400",
+        "grpo.terms.constraints.weight=1",
     ])  # fmt: skip
     data = gather(recipe, ["grpo"], recipe.model)
     chat, _ = load_tokenizer(recipe.model, documents=[d.text for d in data.documents])
@@ -50,12 +51,14 @@ def test_a_share_of_the_prompts_has_drawn_constraints(tmp_path: Path) -> None:
     assert again == prompts
     only = load_recipe(tmp_path / "tiny.toml", [
         'stages=["ppo"]', "ppo.steps=2", "ppo.batch_size=4", "ppo.constrained_share=1",
+        "ppo.max_prompt_tokens=400",
         "ppo.terms.constraints.weight=1",
     ])  # fmt: skip
     prompts, _ = prepare_prompts("ppo", only, data.dataset, chat)
     assert [bool(one.wanted.constraints) for one in prompts] == [True] * 8
     by_epochs = load_recipe(tmp_path / "tiny.toml", [
-        'stages=["ppo"]', "ppo.constrained_share=0.5", "ppo.terms.constraints.weight=1",
+        'stages=["ppo"]', "ppo.constrained_share=0.5", "ppo.max_prompt_tokens=400",
+        "ppo.terms.constraints.weight=1",
     ])  # fmt: skip
     prompts, _ = prepare_prompts("ppo", by_epochs, data.dataset, chat)
     rows = {one.messages for one in prompts if not one.wanted}
