@@ -14,7 +14,9 @@ from guildgpt.constraints.held_out import HELD_OUT
 from guildgpt.constraints.known import KNOWN
 from guildgpt.errors import DataError
 
-KINDS = {kind.model_fields["kind"].default: kind for kind in (*KNOWN, *HELD_OUT)}
+KINDS: dict[str, type[Constraint]] = {
+    kind.model_fields["kind"].default: kind for kind in (*KNOWN, *HELD_OUT)
+}
 HOW_MANY = (1, 1, 1, 2, 2, 3)  # constraints of a prompt, each of these as likely
 SEE = "See docs/rewards.md."
 
@@ -28,7 +30,7 @@ def read(value: Any, where: str) -> tuple[Constraint, ...]:
         raise DataError("`constraints` is no list of objects", where=where, remedy=SEE)
     found = []
     for one in value:
-        kind = KINDS.get(one.get("kind"))
+        kind = KINDS.get(str(one.get("kind")))
         if kind is None:
             raise DataError(
                 f"there is no kind of constraint {one.get('kind')!r}",

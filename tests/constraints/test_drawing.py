@@ -82,6 +82,7 @@ def test_an_answer_of_its_own_says_that_there_is_one() -> None:
         ({"kind": "lower_case"}, "no list of objects"),
         ([{}], "no kind of constraint None"),
         ([{"kind": "rhymes"}], "no kind of constraint 'rhymes'"),
+        ([{"kind": ["words"]}], "no kind of constraint"),
         ([{"kind": "lower_case", "count": 2}], "`lower_case` cannot be read: count"),
         ([{"kind": "sentences", "count": 2}], "`sentences` cannot be read: relation"),
         ([{"kind": "words", "relation": "exactly", "count": 2}], "`words` cannot be read"),
