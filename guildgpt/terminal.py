@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-SOURCES = "dolly, oasst1, oasst2, starter, constrained, dolly:PATH, oasst:PATH or jsonl:PATH"
+SOURCES = (
+    "dolly, oasst1, oasst2, starter, constrained, dolly:PATH, oasst:PATH, stackexchange:PATH or "
+    "jsonl:PATH"
+)
 FLAG = ""  # what a switch shows in place of a value
 Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on standard output.")]
 

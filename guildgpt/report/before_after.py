@@ -39,8 +39,8 @@ def columns(report: Report) -> list[str]:
 
 def has_base(report: Report) -> bool:
     """Whether the base stands beside the two models that the last stage is about."""
-    measured = (*report.probes, *report.kept)
-    return bool(report.samples_base) or any(one.base for one in measured)
+    probed = any(probe.base for probe in report.probes)
+    return bool(report.samples_base) or probed or any(one.base for one in report.kept)
 
 
 def headline(report: Report) -> list[str]:
@@ -152,28 +152,24 @@ def kept_rows(report: Report) -> list[FigureRow]:
     rows = []
     for one in report.kept:
         for name, key in (("all of a prompt", "all_kept"), ("each", "each_kept")):
-            base, was, now = (
+            shares: list[Share | None] = [
                 getattr(figures, key) if figures else None
                 for figures in (one.base, one.before, one.after)
-            )
-            change: Share | None = getattr(one.change, key) if one.change else None
-            better = None
-            moved = NONE
-            if change:
-                better = None if change.low <= 0 <= change.high else change.rate > 0
-                between = f"{signed(change.low, '')} to {signed(change.high, '')}"
-                moved = f"{signed(change.rate, ' points')} ({between})"
-            shown = (percent(share.rate if share else None) for share in (was, now))
-            rows.append(
-                FigureRow(
-                    f"constraints of {one.name} kept, {name}",
-                    *shown,
-                    moved,
-                    better,
-                    percent(base.rate if base else None),
-                )
-            )
+            ]
+            base, was, now = (percent(share.rate if share else None) for share in shares)
+            moved, better = _share_moved(getattr(one.change, key) if one.change else None)
+            title = f"constraints of {one.name} kept, {name}"
+            rows.append(FigureRow(title, was, now, moved, better, base))
     return rows
+
+
+def _share_share_moved(change: Share | None) -> tuple[str, bool | None]:
+    """A change with its interval, and whether it is one for the better."""
+    if change is None:
+        return NONE, None
+    between = f"{signed(change.low, '')} to {signed(change.high, '')}"
+    better = None if change.low <= 0 <= change.high else change.rate > 0
+    return f"{signed(change.rate, ' points')} ({between})", better
 
 
 def summary_table(report: Report) -> Table:
