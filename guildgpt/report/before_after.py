@@ -163,7 +163,7 @@ def kept_rows(report: Report) -> list[FigureRow]:
     return rows
 
 
-def _share_share_moved(change: Share | None) -> tuple[str, bool | None]:
+def _share_moved(change: Share | None) -> tuple[str, bool | None]:
     """A change with its interval, and whether it is one for the better."""
     if change is None:
         return NONE, None

@@ -21,7 +21,7 @@ def test_a_model_answers_the_prompts_of_both_sets(tmp_path: Path) -> None:
     write_documents(tmp_path, 4)
     texts = [path.read_text(encoding="utf-8") for path in sorted(tmp_path.glob("*.txt"))]
     shape = ScratchConfig(
-        vocabulary=300, hidden_size=16, layers=1, heads=2, kv_heads=1, intermediate_size=32
+        vocabulary=300, hidden_size=32, layers=1, heads=2, kv_heads=1, intermediate_size=64
     )
     base = load_base(BaseConfig(base="scratch", context=512, scratch=shape), documents=texts)
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
