@@ -162,6 +162,7 @@ def evaluate_reward_model(
             name: {
                 **asdict(one),
                 "by_length": one.by_length,
+                "further": one.further,
                 "chance": 0.5,
                 "better_than_length": one.beats_length,
                 "note": notes[name],
@@ -217,6 +218,7 @@ def show_reward_model(result: Mapping[str, Any], console: Console) -> None:
     for name, row in result["sources"].items():
         console.print(_margins(name, row))
         say(console, _said(name, row))
+        say(console, f"{name}: {row['further']}.")
         if row["note"]:
             say(console, f"{name}: {row['note']}")
 

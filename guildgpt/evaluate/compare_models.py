@@ -20,6 +20,7 @@ from guildgpt.chat import ChatTemplate, Message
 from guildgpt.data import SourceSpec, load, starter_prompts
 from guildgpt.data.split import digest, unseen
 from guildgpt.errors import DataError, GuildError, ModelError
+from guildgpt.evaluate.agreement import judge_data
 from guildgpt.evaluate.head_to_head import (
     Answers,
     HeadToHead,
@@ -31,6 +32,7 @@ from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.provenance import PROVENANCE_FILE, trained_on
 from guildgpt.network.reward_model import (
     REWARD_FILE,
+    RewardModel,
     check_same_language,
     load_reward_model,
     read_record,
@@ -62,8 +64,9 @@ def compare_models(
 
     Prompts are the starter pack's held-out ones, or those of `sources`; of a source that any of
     the three models was trained on, only what was held out from all of them is asked. Both models
-    draw with the same seed, so that with A and B exchanged the same answers meet again. One model
-    is in memory at a time.
+    draw with the same seed, so that with A and B exchanged the same answers meet again. One of
+    them is in memory at a time. Where B's or A's run has the reward model that it was trained
+    against, the judge is held against it.
     """
     models = {"a": model_a, "b": model_b}
     folder = Path(judge).expanduser()
@@ -90,7 +93,10 @@ def compare_models(
         written[side] = _answers(name, chats[side], fits, sampling, seed, world)
     on_progress("the judge reads")
     scorer = load_reward_model(folder, world.dtype("auto"), world.device)
-    result = head_to_head(written["a"], written["b"], chat.eos_id, judge=scorer)
+    against = _reward_model((model_b, model_a), folder, chat, world)
+    data = judge_data(folder)
+    answers = written["a"], written["b"]
+    result = head_to_head(*answers, chat.eos_id, judge=scorer, reward=against, judge_data=data)
     return {
         "model_a": model_a,
         "model_b": model_b,
@@ -137,7 +143,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
         table.add_row(name, percent(a[key]), percent(b[key]))
     table.add_row("tokens, mean", *(decimals(one["tokens_mean"], 1) for one in (a, b)))
     console.print(table)
-    say(console, result["verdict"])
+    say(console, result["verdict"], result["judge_words"])
     if rate["ties"]:
         say(console, f"{rate['ties']:,} of {rate['comparisons']:,} were ties.")
     say(console, *result["notes"])
@@ -157,6 +163,9 @@ def _verdict(result: HeadToHead) -> dict[str, Any]:
         "better": better,
         "verdict": sentence,
         "win_rate": asdict(verdicts),
+        "judge_data": list(result.judge_data),
+        "agreement": asdict(result.agreement) if result.agreement else None,
+        "judge_words": result.judge_words,
         "judge_scores": {"a": result.judge_before, "b": result.judge_after},
         "samples": {"a": asdict(result.measures_before), "b": asdict(result.measures_after)},
     }
@@ -238,13 +247,34 @@ def _answers(
 
 def _learned_from(model: Path, judge: Path) -> bool:
     """Whether a model's own run trained it against this judge, or both on the same comparisons."""
+    against = _trained_against(model)
+    return against is not None and against.resolve() == judge.resolve()
+
+
+def _trained_against(model: Path) -> Path | None:
+    """Where the reward model lies that a model's own run trained it against, as far as its folder
+    says."""
     stage, run = model.resolve().parent.name, model.resolve().parent.parent
     if stage in BEFORE_FEEDBACK:
-        return False
+        return None
     try:
         record = json.loads((model / PROVENANCE_FILE).read_text(encoding="utf-8"))
         named = record["recipe"][stage].get("reward_model")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False  # its folder is not named after a stage of ours
-    against = Path(named).expanduser() if named else run / "reward" / "model"
-    return against.resolve() == judge.resolve()
+        return None  # its folder is not named after a stage of ours
+    return Path(named).expanduser() if named else run / "reward" / "model"
+
+
+def _reward_model(
+    models: Sequence[str], judge: Path, chat: ChatTokenizer, world: World
+) -> RewardModel | None:
+    """The reward model that one of the models was trained against, if it is there, is not the judge
+    and reads the same language."""
+    for name in models:
+        folder = _trained_against(Path(name).expanduser())
+        if folder is None or folder.resolve() == judge.resolve():
+            continue
+        with suppress(GuildError, OSError):
+            check_same_language(folder, chat)
+            return load_reward_model(folder, world.dtype("auto"), world.device)
+    return None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from guildgpt.chat import Message
 from guildgpt.data.examples import Example, answering
+from guildgpt.evaluate.agreement import Agreement, agree, judge_sentence
 from guildgpt.evaluate.preferences import Scorer
 from guildgpt.evaluate.samples import SampleMeasures, measure
 from guildgpt.model.chat_tokenizer import ChatTokenizer
@@ -108,6 +109,13 @@ class HeadToHead:
     kl: float | None  # nats an answer, the challenger's answers under both models
     measures_before: SampleMeasures
     measures_after: SampleMeasures
+    judge_data: tuple[str, ...] = ()  # what the judge learned from; older runs do not say
+    agreement: Agreement | None = None  # of the judge with the reward model
+
+    @property
+    def judge_words(self) -> str:
+        """What stands behind the judge's verdicts, in a sentence."""
+        return judge_sentence(self.judge_data, self.agreement)
 
 
 def write(
@@ -135,16 +143,20 @@ def head_to_head(
     reward: Scorer | None = None,
     kl: float | None = None,
     prompts: Sequence[int] | None = None,
+    judge_data: Sequence[str] = (),
 ) -> HeadToHead:
-    """The figures; `prompts` says which answers share a prompt, each its own if not given."""
+    """The figures; `prompts` says which answers share a prompt, each its own if not given, and
+    `judge_data` what the judge learned from."""
     judged = _both(judge, before, after, eos_id)
     rewarded = _both(reward, before, after, eos_id)
-    verdicts = None
+    groups = np.arange(len(before.texts)) if prompts is None else np.array(prompts)
+    verdicts = agreement = None
+    if judged is not None and rewarded is not None:
+        agreement = agree(judged, rewarded, (before.texts, after.texts), groups)
     if judged is not None:
         same = np.array([a == b for a, b in zip(before.texts, after.texts, strict=True)])
         # Equal answers tie, whatever rounding makes of their scores.
         scores = np.where(same, judged[0], judged[1])
-        groups = np.arange(len(scores)) if prompts is None else np.array(prompts)
         verdicts = win_rate(scores, judged[0], after.lengths, before.lengths, groups)
     return HeadToHead(
         verdicts,
@@ -155,6 +167,8 @@ def head_to_head(
         kl=kl,
         measures_before=before.measures(eos_id),
         measures_after=after.measures(eos_id),
+        judge_data=tuple(judge_data),
+        agreement=agreement,
     )
 
 

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from guildgpt.data.examples import Example, Ranking
+from guildgpt.evaluate.equal_length import (
+    EqualLength,
+    Floats,
+    Share,
+    accuracies,
+    interval,
+    measure_equal_length,
+)
+from guildgpt.text.figures import percent
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RESAMPLES = 2000
 BINS = 4
 
 
@@ -29,6 +36,18 @@ class Scorer(Protocol):
         """One score (rows,) for each example."""
 
 
+@runtime_checkable
+class Ensemble(Protocol):
+    """A scorer that may have several members, whose mean its score is."""
+
+    @property
+    def members(self) -> object | None:
+        """They; None where there is one alone."""
+
+    def scores_by_member(self, examples: Sequence[Example]) -> Tensor:
+        """The scores (rows, members) of each example."""
+
+
 @dataclass(frozen=True, slots=True)
 class MarginBin:
     """Pairs whose scores lie about as far apart: how sure the model was, and how often right."""
@@ -37,6 +56,28 @@ class MarginBin:
     margin: float  # mean |r_i - r_j|
     expected: float  # mean σ(|r_i - r_j|): what it would be if the model knew its own doubts
     accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFigures:
+    """How far the members of an ensemble agree on which answer of a pair is the better one."""
+
+    members: int
+    disagreement: float  # the share of pairs, and of pairs of members, that differ in the order
+    agreed: Share | None  # on the pairs that all members order alike; None where there is none
+    agreed_share: float
+
+    @property
+    def words(self) -> str:
+        """The figures in a sentence without its end."""
+        heads = f"its {self.members} heads"
+        differ = f"two of them differ on {percent(self.disagreement)}"
+        if self.agreed is None:
+            return f"{heads} agree on no pair ({differ}): their mean says little"
+        return (
+            f"{heads} agree on {percent(self.agreed_share)} of pairs, of which "
+            f"{percent(self.agreed.accuracy)} are right ({differ})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +93,19 @@ class PreferenceFigures:
     log_loss: float  # nats a pair; ln 2 = 0.693 for a model that knows nothing
     calibration_error: float  # mean |expected - accuracy| over the bins, weighted by their pairs
     bins: tuple[MarginBin, ...]
+    equal_length: EqualLength | None = None  # older runs did not measure it
+    ensemble: MemberFigures | None = None  # where the scorer has several members
 
     @property
     def by_length(self) -> float:
         """What length alone gives, with hindsight about whether longer or shorter is better."""
         return max(self.longer, 1 - self.longer)
+
+    @property
+    def further(self) -> str:
+        """What is said beside accuracy, in a sentence without its end: at equal length, and how far
+        an ensemble agrees."""
+        return "; ".join(one.words for one in (self.equal_length, self.ensemble) if one)
 
     @property
     def beats_length(self) -> bool:
@@ -69,68 +118,78 @@ def measure_preferences(
 ) -> dict[str, PreferenceFigures]:
     """The figures of each source that has comparisons."""
     return {
-        source: _measure(scorer, rows, np.random.default_rng(seed))
+        source: _measure(scorer, rows, np.random.default_rng(seed), seed)
         for source, rows in rankings.items()
         if rows
     }
 
 
 def _measure(
-    scorer: Scorer, rows: Sequence[Ranking], generator: np.random.Generator
+    scorer: Scorer, rows: Sequence[Ranking], generator: np.random.Generator, seed: int
 ) -> PreferenceFigures:
     answers = [example for row in rows for example in row.answers]
-    scores = scorer.scores(answers).double().numpy()
-    margins, lengths, trees = _pairs(rows, scores, answers)
-    right = _right(margins)
-    low, high = _interval(right, trees, generator)
+    by_member = _scores(scorer, answers)
+    scores = by_member.mean(1)
+    better, worse, trees = _pairs(rows)
+    lengths = np.array([float(answer.trained) for answer in answers])
+    margins = scores[better] - scores[worse]
+    right = interval(accuracies(margins), trees, generator)
     bins = _bins(margins)
     return PreferenceFigures(
         prompts=len(rows),
         pairs=len(margins),
-        accuracy=float(right.mean()),
-        low=low,
-        high=high,
-        longer=float(_right(lengths).mean()),
+        accuracy=right.accuracy,
+        low=right.low,
+        high=right.high,
+        longer=float(accuracies(lengths[better] - lengths[worse]).mean()),
         log_loss=float(np.logaddexp(0, -margins).mean()),
         calibration_error=sum(b.pairs * abs(b.expected - b.accuracy) for b in bins) / len(margins),
         bins=bins,
+        equal_length=measure_equal_length(margins, lengths[better], lengths[worse], trees, seed),
+        ensemble=_agreement(by_member[better] - by_member[worse], trees, seed),
     )
 
 
-def _pairs(
-    rows: Sequence[Ranking], scores: NDArray[np.float64], answers: Sequence[Example]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """For each pair, better less worse: scores, answers' lengths in tokens, and whose tree."""
-    places: list[tuple[int, int]] = []
+def _scores(scorer: Scorer, answers: Sequence[Example]) -> Floats:
+    """The scores (answers, members) of all members; one column where there is one alone."""
+    if isinstance(scorer, Ensemble) and scorer.members is not None:
+        return np.asarray(scorer.scores_by_member(answers).double().numpy())
+    return np.asarray(scorer.scores(answers).double().numpy()[:, None])
+
+
+def _agreement(margins: Floats, trees: Sequence[str], seed: int) -> MemberFigures | None:
+    """From the score differences (pairs, members) how far members agree; a tie is an order of its
+    own."""
+    members = margins.shape[1]
+    if members == 1:
+        return None
+    orders = np.sign(margins)
+    couples = [(i, j) for i in range(members) for j in range(i)]
+    differ = float(np.mean([(orders[:, i] != orders[:, j]).mean() for i, j in couples]))
+    alike = (orders == orders[:, :1]).all(1)
+    agreed = None
+    if alike.any():
+        own = [tree for tree, kept in zip(trees, alike, strict=True) if kept]
+        agreed = interval(accuracies(margins[alike, 0]), own, np.random.default_rng(seed))
+    return MemberFigures(members, differ, agreed, float(alike.mean()))
+
+
+def _pairs(rows: Sequence[Ranking]) -> tuple[list[int], list[int], list[str]]:
+    """For each pair the places of the better and of the worse answer, all answers laid end to end,
+    and whose tree it is."""
+    better: list[int] = []
+    worse: list[int] = []
     trees: list[str] = []
     first = 0
     for row in rows:
-        places += [(first + i, first + j) for i, j in row.pairs]
+        better += [first + i for i, _ in row.pairs]
+        worse += [first + j for _, j in row.pairs]
         trees += [f"{row.source} {row.tree}"] * len(row.pairs)
         first += len(row.answers)
-    lengths = np.array([float(answer.trained) for answer in answers])
-    better, worse = np.array(places).T
-    return scores[better] - scores[worse], lengths[better] - lengths[worse], trees
+    return better, worse, trees
 
 
-def _right(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 where the better answer has more, 0 where it has less, a half where they are equal."""
-    return np.asarray((np.sign(differences) + 1) / 2)
-
-
-def _interval(
-    right: NDArray[np.float64], trees: Sequence[str], generator: np.random.Generator
-) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean, whole trees drawn with replacement."""
-    _, tree = np.unique(np.array(trees), return_inverse=True)
-    sums, counts = np.bincount(tree, right), np.bincount(tree)
-    drawn = generator.integers(len(counts), size=(RESAMPLES, len(counts)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _bins(margins: NDArray[np.float64]) -> tuple[MarginBin, ...]:
+def _bins(margins: Floats) -> tuple[MarginBin, ...]:
     """Pairs by how far apart their scores are, in `BINS` groups of equal size."""
     order = np.argsort(np.abs(margins), kind="stable")
     return tuple(
@@ -138,7 +197,7 @@ def _bins(margins: NDArray[np.float64]) -> tuple[MarginBin, ...]:
             pairs=len(part),
             margin=float(np.abs(margins[part]).mean()),
             expected=float((1 / (1 + np.exp(-np.abs(margins[part])))).mean()),
-            accuracy=float(_right(margins[part]).mean()),
+            accuracy=float(accuracies(margins[part]).mean()),
         )
         for part in np.array_split(order, BINS)
         if len(part)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from guildgpt.network.trunk import Trunk, length_groups, predicted, trunk_for
 
 REWARD_FILE = "reward.json"
 ADAPTER_FILE = "adapter.safetensors"
+HEADS_FILE = "heads.safetensors"  # where there are several
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,15 @@ class RewardRecord:
     bias: float  # added to every score: with it demonstrations score 0 on average
     base_sha256: str  # of the weights its adapter was trained on
     adapter: dict[str, Any]
+    learned: dict[str, int] = field(default_factory=dict)  # comparisons by source; older: unknown
 
 
-def scalar_head(width: int, *, seed: int | None) -> nn.Linear:
-    """A head (1, d) drawn from N(0, 1/√(d+1)), bias 0; without a seed all zeros.
+def scalar_head(width: int, *, seed: int | None, members: int = 1) -> nn.Linear:
+    """A head (members, d) drawn from N(0, 1/√(d+1)), bias 0; without a seed all zeros.
 
     Ouyang et al.'s and Ziegler et al.'s; Huang et al. 2024, arXiv 2403.17031, detail 12.
     """
-    head = nn.Linear(width, 1)
+    head = nn.Linear(width, members)
     with torch.no_grad():
         head.bias.zero_()
         head.weight.zero_()
@@ -59,11 +61,27 @@ def scalar_head(width: int, *, seed: int | None) -> nn.Linear:
     return head
 
 
-def final_scores(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> Tensor:
-    """The score (rows,) of each example, read at its last token."""
+def member_scores(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> Tensor:
+    """The scores (rows, members) of each example, read at its last token."""
     ends = torch.tensor([len(e) for e in examples]).cumsum(0) - 1
     hidden = trunk.hidden(examples, ends.to(head.weight.device))
-    return head(hidden.float())[:, 0]  # type: ignore[no-any-return]
+    return head(hidden.float())  # type: ignore[no-any-return]
+
+
+def final_scores(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> Tensor:
+    """The score (rows,) of each example: its members' mean."""
+    return _mean(member_scores(trunk, head, examples))
+
+
+def _mean(scores: Tensor) -> Tensor:
+    return scores[:, 0] if scores.shape[1] == 1 else scores.mean(1)
+
+
+def mean_head(head: nn.Linear) -> nn.Linear:
+    """The one head (1, d) whose score is the mean of the members'."""
+    if head.out_features == 1:
+        return head
+    return _head(head.weight.detach().mean(0, keepdim=True), float(head.bias.detach().mean()))
 
 
 def token_values(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> Tensor:
@@ -91,10 +109,22 @@ class RewardModel:
     trunk: Trunk
     head: nn.Linear
     micro_tokens: int = 1024
+    members: nn.Linear | None = None  # the heads whose mean `head` is, where there are several
 
     def scores(self, examples: Sequence[Example]) -> Tensor:
         """The score (rows,) of each example on the CPU: the higher, the better the answer."""
         return self.scores_and_states(examples, states=False)[0]
+
+    @torch.no_grad()
+    def scores_by_member(self, examples: Sequence[Example]) -> Tensor:
+        """The scores (rows, members) of each example on the CPU; their mean is `scores`."""
+        heads = self.members or self.head
+        found = torch.empty(len(examples), heads.out_features)
+        lengths = [len(example) for example in examples]
+        for group in length_groups(lengths, self.micro_tokens, padded=self.trunk.padded):
+            batch = [examples[index] for index in group]
+            found[group] = member_scores(self.trunk, heads, batch).cpu()
+        return found
 
     @torch.no_grad()
     def scores_and_states(
@@ -114,19 +144,26 @@ class RewardModel:
             before = predicted(batch) - 1
             rows = torch.cat([before, ends]).to(self.head.weight.device)
             hidden = self.trunk.hidden(batch, rows).float()
-            found[group] = self.head(hidden[len(before) :])[:, 0].cpu()
+            found[group] = _mean(self.head(hidden[len(before) :])).cpu()
             parts = torch.split(hidden[: len(before)], [e.trained for e in batch])
             for index, part in zip(group, parts, strict=True):
                 kept[index] = part
         return found, kept
 
 
-def reward_files(hats: Hats, name: str, record: RewardRecord) -> dict[str, bytes]:
-    """The small files of a reward model's folder that say how it scores."""
-    return {
+def reward_files(
+    hats: Hats, name: str, record: RewardRecord, members: nn.Linear | None = None
+) -> dict[str, bytes]:
+    """The small files of a reward model's folder that say how it scores; with several `members`
+    their heads, whose mean is the model's own."""
+    files = {
         REWARD_FILE: f"{json.dumps(asdict(record), indent=2)}\n".encode(),
         ADAPTER_FILE: to_bytes(hats.adapter_weights(name)),
     }
+    if members is not None:
+        heads = {"weight": members.weight, "bias": members.bias}
+        files[HEADS_FILE] = to_bytes({key: one.detach().cpu() for key, one in heads.items()})
+    return files
 
 
 def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
@@ -205,7 +242,7 @@ def load_reward_model(
         ) from error
     head = _head(model.score.weight.detach(), record.bias).to(device)
     model.to(device, dtype).requires_grad_(False).eval()
-    return RewardModel(trunk_for(model, dtype), head, micro_tokens)
+    return RewardModel(trunk_for(model, dtype), head, micro_tokens, _members(folder, device))
 
 
 def wear_reward_model(
@@ -244,9 +281,25 @@ def check_same_language(folder: Path, chat: ChatTokenizer) -> None:
             )
 
 
-def _head(weight: Tensor, bias: float) -> nn.Linear:
-    head = scalar_head(weight.shape[1], seed=None)
+def _members(folder: Path, device: torch.device) -> nn.Linear | None:
+    """The heads of an ensemble; ModelError where their file is not whole."""
+    path = folder / HEADS_FILE
+    if not path.is_file():
+        return None
+    try:
+        heads = load_file(path)
+        return _head(heads["weight"], heads["bias"]).to(device)
+    except Exception as error:  # whatever safetensors raises for a file that is not whole
+        raise ModelError(
+            f"the heads of this reward model cannot be read ({error})",
+            where=path,
+            remedy="Was it copied whole?",
+        ) from error
+
+
+def _head(weight: Tensor, bias: float | Tensor) -> nn.Linear:
+    head = scalar_head(weight.shape[1], seed=None, members=len(weight))
     with torch.no_grad():
         head.weight.copy_(weight.float())
-        head.bias.fill_(bias)
+        head.bias.copy_(torch.as_tensor(bias))
     return head.requires_grad_(False)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from guildgpt.bases.base import Base, load_base
 from guildgpt.chat import Message
 from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
+from guildgpt.evaluate.agreement import judge_data
 from guildgpt.evaluate.bits import measure_bits
 from guildgpt.evaluate.constraints import constrained_answers
 from guildgpt.evaluate.head_to_head import HeadToHead, divergence, head_to_head, write
@@ -114,6 +115,7 @@ def _compare(run: StageRun) -> HeadToHead:
             judge=_judge(run, base),
             reward=reward,
             prompts=places,
+            judge_data=judge_data(run.start.judge) if run.start.judge else (),
         )
 
 
@@ -126,6 +128,7 @@ def head_to_head_lines(result: HeadToHead) -> list[str]:
             f"{v.comparisons:,} comparisons at equal length (95 % interval {v.controlled_low:.1%} "
             f"to {v.controlled_high:.1%}), {v.rate:.1%} as they are"
         )
+        lines.append(result.judge_words)
     if result.reward_after is not None and result.reward_before is not None:
         lines.append(
             f"held-out reward {result.reward_before:+.2f} before, {result.reward_after:+.2f} after"
@@ -137,10 +140,11 @@ def head_to_head_lines(result: HeadToHead) -> list[str]:
 
 def preferences_line(source: str, figures: PreferenceFigures) -> str:
     """A reward model's figures on one source in a line."""
+    further = f"; {figures.further}" if figures.further else ""
     return (
         f"{source}: {figures.accuracy:.1%} of {figures.pairs:,} held-out pairs in the right order "
         f"(95 % interval {figures.low:.1%} to {figures.high:.1%}; by length alone "
-        f"{figures.by_length:.1%}, by chance 50 %)"
+        f"{figures.by_length:.1%}, by chance 50 %){further}"
     )
 
 

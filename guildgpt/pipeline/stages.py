@@ -9,6 +9,8 @@ its row here. Rows of a new kind are made ready in `prepare.py` and counted in `
 
 from __future__ import annotations
 
+from collections import Counter
+
 from safetensors.torch import save as to_bytes
 
 from guildgpt.bases.base import Base
@@ -19,6 +21,7 @@ from guildgpt.network.reward_model import (
     RewardRecord,
     check_same_language,
     classifier,
+    mean_head,
     reward_files,
     wear_reward_model,
 )
@@ -63,13 +66,14 @@ def train_to_score(run: StageRun, base: Base, rows: Prepared, job: Job) -> Train
         run.recipe.reward,
         job,
     )
-    head = trained.model.head
+    head, members = mean_head(trained.model.head), trained.model.members
     record = RewardRecord(
         bias=float(head.bias),
         base_sha256=base_sha256(run),
         adapter=trained.hats.config(HAT).model_dump(),
+        learned=dict(Counter(row.source for row in rows.compared.train)),
     )
-    files = reward_files(trained.hats, HAT, record)
+    files = reward_files(trained.hats, HAT, record, members)
     model = classifier(trained.hats.merged(HAT), head.to("cpu"), base.chat)
     kept = f"the weights of step {trained.best_step} were the best and kept"
     return Trained(model, trained.outcome, files, [kept])

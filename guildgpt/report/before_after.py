@@ -73,7 +73,7 @@ def head_to_head_sentences(result: HeadToHead) -> list[str]:
     """The judge's verdict, what became of the reward, and how far the model moved."""
     sentences = []
     if result.verdicts:
-        sentences.append(verdict_sentence(result.verdicts))
+        sentences += [verdict_sentence(result.verdicts), result.judge_words]
     if result.reward_before is not None and result.reward_after is not None:
         sentences.append(_rewarded(result, result.reward_before, result.reward_after))
     elif result.kl is not None:
@@ -233,5 +233,6 @@ def _scorer(stage: str, preferences: Iterable[PreferenceReport]) -> str:
                 if f.beats_length
                 else f"length alone gives {length}, so it is not clearly better than that)"
             )
+            + (f"; {f.further}" if f.further else "")
         )
     return f"{name} puts {' and '.join(parts)}."

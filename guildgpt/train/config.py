@@ -110,6 +110,18 @@ class RewardConfig(RowsConfig):
     """The weight of (r_better + r_worse)², which holds scores around zero."""
     margin: float = Field(default=0.0, ge=0)
     """How far apart two answers should score, for each place between them in a ranking."""
+    balance_length: bool = False
+    """Pairs whose lengths foretell the better answer count less, those that go against them more,
+    so that length tells nothing."""
+    length_weight: float = Field(default=0.0, ge=0)
+    """The weight of the squared correlation of score differences with length differences
+    (arXiv 2402.07319)."""
+    heads: int = Field(default=1, ge=1, le=16)
+    """Scalar heads on the one trunk, each trained without a part of the prompts of its own; the
+    score is their mean, and the report says how far they disagree."""
+    best_by: Literal["accuracy", "equal_length"] = "accuracy"
+    """What tells the best weights, and when to stop: accuracy on held-out comparisons, or that with
+    length regressed out of the score."""
     evaluations: int = Field(default=6, ge=0)
     patience: int = Field(default=3, ge=0)
     """Measurements in a row without a gain before training stops; 0 never stops."""

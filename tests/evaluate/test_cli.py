@@ -112,6 +112,9 @@ def test_json_says_who_met_on_what_and_how_it_ended(models: Path) -> None:
     assert result["samples"]["a"]["answers"] == len(result["answers"]) == 7
     assert result["samples"]["b"]["tokens_mean"] <= 10
     assert result["notes"] == []
+    assert result["agreement"] is None  # neither was trained against a reward model
+    assert len(result["judge_data"]) == 1
+    assert result["judge_data"][0].endswith(" comparisons of pairs")
     assert all(CHATML.end not in one["a"] + one["b"] for one in result["answers"])
 
 
@@ -124,6 +127,7 @@ def test_a_model_against_itself_ties_and_nothing_more_is_claimed(models: Path) -
     assert "names no clear winner" in words
     assert "includes half" in words
     assert "5 of 5 were ties." in words
+    assert "The judge learned from" in words
 
 
 def test_prompts_of_a_source_are_those_that_no_model_was_trained_on(models: Path) -> None:
@@ -147,6 +151,17 @@ def test_who_was_trained_against_the_judge_is_named(models: Path, tmp_path: Path
     (note,) = answered(*asked, tmp_path / "reward" / "model")["notes"]
     assert note.startswith(f"{tmp_path / 'ppo' / 'model'} was trained against this judge")
     assert answered(*asked, tmp_path / "judge" / "model")["notes"] == []
+
+
+def test_the_judge_is_held_against_the_reward_model_of_a_run(models: Path, tmp_path: Path) -> None:
+    for stage, as_stage in (("sft", "ppo"), ("reward", "reward"), ("judge", "judge")):
+        shutil.copytree(models / stage, tmp_path / as_stage)
+    asked = ("compare", models / "pretrain" / "model", tmp_path / "ppo" / "model", "--limit", 6)
+    result = answered(*asked, "--max-tokens", 6, "--judge", tmp_path / "judge" / "model")
+    agreement = result["agreement"]
+    assert agreement["low"] <= agreement["share"] <= agreement["high"]
+    assert 0 < agreement["pairs"] <= 6
+    assert "it agrees with the reward model on" in result["judge_words"]
 
 
 def test_a_judge_must_be_a_reward_model_and_a_contestant_must_not(models: Path) -> None:
@@ -218,6 +233,10 @@ def test_only_held_out_comparisons_of_a_trained_source_are_measured(models: Path
     assert measured["low"] <= measured["accuracy"] <= measured["high"]
     assert sum(one["pairs"] for one in measured["bins"]) == len(held_out)
     assert measured["better_than_length"] == (measured["low"] > measured["by_length"])
+    level = measured["equal_length"]
+    for one in filter(None, (level["matched"], level["regressed"])):
+        assert one["low"] <= one["accuracy"] <= one["high"]
+        assert 0 < one["pairs"] <= len(held_out)
     few = answered("eval", folder, "--comparisons", source, "--limit", 2)
     assert few["sources"]["pairs"]["pairs"] == 2
 
@@ -247,6 +266,7 @@ def test_the_table_shows_the_baselines_and_the_margins(models: Path) -> None:
     for piece in ("right", "95 % interval", "length", "chance", "pairs, by margin"):
         assert piece in words
     assert "better than length alone" in words
+    assert "pairs: at equal length" in words
     assert "held-out rows only" in words
 
 

@@ -53,6 +53,9 @@ def test_worked_out_by_hand() -> None:
     assert (found.judge_before, found.judge_after) == (pytest.approx(3), pytest.approx(8 / 3))
     assert (found.reward_before, found.reward_after) == (found.judge_before, found.judge_after)
     assert found.kl == 1.5
+    assert found.agreement is not None  # a judge agrees with itself
+    assert (found.agreement.pairs, found.agreement.share) == (2, 1.0)
+    assert "agrees with the reward model on 100.0% of 2 pairs" in found.judge_words
     assert found.measures_before.end_of_turn_rate == pytest.approx(2 / 3)
     assert found.measures_after.end_of_turn_rate == 1.0
     assert found.measures_after.tokens_mean == pytest.approx((3 + 1 + 1) / 3)
@@ -63,6 +66,8 @@ def test_equal_answers_tie_whatever_rounding_makes_of_their_scores() -> None:
     found = head_to_head(same, same, EOS, judge=ByLength(1e-5))
     assert found.verdicts is not None
     assert (found.verdicts.ties, found.verdicts.rate) == (2, 0.5)
+    assert found.agreement is None
+    assert "is not known" in found.judge_words
 
 
 def test_without_a_judge_there_are_no_verdicts() -> None:

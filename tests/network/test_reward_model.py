@@ -29,6 +29,7 @@ from guildgpt.network.reward_model import (
     check_same_language,
     classifier,
     load_reward_model,
+    mean_head,
     read_record,
     reward_files,
     scalar_head,
@@ -113,6 +114,43 @@ def test_saved_and_loaded_it_scores_the_same(
     elsewhere = wear_reward_model(hats, "other", folder, "another hash")
     assert elsewhere.trunk.model is not hats.model
     torch.testing.assert_close(elsewhere.scores(answers(chat)), scores, rtol=1e-4, atol=1e-4)
+
+
+def test_an_ensemble_keeps_its_heads_and_is_worn_as_their_mean(
+    chat: ChatTokenizer, tmp_path: Path
+) -> None:
+    kind = next(iter(KINDS))
+    hats, _ = trained(kind)
+    heads = scalar_head(hats.width, seed=3, members=3)
+    with torch.no_grad():
+        heads.bias.copy_(torch.tensor([0.5, -1.0, 2.0]))
+    model = RewardModel(hats.trunk("reward"), heads, 70, heads)
+    record = RewardRecord(0.5, BASE, LORA.model_dump())
+    files = reward_files(hats, "reward", record, heads)
+    rows, by_member = answers(chat), model.scores_by_member(answers(chat))
+    folder = tmp_path / "model"
+    write_model_folder(
+        folder,
+        classifier(hats.merged("reward"), mean_head(heads), chat),
+        chat,
+        context=64,
+        provenance=(),
+        recipe={},
+        card="",
+        gguf=(),
+        files=files,
+    )
+    loaded = load_reward_model(folder, torch.float32, CPU, micro_tokens=70)
+    near = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(loaded.scores_by_member(rows), by_member, **near)
+    torch.testing.assert_close(loaded.scores(rows), by_member.mean(1), **near)
+    again = Hats(KINDS[kind](), torch.float32, CPU)
+    worn = wear_reward_model(again, "reward", folder, BASE, micro_tokens=70)
+    torch.testing.assert_close(worn.scores(rows), by_member.mean(1), **near)
+    cut = folder / "heads.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-8])
+    with pytest.raises(ModelError, match="heads of this reward model"):
+        load_reward_model(folder, torch.float32, CPU)
 
 
 @EVERY_KIND

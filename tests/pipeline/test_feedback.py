@@ -19,6 +19,7 @@ from guildgpt.pipeline.plan import dry_run
 from guildgpt.pipeline.stage import Prepared, StageKind, StageRun, Trained
 from guildgpt.pipeline.stages import STAGES as KINDS
 from guildgpt.recipe import load_recipe
+from guildgpt.report.before_after import headline
 from guildgpt.report.report import read_report
 from guildgpt.train import loop
 from guildgpt.train.loop import Job, Outcome
@@ -57,6 +58,12 @@ def test_the_report_tells_the_whole_road(road: Road) -> None:
     assert duel.reward_before is not None
     assert duel.judge_after is not None
     assert duel.kl is not None
+    assert duel.agreement is not None
+    assert 0 <= duel.agreement.low <= duel.agreement.share <= duel.agreement.high <= 1
+    assert duel.judge_data
+    assert all(" comparisons of " in one for one in duel.judge_data)
+    assert duel.judge_words in road.printed
+    assert duel.judge_words in headline(report)
     curves = report.stages[-1].metrics
     assert len(curves) == 3
     for name in ("reward", "kl", "entropy", "length", "cut", "loops", "explained_variance"):
