@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -21,6 +22,9 @@ from guildgpt.model.gguf_file import diagnose
 # A model that is not loaded by then hangs: a minute, and a second more for each 20 MB.
 LOAD_SECONDS, LOAD_BYTES_A_SECOND = 60.0, 20e6
 LINES = 50  # of llama.cpp's last words that are kept
+# How often a thread of OpenMP's looks whether the others are there before it sleeps. By default it
+# spins for so long that two engines on the same cores stand still (bench/engines.py).
+SPINS = "3000"
 # Why a model is not loaded, a thread of llama.cpp's writes after the server has given up.
 WORDS_SECONDS = 10.0
 
@@ -140,6 +144,7 @@ def cannot_start(why: str) -> EngineError:
 def _child() -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(Path(llamacpp_child.__file__))],
+        env={"GOMP_SPINCOUNT": SPINS, **os.environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ from engines.processes import children
 from guildgpt.chat import CHATML, FileTokenizer, Message
 from guildgpt.engines.engine import Chunk, Completion, SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.engines.llamacpp_process import SPINS, LlamaCppProcess
 from guildgpt.engines.loopback import Loopback
 from guildgpt.errors import EngineError
 
@@ -60,6 +61,23 @@ def test_its_own_start_does_not_count_as_other_work(
     monkeypatch.setattr("guildgpt.engines.llamacpp.spare_threads", look)
     LlamaCppEngine(starter, context=256).stop()
     assert started == [set()]
+
+
+@pytest.mark.parametrize(("own", "used"), [(None, SPINS), ("77", "77")])
+def test_its_threads_do_not_spin_for_long_unless_the_user_says_so(
+    monkeypatch: pytest.MonkeyPatch, own: str | None, used: str
+) -> None:
+    """Two engines on the same cores would stand still."""
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if own:
+        monkeypatch.setenv("GOMP_SPINCOUNT", own)
+    before = children()
+    process = LlamaCppProcess()
+    try:
+        [child] = children() - before
+        assert child.environ()["GOMP_SPINCOUNT"] == used
+    finally:
+        process.stop()
 
 
 def test_greedy_answers_are_equal(engine: LlamaCppEngine) -> None:
