@@ -2,7 +2,8 @@
 
 Its threads wait for each other hundreds of times per token, spinning. Where they outnumber the
 idle cores, each wait lasts until the scheduler brings the missing thread back: on two cores beside
-one busy process we saw 1.2 tokens/s with two threads and 22 with one.
+one busy process we saw 13 tokens/s with two threads and 30 with one (1.2 and 22 while they spun for
+longer, see `llamacpp_process.SPINS`).
 """
 
 from __future__ import annotations
