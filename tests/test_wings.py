@@ -73,6 +73,17 @@ def sources() -> Iterator[tuple[str, Path]]:
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
+RUNTIME_ROOMS = [
+    "text",
+    "chat",
+    "constraints",
+    "data",
+    "engines",
+    "feedback",
+    "talk",
+    "bot",
+    "vote",
+]
 RUNTIME = [
     "guildgpt",
     *(
@@ -81,17 +92,7 @@ RUNTIME = [
     ),
     *(
         name
-        for room in (
-            "text",
-            "chat",
-            "constraints",
-            "data",
-            "engines",
-            "feedback",
-            "talk",
-            "bot",
-            "vote",
-        )
+        for room in RUNTIME_ROOMS
         for name in modules(room)
         if not name.startswith("guildgpt.feedback.migrations.")  # Alembic runs these
     ),
@@ -274,21 +275,7 @@ def test_nothing_below_knows_recipes_pipeline_or_command_line(name: str) -> None
     assert not ABOVE & {room for _, room in rooms(PACKAGE / f"{name}.py")}
 
 
-@pytest.mark.parametrize(
-    "room",
-    [
-        "text",
-        "chat",
-        "constraints",
-        "data",
-        "engines",
-        "feedback",
-        "talk",
-        "bot",
-        "vote",
-        "rewards",
-    ],
-)
+@pytest.mark.parametrize("room", [*RUNTIME_ROOMS, "rewards"])
 def test_the_runtime_rooms_name_no_training_package(room: str) -> None:
     """Not even inside a function: what they do, they do without torch."""
     named = [
