@@ -1,4 +1,7 @@
-"""The store follows what is deleted and edited on Discord, on both databases."""
+"""The store follows what is deleted and edited on Discord, on both databases.
+
+The secret is "q4711": no random id, all of them hexadecimal, holds it by chance.
+"""
 
 from __future__ import annotations
 
@@ -63,16 +66,16 @@ async def thread(store: Store) -> Thread:
 async def test_answers_that_quote_a_deleted_message_go_with_all_about_them(
     store: Store, thread: Thread
 ) -> None:
-    await thread.ask("my pin is 4711")
-    quoting = await thread.answer("Yours is 4711.")
+    await thread.ask("my pin is q4711")
+    quoting = await thread.answer("Yours is q4711.")
     await thread.ask("and then?", user=2)
-    again = await thread.answer("4711 plus Xanthippe.")
+    again = await thread.answer("q4711 plus Xanthippe.")
     await thread.ask("who?", user=2)
     indirectly = await thread.answer("Xanthippe.")
     other = await thread.answer("Nobody.")
     rating = await store.ratings.add(again.id, (await store.members.of_user(2)).id, 1, "nice")
     kept = await store.ratings.add(other.id, (await store.members.of_user(2)).id, 1)
-    await store.reports.add(again.id, None, "4711 is secret")
+    await store.reports.add(again.id, None, "q4711 is secret")
     await store.reports.add(again.id, None, "rude")
     await store.versions.learned("v@2", [("rating", rating.id), ("message", quoting.id)])
     await store.versions.learned("v@3", [("rating", kept.id)])
@@ -88,7 +91,7 @@ async def test_answers_that_quote_a_deleted_message_go_with_all_about_them(
     assert [row["id"] for row in tables["ratings"]] == [kept.id]
     assert {row["reason"] for row in tables["reports"]} == {None, "rude"}
     assert [row["versions"] for row in tables["erasures"]] == [["v@2"]]
-    assert "4711" not in repr(tables)
+    assert "q4711" not in repr(tables)
     assert await store.revisions.mark_deleted(1000) == Erasure({}, ())
 
 
@@ -121,16 +124,16 @@ async def test_any_part_of_an_answer_stands_for_all_of_it(store: Store, thread: 
 
 
 async def test_an_edit_replaces_the_text(store: Store, thread: Thread) -> None:
-    first = await thread.ask("my pin is 4711")
-    quoting = await thread.answer("4711, yes.")
+    first = await thread.ask("my pin is q4711")
+    quoting = await thread.answer("q4711, yes.")
     await thread.ask("thanks")
     other = await thread.answer("You are welcome.")
-    delivery = await store.deliveries.claim(1000, "message", extra={"text": "my pin is 4711"})
+    delivery = await store.deliveries.claim(1000, "message", extra={"text": "my pin is q4711"})
     assert delivery
     erasure = await store.revisions.edit(1000, "my pin is mine", THEN)
     assert erasure.counts == {"messages": 1, "edited": 1}
     assert await thread.texts() == ["my pin is mine", "", "thanks", "You are welcome."]
-    assert "4711" not in repr(await dump(store))
+    assert "q4711" not in repr(await dump(store))
     found = [await store.conversations.message(id) for id in (first.id, quoting.id, other.id)]
     assert [(m.deleted, m.outdated) for m in found if m] == [
         (False, False),
@@ -150,13 +153,13 @@ async def test_an_edit_replaces_the_text(store: Store, thread: Thread) -> None:
 
 
 async def test_an_answer_that_was_told_what_is_gone_meanwhile(store: Store, thread: Thread) -> None:
-    await thread.ask("my pin is 4711")
+    await thread.ask("my pin is q4711")
     await thread.answer("Noted.")
     await thread.ask("what of it?", user=2)
     told = await store.conversations.path_to(thread.said[-1].id)
     await store.revisions.edit(1000, "my pin is mine", THEN)
     with pytest.raises(RecordGone):
-        await thread.answer("It was 4711.", told=told)
+        await thread.answer("It was q4711.", told=told)
     assert (await thread.answer("A pin.", told=told)).outdated
     assert not (
         await thread.answer("A pin.", told=await store.conversations.path_to(told[-1].id))
@@ -174,10 +177,10 @@ async def test_an_answer_that_was_told_what_is_gone_meanwhile(store: Store, thre
 async def test_after_an_erasure_answers_to_others_quote_nothing_of_it(
     store: Store, thread: Thread
 ) -> None:
-    await thread.ask("my pin is 4711", user=1)
+    await thread.ask("my pin is q4711", user=1)
     await thread.answer("Noted, Xanthippe.")
     await thread.ask("what did they say?", user=2)
-    await thread.answer("Their pin is 4711.")
+    await thread.answer("Their pin is q4711.")
     await thread.ask("who?", user=2)
     await thread.answer("Xanthippe.")  # which only the erased answer had said
     await thread.ask("thank you", user=2)
@@ -190,7 +193,7 @@ async def test_after_an_erasure_answers_to_others_quote_nothing_of_it(
     erasure = await store.privacy.erase(1)
     assert erasure.versions == ("v@2",)
     tables = await dump(store)
-    assert "4711" not in repr(tables)
+    assert "q4711" not in repr(tables)
     assert "Xanthippe" not in repr(tables)
     assert [row["id"] for row in tables["ratings"]] == [rated[2].id]
     assert (await thread.texts())[2:] == [
@@ -217,7 +220,7 @@ async def test_a_name_goes_with_its_bearer(store: Store) -> None:
 
 async def test_a_deletion_and_an_answer_at_once(store: Store, thread: Thread) -> None:
     """Whichever is first, nothing of it stays."""
-    await thread.ask("my pin is 4711")
+    await thread.ask("my pin is q4711")
     told = await store.conversations.path_to(thread.said[0].id)
     asked = await thread.ask("what?", user=2)
 
@@ -226,7 +229,7 @@ async def test_a_deletion_and_an_answer_at_once(store: Store, thread: Thread) ->
             conversation_id=thread.id,
             parent_id=asked.id,
             role="assistant",
-            text=f"answer {number}: 4711",
+            text=f"answer {number}: q4711",
             told=[*told, asked],
         )
 
@@ -235,7 +238,7 @@ async def test_a_deletion_and_an_answer_at_once(store: Store, thread: Thread) ->
     await store.revisions.mark_deleted(1000)
     results = await asyncio.gather(*writing, return_exceptions=True)
     assert all(one is None or isinstance(one, RecordGone) for one in results)
-    assert "4711" not in repr(await dump(store))
+    assert "q4711" not in repr(await dump(store))
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
