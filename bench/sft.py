@@ -50,6 +50,7 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     from guildgpt.bases.config import BaseConfig
     from guildgpt.chat import Conversation, Message
     from guildgpt.data.examples import conversation_examples
+    from guildgpt.network.hardware import peak_flops
     from guildgpt.network.world import World
     from guildgpt.train.config import SftConfig
     from guildgpt.train.loop import Job
@@ -86,11 +87,14 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         before = resident()
-        job = Job(Path(folder), 0, Watch(), World())
-        sft(base, examples, {}, config, job)
+        world = World()
+        kind = world.dtype(config.dtype)
+        peak = peak_flops(world.device, kind)
+        sft(base, examples, {}, config, Job(Path(folder), 0, Watch(), world))
+        peak = max(peak, peak_flops(world.device, kind))  # a busy machine shows less than it has
     return {
         "tokens_per_second": statistics.median(m["tokens_per_second"] for m in seen[1:]),
-        "share_of_peak": statistics.median(m["share_of_peak"] for m in seen[1:]),
+        "share_of_peak": statistics.median(m["flops_per_second"] for m in seen[1:]) / peak,
         "memory_gib": (max(m["memory_bytes"] for m in seen) - before) / 2**30,
         "loss": statistics.mean(m["loss"] for m in seen),
     }

@@ -35,7 +35,7 @@ def train_dpo(
     objective = Dpo(
         hats.trunk(POLICY), train, config, schedule, held_out, reference=hats.trunk(None)
     )
-    return run_loop(objective, hats.parameters(POLICY), config, job, dtype=hats.dtype)
+    return run_loop(objective, hats.parameters(POLICY), config, job)
 
 
 @dataclass

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from guildgpt.errors import GuildError
-from guildgpt.network.hardware import memory_in_use, peak_flops
+from guildgpt.network.hardware import memory_in_use
 from guildgpt.network.world import World
 from guildgpt.train.checkpoint import Selection, latest_checkpoint, put_weights, save_checkpoint
 from guildgpt.train.config import TrainConfig
@@ -53,10 +53,10 @@ class Outcome:
     tokens: int
     seconds: float
     tokens_per_second: float
-    share_of_peak: float
     peak_memory_bytes: int
     resumed_from: int
     metrics: Path
+    flops_per_second: float = 0.0  # older runs do not say
 
 
 def run_loop(
@@ -65,7 +65,6 @@ def run_loop(
     config: TrainConfig,
     job: Job,
     *,
-    dtype: torch.dtype,
     selection: Selection | None = None,
     lr_scale: Mapping[str, float] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -73,8 +72,8 @@ def run_loop(
     """Train `parameters` for `objective.steps` steps, from the last checkpoint in the job's folder.
 
     Writes `folder/metrics.jsonl` (a line a step: loss in nats per term, lr, grad_norm, tokens so
-    far, trained terms, tokens_per_second, share_of_peak, memory_bytes, seconds of training so far;
-    a line a source for each held-out measurement, and whatever the objective adds). `lr_scale`
+    far, trained terms, tokens_per_second, flops_per_second, memory_bytes, seconds of training so
+    far; a line a source for each held-out measurement, and whatever the objective adds). `lr_scale`
     multiplies the learning rate of the parameters it names. With a `selection`, training stops when
     held-out rows say so, and the best weights are put back at its end. Raises GuildError when the
     loss is not a number.
@@ -88,7 +87,6 @@ def run_loop(
     done = stage.resume()
     world.barrier()  # no checkpoint is written before all have read the last one
     watcher.started(objective.steps, done)
-    peak = peak_flops(world.device, dtype)
     saved_at = clock()
     totals = stage.totals
 
@@ -113,7 +111,7 @@ def run_loop(
                 "tokens": totals.tokens,
                 "trained": taken.terms,
                 "tokens_per_second": taken.tokens / seconds,
-                "share_of_peak": taken.flops / seconds / (peak * world.size),
+                "flops_per_second": taken.flops / seconds,
                 "memory_bytes": memory,
                 "seconds": totals.seconds,
                 **objective.figures(),
@@ -125,25 +123,22 @@ def run_loop(
             if step + 1 in objective.measured_at:
                 held_out = stage.measure(step + 1, log)
                 selection.consider(step + 1, held_out, parameters, job.folder, world)
-                # A busy machine shows less than it has.
-                peak = max(peak, peak_flops(world.device, dtype))
             last = selection.over or step + 1 == objective.steps
             if last or clock() - saved_at >= config.checkpoint_minutes * 60:
                 stage.save(step + 1)
                 saved_at = clock()
     world.barrier()  # the best weights are written
     selection.put_back(parameters, job.folder)
-    peak = max(peak, peak_flops(world.device, dtype))
     busy = max(totals.seconds, 1e-9)
     return Outcome(
         steps=totals.steps,
         tokens=totals.tokens,
         seconds=totals.seconds,
         tokens_per_second=totals.tokens / busy,
-        share_of_peak=totals.flops / busy / (peak * world.size),
         peak_memory_bytes=totals.peak_memory,
         resumed_from=done,
         metrics=path,
+        flops_per_second=totals.flops / busy,
     )
 
 

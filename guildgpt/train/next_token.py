@@ -86,7 +86,7 @@ def train_next_token(
     objective = NextToken(
         trunk, rows, config, Schedule.of(len(rows), config, job.seed, job.world), held_out
     )
-    return run_loop(objective, parameters, config, job, dtype=trunk.dtype)
+    return run_loop(objective, parameters, config, job)
 
 
 class NextToken(RowObjective):

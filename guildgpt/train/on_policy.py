@@ -104,7 +104,7 @@ def train_on_policy(
     sampler = sampler or PolicySampler(hats.trunk(POLICY), config, eos_id)
     objective = OnPolicy(method, hats, prompts, sampler, scorer, tokenizer, job)
     parameters, lr_scale = method.trained(hats.parameters(POLICY))
-    return run_loop(objective, parameters, config, job, dtype=hats.dtype, lr_scale=lr_scale)
+    return run_loop(objective, parameters, config, job, lr_scale=lr_scale)
 
 
 @dataclass

@@ -39,7 +39,7 @@ class Watcher:
 
 @dataclass
 class ProgressWatcher(Watcher):
-    """A bar with loss, speed, share of the machine's peak, memory and time left; where the output
+    """A bar with loss, speed, memory and time left; where the output
     is not a terminal, a line every now and then."""
 
     console: Console
@@ -82,8 +82,7 @@ class ProgressWatcher(Watcher):
             learned = f"reward {metrics['reward']:+.2f} · KL {metrics['kl']:.2f}"
         figures = (
             f"{learned} · {rate:,.0f} tok/s · "
-            f"{metrics['share_of_peak']:.0%} of peak · {metrics['memory_bytes'] / 2**30:.1f} GiB · "
-            f"{left} left"
+            f"{metrics['memory_bytes'] / 2**30:.1f} GiB · {left} left"
         )
         last = step == self.steps
         if self.bar is not None:

@@ -68,7 +68,7 @@ def train_reward(
                 f"too few held-out pairs to take length out of ({', '.join(short)}): the best "
                 "weights are told by plain accuracy there; raise reward.evaluation_rows"
             )
-    outcome = run_loop(objective, parameters, config, job, dtype=hats.dtype, selection=selection)
+    outcome = run_loop(objective, parameters, config, job, selection=selection)
     try:
         _shift(model, demonstrations)
     except Exception as error:  # trained weights are not lost to it: differences do not need it

@@ -65,7 +65,7 @@ def report() -> Report:
                     seconds=3120.0,
                     tokens=163840,
                     tokens_per_second=52.5,
-                    share_of_peak=0.4,
+                    flops_per_second=4e11,
                     peak_memory_bytes=2 * 1024**3,
                     resumed_from=0,
                     metrics=Path("metrics.jsonl"),

@@ -81,7 +81,7 @@ def train(
         objective.measured_at = spread(objective.steps, config.evaluations)
         objective.measure = evaluate  # type: ignore[method-assign]
     where = job(folder, watcher, seed=5)
-    return run_loop(objective, objective.parameters, config, where, dtype=torch.float32)
+    return run_loop(objective, objective.parameters, config, where)
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
@@ -196,7 +196,7 @@ def test_every_step_is_logged(tmp_path: Path, watcher: Remembering) -> None:
         "tokens",
         "trained",
         "tokens_per_second",
-        "share_of_peak",
+        "flops_per_second",
         "memory_bytes",
         "seconds",
     ]
@@ -399,7 +399,6 @@ def test_checkpoints_by_the_clock(tmp_path: Path, watcher: Remembering) -> None:
         objective.parameters,
         config,
         job(tmp_path, watcher),
-        dtype=torch.float32,
         clock=lambda: float(next(ticks)),
     )
     saved = sorted(int(path.name[5:]) for path in (tmp_path / "checkpoints").iterdir())

@@ -15,7 +15,6 @@ def metrics(step: int, seconds: float, **more: float) -> dict[str, float]:
         "step": step,
         "loss": 2.345,
         "tokens_per_second": 1200.0,
-        "share_of_peak": 0.42,
         "memory_bytes": 3 * 2**30,
         "seconds": seconds,
         **more,
@@ -44,9 +43,7 @@ def test_lines_where_there_is_no_terminal() -> None:
     shown = Shown()
     shown.watcher.started(100, 0)
     shown.watcher.stepped(metrics(1, seconds=2.0))
-    assert shown.lines == [
-        "sft 1/100 · loss 2.345 · 1,200 tok/s · 42% of peak · 3.0 GiB · 3 min 18 s left"
-    ]
+    assert shown.lines == ["sft 1/100 · loss 2.345 · 1,200 tok/s · 3.0 GiB · 3 min 18 s left"]
     assert "\x1b" not in shown.text
 
 
@@ -69,7 +66,7 @@ def test_a_bar_on_a_terminal() -> None:
     assert "\x1b[" in shown.text  # drawn in place
     assert "━" in shown.text
     last = [line for line in shown.lines if "4/4" in line][-1]
-    assert "loss 2.345 · 1,200 tok/s · 42% of peak · 3.0 GiB · 0.0 s left" in last
+    assert "loss 2.345 · 1,200 tok/s · 3.0 GiB · 0.0 s left" in last
 
 
 def test_a_bar_that_is_cut_short_is_closed() -> None:

@@ -108,7 +108,7 @@ def steps(log: Path) -> list[dict[str, Any]]:
 
 def numbers(log: Path) -> list[dict[str, Any]]:
     """All that training computed: everything in the log but times and memory."""
-    varying = ("tokens_per_second", "share_of_peak", "memory_bytes", "seconds")
+    varying = ("tokens_per_second", "flops_per_second", "memory_bytes", "seconds")
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     return [{key: row[key] for key in row if key not in varying} for row in rows]
 
