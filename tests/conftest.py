@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,16 +66,6 @@ def starter_base(starter: Path) -> Path:
 
     with made_once():
         return converted(starter, GGUF_SHA256)
-
-
-@pytest.fixture(scope="session")
-def small_matrix_products() -> Iterator[None]:
-    """Measuring the machine's peak takes longer than training what the tests train."""
-    from guildgpt.train import loop
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "peak_flops", partial(loop.peak_flops, size=64))
-        yield
 
 
 def made_once() -> FileLock:

@@ -12,7 +12,6 @@ from walks import PACKAGE, astray, footsteps, walk
 from guildgpt.cli import app
 
 __all__ = ["finished", "here", "unpacked"]
-pytestmark = pytest.mark.usefixtures("small_matrix_products")
 
 
 @pytest.mark.parametrize("heading", ["Follow one conversation", "Follow one vote"])

@@ -118,7 +118,7 @@ def stage_report(
         phases=run.clock.phases(),
         hardware=describe(run.world.device),
         price_per_hour=recipe.price_per_hour,
-        chat_command=_chat_command(run),
+        chat_command=chat_command(run),
         version=__version__,
         kept=_kept(before, after, first),
     )
@@ -149,7 +149,7 @@ def recipe_as_run(recipe: Recipe, text: str) -> str:
     return "\n".join([text.rstrip(), "", "# Set on the command line:", *notes, ""])
 
 
-def _chat_command(run: StageRun) -> str:
+def chat_command(run: StageRun) -> str:
     """How to talk to what this stage left, or, after a reward model, to what it scores."""
     model = Path(run.start.base.base) if run.kind.scores else run.place / "model"
     return f"guildgpt chat {shlex.quote(str(model))}"

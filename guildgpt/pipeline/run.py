@@ -49,7 +49,7 @@ from guildgpt.pipeline.measuring import (
     preferences_line,
 )
 from guildgpt.pipeline.prepare import gather, prepare
-from guildgpt.pipeline.report import Figures, publish, stage_report
+from guildgpt.pipeline.report import Figures, chat_command, publish, stage_report
 from guildgpt.pipeline.stage import Prepared, StageRun, Trained, in_short
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
@@ -142,6 +142,8 @@ def run_stage(run: StageRun) -> Report:
                 save_model(run, trained, base.chat, figures.provenance, rows)
                 write_outcome(place, outcome)
             run.world.barrier()
+        if kind.reads == "conversations" and run.stage != run.recipe.stages[-1]:
+            run.say(f"You can talk to it already, in another terminal: {chat_command(run)}")
         shutil.rmtree(place / "checkpoints", ignore_errors=True)  # several times the model's size
         (place / "best.safetensors").unlink(missing_ok=True)
         del trained

@@ -23,7 +23,7 @@ from simguild.fake import FakeMessage, messages
 from .house import House
 
 __all__ = ["finished", "here", "unpacked"]
-pytestmark = pytest.mark.usefixtures("unhurried", "small_matrix_products")
+pytestmark = pytest.mark.usefixtures("unhurried")
 VOTERS, ROUNDS = 5, 12  # enough to decide
 
 

@@ -32,7 +32,7 @@ STAGES = 'stages = ["pretrain", "sft", "reward", "judge"'
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory, small_matrix_products: None) -> Path:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder: `pretrain`, `sft`, `reward`, `judge`, and beside it what it learned from."""
     folder = tmp_path_factory.mktemp("judging")
     path = tiny.write_feedback_run(folder, tiny.FEEDBACK.replace(f'{STAGES}, "ppo"]', f"{STAGES}]"))

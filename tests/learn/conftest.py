@@ -55,11 +55,6 @@ gguf = ["F16"]
 """
 
 
-@pytest.fixture(autouse=True, scope="session")
-def quick(small_matrix_products: None) -> None:
-    """For every test here."""
-
-
 @pytest.fixture(scope="session")
 def ancestor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that answers in a few words, and saw no vote."""

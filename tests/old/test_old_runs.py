@@ -20,8 +20,6 @@ from .samples import RUN, SAMPLES, finished, here, unpacked
 
 __all__ = ["finished", "here", "unpacked"]
 
-pytestmark = pytest.mark.usefixtures("small_matrix_products")
-
 
 def told(*arguments: str) -> str:
     """What a command prints; it must succeed."""

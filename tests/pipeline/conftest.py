@@ -8,11 +8,6 @@ from tiny import write_feedback_run
 from .road import SHORT, Road, train
 
 
-@pytest.fixture(autouse=True, scope="session")
-def quick(small_matrix_products: None) -> None:
-    """For every test here."""
-
-
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     folder = tmp_path_factory.mktemp("road")

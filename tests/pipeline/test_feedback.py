@@ -74,6 +74,12 @@ def test_the_report_tells_the_whole_road(road: Road) -> None:
     assert "nats an answer" in road.printed
 
 
+def test_one_can_talk_to_it_before_feedback(road: Road) -> None:
+    line = f"in another terminal: guildgpt chat {road.folder / 'sft' / 'model'}"
+    assert road.printed.count("in another terminal") == 1
+    assert road.printed.index(line) < road.printed.index("tiny: reward")
+
+
 def test_policy_and_rewards_were_trained(road: Road) -> None:
     def weights(stage: str) -> dict[str, torch.Tensor]:
         kind = AutoModelForSequenceClassification if stage != "sft" else AutoModelForCausalLM
@@ -122,9 +128,7 @@ def test_a_new_stage_is_a_trainer_and_a_row(
             base.model.get_input_embeddings().weight.mul_(2)
         log = job.folder / "metrics.jsonl"
         log.write_text(json.dumps({"step": 1, "loss": float(len(rows.compared.train))}) + "\n")
-        return Trained(
-            base.model, Outcome(1, 9, 0.5, 18.0, 0.1, 1, 0, log), notes=["twice as loud"]
-        )
+        return Trained(base.model, Outcome(1, 9, 0.5, 18.0, 1, 0, log), notes=["twice as loud"])
 
     row = StageKind("a base", "comparisons", doubled, "a language model")
     monkeypatch.setitem(KINDS, "dpo", row)

@@ -136,7 +136,7 @@ def test_differences() -> None:
 
 
 def test_an_outcome_counts_while_its_model_stands(tmp_path: Path) -> None:
-    outcome = Outcome(5, 100, 2.5, 40.0, 0.3, 1000, 2, tmp_path / "metrics.jsonl")
+    outcome = Outcome(5, 100, 2.5, 40.0, 1000, 2, tmp_path / "metrics.jsonl")
     assert read_outcome(tmp_path) is None
     write_outcome(tmp_path, outcome)
     assert read_outcome(tmp_path) is None

@@ -22,7 +22,7 @@ from guildgpt.report.report import (
 )
 from guildgpt.train.loop import Outcome
 
-UNTRAINED = Outcome(0, 0, 0.0, 0.0, 0.0, 0, 0, Path("metrics.jsonl"))
+UNTRAINED = Outcome(0, 0, 0.0, 0.0, 0, 0, Path("metrics.jsonl"))
 EMPTY = Report(
     title="A run",
     created="2026-11-23",

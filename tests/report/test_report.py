@@ -108,7 +108,7 @@ def test_a_report_of_before_is_read(tmp_path: Path) -> None:
     path.write_text(json.dumps({**others, **SIDE_BY_SIDE}))
     read = read_report(tmp_path)
     (stage,), (asked,), ((source, rows),) = read.stages, read.probes, read.sources
-    assert stage.outcome == Outcome(2, 60, 8.5, 7.1, 0.1, 1024, 0, Path("metrics.jsonl"))
+    assert stage.outcome == Outcome(2, 60, 8.5, 7.1, 1024, 0, Path("metrics.jsonl"))
     assert stage.metrics == ({"step": 1, "loss": 2.5},)
     assert asked.probe == Probe("tls", (Message("user", "What is TLS?"),), "a definition")
     assert asked.after == ProbeAnswer("A protocol.", "eos", looped=False, tokens=3)

@@ -28,7 +28,7 @@ QUICK = (
 
 
 @pytest.fixture(scope="module")
-def ancestor(tmp_path_factory: pytest.TempPathFactory, small_matrix_products: None) -> Path:
+def ancestor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ancestor")
     recipe = tiny.write_run(folder, tiny.RECIPE.replace('"Q8_0"', '"F16"'))
     console = Console(file=StringIO())

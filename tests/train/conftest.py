@@ -20,11 +20,6 @@ from guildgpt.train.schedule import Schedule
 VOCABULARY = 64
 
 
-@pytest.fixture(autouse=True, scope="session")
-def quick(small_matrix_products: None) -> None:
-    """For every test here."""
-
-
 class Remembering(Watcher):
     """A `Watcher` that keeps what it is told."""
 

@@ -48,13 +48,10 @@ gguf = []
 """
 
 
-# As in this process: the number of threads, and small products where the peak is measured.
+# The number of threads as in this process.
 SAME = """
 import torch
-from functools import partial
-from guildgpt.train import loop
 torch.set_num_threads({threads})
-loop.peak_flops = partial(loop.peak_flops, size=64)
 """
 
 
