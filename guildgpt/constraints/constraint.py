@@ -39,6 +39,10 @@ class Constraint(BaseModel):
         """Whether a text with at least one word keeps it."""
         raise NotImplementedError
 
+    def nearly(self, answer: str) -> float:
+        """How near a text that does not keep it comes: from 0, nowhere near, to below 1."""
+        return 0.0
+
     def shape(self, draft: Draft) -> None:
         """Change a draft so that what is written of it keeps this."""
         raise NotImplementedError
@@ -46,6 +50,13 @@ class Constraint(BaseModel):
     def kept(self, answer: str) -> bool:
         """Whether an answer keeps it, by its text alone; an answer without a word keeps nothing."""
         return bool(words(answer)) and self.holds(answer)
+
+    def nearness(self, answer: str) -> float:
+        """In 0..1: 1 if an answer keeps it, else how near it comes. A reward that only says yes or
+        no says nothing where all answers to a prompt miss."""
+        if not words(answer):
+            return 0.0
+        return 1.0 if self.holds(answer) else self.nearly(answer)
 
     def instruction(self, random: Random) -> str:
         """One of the wordings, as a sentence."""
@@ -63,6 +74,16 @@ def compare(count: int, relation: Relation, asked: int) -> bool:
         "at most": count <= asked,
         "exactly": count == asked,
     }[relation]
+
+
+def near_count(count: int, asked: int) -> float:
+    """How near a wrong count is to the one asked, in 0..1: asked / (asked + how far it is off)."""
+    return asked / (asked + abs(count - asked)) if count != asked else 0.0
+
+
+def fewer(unwanted: int) -> float:
+    """How near an answer is to holding nothing unwanted: 1 / (1 + how often it does)."""
+    return 1 / (1 + unwanted)
 
 
 def counted(count: int, one: str, many: str) -> str:

@@ -10,7 +10,14 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from guildgpt.constraints import counting, lists
-from guildgpt.constraints.constraint import Constraint, Relation, compare, counted
+from guildgpt.constraints.constraint import (
+    Constraint,
+    Relation,
+    compare,
+    counted,
+    fewer,
+    near_count,
+)
 from guildgpt.constraints.draft import Draft
 
 
@@ -43,6 +50,9 @@ class Sentences(Constraint):
     def holds(self, answer: str) -> bool:
         return compare(counting.sentences(answer), self.relation, self.count)
 
+    def nearly(self, answer: str) -> float:
+        return near_count(counting.sentences(answer), self.count)
+
     def shape(self, draft: Draft) -> None:
         draft.bounded("sentences", self.relation, self.count)
 
@@ -71,6 +81,9 @@ class Words(Constraint):
     def holds(self, answer: str) -> bool:
         return compare(len(counting.words(answer)), self.relation, self.count)
 
+    def nearly(self, answer: str) -> float:
+        return near_count(len(counting.words(answer)), self.count)
+
     def shape(self, draft: Draft) -> None:
         draft.bounded("words", self.relation, self.count)
 
@@ -98,6 +111,9 @@ class Bullets(Constraint):
 
     def holds(self, answer: str) -> bool:
         return counting.bullets(answer) == self.count
+
+    def nearly(self, answer: str) -> float:
+        return near_count(counting.bullets(answer), self.count) if counting.bullets(answer) else 0.0
 
     def shape(self, draft: Draft) -> None:
         draft.items = self.count
@@ -132,6 +148,10 @@ class Json(Constraint):
             return False
         return isinstance(value, dict) and set(value) == set(self.keys)
 
+    def nearly(self, answer: str) -> float:
+        named = sum(f'"{key}"' in answer for key in self.keys) / len(self.keys)
+        return 0.5 * answer.lstrip().startswith("{") + 0.4 * named
+
     def shape(self, draft: Draft) -> None:
         draft.keys = self.keys
 
@@ -155,6 +175,10 @@ class LowerCase(Constraint):
 
     def holds(self, answer: str) -> bool:
         return answer == answer.lower() and answer != answer.upper()
+
+    def nearly(self, answer: str) -> float:
+        capitals = sum(map(str.isupper, answer))
+        return fewer(capitals) if capitals else 0.0
 
     def shape(self, draft: Draft) -> None:
         draft.case = "lower"
@@ -188,6 +212,10 @@ class Title(Constraint):
         left, right = re.escape(self.brackets[:half]), re.escape(self.brackets[half:])
         return bool(re.fullmatch(rf"{left}[^\n]*\w[^\n]*{right}", counting.title(answer)))
 
+    def nearly(self, answer: str) -> float:
+        left = self.brackets[: len(self.brackets) // 2]
+        return 0.5 * answer.lstrip().startswith(left)
+
     def shape(self, draft: Draft) -> None:
         draft.title = self._around("About it")
 
@@ -208,13 +236,17 @@ class NoCommas(Constraint):
         "Avoid commas altogether.",
         "No commas are allowed.",
     )
+    _commas: ClassVar = ",،，、"
 
     @classmethod
     def draw(cls, random: Random) -> Self:
         return cls()
 
     def holds(self, answer: str) -> bool:
-        return not set(",،，、").intersection(answer)
+        return not set(self._commas).intersection(answer)
+
+    def nearly(self, answer: str) -> float:
+        return fewer(sum(answer.count(comma) for comma in self._commas))
 
     def shape(self, draft: Draft) -> None:
         """A draft has none."""

@@ -4,13 +4,14 @@ last ones, the language."""
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from random import Random
 from typing import Literal, Self
 
 from pydantic import Field
 
 from guildgpt.constraints import counting, lists
-from guildgpt.constraints.constraint import Constraint
+from guildgpt.constraints.constraint import Constraint, fewer
 from guildgpt.constraints.draft import Draft
 from guildgpt.constraints.languages import NAMES, language_of
 
@@ -61,6 +62,9 @@ class NoWord(Constraint):
     def holds(self, answer: str) -> bool:
         return not counting.has_word(answer, self.word)
 
+    def nearly(self, answer: str) -> float:
+        return fewer(counting.times(answer, self.word))
+
     def shape(self, draft: Draft) -> None:
         draft.avoid.append(self.word)
 
@@ -86,6 +90,9 @@ class Begins(Constraint):
     def holds(self, answer: str) -> bool:
         return bool(re.match(rf"\s*{re.escape(self.phrase)}(?!\w)", answer))
 
+    def nearly(self, answer: str) -> float:
+        return 0.9 * _in_common(self.phrase.split(), answer.split())
+
     def shape(self, draft: Draft) -> None:
         draft.begin = self.phrase
 
@@ -109,6 +116,9 @@ class Ends(Constraint):
 
     def holds(self, answer: str) -> bool:
         return bool(re.search(rf"(?<!\w){re.escape(self.phrase)}\s*\Z", answer))
+
+    def nearly(self, answer: str) -> float:
+        return 0.9 * _in_common(self.phrase.split()[::-1], answer.split()[::-1])
 
     def shape(self, draft: Draft) -> None:
         draft.end = self.phrase
@@ -139,3 +149,9 @@ class Language(Constraint):
 
     def shape(self, draft: Draft) -> None:
         draft.language = self.language
+
+
+def _in_common(asked: list[str], found: list[str]) -> float:
+    """The share of the words asked for that stand there, from the first on."""
+    pairs = zip(asked, found, strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs))) / len(asked)

@@ -62,7 +62,7 @@ class ConstraintsTerm(Term):
     """What a prompt asks of form and words, kept by the answer: 1 for all of it."""
 
     partial: float = Field(default=0.5, ge=0, lt=1)
-    """What keeping nearly all constraints is worth; keeping all is worth 1."""
+    """What coming as near as can be to all constraints is worth; keeping all is worth 1."""
 
 
 class WordsTerm(Term):

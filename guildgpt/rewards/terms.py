@@ -114,12 +114,12 @@ def form(answer: str, rules: Sequence[str], ended: bool) -> float | None:
 
 
 def constraints(answer: str, asked: Sequence[Constraint], partial: float = 0.5) -> float | None:
-    """In 0..1: 1 if the answer keeps all constraints, else `partial` times the share that it keeps;
-    None if there are none."""
+    """In 0..1: 1 if the answer keeps all constraints, else `partial` times how near it comes to
+    each, in the mean; None if there are none."""
     if not asked:
         return None
-    share = sum(one.kept(answer) for one in asked) / len(asked)
-    return 1.0 if share == 1 else partial * share
+    near = sum(one.nearness(answer) for one in asked) / len(asked)
+    return 1.0 if near == 1 else partial * near
 
 
 def words(answer: str, unwanted: WordMatcher) -> float:

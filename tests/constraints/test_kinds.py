@@ -120,3 +120,36 @@ def test_any_answer_can_be_checked(kind: type[Constraint], answer: str, seed: in
 def test_an_empty_answer_keeps_nothing(kind: type[Constraint]) -> None:
     assert not kind.draw(Random(3)).kept("")
     assert not kind.draw(Random(3)).kept(" \n… ?!")
+
+
+NEARER: list[tuple[Constraint, list[str]]] = [  # from far to near
+    (one("sentences", relation="exactly", count=2),
+     ["", "So. It. Is. It.", "So. It. Is.", "So. It."]),
+    (one("words", relation="at least", count=4), ["", "a", "a b", "a b c", "a b c d"]),
+    (one("words", relation="at most", count=2), ["a b c d e", "a b c", "a b"]),
+    (one("bullets", count=3), ["a", "- a", "- a\n- b", "- a\n- b\n- c"]),
+    (one("json", keys=["a", "b"]),
+     ["so", '{"c": 1}', '{"a": 1}', '{"a": 1, "b": 2,', '{"a": 1, "b": 2}']),
+    (one("lower_case"), ["123", "ABc", "Abc", "abc"]),
+    (one("no_word", word="the"), ["the, the, the", "the end", "an end"]),
+    (one("begins", phrase="In my view"), ["So", "In short", "In my eyes", "In my view"]),
+    (one("ends", phrase="So it goes."), ["So", "There it goes.", "So it goes."]),
+    (one("title", brackets="[]"), ["A", "[A", "[A]\nb"]),
+    (one("no_commas"), ["a, b, c", "a, b", "a b"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "answers"), NEARER, ids=lambda one: getattr(one, "kind", ""))
+def test_a_nearer_answer_is_worth_more(asked: Constraint, answers: list[str]) -> None:
+    worth = [asked.nearness(answer) for answer in answers]
+    assert worth == sorted(set(worth))
+    assert worth[-1] == 1
+    assert worth[0] >= 0
+
+
+@every_kind
+@given(answer=st.text(), seed=st.integers(0, 99))
+def test_only_what_is_kept_is_worth_1(kind: type[Constraint], answer: str, seed: int) -> None:
+    asked = kind.draw(Random(seed))
+    assert 0 <= asked.nearness(answer) <= 1
+    assert (asked.nearness(answer) == 1) == asked.kept(answer)

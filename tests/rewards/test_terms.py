@@ -114,12 +114,12 @@ def test_any_text_can_be_judged(text: str, ended: bool) -> None:
 # --- constraints ---
 
 
-def test_constraints_are_worth_all_or_a_part_of_their_share() -> None:
+def test_constraints_are_worth_all_or_a_part_of_how_near_they_come() -> None:
     asked = drawing.read([{"kind": "lower_case"}, {"kind": "bullets", "count": 2}], "here")
     assert terms.constraints("- a\n- b", asked) == 1
-    assert terms.constraints("- A\n- b", asked) == 0.25
-    assert terms.constraints("a", asked, partial=0.8) == 0.4
-    assert terms.constraints("A", asked) == terms.constraints("", asked) == 0
+    assert terms.constraints("- A\n- b", asked) == 0.5 * (1 / 2 + 1) / 2  # one capital letter
+    assert terms.constraints("a", asked, partial=0.8) == 0.8 / 2
+    assert terms.constraints("1", asked) == terms.constraints("", asked) == 0
     assert terms.constraints("a", ()) is None
 
 
