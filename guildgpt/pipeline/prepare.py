@@ -29,6 +29,7 @@ from guildgpt.data.examples import (
     rankings,
     without_held_out_prompts,
 )
+from guildgpt.data.repeating import repeating_rows
 from guildgpt.data.split import digest, in_first_half
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
@@ -101,7 +102,17 @@ def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -
     if reads == "prompts":
         prompts, too_long = prepare_prompts(stage, recipe, data.dataset, chat)
         return replace(rows, prompts=prompts, too_long=too_long)
-    return rows
+    return _with_repeating(rows, recipe, chat)
+
+
+def _with_repeating(rows: Prepared, recipe: Recipe, chat: ChatTokenizer) -> Prepared:
+    """Fine-tuning's rows, and those from which it learns not to repeat itself."""
+    config, context = recipe.sft, recipe.model.context
+    if not config.unlikelihood:
+        return rows
+    share, seed = config.repeating, recipe.seed
+    more = repeating_rows(rows.train, chat.tokenizer, share, context=context, seed=seed)
+    return replace(rows, train=[*rows.train, *more])
 
 
 def _prepare_comparisons(

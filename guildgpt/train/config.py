@@ -70,6 +70,10 @@ class SftConfig(RowsConfig):
     train_chat_tokens: bool = False
     """With adapters, train the rows of the chat tokens too: for a base whose vocabulary lists them
     although it never saw a chat (SmolLM2's bases). Rows that had to be added are always trained."""
+    unlikelihood: float = Field(default=0.0, ge=0)
+    """The weight of -log(1 - p) of sentences that an answer says again, against loops."""
+    repeating: float = Field(default=0.5, ge=0, le=1)
+    """The rows made for it, as a share of all rows."""
     too_long: Literal["shorten", "drop"] = "shorten"
     """Rows over the context: keep the first whole exchanges that fit, or leave the row out."""
 

@@ -11,6 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# --- from text ----------------------------------------------------------------------------------
+
+
+def unlikelihood(logprobs: Tensor) -> Tensor:
+    """-log(1 - p) of each token (K,) that the model should not write, in nats.
+
+    Welleck et al. 2020, arXiv 1908.04319, eq. 4. Where p is 1 but for rounding it is taken for
+    0.9999.
+    """
+    return -torch.log1p(-logprobs.exp().clamp(max=0.9999))
+
+
 # --- from a policy's own answers -----------------------------------------------------------------
 
 

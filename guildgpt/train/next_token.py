@@ -12,11 +12,19 @@ from torch import Tensor, nn
 
 from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example, PackedRow, pack
+from guildgpt.data.repeating import Repeating
 from guildgpt.evaluate.bits import measure_all
 from guildgpt.network.hats import Hats
-from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
+from guildgpt.network.trunk import (
+    Trunk,
+    micro_batches,
+    summed_loss,
+    token_logprobs,
+    trunk_for,
+)
 from guildgpt.train.config import PretrainConfig, RowsConfig, SftConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
+from guildgpt.train.losses import unlikelihood
 from guildgpt.train.objective import Counts, RowObjective
 from guildgpt.train.schedule import Schedule
 
@@ -90,7 +98,8 @@ def train_next_token(
 
 
 class NextToken(RowObjective):
-    """-log p of every predicted token, summed; a row is some examples."""
+    """-log p of every predicted token, summed, or -log(1 - p) of one that repeats; a row is some
+    examples."""
 
     def cut(self, rows: Sequence[PackedRow]) -> list[list[Example]]:
         """Some rows as passes of similar lengths."""
@@ -104,7 +113,15 @@ class NextToken(RowObjective):
 
     def loss(self, batch: Sequence[Example]) -> Tensor:
         """The summed loss in nats."""
-        return summed_loss(self.trunk, batch)
+        repeating = [one for one in batch if isinstance(one, Repeating)]
+        if not repeating:
+            return summed_loss(self.trunk, batch)
+        assert isinstance(self.config, SftConfig)
+        again = unlikelihood(token_logprobs(self.trunk, repeating)).sum()
+        others = [one for one in batch if not isinstance(one, Repeating)]
+        return self.config.unlikelihood * again + (
+            summed_loss(self.trunk, others) if others else 0.0
+        )
 
     def measure(self) -> dict[str, dict[str, float]]:
         """See `Objective.measure`."""

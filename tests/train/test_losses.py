@@ -16,6 +16,7 @@ from guildgpt.train.losses import (
     clipped_value_loss,
     dpo,
     kl_k3,
+    unlikelihood,
 )
 
 
@@ -42,6 +43,14 @@ def policy_loss(ratio: float, advantage: float) -> tuple[float, float]:
 )
 def test_the_clip_by_hand(ratio: float, advantage: float, loss: float, gradient: float) -> None:
     assert policy_loss(ratio, advantage) == pytest.approx((loss, gradient), rel=1e-5, abs=1e-6)
+
+
+def test_the_unlikelihood_by_hand() -> None:
+    logprobs = torch.tensor([0.5, 0.9, 1.0]).log().requires_grad_()
+    loss = unlikelihood(logprobs)
+    assert loss.tolist() == pytest.approx([math.log(2), math.log(10), math.log(1e4)], rel=1e-3)
+    (gradient,) = torch.autograd.grad(loss.sum(), logprobs)
+    assert gradient.tolist() == pytest.approx([1, 9, 0], rel=1e-4)  # p / (1 - p)
 
 
 @pytest.mark.parametrize(

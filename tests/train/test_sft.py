@@ -12,6 +12,8 @@ from guildgpt.bases.base import Base, load_base
 from guildgpt.bases.config import BaseConfig, ScratchConfig
 from guildgpt.chat import CHATML, Conversation, Message
 from guildgpt.data.examples import conversation_examples
+from guildgpt.data.repeating import repeating_rows
+from guildgpt.network.trunk import token_logprobs, trunk_for
 from guildgpt.train.checkpoint import latest_checkpoint, save_checkpoint
 from guildgpt.train.config import SftConfig
 from guildgpt.train.next_token import sft
@@ -80,3 +82,30 @@ def test_a_run_that_an_earlier_version_began_goes_on(
     assert watcher.starts == [(4, 2)]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_a_sentence_said_again_becomes_less_likely(tmp_path: Path, watcher: Remembering) -> None:
+    """And one said for the first time does not."""
+    rows = [
+        Conversation((Message("user", f"{n}?"), Message("assistant", "One two three four five.")))
+        for n in range(4)
+    ]
+    base = fresh()
+    examples, _ = conversation_examples(rows, base.chat.tokenizer, base.chat.template, context=64)
+    again = repeating_rows(examples, base.chat.tokenizer, 1.0, context=128, seed=0)
+    assert len(again) == 4
+    chances = {}
+    for weight in (0.0, 1.0):
+        base = fresh()
+        config = SftConfig(
+            dtype="float32", steps=30, batch_size=8, learning_rate=0.02, evaluations=0,
+            adapter="none", unlikelihood=weight,
+        )  # fmt: skip
+        place = job(tmp_path / str(weight), watcher)
+        model, _ = sft(base, [*examples, *again], {}, config, place)
+        trunk = trunk_for(model, torch.float32)
+        with torch.no_grad():
+            chances[weight] = [float(token_logprobs(trunk, some).exp().mean())
+                               for some in (examples, again)]  # fmt: skip
+    assert chances[1.0][0] > 0.3
+    assert chances[0.0][1] > 20 * chances[1.0][1]
