@@ -206,7 +206,7 @@ class RolloutConfig(PolicyConfig):
     """Tokens of an answer at most."""
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits when answers are written and when they are learned from."""
-    sample_rows: int = Field(default=64, ge=1)
+    sample_rows: int = Field(default=32, ge=1)
     """Answers that are written at the same time."""
     passes: int = Field(default=4, ge=1)
     """How often an iteration goes over its answers."""
