@@ -49,7 +49,9 @@ def repeating_rows(
 def _repeating(
     example: Example, tokenizer: FileTokenizer, random: np.random.Generator
 ) -> Repeating | None:
-    """The row made of an example; None where no sentence of its last answer is long enough."""
+    """The row made of an example; None where its last answer has no sentence long enough."""
+    if not example.trained:
+        return None
     end = int(np.flatnonzero(example.mask)[-1])  # its end of turn
     start = int(np.flatnonzero(~example.mask[:end])[-1]) + 1
     answer = tokenizer.decode(example.ids[start:end].tolist())

@@ -129,10 +129,10 @@ def write(
 ) -> Answers:
     """A model's answers, as many at a time as there is room for.
 
-    128 at once cost a processor half of what four times 32 do (bench/rows.py).
+    A processor multiplies 128 rows in half the time that it takes for four times 32 (docs/log.md).
     """
     asked = [chat.template.prompt(messages, chat.tokenizer) for messages in prompts]
-    longest = max(map(len, asked)) + sampling.max_new_tokens
+    longest = max(map(len, asked), default=0) + sampling.max_new_tokens
     rows = max(PLACES // longest, 1)
     sampled = sample(trunk, asked, sampling, eos_id=chat.eos_id, seed=seed, rows=rows)
     examples = (answering(ids, one.ids, "written") for ids, one in zip(asked, sampled, strict=True))

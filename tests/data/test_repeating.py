@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,11 @@ def test_a_sentence_of_the_last_answer_is_said_again(tokenizer: FileTokenizer, s
 def test_short_sentences_are_none(tokenizer: FileTokenizer) -> None:
     rows, _ = read(tokenizer, talk("hello", "No. No. Not at all!"), talk("hello", FIRST))
     assert len(made(tokenizer, rows)) == 1
+
+
+def test_where_nothing_is_trained_nothing_is_said_again(tokenizer: FileTokenizer) -> None:
+    (row,), _ = read(tokenizer, talk("hello", FIRST))
+    assert made(tokenizer, [replace(row, mask=np.zeros_like(row.mask))]) == []
 
 
 def test_the_share_the_seed_and_the_context(tokenizer: FileTokenizer) -> None:
