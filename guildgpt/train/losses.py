@@ -17,8 +17,8 @@ from torch.nn import functional as F
 def unlikelihood(logprobs: Tensor) -> Tensor:
     """-log(1 - p) of each token (K,) that the model should not write, in nats.
 
-    Welleck et al. 2020, arXiv 1908.04319: what its token-level loss adds. Where p is 1 but for rounding it is taken for
-    0.9999.
+    Welleck et al. 2020, arXiv 1908.04319: what its token-level loss adds. Where p is 1 but for
+    rounding it is taken for 0.9999.
     """
     return -torch.log1p(-logprobs.exp().clamp(max=0.9999))
 
