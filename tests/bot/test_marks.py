@@ -294,3 +294,18 @@ async def test_the_common_mark_moves_on_where_nothing_is_said() -> None:
         world.pass_()
         await bot.marks.save()
     assert begun < world.table.seen[EVERYWHERE][1] < first_id(world.now)
+
+
+async def test_of_a_guild_that_was_left_nothing_is_written_down() -> None:
+    world = World()
+    await world.start()
+    bot: Any = world.bot
+    for channel, guild in ((31, 3), (32, 3), (41, 4)):
+        with bot.marks.handling(channel, first_id(world.now), guild):
+            if channel == 32:
+                bot.marks.forget_guild(3)
+    for shard in range(SHARDS):
+        bot.connect(shard)
+        await bot.read(shard)
+    await bot.marks.save()
+    assert world.table.seen.keys() == {EVERYWHERE, 41}

@@ -134,6 +134,15 @@ async def test_at_once_if_the_operator_wants_it(house: House) -> None:
     await gone(house, "ombats", house.guild.id)
 
 
+async def test_what_was_still_being_written_when_a_guild_was_left(house: House) -> None:
+    await house.open(left_guild_days=0)
+    await talk(house)
+    house.guild.remove_bot()
+    await gone(house, house.guild.id)
+    await house.change("INSERT INTO channel_marks VALUES (7, ?, 7)", house.guild.id)
+    await gone(house, house.guild.id)
+
+
 async def test_coming_back_in_time_keeps_everything(bot: House) -> None:
     await talk(bot)
     bot.guild.remove_bot()

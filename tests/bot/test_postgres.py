@@ -12,6 +12,7 @@ from feedback.conftest import cluster, pooler  # noqa: F401 (fixtures)
 from feedback.postgres import Cluster, PgBouncer
 
 from guildgpt.bot.text import sentences as say
+from guildgpt.feedback.records import RoundState
 from guildgpt.feedback.store import Store
 from simguild.fake.server import PATIENCE
 
@@ -71,18 +72,24 @@ async def test_a_crash_mid_answer(url: str, house: House) -> None:
     assert house.answers(asked) == [begun]
 
 
+async def in_state(url: str, state: RoundState) -> None:
+    """Wait until the store has a round in this state."""
+    async with await Store.open(url, key=KEY) as store, asyncio.timeout(PATIENCE):
+        while not await store.rounds.in_state(state):
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.usefixtures("quick_rounds")
 async def test_a_round(url: str, house: House) -> None:
     never_twice(house)
     await house.open(store=url)
     assert "is being written" in await rounds(house, "now")
     [message] = await house.fake.until(lambda: shown(house))
+    await in_state(url, "open")  # the store learns last that its message is there
     await house.restart()
     assert await vote(house, message, "a") == say.VOTED["a"]
     assert "1 vote so far" in await rounds(house)
     await later(house, DAY)
     await house.fake.until(lambda: "1 voted: 1 for A, 0 for B." in message.content)
     assert not message.buttons
-    async with await Store.open(url, key=KEY) as store, asyncio.timeout(PATIENCE):
-        while not await store.rounds.in_state("closed"):
-            await asyncio.sleep(0.02)
+    await in_state(url, "closed")

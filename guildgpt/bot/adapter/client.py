@@ -66,6 +66,7 @@ class GuildClient(discord.AutoShardedClient):
         self.service = service
         self.marks = Marks(service.store, self.time)
         service.changes.on_channel_deleted = self.marks.forget
+        service.changes.on_guild_left = self.marks.forget_guild
         self._catching_up = CatchingUp(
             self,
             self.marks,
@@ -180,15 +181,15 @@ class GuildClient(discord.AutoShardedClient):
         self._there.add(shard_id)
         self._catching_up.connected(shard_id)
         self.spawn(self._catching_up.read(shard_id))
-        await self._tell_guilds()
+        await self.tell_guilds()
 
     async def on_shard_ready(self, shard_id: int) -> None:
         """The guilds of a new session are there. Of one that let the bot in again since it
         connected, discord.py told as of one that it was in all the while."""
         log("ready", shard=shard_id, guilds=len(self.guilds))
-        await self._tell_guilds()
+        await self.tell_guilds()
 
-    async def _tell_guilds(self) -> None:
+    async def tell_guilds(self) -> None:
         """Once all guilds of all shards are known, those in an outage too."""
         if self.is_connected:
             await self.service.changes.in_guilds([guild.id for guild in self.guilds])

@@ -93,6 +93,11 @@ class Marks:
         """The channel is no more."""
         self._channels.pop(channel_id, None)
 
+    def forget_guild(self, guild_id: int) -> None:
+        """The bot is no longer in the guild."""
+        for id in [id for id, one in self._channels.items() if one.guild_id == guild_id]:
+            self.forget(id)
+
     def behind(self, shard_id: int) -> None:
         """The shard may be missing something."""
         self._caught_up.discard(shard_id)

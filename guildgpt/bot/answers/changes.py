@@ -25,14 +25,16 @@ CarryOut = Callable[[Work, Member, Outlet], Awaitable[bool]]
 
 @dataclass
 class Changes:
-    """Follows Discord, at once or as soon as the store can. `on_channel_deleted` is told first of a
-    channel that is no more: what others still know of it may not be written after it is gone."""
+    """Follows Discord, at once or as soon as the store can. `on_channel_deleted` and
+    `on_guild_left` are told first: what others still know of a channel or guild may not be written
+    after it is gone."""
 
     store: Store
     postponed: Postponed
     guilds: Guilds
     running: AllRunning
     on_channel_deleted: Callable[[int], None] = lambda channel_id: None
+    on_guild_left: Callable[[int], None] = lambda guild_id: None
     on_message_deleted: Callable[[int], None] = lambda message_id: None
 
     async def message_deleted(self, message_id: int) -> None:
@@ -62,6 +64,7 @@ class Changes:
 
     async def guild_left(self, guild_id: int) -> None:
         """The bot was taken out of a guild: what was said there goes after a while."""
+        self.on_guild_left(guild_id)
         self.guilds.forget(guild_id)
         await self.postponed.do(lambda: self.store.places.guild_left(guild_id))
 

@@ -194,6 +194,7 @@ class Housekeeper:
             return  # nothing is too old by a clock that may be wrong
         if time.monotonic() - self._cleaned > RETENTION_SECONDS:
             store = self._client.service.store
+            await self._client.tell_guilds()  # what was still being written when one was left
             gone = await store.privacy.retain(self._settings.retention_days, scrub=False)
             since = datetime.now(UTC) - timedelta(days=self._settings.left_guild_days)
             left = await store.places.delete_left_guilds(since)
