@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class AdapterConfig(BaseModel):
-    """Low-rank adapters on all linear layers (Hu et al. 2021, arXiv 2106.09685)."""
+    """Low-rank adapters on the linear layers (Hu et al. 2021, arXiv 2106.09685)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -16,6 +16,9 @@ class AdapterConfig(BaseModel):
     """Width of the adapters' product: the larger, the more weights are trained."""
     alpha: float = Field(default=32.0, gt=0)
     """The adapters' product is scaled by alpha / rank."""
+    layers: int | None = Field(default=None, ge=1)
+    """So many layers, the uppermost, have adapters; all if not given. No gradient flows below them,
+    and where several models share a base, what lies below is computed once for all of them."""
 
 
 Dtype = Literal["auto", "float32", "bfloat16"]

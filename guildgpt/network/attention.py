@@ -54,6 +54,13 @@ class PackedLayout:
     places: NDArray[np.int64]
 
     @property
+    def sources(self) -> NDArray[np.int64]:
+        """For each row (N,) a token of the sequences, one after the other, that it stands for."""
+        found = np.empty(len(self.ids), dtype=np.int64)
+        found[self.places] = np.arange(len(self.places))
+        return found
+
+    @property
     def attention_pairs(self) -> int:
         """How many (query, key) pairs attention has, those it masks among them."""
         return sum(one.length * (one.first + one.length) for one in self.segments)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from guildgpt.errors import ModelError
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.lean import causal_model
+from guildgpt.network.shared import SharedLayers
 from guildgpt.network.trunk import Trunk, trunk_for
 
 
@@ -29,6 +31,9 @@ class Hats:
     def __init__(self, model: Any, dtype: torch.dtype, device: torch.device):
         self.base: Any = model.to(device, dtype).requires_grad_(False).eval()
         self.model: Any = None  # peft's wrapper, from the first hat on
+        self._linear = _linear_by_layer(self.base)
+        self.shared = SharedLayers(len(self._linear))
+        self._configs: dict[str, AdapterConfig] = {}
         self.dtype = dtype
         self.device = device
 
@@ -54,13 +59,16 @@ class Hats:
         """
         from peft import LoraConfig, get_peft_model
 
+        self._configs[name] = config
+        lowest = max(len(self._linear) - (config.layers or len(self._linear)), 0)  # with an adapter
+        self.shared.depth = min(self.shared.depth, 0 if new_tokens else lowest)
         tables = (self.base.get_input_embeddings(), self.base.get_output_embeddings())
         names = [key for key, module in self.base.named_modules() if module in tables]
         settings = LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=0.0,
-            target_modules="all-linear",
+            target_modules=[*chain(*self._linear[lowest:])] if lowest else "all-linear",
             trainable_token_indices={key: [*new_tokens] for key in names} if new_tokens else None,
             task_type="CAUSAL_LM",
         )
@@ -80,14 +88,13 @@ class Hats:
         self.model.eval()
 
     def config(self, name: str) -> AdapterConfig:
-        """A hat's rank and scale."""
-        settings = self.model.peft_config[name]
-        return AdapterConfig(rank=settings.r, alpha=settings.lora_alpha)
+        """A hat's rank, scale and layers."""
+        return self._configs[name]
 
     def trunk(self, name: str | None) -> Trunk:
         """The model up to its head, wearing the hat `name`, or none."""
         model = self.base if self.model is None else self.model
-        return trunk_for(model, self.dtype, name)
+        return trunk_for(model, self.dtype, name, self.shared)
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
         """A hat's own weights by their place in the base; they can be trained from here on.
@@ -117,6 +124,16 @@ class Hats:
         for other in [one for one in self.model.peft_config if one != name]:
             self.model.delete_adapter(other)
         return self.model.to("cpu").float().merge_and_unload()
+
+
+def _linear_by_layer(model: nn.Module) -> list[list[str]]:
+    """The names of the linear modules in each of a model's layers, the lowest first."""
+    lists = [one for one in model.named_modules() if isinstance(one[1], nn.ModuleList)]
+    name, layers = max(lists, key=lambda one: len(one[1]))
+    return [
+        [f"{name}.{place}.{key}" for key, one in layer.named_modules() if type(one) is nn.Linear]
+        for place, layer in enumerate(layers)
+    ]
 
 
 def _fitting(weights: Mapping[str, Tensor], key: str, parameter: Tensor) -> Tensor:

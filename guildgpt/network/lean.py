@@ -12,6 +12,7 @@ Shapes: N tokens of all segments together, d hidden size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from guildgpt.data.examples import Example
 from guildgpt.network import attention
 from guildgpt.network.attention import Attention, Pass, Segment, lay_out
 from guildgpt.network.projection import Projection
+from guildgpt.network.shared import SharedLayers
 
 
 def causal_model(model: Any) -> Any:
@@ -39,7 +41,13 @@ class LeanTrunk:
 
     padded = False
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype, adapter: str | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        dtype: torch.dtype,
+        adapter: str | None = None,
+        shared: SharedLayers | None = None,
+    ):
         from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
         causal = causal_model(model)
@@ -54,12 +62,17 @@ class LeanTrunk:
         self.dtype = dtype
         self.body: Any = causal.model
         self.layers = [Layer.of(layer, config, adapter) for layer in self.body.layers]
+        self.shared = shared or SharedLayers(0)
 
     def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
         """See `Trunk.hidden`. Prompts are shared where attention keeps its weights."""
         packed = lay_out(examples, attention.EXPLICIT_ATTENTION)
         ids, places = (torch.from_numpy(t).to(rows.device) for t in (packed.ids, packed.places))
-        return self.norm(self.states(ids.long(), packed.segments)[places[rows]])
+        h = self.embedded(ids.long())
+        run, depth = self.pass_over(packed.segments, h), self.shared.depth
+        if depth:
+            h = self.shared.states(examples, packed, partial(_through, self.layers[:depth], h, run))
+        return self.norm(_through(self.layers[depth:], h, run)[places[rows]])
 
     def work(self, examples: Sequence[Example]) -> tuple[int, int]:
         """See `Trunk.work`."""
@@ -69,11 +82,7 @@ class LeanTrunk:
     def states(self, ids: Tensor, segments: Sequence[Segment]) -> Tensor:
         """Hidden states (N, d) after the last layer and before the final norm; ids (N,)."""
         h = self.embedded(ids)
-        run = self.pass_over(segments, h)
-        for layer in self.layers:
-            h = layer.attention.forward(h, run)
-            h = layer.feed_forward.forward(h, run)
-        return h
+        return _through(self.layers, h, self.pass_over(segments, h))
 
     def embedded(self, ids: Tensor) -> Tensor:
         """What the first layer reads, (N, d)."""
@@ -149,6 +158,14 @@ class Layer(NamedTuple):
             Half(layer.input_layernorm, qkv, Attention(own, config), out),
             Half(layer.post_attention_layernorm, gate_up, Gate(), down),
         )
+
+
+def _through(layers: Sequence[Layer], h: Tensor, run: Pass) -> Tensor:
+    """Hidden states (N, d) through some layers."""
+    for layer in layers:
+        h = layer.attention.forward(h, run)
+        h = layer.feed_forward.forward(h, run)
+    return h
 
 
 class Gate:

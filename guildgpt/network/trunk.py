@@ -21,6 +21,7 @@ from guildgpt.errors import ModelError
 from guildgpt.network.lean import LeanTrunk, causal_model
 from guildgpt.network.losses import head_cross_entropy, head_logprobs
 from guildgpt.network.packed import packed
+from guildgpt.network.shared import SharedLayers
 
 
 class Trunk(Protocol):
@@ -105,8 +106,14 @@ ODD_HEADS = (
 )
 
 
-def trunk_for(model: nn.Module, dtype: torch.dtype, adapter: str | None = None) -> Trunk:
-    """The leanest trunk this model allows, with one of its adapters or none."""
+def trunk_for(
+    model: nn.Module,
+    dtype: torch.dtype,
+    adapter: str | None = None,
+    shared: SharedLayers | None = None,
+) -> Trunk:
+    """The leanest trunk this model allows, with one of its adapters or none; `shared` are its
+    layers below all adapters."""
     config = causal_model(model).config
     for odd in ODD_HEADS:
         if getattr(config, odd, None) not in (None, 1, 1.0):
@@ -115,7 +122,7 @@ def trunk_for(model: nn.Module, dtype: torch.dtype, adapter: str | None = None) 
                 remedy="Llama-shaped models, GPT-NeoX, MPT and most others have a plain head.",
             )
     try:
-        return LeanTrunk(model, dtype, adapter)
+        return LeanTrunk(model, dtype, adapter, shared)
     except TypeError:
         return PaddedTrunk(model, dtype, adapter)
 

@@ -27,7 +27,8 @@ class RepetitionTerm(Term):
 
 
 class LengthTerm(Term):
-    """Nothing inside a band of tokens, down to minus one outside it."""
+    """Nothing inside a band of tokens, down to minus one outside it. It leaves alone the answers to
+    prompts with constraints."""
 
     shortest: int = Field(default=1, ge=0)
     """Tokens, without the end of turn."""
@@ -102,7 +103,8 @@ class RewardTerms(BaseModel):
     repetition: RepetitionTerm | None = None
     """Minus the share of repeated n-grams; minus one for a loop."""
     length: LengthTerm | None = None
-    """Nothing inside a band of tokens, down to minus one outside it."""
+    """Nothing inside a band of tokens, down to minus one outside it; not where a prompt has
+    constraints, which say themselves how long its answer may be."""
     format: FormatTerm | None = None
     """The share of rules about its form that an answer keeps."""
     constraints: ConstraintsTerm | None = None

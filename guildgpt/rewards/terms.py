@@ -135,8 +135,12 @@ def _repetition(config: RepetitionTerm) -> _Values:
 
 
 def _length(config: LengthTerm) -> _Values:
+    """A prompt with constraints says itself how long its answer may be."""
     return lambda answers, wanted: [
-        length(len(one.ids), config.shortest, config.longest, config.slack) for one in answers
+        None
+        if row.constraints
+        else length(len(one.ids), config.shortest, config.longest, config.slack)
+        for one, row in zip(answers, wanted, strict=True)
     ]
 
 

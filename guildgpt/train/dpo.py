@@ -10,6 +10,7 @@ from torch import Tensor
 
 from guildgpt.data.examples import Ranking
 from guildgpt.network.hats import Hats
+from guildgpt.network.shared import SharedLayers
 from guildgpt.network.trunk import Trunk, token_logprobs
 from guildgpt.train.config import DpoConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
@@ -33,7 +34,13 @@ def train_dpo(
     hats.add(POLICY, config.lora, seed=job.seed)
     schedule = Schedule.of(len(train), config, job.seed, job.world)
     objective = Dpo(
-        hats.trunk(POLICY), train, config, schedule, held_out, reference=hats.trunk(None)
+        hats.trunk(POLICY),
+        train,
+        config,
+        schedule,
+        held_out,
+        reference=hats.trunk(None),
+        shared=hats.shared,
     )
     return run_loop(objective, hats.parameters(POLICY), config, job)
 
@@ -45,6 +52,7 @@ class Dpo(ComparisonObjective):
     config: DpoConfig
 
     reference: Trunk = field(kw_only=True)
+    shared: SharedLayers = field(kw_only=True)
     right: list[Tensor] = field(default_factory=list, init=False)
     """Of this step's passes, the share of pairs in the right order."""
 
@@ -58,7 +66,8 @@ class Dpo(ComparisonObjective):
         examples = answers_of(batch)
         logits = sum(e.trained for e in examples)
         flops = self.shape.flops(examples, logits=logits)
-        flops += self.shape.flops(examples, logits=logits, backward=False)
+        below = self.trunk.padded  # what is shared is computed once
+        flops += self.shape.flops(examples, logits=logits, backward=False, below=below)
         return Counts(len(batch), sum(map(len, batch)), flops)
 
     def loss(self, batch: Sequence[Ranking]) -> Tensor:
@@ -69,9 +78,10 @@ class Dpo(ComparisonObjective):
 
     def losses(self, batch: Sequence[Ranking]) -> tuple[Tensor, Tensor]:
         """Each prompt's loss (P,), and the share of its pairs in the right order (P,)."""
-        with torch.no_grad():
-            ref = by_pair(self.sums(self.reference, batch), batch)
-        ours = by_pair(self.sums(self.trunk, batch), batch)
+        with self.shared.kept():
+            with torch.no_grad():
+                ref = by_pair(self.sums(self.reference, batch), batch)
+            ours = by_pair(self.sums(self.trunk, batch), batch)
         losses, right = [], []
         for (better, worse), (ref_better, ref_worse) in zip(ours, ref, strict=True):
             sides = better, worse, ref_better, ref_worse

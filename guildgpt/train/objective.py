@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,16 +84,32 @@ class Shape:
         self.head = table.numel()
         layers = getattr(config, "num_hidden_layers", None) or config.n_layers
         self.attention = 4 * layers * table.shape[1]
+        trained = [name for name, one in trunk.model.named_parameters() if one.requires_grad]
+        places = [int(found[1]) for name in trained if (found := re.search(r"\.(\d+)\.", name))]
+        self.upper = 1 - min(places, default=0) / layers  # the share of layers that are trained
 
-    def flops(self, batch: Sequence[Example], *, logits: int, backward: bool = True) -> float:
+    def flops(
+        self,
+        batch: Sequence[Example],
+        *,
+        logits: int,
+        backward: bool = True,
+        below: bool = True,
+    ) -> float:
         """2 per weight and token forward, 2 for the gradient of what flows back, and 2 more where
         weights are trained; attention's products (4 L² d a layer forward, twice that backward).
         `logits` is the number of tokens that the vocabulary head sees. What the trunk computes once
-        for several examples counts once."""
-        per_weight = (6 if self.all_trained else 4) if backward else 2
+        for several examples counts once. Nothing flows back below the lowest layer that is
+        trained; without `below` nothing is computed there."""
         tokens, pairs = self.trunk.work(batch)
-        products = tokens * self.body + logits * self.head
-        return float(per_weight * products + (3 if backward else 1) * pairs * self.attention)
+        products, attention = tokens * self.body, pairs * self.attention
+        forward = (2 * products + attention) * (1 if below else self.upper)
+        forward += 2 * logits * self.head
+        if not backward:
+            return float(forward)
+        per_weight = 4 if self.all_trained else 2
+        through = self.upper * (per_weight * products + 2 * attention)
+        return float(forward + through + per_weight * logits * self.head)
 
 
 @dataclass

@@ -134,18 +134,19 @@ class OnPolicy(Objective):
 
     def updates(self, step: int) -> Iterator[Sequence[Minibatch]]:
         """One iteration: its optimizer steps, `minibatches` in each of `passes`."""
-        rollout = self.collect(step)
-        rows = np.flatnonzero(rollout.kept)
-        targets = Targets(np.zeros(rollout.mask.shape))
-        if len(rows):
-            targets = self.method.advantages(rollout, self.kl.beta)
-        self.noted = []
-        for number in range(self.config.passes if len(rows) else 0):
-            order = np.random.default_rng([self.job.seed, step, number]).permutation(rows)
-            for some in np.array_split(order, min(self.config.minibatches, len(rows))):
-                # In order, so that answers to one prompt stay neighbours.
-                own = share(sorted(some.tolist()), self.job.world)
-                yield self.minibatches(rollout, targets, own)
+        with self.hats.shared.kept():
+            rollout = self.collect(step)
+            rows = np.flatnonzero(rollout.kept)
+            targets = Targets(np.zeros(rollout.mask.shape))
+            if len(rows):
+                targets = self.method.advantages(rollout, self.kl.beta)
+            self.noted = []
+            for number in range(self.config.passes if len(rows) else 0):
+                order = np.random.default_rng([self.job.seed, step, number]).permutation(rows)
+                for some in np.array_split(order, min(self.config.minibatches, len(rows))):
+                    # In order, so that answers to one prompt stay neighbours.
+                    own = share(sorted(some.tolist()), self.job.world)
+                    yield self.minibatches(rollout, targets, own)
         self.last = {**self.summary(rollout), **targets.figures}
         self.show(step, rollout)
         self.kl.update(self.last["kl"], len(rollout.episodes))
@@ -197,9 +198,10 @@ class OnPolicy(Objective):
 
     def counts(self, batch: Minibatch) -> Counts:
         """Tokens that the policy wrote, and the work of the update; the rollout's is left out."""
-        extra = self.method.extra_passes * self.shape.flops(batch.examples, logits=0)
-        flops = extra + self.shape.flops(batch.examples, logits=len(batch.old))
-        return Counts(len(batch.old), sum(map(len, batch.examples)), flops)
+        examples, below = batch.examples, self.policy.padded  # what is shared was computed before
+        extra = self.method.extra_passes * self.shape.flops(examples, logits=0, below=below)
+        flops = extra + self.shape.flops(examples, logits=len(batch.old), below=below)
+        return Counts(len(batch.old), sum(map(len, examples)), flops)
 
     def loss(self, batch: Minibatch) -> Tensor:
         """The summed loss of the policy, and what the method adds to it."""

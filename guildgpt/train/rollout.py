@@ -217,13 +217,13 @@ def collect(
             config.micro_tokens,
         )
 
+    scored = scorer(episodes)
+    _check(scored, episodes)
     if sampler.exact:
         old = np.zeros(mask.shape)
         old[mask] = np.concatenate([one.logprobs for one in sampled])
     else:
         old = logprobs(policy)
-    scored = scorer(episodes)
-    _check(scored, episodes)
     ended = np.array([one.ended for one in sampled])
     kept = np.ones_like(ended)
     if config.missing_eos == "leave_out":

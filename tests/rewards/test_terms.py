@@ -191,6 +191,13 @@ def test_a_total_is_the_weighted_sum() -> None:
     assert result.totals == [-0.25 + 3, -2 - 0.5]
 
 
+def test_length_leaves_prompts_with_constraints_alone() -> None:
+    asked = Wanted.from_row({"constraints": [{"kind": "no_commas"}]}, "here")
+    found = rewards(length={"shortest": 4, "slack": 4})([SHORT] * 2, [NOTHING, asked])
+    assert found.values["length"] == [-0.5, None]
+    assert found.totals == [-0.5, 0]
+
+
 def test_weight_zero_is_off() -> None:
     assert rewards(repetition={"weight": 0}, length={}).names == ("length",)
 

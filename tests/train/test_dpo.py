@@ -25,7 +25,7 @@ LORA = AdapterConfig(rank=4, alpha=8)
 
 def objective_of(hats: Hats, rows: list[Ranking], config: DpoConfig) -> Dpo:
     trunk, reference = hats.trunk("policy"), hats.trunk(None)
-    return Dpo(trunk, rows, config, order(rows, config), reference=reference)
+    return Dpo(trunk, rows, config, order(rows, config), reference=reference, shared=hats.shared)
 
 
 def trained(folder: Path, watcher: Remembering, hats: Hats, **changes: Any) -> Hats:

@@ -28,6 +28,18 @@ def test_a_known_reward_is_reached(tmp_path: Path, watcher: Remembering, seed: i
     assert np.mean(rewards[-3:]) > 0.6  # the frozen head allows 0.82 at most
 
 
+def test_a_known_reward_is_reached_by_the_upper_layers_alone(
+    tmp_path: Path, watcher: Remembering
+) -> None:
+    lora = AdapterConfig(rank=8, alpha=16, layers=1)
+    hats = ppo(tmp_path, watcher, lora=lora)
+    assert hats.shared.depth == 1
+    assert all(".1." in name for name in hats.parameters("policy"))
+    rewards = [step["reward"] for step in watcher.steps]
+    assert rewards[0] < 0.1
+    assert np.mean(rewards[-3:]) > 0.5
+
+
 @pytest.mark.parametrize("kind", [outspoken, mpt, gpt_neox])
 def test_policy_and_value_model_are_both_trained(
     tmp_path: Path, watcher: Remembering, kind: Any
