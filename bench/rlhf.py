@@ -144,7 +144,7 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
             Grpo(config),
             hats,
             asked,
-            Scoring(reward, 1.0, Rewards(config.terms), NEVER),
+            Scoring(reward, 1.0, Rewards(config.terms)),
             base.chat.tokenizer,
             NEVER,
             Job(Path(folder), 0, watch, World()),

@@ -42,10 +42,24 @@ class Example:
         return int(self.mask[1:].sum())
 
 
-def answering(asked: Sequence[int], answer: ArrayLike, source: str, bytes: int = 0) -> Example:
-    """A prompt's ids and those of an answer, of which the answer is predicted."""
+def answering(
+    asked: Sequence[int],
+    answer: ArrayLike,
+    source: str,
+    bytes: int = 0,
+    *,
+    end: int | None = None,
+) -> Example:
+    """A prompt's ids and those of an answer, of which the answer is predicted.
+
+    An answer that was cut is closed with the token `end`, if that is given: a score is learned at
+    ends of turn alone, and means nothing anywhere else. It is not predicted.
+    """
     ids = np.concatenate([np.array(asked, np.int32), np.array(answer, np.int32)])
-    return Example(ids, np.arange(len(ids)) >= len(asked), bytes, source)
+    mask = np.arange(len(ids)) >= len(asked)
+    if end is not None and ids[-1] != end:
+        ids, mask = np.append(ids, np.int32(end)), np.append(mask, False)
+    return Example(ids, mask, bytes, source)
 
 
 # What one place in a batch holds: a conversation, or documents packed together.

@@ -20,7 +20,6 @@ from guildgpt.evaluate.agreement import Agreement, agree, judge_sentence
 from guildgpt.evaluate.preferences import Scorer
 from guildgpt.evaluate.samples import SampleMeasures, measure
 from guildgpt.model.chat_tokenizer import ChatTokenizer
-from guildgpt.network.reward_model import closed
 from guildgpt.network.sampler import Sampled, Sampling, sample
 from guildgpt.network.trunk import Trunk, length_groups, token_logprobs
 from guildgpt.text.figures import percent
@@ -37,7 +36,7 @@ SETTLE = 12  # Newton steps
 class Answers:
     """One model's answers to the prompts, in their order."""
 
-    examples: tuple[Example, ...]  # prompt and answer, of which the answer is predicted
+    examples: tuple[Example, ...]  # prompt and answer, closed, of which the answer is predicted
     sampled: tuple[Sampled, ...]
     texts: tuple[str, ...]
 
@@ -135,7 +134,10 @@ def write(
     longest = max(map(len, asked), default=0) + sampling.max_new_tokens
     rows = max(PLACES // longest, 1)
     sampled = sample(trunk, asked, sampling, eos_id=chat.eos_id, seed=seed, rows=rows)
-    examples = (answering(ids, one.ids, "written") for ids, one in zip(asked, sampled, strict=True))
+    examples = (
+        answering(ids, one.ids, "written", end=chat.eos_id)
+        for ids, one in zip(asked, sampled, strict=True)
+    )
     texts = tuple(chat.tokenizer.decode(one.ids.tolist()) for one in sampled)
     return Answers(tuple(examples), tuple(sampled), texts)
 
@@ -153,8 +155,8 @@ def head_to_head(
 ) -> HeadToHead:
     """The figures; `prompts` says which answers share a prompt, each its own if not given, and
     `judge_data` what the judge learned from."""
-    judged = _both(judge, before, after, eos_id)
-    rewarded = _both(reward, before, after, eos_id)
+    judged = _both(judge, before, after)
+    rewarded = _both(reward, before, after)
     groups = np.arange(len(before.texts)) if prompts is None else np.array(prompts)
     verdicts = agreement = None
     if judged is not None and rewarded is not None:
@@ -198,15 +200,10 @@ def _mean(scores: tuple[Floats, Floats] | None, side: int) -> float | None:
     return float(scores[side].mean()) if scores is not None else None
 
 
-def _both(
-    scorer: Scorer | None, before: Answers, after: Answers, eos_id: int
-) -> tuple[Floats, Floats] | None:
+def _both(scorer: Scorer | None, before: Answers, after: Answers) -> tuple[Floats, Floats] | None:
     if scorer is None:
         return None
-    first, second = (
-        scorer.scores([closed(example, eos_id) for example in written.examples]).double().numpy()
-        for written in (before, after)
-    )
+    first, second = (scorer.scores(one.examples).double().numpy() for one in (before, after))
     return first, second
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -88,18 +87,6 @@ def token_values(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> 
     """The value (K,) of the state before each predicted token, laid end to end."""
     places = predicted(examples).to(head.weight.device) - 1
     return head(trunk.hidden(examples, places).float())[:, 0]  # type: ignore[no-any-return]
-
-
-def closed(example: Example, eos_id: int) -> Example:
-    """An answer as it is scored: one that was cut ends where it was cut.
-
-    A score is learned at ends of turn alone. Read anywhere else it means nothing, and cut answers
-    would come out better or worse by accident.
-    """
-    if example.ids[-1] == eos_id:
-        return example
-    ids = np.append(example.ids, np.int32(eos_id))
-    return replace(example, ids=ids, mask=np.append(example.mask, False))
 
 
 @dataclass

@@ -45,8 +45,5 @@ class SharedLayers:
         if self._known is not None:
             flat = states[torch.from_numpy(packed.places).to(states.device)]
             parts = torch.split(flat, [len(example) for example in examples])
-            for example, part in zip(examples, parts, strict=True):
-                # Scores are read with an end of turn behind an answer that was cut.
-                known[example.ids[:-1].tobytes()] = part[:-1]
-                known[example.ids.tobytes()] = part
+            known.update(zip(keys, parts, strict=True))
         return states

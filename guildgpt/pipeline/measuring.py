@@ -18,12 +18,18 @@ from guildgpt.evaluate.head_to_head import HeadToHead, divergence, head_to_head,
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.folder import write_model_folder
-from guildgpt.network.reward_model import RewardModel, check_same_language, load_reward_model
+from guildgpt.network.hats import Hats
+from guildgpt.network.reward_model import (
+    RewardModel,
+    check_same_language,
+    load_reward_model,
+    wear_reward_model,
+)
 from guildgpt.network.sampler import Sampling
 from guildgpt.pipeline.folder import ADAPTER, is_disk_full, kept, once
 from guildgpt.pipeline.prompts import judged_prompts
 from guildgpt.pipeline.stage import Prepared, StageRun
-from guildgpt.pipeline.stages import bare, wear_reward
+from guildgpt.pipeline.stages import bare, base_sha256, wear_reward
 from guildgpt.recipe import Recipe
 from guildgpt.train.config import PolicyConfig, RolloutConfig
 from guildgpt.train.on_policy import POLICY
@@ -102,7 +108,8 @@ def _compare(run: StageRun) -> HeadToHead:
     weights = load_file(run.place / ADAPTER)
     hats.add(POLICY, settings.lora, seed=run.recipe.seed, weights=weights)
     policy, reference = hats.trunk(POLICY), hats.trunk(None)
-    with run.console.status("answering held-out prompts before and after"):
+    judge, data = _judge(run, hats, base)
+    with run.console.status("answering held-out prompts before and after"), hats.shared.kept():
         before, after = (
             write(trunk, base.chat, prompts, sampling, seed=run.recipe.seed)
             for trunk in (reference, policy)
@@ -112,10 +119,10 @@ def _compare(run: StageRun) -> HeadToHead:
             after,
             base.chat.eos_id,
             kl=divergence(policy, reference, after, temperature, settings.micro_tokens),
-            judge=_judge(run, base),
+            judge=judge,
             reward=reward,
             prompts=places,
-            judge_data=judge_data(run.start.judge) if run.start.judge else (),
+            judge_data=data,
         )
 
 
@@ -167,14 +174,15 @@ def _judged(run: StageRun, base: Base) -> tuple[list[int], list[tuple[Message, .
     return places, [asked[index] for index in places]
 
 
-def _judge(run: StageRun, base: Base) -> RewardModel | None:
-    """The second reward model, which the policy was never trained against."""
-    folder, config, world = run.start.judge, run.recipe.reward, run.world
+def _judge(run: StageRun, hats: Hats, base: Base) -> tuple[RewardModel | None, tuple[str, ...]]:
+    """The second reward model, which the policy was never trained against, and what it learned
+    from."""
+    folder, tokens = run.start.judge, run.recipe.reward.micro_tokens
     if folder is None:
-        return None
+        return None, ()
     check_same_language(folder, base.chat)
-    dtype = world.dtype(config.dtype)
-    return load_reward_model(folder, dtype, world.device, config.micro_tokens)
+    judge = wear_reward_model(hats, "judge", folder, base_sha256(run), tokens)
+    return judge, tuple(judge_data(folder))
 
 
 def _measure(run: StageRun, base: Base, rows: Prepared, gguf: Path | None) -> Measured:

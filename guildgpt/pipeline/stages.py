@@ -138,7 +138,7 @@ def _on_policy(
     """A policy that learns from answers of its own; with `states`, scoring returns what the value
     head reads."""
     tokenizer, eos_id = base.chat.tokenizer, base.chat.eos_id
-    scorer = Scoring(reward, config.reward_weight, Rewards(config.terms), eos_id, states=states)
+    scorer = Scoring(reward, config.reward_weight, Rewards(config.terms), states=states)
     outcome = train_on_policy(method, hats, rows.prompts, scorer, tokenizer, eos_id, job)
     return _policy(hats, outcome)
 

@@ -263,6 +263,9 @@ class PpoConfig(RolloutConfig):
     """The `[ppo]` section: reinforcement learning of the model on its own answers, with a value
     model (Schulman et al. 2017, arXiv 1707.06347; Ouyang et al. 2022, arXiv 2203.02155)."""
 
+    group: int = Field(default=1, ge=1)
+    """Answers to each prompt; `batch_size` is a multiple of it. With several, a score counts by how
+    far it is above the mean of the others', and the value model guesses the rest."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     """How much a later reward counts."""
     lam: float = Field(default=0.95, ge=0, le=1)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from guildgpt.errors import RecipeError
 from guildgpt.train.advantages import group_relative, leave_one_out
 from guildgpt.train.config import GrpoConfig
 from guildgpt.train.losses import kl_k3
-from guildgpt.train.on_policy import Method, Minibatch, Targets
+from guildgpt.train.on_policy import Method, Minibatch, Targets, whole_groups
 from guildgpt.train.rollout import Rollout
 
 
@@ -28,13 +27,7 @@ class Grpo(Method):
     config: GrpoConfig
 
     def __post_init__(self) -> None:
-        size, self.group = self.config.batch_size, self.config.group
-        if size % self.group:
-            raise RecipeError(
-                f"{size} answers are not made of groups of {self.group}",
-                where="grpo.batch_size",
-                remedy=f"Set it to a multiple of {self.group}.",
-            )
+        self.group = whole_groups(self.config)
 
     def advantages(self, rollout: Rollout, beta: float) -> Targets:
         """Each answer's advantage on all of its tokens, (R, T)."""

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from guildgpt.chat import FileTokenizer
 from guildgpt.chat.repetition import loops
 from guildgpt.data.examples import Example
+from guildgpt.errors import RecipeError
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import length_groups, token_logprobs
 from guildgpt.train.advantages import Floats
-from guildgpt.train.config import RolloutConfig
+from guildgpt.train.config import GrpoConfig, PpoConfig, RolloutConfig
 from guildgpt.train.guards import Guards, KlPenalty
 from guildgpt.train.log import cut_log
 from guildgpt.train.loop import Job, Outcome, run_loop
@@ -85,6 +86,18 @@ class Method(Protocol):
         return logprobs.new_zeros(()), {}
 
 
+def whole_groups(config: PpoConfig | GrpoConfig) -> int:
+    """How many answers each prompt gets; RecipeError if an iteration's are no multiple of it."""
+    if config.batch_size % config.group:
+        section = type(config).__name__.removesuffix("Config").lower()
+        raise RecipeError(
+            f"{config.batch_size} answers are not made of groups of {config.group}",
+            where=f"{section}.batch_size",
+            remedy=f"Set it to a multiple of {config.group}.",
+        )
+    return config.group
+
+
 def train_on_policy(
     method: Method,
     hats: Hats,
@@ -102,7 +115,7 @@ def train_on_policy(
     config = method.config
     hats.add(POLICY, config.lora, seed=job.seed)
     sampler = sampler or PolicySampler(hats.trunk(POLICY), config, eos_id)
-    objective = OnPolicy(method, hats, prompts, sampler, scorer, tokenizer, job)
+    objective = OnPolicy(method, hats, prompts, sampler, scorer, tokenizer, eos_id, job)
     parameters, lr_scale = method.trained(hats.parameters(POLICY))
     return run_loop(objective, parameters, config, job, lr_scale=lr_scale)
 
@@ -117,6 +130,7 @@ class OnPolicy(Objective):
     sampler: Sampler
     scorer: Scorer
     tokenizer: FileTokenizer
+    eos_id: int
     job: Job
 
     def __post_init__(self) -> None:
@@ -161,6 +175,7 @@ class OnPolicy(Objective):
             self.policy,
             self.reference,
             self.tokenizer,
+            self.eos_id,
             self.config,
             seed=int(np.random.SeedSequence([self.job.seed, step, 1]).generate_state(1)[0]),
             scale=self.scale,

@@ -17,7 +17,7 @@ from guildgpt.chat import FileTokenizer, Message
 from guildgpt.chat.repetition import loops
 from guildgpt.data.examples import Example, answering
 from guildgpt.errors import GuildError
-from guildgpt.network.reward_model import RewardModel, closed
+from guildgpt.network.reward_model import RewardModel
 from guildgpt.network.sampler import Sampled, Sampling, sample
 from guildgpt.network.trunk import Trunk, length_groups, token_logprobs
 from guildgpt.rewards.terms import Rewards, Written
@@ -43,14 +43,14 @@ class Episode:
 
     prompt: Prompt
     sampled: Sampled
-    example: Example  # prompt and answer, of which the answer is predicted
+    example: Example  # prompt and answer, closed, of which the answer is predicted
     ids: tuple[int, ...]  # of the answer, without the end of turn
     text: str
 
     @classmethod
-    def of(cls, prompt: Prompt, sampled: Sampled, tokenizer: FileTokenizer) -> Episode:
+    def of(cls, prompt: Prompt, sampled: Sampled, tokenizer: FileTokenizer, eos_id: int) -> Episode:
         """That of one prompt and the answer that was drawn for it."""
-        example = answering(prompt.ids, sampled.ids, "rollout")
+        example = answering(prompt.ids, sampled.ids, "rollout", end=eos_id)
         ids = tuple(sampled.ids[:-1].tolist() if sampled.ended else sampled.ids.tolist())
         return cls(prompt, sampled, example, ids, tokenizer.decode(ids))
 
@@ -123,7 +123,6 @@ class Scoring:
     model: RewardModel | None
     weight: float
     rewards: Rewards
-    eos_id: int
     states: bool = False
 
     def __call__(self, episodes: Sequence[Episode]) -> Scores:
@@ -132,7 +131,7 @@ class Scoring:
         parts: dict[str, Floats] = {}
         states: list[Tensor] = []
         if self.model is not None:
-            examples = [closed(episode.example, self.eos_id) for episode in episodes]
+            examples = [episode.example for episode in episodes]
             found, states = self.model.scores_and_states(examples, states=self.states)
             parts["model"] = found.double().numpy()
             total += self.weight * parts["model"]
@@ -194,6 +193,7 @@ def collect(
     policy: Trunk,
     reference: Trunk,
     tokenizer: FileTokenizer,
+    eos_id: int,
     config: RolloutConfig,
     *,
     seed: int,
@@ -203,7 +203,8 @@ def collect(
     on `scale` or, without one, on that of these answers if the configuration asks for any."""
     sampled = sampler([prompt.ids for prompt in prompts], seed)
     episodes = [
-        Episode.of(prompt, one, tokenizer) for prompt, one in zip(prompts, sampled, strict=True)
+        Episode.of(prompt, one, tokenizer, eos_id)
+        for prompt, one in zip(prompts, sampled, strict=True)
     ]
     lengths = np.array([len(one) for one in sampled])
     mask = np.arange(lengths.max()) < lengths[:, None]
@@ -217,13 +218,13 @@ def collect(
             config.micro_tokens,
         )
 
-    scored = scorer(episodes)
-    _check(scored, episodes)
     if sampler.exact:
         old = np.zeros(mask.shape)
         old[mask] = np.concatenate([one.logprobs for one in sampled])
     else:
         old = logprobs(policy)
+    scored = scorer(episodes)
+    _check(scored, episodes)
     ended = np.array([one.ended for one in sampled])
     kept = np.ones_like(ended)
     if config.missing_eos == "leave_out":

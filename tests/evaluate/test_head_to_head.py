@@ -105,7 +105,8 @@ def test_answers_are_written_after_their_prompts(kind: Any, chat: ChatTokenizer)
         PROMPTS, answers.examples, answers.sampled, answers.texts, strict=True
     ):
         asked = chat.template.prompt(prompt, chat.tokenizer)
-        assert example.ids.tolist() == [*asked, *one.ids.tolist()]
+        end = [] if one.ended else [chat.eos_id]  # where a score is read
+        assert example.ids.tolist() == [*asked, *one.ids.tolist(), *end]
         assert example.trained == len(one)
         assert text == chat.tokenizer.decode(one.ids.tolist())
     assert answers.lengths.tolist() == [len(one) for one in answers.sampled]

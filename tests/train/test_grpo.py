@@ -42,7 +42,7 @@ def objective(folder: Path, **changes: Any) -> OnPolicy:
     settings = config(**changes)
     hats.add("policy", settings.lora, seed=0)
     sampler = PolicySampler(hats.trunk("policy"), settings, EOS)
-    rest: tuple[Any, ...] = (paid_for_one_token, Letters(), job(folder, Remembering()))
+    rest: tuple[Any, ...] = (paid_for_one_token, Letters(), EOS, job(folder, Remembering()))
     return OnPolicy(Grpo(settings), hats, asked(), sampler, *rest)
 
 

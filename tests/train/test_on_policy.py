@@ -86,7 +86,7 @@ def objective(hats: Hats, form: str, folder: Path, **changes: Any) -> OnPolicy:
 
 def on_policy(method: Method, hats: Hats, scorer: Scorer, folder: Path) -> OnPolicy:
     sampler = PolicySampler(hats.trunk("policy"), method.config, EOS)
-    rest: tuple[Any, ...] = (Letters(), job(folder, Remembering()))
+    rest: tuple[Any, ...] = (Letters(), EOS, job(folder, Remembering()))
     return OnPolicy(method, hats, asked(), sampler, scorer, *rest)
 
 
@@ -201,7 +201,7 @@ def rolled_out(hats: Hats, scorer: Any, **changes: Any) -> Rollout:
     config = RolloutConfig(**{**SETTINGS, **changes})
     policy = hats.trunk("policy")
     sampler = PolicySampler(policy, config, EOS)
-    rest: tuple[Any, ...] = (policy, hats.trunk(None), Letters(), config)
+    rest: tuple[Any, ...] = (policy, hats.trunk(None), Letters(), EOS, config)
     return collect(asked(), sampler, scorer, *rest, seed=3)
 
 
@@ -312,7 +312,7 @@ def test_another_engine_can_write_the_answers() -> None:
     shaken_hat(hats, "policy")
     config = RolloutConfig(**{**SETTINGS, "temperature": 0.7})
     policy, engine = hats.trunk("policy"), OtherEngine()
-    rest: tuple[Any, ...] = (policy, hats.trunk(None), Letters(), config)
+    rest: tuple[Any, ...] = (policy, hats.trunk(None), Letters(), EOS, config)
     rollout = collect(asked(), engine, five, *rest, seed=3)
     assert engine.asked == [[prompt.ids for prompt in asked()]]
     written = OtherEngine()(engine.asked[0], 3)
@@ -345,7 +345,7 @@ def test_the_temperature_divides_the_logits_of_policy_and_reference(
     rollout = rolled_out(hats, five, temperature=temperature)
     model = KINDS[kind]()
     for row, episode in enumerate(rollout.episodes):
-        ids = torch.from_numpy(episode.example.ids).long()
+        ids = torch.tensor([*episode.prompt.ids, *episode.sampled.ids])
         with torch.no_grad():
             logits = model(input_ids=ids[None]).logits[0, :-1] / temperature
         wanted = torch.log_softmax(logits, -1).gather(1, ids[1:, None])[:, 0].numpy()
@@ -466,7 +466,7 @@ def test_an_iteration_in_which_all_was_cut_teaches_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("guildgpt.train.rollout.loops", lambda ids: False)
-    monkeypatch.setattr(policies, "EOS", -1)  # which no policy says
+    monkeypatch.setattr(policies, "EOS", 63)  # which is never drawn here
     settings = {"missing_eos": "leave_out", "max_new_tokens": 1, "steps": 2, "normalize": True}
     hats = train(tmp_path, watcher, 0, **settings)
     assert [step["left_out"] for step in watcher.steps] == [1.0, 1.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 import torch
 from network.tiny import gpt_neox, mpt
 
+from guildgpt.data.examples import answering
 from guildgpt.errors import RecipeError
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.reward_model import RewardModel, scalar_head
 from guildgpt.train.config import PpoConfig
-from guildgpt.train.ppo import value_model
+from guildgpt.train.ppo import Ppo, value_model
 
 from .conftest import Remembering
 from .policies import hats_of, outspoken, paid_for_small_ids, ppo
@@ -26,6 +28,43 @@ def test_a_known_reward_is_reached(tmp_path: Path, watcher: Remembering, seed: i
     rewards = [step["reward"] for step in watcher.steps]
     assert rewards[0] < 0.1
     assert np.mean(rewards[-3:]) > 0.6  # the frozen head allows 0.82 at most
+
+
+def test_a_known_reward_is_reached_with_several_answers_to_a_prompt(
+    tmp_path: Path, watcher: Remembering
+) -> None:
+    ppo(tmp_path, watcher, group=8)
+    rewards = [step["reward"] for step in watcher.steps]
+    assert rewards[0] < 0.1
+    assert np.mean(rewards[-3:]) > 0.6
+
+
+def test_a_score_counts_beside_those_of_the_other_answers(tmp_path: Path) -> None:
+    """With λ and γ of 1 and a value model that knows nothing, it is each token's advantage."""
+    hats = hats_of(outspoken())
+    hats.add("policy", AdapterConfig(rank=4, alpha=8), seed=0)
+    config = PpoConfig(group=2, lam=1.0, value_from="zero", whiten_advantages=False, batch_size=4)
+    method = Ppo(config, value_model(hats, None, None, config, 0))
+    mask = np.ones((4, 3), bool)
+    kept = np.array([True, True, True, False])
+    rollout: Any = SimpleNamespace(
+        scores=np.array([5.0, 3.0, 7.0, 9.0]),
+        mask=mask,
+        kept=kept,
+        learned=mask & kept[:, None],
+        kl=np.zeros((4, 3)),
+        episodes=[SimpleNamespace(example=answering((4, 5), (6, 7, 8), "test")) for _ in range(4)],
+    )
+    found = method.advantages(rollout, beta=0.0).advantages
+    assert found.tolist() == [[2.0] * 3, [-2.0] * 3, [0.0] * 3, [0.0] * 3]
+
+
+def test_answers_that_make_no_whole_groups_are_refused(
+    tmp_path: Path, watcher: Remembering
+) -> None:
+    with pytest.raises(RecipeError, match="not made of groups of 3") as caught:
+        ppo(tmp_path, watcher, batch_size=32, group=3)
+    assert "ppo.batch_size" in str(caught.value)
 
 
 def test_a_known_reward_is_reached_by_the_upper_layers_alone(
