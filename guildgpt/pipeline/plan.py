@@ -19,7 +19,7 @@ from guildgpt.pipeline.prepare import gather, prepare
 from guildgpt.pipeline.stage import Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe
-from guildgpt.train.config import GrpoConfig, PretrainConfig, TrainConfig
+from guildgpt.train.config import PretrainConfig, RolloutConfig, TrainConfig
 from guildgpt.train.schedule import schedule
 
 
@@ -84,8 +84,8 @@ def _comparisons(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[
 
 def _prompts(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
     """How much will be written in answer to them, nobody knows before."""
-    group = settings.group if isinstance(settings, GrpoConfig) else 1
-    steps, _ = schedule(len(rows.prompts), settings, group)
+    assert isinstance(settings, RolloutConfig)
+    steps, _ = schedule(len(rows.prompts), settings, settings.group)
     return {
         "prompts": len(rows.prompts),
         "answers": steps * settings.batch_size,

@@ -15,7 +15,7 @@ from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.rewards.config import RewardTerms
 from guildgpt.rewards.wanted import Wanted
-from guildgpt.train.config import GrpoConfig, RolloutConfig
+from guildgpt.train.config import RolloutConfig
 from guildgpt.train.rollout import Prompt
 from guildgpt.train.schedule import shuffled
 
@@ -69,9 +69,8 @@ def _with_constrained(
     no drawn one is asked twice; else every row's prompt is asked as often as `epochs` says.
     """
     share = settings.constrained_share
-    group = settings.group if isinstance(settings, GrpoConfig) else 1
     if settings.steps:
-        places = settings.steps * max(settings.batch_size // group, 1)
+        places = settings.steps * (settings.batch_size // settings.group)
     else:
         places = round(len(rows) / (1 - share)) if share < 1 else len(questions("train"))
     drawn = training_prompts(round(share * places), recipe.seed)

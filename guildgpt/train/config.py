@@ -194,6 +194,9 @@ class RolloutConfig(PolicyConfig):
     """Iterations: answers are written, scored and learned from. Goes before `epochs`."""
     batch_size: int = Field(default=32, ge=1)
     """Answers an iteration."""
+    group: int = Field(default=1, ge=1)
+    """Answers to each prompt; `batch_size` is a multiple of it. With several, a score counts by how
+    far it is above the mean of the others'."""
     learning_rate: float = Field(default=1e-4, gt=0)
     warmup: float = Field(default=0.0, ge=0, lt=1)
     decay: Literal["cosine", "linear", "constant"] = "linear"
@@ -253,6 +256,14 @@ class RolloutConfig(PolicyConfig):
             raise ValueError("constrained_share needs terms.constraints, or nothing rewards them")
         return self
 
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        if self.batch_size % self.group:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) is not made of groups of {self.group} answers"
+            )
+        return self
+
     @property
     def updates(self) -> int:
         """Optimizer steps an iteration."""
@@ -263,9 +274,6 @@ class PpoConfig(RolloutConfig):
     """The `[ppo]` section: reinforcement learning of the model on its own answers, with a value
     model (Schulman et al. 2017, arXiv 1707.06347; Ouyang et al. 2022, arXiv 2203.02155)."""
 
-    group: int = Field(default=1, ge=1)
-    """Answers to each prompt; `batch_size` is a multiple of it. With several, a score counts by how
-    far it is above the mean of the others', and the value model guesses the rest."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     """How much a later reward counts."""
     lam: float = Field(default=0.95, ge=0, le=1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from guildgpt.train.advantages import group_relative, leave_one_out
 from guildgpt.train.config import GrpoConfig
 from guildgpt.train.losses import kl_k3
-from guildgpt.train.on_policy import Method, Minibatch, Targets, whole_groups
+from guildgpt.train.on_policy import Method, Minibatch, Targets
 from guildgpt.train.rollout import Rollout
 
 
@@ -26,17 +26,16 @@ class Grpo(Method):
 
     config: GrpoConfig
 
-    def __post_init__(self) -> None:
-        self.group = whole_groups(self.config)
-
     def advantages(self, rollout: Rollout, beta: float) -> Targets:
         """Each answer's advantage on all of its tokens, (R, T)."""
-        scores, kept = rollout.scores, rollout.kept.reshape(-1, self.group)
+        scores, kept = rollout.scores, rollout.kept.reshape(-1, self.config.group)
         if self.config.baseline == "leave_one_out":
             scores = scores - beta * rollout.kl.sum(1)
-            relative = leave_one_out(scores.reshape(-1, self.group), kept)
+            relative = leave_one_out(scores.reshape(-1, self.config.group), kept)
         else:
-            relative = group_relative(scores.reshape(-1, self.group), self.config.by_spread, kept)
+            relative = group_relative(
+                scores.reshape(-1, self.config.group), self.config.by_spread, kept
+            )
         return Targets(np.where(rollout.mask, relative.reshape(-1, 1), 0.0))
 
     def extra_loss(

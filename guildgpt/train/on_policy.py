@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from guildgpt.chat import FileTokenizer
 from guildgpt.chat.repetition import loops
 from guildgpt.data.examples import Example
-from guildgpt.errors import RecipeError
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import length_groups, token_logprobs
 from guildgpt.train.advantages import Floats
-from guildgpt.train.config import GrpoConfig, PpoConfig, RolloutConfig
+from guildgpt.train.config import RolloutConfig
 from guildgpt.train.guards import Guards, KlPenalty
 from guildgpt.train.log import cut_log
 from guildgpt.train.loop import Job, Outcome, run_loop
@@ -64,7 +63,6 @@ class Method(Protocol):
     """What sets PPO, GRPO and others apart."""
 
     config: RolloutConfig
-    group: int = 1  # answers to each prompt
     figures: tuple[str, ...] = ()  # those that `extra_loss` gives of every pass
     extra_passes: int = 0  # through the trunk, that `extra_loss` takes beside the policy's
 
@@ -84,18 +82,6 @@ class Method(Protocol):
         """What is added to the policy's loss, summed over the tokens (K,) that the policy gives
         `logprobs` now, and its `figures`."""
         return logprobs.new_zeros(()), {}
-
-
-def whole_groups(config: PpoConfig | GrpoConfig) -> int:
-    """How many answers each prompt gets; RecipeError if an iteration's are no multiple of it."""
-    if config.batch_size % config.group:
-        section = type(config).__name__.removesuffix("Config").lower()
-        raise RecipeError(
-            f"{config.batch_size} answers are not made of groups of {config.group}",
-            where=f"{section}.batch_size",
-            remedy=f"Set it to a multiple of {config.group}.",
-        )
-    return config.group
 
 
 def train_on_policy(
@@ -140,8 +126,8 @@ class OnPolicy(Objective):
         self.shape = Shape(self.policy)
         self.kl, self.guards = KlPenalty(config.kl), Guards(config.guards)
         self.scale: Scale | None = None  # from the first iteration on
-        self.steps, _ = schedule(prompts, config, self.method.group)
-        size = max(config.batch_size // self.method.group, 1)  # no iteration has fewer prompts
+        self.steps, _ = schedule(prompts, config, config.group)
+        size = config.batch_size // config.group
         self.schedule = Schedule(prompts, size, self.steps, self.steps * size, job.seed, job.world)
         self.last: dict[str, float] = {}
         self.noted: list[dict[str, Tensor]] = []  # figures of this iteration's passes
@@ -169,7 +155,7 @@ class OnPolicy(Objective):
         """The iteration's answers; which prompts and what is drawn depend on seed and step."""
         chosen = self.schedule.rows(step)
         rollout = collect(
-            [self.prompts[index] for index in chosen for _ in range(self.method.group)],
+            [self.prompts[index] for index in chosen for _ in range(self.config.group)],
             self.sampler,
             self.scorer,
             self.policy,

@@ -20,7 +20,7 @@ from guildgpt.network.reward_model import RewardModel, scalar_head, token_values
 from guildgpt.train.advantages import Floats, gae, leave_one_out, token_rewards, whiten
 from guildgpt.train.config import PpoConfig
 from guildgpt.train.losses import clipped_value_loss
-from guildgpt.train.on_policy import POLICY, Method, Minibatch, Targets, whole_groups
+from guildgpt.train.on_policy import POLICY, Method, Minibatch, Targets
 from guildgpt.train.rollout import Rollout, by_token
 
 VALUE = "value"
@@ -34,7 +34,6 @@ class Ppo(Method):
     value: ValueModel
 
     def __post_init__(self) -> None:
-        self.group = whole_groups(self.config)
         self.figures = ("value_loss",)
         self.extra_passes = int(self.value.trunk is not None)
 
@@ -50,8 +49,8 @@ class Ppo(Method):
         """GAE over the score at the last token and the KL penalty at each; of several answers to a
         prompt the score is held against the others' first."""
         mask, learned, scores = rollout.mask, rollout.learned, rollout.scores
-        if self.group > 1:
-            groups = (-1, self.group)
+        if self.config.group > 1:
+            groups = (-1, self.config.group)
             relative = leave_one_out(scores.reshape(groups), rollout.kept.reshape(groups))
             scores = relative.reshape(-1)
         rewards = token_rewards(scores, rollout.kl, beta, mask)

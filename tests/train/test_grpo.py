@@ -10,9 +10,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from guildgpt.errors import RecipeError
 from guildgpt.network.sampler import Sampled
-from guildgpt.train.config import GrpoConfig
+from guildgpt.train.config import GrpoConfig, PpoConfig, RolloutConfig
 from guildgpt.train.grpo import Grpo
 from guildgpt.train.on_policy import Minibatch, OnPolicy
 from guildgpt.train.rollout import PolicySampler, Rollout, Scores
@@ -117,10 +116,10 @@ def test_steps_follow_from_epochs(tmp_path: Path) -> None:
     assert objective(tmp_path, steps=None, epochs=2.5, batch_size=8, group=4).steps == 20
 
 
-def test_a_batch_is_made_of_whole_groups(tmp_path: Path, watcher: Remembering) -> None:
-    with pytest.raises(RecipeError, match="not made of groups of 3") as caught:
-        grpo(tmp_path, watcher, batch_size=32, group=3)
-    assert "grpo.batch_size" in str(caught.value)
+@pytest.mark.parametrize("kind", [GrpoConfig, PpoConfig])
+def test_a_batch_is_made_of_whole_groups(kind: type[RolloutConfig]) -> None:
+    with pytest.raises(ValidationError, match=r"batch_size \(32\) is not made of groups of 3"):
+        kind(batch_size=32, group=3)
 
 
 def test_recipes_may_still_name_how_held_out_rows_are_measured() -> None:

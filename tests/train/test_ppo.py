@@ -59,14 +59,6 @@ def test_a_score_counts_beside_those_of_the_other_answers(tmp_path: Path) -> Non
     assert found.tolist() == [[2.0] * 3, [-2.0] * 3, [0.0] * 3, [0.0] * 3]
 
 
-def test_answers_that_make_no_whole_groups_are_refused(
-    tmp_path: Path, watcher: Remembering
-) -> None:
-    with pytest.raises(RecipeError, match="not made of groups of 3") as caught:
-        ppo(tmp_path, watcher, batch_size=32, group=3)
-    assert "ppo.batch_size" in str(caught.value)
-
-
 def test_a_known_reward_is_reached_by_the_upper_layers_alone(
     tmp_path: Path, watcher: Remembering
 ) -> None:
