@@ -74,7 +74,8 @@ def explained(
             remedy = f'Write it in brackets: {keys[-1]} = ["…"].'
         case _:
             message = problem["msg"].removeprefix("Value error, ")
-            what = f"`{dotted}` is {shown(dotted, value)}: {message[0].lower()}{message[1:]}"
+            quoted = "" if isinstance(value, dict) else f" is {shown(dotted, value)}"
+            what = f"`{dotted}`{quoted}: {message[0].lower()}{message[1:]}"
             remedy = f"`{dotted}`: {model.model_fields[dotted].description}" if flat else None
     if more := len({found["loc"][:depth] for found in problems}) - 1:
         what += f" (and {more} more problem{'s' * (more > 1)})"

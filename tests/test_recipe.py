@@ -171,6 +171,12 @@ def test_a_wrong_value_is_shown_with_its_line(
     assert "Config" not in str(error)
 
 
+def test_values_that_do_not_go_together_are_told_without_the_others(recipe: Path) -> None:
+    error = refused(recipe, "ppo.group=5")
+    assert error.what == "`ppo`: batch_size (32) is not made of groups of 5 answers"
+    assert error.where == "--set ppo.group"
+
+
 def test_a_list_written_as_a_text_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "list.toml"
     path.write_text('name = "x"\n[data]\nsources = "starter"\n')
