@@ -113,7 +113,7 @@ def test_an_unknown_key_is_found_and_the_nearest_known_one_named(
 
 def test_a_key_unlike_any_other_is_not_guessed(recipe: Path) -> None:
     error = refused(changed(recipe, "rank = 8", "zzz = 8"))
-    assert error.remedy == "Known here: rank, alpha."
+    assert error.remedy == "Known here: rank, alpha, layers."
 
 
 def test_dotted_keys_and_inline_tables_have_lines_too(tmp_path: Path) -> None:
