@@ -14,12 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from guildgpt.errors import ModelError
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.lean import causal_model
 from guildgpt.network.shared import SharedLayers
 from guildgpt.network.trunk import Trunk, trunk_for
+
+LINEAR = (nn.Linear, Conv1D)  # what has an adapter
 
 
 class Hats:
@@ -128,11 +131,12 @@ class Hats:
 
 def _linear_by_layer(model: nn.Module) -> list[list[str]]:
     """The names of the linear modules in each of a model's layers, the lowest first."""
-    lists = [one for one in model.named_modules() if isinstance(one[1], nn.ModuleList)]
-    name, layers = max(lists, key=lambda one: len(one[1]))
+    lists = {name: one for name, one in model.named_modules() if isinstance(one, nn.ModuleList)}
+    nested = {name for name in lists for outer in lists if name.startswith(f"{outer}.")}
+    name = max(lists.keys() - nested, key=lambda name: len(lists[name]))  # not a layer's experts
     return [
-        [f"{name}.{place}.{key}" for key, one in layer.named_modules() if type(one) is nn.Linear]
-        for place, layer in enumerate(layers)
+        [f"{name}.{place}.{key}" for key, one in layer.named_modules() if type(one) in LINEAR]
+        for place, layer in enumerate(lists[name])
     ]
 
 

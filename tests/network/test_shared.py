@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel, OlmoeConfig, OlmoeForCausalLM
 
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
@@ -59,6 +60,24 @@ def test_only_the_upper_layers_have_adapters(kind: str) -> None:
     assert dressed(kind, upper=1, other=2).shared.depth == 0
     assert dressed(kind, more_than_there_are=7).shared.depth == 0
     assert hats.config("upper") == UPPER
+
+
+def test_the_layers_of_every_shape_of_model_are_found() -> None:
+    """GPT-2 has matrices of its own kind; a layer's experts may be more than there are layers."""
+    size = {"vocab_size": 96, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=96, n_embd=16, n_head=2, n_layer=2))
+    experts = OlmoeForCausalLM(OlmoeConfig(**size, **heads, num_experts=4))
+    for model, linear in (
+        (gpt2, "transformer.h.1.mlp.c_fc"),
+        (experts, "model.layers.1.self_attn.q_proj"),
+    ):
+        hats = Hats(model, torch.float32, CPU)
+        hats.add("upper", UPPER, seed=0)
+        names = hats.parameters("upper")
+        assert hats.shared.depth == 1
+        assert any(linear in name for name in names)
+        assert not any(".0." in name for name in names)
 
 
 @EVERY_KIND
