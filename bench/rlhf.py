@@ -7,7 +7,9 @@ Each side runs in a process of its own, in turn; medians and the ratio pair by p
 peers run in the faster of bfloat16 and float32, which is tried first.
 
     pip install -r bench/requirements.txt
-    python bench/rlhf.py [sampling] [iteration] [--repeat 3] [--steps 3]
+    python bench/rlhf.py [sampling] [iteration] [upper] [--repeat 3] [--steps 3]
+
+`upper` holds our iteration against itself, adapters on the upper half of the layers alone.
 """
 
 from __future__ import annotations
@@ -102,12 +104,13 @@ def hf_sampling(dtype: str) -> dict[str, float]:
     return {"tokens_per_second": made / statistics.median(times[1:])}
 
 
-def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
-    """GuildGPT's RLOO, a whole step of the loop."""
+def our_iteration(work: str, dtype: str, steps: str, layers: str = "") -> dict[str, float]:
+    """GuildGPT's RLOO, a whole step of the loop; `layers` have adapters, all if not given."""
     import torch
 
     from guildgpt.bases.base import load_base
     from guildgpt.bases.config import BaseConfig
+    from guildgpt.model.config import AdapterConfig
     from guildgpt.network.hats import Hats
     from guildgpt.network.reward_model import load_reward_model
     from guildgpt.network.world import World
@@ -130,6 +133,7 @@ def our_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
         baseline="leave_one_out",
         max_new_tokens=NEW_TOKENS,
         passes=1,
+        lora=AdapterConfig(layers=int(layers) if layers else None),
         missing_eos=None,
         checkpoint_minutes=1e9,
         show_every=0,
@@ -294,6 +298,17 @@ def main() -> None:
             "tokens_per_second",
             given.repeat,
         )
+    if "upper" in given.what:
+        with tempfile.TemporaryDirectory() as work:
+            write_reward_model(Path(work) / "reward")
+            pairs(
+                "iteration (adapters on 15 of 30 layers beside all)",
+                lambda: run_side(__file__, "our_iteration", work, mine, given.steps, 15),
+                lambda: run_side(__file__, "our_iteration", work, mine, given.steps),
+                "seconds",
+                given.repeat,
+                less_is_better=True,
+            )
     if "iteration" in given.what:
         with tempfile.TemporaryDirectory() as work:
             write_reward_model(Path(work) / "reward")
