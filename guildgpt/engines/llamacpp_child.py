@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from typing import Any
 
 ANY_PORT = 0
@@ -71,8 +72,14 @@ def main() -> None:
     print(json.dumps(reply), file=answers, flush=True)
     if options:
         sys.stdin.read()
-    os._exit(0)  # without the destructor
 
 
 if __name__ == "__main__":
-    main()
+    status = 1
+    try:
+        main()
+        status = 0
+    except Exception:  # its parent is gone, say
+        traceback.print_exc()
+    finally:
+        os._exit(status)  # without the destructor, whatever happened

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 from engines.processes import children
 from guildgpt.chat import CHATML, FileTokenizer, Message
+from guildgpt.engines import llamacpp_child
 from guildgpt.engines.engine import Chunk, Completion, SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.llamacpp_process import SPINS, LlamaCppProcess
@@ -322,6 +325,37 @@ def test_words_that_come_after_llama_cpp_gave_up_are_waited_for(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(EngineError, match="it is late"):
         LlamaCppEngine(starter, threads=1)
+
+
+def test_a_child_whose_parent_is_gone_before_it_answers_goes_too(tmp_path: Path) -> None:
+    """llama.cpp's destructor now and then waits for ever; here it always does."""
+    (tmp_path / "xllamacpp.py").write_text(
+        "import time\n"
+        "from types import SimpleNamespace\n"
+        "def CommonParams():\n"
+        "    return SimpleNamespace(model=SimpleNamespace())\n"
+        "class Server:\n"
+        "    listening_address = 'http://127.0.0.1:1'\n"
+        "    def __init__(self, options): pass\n"
+        "    def __del__(self): time.sleep(100_000)\n"
+    )
+    options = {"path": "", "key": "k", "context": 64, "slots": 1, "threads": None}
+    child = subprocess.Popen(
+        [sys.executable, llamacpp_child.__file__],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert child.stdin
+        assert child.stdout
+        child.stdout.close()
+        child.stdin.write(json.dumps(options).encode() + b"\n")
+        child.stdin.close()
+        assert child.wait(timeout=240) == 1
+    finally:
+        child.kill()
 
 
 def package(tmp_path: Path) -> Path:
