@@ -72,14 +72,14 @@ def main() -> None:
     print(json.dumps(reply), file=answers, flush=True)
     if options:
         sys.stdin.read()
+    os._exit(0)  # without the destructor
 
 
 if __name__ == "__main__":
-    status = 1
     try:
         main()
-        status = 0
     except Exception:  # its parent is gone, say
-        traceback.print_exc()
-    finally:
-        os._exit(status)  # without the destructor, whatever happened
+        try:
+            traceback.print_exc()
+        finally:
+            os._exit(1)  # as long as the server has a name: without the destructor, too
