@@ -10,7 +10,7 @@ TEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorde
 .PHONY: help demo guild-demo circle-demo test quick lint format docs bench clean
 
 help:
-	@echo "make demo        from a base to a model taught by feedback, and a report (13 to 30 minutes)"
+	@echo "make demo        from a base to a model taught by feedback, and a report (14 to 30 minutes)"
 	@echo "make guild-demo  watch the bot in a simulated Discord server (a minute)"
 	@echo "make circle-demo one turn of the circle with simulated members (6 to 15 minutes)"
 	@echo "make test        all tests"
