@@ -77,6 +77,7 @@ class Hats:
         )
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # transformers', about its own names
+            warnings.filterwarnings("ignore", "fan_in_fan_out")  # peft's, which sees to it itself
             torch.manual_seed(seed)
             if self.model is None:
                 self.model = get_peft_model(self.base, settings, adapter_name=name)
