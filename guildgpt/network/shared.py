@@ -34,15 +34,14 @@ class SharedLayers:
         self, examples: Sequence[Example], packed: PackedLayout, run: Callable[[], Tensor]
     ) -> Tensor:
         """The hidden states (N, d) of what is laid out of `examples`, kept ones or by `run`."""
-        known = self._known if self._known is not None else {}
-        keys = [example.ids.tobytes() for example in examples]
-        if all(key in known for key in keys):
+        known, keys = self._known, [example.ids.tobytes() for example in examples]
+        if known is not None and all(key in known for key in keys):
             sources = torch.from_numpy(packed.sources)
             states = torch.cat([known[key] for key in keys])
             return states[sources.to(states.device)]
         with torch.no_grad():
             states = run()
-        if self._known is not None:
+        if known is not None:
             flat = states[torch.from_numpy(packed.places).to(states.device)]
             parts = torch.split(flat, [len(example) for example in examples])
             known.update(zip(keys, parts, strict=True))

@@ -86,7 +86,8 @@ class Shape:
         self.attention = 4 * layers * table.shape[1]
         trained = [name for name, one in trunk.model.named_parameters() if one.requires_grad]
         places = [int(found[1]) for name in trained if (found := re.search(r"\.(\d+)\.", name))]
-        self.upper = 1 - min(places, default=0) / layers  # the share of layers that are trained
+        lowest = min(places, default=0) if len(places) == len(trained) else 0  # tables lie below
+        self.upper = 1 - lowest / layers  # the share of layers that gradients flow through
 
     def flops(
         self,

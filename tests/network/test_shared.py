@@ -152,3 +152,6 @@ def test_operations_are_counted_where_they_are_done() -> None:
     assert upper.flops(batch, logits=0, backward=False, below=False) == whole / 2
     assert upper.flops(batch, logits=0) == pytest.approx(whole * 1.5, rel=0.03)
     assert forward < whole  # which has adapters
+    hats = Hats(llama(), torch.float32, CPU)
+    hats.add("policy", UPPER, seed=0, new_tokens=[3])
+    assert Shape(hats.trunk("policy")).upper == 1  # gradients reach the rows of the new token
