@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -13,6 +14,7 @@ from guildgpt.errors import GuildError, ModelError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
     from rich.text import Text
 
 SOURCES = (
@@ -53,6 +55,15 @@ def say(console: Console, *lines: str) -> None:
     """Lines of plain text, wrapped at words on a terminal and nowhere else."""
     for line in lines:
         console.print(visible(line), soft_wrap=not console.is_terminal)
+
+
+@contextmanager
+def busy(console: Console, what: str) -> Iterator[Status]:
+    """What takes its time: something that turns on a terminal, elsewhere a line that it began."""
+    if not console.is_terminal:
+        say(console, f"{what} …")
+    with console.status(f"{what} …") as status:
+        yield status
 
 
 def visible(text: str) -> Text:

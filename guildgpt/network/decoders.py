@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from guildgpt.network.attention import apart, rotate
@@ -21,13 +22,14 @@ from guildgpt.network.lean import Layer, LeanTrunk, causal_model
 from guildgpt.network.packed import packed
 from guildgpt.network.trunk import PaddedTrunk, Trunk, wearing
 
+ROOM = 16  # places by which the past grows
+
 
 class Decoder(Protocol):
     """A batch of sequences that grow by a token a step."""
 
-    def start(self, prompts: Sequence[Tensor], steps: int) -> Tensor:
-        """Read the prompts (each (L,)), with room for `steps` more tokens; the final hidden states
-        (B, d) of their last tokens."""
+    def start(self, prompts: Sequence[Tensor]) -> Tensor:
+        """Read the prompts (each (L,)); the final hidden states (B, d) of their last tokens."""
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append a token to each row (B,); the final hidden states (B, d) there."""
@@ -45,14 +47,28 @@ def decoder_for(trunk: Trunk) -> Decoder:
 
 
 class _Past(NamedTuple):
-    """One layer's keys (B, G, D, T) and values (B, G, T, D) so far, T the room for them."""
+    """One layer's keys (B, G, D, T) and values (B, G, T, D) so far, T the room for them.
+
+    oneDNN multiplies whole tensors, and copies what is a part of one. So all of the room takes part
+    in a step, what is not filled yet unseen, and it grows by a little at a time.
+    """
 
     keys: Tensor
     values: Tensor
 
     def take(self, rows: Tensor, columns: slice) -> _Past:
         """Those of some sequences, and of some places."""
-        return _Past(self.keys[rows][..., columns], self.values[rows][:, :, columns])
+        keys, values = self.keys[rows][..., columns], self.values[rows][:, :, columns]
+        return _Past(keys.contiguous(), values.contiguous())
+
+    @property
+    def room(self) -> int:
+        """Places, filled or not."""
+        return self.keys.shape[-1]
+
+    def widened(self) -> _Past:
+        """With room for `ROOM` more."""
+        return _Past(F.pad(self.keys, (0, ROOM)), F.pad(self.values, (0, 0, 0, ROOM)))
 
 
 class _Step:
@@ -87,7 +103,7 @@ class LeanDecoder:
 
     trunk: LeanTrunk
 
-    def start(self, prompts: Sequence[Tensor], steps: int) -> Tensor:
+    def start(self, prompts: Sequence[Tensor]) -> Tensor:
         """See `Decoder.start`."""
         unique, index = _distinct(prompts)
         lengths = [len(prompt) for prompt in unique]
@@ -98,7 +114,7 @@ class LeanDecoder:
         def read(step: _Step, qkv: Tensor) -> Tensor:
             attention = step.attention
             mixed: Tensor = attention.forward(qkv, run, keep=False)[0]
-            rows, room = (len(unique), attention.kv_heads), longest + steps
+            rows, room = (len(unique), attention.kv_heads), longest + ROOM
             past = _Past(
                 h.new_zeros(*rows, attention.size, room), h.new_zeros(*rows, room, attention.size)
             )
@@ -124,8 +140,12 @@ class LeanDecoder:
         tables = self.trunk.body.rotary_emb(h, self.position[:, None])
         cos, sin = (table.chunk(2, dim=-1)[0] for table in tables)  # (B, 1, D/2)
         here, self.filled = self.filled, self.filled + 1
-        padding = torch.arange(self.filled, device=h.device) < self.begin[:, None]
-        unseen = h.new_zeros(padding.shape).masked_fill_(padding, float("-inf"))
+        if here == self.steps[0].past.room:
+            for step in self.steps:
+                step.past = step.past.widened()
+        places = torch.arange(self.steps[0].past.room, device=h.device)
+        empty = (places < self.begin[:, None]) | (places >= self.filled)
+        unseen = h.new_zeros(empty.shape).masked_fill_(empty, float("-inf"))
         unseen = unseen.repeat_interleave(self.steps[0].attention.kv_heads, 0)[:, None]
 
         def look_back(step: _Step, qkv: Tensor) -> Tensor:
@@ -134,10 +154,8 @@ class LeanDecoder:
             past.keys[..., here], past.values[:, :, here] = attention.key_value_heads(qkv)
             query = qkv[:, : attention.heads * attention.size]
             query = query.reshape(len(unseen), -1, attention.size)
-            keys = past.keys.flatten(0, 1)[..., : self.filled]
-            values = past.values.flatten(0, 1)[:, : self.filled]
-            scores = torch.baddbmm(unseen, query, keys, alpha=attention.scale)
-            mixed: Tensor = torch.softmax(scores, dim=-1) @ values
+            scores = torch.baddbmm(unseen, query, past.keys.flatten(0, 1), alpha=attention.scale)
+            mixed: Tensor = torch.softmax(scores, dim=-1) @ past.values.flatten(0, 1)
             return mixed.view(len(qkv), -1)
 
         for step in self.steps:
@@ -164,7 +182,7 @@ class CachedDecoder:
         parameters = inspect.signature(self.trunk.body.forward).parameters
         self.takes_positions = "position_ids" in parameters
 
-    def start(self, prompts: Sequence[Tensor], steps: int) -> Tensor:
+    def start(self, prompts: Sequence[Tensor]) -> Tensor:
         """See `Decoder.start`."""
         from transformers import DynamicCache
 

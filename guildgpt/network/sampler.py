@@ -91,7 +91,7 @@ def _batch(
     running = np.ones(len(prompts), dtype=bool)  # of these rows
 
     decoder = decoder_for(trunk)
-    hidden = decoder.start([torch.tensor(p, device=device) for p in prompts], steps)
+    hidden = decoder.start([torch.tensor(p, device=device) for p in prompts])
     for step in range(steps):
         tokens, chosen = choose(logits(hidden), drawn[rows, step], sampling)
         alive = rows[running]
@@ -118,13 +118,14 @@ def choose(logits: Tensor, chance: Tensor, sampling: Sampling) -> tuple[Tensor, 
     """Draw a token from each row of logits (B, V), by a number in [0, 1) for each (B,).
 
     The tokens (B,) and their log-probabilities (B,). The inverse of the distribution function is
-    looked up, so that equal chances give equal tokens whatever else is in the batch.
+    looked up, so that equal chances give equal tokens whatever else is in the batch. The logits are
+    overwritten.
     """
     if sampling.temperature == 0:
         tokens = logits.argmax(-1)
         return tokens, logits.gather(1, tokens[:, None])[:, 0] - torch.logsumexp(logits, -1)
     if sampling.temperature != 1:
-        logits = logits / sampling.temperature
+        logits.div_(sampling.temperature)
     return _draw(logits, chance)
 
 
@@ -137,7 +138,7 @@ def _draw(logits: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
     size = logits.shape[-1]
     block = min(BLOCK, size)
     peak = logits.amax(-1, keepdim=True)
-    weights = (logits - peak).exp_()
+    weights = logits.sub_(peak).exp_()  # in place: a new tensor of this size costs more than both
     padded = torch.nn.functional.pad(weights, (0, -size % block)) if size % block else weights
     parts = padded.view(len(weights), -1, block)
     sums = parts.sum(-1).double()
@@ -150,5 +151,5 @@ def _draw(logits: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
     goal = goal.clamp(min=0).minimum(running[:, -1:] * (1 - 1e-12))
     within = torch.searchsorted(running, goal, right=True).clamp_(max=block - 1)
     index = (place * block + within).clamp_(max=size - 1)
-    logprobs = logits.gather(1, index) - peak - ends[:, -1:].log().float()
+    logprobs = (weights.gather(1, index).double() / ends[:, -1:]).log().float()
     return index[:, 0], logprobs[:, 0]

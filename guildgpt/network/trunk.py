@@ -161,12 +161,13 @@ class Head:
         self.scale = float(getattr(causal, "logit_scale", None) or 1.0)
 
     def for_generation(self, dtype: torch.dtype, rows: int) -> Callable[[Tensor], Tensor]:
-        """Logits (K, V) in float32 of hidden states (K, d) in `dtype`, for many steps of about
-        `rows` of them."""
+        """Logits (K, V) in float32 of hidden states (K, d) in `dtype`, for many steps of at most
+        `rows` of them: each overwrites those of the step before."""
         product = packed(self.weight.detach().to(dtype), rows)
+        room = torch.empty(rows, len(self.weight), device=self.weight.device)
 
         def logits(hidden: Tensor) -> Tensor:
-            found = product(hidden).float()
+            found = room[: len(hidden)].copy_(product(hidden))
             if self.bias is not None:
                 found += self.bias
             return found.mul_(self.scale) if self.scale != 1 else found

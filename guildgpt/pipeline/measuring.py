@@ -31,6 +31,7 @@ from guildgpt.pipeline.prompts import judged_prompts
 from guildgpt.pipeline.stage import Prepared, StageRun
 from guildgpt.pipeline.stages import bare, base_sha256, wear_reward
 from guildgpt.recipe import Recipe
+from guildgpt.terminal import busy
 from guildgpt.train.config import PolicyConfig, RolloutConfig
 from guildgpt.train.on_policy import POLICY
 
@@ -79,7 +80,8 @@ def measure_scores(run: StageRun, rows: Prepared) -> dict[str, PreferenceFigures
     def measure() -> dict[str, PreferenceFigures]:
         dtype = run.world.dtype(run.settings.dtype)
         model = load_reward_model(run.place / "model", dtype, run.world.device)
-        return measure_preferences(model, rows.compared.held_out)
+        with busy(run.console, "scoring held-out comparisons"):
+            return measure_preferences(model, rows.compared.held_out)
 
     return once(run.place / "preferences.json", dict[str, PreferenceFigures], measure)
 
@@ -109,7 +111,8 @@ def _compare(run: StageRun) -> HeadToHead:
     hats.add(POLICY, settings.lora, seed=run.recipe.seed, weights=weights)
     policy, reference = hats.trunk(POLICY), hats.trunk(None)
     judge, data = _judge(run, hats, base)
-    with run.console.status("answering held-out prompts before and after"), hats.shared.kept():
+    what = f"answering {len(prompts)} prompts before and after"
+    with busy(run.console, what), hats.shared.kept():
         before, after = (
             write(trunk, base.chat, prompts, sampling, seed=run.recipe.seed)
             for trunk in (reference, policy)
@@ -188,7 +191,7 @@ def _judge(run: StageRun, hats: Hats, base: Base) -> tuple[RewardModel | None, t
 def _measure(run: StageRun, base: Base, rows: Prepared, gguf: Path | None) -> Measured:
     recipe = run.recipe
     config = recipe.pretrain if run.kind.reads == "documents" else recipe.sft
-    with run.console.status("measuring held-out rows and sampling answers") as status:
+    with busy(run.console, "measuring held-out rows and sampling answers") as status:
         bits = measure_bits(base, rows.held_out, run.world, config.dtype)
         try:
             samples = sample_answers(base.chat, gguf, recipe.evaluate, recipe.seed) if gguf else []

@@ -64,6 +64,8 @@ class ConstraintsTerm(Term):
 
     partial: float = Field(default=0.5, ge=0, lt=1)
     """What coming as near as can be to all constraints is worth; keeping all is worth 1."""
+    alone: bool = False
+    """The reward model, which may not know what the constraints ask, leaves these answers alone."""
 
 
 class WordsTerm(Term):

@@ -54,6 +54,8 @@ class Rewards:
 
     def __init__(self, config: RewardTerms):
         on = {name: getattr(config, name) for name in _TERMS}
+        asked = config.constraints
+        self._alone = bool(asked and asked.weight > 0 and asked.alone)
         self._terms: dict[str, tuple[float, _Values]] = {
             name: (term.weight, _TERMS[name](term))
             for name, term in on.items()
@@ -64,6 +66,10 @@ class Rewards:
     def names(self) -> tuple[str, ...]:
         """The terms that are on, in the order in which they are added."""
         return tuple(self._terms)
+
+    def alone(self, wanted: Wanted) -> bool:
+        """Whether these terms are all that rewards the answers to such a prompt."""
+        return self._alone and bool(wanted.constraints)
 
     def __call__(self, answers: Sequence[Written], wanted: Sequence[Wanted]) -> Rewarded:
         """The rewards of a batch: `wanted[i]` is what the prompt of `answers[i]` asks.

@@ -133,8 +133,9 @@ class Scoring:
         if self.model is not None:
             examples = [episode.example for episode in episodes]
             found, states = self.model.scores_and_states(examples, states=self.states)
-            parts["model"] = found.double().numpy()
-            total += self.weight * parts["model"]
+            alone = np.array([self.rewards.alone(one.prompt.wanted) for one in episodes])
+            parts["model"] = np.where(alone, np.nan, found.double().numpy())
+            total += self.weight * np.where(alone, 0.0, parts["model"])
         if self.rewards.names:
             given = self.rewards(
                 [Written(one.text, one.ids, one.sampled.ended) for one in episodes],

@@ -175,7 +175,7 @@ def test_tokens_are_drawn_as_often_as_they_should_be(sampling: Sampling, size: i
     chance = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     tokens, logprobs = [], []
     for part in chance.split(1000):
-        drawn = choose(logits.expand(len(part), -1), part, sampling)
+        drawn = choose(logits.repeat(len(part), 1), part, sampling)
         tokens.append(drawn[0])
         logprobs.append(drawn[1])
     expected = distribution(logits, sampling)
@@ -194,6 +194,7 @@ def test_only_possible_tokens_are_drawn(size: int, seed: int, chance: float) -> 
     logits = torch.randn(1, size, generator=generator)
     logits[0, torch.rand(size, generator=generator) < 0.5] = float("-inf")
     logits[0, seed % size] = 0.0
-    token, logprob = choose(logits, torch.tensor([chance], dtype=torch.float64), Sampling(1))
+    drawn_at = torch.tensor([chance], dtype=torch.float64)
+    token, logprob = choose(logits.clone(), drawn_at, Sampling(1))
     assert torch.isfinite(logits[0, token])
     assert torch.isfinite(logprob)
