@@ -22,8 +22,8 @@ from guildgpt.chat import Message
 from guildgpt.chat.repetition import loops
 from guildgpt.data import SourceSpec, load, starter_prompts
 from guildgpt.data.split import digest
+from guildgpt.evaluate.answers import write
 from guildgpt.evaluate.command import evaluate_model
-from guildgpt.evaluate.head_to_head import write
 from guildgpt.network.sampler import Sampling
 from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
@@ -47,7 +47,7 @@ def answered(model: str, sets: dict[str, list[Turns]], tokens: int) -> list[str]
     cells = []
     for asked in sets.values():
         found = write(trunk, base.chat, asked, Sampling(tokens, 0.0), seed=0)
-        looped = np.array([loops(one.ids.tolist()) for one in found.sampled])
+        looped = np.array([loops(one.answer) for one in found.sampled])
         ended = np.mean([one.ended for one in found.sampled])
         others = found.lengths[~looped].mean()
         cells.append(f"{100 * looped.mean():.1f} %; {100 * ended:.0f} %; {others:.0f}")

@@ -11,34 +11,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-RESAMPLES = 4000
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from guildgpt.evaluate.kept import ConstrainedAnswer, kept_change, kept_figures
 
 
 def figures(before: Sequence[Any], after: Sequence[Any]) -> str:
     """Both models on one set of prompts, in a line."""
-    if [one["prompt"] for one in before] != [one["prompt"] for one in after]:
+    was, now = ([ConstrainedAnswer(**one) for one in side] for side in (before, after))
+    if (change := kept_change(was, now)) is None:
         raise SystemExit("the two files are of different prompts")
-    drawn = np.random.default_rng(0).integers(len(before), size=(RESAMPLES, len(before)))
-    asked = np.array([len(one["kept"]) for one in before])
-    kept = [np.array([sum(one["kept"]) for one in side]) for side in (before, after)]
-    whole = [side == asked for side in kept]
-    gain, of_whole = kept[1] - kept[0], whole[1].astype(float) - whole[0]
-    each = gain[drawn].sum(1) / asked[drawn].sum(1)
+    first, second = kept_figures(was), kept_figures(now)
     return "; ".join(
-        f"{name} {100 * shares[0]:.1f} → {100 * shares[1]:.1f} %, {100 * mean:+.1f} "
-        f"({' to '.join(f'{100 * edge:.1f}' for edge in np.percentile(spread, [2.5, 97.5]))})"
-        for name, shares, mean, spread in (
-            ("all of a prompt", [one.mean() for one in whole], of_whole.mean(),
-             of_whole[drawn].mean(1)),
-            ("each", [one.sum() / asked.sum() for one in kept], gain.sum() / asked.sum(), each),
+        f"{name} {100 * a.rate:.1f} → {100 * b.rate:.1f} %, {100 * more.rate:+.1f} "
+        f"({100 * more.low:.1f} to {100 * more.high:.1f})"
+        for name, a, b, more in (
+            ("all of a prompt", first.all_kept, second.all_kept, change.all_kept),
+            ("each", first.each_kept, second.each_kept, change.each_kept),
         )
-    )  # fmt: skip
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,9 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("after", type=Path)
     args = parser.parse_args(arguments)
     before, after = (
-        json.loads(path.read_text(encoding="utf-8"))["constrained_answers"]
+        json.loads(path.read_text(encoding="utf-8")).get("constrained_answers")
         for path in (args.before, args.after)
     )
+    if before is None or after is None:
+        raise SystemExit("a file is not of `guildgpt eval MODEL --constraints N --json`")
     for name in before:
         print(f"{name}: {figures(before[name], after[name])}")
 

@@ -134,7 +134,7 @@ def our_iteration(work: str, dtype: str, steps: str, layers: str = "") -> dict[s
         max_new_tokens=NEW_TOKENS,
         passes=1,
         lora=AdapterConfig(layers=int(layers) if layers else None),
-        missing_eos=None,
+        missing_eos="score",
         checkpoint_minutes=1e9,
         show_every=0,
         dtype=dtype,  # type: ignore[arg-type]

@@ -182,9 +182,18 @@ def default(field: FieldInfo) -> str:
 
 def kind(field: FieldInfo) -> str:
     """A key's type in words, with its limits."""
-    kind = field.annotation
-    if get_origin(kind) in (Union, UnionType):
-        kind = next(one for one in get_args(kind) if one is not NoneType)
+    return " or ".join(words(one, field) for one in options(field.annotation))
+
+
+def options(annotation: Any) -> list[Any]:
+    """The types of a key that has a value."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return [annotation]
+    return [one for one in get_args(annotation) if one is not NoneType]
+
+
+def words(kind: Any, field: FieldInfo) -> str:
+    """One of a key's types in words."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         *others, last = (f"`{choice}`" for choice in inner)

@@ -16,8 +16,9 @@ class Source:
 
     `group` names rows that must stay on one side of a split (a conversation tree); where it is
     empty the row's own content decides. `origin` holds what a row of a feedback export rests on,
-    pairs of a kind (message, vote, rating, comparison) and an id. `rules` holds the row's `tests`
-    and `format` as they stand there: what an answer must keep, see `guildgpt.rewards.wanted`.
+    pairs of a kind (message, vote, rating, comparison) and an id. `rules` holds the row's `tests`,
+    `format` and `constraints` as they stand there: what an answer must keep, see
+    `guildgpt.rewards.wanted`.
     """
 
     name: str = ""  # the data set: "dolly", "oasst1", "starter", …

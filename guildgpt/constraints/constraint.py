@@ -78,7 +78,7 @@ def compare(count: int, relation: Relation, asked: int) -> bool:
 
 def near_count(count: int, asked: int) -> float:
     """How near a wrong count is to the one asked, in 0..1: asked / (asked + how far it is off)."""
-    return asked / (asked + abs(count - asked)) if count != asked else 0.0
+    return asked / (asked + abs(count - asked))
 
 
 def fewer(unwanted: int) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from guildgpt.evaluate.equal_length import Floats, interval
+from guildgpt.evaluate.intervals import Floats, interval
 from guildgpt.model.provenance import read_provenance
 from guildgpt.network.reward_model import read_record
 from guildgpt.text.figures import percent
@@ -53,7 +53,7 @@ def agree(
                     trees.append(str(prompt))
     if not same:
         return None
-    found = interval(np.array(same), trees, np.random.default_rng(0))
+    found = interval(np.array(same), trees)
     return Agreement(found.pairs, found.accuracy, found.low, found.high)
 
 

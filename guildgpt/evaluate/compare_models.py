@@ -21,12 +21,11 @@ from guildgpt.data import SourceSpec, load, starter_prompts
 from guildgpt.data.split import digest, unseen
 from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.agreement import judge_data
+from guildgpt.evaluate.answers import Answers, write
 from guildgpt.evaluate.head_to_head import (
-    Answers,
     HeadToHead,
     head_to_head,
     verdict_sentence,
-    write,
 )
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.provenance import PROVENANCE_FILE, trained_on
@@ -96,7 +95,7 @@ def compare_models(
     against = _reward_model((model_b, model_a), folder, chat, world)
     data = judge_data(folder)
     answers = written["a"], written["b"]
-    result = head_to_head(*answers, chat.eos_id, judge=scorer, reward=against, judge_data=data)
+    result = head_to_head(*answers, judge=scorer, reward=against, judge_data=data)
     return {
         "model_a": model_a,
         "model_b": model_b,

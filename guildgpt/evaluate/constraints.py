@@ -12,9 +12,8 @@ from guildgpt.bases.base import Base
 from guildgpt.chat import Message
 from guildgpt.chat.repetition import loops
 from guildgpt.data.constrained import ConstrainedPrompt, held_out_prompts
-from guildgpt.evaluate.head_to_head import write
+from guildgpt.evaluate.answers import write
 from guildgpt.evaluate.kept import ConstrainedAnswer
-from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.config import Dtype
 from guildgpt.network.sampler import Sampled, Sampling
 from guildgpt.network.trunk import trunk_for
@@ -42,22 +41,20 @@ def constrained_answers(
         turns = [(Message("user", one.prompt),) for one in prompts]
         written = write(trunk, chat, turns, Sampling(max_tokens, temperature=0), seed=0)
         found[name] = [
-            _judged(asked, one, chat) for asked, one in zip(prompts, written.sampled, strict=True)
+            _judged(*one) for one in zip(prompts, written.sampled, written.texts, strict=True)
         ]
     return found
 
 
-def _judged(asked: ConstrainedPrompt, sampled: Sampled, chat: ChatTokenizer) -> ConstrainedAnswer:
-    ids = sampled.ids.tolist()[: len(sampled) - sampled.ended]  # without the end of turn
-    text = chat.tokenizer.decode(ids)
+def _judged(asked: ConstrainedPrompt, sampled: Sampled, text: str) -> ConstrainedAnswer:
     return ConstrainedAnswer(
         prompt=asked.prompt,
         answer=text,
         kinds=tuple(one.kind for one in asked.constraints),
         kept=tuple(one.kept(text) for one in asked.constraints),
         ended=sampled.ended,
-        looped=loops(ids),
-        tokens=len(ids),
+        looped=loops(sampled.answer),
+        tokens=len(sampled.answer),
     )
 
 

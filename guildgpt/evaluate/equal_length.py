@@ -11,27 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from guildgpt.evaluate.intervals import RESAMPLES, Floats, Share, accuracies, interval
 from guildgpt.text.figures import percent
 
-Floats = NDArray[np.float64]
-
-RESAMPLES = 2000
 CHUNK = 1_000_000  # numbers held at a time
 ALIKE = 0.8  # the shorter answer has at least this share of the longer one's tokens
 FEWEST = 30  # pairs; with fewer a fit of three slopes explains whatever stands there
 TIE = 1e-6  # of the differences' spread: what rounding leaves of a score that is length alone
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A share of pairs and its 95 % interval; ties count half."""
-
-    pairs: int
-    accuracy: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +48,6 @@ def _with_interval(share: Share) -> str:
     return f"{percent(share.accuracy)} ({percent(share.low)} to {percent(share.high)})"
 
 
-def accuracies(margins: Floats) -> Floats:
-    """1 where the better answer has more, 0 where it has less, a half where they are equal."""
-    return np.asarray((np.sign(margins) + 1) / 2)
-
-
-def interval(values: Floats, trees: Sequence[str], generator: np.random.Generator) -> Share:
-    """The mean of `values` (P,) and its 95 % bootstrap interval, whole trees drawn with
-    replacement."""
-    _, tree = np.unique(np.array(trees), return_inverse=True)
-    sums, counts = np.bincount(tree, values), np.bincount(tree)
-    drawn = generator.integers(len(counts), size=(RESAMPLES, len(counts)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Share(len(values), float(values.mean()), float(low), float(high))
-
-
 def length_differences(better: Floats, worse: Floats) -> Floats:
     """What may be length in a score: differences (P, 3) in tokens, in their root and logarithm."""
 
@@ -88,28 +59,25 @@ def length_differences(better: Floats, worse: Floats) -> Floats:
 
 
 def measure_equal_length(
-    margins: Floats, better: Floats, worse: Floats, trees: Sequence[str], seed: int = 0
+    margins: Floats, better: Floats, worse: Floats, trees: Sequence[str]
 ) -> EqualLength:
     """The figures of score differences (P,), better less worse, whose answers have `better` and
     `worse` tokens (P,); `trees` says which pairs are no independent evidence."""
-    generator = np.random.default_rng(seed)
     alike = np.minimum(better, worse) >= ALIKE * np.maximum(better, worse)
     matched = by_length = None
     if alike.any():
         own = [tree for tree, kept in zip(trees, alike, strict=True) if kept]
-        matched = interval(accuracies(margins[alike]), own, generator)
+        matched = interval(accuracies(margins[alike]), own)
         longer = float(accuracies((better - worse)[alike]).mean())
         by_length = max(longer, 1 - longer)
     regressed = explained = None
     shapes = length_differences(better, worse)
     if len(margins) >= FEWEST:
-        regressed, explained = _regressed(margins, shapes, trees, generator)
+        regressed, explained = _regressed(margins, shapes, trees)
     return EqualLength(matched, by_length, regressed, explained)
 
 
-def _regressed(
-    margins: Floats, shapes: Floats, trees: Sequence[str], generator: np.random.Generator
-) -> tuple[Share, float]:
+def _regressed(margins: Floats, shapes: Floats, trees: Sequence[str]) -> tuple[Share, float]:
     """The accuracy of what length leaves of the score, and the share that length explains.
 
     A least-squares fit without a constant, anew for each resample of trees. Both sides change their
@@ -118,6 +86,7 @@ def _regressed(
     spread = np.sqrt(np.square(shapes).mean(0))
     unit = shapes / np.where(spread > 0, spread, 1)
     _, tree = np.unique(np.array(trees), return_inverse=True)
+    generator = np.random.default_rng(0)
     count, rows = int(tree.max()) + 1, max(CHUNK // len(margins), 1)
     found: list[float] = []
     for first in range(0, RESAMPLES, rows):

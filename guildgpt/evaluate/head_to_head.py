@@ -14,41 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from guildgpt.chat import Message
-from guildgpt.data.examples import Example, answering
 from guildgpt.evaluate.agreement import Agreement, agree, judge_sentence
+from guildgpt.evaluate.answers import Answers
 from guildgpt.evaluate.preferences import Scorer
-from guildgpt.evaluate.samples import SampleMeasures, measure
-from guildgpt.model.chat_tokenizer import ChatTokenizer
-from guildgpt.network.sampler import Sampled, Sampling, sample
-from guildgpt.network.trunk import Trunk, length_groups, token_logprobs
+from guildgpt.evaluate.samples import SampleMeasures
+from guildgpt.network.trunk import Trunk, micro_batches, token_logprobs
 from guildgpt.text.figures import percent
 
 Floats = NDArray[np.float64]
 
-PLACES = 16_384  # tokens that a batch has room for: 0.4 GB of keys and values with 135M weights
 RESAMPLES = 500
 RIDGE = 0.003  # on the slope; with 0.05 a judge of length alone left 74 % of an even match
 SETTLE = 12  # Newton steps
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """One model's answers to the prompts, in their order."""
-
-    examples: tuple[Example, ...]  # prompt and answer, closed, of which the answer is predicted
-    sampled: tuple[Sampled, ...]
-    texts: tuple[str, ...]
-
-    def measures(self, eos_id: int) -> SampleMeasures:
-        """Their figures without a judge."""
-        ids = [one.ids[one.ids != eos_id].tolist() for one in self.sampled]
-        return measure(ids, [one.ended for one in self.sampled])
-
-    @property
-    def lengths(self) -> Floats:
-        """Tokens (N,) of each answer, its end of turn included."""
-        return np.array([float(len(one)) for one in self.sampled])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,34 +95,9 @@ class HeadToHead:
         return judge_sentence(self.judge_data, self.agreement)
 
 
-def write(
-    trunk: Trunk,
-    chat: ChatTokenizer,
-    prompts: Sequence[tuple[Message, ...]],
-    sampling: Sampling,
-    *,
-    seed: int,
-) -> Answers:
-    """A model's answers, as many at a time as there is room for.
-
-    A processor multiplies 128 rows in half the time that it takes for four times 32 (docs/log.md).
-    """
-    asked = [chat.template.prompt(messages, chat.tokenizer) for messages in prompts]
-    longest = max(map(len, asked), default=0) + sampling.max_new_tokens
-    rows = max(PLACES // longest, 1)
-    sampled = sample(trunk, asked, sampling, eos_id=chat.eos_id, seed=seed, rows=rows)
-    examples = (
-        answering(ids, one.ids, "written", end=chat.eos_id)
-        for ids, one in zip(asked, sampled, strict=True)
-    )
-    texts = tuple(chat.tokenizer.decode(one.ids.tolist()) for one in sampled)
-    return Answers(tuple(examples), tuple(sampled), texts)
-
-
 def head_to_head(
     before: Answers,
     after: Answers,
-    eos_id: int,
     *,
     judge: Scorer | None,
     reward: Scorer | None = None,
@@ -173,8 +125,8 @@ def head_to_head(
         judge_before=_mean(judged, 0),
         judge_after=_mean(judged, 1),
         kl=kl,
-        measures_before=before.measures(eos_id),
-        measures_after=after.measures(eos_id),
+        measures_before=before.measures,
+        measures_after=after.measures,
         judge_data=tuple(judge_data),
         agreement=agreement,
     )
@@ -187,13 +139,11 @@ def divergence(
     """The mean over answers of Σ_t log π(a_t) - log π_other(a_t), in nats: KL(π || π_other) where
     the answers are the challenger's own."""
     total = 0.0
-    examples = written.examples
-    for group in length_groups([len(e) for e in examples], micro_tokens, padded=challenger.padded):
-        batch = [examples[index] for index in group]
+    for batch in micro_batches(written.examples, micro_tokens, padded=challenger.padded):
         ours = token_logprobs(challenger, batch, temperature)
         theirs = token_logprobs(other, batch, temperature)
         total += float((ours - theirs).sum())
-    return total / len(examples)
+    return total / len(written.examples)
 
 
 def _mean(scores: tuple[Floats, Floats] | None, side: int) -> float | None:
@@ -213,21 +163,18 @@ def win_rate(
     lengths: Floats,
     other_lengths: Floats,
     prompts: NDArray[np.int64],
-    *,
-    tie: float = 0.0,
-    seed: int = 0,
 ) -> WinRate:
     """The challenger's `scores` (N,) held against the `others` (N,), both the judge's.
 
-    Scores closer than `tie` are a tie, equal ones always. `prompts` (N,) says which comparisons
+    Equal scores are a tie. `prompts` (N,) says which comparisons
     share a prompt, for the interval. Each answer is scored by itself, so the order in which two are
     shown cannot matter: with the sides exchanged the rate is one minus itself.
     """
     difference = scores - others
-    verdicts = np.where(np.abs(difference) <= tie, 0.5, (difference > 0).astype(float))
+    verdicts = (np.sign(difference) + 1) / 2
     gap = length_gap(lengths, other_lengths)
     groups = [np.flatnonzero(prompts == one) for one in np.unique(prompts)]
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     plain, level = [], []
     for _ in range(RESAMPLES):
         drawn = np.concatenate(

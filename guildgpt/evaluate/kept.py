@@ -28,7 +28,7 @@ class ConstrainedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class KeptShare:
     """A share, or a difference of two, with its 95 % interval."""
 
     rate: float
@@ -42,8 +42,8 @@ class KeptFigures:
 
     prompts: int
     constraints: int
-    all_kept: Share  # of the prompts
-    each_kept: Share  # of the constraints
+    all_kept: KeptShare  # of the prompts
+    each_kept: KeptShare  # of the constraints
     by_kind: dict[str, float]  # of the constraints of a kind
 
 
@@ -51,8 +51,8 @@ class KeptFigures:
 class KeptChange:
     """The set's shares after, less those before, with both answers to a prompt held together."""
 
-    all_kept: Share
-    each_kept: Share
+    all_kept: KeptShare
+    each_kept: KeptShare
 
 
 def kept_figures(answers: Sequence[ConstrainedAnswer]) -> KeptFigures:
@@ -117,9 +117,9 @@ def _ratio(drawn: Floats) -> Floats:
     return np.asarray(kept / asked)
 
 
-def _interval(values: Floats, share: Callable[[Floats], Floats]) -> Share:
+def _interval(values: Floats, share: Callable[[Floats], Floats]) -> KeptShare:
     """The share of the values (N, …) and its 95 % interval, by drawing prompts anew (bootstrap)."""
     generator = np.random.default_rng(0)
     rows = generator.integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(share(values[rows]), [2.5, 97.5])
-    return Share(float(share(values)), float(low), float(high))
+    return KeptShare(float(share(values)), float(low), float(high))

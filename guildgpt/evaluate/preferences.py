@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from guildgpt.data.examples import Example, Ranking
-from guildgpt.evaluate.equal_length import (
-    EqualLength,
-    Floats,
-    Share,
-    accuracies,
-    interval,
-    measure_equal_length,
-)
+from guildgpt.evaluate.equal_length import EqualLength, measure_equal_length
+from guildgpt.evaluate.intervals import Floats, Share, accuracies, interval
 from guildgpt.text.figures import percent
 
 if TYPE_CHECKING:
@@ -114,26 +108,20 @@ class PreferenceFigures:
 
 
 def measure_preferences(
-    scorer: Scorer, rankings: Mapping[str, Sequence[Ranking]], seed: int = 0
+    scorer: Scorer, rankings: Mapping[str, Sequence[Ranking]]
 ) -> dict[str, PreferenceFigures]:
     """The figures of each source that has comparisons."""
-    return {
-        source: _measure(scorer, rows, np.random.default_rng(seed), seed)
-        for source, rows in rankings.items()
-        if rows
-    }
+    return {source: _measure(scorer, rows) for source, rows in rankings.items() if rows}
 
 
-def _measure(
-    scorer: Scorer, rows: Sequence[Ranking], generator: np.random.Generator, seed: int
-) -> PreferenceFigures:
+def _measure(scorer: Scorer, rows: Sequence[Ranking]) -> PreferenceFigures:
     answers = [example for row in rows for example in row.answers]
     by_member = _scores(scorer, answers)
     scores = by_member.mean(1)
     better, worse, trees = _pairs(rows)
     lengths = np.array([float(answer.trained) for answer in answers])
     margins = scores[better] - scores[worse]
-    right = interval(accuracies(margins), trees, generator)
+    right = interval(accuracies(margins), trees)
     bins = _bins(margins)
     return PreferenceFigures(
         prompts=len(rows),
@@ -145,8 +133,8 @@ def _measure(
         log_loss=float(np.logaddexp(0, -margins).mean()),
         calibration_error=sum(b.pairs * abs(b.expected - b.accuracy) for b in bins) / len(margins),
         bins=bins,
-        equal_length=measure_equal_length(margins, lengths[better], lengths[worse], trees, seed),
-        ensemble=_agreement(by_member[better] - by_member[worse], trees, seed),
+        equal_length=measure_equal_length(margins, lengths[better], lengths[worse], trees),
+        ensemble=_agreement(by_member[better] - by_member[worse], trees),
     )
 
 
@@ -157,7 +145,7 @@ def _scores(scorer: Scorer, answers: Sequence[Example]) -> Floats:
     return np.asarray(scorer.scores(answers).double().numpy()[:, None])
 
 
-def _agreement(margins: Floats, trees: Sequence[str], seed: int) -> MemberFigures | None:
+def _agreement(margins: Floats, trees: Sequence[str]) -> MemberFigures | None:
     """From the score differences (pairs, members) how far members agree; a tie is an order of its
     own."""
     members = margins.shape[1]
@@ -170,7 +158,7 @@ def _agreement(margins: Floats, trees: Sequence[str], seed: int) -> MemberFigure
     agreed = None
     if alike.any():
         own = [tree for tree, kept in zip(trees, alike, strict=True) if kept]
-        agreed = interval(accuracies(margins[alike, 0]), own, np.random.default_rng(seed))
+        agreed = interval(accuracies(margins[alike, 0]), own)
     return MemberFigures(members, differ, agreed, float(alike.mean()))
 
 

@@ -22,6 +22,7 @@ from guildgpt.network.lean import causal_model
 from guildgpt.network.shared import SharedLayers
 from guildgpt.network.trunk import Trunk, trunk_for
 
+SFT, POLICY, REWARD, JUDGE, VALUE = "sft", "policy", "reward", "judge", "value"  # their names
 LINEAR = (nn.Linear, Conv1D)  # what has an adapter
 
 

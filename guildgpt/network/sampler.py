@@ -44,6 +44,11 @@ class Sampled:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """The ids without the end of turn."""
+        return tuple(self.ids[: len(self) - self.ended].tolist())
+
 
 @torch.no_grad()
 def sample(

@@ -12,13 +12,14 @@ from guildgpt.bases.base import Base, load_base
 from guildgpt.chat import Message
 from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
 from guildgpt.evaluate.agreement import judge_data
+from guildgpt.evaluate.answers import write
 from guildgpt.evaluate.bits import measure_bits
 from guildgpt.evaluate.constraints import constrained_answers
-from guildgpt.evaluate.head_to_head import HeadToHead, divergence, head_to_head, write
+from guildgpt.evaluate.head_to_head import HeadToHead, divergence, head_to_head
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers
 from guildgpt.model.folder import write_model_folder
-from guildgpt.network.hats import Hats
+from guildgpt.network.hats import JUDGE, POLICY, Hats
 from guildgpt.network.reward_model import (
     RewardModel,
     check_same_language,
@@ -33,7 +34,6 @@ from guildgpt.pipeline.stages import bare, base_sha256, wear_reward
 from guildgpt.recipe import Recipe
 from guildgpt.terminal import busy
 from guildgpt.train.config import PolicyConfig, RolloutConfig
-from guildgpt.train.on_policy import POLICY
 
 
 def measure_before(run: StageRun, base: Base, rows: Prepared) -> Measured:
@@ -106,7 +106,7 @@ def _compare(run: StageRun) -> HeadToHead:
     temperature = settings.temperature if isinstance(settings, RolloutConfig) else 1.0
     sampling = Sampling(evaluation.max_tokens, temperature)
     hats = bare(run, base)
-    reward, _ = wear_reward(run, hats, base)
+    reward = wear_reward(run, hats, base)
     weights = load_file(run.place / ADAPTER)
     hats.add(POLICY, settings.lora, seed=run.recipe.seed, weights=weights)
     policy, reference = hats.trunk(POLICY), hats.trunk(None)
@@ -120,7 +120,6 @@ def _compare(run: StageRun) -> HeadToHead:
         return head_to_head(
             before,
             after,
-            base.chat.eos_id,
             kl=divergence(policy, reference, after, temperature, settings.micro_tokens),
             judge=judge,
             reward=reward,
@@ -184,7 +183,7 @@ def _judge(run: StageRun, hats: Hats, base: Base) -> tuple[RewardModel | None, t
     if folder is None:
         return None, ()
     check_same_language(folder, base.chat)
-    judge = wear_reward_model(hats, "judge", folder, base_sha256(run), tokens)
+    judge = wear_reward_model(hats, JUDGE, folder, base_sha256(run), tokens)
     return judge, tuple(judge_data(folder))
 
 

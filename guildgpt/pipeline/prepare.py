@@ -35,7 +35,7 @@ from guildgpt.errors import DataError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.network.reward_model import require_classifier_for
 from guildgpt.pipeline.inputs import reward_folder
-from guildgpt.pipeline.prompts import asked, prepare_prompts, unread_rules
+from guildgpt.pipeline.prompts import prepare_prompts, prompts_and_rules, unread_rules
 from guildgpt.pipeline.stage import Compared, Gathered, Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
@@ -188,7 +188,7 @@ def _check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
     if reads == "comparisons" and not comparisons:
         raise _no_comparisons(stage)
     if isinstance(settings, RolloutConfig):
-        asked(dataset, settings.terms)
+        prompts_and_rules(dataset, settings.terms)
 
 
 def _no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from guildgpt.chat import ChatTemplate, Comparison, Conversation, FileTokenizer, Message, Task
+from guildgpt.chat import Comparison, Conversation, Message, Task
 from guildgpt.data import Dataset, starter_prompts, starter_tasks
 from guildgpt.data.constrained import questions, training_prompts
 from guildgpt.data.origin import Events
@@ -13,7 +13,7 @@ from guildgpt.data.split import wording
 from guildgpt.errors import RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.recipe import Recipe, Stage
-from guildgpt.rewards.config import RewardTerms
+from guildgpt.rewards.config import TERM_OF, RewardTerms
 from guildgpt.rewards.wanted import Wanted
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.rollout import Prompt
@@ -31,20 +31,15 @@ def prepare_prompts(
     """
     settings = recipe.settings(stage)
     assert isinstance(settings, RolloutConfig)
-    prompts, wanted = asked(dataset, settings.terms)
+    prompts, wanted = prompts_and_rules(dataset, settings.terms)
     if "tests" in settings.terms.reads and not any(one.tests for one in wanted):
         for number, task in enumerate(starter_tasks(), start=1):
             prompts.append((Message("user", task.prompt),))
             wanted.append(Wanted(task.tests, where=f"starter task {number}"))
-    found, too_long = prompts_of(
-        prompts,
-        chat.tokenizer,
-        chat.template,
-        limit=min(settings.max_prompt_tokens, recipe.model.context - settings.max_new_tokens),
-        wanted=wanted,
-    )
+    limit = min(settings.max_prompt_tokens, recipe.model.context - settings.max_new_tokens)
+    found, too_long = prompts_of(prompts, wanted, chat, limit)
     if settings.constrained_share:
-        found, longer = _with_constrained(found, settings, recipe, chat)
+        found, longer = _with_constrained(found, settings, recipe.seed, chat, limit)
         too_long += longer
     if not found:
         raise RecipeError(
@@ -61,7 +56,7 @@ def prepare_prompts(
 
 
 def _with_constrained(
-    rows: list[Prompt], settings: RolloutConfig, recipe: Recipe, chat: ChatTokenizer
+    rows: list[Prompt], settings: RolloutConfig, seed: int, chat: ChatTokenizer, limit: int
 ) -> tuple[list[Prompt], int]:
     """Prompts of rows and drawn ones in the recipe's share, and how many of these were too long.
 
@@ -70,38 +65,30 @@ def _with_constrained(
     """
     share = settings.constrained_share
     if settings.steps:
-        places = settings.steps * (settings.batch_size // settings.group)
+        places = settings.steps * settings.prompts_a_step
     else:
         places = round(len(rows) / (1 - share)) if share < 1 else len(questions("train"))
-    drawn = training_prompts(round(share * places), recipe.seed)
-    constrained, too_long = prompts_of(
-        [(Message("user", one.prompt),) for one in drawn],
-        chat.tokenizer,
-        chat.template,
-        limit=min(settings.max_prompt_tokens, recipe.model.context - settings.max_new_tokens),
-        wanted=[Wanted(constraints=one.constraints, where="a drawn prompt") for one in drawn],
-    )
+    drawn = training_prompts(round(share * places), seed)
+    turns = [(Message("user", one.prompt),) for one in drawn]
+    wanted = [Wanted(constraints=one.constraints, where="a drawn prompt") for one in drawn]
+    constrained, too_long = prompts_of(turns, wanted, chat, limit)
     count = places - len(drawn) if rows else 0
-    return [rows[i] for i in shuffled(len(rows), range(count), recipe.seed)] + constrained, too_long
+    return [rows[i] for i in shuffled(len(rows), range(count), seed)] + constrained, too_long
 
 
 def prompts_of(
-    asked: Sequence[tuple[Message, ...]],
-    tokenizer: FileTokenizer,
-    template: ChatTemplate,
-    *,
-    limit: int,
-    wanted: Sequence[Wanted] = (),
+    asked: Sequence[tuple[Message, ...]], wanted: Sequence[Wanted], chat: ChatTokenizer, limit: int
 ) -> tuple[list[Prompt], int]:
-    """Different prompts of at most `limit` tokens, and how many were longer."""
+    """Different prompts of at most `limit` tokens, and how many were longer; `wanted[i]` is what
+    `asked[i]` asks of an answer."""
     first: dict[str, int] = {}
     for index, messages in enumerate(asked):
         first.setdefault(wording(messages), index)
     found = [
         Prompt(
             asked[index],
-            tuple(template.prompt(asked[index], tokenizer)),
-            wanted[index] if wanted else Wanted(),
+            tuple(chat.template.prompt(asked[index], chat.tokenizer)),
+            wanted[index],
         )
         for index in first.values()
     ]
@@ -109,7 +96,9 @@ def prompts_of(
     return prompts, len(found) - len(prompts)
 
 
-def asked(dataset: Dataset, terms: RewardTerms) -> tuple[list[tuple[Message, ...]], list[Wanted]]:
+def prompts_and_rules(
+    dataset: Dataset, terms: RewardTerms
+) -> tuple[list[tuple[Message, ...]], list[Wanted]]:
     """The train rows' prompts, and what the rows ask of an answer that the terms go by.
 
     Rows with such rules come first, since of equal prompts the first counts. DataError, with the
@@ -142,11 +131,7 @@ def unread_rules(recipe: Recipe, dataset: Dataset) -> list[str]:
         unasked = f"{_rows(count)} without an answer, which only `grpo` and `ppo` learn from"
         return [unasked] if count else []
     warnings = []
-    for key, term in (
-        ("tests", "verify"),
-        ("format", "format"),
-        ("constraints", "constraints"),
-    ):
+    for key, term in TERM_OF.items():
         count = sum(key in row.source.rules for row in _prompted(dataset))
         if count and not any(key in one.reads for one in terms):
             warnings.append(

@@ -87,21 +87,11 @@ Trainer = Callable[["StageRun", Base, Prepared, Job], Trained]
 class StageKind:
     """What sets a stage apart from the others: a row of the table in `stages.py`."""
 
-    starts_from: Literal["a base", "a language model", "a chat model"]
     reads: Literal["documents", "conversations", "comparisons", "prompts"]
     train: Trainer
-    leaves: Literal["a language model", "a reward model"]
+    scores: bool = False  # it leaves a model that scores answers, in place of one that writes them
+    changes_answers: bool = False  # it teaches a model that answers already, and is held against it
     judges: bool = False  # what the others are trained on, it never meets: other rows, another seed
-
-    @property
-    def scores(self) -> bool:
-        """Whether it leaves a model that scores answers, in place of one that writes them."""
-        return self.leaves == "a reward model"
-
-    @property
-    def changes_answers(self) -> bool:
-        """Whether it teaches a model that answers already, and is held against that model."""
-        return self.starts_from == "a chat model"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from safetensors.torch import save as to_bytes
 
 from guildgpt.bases.base import Base
 from guildgpt.bases.locate import locate_base, weights_sha256
-from guildgpt.network.hats import Hats
+from guildgpt.network.hats import POLICY, REWARD, Hats
 from guildgpt.network.reward_model import (
     RewardModel,
     RewardRecord,
@@ -33,12 +33,10 @@ from guildgpt.train.dpo import train_dpo
 from guildgpt.train.grpo import Grpo
 from guildgpt.train.loop import Job, Outcome
 from guildgpt.train.next_token import pretrain, sft
-from guildgpt.train.on_policy import POLICY, Method, train_on_policy
+from guildgpt.train.on_policy import Method, train_on_policy
 from guildgpt.train.ppo import Ppo, value_model
-from guildgpt.train.reward import HAT, train_reward
+from guildgpt.train.reward import train_reward
 from guildgpt.train.rollout import Scoring
-
-REWARD = "reward"
 
 
 def train_on_documents(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
@@ -70,13 +68,14 @@ def train_to_score(run: StageRun, base: Base, rows: Prepared, job: Job) -> Train
     record = RewardRecord(
         bias=float(head.bias),
         base_sha256=base_sha256(run),
-        adapter=trained.hats.config(HAT).model_dump(),
+        adapter=trained.hats.config(REWARD).model_dump(),
         learned=dict(Counter(row.source for row in rows.compared.train)),
     )
-    files = reward_files(trained.hats, HAT, record, members)
-    model = classifier(trained.hats.merged(HAT), head.to("cpu"), base.chat)
-    kept = f"the weights of step {trained.best_step} were the best and kept"
-    return Trained(model, trained.outcome, files, [kept])
+    files = reward_files(trained.hats, REWARD, record, members)
+    model = classifier(trained.hats.merged(REWARD), head.to("cpu"), base.chat)
+    best = trained.best_step
+    notes = [f"the weights of step {best} were the best and kept"] if best is not None else []
+    return Trained(model, trained.outcome, files, notes)
 
 
 def train_with_dpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
@@ -89,7 +88,7 @@ def train_with_grpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trai
     """A policy, from answers of its own held against each other."""
     config = run.recipe.grpo
     hats = bare(run, base)
-    reward, _ = wear_reward(run, hats, base)
+    reward = wear_reward(run, hats, base)
     return _on_policy(Grpo(config), hats, rows, reward, config, base, job)
 
 
@@ -97,8 +96,8 @@ def train_with_ppo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Train
     """A policy, from answers of its own and a value model's forecasts."""
     config = run.recipe.ppo
     hats = bare(run, base)
-    reward, hat = wear_reward(run, hats, base)
-    value = value_model(hats, reward, hat, config, job.seed)
+    reward = wear_reward(run, hats, base)
+    value = value_model(hats, reward, config, job.seed)
     states = config.value_trunk == "reward"
     return _on_policy(Ppo(config, value), hats, rows, reward, config, base, job, states=states)
 
@@ -108,15 +107,14 @@ def bare(run: StageRun, base: Base) -> Hats:
     return Hats(base.model, run.world.dtype(run.settings.dtype), run.world.device)
 
 
-def wear_reward(run: StageRun, hats: Hats, base: Base) -> tuple[RewardModel | None, str | None]:
-    """Put on the reward model that a policy is trained against, if there is one; and the hat that
-    it is, if it is one."""
+def wear_reward(run: StageRun, hats: Hats, base: Base) -> RewardModel | None:
+    """The reward model that a policy is trained against, if there is one: as a hat, where it was
+    trained on this base."""
     folder = run.start.reward
     if folder is None:
-        return None, None
+        return None
     check_same_language(folder, base.chat)
-    model = wear_reward_model(hats, REWARD, folder, base_sha256(run), run.settings.micro_tokens)
-    return model, REWARD if model.trunk.model is hats.model else None
+    return wear_reward_model(hats, REWARD, folder, base_sha256(run), run.settings.micro_tokens)
 
 
 def base_sha256(run: StageRun) -> str:
@@ -149,13 +147,11 @@ def _policy(hats: Hats, outcome: Outcome) -> Trained:
 
 
 STAGES: dict[Stage, StageKind] = {
-    "pretrain": StageKind("a base", "documents", train_on_documents, "a language model"),
-    "sft": StageKind("a base", "conversations", train_on_conversations, "a language model"),
-    "reward": StageKind("a language model", "comparisons", train_to_score, "a reward model"),
-    "judge": StageKind(
-        "a language model", "comparisons", train_to_score, "a reward model", judges=True
-    ),
-    "dpo": StageKind("a chat model", "comparisons", train_with_dpo, "a language model"),
-    "grpo": StageKind("a chat model", "prompts", train_with_grpo, "a language model"),
-    "ppo": StageKind("a chat model", "prompts", train_with_ppo, "a language model"),
+    "pretrain": StageKind("documents", train_on_documents),
+    "sft": StageKind("conversations", train_on_conversations),
+    "reward": StageKind("comparisons", train_to_score, scores=True),
+    "judge": StageKind("comparisons", train_to_score, scores=True, judges=True),
+    "dpo": StageKind("comparisons", train_with_dpo, changes_answers=True),
+    "grpo": StageKind("prompts", train_with_grpo, changes_answers=True),
+    "ppo": StageKind("prompts", train_with_ppo, changes_answers=True),
 }

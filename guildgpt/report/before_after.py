@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from guildgpt.evaluate.head_to_head import HeadToHead, verdict_sentence
-from guildgpt.evaluate.kept import Share, kept_sentence
+from guildgpt.evaluate.kept import KeptShare, kept_sentence
 from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.report.report import HeldOut, PreferenceReport, Report
 from guildgpt.text.figures import NONE, decimals, percent, sign, signed, visible
@@ -152,7 +152,7 @@ def kept_rows(report: Report) -> list[FigureRow]:
     rows = []
     for one in report.kept:
         for name, key in (("all of a prompt", "all_kept"), ("each", "each_kept")):
-            shares: list[Share | None] = [
+            shares: list[KeptShare | None] = [
                 getattr(figures, key) if figures else None
                 for figures in (one.base, one.before, one.after)
             ]
@@ -163,7 +163,7 @@ def kept_rows(report: Report) -> list[FigureRow]:
     return rows
 
 
-def _share_moved(change: Share | None) -> tuple[str, bool | None]:
+def _share_moved(change: KeptShare | None) -> tuple[str, bool | None]:
     """A change with its interval, and whether it is one for the better."""
     if change is None:
         return NONE, None

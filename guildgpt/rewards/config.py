@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from guildgpt.rewards.confine import Limits
 from guildgpt.rewards.formats import rule
 
+TERM_OF = {"tests": "verify", "format": "format", "constraints": "constraints"}
+"""The term that goes by a row's rule."""
+
 
 class Term(BaseModel):
     """What every term has."""
@@ -64,8 +67,9 @@ class ConstraintsTerm(Term):
 
     partial: float = Field(default=0.5, ge=0, lt=1)
     """What coming as near as can be to all constraints is worth; keeping all is worth 1."""
-    alone: bool = False
-    """The reward model, which may not know what the constraints ask, leaves these answers alone."""
+    without_model: bool = False
+    """Answers to prompts with constraints are not scored by the reward model, which may not know
+    what they ask; the terms alone reward them."""
 
 
 class WordsTerm(Term):
@@ -120,9 +124,5 @@ class RewardTerms(BaseModel):
     @property
     def reads(self) -> frozenset[str]:
         """The rules of a row that these terms go by: `tests`, `format`, `constraints`."""
-        terms = {
-            "tests": self.verify,
-            "format": self.format,
-            "constraints": self.constraints,
-        }
-        return frozenset(key for key, term in terms.items() if term and term.weight)
+        terms = {rule: getattr(self, name) for rule, name in TERM_OF.items()}
+        return frozenset(rule for rule, term in terms.items() if term and term.weight)

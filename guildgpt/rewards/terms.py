@@ -55,7 +55,7 @@ class Rewards:
     def __init__(self, config: RewardTerms):
         on = {name: getattr(config, name) for name in _TERMS}
         asked = config.constraints
-        self._alone = bool(asked and asked.weight > 0 and asked.alone)
+        self._without_model = bool(asked and asked.weight > 0 and asked.without_model)
         self._terms: dict[str, tuple[float, _Values]] = {
             name: (term.weight, _TERMS[name](term))
             for name, term in on.items()
@@ -67,9 +67,9 @@ class Rewards:
         """The terms that are on, in the order in which they are added."""
         return tuple(self._terms)
 
-    def alone(self, wanted: Wanted) -> bool:
-        """Whether these terms are all that rewards the answers to such a prompt."""
-        return self._alone and bool(wanted.constraints)
+    def without_model(self, wanted: Wanted) -> bool:
+        """Whether a reward model's score counts for nothing in the answers to such a prompt."""
+        return self._without_model and bool(wanted.constraints)
 
     def __call__(self, answers: Sequence[Written], wanted: Sequence[Wanted]) -> Rewarded:
         """The rewards of a batch: `wanted[i]` is what the prompt of `answers[i]` asks.

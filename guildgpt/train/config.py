@@ -230,7 +230,7 @@ class RolloutConfig(PolicyConfig):
     """Scores count in spreads above the mean of the first iteration's, so that `missing_eos` and
     `kl.beta` mean the same for every reward model. With `value_from = "reward"` the value model
     begins on the old scale."""
-    missing_eos: float | Literal["leave_out", "score"] | None = -1.0
+    missing_eos: float | Literal["leave_out", "score"] = -1.0
     """The score of an answer that was cut, in place of the reward's, which `score` keeps. With
     `leave_out` nothing is learned from one that was cut while it went well, and one that was cut
     in a loop has its score (overlong filtering: Yu et al. 2025, DAPO, arXiv 2503.14476, 3.4)."""
@@ -263,6 +263,11 @@ class RolloutConfig(PolicyConfig):
                 f"batch_size ({self.batch_size}) is not made of groups of {self.group} answers"
             )
         return self
+
+    @property
+    def prompts_a_step(self) -> int:
+        """Prompts an iteration."""
+        return self.batch_size // self.group
 
     @property
     def updates(self) -> int:

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from guildgpt.data.examples import Ranking
-from guildgpt.network.hats import Hats
+from guildgpt.network.hats import POLICY, Hats
 from guildgpt.network.shared import SharedLayers
 from guildgpt.network.trunk import Trunk, token_logprobs
 from guildgpt.train.config import DpoConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import dpo
 from guildgpt.train.objective import ComparisonObjective, Counts, answers_of, by_pair
-from guildgpt.train.on_policy import POLICY
 from guildgpt.train.schedule import Schedule
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from guildgpt.train.advantages import group_relative, leave_one_out
 from guildgpt.train.config import GrpoConfig
 from guildgpt.train.losses import kl_k3
-from guildgpt.train.on_policy import Method, Minibatch, Targets
+from guildgpt.train.on_policy import Method, MicroBatch, Targets
 from guildgpt.train.rollout import Rollout
 
 
@@ -39,7 +39,7 @@ class Grpo(Method):
         return Targets(np.where(rollout.mask, relative.reshape(-1, 1), 0.0))
 
     def extra_loss(
-        self, batch: Minibatch, logprobs: Tensor, beta: float
+        self, batch: MicroBatch, logprobs: Tensor, beta: float
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """β k3 against the reference, where the KL is not in the score."""
         if self.config.baseline == "leave_one_out":

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from guildgpt.data.examples import Ranking
-from guildgpt.evaluate.equal_length import Floats, length_differences
+from guildgpt.evaluate.equal_length import length_differences
+from guildgpt.evaluate.intervals import Floats
 from guildgpt.network.world import World
 
 HEAVIEST = 5.0  # a pair's weight at most: one that goes against its lengths is no law by itself
@@ -87,8 +88,8 @@ class LengthWindow:
     @property
     def correlations(self) -> Floats:
         """ρ (3,) of score differences m with each gap z; 0 where nothing varies."""
-        _, squares, products, shapes = self._means()
-        below = np.sqrt(squares * shapes)
+        squares, products, spreads = self._means()
+        below = np.sqrt(squares * spreads)
         return np.divide(products, below, out=np.zeros(3), where=below > 0)
 
     def cost(self, margins: Tensor, row: Ranking) -> Tensor:
@@ -102,7 +103,7 @@ class LengthWindow:
             *np.square(shapes).mean(0),
         ]
         self.step = [a + float(b) for a, b in zip(self.step, noted, strict=True)]
-        _, squares, _, spreads = self._means()
+        squares, _, spreads = self._means()
         below = np.sqrt(squares * spreads)
         slope = np.divide(2 * self.correlations, below, out=np.zeros(3), where=below > 0)
         return margins * torch.from_numpy(shapes @ slope / len(slope)).to(margins)
@@ -122,12 +123,12 @@ class LengthWindow:
         """From a checkpoint."""
         self.seen = list(state["seen"])
 
-    def _means(self) -> tuple[float, float, Floats, Floats]:
-        """How many prompts the window holds, older ones counted for less, and the means of m², m z
-        and z²."""
+    def _means(self) -> tuple[float, Floats, Floats]:
+        """The means of m², m z and z² over the prompts of the window, older ones counted for
+        less."""
         count, *sums = self.seen
         means = np.array(sums) / max(count, 1e-9)
-        return count, float(means[0]), means[1:4], means[4:]
+        return float(means[0]), means[1:4], means[4:]
 
 
 def _sigmoid(values: Floats) -> Floats:

@@ -14,7 +14,7 @@ from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example, PackedRow, pack
 from guildgpt.data.repeating import Repeating
 from guildgpt.evaluate.bits import measure_all
-from guildgpt.network.hats import Hats
+from guildgpt.network.hats import SFT, Hats
 from guildgpt.network.trunk import (
     Trunk,
     micro_batches,
@@ -27,8 +27,6 @@ from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import unlikelihood
 from guildgpt.train.objective import Counts, RowObjective
 from guildgpt.train.schedule import Schedule
-
-HAT = "sft"
 
 
 def pretrain(
@@ -61,11 +59,11 @@ def sft(
         return train_whole(base.model, conversations, held_out, config, job)
     rows = base.chat.control_ids if config.train_chat_tokens else base.chat.new_tokens
     hats = Hats(base.model, job.world.dtype(config.dtype), job.world.device)
-    hats.add(HAT, config.lora, seed=job.seed, new_tokens=rows)
+    hats.add(SFT, config.lora, seed=job.seed, new_tokens=rows)
     outcome = train_next_token(
-        hats.trunk(HAT), hats.parameters(HAT), conversations, held_out, config, job
+        hats.trunk(SFT), hats.parameters(SFT), conversations, held_out, config, job
     )
-    return hats.merged(HAT), outcome
+    return hats.merged(SFT), outcome
 
 
 def train_whole(

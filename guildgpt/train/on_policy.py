@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from guildgpt.chat import FileTokenizer
 from guildgpt.chat.repetition import loops
 from guildgpt.data.examples import Example
-from guildgpt.network.hats import Hats
+from guildgpt.network.hats import POLICY, Hats
 from guildgpt.network.trunk import length_groups, token_logprobs
 from guildgpt.train.advantages import Floats
 from guildgpt.train.config import RolloutConfig
@@ -32,7 +32,6 @@ from guildgpt.train.objective import Counts, Objective, Shape
 from guildgpt.train.rollout import PolicySampler, Prompt, Rollout, Sampler, Scale, Scorer, collect
 from guildgpt.train.schedule import Schedule, schedule, share
 
-POLICY = "policy"
 SAMPLES = "samples.jsonl"
 SHOWN = 2  # answers shown at a time
 FIGURES = ("approx_kl", "clip_fraction", "ratio")  # of every pass
@@ -48,8 +47,9 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Minibatch:
-    """Episodes of a rollout as one pass sees them; tensors (K,) hold their tokens end to end."""
+class MicroBatch:
+    """Episodes of a rollout as one forward pass sees them; tensors (K,) hold their tokens end to
+    end."""
 
     examples: list[Example]
     old: Tensor
@@ -77,7 +77,7 @@ class Method(Protocol):
         """What each answer's tokens were worth; `beta` is the price of a nat of KL."""
 
     def extra_loss(
-        self, batch: Minibatch, logprobs: Tensor, beta: float
+        self, batch: MicroBatch, logprobs: Tensor, beta: float
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """What is added to the policy's loss, summed over the tokens (K,) that the policy gives
         `logprobs` now, and its `figures`."""
@@ -120,19 +120,19 @@ class OnPolicy(Objective):
     job: Job
 
     def __post_init__(self) -> None:
-        config, prompts, job = self.method.config, len(self.prompts), self.job
+        config, count, job = self.method.config, len(self.prompts), self.job
         self.config = config
         self.policy, self.reference = self.hats.trunk(POLICY), self.hats.trunk(None)
         self.shape = Shape(self.policy)
         self.kl, self.guards = KlPenalty(config.kl), Guards(config.guards)
         self.scale: Scale | None = None  # from the first iteration on
-        self.steps, _ = schedule(prompts, config, config.group)
-        size = config.batch_size // config.group
-        self.schedule = Schedule(prompts, size, self.steps, self.steps * size, job.seed, job.world)
+        self.steps, _ = schedule(count, config, config.group)
+        size = config.prompts_a_step
+        self.schedule = Schedule(count, size, self.steps, self.steps * size, job.seed, job.world)
         self.last: dict[str, float] = {}
         self.noted: list[dict[str, Tensor]] = []  # figures of this iteration's passes
 
-    def updates(self, step: int) -> Iterator[Sequence[Minibatch]]:
+    def updates(self, step: int) -> Iterator[Sequence[MicroBatch]]:
         """One iteration: its optimizer steps, `minibatches` in each of `passes`."""
         with self.hats.shared.kept():
             rollout = self.collect(step)
@@ -146,7 +146,7 @@ class OnPolicy(Objective):
                 for some in np.array_split(order, min(self.config.minibatches, len(rows))):
                     # In order, so that answers to one prompt stay neighbours.
                     own = share(sorted(some.tolist()), self.job.world)
-                    yield self.minibatches(rollout, targets, own)
+                    yield self.micro_batches(rollout, targets, own)
         self.last = {**self.summary(rollout), **targets.figures}
         self.show(step, rollout)
         self.kl.update(self.last["kl"], len(rollout.episodes))
@@ -169,10 +169,10 @@ class OnPolicy(Objective):
         self.scale = rollout.scale
         return rollout
 
-    def minibatches(
+    def micro_batches(
         self, rollout: Rollout, targets: Targets, rows: Sequence[int]
-    ) -> list[Minibatch]:
-        """Some episodes as passes of at most `micro_tokens`."""
+    ) -> list[MicroBatch]:
+        """Some episodes as forward passes of at most `micro_tokens`."""
         examples = [rollout.episodes[row].example for row in rows]
         states = rollout.scored.states
         batches = []
@@ -186,7 +186,7 @@ class OnPolicy(Objective):
                 return torch.from_numpy(chosen).float().to(self.hats.device)
 
             batches.append(
-                Minibatch(
+                MicroBatch(
                     [examples[index] for index in group],
                     flat(rollout.logprobs),
                     flat(rollout.ref),
@@ -197,14 +197,14 @@ class OnPolicy(Objective):
             )
         return batches
 
-    def counts(self, batch: Minibatch) -> Counts:
+    def counts(self, batch: MicroBatch) -> Counts:
         """Tokens that the policy wrote, and the work of the update; the rollout's is left out."""
         examples, below = batch.examples, self.policy.padded  # what is shared was computed before
         extra = self.method.extra_passes * self.shape.flops(examples, logits=0, below=below)
         flops = extra + self.shape.flops(examples, logits=len(batch.old), below=below)
         return Counts(len(batch.old), sum(map(len, examples)), flops)
 
-    def loss(self, batch: Minibatch) -> Tensor:
+    def loss(self, batch: MicroBatch) -> Tensor:
         """The summed loss of the policy, and what the method adds to it."""
         logprobs = token_logprobs(self.policy, batch.examples, self.config.temperature)
         clip = self.config.clip_ratio

@@ -39,7 +39,8 @@ def make_optimizer(
 def clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> float:
     """Hold the gradient's norm to `limit`; what it was before.
 
-    Each `lr_scale` by itself: a value model's gradients must not decide how far the policy goes.
+    Parameters of one `lr_scale` share a norm; so a value model has its own only where its pace is
+    not the policy's.
     """
     scales: dict[float, list[nn.Parameter]] = {}
     for group in optimizer.param_groups:

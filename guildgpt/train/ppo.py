@@ -15,15 +15,13 @@ from torch import Tensor, nn
 
 from guildgpt.data.examples import Example
 from guildgpt.errors import RecipeError
-from guildgpt.network.hats import Hats
+from guildgpt.network.hats import POLICY, REWARD, VALUE, Hats
 from guildgpt.network.reward_model import RewardModel, scalar_head, token_values
 from guildgpt.train.advantages import Floats, gae, leave_one_out, token_rewards, whiten
 from guildgpt.train.config import PpoConfig
 from guildgpt.train.losses import clipped_value_loss
-from guildgpt.train.on_policy import POLICY, Method, Minibatch, Targets
+from guildgpt.train.on_policy import Method, MicroBatch, Targets
 from guildgpt.train.rollout import Rollout, by_token
-
-VALUE = "value"
 
 
 @dataclass
@@ -65,7 +63,7 @@ class Ppo(Method):
         return Targets(advantages, extra, {"explained_variance": 1 - float(unexplained)})
 
     def extra_loss(
-        self, batch: Minibatch, logprobs: Tensor, beta: float
+        self, batch: MicroBatch, logprobs: Tensor, beta: float
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The value model's loss; it shares nothing with the policy's."""
         loss = clipped_value_loss(
@@ -121,11 +119,10 @@ class ValueModel:
         return self.head(torch.cat(list(states)))[:, 0]  # type: ignore[no-any-return]
 
 
-def value_model(
-    hats: Hats, reward: RewardModel | None, reward_hat: str | None, config: PpoConfig, seed: int
-) -> ValueModel:
-    """The value model that a recipe asks for; it starts from the reward model, where there is one
-    as the hat `reward_hat`. RecipeError if it needs a reward model's and there is none."""
+def value_model(hats: Hats, reward: RewardModel | None, config: PpoConfig, seed: int) -> ValueModel:
+    """The value model that a recipe asks for. It may start from the reward model, whose adapter it
+    takes over where that is one of the hats. RecipeError if it needs a reward model and there is
+    none."""
     head = scalar_head(hats.width, seed=None).to(hats.device)
     if config.value_from == "reward" and reward is not None:
         head.load_state_dict(reward.head.state_dict())
@@ -137,9 +134,10 @@ def value_model(
                 remedy="Set it to `own`, or put the stage `reward` before `ppo`.",
             )
         return ValueModel(head)
-    if config.value_from == "reward" and reward_hat is not None:
-        weights = hats.adapter_weights(reward_hat)
-        hats.add(VALUE, hats.config(reward_hat), seed=seed + 1, weights=weights)
+    worn = reward is not None and reward.trunk.model is hats.model
+    if config.value_from == "reward" and worn:
+        weights = hats.adapter_weights(REWARD)
+        hats.add(VALUE, hats.config(REWARD), seed=seed + 1, weights=weights)
     else:
         hats.add(VALUE, config.lora, seed=seed + 1)
     return ValueModel(head, hats)

@@ -14,7 +14,7 @@ from guildgpt.data.examples import Example, Ranking
 from guildgpt.data.split import fraction
 from guildgpt.evaluate.equal_length import FEWEST
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
-from guildgpt.network.hats import Hats
+from guildgpt.network.hats import REWARD, Hats
 from guildgpt.network.reward_model import RewardModel, member_scores, scalar_head
 from guildgpt.train.checkpoint import Selection
 from guildgpt.train.config import RewardConfig
@@ -24,8 +24,6 @@ from guildgpt.train.losses import bradley_terry, centring
 from guildgpt.train.objective import ComparisonObjective, Counts, answers_of, by_pair
 from guildgpt.train.schedule import Schedule
 
-HAT = "reward"
-
 
 @dataclass(frozen=True)
 class TrainedReward:
@@ -34,7 +32,7 @@ class TrainedReward:
     hats: Hats
     model: RewardModel
     outcome: Outcome
-    best_step: int  # whose weights were kept
+    best_step: int | None  # whose weights were kept; None if nothing was measured on the way
 
 
 def train_reward(
@@ -52,14 +50,14 @@ def train_reward(
     """
     device, seed = job.world.device, job.seed
     hats = Hats(base.model, job.world.dtype(config.dtype), device)
-    hats.add(HAT, config.lora, seed=seed)
+    hats.add(REWARD, config.lora, seed=seed)
     head = scalar_head(hats.width, seed=seed, members=config.heads).to(device)
     head.bias.requires_grad_(False)
     members = head if config.heads > 1 else None
-    model = RewardModel(hats.trunk(HAT), head, config.micro_tokens, members)
+    model = RewardModel(hats.trunk(REWARD), head, config.micro_tokens, members)
     schedule = Schedule.of(len(train), config, seed, job.world)
     objective = RankingObjective(model.trunk, train, config, schedule, held_out, model=model)
-    parameters: dict[str, nn.Parameter] = {**hats.parameters(HAT), "score": head.weight}  # type: ignore[dict-item]
+    parameters: dict[str, nn.Parameter] = {**hats.parameters(REWARD), "score": head.weight}  # type: ignore[dict-item]
     selection = None
     if objective.few:
         selection = Selection(config.best_by, config.patience)
@@ -73,7 +71,7 @@ def train_reward(
         _shift(model, demonstrations)
     except Exception as error:  # trained weights are not lost to it: differences do not need it
         job.watcher.warned(f"what people wrote does not score 0 ({type(error).__name__}: {error})")
-    kept = selection.step if selection and selection.best is not None else outcome.steps
+    kept = selection.step if selection and selection.best is not None else None
     return TrainedReward(hats, model, outcome, kept)
 
 

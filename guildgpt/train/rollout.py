@@ -51,8 +51,7 @@ class Episode:
     def of(cls, prompt: Prompt, sampled: Sampled, tokenizer: FileTokenizer, eos_id: int) -> Episode:
         """That of one prompt and the answer that was drawn for it."""
         example = answering(prompt.ids, sampled.ids, "rollout", end=eos_id)
-        ids = tuple(sampled.ids[:-1].tolist() if sampled.ended else sampled.ids.tolist())
-        return cls(prompt, sampled, example, ids, tokenizer.decode(ids))
+        return cls(prompt, sampled, example, sampled.answer, tokenizer.decode(sampled.answer))
 
 
 class Sampler(Protocol):
@@ -133,9 +132,9 @@ class Scoring:
         if self.model is not None:
             examples = [episode.example for episode in episodes]
             found, states = self.model.scores_and_states(examples, states=self.states)
-            alone = np.array([self.rewards.alone(one.prompt.wanted) for one in episodes])
-            parts["model"] = np.where(alone, np.nan, found.double().numpy())
-            total += self.weight * np.where(alone, 0.0, parts["model"])
+            without = np.array([self.rewards.without_model(e.prompt.wanted) for e in episodes])
+            parts["model"] = np.where(without, np.nan, found.double().numpy())
+            total += self.weight * np.where(without, 0.0, parts["model"])
         if self.rewards.names:
             given = self.rewards(
                 [Written(one.text, one.ids, one.sampled.ended) for one in episodes],

@@ -60,7 +60,7 @@ def schedule(rows: int, config: TrainConfig, group: int = 1) -> tuple[int, int]:
 
     A row is read `group` times in its step: so many answers are written to each prompt.
     """
-    size = max(config.batch_size // group, 1)
+    size = config.batch_size // group
     if config.steps:
         return config.steps, config.steps * size
     places = math.ceil(round(config.epochs * rows, 6))  # 0.07 of 100 rows are 7, not 8

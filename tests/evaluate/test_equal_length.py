@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from guildgpt.evaluate.equal_length import EqualLength, Floats, Share, measure_equal_length
+from guildgpt.evaluate.equal_length import EqualLength, measure_equal_length
+from guildgpt.evaluate.intervals import Floats, Share
 
 PAIRS = 600
 

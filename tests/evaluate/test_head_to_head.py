@@ -13,7 +13,8 @@ from network.tiny import gpt_neox, llama, with_lora
 from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.data.examples import Example
-from guildgpt.evaluate.head_to_head import Answers, divergence, head_to_head, write
+from guildgpt.evaluate.answers import Answers, write
+from guildgpt.evaluate.head_to_head import divergence, head_to_head
 from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.network.sampler import Sampled, Sampling
 from guildgpt.network.trunk import token_logprobs, trunk_for
@@ -46,7 +47,7 @@ def written(*answers: Sequence[int]) -> Answers:
 def test_worked_out_by_hand() -> None:
     before = written([5, 6, EOS], [5, 5, 5, 5], [6, EOS])
     after = written([5, 6, 7, EOS], [5, EOS], [6, EOS])
-    found = head_to_head(before, after, EOS, judge=ByLength(), reward=ByLength(), kl=1.5)
+    found = head_to_head(before, after, judge=ByLength(), reward=ByLength(), kl=1.5)
     assert found.verdicts is not None
     assert (found.verdicts.wins, found.verdicts.losses, found.verdicts.ties) == (1, 1, 1)
     assert found.verdicts.prompts == 3
@@ -63,7 +64,7 @@ def test_worked_out_by_hand() -> None:
 
 def test_equal_answers_tie_whatever_rounding_makes_of_their_scores() -> None:
     same = written([5, 6, EOS], [5, EOS])
-    found = head_to_head(same, same, EOS, judge=ByLength(1e-5))
+    found = head_to_head(same, same, judge=ByLength(1e-5))
     assert found.verdicts is not None
     assert (found.verdicts.ties, found.verdicts.rate) == (2, 0.5)
     assert found.agreement is None
@@ -71,7 +72,7 @@ def test_equal_answers_tie_whatever_rounding_makes_of_their_scores() -> None:
 
 
 def test_without_a_judge_there_are_no_verdicts() -> None:
-    found = head_to_head(written([5, EOS]), written([6, EOS]), EOS, judge=None)
+    found = head_to_head(written([5, EOS]), written([6, EOS]), judge=None)
     assert found.verdicts is None
     assert found.judge_after is None
     assert found.reward_after is None
@@ -80,7 +81,7 @@ def test_without_a_judge_there_are_no_verdicts() -> None:
 def test_several_answers_to_a_prompt_count_as_one_draw() -> None:
     before = written(*[[5, EOS]] * 6)
     after = written(*[[5, 5, EOS]] * 6)
-    found = head_to_head(before, after, EOS, judge=ByLength(), prompts=[4, 4, 4, 9, 9, 9])
+    found = head_to_head(before, after, judge=ByLength(), prompts=[4, 4, 4, 9, 9, 9])
     assert found.verdicts is not None
     assert (found.verdicts.comparisons, found.verdicts.prompts) == (6, 2)
 

@@ -21,7 +21,6 @@ def rate(
     lengths: Floats | None = None,
     other_lengths: Floats | None = None,
     prompts: np.ndarray | None = None,  # type: ignore[type-arg]
-    tie: float = 0.0,
 ) -> WinRate:
     level = np.full(len(scores), 10.0)
     return win_rate(
@@ -30,7 +29,6 @@ def rate(
         level if lengths is None else lengths,
         level if other_lengths is None else other_lengths,
         np.arange(len(scores)) if prompts is None else prompts,
-        tie=tie,
     )
 
 
@@ -39,9 +37,6 @@ def test_worked_out_by_hand() -> None:
     assert (found.wins, found.losses, found.ties) == (2, 1, 1)
     assert found.rate == pytest.approx(2.5 / 4)
     assert (found.comparisons, found.prompts) == (4, 4)
-    close = rate(np.array([3.0, 1.0, 2.0, 5.0]), np.array([1.0, 2.0, 2.0, 4.5]), tie=1.0)
-    assert (close.wins, close.losses, close.ties) == (1, 0, 3)
-    assert close.rate == pytest.approx(2.5 / 4)
 
 
 def drawn(count: int = 200, seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:

@@ -130,7 +130,7 @@ def test_a_new_stage_is_a_trainer_and_a_row(
         log.write_text(json.dumps({"step": 1, "loss": float(len(rows.compared.train))}) + "\n")
         return Trained(base.model, Outcome(1, 9, 0.5, 18.0, 1, 0, log), notes=["twice as loud"])
 
-    row = StageKind("a base", "comparisons", doubled, "a language model")
+    row = StageKind("comparisons", doubled)
     monkeypatch.setitem(KINDS, "dpo", row)
     report, _ = train(alone(road, tmp_path, "dpo"), tmp_path / "run")
     assert report.stages[0].metrics[0]["loss"] > 5  # type: ignore[operator]

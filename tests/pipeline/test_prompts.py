@@ -10,25 +10,28 @@ from tiny import write_run
 
 from guildgpt.bases.base import load_tokenizer
 from guildgpt.bases.scratch import train_tokenizer
-from guildgpt.chat import ChatTemplate, FileTokenizer, Message
+from guildgpt.chat import ChatTemplate, Message
 from guildgpt.errors import DataError
+from guildgpt.model.chat_tokenizer import add_chat_tokens
 from guildgpt.pipeline.prepare import gather
 from guildgpt.pipeline.prompts import prepare_prompts, prompts_of
 from guildgpt.recipe import load_recipe
+from guildgpt.rewards.wanted import Wanted
 from guildgpt.train.config import GrpoConfig
 
 
-def test_prompts_that_are_too_long_are_counted_and_equal_ones_asked_once(tmp_path: Path) -> None:
-    path = tmp_path / "tokenizer.json"
-    train_tokenizer(["What is it? Who was that?"], 300).save(str(path))
-    tokenizer, template = FileTokenizer(path), ChatTemplate()
+def test_prompts_that_are_too_long_are_counted_and_equal_ones_asked_once() -> None:
+    backend = train_tokenizer(["What is it? Who was that?"], 300)
+    template = ChatTemplate()
+    chat = add_chat_tokens(backend.to_str(), template)
+    tokenizer = chat.tokenizer
 
     def ask(text: str) -> tuple[Message, ...]:
         return (Message("user", text),)
 
     exact = len(template.prompt(ask("What is it?"), tokenizer))
     texts = ["What is it?", "what  is IT?", "What is it? " * 9, "Who was that? " * 9, "Who?"]
-    prompts, too_long = prompts_of(list(map(ask, texts)), tokenizer, template, limit=exact)
+    prompts, too_long = prompts_of(list(map(ask, texts)), [Wanted()] * len(texts), chat, exact)
     assert [prompt.messages[0].content for prompt in prompts] == ["What is it?", "Who?"]
     assert too_long == 2
     assert list(prompts[0].ids) == template.prompt(ask("What is it?"), tokenizer)

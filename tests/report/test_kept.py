@@ -6,19 +6,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from guildgpt.evaluate.kept import KeptChange, KeptFigures, Share
+from guildgpt.evaluate.kept import KeptChange, KeptFigures, KeptShare
 from guildgpt.report.before_after import headline, kept_rows
 from guildgpt.report.page import write_report
 from guildgpt.report.report import REPORT_JSON, KeptReport, Report, read_report
 
 
 def figures(rate: float) -> KeptFigures:
-    share = Share(rate, rate - 0.03, rate + 0.03)
+    share = KeptShare(rate, rate - 0.03, rate + 0.03)
     return KeptFigures(500, 800, share, share, {"bullets": rate})
 
 
-GAIN = KeptChange(Share(0.16, 0.11, 0.21), Share(0.1, 0.06, 0.14))
-UNSURE = KeptChange(Share(0.02, -0.01, 0.05), Share(-0.01, -0.03, 0.01))
+GAIN = KeptChange(KeptShare(0.16, 0.11, 0.21), KeptShare(0.1, 0.06, 0.14))
+UNSURE = KeptChange(KeptShare(0.02, -0.01, 0.05), KeptShare(-0.01, -0.03, 0.01))
 KEPT = (
     KeptReport("known kinds", figures(0.12), figures(0.2), figures(0.36), GAIN),
     KeptReport("held-out kinds", None, figures(0.1), figures(0.12), UNSURE),

@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
     "max_new_tokens": 8,
     "learning_rate": 1e-2,
     "lora": AdapterConfig(rank=8, alpha=16),
-    "missing_eos": None,
+    "missing_eos": "score",
     "kl": {"beta": 0.0},
     "guards": {"min_entropy": 0.0, "max_kl": 1e9, "max_loops": 1.0},
     "show_every": 0,
@@ -89,7 +89,7 @@ def ppo(
     """Train a policy with PPO; the hats afterwards."""
     hats = hats or hats_of(outspoken())
     config = PpoConfig(**{**SETTINGS, **changes})
-    method = Ppo(config, value_model(hats, None, None, config, seed))
+    method = Ppo(config, value_model(hats, None, config, seed))
     letters: Any = Letters()
     where = job(folder, watcher, seed, world)
     train_on_policy(method, hats, prompts or asked(), scorer, letters, EOS, where)

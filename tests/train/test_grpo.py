@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from guildgpt.network.sampler import Sampled
 from guildgpt.train.config import GrpoConfig, PpoConfig, RolloutConfig
 from guildgpt.train.grpo import Grpo
-from guildgpt.train.on_policy import Minibatch, OnPolicy
+from guildgpt.train.on_policy import MicroBatch, OnPolicy
 from guildgpt.train.rollout import PolicySampler, Rollout, Scores
 
 from .conftest import Remembering, example, job
@@ -92,7 +92,7 @@ def test_leave_one_out_pays_for_the_divergence_in_the_score() -> None:
 def test_the_divergence_is_paid_for_once(baseline: str) -> None:
     """In the loss, as k3, or in the score: never in both."""
     zeros = torch.zeros(3)
-    batch = Minibatch([example(4)], zeros, torch.tensor([0.0, -1.0, 0.5]), zeros, {})
+    batch = MicroBatch([example(4)], zeros, torch.tensor([0.0, -1.0, 0.5]), zeros, {})
     method = Grpo(config(baseline=baseline))
     found = float(method.extra_loss(batch, zeros, 0.5)[0])
     k3 = [np.exp(d) - 1 - d for d in (0.0, -1.0, 0.5)]

@@ -80,7 +80,7 @@ def objective(hats: Hats, form: str, folder: Path, **changes: Any) -> OnPolicy:
 
     trunk = "reward" if form == "head on the reward model" else "own"
     config = PpoConfig(**settings, value_trunk=trunk)  # type: ignore[arg-type]
-    value = value_model(hats, reward, "reward", config, 0)
+    value = value_model(hats, reward, config, 0)
     return on_policy(Ppo(config, value), hats, scorer, folder)
 
 
@@ -220,7 +220,7 @@ def test_only_answers_that_were_cut_get_the_penalty_in_place_of_their_score() ->
     for episode, one in zip(rollout.episodes, ended, strict=True):
         assert (episode.sampled.ids[-1] == EOS) == one
         assert EOS not in episode.ids
-    left = rolled_out(hats, five, missing_eos=None, max_new_tokens=40, temperature=2.0)
+    left = rolled_out(hats, five, missing_eos="score", max_new_tokens=40, temperature=2.0)
     np.testing.assert_array_equal(left.scores, 5.0)
 
 
@@ -232,7 +232,7 @@ def test_normalized_scores_are_spreads_above_the_mean_of_the_first_answers() -> 
     hats = hats_of(llama())
     shaken_hat(hats, "policy")
     settings = {"normalize": True, "max_new_tokens": 40, "temperature": 2.0}
-    free = rolled_out(hats, lengths, missing_eos=None, **settings)
+    free = rolled_out(hats, lengths, missing_eos="score", **settings)
     assert free.scores.mean() == pytest.approx(0, abs=1e-9)
     assert free.scores.std() == pytest.approx(1)
     np.testing.assert_allclose(
@@ -244,7 +244,7 @@ def test_normalized_scores_are_spreads_above_the_mean_of_the_first_answers() -> 
     np.testing.assert_allclose(first.scores, np.where(ended, free.scores, -0.5))
     assert first.scale == free.scale != Scale()
     # Equal scores have no spread to be divided by.
-    same = rolled_out(hats, five, missing_eos=None, **settings)
+    same = rolled_out(hats, five, missing_eos="score", **settings)
     np.testing.assert_array_equal(same.scores, 0.0)
 
 

@@ -44,7 +44,7 @@ def test_a_score_counts_beside_those_of_the_other_answers(tmp_path: Path) -> Non
     hats = hats_of(outspoken())
     hats.add("policy", AdapterConfig(rank=4, alpha=8), seed=0)
     config = PpoConfig(group=2, lam=1.0, value_from="zero", whiten_advantages=False, batch_size=4)
-    method = Ppo(config, value_model(hats, None, None, config, 0))
+    method = Ppo(config, value_model(hats, None, config, 0))
     mask = np.ones((4, 3), bool)
     kept = np.array([True, True, True, False])
     rollout: Any = SimpleNamespace(
@@ -94,7 +94,7 @@ def test_the_value_model_starts_as_the_recipe_says(start: str) -> None:
     head = scalar_head(hats.width, seed=2)
     head.bias.data.fill_(0.5)
     reward = RewardModel(hats.trunk("reward"), head)
-    value = value_model(hats, reward, "reward", PpoConfig(value_from=start), 0)  # type: ignore[arg-type]
+    value = value_model(hats, reward, PpoConfig(value_from=start), 0)  # type: ignore[arg-type]
     theirs, ours = hats.adapter_weights("reward"), hats.adapter_weights("value")
     if start == "reward":
         assert torch.equal(value.head.weight, head.weight)
@@ -113,5 +113,5 @@ def test_the_value_model_starts_as_the_recipe_says(start: str) -> None:
 
 def test_a_head_on_the_reward_models_states_needs_a_reward_model() -> None:
     with pytest.raises(RecipeError, match="no reward model") as caught:
-        value_model(hats_of(outspoken()), None, None, PpoConfig(value_trunk="reward"), 0)
+        value_model(hats_of(outspoken()), None, PpoConfig(value_trunk="reward"), 0)
     assert "ppo.value_trunk" in str(caught.value)

@@ -74,7 +74,7 @@ def test_without_measurements_the_last_weights_are_kept(
     tmp_path: Path, watcher: Remembering
 ) -> None:
     found = trained(tmp_path, watcher, evaluations=0, steps=2)
-    assert found.best_step == found.outcome.steps == 2
+    assert (found.best_step, found.outcome.steps) == (None, 2)
 
 
 def test_a_broken_base_ends_the_run(tmp_path: Path, watcher: Remembering) -> None:

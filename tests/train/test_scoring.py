@@ -47,13 +47,13 @@ def test_the_score_and_the_terms_are_added_by_their_weights() -> None:
     np.testing.assert_array_equal(found.parts["constraints"], [1.0, np.nan])
 
 
-def test_constraints_alone_reward_what_they_are_asked_of() -> None:
-    found, both = scoring(alone=True)(episodes()), scoring()(episodes())
+def test_the_model_can_leave_prompts_with_constraints_to_the_terms() -> None:
+    found, both = scoring(without_model=True)(episodes()), scoring()(episodes())
     np.testing.assert_array_equal(found.parts["model"], [np.nan, both.parts["model"][1]])
     np.testing.assert_allclose(found.total, [2.0, both.total[1]])
 
 
-@pytest.mark.parametrize("off", [{"weight": 0.0}, {"alone": False}])
-def test_constraints_that_reward_nothing_do_not_stand_alone(off: dict[str, Any]) -> None:
-    found = scoring(**{"alone": True, **off})(episodes())
+@pytest.mark.parametrize("off", [{"weight": 0.0}, {"without_model": False}])
+def test_constraints_that_reward_nothing_do_not_keep_the_model_away(off: dict[str, Any]) -> None:
+    found = scoring(**{"without_model": True, **off})(episodes())
     assert np.isfinite(found.parts["model"]).all()
