@@ -40,6 +40,13 @@ def instructions(path: str, count: int) -> list[Turns]:
     return [(Message("user", text),) for text in chosen]
 
 
+def positive(text: str) -> int:
+    """A number of at least one."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
 def answered(model: str, sets: dict[str, list[Turns]], tokens: int) -> list[str]:
     """Cells of the table: for each set how many answers loop, end, and how long the others are."""
     base, world = load_base(BaseConfig(base=model, context=32)), World()
@@ -49,7 +56,7 @@ def answered(model: str, sets: dict[str, list[Turns]], tokens: int) -> list[str]
         found = write(trunk, base.chat, asked, Sampling(tokens, 0.0), seed=0)
         looped = np.array([loops(one.answer) for one in found.sampled])
         ended = np.mean([one.ended for one in found.sampled])
-        others = found.lengths[~looped].mean()
+        others = found.lengths[~looped].mean() if not looped.all() else 0
         cells.append(f"{100 * looped.mean():.1f} %; {100 * ended:.0f} %; {others:.0f}")
     return cells
 
@@ -60,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--dolly", required=True, help="a file of Dolly's rows")
     parser.add_argument("--data", nargs="*", default=[], help="rows to predict")
-    parser.add_argument("--count", type=int, default=60)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--limit", type=int, default=90, help="rows of each source at most")
+    parser.add_argument("--count", type=positive, default=60)
+    parser.add_argument("--tokens", type=positive, default=128)
+    parser.add_argument("--limit", type=positive, default=90, help="rows of each source at most")
     args = parser.parse_args(arguments)
     sets: dict[str, list[Turns]] = {
         "pack": [(Message("user", one.prompt),) for one in starter_prompts()],

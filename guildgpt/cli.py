@@ -378,6 +378,7 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
 def _refuse_useless(source: str, loaded: Loaded) -> None:
     """DataError for a source in which a row trains nothing or has rules that cannot be read, or
     which has no usable row."""
+    from guildgpt.data.preview import check_constraints
     from guildgpt.rewards.wanted import Wanted
 
     for reason in ("no assistant turn", "empty conversation"):
@@ -389,6 +390,8 @@ def _refuse_useless(source: str, loaded: Loaded) -> None:
                 where=loaded.places[reason],
                 remedy=f"Mend or delete it{others}.",
             )
+    for comparison in loaded.comparisons:
+        check_constraints(comparison.source, comparison.answers[0].content)
     for task in loaded.tasks:
         Wanted.from_row(task.source.rules, str(task.source))
     if not (loaded.conversations or loaded.comparisons or loaded.tasks):

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def explained(
     problems = error.errors()
     problem = problems[0]
     depth = 1 if flat else None
-    keys = [str(part) for part in problem["loc"]][:depth]
+    keys = _key(model, problem["loc"])[:depth]
     dotted, value = ".".join(keys), problem["input"]
     remedy = None
     match problem["type"]:
@@ -73,13 +74,29 @@ def explained(
             what = f"`{dotted}` is {value!r}, not a list"
             remedy = f'Write it in brackets: {keys[-1]} = ["…"].'
         case _:
-            message = problem["msg"].removeprefix("Value error, ")
+            # What may stand there is one of several things, none of which it is.
+            same = [found["msg"] for found in problems if _key(model, found["loc"])[:depth] == keys]
+            first, *others = dict.fromkeys(same)
+            others = [one.removeprefix("Input should be ") for one in others]
+            message = ", or ".join([first.removeprefix("Value error, "), *others])
             quoted = "" if isinstance(value, dict) else f" is {shown(dotted, value)}"
             what = f"`{dotted}`{quoted}: {message[0].lower()}{message[1:]}"
             remedy = f"`{dotted}`: {model.model_fields[dotted].description}" if flat else None
-    if more := len({found["loc"][:depth] for found in problems}) - 1:
+    if more := len({tuple(_key(model, found["loc"])[:depth]) for found in problems}) - 1:
         what += f" (and {more} more problem{'s' * (more > 1)})"
     return kind(what, where=where(keys), remedy=remedy)
+
+
+def _key(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """The key that pydantic's place of a problem is of: behind it may stand which of several types
+    was tried."""
+    keys = [str(part) for part in place]
+    for end in range(1, len(keys)):
+        try:
+            known_keys(model, keys[:end])
+        except (AttributeError, IndexError, KeyError):  # no section: its key ends here
+            return [*keys[:end], *takewhile(str.isdigit, keys[end:])]
+    return keys
 
 
 def shortened(text: str, most: int = 60) -> str:

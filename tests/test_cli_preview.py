@@ -123,6 +123,26 @@ def test_preview_refuses_a_row_that_trains_nothing(
     assert error.remedy == "Mend or delete it; there are 2 such rows."
 
 
+CONSTRAINED: list[tuple[dict[str, Any], str]] = [
+    ({"prompt": "Say a.", "completion": "One, two."}, "the row's own answer breaks"),
+    ({"prompt": "Say a.", "chosen": "One, two.", "rejected": "No."}, "the row's own answer breaks"),
+    ({"prompt": "Say a.", "chosen": "So.", "rejected": "No.", "more": True}, "'nosuch'"),
+    ({"prompt": "Say a.", "more": True}, "'nosuch'"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), CONSTRAINED)
+def test_preview_refuses_constraints_that_are_broken_or_unknown(
+    tmp_path: Path, model: Path, row: dict[str, Any], reason: str
+) -> None:
+    asked = [{"kind": "no_commas"}, *([{"kind": "nosuch"}] if "more" in row else [])]
+    own = {key: value for key, value in row.items() if key != "more"}
+    path = write_rows(tmp_path / "mine.jsonl", [*ROWS, {**own, "constraints": asked}])
+    error = refused(DataError, "data", "preview", f"jsonl:{path}", "--base", model)
+    assert error.where == f"{path.name}:{len(ROWS) + 1}"
+    assert reason in error.what
+
+
 def test_preview_counts_what_else_is_left_out_and_says_where(tmp_path: Path, model: Path) -> None:
     path = write_rows(tmp_path / "m.jsonl", [*ROWS, {"prompt": "Why?", "completion": " "}])
     result = ask("data", "preview", f"jsonl:{path}", "--base", model)

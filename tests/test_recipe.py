@@ -158,6 +158,13 @@ def test_dotted_keys_and_inline_tables_have_lines_too(tmp_path: Path) -> None:
         ('source = "dolly"', "weight = 2", 8, r"`data\.sources\.0\.source` is missing"),
         ("limit = 100", "limit = 0", 10, r"`data\.sources\.0\.limit` is 0"),
         ("limit = 100", 'lang = ["de"]', 8, "`lang` means nothing for `dolly`"),
+        (
+            "epochs = 2",
+            "epochs = inf",
+            13,
+            r"`sft\.epochs` is inf: .* finite number",
+        ),
+        ("epochs = 2", "learning_rate = nan", 13, r"`sft\.learning_rate` is nan: .* finite number"),
     ],
 )
 def test_a_wrong_value_is_shown_with_its_line(
@@ -175,6 +182,13 @@ def test_values_that_do_not_go_together_are_told_without_the_others(recipe: Path
     error = refused(recipe, "ppo.group=5")
     assert error.what == "`ppo`: batch_size (32) is not made of groups of 5 answers"
     assert error.where == "--set ppo.group"
+
+
+def test_of_several_things_that_may_stand_there_all_are_told(recipe: Path) -> None:
+    error = refused(recipe, "ppo.missing_eos=leaveout")
+    assert error.where == "--set ppo.missing_eos"
+    assert error.what.startswith("`ppo.missing_eos` is 'leaveout': input should be a valid number")
+    assert error.what.endswith(", or 'leave_out' or 'score'")
 
 
 def test_a_list_written_as_a_text_is_told_apart(tmp_path: Path) -> None:

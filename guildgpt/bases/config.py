@@ -10,7 +10,7 @@ from guildgpt.data.provenance import WrittenBy
 class ScratchConfig(BaseModel):
     """A small GPT made from nothing: its tokenizer's size and its own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     vocabulary: int = Field(default=4096, ge=300)
     """Tokens of the byte-level BPE tokenizer that is learned from the documents."""
@@ -41,7 +41,7 @@ class BaseConfig(BaseModel):
     model folder of ours) or a GGUF file.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     base: str = "starter"
     """`starter`, `scratch`, a Hub id (owner/name), a local folder, or a GGUF file."""

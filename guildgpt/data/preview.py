@@ -146,11 +146,15 @@ def _check(rendered: Rendered, end_id: int, conversation: Conversation) -> None:
             where=str(conversation.source),
             remedy="The template must train the token that ends an answer; check its `end`.",
         )
-    given = conversation.source.rules.get("constraints")
+    check_constraints(conversation.source, conversation.messages[-1].content)
+
+
+def check_constraints(source: Source, answer: str) -> None:
+    """DataError where a row's constraints cannot be read, or its own answer breaks one."""
+    given = source.rules.get("constraints")
     # Another set may have a column of that name which means something else.
-    if isinstance(given, list) and all(isinstance(one, dict) and "kind" in one for one in given):
-        where, answer = str(conversation.source), conversation.messages[-1].content
-        drawing.check(drawing.read(given, where), answer, where)
+    if isinstance(given, list) and any(isinstance(one, dict) and "kind" in one for one in given):
+        drawing.check(drawing.read(given, str(source)), answer, str(source))
 
 
 def _legend(coloured: bool) -> Text:

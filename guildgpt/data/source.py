@@ -35,7 +35,7 @@ class SourceSpec(BaseModel):
     `jsonl:PATH`, `feedback:STORE`. A bare string validates too.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     source: str
     """`dolly`, `oasst1`, `oasst2`, `starter`, `constrained`, `feedback`, `dolly:PATH`,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class EvaluateConfig(BaseModel):
     """The `[evaluate]` section: which answers are sampled before and after."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     prompts: int = Field(default=60, ge=0, le=60)
     """How many of the starter pack's held-out prompts join the twelve probes."""

@@ -17,7 +17,7 @@ from guildgpt.text.figures import percent
 
 CHUNK = 1_000_000  # numbers held at a time
 ALIKE = 0.8  # the shorter answer has at least this share of the longer one's tokens
-FEWEST = 30  # pairs; with fewer a fit of three slopes explains whatever stands there
+FEWEST = 30  # pairs; fewer say little, and a fit of three slopes explains whatever stands there
 TIE = 1e-6  # of the differences' spread: what rounding leaves of a score that is length alone
 
 
@@ -65,7 +65,7 @@ def measure_equal_length(
     `worse` tokens (P,); `trees` says which pairs are no independent evidence."""
     alike = np.minimum(better, worse) >= ALIKE * np.maximum(better, worse)
     matched = by_length = None
-    if alike.any():
+    if alike.sum() >= FEWEST:
         own = [tree for tree, kept in zip(trees, alike, strict=True) if kept]
         matched = interval(accuracies(margins[alike]), own)
         longer = float(accuracies((better - worse)[alike]).mean())

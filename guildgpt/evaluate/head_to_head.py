@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from guildgpt.evaluate.agreement import Agreement, agree, judge_sentence
 from guildgpt.evaluate.answers import Answers
-from guildgpt.evaluate.preferences import Scorer
+from guildgpt.evaluate.preferences import Scorer, finite
 from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.network.trunk import Trunk, micro_batches, token_logprobs
 from guildgpt.text.figures import percent
@@ -153,7 +153,7 @@ def _mean(scores: tuple[Floats, Floats] | None, side: int) -> float | None:
 def _both(scorer: Scorer | None, before: Answers, after: Answers) -> tuple[Floats, Floats] | None:
     if scorer is None:
         return None
-    first, second = (scorer.scores(one.examples).double().numpy() for one in (before, after))
+    first, second = (finite(scorer.scores(one.examples)) for one in (before, after))
     return first, second
 
 

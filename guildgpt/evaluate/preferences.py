@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from guildgpt.data.examples import Example, Ranking
+from guildgpt.errors import GuildError
 from guildgpt.evaluate.equal_length import EqualLength, measure_equal_length
 from guildgpt.evaluate.intervals import Floats, Share, accuracies, interval
 from guildgpt.text.figures import percent
@@ -141,8 +142,19 @@ def _measure(scorer: Scorer, rows: Sequence[Ranking]) -> PreferenceFigures:
 def _scores(scorer: Scorer, answers: Sequence[Example]) -> Floats:
     """The scores (answers, members) of all members; one column where there is one alone."""
     if isinstance(scorer, Ensemble) and scorer.members is not None:
-        return np.asarray(scorer.scores_by_member(answers).double().numpy())
-    return np.asarray(scorer.scores(answers).double().numpy()[:, None])
+        return finite(scorer.scores_by_member(answers))
+    return finite(scorer.scores(answers))[:, None]
+
+
+def finite(scores: Tensor) -> Floats:
+    """Scores as they are; GuildError where one is not a number."""
+    found = np.asarray(scores.double().numpy())
+    if bad := int((~np.isfinite(found)).sum()):
+        raise GuildError(
+            f"{bad:,} of {found.size:,} scores of the reward model are not numbers",
+            remedy="Its weights are broken: was its training healthy?",
+        )
+    return found
 
 
 def _agreement(margins: Floats, trees: Sequence[str]) -> MemberFigures | None:

@@ -43,7 +43,7 @@ SEED = 0
 class DecisionSettings(BaseModel):
     """When a candidate is promoted or dropped."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """The chance at most that a candidate which members do not prefer is ever called preferred, and

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class AdapterConfig(BaseModel):
     """Low-rank adapters on the linear layers (Hu et al. 2021, arXiv 2106.09685)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rank: int = Field(default=16, ge=1)
     """Width of the adapters' product: the larger, the more weights are trained."""

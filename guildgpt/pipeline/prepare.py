@@ -40,7 +40,8 @@ from guildgpt.pipeline.stage import Compared, Gathered, Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.rewards.terms import Rewards
-from guildgpt.train.config import RolloutConfig, TrainConfig
+from guildgpt.train.config import PpoConfig, RolloutConfig, TrainConfig
+from guildgpt.train.ppo import no_states_to_read
 
 
 def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathered:
@@ -142,10 +143,13 @@ def _prepare_comparisons(
 
 
 def _check_rewarded(stage: Stage, recipe: Recipe) -> None:
-    """RecipeError where nothing could reward the answers of a stage that writes some."""
+    """RecipeError where nothing could reward the answers of a stage that writes some, or where it
+    needs a reward model and has none."""
     settings = recipe.settings(stage)
     if not isinstance(settings, RolloutConfig) or reward_folder(stage, recipe, Path()):
         return
+    if isinstance(settings, PpoConfig) and settings.value_trunk == "reward":
+        raise no_states_to_read()
     if not Rewards(settings.terms).names:
         raise RecipeError(
             f"there is nothing that `{stage}` could be rewarded by",

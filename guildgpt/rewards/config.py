@@ -16,9 +16,9 @@ TERM_OF = {"tests": "verify", "format": "format", "constraints": "constraints"}
 class Term(BaseModel):
     """What every term has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, ge=0)
     """What its value is multiplied by; 0 turns it off."""
 
 
@@ -104,7 +104,7 @@ class VerifyTerm(Term):
 class RewardTerms(BaseModel):
     """The terms that are added to the reward model's score, or stand for it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     repetition: RepetitionTerm | None = None
     """Minus the share of repeated n-grams; minus one for a loop."""

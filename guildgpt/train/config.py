@@ -14,7 +14,7 @@ from guildgpt.rewards.config import RewardTerms
 class TrainConfig(BaseModel):
     """What every stage's loop knows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: float = Field(default=1.0, gt=0)
     """How often all rows are seen; 0.5 is half of them."""
@@ -153,7 +153,7 @@ class DpoConfig(PolicyConfig, RowsConfig):
 class KlConfig(BaseModel):
     """The price of moving away from the reference, in reward per nat."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     beta: float = Field(default=0.05, ge=0)
     """Reward per nat; with `adaptive`, the one to start from."""
@@ -169,7 +169,7 @@ class GuardConfig(BaseModel):
     """Limits at which reinforcement learning stops and says why; each is a mean over `window`
     iterations."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     window: int = Field(default=3, ge=1)
     """Iterations whose mean is looked at."""

@@ -128,11 +128,7 @@ def value_model(hats: Hats, reward: RewardModel | None, config: PpoConfig, seed:
         head.load_state_dict(reward.head.state_dict())
     if config.value_trunk == "reward":
         if reward is None:
-            raise RecipeError(
-                "there is no reward model whose hidden states a value head could read",
-                where="ppo.value_trunk",
-                remedy="Set it to `own`, or put the stage `reward` before `ppo`.",
-            )
+            raise no_states_to_read()
         return ValueModel(head)
     worn = reward is not None and reward.trunk.model is hats.model
     if config.value_from == "reward" and worn:
@@ -141,3 +137,12 @@ def value_model(hats: Hats, reward: RewardModel | None, config: PpoConfig, seed:
     else:
         hats.add(VALUE, config.lora, seed=seed + 1)
     return ValueModel(head, hats)
+
+
+def no_states_to_read() -> RecipeError:
+    """What is wrong with `value_trunk = "reward"` where there is no reward model."""
+    return RecipeError(
+        "there is no reward model whose hidden states a value head could read",
+        where="ppo.value_trunk",
+        remedy="Set it to `own`, or put the stage `reward` before `ppo`.",
+    )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from guildgpt.data.examples import Example, Ranking
+from guildgpt.errors import GuildError
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 
 
@@ -59,6 +60,12 @@ def test_length_alone_knows_its_own_direction() -> None:
     found = measured([0, 0, 0, 0], ranking(0, [1, 5]), ranking(2, [2, 9]))
     assert (found.longer, found.by_length, found.accuracy) == (0.0, 1.0, 0.5)
     assert found.log_loss == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_scores_that_are_no_numbers_are_refused(broken: float) -> None:
+    with pytest.raises(GuildError, match="1 of 2 scores of the reward model are not numbers"):
+        measured([0, broken], ranking(0, [1, 5]))
 
 
 def test_sources_without_comparisons_are_left_out() -> None:

@@ -226,6 +226,14 @@ def test_nothing_to_be_rewarded_by_is_told_before_anything_is_loaded(
         assert f"{stage}.reward_model" in str(caught.value)
 
 
+def test_a_value_head_without_states_to_read_is_told_before_anything_is_loaded(
+    road: Road, tmp_path: Path
+) -> None:
+    recipe = alone(road, tmp_path, "ppo", 'value_trunk = "reward"\nterms.repetition.weight = 1\n')
+    with pytest.raises(RecipeError, match="no reward model whose hidden states"):
+        dry_run(load_recipe(recipe), Console(file=StringIO()))
+
+
 def test_no_comparisons(road: Road, tmp_path: Path) -> None:
     recipe = alone(road, tmp_path, "dpo")
     lines = [line for line in recipe.read_text().splitlines() if "pairs.jsonl" not in line]
