@@ -10,7 +10,11 @@ import re
 from html.parser import HTMLParser
 
 _BLANKS = re.compile(r"\s+")
+_ENDLESS = re.compile(r"&#[0-9]{1000,};?")  # no character's number, and more than `int` reads
+_ONE_WORD = re.compile(r"[+\-\N{MINUS SIGN}]?\w+")
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*"}
+_SPANS = {"code": "`", "sup": "^", "sub": "_"}  # whose end tag says how they are written
+_CELLS = frozenset({"td", "th"})
 _BLOCKS = frozenset({"p", "div", "table", "tr", "ul", "ol", "blockquote", "hr", "dl", "dt", "dd"})
 _HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
 _HIDDEN = frozenset({"script", "style"})
@@ -18,9 +22,9 @@ _HIDDEN = frozenset({"script", "style"})
 
 def markdown(html: str) -> str:
     """The text of a piece of HTML: paragraphs, lists, quotes, headings and code as Markdown has
-    them; of links the text, of pictures nothing."""
+    them, of tables a line a row; of links the text, of pictures nothing."""
     writer = _Writer()
-    writer.feed(html)
+    writer.feed(_ENDLESS.sub("\N{REPLACEMENT CHARACTER}", html))
     writer.close()
     writer.end()
     return "\n".join(writer.lines).strip("\n")
@@ -33,6 +37,9 @@ class _Writer(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.lines: list[str] = []
         self.inline: list[str] = []  # of the paragraph under way
+        self.said = False  # whether it has text, not marks alone
+        self.spans: list[tuple[str, int]] = []  # that are open in it, and where in it they begin
+        self.cells = 0  # of the table's row under way
         self.open: list[tuple[str, str]] = []  # quotes and items, and what their lines begin with
         self.bullet = ""  # of an item that has no line yet
         self.numbers: list[int | None] = []  # of each open list the last number; None for bullets
@@ -50,10 +57,13 @@ class _Writer(HTMLParser):
             self._paragraph()
             self.apart = not self.bullet
             self.code = []
-        elif tag == "code":
-            self.inline.append("`")
+        elif tag in _SPANS:
+            self._span(tag)
         elif tag in _MARKS:
             self.inline.append(_MARKS[tag])
+        elif tag in _CELLS:
+            self.inline.append(" | " if self.cells else "")
+            self.cells += 1
         elif tag == "br":
             self.inline.append("\n")
         elif tag == "li":
@@ -69,8 +79,8 @@ class _Writer(HTMLParser):
             self._code()
         elif self.code is not None:
             return
-        elif tag == "code":
-            self.inline.append("`")
+        elif tag in _SPANS:
+            self._close_span(tag)
         elif tag in _MARKS:
             self.inline.append(_MARKS[tag])
         elif tag in ("li", "blockquote"):
@@ -81,7 +91,7 @@ class _Writer(HTMLParser):
                 self._close("li")
                 if self.numbers:
                     self.numbers.pop()
-            self.apart = True
+            self.apart = tag != "tr"
 
     def handle_data(self, data: str) -> None:
         """See `HTMLParser`."""
@@ -89,14 +99,40 @@ class _Writer(HTMLParser):
             self.code.append(data)
         elif not self.hidden:
             self.inline.append(_BLANKS.sub(" ", data))
+            self.said = self.said or not data.isspace()
+
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """A comment up to the next `>`, as browsers take it; the parser raises for most words."""
+        return self.parse_bogus_comment(i, report)
 
     def end(self) -> None:
         """There is no more."""
         self._code()
         self._paragraph()
 
+    def _span(self, tag: str) -> None:
+        """Code begins, or what is raised or lowered; at a line's beginning that is small print."""
+        before = next((part[-1] for part in reversed(self.inline) if part), " ")
+        if tag == "code" or not before.isspace():
+            self.spans.append((tag, len(self.inline)))
+            self.inline.append(_SPANS[tag])
+
+    def _close_span(self, tag: str) -> None:
+        """The innermost open span of this name ends, and what is open in it."""
+        names = [name for name, _ in self.spans]
+        if tag not in names:
+            return
+        place = len(names) - 1 - names[::-1].index(tag)
+        start = self.spans[place][1]
+        del self.spans[place:]
+        self.inline[start:] = [_spanned(tag, "".join(self.inline[start + 1 :]))]
+
     def _block(self, tag: str) -> None:
         self._paragraph()
+        if tag in ("table", "tr"):
+            self.cells = 0
+        if tag == "tr":
+            return
         self.apart = not self.bullet and not (tag in ("ul", "ol") and self.numbers)
         if tag in _HEADINGS:
             self.inline.append(f"{_HEADINGS[tag]} ")
@@ -143,12 +179,13 @@ class _Writer(HTMLParser):
 
     def _paragraph(self) -> None:
         lines = [" ".join(line.split()) for line in "".join(self.inline).split("\n")]
-        self.inline = []
+        said, self.said = self.said, False
+        self.inline, self.spans = [], []
         while lines and not lines[0]:
             lines.pop(0)
         while lines and not lines[-1]:
             lines.pop()
-        if any(line.strip("#* `") for line in lines):
+        if said:
             self._put(lines)
 
     def _put(self, lines: list[str]) -> None:
@@ -163,3 +200,17 @@ class _Writer(HTMLParser):
                 lead = lead[: len(lead) - len(self.bullet)] + self.bullet
                 self.bullet = ""
             self.lines.append((lead + line).rstrip())
+
+
+def _spanned(tag: str, text: str) -> str:
+    """Code between as many backticks as it takes; what is raised or lowered behind its mark, in
+    brackets unless it is one word."""
+    if not text.strip():
+        return text
+    if tag == "code":
+        ticks = "`"
+        while ticks in text:
+            ticks += "`"
+        pad = " " if "`" in (text[0], text[-1]) else ""
+        return f"{ticks}{pad}{text}{pad}{ticks}"
+    return _SPANS[tag] + (text if _ONE_WORD.fullmatch(text) else f"({text.strip()})")

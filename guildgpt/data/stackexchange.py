@@ -1,8 +1,9 @@
 """Stack Exchange's dump: people's answers to people's questions, and people's votes on them.
 
 A site's Posts.xml has a row for each question and each answer, the answers anywhere after their
-question, perhaps years later. It is read twice: first for numbers alone, 24 bytes an answer (a
-gigabyte for the largest site), which say what answers are to be compared; then for their texts.
+question, perhaps years later. It is read twice: first for numbers alone, 24 bytes a post (1.5
+gigabytes for the largest site), which say what answers are to be compared; then for their texts.
+With a limit it is read for texts once more, of twice as many questions, while too few were usable.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from guildgpt.data.xml_rows import read_rows
 from guildgpt.errors import DataError
 
 QUESTION, ANSWER = "1", "2"
+NONE = -(1 << 63)  # no post's number
 MOST = 4  # answers to one question that are compared: best, worst, and evenly between
 SPARE = 1.05  # questions chosen for each that is wanted: some texts turn out empty
 # What the licence is where a post does not say: by the day on which it was written (UTC).
@@ -128,14 +130,40 @@ def read(
     it, and -1 below zero votes (Askell et al. 2021, arXiv 2112.00861, 3.3): places between two
     answers are the distance of their grades. `limit` is the number of questions.
     """
-    grades, chosen = _choose(path, skipped, unread, dump, limit)
+    answers = _compared(*_numbers(path, skipped, unread, dump), skipped)
+    wanted = len(answers.firsts) if limit is None else limit
+    start, end = 0, int(wanted * SPARE) + 1
+    over = len(answers.firsts)
+    while wanted and start < len(answers.firsts):
+        for rows in _taken(path, name, answers, slice(start, end), skipped, dump):
+            over -= 1
+            wanted -= bool(rows)
+            yield from rows
+            if not wanted:
+                break
+        start, end = end, end + 2 * (end - start)
+    _count(skipped, "over the limit", over)
+
+
+def _taken(
+    path: str | Path,
+    name: str,
+    answers: _Answers,
+    part: slice,
+    skipped: Counter[str],
+    dump: Dump,
+) -> Iterator[list[Conversation | Comparison]]:
+    """What can be learned from each question of a part, in the order in which they are whole."""
+    grades, chosen = _choose(answers, part, skipped)
     waiting: dict[int, _Thread] = {}
     for line, row in read_rows(path, "posts"):
         kind, post = row.get("PostTypeId"), _number(row, "Id", f"{path}:{line}")
-        home = post if kind == QUESTION else grades.get(post, (None, 0))[0]
-        if home is None or home not in chosen:
+        home = post if kind == QUESTION else grades.get(post, (NONE, 0))[0]
+        if home not in chosen or kind not in (QUESTION, ANSWER) or row.get("DeletionDate"):
             continue
         thread = waiting.setdefault(home, _Thread())
+        if post in thread.answers or (kind == QUESTION and thread.asked is not None):
+            continue
         text = clean(markdown(row.get("Body", "")))
         if kind == QUESTION:
             thread.asked = question(clean(row.get("Title", "")), text)
@@ -143,10 +171,9 @@ def read(
             thread.answers[post] = text
         thread.licences[_licence(row) or UNKNOWN] += 1
         if thread.asked is not None and len(thread.answers) == chosen[home]:
+            del chosen[home]
             source = Source(name, Path(path).name, home)
-            yield from _rows(waiting.pop(home), grades, source, skipped, dump)
-    if waiting:
-        skipped["its question is not in the file"] += len(waiting)
+            yield list(_rows(waiting.pop(home), grades, source, skipped, dump))
 
 
 @dataclass
@@ -192,16 +219,12 @@ def _rows(
     )
 
 
-def _choose(
-    path: str | Path,
-    skipped: Counter[str],
-    unread: Counter[str],
-    dump: Dump,
-    limit: int | None,
-) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
-    """The question and the grade of each answer that is to be compared, and how many answers of
-    each question are."""
-    posts, parents, votes, accepted = (array("q") for _ in range(4))
+def _numbers(
+    path: str | Path, skipped: Counter[str], unread: Counter[str], dump: Dump
+) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Of each question and answer its Id; the Id of its question, NONE for a question; the votes
+    for an answer, the accepted answer of a question. Then the Ids of what was deleted."""
+    posts, homes, values, deleted = (array("q") for _ in range(4))
     for line, row in read_rows(path, "posts"):
         where = f"{path}:{line}"
         dump.posts += 1
@@ -209,13 +232,12 @@ def _choose(
         dump.newest = max(dump.newest, *(date[:7] for date in dates if MONTH.match(date)), "")
         unread.update(key for key, value in row.items() if key not in KNOWN and value.strip())
         post = _number(row, "Id", where)
+        home = value = NONE
         if row.get("PostTypeId") == QUESTION:
             if row.get("AcceptedAnswerId"):
-                accepted.append(_number(row, "AcceptedAnswerId", where))
+                value = _number(row, "AcceptedAnswerId", where)
         elif row.get("PostTypeId") == ANSWER:
-            posts.append(post)
-            parents.append(_number(row, "ParentId", where))
-            votes.append(_number(row, "Score", where))
+            home, value = _number(row, "ParentId", where), _number(row, "Score", where)
         elif "PostTypeId" not in row:
             raise DataError(
                 f"the row has no `PostTypeId`, only {', '.join(row)}",
@@ -224,36 +246,81 @@ def _choose(
             )
         else:
             skipped["neither a question nor an answer"] += 1
-    ids, homes, scores = (np.array(one, np.int64) for one in (posts, parents, votes))
-    grade = np.where(scores < 0, -1, np.rint(np.log2(1 + np.maximum(scores, 0)))).astype(np.int64)
-    grade += np.isin(ids, np.array(accepted, np.int64))
-    return _compared(ids, homes, grade, skipped, limit)
+            continue
+        if row.get("DeletionDate"):
+            deleted.append(post)
+            continue
+        posts.append(post)
+        homes.append(home)
+        values.append(value)
+    _count(skipped, "deleted", len(deleted))
+    ids, parents, numbers, gone = (
+        np.asarray(one, np.int64) for one in (posts, homes, values, deleted)
+    )
+    return ids, parents, numbers, gone
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Answers by question, the best first, and of each question that is worth asking where its
+    answers begin and end."""
+
+    ids: Numbers
+    homes: Numbers
+    grades: Numbers
+    firsts: Numbers
+    ends: Numbers
 
 
 def _compared(
-    ids: Numbers, homes: Numbers, grade: Numbers, skipped: Counter[str], limit: int | None
+    ids: Numbers, homes: Numbers, values: Numbers, deleted: Numbers, skipped: Counter[str]
+) -> _Answers:
+    """The answers with their grades, of each Id its first row, and the questions whose answers
+    differ in them."""
+    first = np.sort(np.unique(ids, return_index=True)[1])
+    _count(skipped, "has the Id of an earlier post", len(ids) - len(first))
+    ids, homes, values = ids[first], homes[first], values[first]
+    asked = homes == NONE
+    questions, accepted = ids[asked], values[asked]
+    ids, homes, votes = ids[~asked], homes[~asked], values[~asked]
+    grades = np.where(votes < 0, -1, np.rint(np.log2(1.0 + np.maximum(votes, 0)))).astype(np.int64)
+    grades += np.isin(ids, accepted)
+    order = np.lexsort((ids, -grades, homes))
+    ids, homes, grades = ids[order], homes[order], grades[order]
+    answered, firsts, counts = np.unique(homes, return_index=True, return_counts=True)
+    ends = firsts + counts
+    differ = grades[firsts] != grades[ends - 1]
+    here = np.isin(answered, questions)
+    gone = ~here & np.isin(answered, deleted)
+    same = np.isin(questions, answered, invert=True).sum() + (~differ).sum()
+    _count(skipped, "fewer than two answers with different votes", same)
+    _count(skipped, "its question was deleted", (differ & gone).sum())
+    _count(skipped, "its question is not in the file", (differ & ~here & ~gone).sum())
+    return _Answers(ids, homes, grades, firsts[differ & here], ends[differ & here])
+
+
+def _choose(
+    answers: _Answers, part: slice, skipped: Counter[str]
 ) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
-    """The answers that are to be compared, of the first questions: best, worst, and between."""
-    order = np.lexsort((ids, -grade, homes))
-    ids, homes, grade = ids[order], homes[order], grade[order]
-    firsts = np.flatnonzero(np.diff(homes, prepend=homes[:1] - 1)) if len(homes) else homes
+    """Of a part of the questions the answers that are to be compared, best, worst and between:
+    the question and the grade of each, and how many answers of each question are."""
     found: dict[int, tuple[int, int]] = {}
     chosen: dict[int, int] = {}
-    most = None if limit is None else int(limit * SPARE) + 1
-    for first, end in zip(firsts, [*firsts[1:], len(homes)], strict=True):
-        if grade[first] == grade[end - 1]:
-            skipped["fewer than two answers with different votes"] += 1
-            continue
-        if most is not None and len(chosen) >= most:
-            skipped["over the limit"] += 1
-            continue
+    for first, end in zip(answers.firsts[part], answers.ends[part], strict=True):
         places = np.unique(np.linspace(first, end - 1, min(MOST, end - first)).round().astype(int))
-        if more := int(end - first) - len(places):
-            skipped["over four answers to one question"] += more
-        home = int(homes[first])
+        _count(skipped, "over four answers to one question", end - first - len(places))
+        home = int(answers.homes[first])
         chosen[home] = len(places)
-        found.update({int(ids[place]): (home, int(grade[place])) for place in places})
+        found.update(
+            {int(answers.ids[place]): (home, int(answers.grades[place])) for place in places}
+        )
     return found, chosen
+
+
+def _count(skipped: Counter[str], reason: str, number: int | np.integer) -> None:
+    """Left out for a reason, unless there is none."""
+    if number:
+        skipped[reason] += int(number)
 
 
 def _licence(row: Mapping[str, str]) -> str | None:

@@ -25,14 +25,19 @@ CUT = {
     errors.codes[errors.XML_ERROR_UNCLOSED_TOKEN],
     errors.codes[errors.XML_ERROR_PARTIAL_CHAR],
 }
+ENCODING = {
+    errors.codes[errors.XML_ERROR_UNKNOWN_ENCODING],
+    errors.codes[errors.XML_ERROR_INCORRECT_ENCODING],
+}
 AGAIN = "Copy or download it again; its size or hash tells whether it is whole."
 
 
 def read_rows(path: str | Path, root: str) -> Iterator[tuple[int, dict[str, str]]]:
     """The line and the attributes of each `row` in the element `root`, plain or gzipped.
 
-    DataError at `file:line` for a file of another kind, one that is cut off or damaged, and one
-    that has a document type or entities of its own; it says how many rows came before.
+    DataError at `file:line` for a file of another kind or in an encoding that nobody knows, one
+    that is cut off or damaged, and one that has a document type or entities of its own; it says
+    how many rows came before.
     """
     path = require_file(path)
     refuse_foreign(path, ".xml")
@@ -71,6 +76,8 @@ class _Reader:
             self.parser.Parse(chunk, not chunk)
         except expat.ExpatError as error:
             raise self._broken(error) from error
+        except (LookupError, ValueError) as error:  # Python's, not expat's: it knows no such codec
+            raise self._encoded(str(error)) from error
         if self.since > LONGEST:
             raise self.failed(f"a row does not end within {LONGEST >> 20} MiB", AGAIN)
 
@@ -83,6 +90,8 @@ class _Reader:
     def _broken(self, error: expat.ExpatError) -> DataError:
         if error.code in CUT:
             return self.failed("the file is cut off here", AGAIN)
+        if error.code in ENCODING:
+            return self._encoded(errors.messages[error.code])
         if error.code == UNDEFINED:
             return self.failed(
                 "an entity stands here that XML does not know",
@@ -90,6 +99,12 @@ class _Reader:
                 "one of these.",
             )
         return self.failed(f"this is not XML ({errors.messages[error.code]})", AGAIN)
+
+    def _encoded(self, why: str) -> DataError:
+        return self.failed(
+            f"the encoding that its first line names cannot be read ({why})",
+            'Save the file as UTF-8, and write encoding="utf-8" in its first line.',
+        )
 
     def _begins(self, name: str, attributes: dict[str, str]) -> None:
         self.since = 0

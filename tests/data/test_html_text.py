@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guildgpt.data.html_text import markdown
+
+NAMES = "p div b code sup sub pre table tr td ul ol li blockquote h2 hr br a"
+TAGS = [f"<{end}{name}>" for name in re.findall(r"\w+", NAMES) for end in ("", "/")]
+TEXTS = ["word", "`", "``", "*", "#", " ", "\n", "[", "]", ";", "="]
+BROKEN = re.findall(
+    r"\S+",
+    "<! <![ <![x <![CDATA[ <![if ]> ]]> <!doctype <!-- --> <? ?> </ </> < > <a <a/ <a=' \" ' / & "
+    "&# &#x &#xFFFFFFFF; &#xD800; &#0; &lt \0 \ud800 <script> </script> <style> </style>",
+)
+ENDLESS = f"&#{'9' * 5000};"
 
 
 @pytest.mark.parametrize(
@@ -34,6 +48,25 @@ from guildgpt.data.html_text import markdown
         ("<pre>cut", "```\ncut\n```"),
         ("<p> </p><pre>\n</pre><ul><li></li></ul>", ""),
         ("", ""),
+        ("<![foo[x]]> a", "a"),
+        ("<![if x]>b<![endif]>c<![", "bc<!["),
+        ("<!>a<?php?>b<!ELEMENT [>c</>d", "abcd"),
+        (f"a{ENDLESS}b&#xFFFFFFFF;c&#0;", "a\ufffdb\ufffdc\ufffd"),
+        ("<table><tr><td>1</td><td>2</td></tr></table>", "1 | 2"),
+        (
+            "<p>T:</p><table><thead>\n<tr><th>a</th><th>b</th></tr></thead>\n<tbody><tr><td></td>"
+            "<td><b>2</b></td></tr><tr><td></td><td></td></tr></tbody></table><p>e</p>",
+            "T:\n\na | b\n| **2**\n\ne",
+        ),
+        ("<table><tr><td>1<td>2<tr><td>3</table>", "1 | 2\n3"),
+        ("<p>10<sup>6</sup> people, H<sub>2</sub>O</p>", "10^6 people, H_2O"),
+        ("10<sup>-6</sup>, x<sup>n + 1</sup>y, z<sup></sup>", "10^-6, x^(n + 1)y, z"),
+        ("<p><sub>small print</sub></p><p>a <sup>too</sup></p>", "small print\n\na too"),
+        ("<p>Use</p><p><code>*</code></p><p><code>#</code></p>", "Use\n\n`*`\n\n`#`"),
+        ("<p>***</p><h1></h1><p><b></b><code></code></p>", "***"),
+        ("<code>a`b</code>", "``a`b``"),
+        ("<code>`</code> and <code>``x</code>", "`` ` `` and ``` ``x ```"),
+        ("x<sup>a<code>b</sup>c <b>d</b></code>", "x^(a`b)c **d**"),
     ],
 )
 def test_in_and_out(html: str, text: str) -> None:
@@ -43,3 +76,15 @@ def test_in_and_out(html: str, text: str) -> None:
 def test_depth_and_length_are_no_trouble() -> None:
     assert "deep" in markdown("<blockquote>" * 3000 + "deep")
     assert markdown("<p>" * 20_000 + "x") == "x"
+
+
+@given(st.lists(st.sampled_from([*TAGS, *TEXTS, *BROKEN, ENDLESS]) | st.text(), max_size=20))
+@settings(max_examples=500, deadline=None, derandomize=True)
+def test_whatever_is_given_is_read(parts: list[str]) -> None:
+    assert isinstance(markdown("".join(parts)), str)
+
+
+@given(st.lists(st.sampled_from([*TAGS, *TEXTS, *["word"] * 10]), max_size=20))
+@settings(max_examples=500, deadline=None, derandomize=True)
+def test_no_word_is_lost(parts: list[str]) -> None:
+    assert markdown("".join(parts)).count("word") == parts.count("word")

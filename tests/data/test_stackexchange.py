@@ -150,6 +150,82 @@ def test_texts_that_are_empty_and_questions_that_are_missing(tmp_path: Path) -> 
     }
 
 
+def test_without_an_answer_there_is_no_row(tmp_path: Path) -> None:
+    loaded = load(spec(write(tmp_path / "Posts.xml", asked(1))))
+    assert not loaded.comparisons
+    assert not loaded.conversations
+    assert loaded.skipped == {"fewer than two answers with different votes": 1}
+    assert load(spec(write(tmp_path / "Posts.xml"))).skipped == {}
+
+
+@pytest.mark.parametrize("usable", [29, 2])
+def test_unusable_questions_are_not_of_the_limit(tmp_path: Path, usable: int) -> None:
+    missing = [one for n in range(1, 6) for one in (answer(100 + n, n, 7), answer(200 + n, n, 0))]
+    blank = [
+        one
+        for n in range(10, 16)
+        for one in (asked(n), answer(100 + n, n, 7, Body="<img>"), answer(200 + n, n, 0))
+    ]
+    good = [
+        one
+        for n in range(20, 20 + usable)
+        for one in (asked(n), answer(300 + n, n, 7), answer(400 + n, n, 0))
+    ]
+    path = write(tmp_path / "Posts.xml", *missing, *blank, *good)
+    assert len(load(spec(path)).comparisons) == usable
+    loaded = load(spec(path, limit=3))
+    assert [one.source.row for one in loaded.comparisons] == [20, 21, 22][:usable]
+    assert len(loaded.conversations) == min(3, usable)
+    assert loaded.provenance.note.endswith(f"posts taken: {3 * min(3, usable)} CC-BY-SA-3.0")
+    assert loaded.skipped["over the limit"] == max(usable - 3, 0)
+    assert loaded.skipped["its question is not in the file"] == 5
+    assert loaded.skipped["empty answer"] == 6
+
+
+def test_of_an_id_the_first_row_counts(tmp_path: Path) -> None:
+    path = write(tmp_path / "Posts.xml", *POSTS)
+    once = load(spec(path))
+    write(path, *POSTS, *POSTS)
+    twice = load(spec(path))
+    assert twice.comparisons == once.comparisons
+    assert twice.conversations == once.conversations
+    assert twice.skipped == {
+        "fewer than two answers with different votes": 1,
+        "neither a question nor an answer": 2,
+        "has the Id of an earlier post": 7,
+    }
+    later = [answer(3, 1, 0, Body="Later."), answer(1, 2, 9), asked(4), asked(1, Title="Later?")]
+    write(path, POSTS[0], POSTS[2], *later, *POSTS[1:2], *POSTS[3:])
+    mixed = load(spec(path))
+    assert [m.content for m in mixed.comparisons[0].prompt] == ["Why 1?\n\nTell me of 1."]
+    texts = [m.content for m in mixed.comparisons[0].answers]
+    assert texts == ["Answer 3.", "No <b> at all."]  # the Id 4 is that of a question
+    assert mixed.skipped["has the Id of an earlier post"] == 4
+
+
+def test_what_was_deleted_is_left_out(tmp_path: Path) -> None:
+    gone = {"DeletionDate": "2013-01-01T00:00:00"}
+    rows = [
+        *POSTS,
+        answer(9, 1, 63, **gone),
+        asked(10, **gone),
+        answer(11, 10, 7),
+        answer(12, 10, 0),
+    ]
+    path = write(tmp_path / "Posts.xml", *rows)
+    loaded = load(spec(path))
+    (compared,) = loaded.comparisons
+    assert compared.answers[0].content == "Answer 3."
+    assert loaded.skipped == {
+        "fewer than two answers with different votes": 1,
+        "neither a question nor an answer": 1,
+        "deleted": 2,
+        "its question was deleted": 1,
+    }
+    write(path, answer(3, 1, 63, Body="Old.", **gone), *POSTS)
+    assert load(spec(path)).comparisons == [compared]
+
+
 def test_unknown_fields_are_named(tmp_path: Path) -> None:
     loaded = load(spec(write(tmp_path / "Posts.xml", *POSTS, asked(9, Summary="In short: so."))))
     assert loaded.unread == {"Summary": 1}
@@ -205,6 +281,10 @@ def test_entities_that_multiply_are_refused(tmp_path: Path) -> None:
         (f"{HEAD}<row Id='1' PostTypeId='2' Score='3'/></posts>", "no `ParentId`"),
         (f"{HEAD}<row Id='{10**30}' PostTypeId='1'/></posts>", "no whole number"),
         ("not XML at all", "this is not XML"),
+        ("<?xml version='1.0' encoding='nosuch'?><posts/>", "encoding that its first line names"),
+        ("<?xml version='1.0' encoding='shift_jis'?><posts/>", "(multi-byte encodings are not"),
+        ("<?xml version='1.0' encoding='idna'?><posts/>", "encoding that its first line names"),
+        ("<?xml version='1.0' encoding='utf-16'?><posts/>", "encoding that its first line names"),
     ],
 )
 def test_what_is_no_dump_is_told_of(tmp_path: Path, text: str, said: str) -> None:
