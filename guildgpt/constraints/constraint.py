@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from guildgpt.constraints.counting import words
+from guildgpt.constraints.counting import says_something
 from guildgpt.constraints.draft import Draft
 
 Relation = Literal["at least", "at most", "exactly"]
+MOST = 10_000  # of anything that can be asked of one answer
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
 
 
 class Constraint(BaseModel):
@@ -49,12 +51,12 @@ class Constraint(BaseModel):
 
     def kept(self, answer: str) -> bool:
         """Whether an answer keeps it, by its text alone; an answer without a word keeps nothing."""
-        return bool(words(answer)) and self.holds(answer)
+        return says_something(answer) and self.holds(answer)
 
     def nearness(self, answer: str) -> float:
         """In 0..1: 1 if an answer keeps it, else how near it comes. A reward that only says yes or
         no says nothing where all answers to a prompt miss."""
-        if not words(answer):
+        if not says_something(answer):
             return 0.0
         return 1.0 if self.holds(answer) else self.nearly(answer)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 
 from guildgpt.constraints.counting import has_word, sentences, words
 
@@ -67,9 +68,11 @@ class Draft:
     def write(self) -> str:
         """An answer by it; whether it keeps all that was asked is for the checks to say."""
         if self.keys:
-            share = max(self.words[0] // len(self.keys), 1)
-            said = [self._sentence(index, share) for index in range(len(self.keys))]
-            said[0] = self._with_words(said[0])
+            count = max(self.sentences[0], len(self.keys))
+            each = -(-self.words[0] // count)
+            parts = [self._sentence(index, each) for index in range(count)]
+            parts[0] = self._with_words(parts[0])
+            said = _in_parts(parts, len(self.keys))
             text = json.dumps(dict(zip(self.keys, said, strict=True)), ensure_ascii=False)
             return self._cased(text)
         own = sum(sentences(part) for part in (self.end, self.last_line))
@@ -100,10 +103,7 @@ class Draft:
             lines = [f"{mark}{item}" for mark, item in zip(marks, items, strict=True)]
             return "\n".join([*([" ".join(rest)] if rest else []), *lines])
         if self.paragraphs:
-            apart = self.paragraphs - 1
-            return "\n\n".join(
-                [" ".join(parts[: len(parts) - apart]), *parts[len(parts) - apart :]]
-            )
+            return "\n\n".join(_in_parts(parts, self.paragraphs))
         return " ".join(parts)
 
     def _sentence(self, index: int, least: int) -> str:
@@ -112,11 +112,14 @@ class Draft:
         links = [one for one in LINKS[self.language] if not self._unwanted(one)]
         if not clauses or not links:
             return ""
-        said = clauses[index % len(clauses)]
-        while len(words(said)) < least:
-            index += 1
-            said = f"{said} {links[0]} {clauses[index % len(clauses)]}"
-        return f"{said[0].upper()}{said[1:]}{self.mark}"
+        turn = islice(cycle(clauses), index % len(clauses), None)
+        said = [next(turn)]
+        count = len(words(said[0]))
+        while count < least:
+            said.append(f"{links[0]} {next(turn)}")
+            count += len(words(said[-1]))
+        text = " ".join(said)
+        return f"{text[0].upper()}{text[1:]}{self.mark}"
 
     def _with_words(self, sentence: str) -> str:
         return " ".join([sentence[:-1], *self.include]) + self.mark if self.include else sentence
@@ -126,3 +129,9 @@ class Draft:
 
     def _cased(self, text: str) -> str:
         return {"lower": text.lower, "upper": text.upper}.get(self.case, text.strip)()
+
+
+def _in_parts(said: list[str], count: int) -> list[str]:
+    """So many texts of these sentences: all but the first are one sentence each."""
+    first = len(said) - count + 1
+    return [" ".join(said[:first]), *said[first:]]

@@ -30,6 +30,9 @@ def read(value: Any, where: str) -> tuple[Constraint, ...]:
         raise DataError("`constraints` is no list of objects", where=where, remedy=SEE)
     found = []
     for one in value:
+        if "kind" not in one:
+            has = f"; it has {', '.join(f'`{name}`' for name in one)}" if one else ""
+            raise DataError(f"a constraint has no `kind`{has}", where=where, remedy=SEE)
         kind = KINDS.get(str(one.get("kind")))
         if kind is None:
             raise DataError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from random import Random
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from guildgpt.constraints import counting, lists
-from guildgpt.constraints.constraint import Constraint, counted
+from guildgpt.constraints.constraint import Constraint, Count, counted
 from guildgpt.constraints.draft import Draft
 
 
@@ -39,7 +39,7 @@ class Paragraphs(Constraint):
     """Exactly so many paragraphs, as `counting.paragraphs` counts them."""
 
     kind: Literal["paragraphs"] = "paragraphs"
-    count: int = Field(ge=1)
+    count: Count
 
     wordings = (
         "Write exactly {paragraphs}, with an empty line between them.",
@@ -65,7 +65,7 @@ class Numbered(Constraint):
     """A list of exactly so many numbered items, from 1 on."""
 
     kind: Literal["numbered"] = "numbered"
-    count: int = Field(ge=1)
+    count: Count
 
     wordings = (
         "Answer with a numbered list of exactly {items}.",
@@ -88,7 +88,7 @@ class Numbered(Constraint):
 
 
 class Quoted(Constraint):
-    """The whole answer stands in double quotation marks, straight or curly."""
+    """The whole answer stands in double quotation marks, straight or curly, and has none inside."""
 
     kind: Literal["quoted"] = "quoted"
 
@@ -103,7 +103,7 @@ class Quoted(Constraint):
         return cls()
 
     def holds(self, answer: str) -> bool:
-        return bool(re.fullmatch(r'\s*(?:".*"|“.*”)\s*', answer, re.DOTALL))
+        return bool(re.fullmatch(r'\s*(?:"(?:[^"\\]|\\.)*"|“[^“”]*”)\s*', answer, re.DOTALL))
 
     def shape(self, draft: Draft) -> None:
         draft.quotes = '""'
@@ -127,7 +127,8 @@ class Postscript(Constraint):
 
     def holds(self, answer: str) -> bool:
         before, found, after = answer.strip().rpartition(f"\n{self.mark}")
-        return bool(found and counting.words(before) and counting.words(after))
+        last = not re.search(r"\n[ \t]*\n", after)
+        return bool(found and last and counting.words(before) and counting.words(after))
 
     def shape(self, draft: Draft) -> None:
         draft.last_line = f"{self.mark} there is more to say."
@@ -160,7 +161,7 @@ class Repeats(Constraint):
 
     kind: Literal["repeats"] = "repeats"
     word: str = Field(pattern=r"\S")
-    count: int = Field(ge=2)
+    count: Annotated[Count, Field(ge=2)]
 
     wordings = (
         'Use the word "{word}" at least {times}.',
@@ -186,7 +187,7 @@ class Bold(Constraint):
     """At least so many passages in bold, as Markdown has it: `**like this**`."""
 
     kind: Literal["bold"] = "bold"
-    count: int = Field(ge=1)
+    count: Count
 
     wordings = (
         "Set at least {parts} of your answer in bold, like **this**.",

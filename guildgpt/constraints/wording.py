@@ -3,15 +3,17 @@ last ones, the language."""
 
 from __future__ import annotations
 
-import re
 from itertools import takewhile
 from random import Random
 from typing import Literal, Self
+from unicodedata import normalize
 
+import regex
 from pydantic import Field
 
 from guildgpt.constraints import counting, lists
 from guildgpt.constraints.constraint import Constraint, fewer
+from guildgpt.constraints.counting import whole
 from guildgpt.constraints.draft import Draft
 from guildgpt.constraints.languages import NAMES, language_of
 
@@ -88,7 +90,7 @@ class Begins(Constraint):
         return cls(phrase=random.choice(lists.BEGINNINGS))
 
     def holds(self, answer: str) -> bool:
-        return bool(re.match(rf"\s*{re.escape(self.phrase)}(?!\w)", answer))
+        return bool(regex.match(rf"\s*{whole(self.phrase)}", normalize("NFC", answer)))
 
     def nearly(self, answer: str) -> float:
         return 0.9 * _in_common(self.phrase.split(), answer.split())
@@ -115,7 +117,7 @@ class Ends(Constraint):
         return cls(phrase=random.choice(lists.ENDINGS))
 
     def holds(self, answer: str) -> bool:
-        return bool(re.search(rf"(?<!\w){re.escape(self.phrase)}\s*\Z", answer))
+        return bool(regex.search(rf"{whole(self.phrase)}$", normalize("NFC", answer.rstrip())))
 
     def nearly(self, answer: str) -> float:
         return 0.9 * _in_common(self.phrase.split()[::-1], answer.split()[::-1])

@@ -62,25 +62,27 @@ def questions(side: Side) -> list[str]:
 
 def training_prompts(count: int, seed: int) -> list[ConstrainedPrompt]:
     """So many different prompts of the known kinds; another seed draws other ones."""
-    return _drawn("train", KNOWN, count, Random(f"train {seed}"))
+    return _drawn("train", KNOWN, count, f"train {seed}")
 
 
 def held_out_prompts(count: int) -> dict[str, list[ConstrainedPrompt]]:
     """The first `count` prompts to measure on, of the known and of the held-out kinds; the same
     for every model and every seed."""
     return {
-        name: _drawn("held_out", kinds, count, Random(f"measure {name}"))
+        name: _drawn("held_out", kinds, count, f"measure {name}")
         for name, kinds in SETS.items()
     }
 
 
 def _drawn(
-    side: Side, kinds: Sequence[type[Constraint]], count: int, random: Random
+    side: Side, kinds: Sequence[type[Constraint]], count: int, seed: str
 ) -> list[ConstrainedPrompt]:
+    """Different prompts, each from a seed of its own: where the rules change, others stay."""
     found: dict[str, ConstrainedPrompt] = {}
-    for question in _endless(questions(side), random):
+    for place, question in enumerate(_endless(questions(side), Random(seed))):
         if len(found) >= count:
             break
+        random = Random(f"{seed} {place}")
         constraints = draw(random, kinds)
         prompt = ask(question, constraints, random)
         found.setdefault(normalised(prompt), ConstrainedPrompt(question, prompt, constraints))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from time import process_time
 from typing import Any
 
 import pytest
@@ -80,7 +81,13 @@ def test_an_answer_of_its_own_says_that_there_is_one() -> None:
         ("lower_case", "no list of objects"),
         (["lower_case"], "no list of objects"),
         ({"kind": "lower_case"}, "no list of objects"),
-        ([{}], "no kind of constraint None"),
+        ([{}], "a constraint has no `kind`"),
+        ([{"knid": "no_commas", "count": 2}], "has no `kind`; it has `knid`, `count`"),
+        ([{"kind": None}], "no kind of constraint None"),
+        ([{"kind": "bullets", "count": True}], "`bullets` cannot be read: count"),
+        ([{"kind": "bullets", "count": "2"}], "`bullets` cannot be read: count"),
+        ([{"kind": "words", "relation": "at least", "count": 10_001}], "less than or equal"),
+        ([{"kind": "repeats", "word": "so", "count": 1}], "`repeats` cannot be read: count"),
         ([{"kind": "rhymes"}], "no kind of constraint 'rhymes'"),
         ([{"kind": ["words"]}], "no kind of constraint"),
         ([{"kind": "lower_case", "count": 2}], "`lower_case` cannot be read: count"),
@@ -94,3 +101,19 @@ def test_an_answer_of_its_own_says_that_there_is_one() -> None:
 def test_what_cannot_be_read_is_named(value: Any, said: str) -> None:
     with pytest.raises(DataError, match=rf"rows\.jsonl:7: .*{said}"):
         drawing.read(value, "rows.jsonl:7")
+
+
+def test_the_longest_answer_is_found_at_once() -> None:
+    begun = process_time()
+    rows: list[Any] = [{"kind": "words", "relation": "at least", "count": 10_000}]
+    assert drawing.witness(drawing.read(rows, "here")) is not None
+    assert process_time() - begun < 0.5
+
+
+def test_sentences_are_shared_among_the_values_of_json() -> None:
+    rows: list[dict[str, Any]] = [
+        {"kind": "json", "keys": ["a", "b"]},
+        {"kind": "sentences", "relation": "exactly", "count": 4},
+    ]
+    assert drawing.witness(drawing.read(rows, "here")) is not None
+    assert drawing.witness(drawing.read([rows[0], {**rows[1], "count": 1}], "here")) is None
