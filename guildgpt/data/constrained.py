@@ -69,8 +69,7 @@ def held_out_prompts(count: int) -> dict[str, list[ConstrainedPrompt]]:
     """The first `count` prompts to measure on, of the known and of the held-out kinds; the same
     for every model and every seed."""
     return {
-        name: _drawn("held_out", kinds, count, f"measure {name}")
-        for name, kinds in SETS.items()
+        name: _drawn("held_out", kinds, count, f"measure {name}") for name, kinds in SETS.items()
     }
 
 
