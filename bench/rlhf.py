@@ -7,9 +7,9 @@ Each side runs in a process of its own, in turn; medians and the ratio pair by p
 peers run in the faster of bfloat16 and float32, which is tried first.
 
     pip install -r bench/requirements.txt
-    python bench/rlhf.py [sampling] [iteration] [upper] [--repeat 3] [--steps 3]
+    python bench/rlhf.py [sampling] [iteration] [--repeat 3] [--steps 3] [--layers 15]
 
-`upper` holds our iteration against itself, adapters on the upper half of the layers alone.
+With `--layers` the adapters of both sides are on so many of the uppermost layers alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.peers import Watch, as_child, pairs, peak_resident, resident, run_side
 
 ANSWERS, GROUP, NEW_TOKENS = 32, 4, 64
+LAYERS = 30  # of the starter
 NEVER = 49_151  # a token of the starter's that stands for an end of turn that does not come
 
 
@@ -104,8 +105,8 @@ def hf_sampling(dtype: str) -> dict[str, float]:
     return {"tokens_per_second": made / statistics.median(times[1:])}
 
 
-def our_iteration(work: str, dtype: str, steps: str, layers: str = "") -> dict[str, float]:
-    """GuildGPT's RLOO, a whole step of the loop; `layers` have adapters, all if not given."""
+def our_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, float]:
+    """GuildGPT's RLOO, a whole step of the loop."""
     import torch
 
     from guildgpt.bases.base import load_base
@@ -133,7 +134,7 @@ def our_iteration(work: str, dtype: str, steps: str, layers: str = "") -> dict[s
         baseline="leave_one_out",
         max_new_tokens=NEW_TOKENS,
         passes=1,
-        lora=AdapterConfig(layers=int(layers) if layers else None),
+        lora=AdapterConfig(layers=int(layers)),
         missing_eos="score",
         checkpoint_minutes=1e9,
         show_every=0,
@@ -161,7 +162,7 @@ def our_iteration(work: str, dtype: str, steps: str, layers: str = "") -> dict[s
     }
 
 
-def trl_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
+def trl_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, float]:
     """TRL's RLOOTrainer, generation, scoring and update."""
     import torch
     from datasets import Dataset
@@ -220,7 +221,11 @@ def trl_iteration(work: str, dtype: str, steps: str) -> dict[str, float]:
             processing_class=tokenizer,
             reward_processing_classes=tokenizer,
             peft_config=LoraConfig(
-                r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
+                r=16,
+                lora_alpha=32,
+                target_modules="all-linear",
+                layers_to_transform=list(range(LAYERS))[-int(layers) :],
+                task_type="CAUSAL_LM",
             ),
             callbacks=[Timer()],
         )
@@ -273,6 +278,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["sampling", "iteration"])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=LAYERS, help="with adapters, from the top")
     parser.add_argument(
         "--peer", choices=["bfloat16", "float32"], help="the faster one; else tried"
     )
@@ -298,30 +304,19 @@ def main() -> None:
             "tokens_per_second",
             given.repeat,
         )
-    if "upper" in given.what:
-        with tempfile.TemporaryDirectory() as work:
-            write_reward_model(Path(work) / "reward")
-            pairs(
-                "iteration (adapters on 15 of 30 layers beside all)",
-                lambda: run_side(__file__, "our_iteration", work, mine, given.steps, 15),
-                lambda: run_side(__file__, "our_iteration", work, mine, given.steps),
-                "seconds",
-                given.repeat,
-                less_is_better=True,
-            )
     if "iteration" in given.what:
         with tempfile.TemporaryDirectory() as work:
             write_reward_model(Path(work) / "reward")
             seconds = {
-                dtype: run_side(__file__, "trl_iteration", work, dtype, 2)["seconds"]
+                dtype: run_side(__file__, "trl_iteration", work, dtype, 2, given.layers)["seconds"]
                 for dtype in ((given.peer,) if given.peer else ("bfloat16", "float32"))
             }
             best = min(seconds, key=lambda dtype: seconds[dtype])
             print(f"TRL: {', '.join(f'{v:.1f} s in {k}' for k, v in seconds.items())}")
             pairs(
-                f"iteration ({mine} beside {best})",
-                lambda: run_side(__file__, "our_iteration", work, mine, given.steps),
-                lambda: run_side(__file__, "trl_iteration", work, best, given.steps),
+                f"iteration ({mine} beside {best}, adapters on {given.layers} of {LAYERS} layers)",
+                lambda: run_side(__file__, "our_iteration", work, mine, given.steps, given.layers),
+                lambda: run_side(__file__, "trl_iteration", work, best, given.steps, given.layers),
                 "seconds",
                 given.repeat,
                 less_is_better=True,
