@@ -30,6 +30,7 @@ from bench.peers import Watch, as_child, pairs, peak_resident, resident, run_sid
 
 ANSWERS, GROUP, NEW_TOKENS = 32, 4, 64
 LAYERS = 30  # of the starter
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 NEVER = 49_151  # a token of the starter's that stands for an end of turn that does not come
 
 
@@ -223,7 +224,7 @@ def trl_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, f
             peft_config=LoraConfig(
                 r=16,
                 lora_alpha=32,
-                target_modules="all-linear",
+                target_modules=LINEAR,
                 layers_to_transform=list(range(LAYERS))[-int(layers) :],
                 task_type="CAUSAL_LM",
             ),
