@@ -56,8 +56,8 @@ def answered(model: str, sets: dict[str, list[Turns]], tokens: int) -> list[str]
         found = write(trunk, base.chat, asked, Sampling(tokens, 0.0), seed=0)
         looped = np.array([loops(one.answer) for one in found.sampled])
         ended = np.mean([one.ended for one in found.sampled])
-        others = found.lengths[~looped].mean() if not looped.all() else 0
-        cells.append(f"{100 * looped.mean():.1f} %; {100 * ended:.0f} %; {others:.0f}")
+        others = "-" if looped.all() else f"{found.lengths[~looped].mean():.0f}"
+        cells.append(f"{100 * looped.mean():.1f} %; {100 * ended:.0f} %; {others}")
     return cells
 
 

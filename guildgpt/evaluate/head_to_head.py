@@ -166,9 +166,9 @@ def win_rate(
 ) -> WinRate:
     """The challenger's `scores` (N,) held against the `others` (N,), both the judge's.
 
-    Equal scores are a tie. `prompts` (N,) says which comparisons
-    share a prompt, for the interval. Each answer is scored by itself, so the order in which two are
-    shown cannot matter: with the sides exchanged the rate is one minus itself.
+    Equal scores are a tie. `prompts` (N,) says which comparisons share a prompt, for the interval.
+    Each answer is scored by itself, so the order in which two are shown cannot matter: with the
+    sides exchanged the rate is one minus itself.
     """
     difference = scores - others
     verdicts = (np.sign(difference) + 1) / 2
