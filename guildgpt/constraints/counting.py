@@ -121,9 +121,11 @@ def says_something(text: str) -> bool:
     return _WORD.search(text) is not None
 
 
-def bullets(text: str) -> int:
-    """How many lines are items: they begin with `-`, `*`, `•`, `+` and a space, and have a word."""
-    return sum(bool(_BULLET.match(line)) and says_something(line) for line in text.splitlines())
+def bullets(text: str) -> list[str]:
+    """The marks of the lines that are items: they begin with `-`, `*`, `•`, `+` and a space, and
+    have a word."""
+    found = ((_BULLET.match(line), line) for line in text.splitlines())
+    return [one[0].strip() for one, line in found if one and says_something(line)]
 
 
 def numbers(text: str) -> list[int]:

@@ -88,34 +88,44 @@ class Words(Constraint):
 
 
 class Bullets(Constraint):
-    """Exactly so many items with a bullet; other lines may stand around them."""
+    """Exactly so many items with a bullet, with this mark if one is named; other lines may stand
+    around them."""
 
     kind: Literal["bullets"] = "bullets"
     count: Count
+    mark: Literal["-", "*", "•", "+"] | None = None
 
     wordings = (
         "Give your answer as a list of exactly {points}.",
         "Answer with {points}, no more and no fewer.",
-        "Use exactly {points}, each on its own line, such as: - like this",
-        "Your answer must contain exactly {points} (lines that begin with - or *).",
+        "Use exactly {points}, each on its own line.",
+        "Your answer must contain exactly {points}.",
         "Format it as {points}.",
     )
 
     @classmethod
     def draw(cls, random: Random) -> Self:
-        return cls(count=random.randint(2, 6))
+        return cls(count=random.randint(2, 6), mark=random.choice((None, "-", "*", "•", "+")))
 
     def said(self) -> dict[str, str]:
-        return {"points": counted(self.count, "bullet point", "bullet points")}
+        points = counted(self.count, "bullet point", "bullet points")
+        begin = "begins" if self.count == 1 else "begin"
+        return {"points": f"{points} that {begin} with {self.mark}" if self.mark else points}
 
     def holds(self, answer: str) -> bool:
-        return counting.bullets(answer) == self.count
+        marks = counting.bullets(answer)
+        return len(marks) == self.count and (not self.mark or set(marks) == {self.mark})
 
     def nearly(self, answer: str) -> float:
-        return near_count(counting.bullets(answer), self.count) if counting.bullets(answer) else 0.0
+        marks = counting.bullets(answer)
+        if not marks:
+            return 0.0
+        as_asked = marks.count(self.mark) / len(marks) if self.mark else 1.0
+        return near_count(len(marks), self.count) * (0.4 + 0.5 * as_asked)
 
     def shape(self, draft: Draft) -> None:
         draft.items = self.count
+        draft.bullet = f"{self.mark or '-'} "
 
 
 class Json(Constraint):

@@ -101,8 +101,8 @@ def test_sentences(text: str, count: int) -> None:
 
 def test_items_paragraphs_and_titles() -> None:
     text = "Intro\n- one\n* two\n• three\n-four\n1. five\n2) six\n3 seven"
-    assert bullets(text) == 3
-    assert bullets("- a\n- .\n* *") == 1
+    assert len(bullets(text)) == 3
+    assert bullets("- a\n- .\n* *\n • b") == ["-", "•"]
     assert numbers("1. a\n2. .\n3. !") == [1]
     assert numbers(text) == [1, 2]
     assert paragraphs("a\n\nb\n \n\nc\n\n---") == 3
@@ -150,7 +150,7 @@ def test_long_texts_are_counted_at_once(text: str) -> None:
 def test_any_text_can_be_counted(text: str) -> None:
     assert sentences(text) >= (1 if words(without_title(text)) else 0)
     assert paragraphs(text) <= max(len(text), 1)
-    assert 0 <= bullets(text) <= len(text.splitlines())
+    assert 0 <= len(bullets(text)) <= len(text.splitlines())
     assert len(numbers(text)) <= len(text.splitlines())
 
 
