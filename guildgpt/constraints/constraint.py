@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,10 +63,6 @@ class Constraint(BaseModel):
     def instruction(self, random: Random) -> str:
         """One of the wordings, as a sentence."""
         return random.choice(self.wordings).format_map(self.said())
-
-    def as_dict(self) -> dict[str, Any]:
-        """The form in which a row has it: `{"kind": …}` and its fields."""
-        return self.model_dump(mode="json")
 
 
 def compare(count: int, relation: Relation, asked: int) -> bool:

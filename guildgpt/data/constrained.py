@@ -13,7 +13,7 @@ from random import Random
 from guildgpt.constraints.constraint import Constraint
 from guildgpt.constraints.drawing import ask, draw
 from guildgpt.constraints.held_out import HELD_OUT
-from guildgpt.constraints.known import KNOWN
+from guildgpt.constraints.trained import TRAINED
 from guildgpt.data.lines import read_json_lines
 from guildgpt.data.split import Side, normalised
 from guildgpt.data.starter import FOLDER
@@ -41,7 +41,7 @@ FRAMES: dict[Side, tuple[str, ...]] = {
         "What is there to say about {topic}?",
     ),
 }
-SETS: dict[str, tuple[type[Constraint], ...]] = {"known kinds": KNOWN, "held-out kinds": HELD_OUT}
+SETS: dict[str, tuple[type[Constraint], ...]] = {"known kinds": TRAINED, "held-out kinds": HELD_OUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def questions(side: Side) -> list[str]:
 
 def training_prompts(count: int, seed: int) -> list[ConstrainedPrompt]:
     """So many different prompts of the known kinds; another seed draws other ones."""
-    return _drawn("train", KNOWN, count, f"train {seed}")
+    return _drawn("train", TRAINED, count, f"train {seed}")
 
 
 def held_out_prompts(count: int) -> dict[str, list[ConstrainedPrompt]]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from guildgpt.chat import ChatTemplate, Conversation, Rendered, Source, Tokenizer
 from guildgpt.chat.template import fit
-from guildgpt.constraints import drawing
+from guildgpt.constraints import reading
 from guildgpt.errors import DataError
 from guildgpt.text.visible import pictured
 
@@ -154,7 +154,7 @@ def check_constraints(source: Source, answer: str) -> None:
     given = source.rules.get("constraints")
     # Another set may have a column of that name which means something else.
     if isinstance(given, list) and any(isinstance(one, dict) and "kind" in one for one in given):
-        drawing.check(drawing.read(given, str(source)), answer, str(source))
+        reading.check(reading.read(given, str(source)), answer, str(source))
 
 
 def _legend(coloured: bool) -> Text:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guildgpt.constraints import drawing
+from guildgpt.constraints import reading
 from guildgpt.constraints.constraint import Constraint
 from guildgpt.errors import DataError
 from guildgpt.rewards.formats import rule
@@ -48,8 +48,8 @@ class Wanted:
         All may be missing. DataError, with the row, for anything else in their place, and for
         constraints that the row's own `answer` breaks or, if it has none, no answer seems to keep.
         """
-        constraints = drawing.read(row.get("constraints", []), where)
-        drawing.check(constraints, answer, where)
+        constraints = reading.read(row.get("constraints", []), where)
+        reading.check(constraints, answer, where)
         return cls(
             "\n".join(_texts(row, "tests", where)),
             _texts(row, "format", where),

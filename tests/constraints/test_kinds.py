@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildgpt.constraints import drawing
 from guildgpt.constraints.constraint import Constraint
-from guildgpt.constraints.drawing import KINDS
+from guildgpt.constraints.drawing import witness
 from guildgpt.constraints.held_out import HELD_OUT
-from guildgpt.constraints.known import KNOWN
+from guildgpt.constraints.reading import KINDS, read
+from guildgpt.constraints.trained import TRAINED
 
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.__name__)
 
 
 def one(kind: str, **fields: Any) -> Constraint:
-    (found,) = drawing.read([{"kind": kind, **fields}], "here")
+    (found,) = read([{"kind": kind, **fields}], "here")
     return found
 
 
@@ -87,8 +87,8 @@ def test_every_kind_is_tried_by_hand() -> None:
     assert {constraint.kind for constraint, _, _ in CASES} == set(KINDS)
 
 
-def test_known_and_held_out_kinds_are_apart() -> None:
-    names = [kind.model_fields["kind"].default for kind in (*KNOWN, *HELD_OUT)]
+def test_trained_and_held_out_kinds_are_apart() -> None:
+    names = [kind.model_fields["kind"].default for kind in (*TRAINED, *HELD_OUT)]
     assert len(names) == len(set(names)) == len(KINDS)
     told = [wording for kind in KINDS.values() for wording in kind.wordings]
     assert len(told) == len(set(told))
@@ -99,8 +99,8 @@ def test_what_is_drawn_can_be_kept_said_and_read_again(kind: type[Constraint]) -
     random = Random(0)
     drawn = [kind.draw(random) for _ in range(100)]
     for constraint in drawn:
-        assert drawing.witness([constraint]) is not None
-        assert drawing.read([constraint.as_dict()], "here") == (constraint,)
+        assert witness([constraint]) is not None
+        assert read([constraint.model_dump()], "here") == (constraint,)
         told = constraint.instruction(random)
         assert told[0] in string.ascii_uppercase
         assert not {"{", "}"} & set(told.replace("{My title}", ""))

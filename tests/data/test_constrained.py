@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from guildgpt.constraints import drawing
+from guildgpt.constraints.drawing import witness
 from guildgpt.constraints.held_out import HELD_OUT
-from guildgpt.constraints.known import KNOWN
+from guildgpt.constraints.trained import TRAINED
 from guildgpt.data.constrained import held_out_prompts, questions, training_prompts
 from guildgpt.data.lines import read_json_lines
 from guildgpt.data.split import normalised
@@ -28,9 +28,9 @@ def test_no_question_that_is_measured_on_is_trained_on() -> None:
 
 def test_held_out_kinds_are_in_no_training_prompt() -> None:
     for one in training_prompts(1000, seed=0):
-        assert {type(constraint) for constraint in one.constraints} <= set(KNOWN)
+        assert {type(constraint) for constraint in one.constraints} <= set(TRAINED)
     sets = held_out_prompts(500)
-    kinds = {"known kinds": set(KNOWN), "held-out kinds": set(HELD_OUT)}
+    kinds = {"known kinds": set(TRAINED), "held-out kinds": set(HELD_OUT)}
     for name, prompts in sets.items():
         assert len(prompts) == len({normalised(one.prompt) for one in prompts}) == 500
         assert {type(c) for one in prompts for c in one.constraints} == kinds[name]
@@ -48,7 +48,7 @@ def test_every_prompt_asks_its_question_and_can_be_kept() -> None:
     for one in training_prompts(300, seed=3):
         assert one.question in one.prompt
         assert one.prompt != one.question
-        assert drawing.witness(one.constraints) is not None
+        assert witness(one.constraints) is not None
 
 
 def test_some_hundred_different_constraints_are_drawn() -> None:

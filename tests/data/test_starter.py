@@ -18,7 +18,7 @@ from guildgpt.bases.base import load_tokenizer
 from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import Message
 from guildgpt.chat.repetition import loops
-from guildgpt.constraints.known import KNOWN
+from guildgpt.constraints.trained import TRAINED
 from guildgpt.data.source import SourceSpec, load
 from guildgpt.data.split import normalised
 from guildgpt.data.starter import pool_prompts, starter_prompts, starter_tasks
@@ -209,13 +209,15 @@ def test_the_prompts_with_constraints_are_whole_and_their_answers_keep_them() ->
     for row in loaded.conversations:
         wanted = Wanted.from_row(row.source.rules, str(row.source), row.messages[-1].content)
         kinds.update(one.kind for one in wanted.constraints)
-    assert set(kinds) == {kind.model_fields["kind"].default for kind in KNOWN}
+    assert set(kinds) == {kind.model_fields["kind"].default for kind in TRAINED}
     assert min(kinds.values()) >= 7
 
 
 def test_no_prompt_with_constraints_is_told_in_a_wording_that_is_drawn() -> None:
     """People put such things in many ways; none should be learned by heart."""
-    told = [" ".join(wording.split("{")[0].split()) for kind in KNOWN for wording in kind.wordings]
+    told = [
+        " ".join(wording.split("{")[0].split()) for kind in TRAINED for wording in kind.wordings
+    ]
     prompts = [row["prompt"] for row in rows("constrained.jsonl")]
     drawn = [one for one in prompts if any(len(t) > 12 and t in one for t in told)]
     assert len(drawn) <= len(prompts) / 10

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from guildgpt.chat.repetition import loops
-from guildgpt.constraints import drawing
+from guildgpt.constraints.reading import read
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.rewards import sandbox, terms
 from guildgpt.rewards.config import RewardTerms
@@ -115,7 +115,7 @@ def test_any_text_can_be_judged(text: str, ended: bool) -> None:
 
 
 def test_constraints_are_worth_all_or_a_part_of_how_near_they_come() -> None:
-    asked = drawing.read([{"kind": "lower_case"}, {"kind": "bullets", "count": 2}], "here")
+    asked = read([{"kind": "lower_case"}, {"kind": "bullets", "count": 2}], "here")
     assert terms.constraints("- a\n- b", asked) == 1
     assert terms.constraints("- A\n- b", asked) == 0.5 * (1 / 2 + 1) / 2  # one capital letter
     assert terms.constraints("a", asked, partial=0.8) == 0.8 / 2

@@ -14,7 +14,7 @@ from guildgpt.constraints.form import (
 )
 from guildgpt.constraints.wording import Begins, Ends, Language, NoWord, Word
 
-KNOWN: tuple[type[Constraint], ...] = (
+TRAINED: tuple[type[Constraint], ...] = (
     Sentences,
     Words,
     Bullets,
