@@ -79,11 +79,6 @@ class LeanTrunk:
         packed = lay_out(examples, attention.EXPLICIT_ATTENTION)
         return len(packed.ids), packed.attention_pairs
 
-    def states(self, ids: Tensor, segments: Sequence[Segment]) -> Tensor:
-        """Hidden states (N, d) after the last layer and before the final norm; ids (N,)."""
-        h = self.embedded(ids)
-        return _through(self.layers, h, self.pass_over(segments, h))
-
     def embedded(self, ids: Tensor) -> Tensor:
         """What the first layer reads, (N, d)."""
         h: Tensor = self.body.embed_tokens(ids).to(self.dtype)

@@ -14,7 +14,6 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from guildgpt.data.examples import Example
 from guildgpt.network import attention
-from guildgpt.network.attention import apart
 from guildgpt.network.lean import LeanTrunk, causal_model
 from guildgpt.network.trunk import PaddedTrunk, summed_loss, trunk_for
 
@@ -40,31 +39,34 @@ def both_kinds_of_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "EXPLICIT_ATTENTION", 16)
 
 
-def by_row(model: Any, sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """transformers' hidden states before and after the final norm, each row on its own."""
+def by_row(model: Any, sequences: Sequence[Tensor]) -> Tensor:
+    """transformers' final hidden states, each row on its own."""
     trunk = causal_model(model).model
-    before: list[Tensor] = []
-    hook = trunk.norm.register_forward_pre_hook(lambda _, args: before.append(args[0][0]))
-    after = [trunk(input_ids=ids[None], use_cache=False).last_hidden_state[0] for ids in sequences]
-    hook.remove()
-    return torch.cat(before), torch.cat(after)
+    return torch.cat([trunk(ids[None], use_cache=False).last_hidden_state[0] for ids in sequences])
 
 
-def at_once(
-    model: Any, sequences: Sequence[Tensor], dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor]:
-    """The same two by the lean pass."""
-    trunk = LeanTrunk(model, dtype, ADAPTER)
-    h = trunk.states(torch.cat(list(sequences)), apart([len(ids) for ids in sequences]))
-    return h, trunk.norm(h)
+def by(trunk: LeanTrunk, sequences: Sequence[Tensor]) -> Tensor:
+    """The same by the lean pass, all at once."""
+    every = torch.arange(sum(map(len, sequences)))
+    return trunk.hidden([answered(ids[:0], ids) for ids in sequences], every)
 
 
-def objective(before: Tensor, after: Tensor) -> Tensor:
-    """A scalar on which every position and both outputs bear."""
+def at_once(model: Any, sequences: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
+    """The same by a lean pass of its own."""
+    return by(LeanTrunk(model, dtype, ADAPTER), sequences)
+
+
+def answered(prompt: Tensor, answer: Tensor) -> Example:
+    ids = torch.cat([prompt, answer]).numpy().astype(np.int32)
+    return Example(ids, np.arange(len(ids)) >= len(prompt), 0, "test")
+
+
+def objective(states: Tensor) -> Tensor:
+    """A scalar on which every position bears."""
     generator = torch.Generator().manual_seed(9)
-    pull = torch.randn(before.shape, generator=generator)
-    push = torch.randn(before.shape, generator=generator)
-    return (before * pull).sum() + (after * push).sum().square() / len(after) + before.sum()
+    pull = torch.randn(states.shape, generator=generator)
+    push = torch.randn(states.shape, generator=generator)
+    return (states * pull).sum() + (states * push).sum().square() / len(states)
 
 
 def full(**changes: Any) -> Any:
@@ -136,11 +138,10 @@ def test_hidden_states_and_gradients_are_those_of_transformers(name: str) -> Non
     sequences = rows(LENGTHS)
     expected = by_row(theirs, sequences)
     got = at_once(ours, sequences)
-    for mine, other in zip(got, expected, strict=True):
-        # What is next to nothing beside the others carries their rounding.
-        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
-    objective(*expected).backward()
-    objective(*got).backward()
+    # What is next to nothing beside the others carries their rounding.
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+    objective(expected).backward()
+    objective(got).backward()
     assert_same(gradients(ours), gradients(theirs), 2e-4)
 
 
@@ -165,11 +166,6 @@ def test_answers_that_share_a_prompt_cost_it_once_and_change_nothing(
     expected.backward()
     got.backward()
     assert_same(gradients(ours), gradients(theirs), 2e-4)
-
-
-def answered(prompt: Tensor, answer: Tensor) -> Example:
-    ids = torch.cat([prompt, answer]).numpy().astype(np.int32)
-    return Example(ids, np.arange(len(ids)) >= len(prompt), 0, "test")
 
 
 def lora_and_weights() -> Any:
@@ -254,8 +250,7 @@ def test_no_sequence_sees_another(kind: str, changed: int) -> None:
     other = list(sequences)
     other[changed] = (sequences[changed] + 1) % VOCABULARY
     with torch.no_grad():
-        h, _ = at_once(model, sequences)
-        g, _ = at_once(model, other)
+        h, g = at_once(model, sequences), at_once(model, other)
     for index, (a, b) in enumerate(zip(h.split(LENGTHS), g.split(LENGTHS), strict=True)):
         assert torch.equal(a, b) == (index != changed)
 
@@ -266,7 +261,7 @@ def test_no_token_sees_a_later_one() -> None:
     other = ids.clone()
     other[30:] = (ids[30:] + 1) % VOCABULARY
     with torch.no_grad():
-        h, g = at_once(model, [ids])[0], at_once(model, [other])[0]
+        h, g = at_once(model, [ids]), at_once(model, [other])
     torch.testing.assert_close(h[:30], g[:30], rtol=1e-6, atol=1e-6)
     assert (h[30:] - g[30:]).abs().amin(dim=0).max() > 0.01
 
@@ -276,10 +271,10 @@ def test_bfloat16_is_as_near_to_the_truth_as_transformers_own(kind: str) -> None
     model = KNOWN[kind]()
     sequences = rows(LENGTHS)
     with torch.no_grad():
-        truth = by_row(model, sequences)[1]
+        truth = by_row(model, sequences)
         half = copy.deepcopy(model).to(torch.bfloat16)
-        theirs = (by_row(half, sequences)[1].float() - truth).norm() / truth.norm()
-        after = at_once(half, sequences, torch.bfloat16)[1]
+        theirs = (by_row(half, sequences).float() - truth).norm() / truth.norm()
+        after = at_once(half, sequences, torch.bfloat16)
         ours = (after.float() - truth).norm() / truth.norm()
     assert after.dtype == torch.bfloat16
     assert theirs < 0.1
@@ -305,16 +300,15 @@ def test_a_step_in_the_parameters_is_seen_by_the_pass() -> None:
     model = llama()
     pass_ = LeanTrunk(model, torch.float32, ADAPTER)
     sequences = rows(LENGTHS)
-    ids = torch.cat(sequences)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(2):
-        before = pass_.states(ids, apart(LENGTHS))
-        before.square().sum().backward()
+        before = by(pass_, sequences)
+        objective(before).backward()
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():
-        after = pass_.states(ids, apart(LENGTHS))
-        expected = by_row(copy.deepcopy(model), sequences)[0]
+        after = by(pass_, sequences)
+        expected = by_row(copy.deepcopy(model), sequences)
     torch.testing.assert_close(after, expected, rtol=1e-4, atol=1e-4)
     assert (after - before).abs().max() > 0.01
 
@@ -332,8 +326,8 @@ def test_loading_and_saving_do_not_notice(kind: str) -> None:
     model.load_state_dict(other.state_dict())  # what resuming does
     sequences = rows(LENGTHS)
     with torch.no_grad():
-        got = pass_.states(torch.cat(sequences), apart(LENGTHS))
-        torch.testing.assert_close(got, by_row(other, sequences)[0], rtol=1e-4, atol=1e-4)
+        got, expected = by(pass_, sequences), by_row(other, sequences)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=0, atol=0)
 
 
@@ -350,17 +344,13 @@ def test_without_its_adapter_it_is_the_base() -> None:
     """The reference of PPO is the policy with its adapter off."""
     plain, model = llama(), lora()
     sequences = rows(LENGTHS)
-    ids = torch.cat(sequences)
     with torch.no_grad():
-        expected = by_row(plain, sequences)[0]
-        off = LeanTrunk(model, torch.float32).states(ids, apart(LENGTHS))
-        on = LeanTrunk(model, torch.float32, ADAPTER).states(ids, apart(LENGTHS))
+        expected = by_row(plain, sequences)
+        off, on = by(LeanTrunk(model, torch.float32), sequences), at_once(model, sequences)
     torch.testing.assert_close(off, expected, rtol=1e-4, atol=1e-4)
     assert (on - off).abs().max() > 0.01
 
 
 def test_without_gradients_nothing_is_kept() -> None:
     with torch.no_grad():
-        h, normed = at_once(llama(), rows(LENGTHS))
-    assert not h.requires_grad
-    assert not normed.requires_grad
+        assert not at_once(llama(), rows(LENGTHS)).requires_grad
