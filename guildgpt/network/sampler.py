@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from guildgpt.network.decoders import decoder_for
-from guildgpt.network.trunk import Head, Trunk
+from guildgpt.network.head import Head
+from guildgpt.network.trunk import Trunk
 
 BLOCK = 256  # entries of the vocabulary that are summed together when one is drawn
 
@@ -84,7 +85,7 @@ def _batch(
     sampling: Sampling,
     eos_id: int,
 ) -> list[Sampled]:
-    head = Head(trunk)
+    head = Head(trunk.model)
     device = head.weight.device
     logits = head.for_generation(trunk.dtype, len(prompts))
     steps = sampling.max_new_tokens

@@ -7,7 +7,7 @@ transformers, sequences padded on the right, where no real token can look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -18,9 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
+from guildgpt.network.head import Head, head_cross_entropy, head_logprobs
 from guildgpt.network.lean import LeanTrunk, causal_model
-from guildgpt.network.losses import head_cross_entropy, head_logprobs
-from guildgpt.network.packed import packed
 from guildgpt.network.shared import SharedLayers
 
 
@@ -132,7 +131,7 @@ def summed_loss(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
 
     -sum log p(x_t | x_<t), within each example.
     """
-    head = Head(trunk)
+    head = Head(trunk.model)
     hidden, targets = _predicting(trunk, examples, head)
     return head_cross_entropy(*head.folded(hidden), targets, head.scale)
 
@@ -143,44 +142,10 @@ def token_logprobs(trunk: Trunk, examples: Sequence[Example], temperature: float
     `temperature` divides the logits, as it did when the tokens were sampled. Gradients reach the
     trunk; the head itself is not trained here.
     """
-    head = Head(trunk)
+    head = Head(trunk.model)
     hidden, targets = _predicting(trunk, examples, head)
     hidden, weight = head.folded(hidden)
     return head_logprobs(hidden, weight.detach(), targets, head.scale / temperature)
-
-
-class Head:
-    """From final hidden states to logits: scale · (h Wᵀ + b), W (V, d)."""
-
-    def __init__(self, trunk: Trunk):
-        causal = causal_model(trunk.model)
-        layer = causal.get_output_embeddings()
-        self.weight: Tensor = layer.weight
-        self.bias: Tensor | None = getattr(layer, "bias", None)
-        # Only the models that apply a scale hold it; some configurations name one that is ignored.
-        self.scale = float(getattr(causal, "logit_scale", None) or 1.0)
-
-    def for_generation(self, dtype: torch.dtype, rows: int) -> Callable[[Tensor], Tensor]:
-        """Logits (K, V) in float32 of hidden states (K, d) in `dtype`, for many steps of at most
-        `rows` of them: each overwrites those of the step before."""
-        product = packed(self.weight.detach().to(dtype), rows)
-        room = torch.empty(rows, len(self.weight), device=self.weight.device)
-
-        def logits(hidden: Tensor) -> Tensor:
-            found = room[: len(hidden)].copy_(product(hidden))
-            if self.bias is not None:
-                found += self.bias
-            return found.mul_(self.scale) if self.scale != 1 else found
-
-        return logits
-
-    def folded(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states and matrix with the bias, if any, as one more column, under a hidden state
-        that is always 1."""
-        if self.bias is None:
-            return hidden, self.weight
-        hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
-        return hidden, torch.cat([self.weight, self.bias[:, None].to(self.weight.dtype)], dim=1)
 
 
 def _predicting(trunk: Trunk, examples: Sequence[Example], head: Head) -> tuple[Tensor, Tensor]:

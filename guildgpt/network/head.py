@@ -1,13 +1,52 @@
-"""Losses as pure functions of tensors."""
+"""The head of the vocabulary: from final hidden states to logits, and to losses and
+log-probabilities without ever holding all logits at once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from guildgpt.network.lean import causal_model
+from guildgpt.network.packed import packed
 
 CHUNK = 256  # rows of logits that exist at one time
+
+
+class Head:
+    """From final hidden states to logits: scale · (h Wᵀ + b), W (V, d)."""
+
+    def __init__(self, model: nn.Module):
+        causal = causal_model(model)
+        layer = causal.get_output_embeddings()
+        self.weight: Tensor = layer.weight
+        self.bias: Tensor | None = getattr(layer, "bias", None)
+        # Only the models that apply a scale hold it; some configurations name one that is ignored.
+        self.scale = float(getattr(causal, "logit_scale", None) or 1.0)
+
+    def for_generation(self, dtype: torch.dtype, rows: int) -> Callable[[Tensor], Tensor]:
+        """Logits (K, V) in float32 of hidden states (K, d) in `dtype`, for many steps of at most
+        `rows` of them: each overwrites those of the step before."""
+        product = packed(self.weight.detach().to(dtype), rows)
+        room = torch.empty(rows, len(self.weight), device=self.weight.device)
+
+        def logits(hidden: Tensor) -> Tensor:
+            found = room[: len(hidden)].copy_(product(hidden))
+            if self.bias is not None:
+                found += self.bias
+            return found.mul_(self.scale) if self.scale != 1 else found
+
+        return logits
+
+    def folded(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states and matrix with the bias, if any, as one more column, under a hidden state
+        that is always 1."""
+        if self.bias is None:
+            return hidden, self.weight
+        hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
+        return hidden, torch.cat([self.weight, self.bias[:, None].to(self.weight.dtype)], dim=1)
 
 
 def _softmax(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from guildgpt.network.losses import CHUNK, head_cross_entropy, head_logprobs
+from guildgpt.network.head import CHUNK, head_cross_entropy, head_logprobs
 
 VOCABULARY, WIDTH = 61, 24
 
