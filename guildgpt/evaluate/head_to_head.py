@@ -14,18 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from guildgpt.evaluate import logistic
 from guildgpt.evaluate.agreement import Agreement, agree, judge_sentence
 from guildgpt.evaluate.answers import Answers
+from guildgpt.evaluate.intervals import Floats
 from guildgpt.evaluate.preferences import Scorer, finite
 from guildgpt.evaluate.samples import SampleMeasures
 from guildgpt.network.trunk import Trunk, micro_batches, token_logprobs
 from guildgpt.text.figures import percent
 
-Floats = NDArray[np.float64]
-
 RESAMPLES = 500
 RIDGE = 0.003  # on the slope; with 0.05 a judge of length alone left 74 % of an even match
-SETTLE = 12  # Newton steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,12 +237,5 @@ def controlled_rate(verdicts: Floats, gap: Floats) -> float:
     (length-controlled AlpacaEval), arXiv 2404.04475, eq. 2, without its terms for prompts.
     """
     design = np.stack([np.ones_like(gap), gap], axis=1)
-    ridge = np.array([1e-3, RIDGE]) * len(gap)
-    weights = np.zeros(2)
-    for _ in range(SETTLE):
-        expected = 1 / (1 + np.exp(-design @ weights))
-        gradient = design.T @ (verdicts - expected) - ridge * weights
-        curvature = design.T @ (design * (expected * (1 - expected))[:, None]) + np.diag(ridge)
-        step = np.linalg.solve(curvature, gradient)
-        weights = weights + np.clip(step, -2, 2)
-    return float(1 / (1 + np.exp(-weights[0])))
+    weights = logistic.fit(design, verdicts, np.array([1e-3, RIDGE]) * len(gap))
+    return float(logistic.sigmoid(weights[0]))

@@ -16,6 +16,7 @@ from guildgpt.data.examples import Example, Ranking
 from guildgpt.errors import GuildError
 from guildgpt.evaluate.equal_length import EqualLength, measure_equal_length
 from guildgpt.evaluate.intervals import Floats, Share, accuracies, interval
+from guildgpt.evaluate.logistic import sigmoid
 from guildgpt.text.figures import percent
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _bins(margins: Floats) -> tuple[MarginBin, ...]:
         MarginBin(
             pairs=len(part),
             margin=float(np.abs(margins[part]).mean()),
-            expected=float((1 / (1 + np.exp(-np.abs(margins[part])))).mean()),
+            expected=float(sigmoid(np.abs(margins[part])).mean()),
             accuracy=float(accuracies(margins[part]).mean()),
         )
         for part in np.array_split(order, BINS)

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from guildgpt.data.examples import Ranking
+from guildgpt.evaluate import logistic
 from guildgpt.evaluate.equal_length import length_differences
 from guildgpt.evaluate.intervals import Floats
 from guildgpt.network.world import World
 
 HEAVIEST = 5.0  # a pair's weight at most: one that goes against its lengths is no law by itself
 RIDGE = 1e-3  # per pair: one pair, or some that agree, foretell nothing for sure
-SETTLE = 12  # Newton steps
 KEPT = 0.9  # of the window, from one step to the next
 SUMS = 8  # prompts, m², m z (3), z² (3)
 
@@ -53,13 +53,8 @@ class Balance:
     def __init__(self, rows: Sequence[Ranking]):
         self.spread = spread_of(rows)
         design = np.concatenate([gaps(row) for row in rows]) / self.spread
-        ridge = RIDGE * len(design) * np.eye(design.shape[1])
-        self.slope = np.zeros(design.shape[1])
-        for _ in range(SETTLE):
-            chance = _sigmoid(design @ self.slope)
-            gradient = design.T @ (1 - chance) - ridge @ self.slope
-            curvature = design.T @ (design * (chance * (1 - chance))[:, None]) + ridge
-            self.slope = self.slope + np.clip(np.linalg.solve(curvature, gradient), -2, 2)
+        preferred, width = np.ones(len(design)), design.shape[1]
+        self.slope = logistic.fit(design, preferred, np.full(width, RIDGE * len(design)))
         self.scale = 1 / float(self._raw(design).mean())
 
     def weights(self, row: Ranking) -> Floats:
@@ -67,7 +62,7 @@ class Balance:
         return self._raw(gaps(row) / self.spread) * self.scale
 
     def _raw(self, design: Floats) -> Floats:
-        return np.minimum(1 / (2 * _sigmoid(design @ self.slope)), HEAVIEST)
+        return np.minimum(1 / (2 * logistic.sigmoid(design @ self.slope)), HEAVIEST)
 
 
 @dataclass
@@ -129,7 +124,3 @@ class LengthWindow:
         count, *sums = self.seen
         means = np.array(sums) / max(count, 1e-9)
         return float(means[0]), means[1:4], means[4:]
-
-
-def _sigmoid(values: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-values)))
