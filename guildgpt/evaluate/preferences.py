@@ -34,14 +34,10 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Ensemble(Protocol):
-    """A scorer that may have several members, whose mean its score is."""
+    """A scorer that has one head or several, whose mean its score is."""
 
-    @property
-    def members(self) -> object | None:
-        """They; None where there is one alone."""
-
-    def scores_by_member(self, examples: Sequence[Example]) -> Tensor:
-        """The scores (rows, members) of each example."""
+    def scores_by_head(self, examples: Sequence[Example]) -> Tensor:
+        """The scores (rows, heads) of each example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +114,8 @@ def measure_preferences(
 
 def _measure(scorer: Scorer, rows: Sequence[Ranking]) -> PreferenceFigures:
     answers = [example for row in rows for example in row.answers]
-    by_member = _scores(scorer, answers)
-    scores = by_member.mean(1)
+    by_head = _scores(scorer, answers)
+    scores = by_head.mean(1)
     better, worse, trees = _pairs(rows)
     lengths = np.array([float(answer.trained) for answer in answers])
     margins = scores[better] - scores[worse]
@@ -136,14 +132,14 @@ def _measure(scorer: Scorer, rows: Sequence[Ranking]) -> PreferenceFigures:
         calibration_error=sum(b.pairs * abs(b.expected - b.accuracy) for b in bins) / len(margins),
         bins=bins,
         equal_length=measure_equal_length(margins, lengths[better], lengths[worse], trees),
-        ensemble=_agreement(by_member[better] - by_member[worse], trees),
+        ensemble=_agreement(by_head[better] - by_head[worse], trees),
     )
 
 
 def _scores(scorer: Scorer, answers: Sequence[Example]) -> Floats:
-    """The scores (answers, members) of all members; one column where there is one alone."""
-    if isinstance(scorer, Ensemble) and scorer.members is not None:
-        return finite(scorer.scores_by_member(answers))
+    """The scores (answers, heads) of every head; one column where there is one alone."""
+    if isinstance(scorer, Ensemble):
+        return finite(scorer.scores_by_head(answers))
     return finite(scorer.scores(answers))[:, None]
 
 

@@ -45,12 +45,12 @@ class RewardRecord:
     learned: dict[str, int] = field(default_factory=dict)  # comparisons by source; older: unknown
 
 
-def scalar_head(width: int, *, seed: int | None, members: int = 1) -> nn.Linear:
-    """A head (members, d) drawn from N(0, 1/√(d+1)), bias 0; without a seed all zeros.
+def scalar_head(width: int, *, seed: int | None, heads: int = 1) -> nn.Linear:
+    """One head or several (heads, d) drawn from N(0, 1/√(d+1)), bias 0; without a seed all zeros.
 
     Ouyang et al.'s and Ziegler et al.'s; Huang et al. 2024, arXiv 2403.17031, detail 12.
     """
-    head = nn.Linear(width, members)
+    head = nn.Linear(width, heads)
     with torch.no_grad():
         head.bias.zero_()
         head.weight.zero_()
@@ -60,27 +60,22 @@ def scalar_head(width: int, *, seed: int | None, members: int = 1) -> nn.Linear:
     return head
 
 
-def member_scores(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> Tensor:
-    """The scores (rows, members) of each example, read at its last token."""
-    ends = torch.tensor([len(e) for e in examples]).cumsum(0) - 1
-    hidden = trunk.hidden(examples, ends.to(head.weight.device))
-    return head(hidden.float())  # type: ignore[no-any-return]
+def final_scores(trunk: Trunk, heads: nn.Linear, examples: Sequence[Example]) -> Tensor:
+    """The scores (rows, heads) of each example, read at its last token."""
+    hidden = trunk.hidden(examples, _last(examples).to(heads.weight.device))
+    return heads(hidden.float())  # type: ignore[no-any-return]
 
 
-def final_scores(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> Tensor:
-    """The score (rows,) of each example: its members' mean."""
-    return _mean(member_scores(trunk, head, examples))
+def _last(examples: Sequence[Example]) -> Tensor:
+    """Where the last tokens (rows,) stand in the examples laid end to end."""
+    return torch.tensor([len(e) for e in examples]).cumsum(0) - 1
 
 
-def _mean(scores: Tensor) -> Tensor:
-    return scores[:, 0] if scores.shape[1] == 1 else scores.mean(1)
-
-
-def mean_head(head: nn.Linear) -> nn.Linear:
-    """The one head (1, d) whose score is the mean of the members'."""
-    if head.out_features == 1:
-        return head
-    return _head(head.weight.detach().mean(0, keepdim=True), float(head.bias.detach().mean()))
+def mean_head(heads: nn.Linear) -> nn.Linear:
+    """The one head (1, d) whose score is the mean of theirs."""
+    if heads.out_features == 1:
+        return heads
+    return _heads(heads.weight.detach().mean(0, keepdim=True), float(heads.bias.detach().mean()))
 
 
 def token_values(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> Tensor:
@@ -91,65 +86,57 @@ def token_values(trunk: Trunk, head: nn.Linear, examples: Sequence[Example]) -> 
 
 @dataclass
 class RewardModel:
-    """A trunk and a head, ready to score."""
+    """A trunk and its heads, ready to score: a score is the mean of the heads'."""
 
     trunk: Trunk
-    head: nn.Linear
+    heads: nn.Linear
     micro_tokens: int = 1024
-    members: nn.Linear | None = None  # the heads whose mean `head` is, where there are several
 
     def scores(self, examples: Sequence[Example]) -> Tensor:
         """The score (rows,) of each example on the CPU: the higher, the better the answer."""
-        return self.scores_and_states(examples, states=False)[0]
+        return self.scores_by_head(examples).mean(1)
 
     @torch.no_grad()
-    def scores_by_member(self, examples: Sequence[Example]) -> Tensor:
-        """The scores (rows, members) of each example on the CPU; their mean is `scores`."""
-        heads = self.members or self.head
-        found = torch.empty(len(examples), heads.out_features)
-        lengths = [len(example) for example in examples]
-        for group in length_groups(lengths, self.micro_tokens, padded=self.trunk.padded):
+    def scores_by_head(self, examples: Sequence[Example]) -> Tensor:
+        """The scores (rows, heads) of each example on the CPU."""
+        found = torch.empty(len(examples), self.heads.out_features)
+        for group in self._groups(examples):
             batch = [examples[index] for index in group]
-            found[group] = member_scores(self.trunk, heads, batch).cpu()
+            found[group] = final_scores(self.trunk, self.heads, batch).cpu()
         return found
 
     @torch.no_grad()
-    def scores_and_states(
-        self, examples: Sequence[Example], *, states: bool = True
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The same, and with `states` the hidden states (tokens, d) before each predicted token of
-        each example: a value head can read them."""
+    def scores_and_states(self, examples: Sequence[Example]) -> tuple[Tensor, list[Tensor]]:
+        """`scores`, and the hidden states (tokens, d) before each predicted token of each example:
+        a value head can read them."""
         found = torch.empty(len(examples))
-        kept = [torch.empty(0)] * len(examples) if states else []
-        lengths = [len(example) for example in examples]
-        for group in length_groups(lengths, self.micro_tokens, padded=self.trunk.padded):
+        kept = [torch.empty(0)] * len(examples)
+        for group in self._groups(examples):
             batch = [examples[index] for index in group]
-            if not states:
-                found[group] = final_scores(self.trunk, self.head, batch).cpu()
-                continue
-            ends = torch.tensor([len(e) for e in batch]).cumsum(0) - 1
             before = predicted(batch) - 1
-            rows = torch.cat([before, ends]).to(self.head.weight.device)
+            rows = torch.cat([before, _last(batch)]).to(self.heads.weight.device)
             hidden = self.trunk.hidden(batch, rows).float()
-            found[group] = _mean(self.head(hidden[len(before) :])).cpu()
+            found[group] = self.heads(hidden[len(before) :]).mean(1).cpu()
             parts = torch.split(hidden[: len(before)], [e.trained for e in batch])
             for index, part in zip(group, parts, strict=True):
                 kept[index] = part
         return found, kept
 
+    def _groups(self, examples: Sequence[Example]) -> list[list[int]]:
+        lengths = [len(example) for example in examples]
+        return length_groups(lengths, self.micro_tokens, padded=self.trunk.padded)
 
-def reward_files(
-    hats: Hats, name: str, record: RewardRecord, members: nn.Linear | None = None
-) -> dict[str, bytes]:
-    """The small files of a reward model's folder that say how it scores; with several `members`
-    their heads, whose mean is the model's own."""
+
+def reward_files(hats: Hats, name: str, record: RewardRecord, heads: nn.Linear) -> dict[str, bytes]:
+    """The small files of a reward model's folder that say how it scores; among them its heads,
+    where there are several: the weights beside them have their mean."""
     files = {
         REWARD_FILE: f"{json.dumps(asdict(record), indent=2)}\n".encode(),
         ADAPTER_FILE: to_bytes(hats.adapter_weights(name)),
     }
-    if members is not None:
-        heads = {"weight": members.weight, "bias": members.bias}
-        files[HEADS_FILE] = to_bytes({key: one.detach().cpu() for key, one in heads.items()})
+    if heads.out_features > 1:
+        parts = {"weight": heads.weight, "bias": heads.bias}
+        files[HEADS_FILE] = to_bytes({key: one.detach().cpu() for key, one in parts.items()})
     return files
 
 
@@ -221,15 +208,17 @@ def load_reward_model(
             model = AutoModelForSequenceClassification.from_pretrained(
                 folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True
             )
-    except Exception as error:  # whatever transformers raises for a folder that is not whole
+        own = {"weight": model.score.weight.detach(), "bias": record.bias}
+        several = folder / HEADS_FILE
+        heads = _heads(**load_file(several) if several.is_file() else own).to(device)
+    except Exception as error:  # whatever transformers and safetensors raise where it is not whole
         raise ModelError(
-            f"transformers cannot load this reward model ({error})",
+            f"this reward model cannot be loaded ({error})",
             where=folder,
             remedy="Was it copied whole?",
         ) from error
-    head = _head(model.score.weight.detach(), record.bias).to(device)
     model.to(device, dtype).requires_grad_(False).eval()
-    return RewardModel(trunk_for(model, dtype), head, micro_tokens, _members(folder, device))
+    return RewardModel(trunk_for(model, dtype), heads, micro_tokens)
 
 
 def wear_reward_model(
@@ -242,7 +231,7 @@ def wear_reward_model(
     config = AdapterConfig(**record.adapter)
     hats.add(name, config, seed=0, weights=load_file(folder / ADAPTER_FILE))
     weight = torch.from_numpy(Weights(folder).read("score.weight"))
-    head = _head(weight, record.bias).to(hats.device)
+    head = _heads(weight, record.bias).to(hats.device)
     return RewardModel(hats.trunk(name), head, micro_tokens)
 
 
@@ -268,25 +257,9 @@ def check_same_language(folder: Path, chat: ChatTokenizer) -> None:
             )
 
 
-def _members(folder: Path, device: torch.device) -> nn.Linear | None:
-    """The heads of an ensemble; ModelError where their file is not whole."""
-    path = folder / HEADS_FILE
-    if not path.is_file():
-        return None
-    try:
-        heads = load_file(path)
-        return _head(heads["weight"], heads["bias"]).to(device)
-    except Exception as error:  # whatever safetensors raises for a file that is not whole
-        raise ModelError(
-            f"the heads of this reward model cannot be read ({error})",
-            where=path,
-            remedy="Was it copied whole?",
-        ) from error
-
-
-def _head(weight: Tensor, bias: float | Tensor) -> nn.Linear:
-    head = scalar_head(weight.shape[1], seed=None, members=len(weight))
+def _heads(weight: Tensor, bias: float | Tensor) -> nn.Linear:
+    heads = scalar_head(weight.shape[1], seed=None, heads=len(weight))
     with torch.no_grad():
-        head.weight.copy_(weight.float())
-        head.bias.copy_(torch.as_tensor(bias))
-    return head.requires_grad_(False)
+        heads.weight.copy_(weight.float())
+        heads.bias.copy_(torch.as_tensor(bias))
+    return heads.requires_grad_(False)

@@ -64,14 +64,15 @@ def train_to_score(run: StageRun, base: Base, rows: Prepared, job: Job) -> Train
         run.recipe.reward,
         job,
     )
-    head, members = mean_head(trained.model.head), trained.model.members
+    heads = trained.model.heads
+    head = mean_head(heads)
     record = RewardRecord(
         bias=float(head.bias),
         base_sha256=base_sha256(run),
         adapter=trained.hats.config(REWARD).model_dump(),
         learned=dict(Counter(row.source for row in rows.compared.train)),
     )
-    files = reward_files(trained.hats, REWARD, record, members)
+    files = reward_files(trained.hats, REWARD, record, heads)
     model = classifier(trained.hats.merged(REWARD), head.to("cpu"), base.chat)
     best = trained.best_step
     notes = [f"the weights of step {best} were the best and kept"] if best is not None else []

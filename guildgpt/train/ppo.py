@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from guildgpt.data.examples import Example
 from guildgpt.errors import RecipeError
 from guildgpt.network.hats import POLICY, REWARD, VALUE, Hats
-from guildgpt.network.reward_model import RewardModel, scalar_head, token_values
+from guildgpt.network.reward_model import RewardModel, mean_head, scalar_head, token_values
 from guildgpt.train.advantages import Floats, gae, leave_one_out, token_rewards, whiten
 from guildgpt.train.config import PpoConfig
 from guildgpt.train.losses import clipped_value_loss
@@ -125,7 +125,7 @@ def value_model(hats: Hats, reward: RewardModel | None, config: PpoConfig, seed:
     none."""
     head = scalar_head(hats.width, seed=None).to(hats.device)
     if config.value_from == "reward" and reward is not None:
-        head.load_state_dict(reward.head.state_dict())
+        head.load_state_dict(mean_head(reward.heads).state_dict())
     if config.value_trunk == "reward":
         if reward is None:
             raise no_states_to_read()

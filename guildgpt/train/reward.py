@@ -15,7 +15,7 @@ from guildgpt.data.split import fraction
 from guildgpt.evaluate.equal_length import FEWEST
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.network.hats import REWARD, Hats
-from guildgpt.network.reward_model import RewardModel, member_scores, scalar_head
+from guildgpt.network.reward_model import RewardModel, final_scores, scalar_head
 from guildgpt.train.checkpoint import Selection
 from guildgpt.train.config import RewardConfig
 from guildgpt.train.length import Balance, LengthWindow, spread_of
@@ -51,13 +51,12 @@ def train_reward(
     device, seed = job.world.device, job.seed
     hats = Hats(base.model, job.world.dtype(config.dtype), device)
     hats.add(REWARD, config.lora, seed=seed)
-    head = scalar_head(hats.width, seed=seed, members=config.heads).to(device)
-    head.bias.requires_grad_(False)
-    members = head if config.heads > 1 else None
-    model = RewardModel(hats.trunk(REWARD), head, config.micro_tokens, members)
+    heads = scalar_head(hats.width, seed=seed, heads=config.heads).to(device)
+    heads.bias.requires_grad_(False)
+    model = RewardModel(hats.trunk(REWARD), heads, config.micro_tokens)
     schedule = Schedule.of(len(train), config, seed, job.world)
     objective = RankingObjective(model.trunk, train, config, schedule, held_out, model=model)
-    parameters: dict[str, nn.Parameter] = {**hats.parameters(REWARD), "score": head.weight}  # type: ignore[dict-item]
+    parameters: dict[str, nn.Parameter] = {**hats.parameters(REWARD), "score": heads.weight}  # type: ignore[dict-item]
     selection = None
     if objective.few:
         selection = Selection(config.best_by, config.patience)
@@ -76,14 +75,11 @@ def train_reward(
 
 
 def _shift(model: RewardModel, demonstrations: Sequence[Example]) -> None:
-    """Set the bias so that demonstrations score 0 on average, for every member."""
+    """Set the bias so that demonstrations score 0 on average, by every head."""
     if not demonstrations:
         return
     with torch.no_grad():
-        if model.members is not None:
-            model.head.bias.sub_(model.scores_by_member(demonstrations).mean(0))
-        else:
-            model.head.bias.sub_(model.scores(demonstrations).mean())
+        model.heads.bias.sub_(model.scores_by_head(demonstrations).mean(0))
 
 
 @dataclass
@@ -106,7 +102,7 @@ class RankingObjective(ComparisonObjective):
 
     def loss(self, batch: Sequence[Ranking]) -> Tensor:
         """The summed loss in nats, each prompt the mean of its pairs."""
-        scores = member_scores(self.trunk, self.model.head, answers_of(batch))
+        scores = final_scores(self.trunk, self.model.heads, answers_of(batch))
         total = scores.new_zeros(())
         for ranking, (better, worse) in zip(batch, by_pair(scores, batch), strict=True):
             total = total + self._of_prompt(ranking, better, worse)

@@ -131,7 +131,10 @@ class Scoring:
         states: list[Tensor] = []
         if self.model is not None:
             examples = [episode.example for episode in episodes]
-            found, states = self.model.scores_and_states(examples, states=self.states)
+            if self.states:
+                found, states = self.model.scores_and_states(examples)
+            else:
+                found = self.model.scores(examples)
             without = np.array([self.rewards.without_model(e.prompt.wanted) for e in episodes])
             parts["model"] = np.where(without, np.nan, found.double().numpy())
             total += self.weight * np.where(without, 0.0, parts["model"])

@@ -87,8 +87,8 @@ def saved(kind: str, chat: ChatTokenizer, folder: Path) -> tuple[torch.Tensor, P
     """The scores of a reward model before it was saved, and its folder."""
     hats, model = trained(kind)
     scores = model.scores(answers(chat))
-    files = reward_files(hats, "reward", RewardRecord(BIAS, BASE, LORA.model_dump()))
-    whole = classifier(hats.merged("reward"), model.head, chat)
+    files = reward_files(hats, "reward", RewardRecord(BIAS, BASE, LORA.model_dump()), model.heads)
+    whole = classifier(hats.merged("reward"), model.heads, chat)
     write_model_folder(
         folder, whole, chat, context=64, provenance=(), recipe={}, card="", gguf=(), files=files
     )
@@ -121,13 +121,13 @@ def test_an_ensemble_keeps_its_heads_and_is_worn_as_their_mean(
 ) -> None:
     kind = next(iter(KINDS))
     hats, _ = trained(kind)
-    heads = scalar_head(hats.width, seed=3, members=3)
+    heads = scalar_head(hats.width, seed=3, heads=3)
     with torch.no_grad():
         heads.bias.copy_(torch.tensor([0.5, -1.0, 2.0]))
-    model = RewardModel(hats.trunk("reward"), heads, 70, heads)
+    model = RewardModel(hats.trunk("reward"), heads, 70)
     record = RewardRecord(0.5, BASE, LORA.model_dump())
     files = reward_files(hats, "reward", record, heads)
-    rows, by_member = answers(chat), model.scores_by_member(answers(chat))
+    rows, by_head = answers(chat), model.scores_by_head(answers(chat))
     folder = tmp_path / "model"
     write_model_folder(
         folder,
@@ -142,14 +142,14 @@ def test_an_ensemble_keeps_its_heads_and_is_worn_as_their_mean(
     )
     loaded = load_reward_model(folder, torch.float32, CPU, micro_tokens=70)
     near = {"rtol": 1e-4, "atol": 1e-4}
-    torch.testing.assert_close(loaded.scores_by_member(rows), by_member, **near)
-    torch.testing.assert_close(loaded.scores(rows), by_member.mean(1), **near)
+    torch.testing.assert_close(loaded.scores_by_head(rows), by_head, **near)
+    torch.testing.assert_close(loaded.scores(rows), by_head.mean(1), **near)
     again = Hats(KINDS[kind](), torch.float32, CPU)
     worn = wear_reward_model(again, "reward", folder, BASE, micro_tokens=70)
-    torch.testing.assert_close(worn.scores(rows), by_member.mean(1), **near)
+    torch.testing.assert_close(worn.scores(rows), by_head.mean(1), **near)
     cut = folder / "heads.safetensors"
     cut.write_bytes(cut.read_bytes()[:-8])
-    with pytest.raises(ModelError, match="heads of this reward model"):
+    with pytest.raises(ModelError, match="this reward model cannot be loaded"):
         load_reward_model(folder, torch.float32, CPU)
 
 
@@ -194,8 +194,8 @@ def test_kept_states_are_those_before_each_token_of_the_answer(
     torch.testing.assert_close(scores, plain, rtol=1e-5, atol=1e-5)
     assert [len(states) for states in kept] == [row.trained for row in rows]
     with torch.no_grad():
-        found = model.head(torch.cat(kept))[:, 0]
-        expected = torch.cat([token_values(model.trunk, model.head, [row]) for row in rows])
+        found = model.heads(torch.cat(kept))[:, 0]
+        expected = torch.cat([token_values(model.trunk, model.heads, [row]) for row in rows])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -207,7 +207,7 @@ def test_a_value_is_told_before_its_token_is_seen() -> None:
     ids[8] += 40
     other = replace(one, ids=ids)
     with torch.no_grad():
-        first, second = (token_values(model.trunk, model.head, [e]) for e in (one, other))
+        first, second = (token_values(model.trunk, model.heads, [e]) for e in (one, other))
     changed = (first - second).abs() > 1e-6
     place = int((predicted([one]) == 8).nonzero())
     assert not bool(changed[: place + 1].any())
@@ -271,7 +271,7 @@ def test_a_folder_that_is_not_whole(chat: ChatTokenizer, tmp_path: Path) -> None
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["LlamaForSequenceClassification"]
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="transformers cannot load this reward model"):
+    with pytest.raises(ModelError, match="this reward model cannot be loaded"):
         load_reward_model(folder, torch.float32, CPU)
 
 

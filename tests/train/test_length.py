@@ -43,9 +43,8 @@ def objective(rows: Sequence[Ranking] = (), **changes: object) -> RankingObjecti
     config = RewardConfig(lora=LORA, steps=2, **changes)  # type: ignore[arg-type]
     hats = Hats(tiny_llama(), torch.float32, torch.device("cpu"))
     hats.add("reward", LORA, seed=0)
-    head = scalar_head(hats.width, seed=1, members=config.heads)
-    members = head if config.heads > 1 else None
-    model = RewardModel(hats.trunk("reward"), head, members=members)
+    heads = scalar_head(hats.width, seed=1, heads=config.heads)
+    model = RewardModel(hats.trunk("reward"), heads)
     return RankingObjective(model.trunk, rows, config, order(rows, config), model=model)
 
 
@@ -136,9 +135,9 @@ def test_each_head_learns_from_its_own_prompts() -> None:
     rows = planted(30, 5)
     left_out = set()
     for row in rows:
-        method.model.head.weight.grad = None
+        method.model.heads.weight.grad = None
         method.loss([row]).backward()  # type: ignore[no-untyped-call]
-        gradient = method.model.head.weight.grad
+        gradient = method.model.heads.weight.grad
         assert gradient is not None
         moved = (gradient.abs().sum(1) > 0).tolist()
         assert sum(moved) == 2
@@ -149,23 +148,23 @@ def test_each_head_learns_from_its_own_prompts() -> None:
 def test_the_score_is_the_mean_of_the_heads() -> None:
     model = objective(heads=3).model
     rows = [answer for row in planted(4, 6) for answer in row.answers]
-    torch.testing.assert_close(model.scores(rows), model.scores_by_member(rows).mean(1))
-    single = RewardModel(model.trunk, mean_head(model.head))
+    torch.testing.assert_close(model.scores(rows), model.scores_by_head(rows).mean(1))
+    single = RewardModel(model.trunk, mean_head(model.heads))
     torch.testing.assert_close(single.scores(rows), model.scores(rows))
-    assert mean_head(single.head) is single.head
+    assert mean_head(single.heads) is single.heads
 
 
 def test_heads_that_disagree_about_everything_are_told_of() -> None:
     model = objective(heads=2).model
     with torch.no_grad():
-        model.head.weight[1] = -model.head.weight[0]
+        model.heads.weight[1] = -model.heads.weight[0]
     found = measure_preferences(model, {"planted": planted(20, 7)})["planted"].ensemble
     assert found
     assert (found.members, found.disagreement) == (2, 1.0)
     assert (found.agreed, found.agreed_share) == (None, 0.0)
     assert "agree on no pair" in found.words
     with torch.no_grad():
-        model.head.weight[1] = model.head.weight[0]
+        model.heads.weight[1] = model.heads.weight[0]
     figures = measure_preferences(model, {"planted": planted(20, 7)})["planted"]
     assert figures.ensemble
     assert figures.ensemble.agreed
