@@ -20,7 +20,7 @@ from guildgpt.data.split import unseen
 from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.bits import measure_bits
 from guildgpt.evaluate.config import EvaluateConfig
-from guildgpt.evaluate.constraints import constrained_answers, kept_table
+from guildgpt.evaluate.constrained import constrained_answers
 from guildgpt.evaluate.kept import kept_figures
 from guildgpt.evaluate.preferences import measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers
@@ -192,7 +192,7 @@ def show_model(result: Mapping[str, Any], console: Console) -> None:
             answers.add_row(key.replace("_", " "), f"{value:.3g}")
         console.print(answers)
     if "constraints" in result:
-        console.print(kept_table(result["constraints"]))
+        console.print(_kept(result["constraints"]))
 
 
 def show_reward_model(result: Mapping[str, Any], console: Console) -> None:
@@ -256,6 +256,26 @@ def _why_none(where: str, source: Loaded) -> str:
         reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in source.skipped.most_common())
         return f"All rows were left out ({reasons})."
     return "Name a source that has some."
+
+
+def _kept(sets: Mapping[str, Any]) -> Table:
+    """Constraints kept: of each set all of a prompt and each, then of each kind."""
+    table = Table(
+        "constraints kept",
+        *(Column(heading, justify="right") for heading in ("asked", "kept", "95 % interval")),
+        title="held-out prompts with constraints",
+        title_justify="left",
+    )
+    for name, row in sets.items():
+        for what, count, share in (
+            ("all of a prompt", row["prompts"], row["all_kept"]),
+            ("each", row["constraints"], row["each_kept"]),
+        ):
+            between = f"{percent(share['low'])} to {percent(share['high'])}"
+            table.add_row(f"{name}, {what}", f"{count:,}", percent(share["rate"]), between)
+        for kind, rate in row["by_kind"].items():
+            table.add_row(f"  {kind.replace('_', ' ')}", "", percent(rate), "")
+    return table
 
 
 def _margins(name: str, row: Mapping[str, Any]) -> Table:

@@ -14,7 +14,7 @@ from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
 from guildgpt.evaluate.agreement import judge_data
 from guildgpt.evaluate.answers import write
 from guildgpt.evaluate.bits import measure_bits
-from guildgpt.evaluate.constraints import constrained_answers
+from guildgpt.evaluate.constrained import constrained_answers
 from guildgpt.evaluate.head_to_head import HeadToHead, divergence, head_to_head
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.evaluate.samples import Measured, sample_answers

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
-
-from rich.table import Column, Table
 
 from guildgpt.bases.base import Base
 from guildgpt.chat import Message
@@ -18,7 +15,6 @@ from guildgpt.model.config import Dtype
 from guildgpt.network.sampler import Sampled, Sampling
 from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
-from guildgpt.text.figures import percent
 
 
 def constrained_answers(
@@ -56,23 +52,3 @@ def _judged(asked: ConstrainedPrompt, sampled: Sampled, text: str) -> Constraine
         looped=loops(sampled.answer),
         tokens=len(sampled.answer),
     )
-
-
-def kept_table(sets: Mapping[str, Any]) -> Table:
-    """Constraints kept: of each set all of a prompt and each, then of each kind."""
-    table = Table(
-        "constraints kept",
-        *(Column(heading, justify="right") for heading in ("asked", "kept", "95 % interval")),
-        title="held-out prompts with constraints",
-        title_justify="left",
-    )
-    for name, row in sets.items():
-        for what, count, share in (
-            ("all of a prompt", row["prompts"], row["all_kept"]),
-            ("each", row["constraints"], row["each_kept"]),
-        ):
-            between = f"{percent(share['low'])} to {percent(share['high'])}"
-            table.add_row(f"{name}, {what}", f"{count:,}", percent(share["rate"]), between)
-        for kind, rate in row["by_kind"].items():
-            table.add_row(f"  {kind.replace('_', ' ')}", "", percent(rate), "")
-    return table
