@@ -65,8 +65,8 @@ class Dpo(ComparisonObjective):
         examples = answers_of(batch)
         logits = sum(e.trained for e in examples)
         flops = self.shape.flops(examples, logits=logits)
-        below = self.trunk.padded  # what is shared is computed once
-        flops += self.shape.flops(examples, logits=logits, backward=False, below=below)
+        known = not self.trunk.padded  # the layers that policy and reference share: from the policy
+        flops += self.shape.flops(examples, logits=logits, backward=False, upper_only=known)
         return Counts(len(batch), sum(map(len, batch)), flops)
 
     def loss(self, batch: Sequence[Ranking]) -> Tensor:

@@ -95,16 +95,16 @@ class Shape:
         *,
         logits: int,
         backward: bool = True,
-        below: bool = True,
+        upper_only: bool = False,
     ) -> float:
         """2 per weight and token forward, 2 for the gradient of what flows back, and 2 more where
         weights are trained; attention's products (4 L² d a layer forward, twice that backward).
         `logits` is the number of tokens that the vocabulary head sees. What the trunk computes once
         for several examples counts once. Nothing flows back below the lowest layer that is
-        trained; without `below` nothing is computed there."""
+        trained; with `upper_only` nothing is computed there either."""
         tokens, pairs = self.trunk.work(batch)
         products, attention = tokens * self.body, pairs * self.attention
-        forward = (2 * products + attention) * (1 if below else self.upper)
+        forward = (2 * products + attention) * (self.upper if upper_only else 1)
         forward += 2 * logits * self.head
         if not backward:
             return float(forward)

@@ -199,9 +199,9 @@ class OnPolicy(Objective):
 
     def counts(self, batch: MicroBatch) -> Counts:
         """Tokens that the policy wrote, and the work of the update; the rollout's is left out."""
-        examples, below = batch.examples, self.policy.padded  # what is shared was computed before
-        extra = self.method.extra_passes * self.shape.flops(examples, logits=0, below=below)
-        flops = extra + self.shape.flops(examples, logits=len(batch.old), below=below)
+        examples, known = batch.examples, not self.policy.padded  # the shared layers: from before
+        extra = self.method.extra_passes * self.shape.flops(examples, logits=0, upper_only=known)
+        flops = extra + self.shape.flops(examples, logits=len(batch.old), upper_only=known)
         return Counts(len(batch.old), sum(map(len, examples)), flops)
 
     def loss(self, batch: MicroBatch) -> Tensor:

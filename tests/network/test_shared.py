@@ -149,7 +149,7 @@ def test_operations_are_counted_where_they_are_done() -> None:
     forward = every.flops(batch, logits=0, backward=False)
     upper = Shape(dressed("llama", policy=1).trunk("policy"))
     whole = upper.flops(batch, logits=0, backward=False)
-    assert upper.flops(batch, logits=0, backward=False, below=False) == whole / 2
+    assert upper.flops(batch, logits=0, backward=False, upper_only=True) == whole / 2
     assert upper.flops(batch, logits=0) == pytest.approx(whole * 1.5, rel=0.03)
     assert forward < whole  # which has adapters
     hats = Hats(llama(), torch.float32, CPU)
