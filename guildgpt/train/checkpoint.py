@@ -1,5 +1,4 @@
-"""Checkpoints: there whole or not at all, and checked before they are trusted. And early stopping:
-the weights that held-out rows liked best are the ones that are kept."""
+"""Checkpoints: there whole or not at all, and checked before they are trusted."""
 
 from __future__ import annotations
 
@@ -19,10 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from guildgpt.hashes import file_sha256
-from guildgpt.network.world import World
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
-BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -126,58 +123,3 @@ def put_weights(weights: Mapping[str, Tensor], parameters: Mapping[str, nn.Param
 
 def _record_sha256(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass
-class Selection:
-    """Keeps the weights with the highest mean of one held-out figure over all sources; none without
-    a figure.
-
-    `patience` is how many measurements in a row may bring nothing better before training is over;
-    0 never stops. What it knows is part of every checkpoint, so a resumed run decides alike.
-    """
-
-    figure: str | None = None
-    patience: int = 0
-    best: float | None = None
-    step: int = 0  # after which the best was measured
-    waited: int = 0  # measurements without a gain
-
-    @property
-    def over(self) -> bool:
-        """Whether training has gone on for long enough without a gain."""
-        return bool(self.patience) and self.waited >= self.patience
-
-    def consider(
-        self,
-        step: int,
-        held_out: Mapping[str, Mapping[str, float]],
-        parameters: Mapping[str, nn.Parameter],
-        folder: Path,
-        world: World,
-    ) -> None:
-        """A measurement: the weights are kept in `folder` if it is the best so far."""
-        if self.figure is None:
-            return
-        value = sum(row[self.figure] for row in held_out.values()) / len(held_out)
-        if self.best is not None and not value > self.best:  # nor is what is not a number
-            self.waited += 1
-            return
-        self.best, self.step, self.waited = value, step, 0
-        if world.is_main:
-            work = folder / f".{BEST}.writing"
-            write_weights(parameters, work)
-            work.replace(folder / BEST)
-
-    def put_back(self, parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
-        """Give the parameters the best weights, if there were measurements."""
-        if self.best is not None:
-            put_weights(load_file(folder / BEST), parameters)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"best": self.best, "step": self.step, "waited": self.waited}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint."""
-        self.best, self.step, self.waited = state["best"], state["step"], state["waited"]

@@ -21,13 +21,14 @@ from torch import nn
 from guildgpt.errors import GuildError
 from guildgpt.network.hardware import memory_in_use
 from guildgpt.network.world import World
-from guildgpt.train.checkpoint import Selection, latest_checkpoint, put_weights, save_checkpoint
+from guildgpt.train.checkpoint import latest_checkpoint, put_weights, save_checkpoint
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.log import MetricsLog
 from guildgpt.train.objective import Figures, Objective
 from guildgpt.train.optimizer import clip_gradients, make_optimizer
 from guildgpt.train.progress import Watcher
 from guildgpt.train.schedule import learning_rate
+from guildgpt.train.selection import Selection
 
 METRICS = "metrics.jsonl"
 

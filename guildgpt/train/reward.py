@@ -16,13 +16,13 @@ from guildgpt.evaluate.equal_length import FEWEST
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
 from guildgpt.network.hats import REWARD, Hats
 from guildgpt.network.reward_model import RewardModel, final_scores, scalar_head
-from guildgpt.train.checkpoint import Selection
 from guildgpt.train.config import RewardConfig
 from guildgpt.train.length import Balance, LengthWindow, spread_of
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import bradley_terry, centring
 from guildgpt.train.objective import ComparisonObjective, Counts, answers_of, by_pair
 from guildgpt.train.schedule import Schedule
+from guildgpt.train.selection import Selection
 
 
 @dataclass(frozen=True)
