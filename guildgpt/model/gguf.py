@@ -21,9 +21,10 @@ import numpy as np
 
 from guildgpt.chat import ChatTemplate
 from guildgpt.errors import ModelError
-from guildgpt.model.gguf_architectures import Tensor, Weights, architecture_of
+from guildgpt.model.gguf_architectures import Tensor, architecture_of
 from guildgpt.model.gguf_vocabulary import Kind, Vocabulary, read_vocabulary
 from guildgpt.model.json_file import read_json
+from guildgpt.model.weights import Weights
 
 _FILE_TYPES = {
     "F32": "ALL_F32",

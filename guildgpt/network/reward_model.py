@@ -24,9 +24,9 @@ from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.config import AdapterConfig
-from guildgpt.model.gguf_architectures import Weights
 from guildgpt.model.locate import refuse_run_folder
 from guildgpt.model.quiet import quiet
+from guildgpt.model.weights import Weights
 from guildgpt.network.hats import Hats
 from guildgpt.network.trunk import Trunk, length_groups, predicted, trunk_for
 
