@@ -45,7 +45,7 @@ class Segment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PackedLayout:
+class Layout:
     """What is computed of some sequences: `ids` (N,) in `segments`; `places` (M,) says in which of
     these rows each token of the sequences, one after the other, is found."""
 
@@ -71,7 +71,7 @@ def apart(lengths: Sequence[int]) -> list[Segment]:
     return [Segment(slice(*edge)) for edge in pairwise(accumulate(lengths, initial=0))]
 
 
-def lay_out(examples: Sequence[Example], longest: int) -> PackedLayout:
+def lay_out(examples: Sequence[Example], longest: int) -> Layout:
     """Each run of neighbours with the same tokens before the first that is predicted shares these.
 
     Sequences of more than `longest` tokens are left whole.
@@ -94,7 +94,7 @@ def lay_out(examples: Sequence[Example], longest: int) -> PackedLayout:
         for example in group:
             own = add(example.ids[common:], shared)
             places += [np.arange(shared.start, shared.stop), np.arange(own.start, own.stop)]
-    return PackedLayout(np.concatenate(ids), segments, np.concatenate(places))
+    return Layout(np.concatenate(ids), segments, np.concatenate(places))
 
 
 def _neighbours(

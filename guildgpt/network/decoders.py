@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from guildgpt.network.attention import apart, rotate
 from guildgpt.network.lean import Layer, LeanTrunk, causal_model
-from guildgpt.network.packed import packed
+from guildgpt.network.prepacked import prepacked
 from guildgpt.network.trunk import PaddedTrunk, Trunk, wearing
 
 ROOM = 16  # places by which the past grows
@@ -84,9 +84,11 @@ class _Step:
         gate, up = feed_forward.into.folded().chunk(2)
         self.layer = layer
         self.attention: Any = attention.middle
-        self.qkv, self.out = (packed(of.folded(), rows) for of in (attention.into, attention.out))
-        self.gate, self.up = packed(gate, rows), packed(up, rows)
-        self.down = packed(feed_forward.out.folded(), rows)
+        self.qkv, self.out = (
+            prepacked(of.folded(), rows) for of in (attention.into, attention.out)
+        )
+        self.gate, self.up = prepacked(gate, rows), prepacked(up, rows)
+        self.down = prepacked(feed_forward.out.folded(), rows)
 
     def forward(self, h: Tensor, attend: Callable[[_Step, Tensor], Tensor]) -> Tensor:
         """The next tokens (N, d) through the layer; `attend` takes its queries, keys and values

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from guildgpt.network.lean import causal_model
-from guildgpt.network.packed import packed
+from guildgpt.network.prepacked import prepacked
 
 CHUNK = 256  # rows of logits that exist at one time
 
@@ -29,7 +29,7 @@ class Head:
     def for_generation(self, dtype: torch.dtype, rows: int) -> Callable[[Tensor], Tensor]:
         """Logits (K, V) in float32 of hidden states (K, d) in `dtype`, for many steps of at most
         `rows` of them: each overwrites those of the step before."""
-        product = packed(self.weight.detach().to(dtype), rows)
+        product = prepacked(self.weight.detach().to(dtype), rows)
         room = torch.empty(rows, len(self.weight), device=self.weight.device)
 
         def logits(hidden: Tensor) -> Tensor:

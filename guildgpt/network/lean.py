@@ -66,18 +66,18 @@ class LeanTrunk:
 
     def hidden(self, examples: Sequence[Example], rows: Tensor) -> Tensor:
         """See `Trunk.hidden`. Prompts are shared where attention keeps its weights."""
-        packed = lay_out(examples, attention.EXPLICIT_ATTENTION)
-        ids, places = (torch.from_numpy(t).to(rows.device) for t in (packed.ids, packed.places))
+        layout = lay_out(examples, attention.EXPLICIT_ATTENTION)
+        ids, places = (torch.from_numpy(t).to(rows.device) for t in (layout.ids, layout.places))
         h = self.embedded(ids.long())
-        run, depth = self.pass_over(packed.segments, h), self.shared.depth
+        run, depth = self.pass_over(layout.segments, h), self.shared.depth
         if depth:
-            h = self.shared.states(examples, packed, partial(_through, self.layers[:depth], h, run))
+            h = self.shared.states(examples, layout, partial(_through, self.layers[:depth], h, run))
         return self.norm(_through(self.layers[depth:], h, run)[places[rows]])
 
     def work(self, examples: Sequence[Example]) -> tuple[int, int]:
         """See `Trunk.work`."""
-        packed = lay_out(examples, attention.EXPLICIT_ATTENTION)
-        return len(packed.ids), packed.attention_pairs
+        layout = lay_out(examples, attention.EXPLICIT_ATTENTION)
+        return len(layout.ids), layout.attention_pairs
 
     def embedded(self, ids: Tensor) -> Tensor:
         """What the first layer reads, (N, d)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from guildgpt.data.examples import Example
-from guildgpt.network.attention import PackedLayout
+from guildgpt.network.attention import Layout
 
 
 @dataclass
@@ -31,18 +31,18 @@ class SharedLayers:
             self._known = outer
 
     def states(
-        self, examples: Sequence[Example], packed: PackedLayout, run: Callable[[], Tensor]
+        self, examples: Sequence[Example], layout: Layout, run: Callable[[], Tensor]
     ) -> Tensor:
         """The hidden states (N, d) of what is laid out of `examples`, kept ones or by `run`."""
         known, keys = self._known, [example.ids.tobytes() for example in examples]
         if known is not None and all(key in known for key in keys):
-            sources = torch.from_numpy(packed.sources)
+            sources = torch.from_numpy(layout.sources)
             states = torch.cat([known[key] for key in keys])
             return states[sources.to(states.device)]
         with torch.no_grad():
             states = run()
         if known is not None:
-            flat = states[torch.from_numpy(packed.places).to(states.device)]
+            flat = states[torch.from_numpy(layout.places).to(states.device)]
             parts = torch.split(flat, [len(example) for example in examples])
             known.update(zip(keys, parts, strict=True))
         return states

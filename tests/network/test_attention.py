@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildgpt.data.examples import Example
-from guildgpt.network.attention import PackedLayout, Segment, apart, lay_out
+from guildgpt.network.attention import Layout, Segment, apart, lay_out
 
 
 def example(prompt: Sequence[int], answer: Sequence[int]) -> Example:
@@ -17,7 +17,7 @@ def example(prompt: Sequence[int], answer: Sequence[int]) -> Example:
     return Example(ids, np.arange(len(ids)) >= len(prompt), 0, "test")
 
 
-def tokens_before(layout: PackedLayout, segment: Segment) -> list[int]:
+def tokens_before(layout: Layout, segment: Segment) -> list[int]:
     return layout.ids[segment.before].tolist()
 
 

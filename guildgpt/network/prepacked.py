@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def packed(weight: Tensor, rows: int) -> Matrix:
+def prepacked(weight: Tensor, rows: int) -> Matrix:
     """A matrix for products with about `rows` rows of x.
 
     oneDNN's own layout where torch brings it for this processor and dtype: it spares laying the
     weights out again for every product, which is half the time of one with few rows.
     """
-    return PackedMatrix(weight, rows) if _onednn_multiplies(weight) else Matrix(weight)
+    return PrepackedMatrix(weight, rows) if _onednn_multiplies(weight) else Matrix(weight)
 
 
 class Matrix:
@@ -41,7 +41,7 @@ class Matrix:
         return F.silu(x @ self.weight)
 
 
-class PackedMatrix(Matrix):
+class PrepackedMatrix(Matrix):
     """Weights in oneDNN's layout, which only its products can read; a copy."""
 
     def __init__(self, weight: Tensor, rows: int):
@@ -73,7 +73,7 @@ class PackedMatrix(Matrix):
 
 
 def _onednn_multiplies(weight: Tensor) -> bool:
-    """Whether torch has the products of `PackedMatrix` for such weights on this machine."""
+    """Whether torch has the products of `PrepackedMatrix` for such weights on this machine."""
     usable = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not usable or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
