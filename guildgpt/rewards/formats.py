@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable
 
+from guildgpt.constraints.counting import sentences
 from guildgpt.rewards.verify import is_python
 
 _LIMIT = re.compile(r"(sentences|words|lines)<=([1-9]\d*)")
 _FENCE = re.compile(r"^```(?P<language>\w*)[ \t]*\n(?P<text>.*?)^```[ \t]*$", re.M | re.S)
 _ITEM = re.compile(r"\s*(?:[-*•+]|\d+[.)])\s+\S")
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？]+|\n\s*\n")
 
 
 def rule(text: str) -> Callable[[str, bool], bool]:
@@ -58,14 +58,9 @@ def _ends(answer: str, ended: bool) -> bool:
     return ended
 
 
-def _sentences(answer: str) -> int:
-    """Runs of text between sentence ends; "e.g. so" counts as two, for marks are all it goes by."""
-    return sum(any(c.isalnum() for c in part) for part in _SENTENCE_END.split(answer))
-
-
 _RULES = {"json": _json, "python": _python, "list": _list, "ends": _ends}
 _COUNTED: dict[str, Callable[[str], int]] = {
-    "sentences": _sentences,
+    "sentences": sentences,
     "words": lambda answer: len(answer.split()),
     "lines": lambda answer: sum(bool(line.strip()) for line in answer.splitlines()),
 }
