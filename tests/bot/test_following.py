@@ -87,6 +87,7 @@ class StandIns:
         self.house, self.folder = house, folder
         self.broken: dict[str, Exception] = {}
         self.silent: set[str] = set()
+        self.tries: list[str] = []
         self.engines: dict[str, list[PacedEngine]] = {}
         self.rate = FAST
         house.open_version = self.open
@@ -102,6 +103,7 @@ class StandIns:
 
     def open(self, version: KnownVersion) -> OpenedModel:
         """What the bot opens."""
+        self.tries.append(version.name)
         if error := self.broken.get(version.name):
             raise error
         text = "" if version.name in self.silent else f"{version.name} says this and that."
@@ -270,19 +272,11 @@ async def test_it_is_tried_again_now_and_then(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(following, "RETRY_SECONDS", 0.1)
-    tries: list[str] = []
-    opening = stand_ins.open
-
-    def counted(version: KnownVersion) -> OpenedModel:
-        tries.append(version.name)
-        return opening(version)
-
-    house.open_version = counted
     stand_ins.broken["new"] = EngineError("there was no memory")
     await release(house, old=1)
     await house.open(questions_per_user=1000)
     await release(house, old=0.01, new=0.99)
-    await house.fake.until(lambda: tries.count("new") >= 3)
+    await house.fake.until(lambda: stand_ins.tries.count("new") >= 3)
     assert len(logged(caplog, "version_failed")) == 1  # it is told of once
     del stand_ins.broken["new"]
     await house.fake.until(
@@ -335,6 +329,37 @@ async def test_at_its_start_it_falls_back_to_the_last_release_that_starts(
         "new@00000000 did not start: there is no such file",
         "third@00000000 answers, which is not what was released last",
     ]
+
+
+async def test_what_was_released_is_tried_again_and_what_was_to_stand_in_for_it_is_not(
+    house: House, stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "RETRY_SECONDS", 0.1)
+    for name in ("third", "old", "new"):
+        await release(house, **{name: 1})
+    stand_ins.broken = {name: EngineError("there was no memory") for name in ("old", "new")}
+    await house.open(questions_per_user=1000)
+    await says(house, "third says")
+    await house.fake.until(lambda: stand_ins.tries.count("new") >= 3)
+    del stand_ins.broken["new"]
+    await says(house, "new says")
+    assert stand_ins.tries.count("old") == 1
+    # Nor is the release taken up again for its sake, at every look.
+    calls = dict.fromkeys(("current", "history"), 0)
+
+    def counted(name: str) -> Callable[[Releases], Any]:
+        right = getattr(Releases, name)
+
+        def call(self: Releases) -> Any:
+            calls[name] += 1
+            return right(self)
+
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(Releases, name, counted(name))
+    await house.fake.until(lambda: calls["current"] > 3)
+    assert calls["history"] == 0
 
 
 async def test_at_its_start_nobody_of_all_releases_starts(
