@@ -148,7 +148,8 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A person's own wording of an answer; of several of one member the newest counts."""
+    """A person's own wording of an answer; of several of one member the newest counts. One without
+    words takes back those before it."""
 
     id: str
     message_id: str

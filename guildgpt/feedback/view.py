@@ -194,13 +194,14 @@ class View:
         return said
 
     def corrections(self) -> list[Correction]:
-        """Each member's newest correction of each answer that may leave, the oldest first."""
+        """Each member's newest correction of each answer that may leave, unless it was taken back;
+        the oldest first."""
         ordered = sorted(self.snapshot.corrections, key=lambda one: (one.created_at, one.id))
         newest = {(one.message_id, one.member_id or one.id): one for one in ordered}
         return [
             one
             for one in newest.values()
-            if one.message_id in self.messages and self._consents(one.member_id)
+            if one.text and one.message_id in self.messages and self._consents(one.member_id)
         ]
 
     def score(self, message_id: str) -> int:

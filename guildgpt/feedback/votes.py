@@ -136,8 +136,16 @@ class Corrections:
         """Add a correction of an answer. RecordGone if the answer is gone."""
         if not text.strip():
             raise ValueError("a correction has words")
+        return await self._add(message_id, member_id, text.strip())
+
+    async def take_back(self, message_id: str, member_id: str) -> None:
+        """What a member has worded better counts no more: one without words is their newest.
+        RecordGone if the answer is gone."""
+        await self._add(message_id, member_id, "")
+
+    async def _add(self, message_id: str, member_id: str | None, text: str) -> Correction:
         now = self._clock.later()
-        made = Correction(new_id(), message_id, member_id, storable(text.strip()), now)
+        made = Correction(new_id(), message_id, member_id, storable(text), now)
 
         def work(connection: Connection) -> Correction:
             check_there(connection, [message_id])

@@ -47,7 +47,7 @@ class Played:
     round: Round
     verdict: Verdict | None = None
     ranking: tuple[int, ...] = ()
-    corrected: bool = False
+    corrected: str | None = None  # the message that they worded better
     closed: bool = False
 
 
@@ -114,7 +114,8 @@ class Session:
         return self._shown
 
     async def say(self, played: Played, verdict: Verdict, ranking: Sequence[int] = ()) -> None:
-        """Note a verdict, the first or another one. Raises RoundClosed where it is too late."""
+        """Note a verdict, the first or another one, which takes back what was worded better. Raises
+        RoundClosed where it is too late."""
         told = (self.member_id, verdict, ranking)
         try:
             await self.store.votes.cast(played.round.comparison_id, *told)
@@ -126,6 +127,9 @@ class Session:
             # Another session took it for one that was left behind: it is asked anew.
             played.round = await self._open(played.prompt, played.answers)
             await self.store.votes.cast(played.round.comparison_id, *told)
+        if played.corrected:
+            await self.store.corrections.take_back(played.corrected, self.member_id)
+            played.corrected = None
         played.verdict, played.ranking = verdict, tuple(ranking)
         if played is self._shown:
             await self._close(self.last)
@@ -139,7 +143,7 @@ class Session:
         if comparison is not None:
             message = comparison.candidates[position]
             await self.store.corrections.add(message, self.member_id, text)
-            played.corrected = True
+            played.corrected = message
 
     async def end(self) -> None:
         """Close what was voted on, cancel what was not."""

@@ -44,7 +44,7 @@ class Summary:
         shown: dict[str, Any] = {
             "rounds": len(self.played),
             "verdicts": self.verdicts,
-            "corrections": sum(one.corrected for one in self.played),
+            "corrections": sum(bool(one.corrected) for one in self.played),
             "versions": list(dict.fromkeys(self.versions)),
             "ended": self.ended,
         }
@@ -95,7 +95,7 @@ def show(summary: Summary, screen: Screen) -> None:
     counts = [f"{count:,} {KINDS[kind]}" for kind, count in summary.verdicts.items()]
     rounds = len(summary.played)
     told = f"{rounds:,} round{'s' * (rounds != 1)}"
-    if corrected := sum(one.corrected for one in summary.played):
+    if corrected := sum(bool(one.corrected) for one in summary.played):
         counts.append(f"{corrected:,} written better")
     screen.say("", f"{told}: {', '.join(counts)}." if counts else "No round was voted on.")
     if not summary.hidden and len(set(summary.versions)) == 2 and rounds:

@@ -168,6 +168,10 @@ async def test_corrections_are_better_than_what_they_correct(store: Store) -> No
     assert row["chosen"] == [{"role": "assistant", "content": "They dig burrows."}]
     assert row["rejected"] == [{"role": "assistant", "content": "They dig."}]
     assert ("correction", newest.id) in exported.events
+    await store.corrections.take_back(comparison.candidates[0], bob.id)
+    assert export(await store.snapshot(), "preference").rows == []
+    await store.corrections.add(comparison.candidates[0], bob.id, "They dig tunnels.")
+    assert len(export(await store.snapshot(), "preference").rows) == 1
     await store.members.set_consent(bob.id, "none")
     assert export(await store.snapshot(), "preference").rows == []
 

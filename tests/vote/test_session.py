@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from guildgpt.errors import EngineDied, GuildError, RoundClosed
+from guildgpt.feedback.exports import export
 from guildgpt.feedback.records import Ballots, Decision
 from guildgpt.feedback.store import Store
 from guildgpt.talk.fleet import Fleet
@@ -101,6 +102,25 @@ async def test_an_answer_is_written_better(store: Store, fleet: Fleet) -> None:
     assert correction.message_id == comparison.candidates[1]
     assert correction.text == "In my words.\n\nTwice."
     assert correction.member_id == session.member_id
+
+
+async def test_another_verdict_takes_back_what_was_written_better(
+    store: Store, fleet: Fleet
+) -> None:
+    session = await begin(store, fleet)
+    played = await shown(session)
+    await session.correct(played, 1, "In my words.")
+    await session.say(played, "both_bad")
+    assert not played.corrected
+    other = await shown(session)
+    await session.correct(other, 1, "Of the second.")
+    await session.correct(other, 0, "Of the first.")
+    await session.end()
+    exported = export(await store.snapshot(), "preference")
+    chosen = [row["chosen"][0]["content"] for row in exported.rows]
+    assert "In my words." not in chosen
+    assert "Of the second." not in chosen
+    assert "Of the first." in chosen
 
 
 async def test_a_canarys_rounds_help_its_decision(
