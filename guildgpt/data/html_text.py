@@ -11,6 +11,9 @@ from html.parser import HTMLParser
 
 _BLANKS = re.compile(r"\s+")
 _ENDLESS = re.compile(r"&#[0-9]{1000,};?")  # no character's number, and more than `int` reads
+# What begins markup, and what each needs behind it. Where that is not, the parser would look for
+# it to the end of the text from every beginning: for minutes, in a text of some hundred kilobytes.
+_MARKUP = (("<", re.compile(">")), ("<!--", re.compile(r"--\s*>")))
 _ONE_WORD = re.compile(r"[+\-\N{MINUS SIGN}]?\w+")
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*"}
 _SPANS = {"code": "`", "sup": "^", "sub": "_"}  # whose end tag says how they are written
@@ -24,10 +27,18 @@ def markdown(html: str) -> str:
     """The text of a piece of HTML: paragraphs, lists, quotes, headings and code as Markdown has
     them, of tables a line a row; of links the text, of pictures nothing."""
     writer = _Writer()
-    writer.feed(_ENDLESS.sub("\N{REPLACEMENT CHARACTER}", html))
+    writer.feed(_closed(_ENDLESS.sub("\N{REPLACEMENT CHARACTER}", html)))
     writer.close()
     writer.end()
     return "\n".join(writer.lines).strip("\n")
+
+
+def _closed(html: str) -> str:
+    """The same with what begins markup that never ends as text."""
+    for begin, end in _MARKUP:
+        last = max((found.end() for found in end.finditer(html)), default=0)
+        html = html[:last] + html[last:].replace(begin, f"&lt;{begin[1:]}")
+    return html
 
 
 class _Writer(HTMLParser):
