@@ -13,7 +13,7 @@ from guildgpt.feedback.location import member_key
 from guildgpt.feedback.prompts import NewPrompt
 from guildgpt.feedback.store import Store
 
-from .test_feedback_cli import home, refused, told  # noqa: F401 (a fixture)
+from .asking import refused, told
 
 MEMBER = 80351110224678912
 
