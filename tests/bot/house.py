@@ -28,6 +28,7 @@ from simguild.journal import buttons, finished
 KEY = bytes(range(32))
 FAST = 4000.0  # tokens a second: an answer is there at once
 SLOW = 25.0  # an answer of a hundred tokens takes seconds
+WHOLE = "another one."  # how every answer ends
 
 
 @dataclass

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import sys
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -22,7 +17,7 @@ from simguild.fake import FakeMessage
 from simguild.fake.trouble import html
 from simguild.journal import buttons, finished
 
-from .house import FAST, KEY, SLOW, House, words
+from .house import FAST, SLOW, WHOLE, House, words
 
 # Lost connections
 
@@ -96,7 +91,6 @@ async def test_what_comes_while_it_gets_ready_is_answered_once(house: House) -> 
 
 # The bot is started anew
 
-WHOLE = "another one."  # how every answer ends here
 UNFINISHED = (
     "UPDATE deliveries SET state = 'answering', extra = json_object('member_id', member_id)"
 )
@@ -402,100 +396,3 @@ async def test_stopped_while_it_connects_it_leaves_no_thread(
     opening.cancel()
     await asyncio.to_thread(heartbeat.join, 30)
     assert not heartbeat.is_alive()
-
-
-# Processes
-
-
-class Process:
-    """The bot in a process of its own: `python -m simguild.launch`."""
-
-    def __init__(self, house: House, rate: float | None):
-        """Without a rate it opens the models that are released."""
-        self._house = house
-        self._rate = rate
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start it; it may take a moment to connect."""
-        environment = {
-            **os.environ,
-            **self._house.fake.environment(),
-            "SIMGUILD_ENGINE": f"paced:{self._rate}" if self._rate else "",
-            "GUILDGPT_STORE": str(self._house.database),
-            "GUILDGPT_MEMBER_KEY": KEY.hex(),
-        }
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "simguild.launch"),
-            env=environment,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-
-    @property
-    def pid(self) -> int:
-        """The process's number."""
-        assert self._process
-        return self._process.pid
-
-    async def end(self, how: signal.Signals) -> int:
-        """Send a signal, and wait for the end; its status."""
-        assert self._process
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(how)
-        _, log = await self._process.communicate()
-        self.log = log.decode()
-        assert self._process.returncode is not None
-        return self._process.returncode
-
-
-@pytest.fixture
-async def processes(house: House) -> AsyncIterator[list[Process]]:
-    """Two of them that are not started; what still runs at the end is killed."""
-    made = [Process(house, SLOW * 2), Process(house, SLOW * 2)]
-    yield made
-    for one in made:
-        if one._process and one._process.returncode is None:
-            await one.end(signal.SIGKILL)
-
-
-async def test_kill_9_mid_answer_and_the_one_that_waits_takes_over(
-    house: House, processes: list[Process]
-) -> None:
-    """Two processes with one token and one store: one of them is the bot."""
-    for one in processes:
-        await one.start()
-    await house.fake.until(lambda: house.fake.connected)
-    [(holder,)] = house.rows("SELECT holder FROM leases")
-    first, second = sorted(processes, key=lambda one: f":{one.pid}:" not in holder)
-    asked = [await house.say("What is TLS?")]
-    begun = await house.begun(asked[0])
-    assert house.fake.connected == 1
-
-    await first.end(signal.SIGKILL)
-    # The other sees that the first is dead, and does not wait until the lease runs out.
-    await house.change("UPDATE leases SET expires_at = '2999-01-01'")
-    asked.append(await house.say("And what is SSH?"))
-    await house.fake.until(lambda: house.fake.connected)
-    for one in asked:
-        await house.answer(one)
-    assert house.answers(asked[0]) == [begun]
-    assert begun.content.endswith(WHOLE)
-    await house.settled()
-    assert [len(house.answers(one)) for one in asked] == [1, 1]
-    assert house.fake.gateway_server.identified == 2
-    assert await second.end(signal.SIGTERM) == 0
-    assert " ready " in second.log
-    assert "What is" not in second.log
-
-
-async def test_who_has_lost_the_lease_is_silent(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(run, "LEASE_SECONDS", 0.4)
-    await house.open()
-    await house.ask("Before?")
-    await house.change("UPDATE leases SET holder = 'elsewhere:1:x', expires_at = '2999-01-01'")
-    await house.fake.until(lambda: house.ended)
-    await house.close()
-    assert house.fake.connected == 0

@@ -37,7 +37,7 @@ from .holding import (
     vote,
 )
 from .house import FAST, House
-from .test_recovery import Process
+from .process import Process
 
 pytestmark = pytest.mark.usefixtures("unhurried", "quick_rounds")
 

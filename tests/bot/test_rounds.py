@@ -26,7 +26,7 @@ from .holding import (
     vote,
 )
 from .house import House
-from .test_following import StandIns
+from .released import StandIns
 
 pytestmark = pytest.mark.usefixtures("unhurried", "quick_rounds")
 
