@@ -102,7 +102,10 @@ def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -
         return replace(rows, compared=_prepare_comparisons(stage, recipe, data, chat))
     if reads == "prompts":
         prompts, too_long = prepare_prompts(stage, recipe, data.dataset, chat)
-        return replace(rows, prompts=prompts, too_long=too_long)
+        settings = recipe.settings(stage)
+        assert isinstance(settings, RolloutConfig)
+        shown = rows.train if settings.demonstrations.weight else []
+        return replace(rows, prompts=prompts, too_long=too_long, demonstrations=shown)
     return _with_repeating(rows, recipe, chat)
 
 

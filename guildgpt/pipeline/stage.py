@@ -62,11 +62,12 @@ class Prepared:
     compared: Compared = field(default_factory=Compared)  # of stages that learn from comparisons
     prompts: list[Prompt] = field(default_factory=list)  # of stages that write their own answers
     too_long: int = 0  # prompts that were left out
+    demonstrations: list[Example] = field(default_factory=list)  # that such stages learn from, too
 
     @property
     def trained_on(self) -> Sequence[Example | Ranking | Prompt]:
         """The rows that the stage learns from."""
-        return self.prompts or self.compared.train or self.train
+        return [*self.prompts, *self.demonstrations] or self.compared.train or self.train
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,16 @@ def _on_policy(
     head reads."""
     tokenizer, eos_id = base.chat.tokenizer, base.chat.eos_id
     scorer = Scoring(reward, config.reward_weight, Rewards(config.terms), states=states)
-    outcome = train_on_policy(method, hats, rows.prompts, scorer, tokenizer, eos_id, job)
+    outcome = train_on_policy(
+        method,
+        hats,
+        rows.prompts,
+        scorer,
+        tokenizer,
+        eos_id,
+        job,
+        demonstrations=rows.demonstrations,
+    )
     return _policy(hats, outcome)
 
 

@@ -70,6 +70,10 @@ OTHERS = {
         "New probability over old, of the tokens written: near 1 if steps are small.",
     ),
     "value_loss": ("Value loss", "How wrong the value model’s forecasts of the reward were."),
+    "demonstration_loss": (
+        "Loss on demonstrations",
+        "How wrong the model is on fine-tuning’s rows: what rises is being forgotten.",
+    ),
     "explained_variance": (
         "Explained variance",
         "How much of the reward the value model foresaw: 1 all of it, 0 or less nothing.",

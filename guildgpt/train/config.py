@@ -165,6 +165,19 @@ class KlConfig(BaseModel):
     """Episodes over which the price may change by a fifth."""
 
 
+class DemonstrationsConfig(BaseModel):
+    """Fine-tuning's rows beside a policy's own answers, so that what was learned from them is not
+    forgotten (PPO-ptx: Ouyang et al. 2022, arXiv 2203.02155, eq. 2)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    weight: float = Field(default=0.0, ge=0)
+    """Of the mean of -log p over these rows' trained tokens, beside the mean of the policy's loss
+    over its own; 0 leaves them out."""
+    rows: int = Field(default=8, ge=1)
+    """Rows an optimizer step."""
+
+
 class GuardConfig(BaseModel):
     """Limits at which reinforcement learning stops and says why; each is a mean over `window`
     iterations."""
@@ -236,6 +249,8 @@ class RolloutConfig(PolicyConfig):
     in a loop has its score (overlong filtering: Yu et al. 2025, DAPO, arXiv 2503.14476, 3.4)."""
     kl: KlConfig = KlConfig()
     """The price of moving away."""
+    demonstrations: DemonstrationsConfig = DemonstrationsConfig()
+    """What is not to be forgotten."""
     guards: GuardConfig = GuardConfig()
     """When to stop."""
     show_every: int = Field(default=5, ge=0)

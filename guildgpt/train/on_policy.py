@@ -21,7 +21,7 @@ from guildgpt.chat import FileTokenizer
 from guildgpt.chat.repetition import loops
 from guildgpt.data.examples import Example
 from guildgpt.network.hats import POLICY, Hats
-from guildgpt.network.trunk import length_groups, token_logprobs
+from guildgpt.network.trunk import length_groups, micro_batches, summed_loss, token_logprobs
 from guildgpt.train.advantages import Floats
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.guards import Guards, KlPenalty
@@ -30,7 +30,7 @@ from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import clip_fraction, clipped_policy_loss, kl_k3
 from guildgpt.train.objective import Counts, Objective, Shape
 from guildgpt.train.rollout import PolicySampler, Prompt, Rollout, Sampler, Scale, Scorer, collect
-from guildgpt.train.schedule import Schedule, schedule, share
+from guildgpt.train.schedule import Schedule, schedule, share, shuffled
 
 SAMPLES = "samples.jsonl"
 SHOWN = 2  # answers shown at a time
@@ -57,6 +57,15 @@ class MicroBatch:
     advantages: Tensor
     extra: Mapping[str, Tensor]  # see `Targets`
     states: Sequence[Tensor] = ()  # see `Scores`
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Conversations that fine-tuning learned from, as one forward pass sees them; `weight` is what
+    a trained token of theirs counts beside one of the policy's own."""
+
+    examples: list[Example]
+    weight: float
 
 
 class Method(Protocol):
@@ -93,15 +102,19 @@ def train_on_policy(
     eos_id: int,
     job: Job,
     sampler: Sampler | None = None,
+    demonstrations: Sequence[Example] = (),
 ) -> Outcome:
-    """Train the hat `policy`, which is put on here, on answers to `prompts`.
+    """Train the hat `policy`, which is put on here, on answers to `prompts`, and on
+    `demonstrations` as far as the configuration asks for it.
 
     They are written by `sampler`, our own if none is given.
     """
     config = method.config
     hats.add(POLICY, config.lora, seed=job.seed)
     sampler = sampler or PolicySampler(hats.trunk(POLICY), config, eos_id)
-    objective = OnPolicy(method, hats, prompts, sampler, scorer, tokenizer, eos_id, job)
+    objective = OnPolicy(
+        method, hats, prompts, sampler, scorer, tokenizer, eos_id, job, demonstrations
+    )
     parameters, lr_scale = method.trained(hats.parameters(POLICY))
     return run_loop(objective, parameters, config, job, lr_scale=lr_scale)
 
@@ -118,6 +131,7 @@ class OnPolicy(Objective):
     tokenizer: FileTokenizer
     eos_id: int
     job: Job
+    demonstrations: Sequence[Example] = ()
 
     def __post_init__(self) -> None:
         config, count, job = self.method.config, len(self.prompts), self.job
@@ -131,8 +145,13 @@ class OnPolicy(Objective):
         self.schedule = Schedule(count, size, self.steps, self.steps * size, job.seed, job.world)
         self.last: dict[str, float] = {}
         self.noted: list[dict[str, Tensor]] = []  # figures of this iteration's passes
+        self.of_passes = [*FIGURES, *self.method.figures]
+        if not config.demonstrations.weight:
+            self.demonstrations = ()
+        if self.demonstrations:
+            self.of_passes.append("demonstration_loss")
 
-    def updates(self, step: int) -> Iterator[Sequence[MicroBatch]]:
+    def updates(self, step: int) -> Iterator[Sequence[MicroBatch | Demonstrations]]:
         """One iteration: its optimizer steps, `minibatches` in each of `passes`."""
         with self.hats.shared.kept():
             rollout = self.collect(step)
@@ -143,10 +162,13 @@ class OnPolicy(Objective):
             self.noted = []
             for number in range(self.config.passes if len(rows) else 0):
                 order = np.random.default_rng([self.job.seed, step, number]).permutation(rows)
-                for some in np.array_split(order, min(self.config.minibatches, len(rows))):
+                parts = np.array_split(order, min(self.config.minibatches, len(rows)))
+                for place, some in enumerate(parts, start=number * self.config.minibatches):
                     # In order, so that answers to one prompt stay neighbours.
                     own = share(sorted(some.tolist()), self.job.world)
-                    yield self.micro_batches(rollout, targets, own)
+                    tokens = int(rollout.mask[some].sum())
+                    shown = self.demonstrated(step * self.config.updates + place, tokens)
+                    yield [*self.micro_batches(rollout, targets, own), *shown]
         self.last = {**self.summary(rollout), **targets.figures}
         self.show(step, rollout)
         self.kl.update(self.last["kl"], len(rollout.episodes))
@@ -168,6 +190,18 @@ class OnPolicy(Objective):
         )
         self.scale = rollout.scale
         return rollout
+
+    def demonstrated(self, update: int, tokens: int) -> list[Demonstrations]:
+        """The demonstrations of an optimizer step, beside so many tokens of the policy's own."""
+        if not self.demonstrations:
+            return []
+        config, count = self.config.demonstrations, len(self.demonstrations)
+        places = range(update * config.rows, (update + 1) * config.rows)
+        chosen = [self.demonstrations[one] for one in shuffled(count, places, self.job.seed)]
+        weight = config.weight * tokens / sum(example.trained for example in chosen)
+        own = share(chosen, self.job.world)
+        limit, padded = self.config.micro_tokens, self.policy.padded
+        return [Demonstrations(one, weight) for one in micro_batches(own, limit, padded=padded)]
 
     def micro_batches(
         self, rollout: Rollout, targets: Targets, rows: Sequence[int]
@@ -197,15 +231,24 @@ class OnPolicy(Objective):
             )
         return batches
 
-    def counts(self, batch: MicroBatch) -> Counts:
+    def counts(self, batch: MicroBatch | Demonstrations) -> Counts:
         """Tokens that the policy wrote, and the work of the update; the rollout's is left out."""
+        if isinstance(batch, Demonstrations):
+            predicted = sum(example.trained for example in batch.examples)
+            flops = self.shape.flops(batch.examples, logits=predicted)
+            return Counts(0, sum(map(len, batch.examples)), flops)
         examples, known = batch.examples, not self.policy.padded  # the shared layers: from before
         extra = self.method.extra_passes * self.shape.flops(examples, logits=0, upper_only=known)
         flops = extra + self.shape.flops(examples, logits=len(batch.old), upper_only=known)
         return Counts(len(batch.old), sum(map(len, examples)), flops)
 
-    def loss(self, batch: MicroBatch) -> Tensor:
+    def loss(self, batch: MicroBatch | Demonstrations) -> Tensor:
         """The summed loss of the policy, and what the method adds to it."""
+        if isinstance(batch, Demonstrations):
+            loss = summed_loss(self.policy, batch.examples)
+            predicted = sum(example.trained for example in batch.examples)
+            self.noted.append({"demonstration_loss": loss.detach() / max(predicted, 1)})
+            return batch.weight * loss
         logprobs = token_logprobs(self.policy, batch.examples, self.config.temperature)
         clip = self.config.clip_ratio
         # With one update an iteration the policy is still the one that wrote the answers.
@@ -243,13 +286,14 @@ class OnPolicy(Objective):
             "cut": float(1 - ended.mean()),
             **({} if rollout.kept.all() else {"left_out": float(1 - rollout.kept.mean())}),
             "loops": float(np.mean([loops(e.ids) for e in rollout.episodes])),
-            **{name: self.mean(name) for name in (*FIGURES, *self.method.figures)},
+            **{name: self.mean(name) for name in self.of_passes},
         }
 
     def mean(self, name: str) -> float:
         """The mean of a figure over the passes of all processes, of which one may have none."""
         world = self.job.world
-        values = torch.tensor([noted[name].item() for noted in self.noted], device=world.device)
+        found = [noted[name].item() for noted in self.noted if name in noted]
+        values = torch.tensor(found, device=world.device)
         return float(world.sum(values.sum()) / max(world.sum(len(values)), 1))
 
     def show(self, step: int, rollout: Rollout) -> None:

@@ -13,7 +13,7 @@ from guildgpt.bases.scratch import train_tokenizer
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.errors import DataError
 from guildgpt.model.chat_tokenizer import add_chat_tokens
-from guildgpt.pipeline.prepare import gather
+from guildgpt.pipeline.prepare import gather, prepare
 from guildgpt.pipeline.prompts import prepare_prompts, prompts_of
 from guildgpt.recipe import load_recipe
 from guildgpt.rewards.wanted import Wanted
@@ -66,6 +66,22 @@ def test_a_share_of_the_prompts_has_drawn_constraints(tmp_path: Path) -> None:
     prompts, _ = prepare_prompts("ppo", by_epochs, data.dataset, chat)
     rows = {one.messages for one in prompts if not one.wanted}
     assert len(rows) * 2 == len(prompts)
+
+
+@pytest.mark.parametrize("weight", [0, 0.3])
+def test_fine_tuning_s_rows_are_learned_from_where_they_weigh_something(
+    tmp_path: Path, weight: float
+) -> None:
+    recipe = load_recipe(write_run(tmp_path), [
+        'stages=["grpo"]', "grpo.max_prompt_tokens=400", "grpo.terms.repetition.weight=1",
+        f"grpo.demonstrations.weight={weight}",
+    ])  # fmt: skip
+    data = gather(recipe, ["grpo"], recipe.model)
+    chat, _ = load_tokenizer(recipe.model, documents=[d.text for d in data.documents])
+    rows = prepare("grpo", recipe, data, chat)
+    assert rows.train
+    assert rows.demonstrations == (rows.train if weight else [])
+    assert rows.trained_on == [*rows.prompts, *rows.demonstrations]
 
 
 def test_a_row_whose_answer_breaks_its_constraint_stops_the_run(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from guildgpt.chat import Message
+from guildgpt.data.examples import Example
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
 from guildgpt.network.world import World
@@ -84,6 +85,7 @@ def ppo(
     scorer: Scorer = paid_for_one_token,
     prompts: Sequence[Prompt] | None = None,
     world: World | None = None,
+    shown: Sequence[Example] = (),
     **changes: Any,
 ) -> Hats:
     """Train a policy with PPO; the hats afterwards."""
@@ -92,7 +94,8 @@ def ppo(
     method = Ppo(config, value_model(hats, None, config, seed))
     letters: Any = Letters()
     where = job(folder, watcher, seed, world)
-    train_on_policy(method, hats, prompts or asked(), scorer, letters, EOS, where)
+    rest = (letters, EOS, where)
+    train_on_policy(method, hats, prompts or asked(), scorer, *rest, demonstrations=shown)
     return hats
 
 

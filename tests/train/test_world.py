@@ -75,11 +75,29 @@ def an_answer_a_minibatch(folder: Path, world: World) -> None:
     keep(folder, world, hats.parameters(POLICY))
 
 
+def beside_demonstrations(folder: Path, world: World) -> None:
+    """Five rows an update, so that the processes' shares differ."""
+    hats = ppo(
+        folder,
+        Remembering(),
+        world=world,
+        scorer=paid_for_small_ids,
+        shown=[row for [row] in ROWS],
+        steps=3,
+        learning_rate=1e-3,
+        batch_size=8,
+        minibatches=2,
+        demonstrations={"weight": 0.5, "rows": 5},
+    )
+    keep(folder, world, hats.parameters(POLICY))
+
+
 STAGES = {
     "next token": next_token,
     "dpo": preferences,
     "grpo": on_policy,
     "an answer a minibatch": an_answer_a_minibatch,
+    "beside demonstrations": beside_demonstrations,
 }
 
 
