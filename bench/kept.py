@@ -36,18 +36,23 @@ def figures(before: Sequence[Any], after: Sequence[Any]) -> str:
     )
 
 
+def answers(path: Path) -> Any:
+    """Those that a file of `guildgpt eval` holds, by set of prompts."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["constrained_answers"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SystemExit(
+            f"{path} is not of `guildgpt eval MODEL --constraints N --json` ({error!r})"
+        ) from None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     args = parser.parse_args(arguments)
-    before, after = (
-        json.loads(path.read_text(encoding="utf-8")).get("constrained_answers")
-        for path in (args.before, args.after)
-    )
-    if before is None or after is None:
-        raise SystemExit("a file is not of `guildgpt eval MODEL --constraints N --json`")
+    before, after = (answers(path) for path in (args.before, args.after))
     for name in before:
         print(f"{name}: {figures(before[name], after[name])}")
 
