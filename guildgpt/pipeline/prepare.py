@@ -105,6 +105,12 @@ def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -
         settings = recipe.settings(stage)
         assert isinstance(settings, RolloutConfig)
         shown = rows.train if settings.demonstrations.weight else []
+        if settings.demonstrations.weight and not shown:
+            raise RecipeError(
+                "there is no conversation that could be shown beside the policy's answers",
+                where=f"{stage}.demonstrations.weight",
+                remedy="Set it to 0, or name a source that has some, such as `starter`.",
+            )
         return replace(rows, prompts=prompts, too_long=too_long, demonstrations=shown)
     return _with_repeating(rows, recipe, chat)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from tiny import write_run
 
 from guildgpt.bases.base import load_tokenizer
 from guildgpt.bases.scratch import train_tokenizer
-from guildgpt.chat import ChatTemplate, Message
-from guildgpt.errors import DataError
+from guildgpt.chat import ChatTemplate, Comparison, Message
+from guildgpt.errors import DataError, RecipeError
 from guildgpt.model.chat_tokenizer import add_chat_tokens
 from guildgpt.pipeline.prepare import gather, prepare
 from guildgpt.pipeline.prompts import prepare_prompts, prompts_of
@@ -82,6 +83,21 @@ def test_fine_tuning_s_rows_are_learned_from_where_they_weigh_something(
     assert rows.train
     assert rows.demonstrations == (rows.train if weight else [])
     assert rows.trained_on == [*rows.prompts, *rows.demonstrations]
+
+
+def test_demonstrations_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
+    recipe = load_recipe(write_run(tmp_path), [
+        'stages=["grpo"]', "grpo.max_prompt_tokens=400", "grpo.terms.repetition.weight=1",
+        "grpo.demonstrations.weight=0.3",
+    ])  # fmt: skip
+    data = gather(recipe, ["grpo"], recipe.model)
+    chat, _ = load_tokenizer(recipe.model, documents=[d.text for d in data.documents])
+    answers = (Message("assistant", "Yes."), Message("assistant", "No."))
+    asked = [Comparison(row.prompt, answers) for row in data.dataset.train]
+    compared = replace(data.dataset, train=[], train_comparisons=asked)
+    with pytest.raises(RecipeError, match="no conversation that could be shown") as error:
+        prepare("grpo", recipe, replace(data, dataset=compared), chat)
+    assert error.value.where == "grpo.demonstrations.weight"
 
 
 def test_a_row_whose_answer_breaks_its_constraint_stops_the_run(tmp_path: Path) -> None:

@@ -7,9 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from typer.testing import CliRunner, Result
-
-from guildgpt.errors import GuildError
+from feedback.command import Command
 from guildgpt.feedback.cli import feedback_app
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
@@ -63,23 +61,8 @@ async def fill(url: str) -> None:
         await store.ratings.add(answer.id, newcomer.id, 1)
 
 
-def ask(*arguments: object, answer: str | None = None) -> Result:
-    environment = {"COLUMNS": "100", "TERM": "dumb"}
-    return CliRunner().invoke(feedback_app, [*map(str, arguments)], input=answer, env=environment)
-
-
-def told(*arguments: object, answer: str | None = None) -> str:
-    """What a command says that ends well."""
-    result = ask(*arguments, answer=answer)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.stdout
-
-
-def refused(*arguments: object, kind: type[GuildError] = GuildError) -> GuildError:
-    """The error that a command ends with."""
-    result = ask(*arguments)
-    assert isinstance(result.exception, kind), (result.output, result.exception)
-    return result.exception
+COMMAND = Command(feedback_app, columns=100)
+ask, told, refused = COMMAND.ask, COMMAND.told, COMMAND.refused
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -10,33 +10,17 @@ from typing import Any, TypeVar
 
 import gguf
 import numpy as np
-from typer.testing import CliRunner, Result
 
+from feedback.command import Command
 from feedback.conftest import KEY
-from guildgpt.errors import GuildError
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions_cli import versions_app
 
 T = TypeVar("T")
 
 
-def ask(*arguments: object, answer: str | None = None) -> Result:
-    environment = {"COLUMNS": "400", "TERM": "dumb"}
-    return CliRunner().invoke(versions_app, [*map(str, arguments)], input=answer, env=environment)
-
-
-def told(*arguments: object, answer: str | None = None) -> str:
-    """What a command says that ends well."""
-    result = ask(*arguments, answer=answer)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.stdout
-
-
-def refused(*arguments: object, kind: type[GuildError] = GuildError) -> GuildError:
-    """The error that a command ends with."""
-    result = ask(*arguments)
-    assert isinstance(result.exception, kind), (result.output, result.exception)
-    return result.exception
+COMMAND = Command(versions_app, columns=400)
+ask, told, refused = COMMAND.ask, COMMAND.told, COMMAND.refused
 
 
 def in_store(url: str, work: Callable[[Store], Awaitable[T]]) -> T:
