@@ -271,7 +271,7 @@ def preview_data(
             "comparisons": comparisons,
             "tasks": tasks,
             "skipped": dict(loaded.skipped),
-            "not_read": dict(loaded.unread),
+            "not_read": dict(loaded.notes.unread),
             "licence": loaded.provenance.licence,
         }
         if as_json:
@@ -287,7 +287,9 @@ def preview_data(
         if tasks:
             say(console, f"{tasks:,} task{'s' * (tasks != 1)} without an answer")
         for reason, rows in loaded.skipped.most_common():
-            first = f" (first: {loaded.places[reason]})" if reason in loaded.places else ""
+            first = (
+                f" (first: {loaded.notes.places[reason]})" if reason in loaded.notes.places else ""
+            )
             say(console, f"left out, {reason}: {rows:,}{first}")
         say(console, *loaded.warnings)
     if as_json:
@@ -382,12 +384,12 @@ def _refuse_useless(source: str, loaded: Loaded) -> None:
     from guildgpt.rewards.wanted import Wanted
 
     for reason in ("no assistant turn", "empty conversation"):
-        if reason in loaded.places:
+        if reason in loaded.notes.places:
             count = loaded.skipped[reason]
             others = f"; there are {count:,} such rows" if count > 1 else ""
             raise DataError(
                 f"nothing in this row is trained ({reason})",
-                where=loaded.places[reason],
+                where=loaded.notes.places[reason],
                 remedy=f"Mend or delete it{others}.",
             )
     for comparison in loaded.comparisons:

@@ -4,7 +4,8 @@ from guildgpt.data.dataset import Dataset, SourceReport, build
 from guildgpt.data.documents import Document, read_documents
 from guildgpt.data.preview import Statistics, check_trainable, preview
 from guildgpt.data.provenance import Policy, Provenance, WrittenBy, attributions, check
-from guildgpt.data.source import Loaded, SourceSpec, load
+from guildgpt.data.source import Loaded, load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.data.split import Side, split_side
 from guildgpt.data.starter import StarterPrompt, StarterTask, starter_prompts, starter_tasks
 

@@ -92,7 +92,7 @@ def conversation_examples(
         counts["shortened to the context"] += cut
         ids = np.array(shown.ids, dtype=np.int32)
         mask = np.array(shown.mask, dtype=np.bool_)
-        answers = [m.content for m in conversation.messages if m.role == "assistant"]
+        answers = [m.content for m in conversation.messages if m.role == "assistant" and m.trained]
         whole = int(((ids == end_id) & mask).sum())  # how many were not cut off
         size = sum(len(answer.encode("utf-8", "replace")) for answer in answers[:whole])
         source = conversation.source

@@ -55,8 +55,9 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
         _check_room(stage, recipe)
     reads = {STAGES[stage].reads for stage in stages}
     documents: list[Document] = []
+    notices: list[str] = []
     if "documents" in reads or base.base == "scratch":
-        documents = _read_documents(recipe)
+        documents = _read_documents(recipe, notices)
     reading = reads != {"documents"}
     if reading and not recipe.data.sources:
         raise RecipeError(
@@ -87,7 +88,8 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
                 held_out=recipe.pretrain.held_out,
             )
         )
-    warnings = check(recipe.policy, provenance) + [line for one in loaded for line in one.warnings]
+    warnings = check(recipe.policy, provenance) + notices
+    warnings += [line for one in loaded for line in one.warnings]
     warnings += unread_rules(recipe, dataset)
     return Gathered(dataset, documents, provenance, warnings)
 
@@ -228,14 +230,15 @@ def _found(base: BaseConfig) -> tuple[Path | None, list[Provenance]]:
     return locate_base(base, weights=False)
 
 
-def _read_documents(recipe: Recipe) -> list[Document]:
+def _read_documents(recipe: Recipe, notices: list[str]) -> list[Document]:
     if not recipe.pretrain.documents:
         raise RecipeError(
             "pretraining, and a base from scratch, need plain text",
             where="pretrain.documents",
             remedy="Name text files, or folders of *.txt and *.md.",
         )
-    return read_documents(recipe.pretrain.documents, separator=recipe.pretrain.separator)
+    paths, separator = recipe.pretrain.documents, recipe.pretrain.separator
+    return read_documents(paths, separator=separator, notices=notices)
 
 
 def _prepare_documents(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from guildgpt.data import hub
-from guildgpt.data.source import SourceSpec, load
+from guildgpt.data.source import load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.errors import DataError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

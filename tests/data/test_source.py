@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from guildgpt.data import oasst
 from guildgpt.data.provenance import check, refusal
-from guildgpt.data.source import SourceSpec, load
+from guildgpt.data.source import load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.errors import DataError, PolicyError
 
 DOLLY = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}

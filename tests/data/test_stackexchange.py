@@ -13,7 +13,8 @@ import pytest
 from guildgpt.chat import Comparison, Conversation
 from guildgpt.data import stackexchange, xml_rows
 from guildgpt.data.provenance import attributions, check
-from guildgpt.data.source import SourceSpec, load
+from guildgpt.data.source import load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.errors import DataError
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<posts>\n'

@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from guildgpt.data import jsonl
+from guildgpt.data import forms
+from guildgpt.data.notes import Notes
 from guildgpt.feedback.exports import Form, export
 from guildgpt.feedback.view import Switches
 
@@ -39,7 +40,7 @@ def load(tmp_path: Path, found: list[dict[str, Any]]) -> tuple[list[Any], Counte
     )
     skipped: Counter[str] = Counter()
     return list(
-        jsonl.read(path, name="feedback", skipped=skipped, places={}, unread=Counter())
+        forms.read(path, name="feedback", notes=Notes(skipped))
     ), skipped
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildgpt.chat import Comparison, Conversation, Message, Task
-from guildgpt.data import jsonl
+from guildgpt.data import forms
+from guildgpt.data.notes import Notes
 from guildgpt.errors import DataError
 
 Q, A, B = Message("user", "Why?"), Message("assistant", "So."), Message("assistant", "Dunno.")
@@ -16,11 +17,9 @@ SYSTEM = Message("system", "Be brief.")
 DEEP = (Q, A, Message("user", "And then?"))
 
 
-def read(path) -> tuple[list[jsonl.Item], Counter[str]]:
-    skipped: Counter[str] = Counter()
-    return list(
-        jsonl.read(path, name="jsonl", skipped=skipped, places={}, unread=Counter())
-    ), skipped
+def read(path) -> tuple[list[forms.Item], Counter[str]]:
+    notes = Notes()
+    return list(forms.read(path, name="mine", notes=notes)), notes.skipped
 
 
 def dicts(*messages: Message) -> list[dict[str, str]]:
@@ -133,7 +132,7 @@ def test_useless_rows_are_counted_never_silent(write_lines, row, reason: str) ->
         ({"messages": [{"role": "user"}]}, "only the keys role"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "'wizard' is no role"),
         ({"messages": [{"role": ["user"], "content": "x"}]}, "is no role"),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "`content` is a list"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "a part of a message is of the type 'text'"),
         ({"instruction": 1, "output": "So."}, "`instruction` is a number"),
         ({"prompt": "Why?", "chosen": "So.", "rejected": None}, "(prompt, chosen; null: rejected)"),
         ({"prompt": {"a": 1}, "completion": "So."}, "`prompt` is an object"),
@@ -201,11 +200,6 @@ def test_a_comparison_s_prompt_in_other_columns(write_lines, row, prompt) -> Non
         ({"messages": dicts(Q, A), "context": "It rains."}, "context"),
         ({"messages": dicts(Q, A), "history": [["Hi", "Hello"]]}, "history"),
         ({"messages": dicts(Q, A), "chosen": "So.", "rejected": None}, None),
-        ({"messages": dicts(Q, A), "tools": [{"name": "look", "description": "Up."}]}, "tools"),
-        (
-            {"messages": [{"role": "user", "content": "Why?", "tool_calls": [{"f": "x"}]}]},
-            "messages.tool_calls",
-        ),
         ({"messages": [SYSTEM.as_dict(), *dicts(Q, A)], "system": "Be kind."}, "system"),
         ({"chosen": "So.", "rejected": "Or.", "prompt": "Why?", "output": "Another."}, "output"),
     ],
@@ -227,10 +221,11 @@ def test_columns_that_repeat_what_is_read_are_no_loss(write_lines) -> None:
         {"prompt": "Why?", "response": "So.", "chosen": "So.", "rejected": "Dunno."},
         {"messages": dicts(Q, A), "system": "", "history": [], "tools": None, "input": ""},
     ]
-    unread: Counter[str] = Counter()
+    notes = Notes()
     path = write_lines("a.jsonl", rows)
-    assert len(list(jsonl.read(path, name="a", skipped=Counter(), places={}, unread=unread))) == 3
-    assert not unread
+    assert len(list(forms.read(path, name="a", notes=notes))) == 3
+    assert not notes.unread
+    assert [*notes.others] == ["prompt_id", "category"]
 
 
 def test_other_columns_that_hold_sentences_are_counted(write_lines) -> None:
@@ -243,9 +238,9 @@ def test_other_columns_that_hold_sentences_are_counted(write_lines) -> None:
         "scores": [1, 2],
     }
     path = write_lines("a.jsonl", [row, {**row, "persona": None, "note": "なぜ"}])
-    unread: Counter[str] = Counter()
-    assert len(list(jsonl.read(path, name="a", skipped=Counter(), places={}, unread=unread))) == 2
-    assert unread == {"persona": 1, "note": 1}
+    notes = Notes()
+    assert len(list(forms.read(path, name="a", notes=notes))) == 2
+    assert notes.unread == {"persona": 1, "note": 1}
 
 
 @pytest.mark.parametrize("label", [False, 0, 0.0, -1, "false", " False", "0", "0.0", "bad", "no"])
@@ -279,13 +274,43 @@ def test_a_label_that_says_neither_is_an_error(write_lines, label) -> None:
     assert caught.value.where == f"{path}:1"
 
 
-def test_an_answer_of_weight_0_is_not_trained_on(write_lines) -> None:
-    light = [Q.as_dict(), {**A.as_dict(), "weight": 0}]
+@pytest.mark.parametrize("off", [{"weight": 0}, {"train": False}, {"loss": 0.0}, {"weight": "0"}])
+def test_an_answer_of_weight_0_is_shown_and_not_trained_on(write_lines, off) -> None:
+    light = [Q.as_dict(), {**A.as_dict(), **off}]
     usual = [{**Q.as_dict(), "weight": 0}, {**A.as_dict(), "weight": 1}]  # as SlimOrca's
-    rows = [{"messages": light}, {"messages": usual}]
+    rows = [{"messages": [*light, *dicts(Q, B)]}, {"messages": light}, {"messages": usual}]
+    rows += [{"prompt": "Why?", "chosen": [light[1]], "rejected": "Dunno."}]
+    (partly, whole), skipped = read(write_lines("a.jsonl", rows))
+    assert [message.trained for message in partly.messages] == [True, False, True, True]
+    assert [message.trained for message in whole.messages] == [True, True]
+    assert skipped == {"every answer has the weight 0": 1, "an answer has the weight 0": 1}
+
+
+def test_a_weight_that_is_neither_0_nor_1_is_named(write_lines) -> None:
+    notes = Notes()
+    path = write_lines("a.jsonl", [{"messages": [Q.as_dict(), {**A.as_dict(), "weight": 0.3}]}])
+    (row,) = forms.read(path, name="a", notes=notes)
+    assert row.messages == (Q, A)
+    assert [*notes.others] == ["messages.weight"]
+
+
+def test_turns_of_tools_and_pictures_are_left_out_and_counted(write_lines) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]}
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    asked = {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}
+    rows = [
+        {"messages": [Q.as_dict(), call, {"role": "tool", "content": "sunny"}, A.as_dict()]},
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "function_call", "value": "f()"}]},
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "observation", "value": "1"}]},
+        {"messages": dicts(Q, A), "tools": [{"name": "look", "description": "Look it up."}]},
+        {"messages": [Q.as_dict(), {"role": "assistant", "content": [{"type": "tool_use", "id": 1}]}]},
+        {"messages": [asked, A.as_dict()]},
+        {"prompt": "Why?", "chosen": [call], "rejected": "Dunno."},
+        {"messages": dicts(Q, A), "tools": []},
+    ]  # fmt: skip
     items, skipped = read(write_lines("a.jsonl", rows))
     assert len(items) == 1
-    assert skipped == {"an answer has the weight 0": 1}
+    assert skipped == {"calls tools": 6, "has pictures or sound": 1}
 
 
 @pytest.mark.parametrize(
