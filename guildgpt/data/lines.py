@@ -144,7 +144,9 @@ def _lists_in(value: dict[str, Any]) -> list[str]:
     return [
         key
         for key, one in value.items()
-        if isinstance(one, list) and one and all(isinstance(row, (dict, list)) for row in one)
+        if isinstance(one, list)
+        and one
+        and all(isinstance(row, (dict, list)) and not is_message(row) for row in one)
     ]
 
 
@@ -238,7 +240,8 @@ class _Values:
         while wanted > 0 and (piece := next(self._pieces, "")):
             taken.append(piece)
             wanted -= len(piece)
-        _ = self.line
-        self._text = self._text[self._place :] + "".join(taken)
-        self._place = self._counted = 0
+        if taken:
+            self._line = self.line
+            self._text = self._text[self._place :] + "".join(taken)
+            self._place = self._counted = 0
         return bool(taken)

@@ -31,8 +31,11 @@ HUMAN_ASSISTANT = re.compile(r"(?:^|\n\n)(Human|Assistant):")  # how HH-RLHF wri
 # Turns and parts of turns that nothing here is trained on: a row that has one is left out.
 TOOLS, PICTURES = "calls tools", "has pictures or sound"
 TOOL_ROLES = frozenset(
-    "tool function observation ipython environment function_call function_response tool_call "
-    "tool_response tool_result".split()  # noqa: SIM905
+    (
+        *("tool", "tool_call", "tool_response", "tool_result"),
+        *("function", "function_call", "function_response"),
+        *("observation", "ipython", "environment"),
+    )
 )
 TEXT_PARTS = frozenset(("text", "input_text", "output_text"))
 OTHER_PARTS = {

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from guildgpt.chat import Comparison, Conversation, Message, Source, Task
 from guildgpt.data.dataset import build, distinct_names
-from guildgpt.data.provenance import Provenance
 from guildgpt.data.notes import Notes
+from guildgpt.data.provenance import Provenance
 from guildgpt.data.source import Loaded
 from guildgpt.data.spec import SourceSpec
 from guildgpt.data.split import split_side

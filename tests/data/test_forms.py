@@ -132,7 +132,10 @@ def test_useless_rows_are_counted_never_silent(write_lines, row, reason: str) ->
         ({"messages": [{"role": "user"}]}, "only the keys role"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "'wizard' is no role"),
         ({"messages": [{"role": ["user"], "content": "x"}]}, "is no role"),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "a part of a message is of the type 'text'"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            "a part of a message is of the type 'text'",
+        ),
         ({"instruction": 1, "output": "So."}, "`instruction` is a number"),
         ({"prompt": "Why?", "chosen": "So.", "rejected": None}, "(prompt, chosen; null: rejected)"),
         ({"prompt": {"a": 1}, "completion": "So."}, "`prompt` is an object"),
@@ -298,12 +301,13 @@ def test_turns_of_tools_and_pictures_are_left_out_and_counted(write_lines) -> No
     call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]}
     image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
     asked = {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}
+    use = {"role": "assistant", "content": [{"type": "tool_use", "id": 1}]}
     rows = [
         {"messages": [Q.as_dict(), call, {"role": "tool", "content": "sunny"}, A.as_dict()]},
-        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "function_call", "value": "f()"}]},
-        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "observation", "value": "1"}]},
+        {"conversations": [Q.as_dict(), {"from": "function_call", "value": "f()"}]},
+        {"conversations": [Q.as_dict(), {"from": "observation", "value": "1"}]},
         {"messages": dicts(Q, A), "tools": [{"name": "look", "description": "Look it up."}]},
-        {"messages": [Q.as_dict(), {"role": "assistant", "content": [{"type": "tool_use", "id": 1}]}]},
+        {"messages": [Q.as_dict(), use]},
         {"messages": [asked, A.as_dict()]},
         {"prompt": "Why?", "chosen": [call], "rejected": "Dunno."},
         {"messages": dicts(Q, A), "tools": []},
@@ -364,6 +368,81 @@ def test_hh_rlhf_s_turns_in_other_forms_and_its_useless_rows(write_lines) -> Non
     assert skipped == {"not two single answers to one prompt": 2}
     (item,), _ = read(write_lines("b.jsonl", [{"prompt": "Human: who?", "completion": "So."}]))
     assert item.messages[0].content == "Human: who?"  # one mark makes no talk
+
+
+SAID = [{"type": "text", "text": "Why?"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": SAID}, A.as_dict()]},
+        {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "Why?"}]},
+                      {"role": "assistant", "content": [{"type": "output_text", "text": "So."}]}]},
+        {"prompt": SAID, "completion": [{"type": "text", "text": "So."}]},
+        {"conversations": [{"from": "User", "value": "Why?"}, {"from": "chatgpt", "value": "So."}]},
+        {"conversations": [{"from": "human", "value": "Why?"}, {"from": "bing", "value": "So."}]},
+        {"conversations": [{"role": "USER", "text": "Why?"}, {"from": "GPT", "content": "So."}]},
+        {"conversation": [{"speaker": "human", "text": "Why?"}, A.as_dict()]},
+        {"messages": [{"role": "user", "content": "Why?", "from": None, "value": None},
+                      {"role": "assistant", "content": "So.", "tool_calls": None}]},
+        {"messages": json.dumps(dicts(Q, A))},  # as a table has a list
+    ],
+)  # fmt: skip
+def test_messages_in_other_dialects(write_lines, row) -> None:
+    notes = Notes()
+    (item,) = forms.read(write_lines("a.jsonl", [row]), name="a", notes=notes)
+    assert item.messages == (Q, A)
+    assert not notes.skipped
+    assert not notes.others
+
+
+def test_a_row_that_is_a_list_of_messages(write_lines) -> None:
+    """As nanochat keeps them."""
+    (one, two), skipped = read(write_lines("a.jsonl", [dicts(Q, A), dicts(SYSTEM, Q, A)]))
+    assert (one.messages, two.messages) == ((Q, A), (SYSTEM, Q, A))
+    assert not skipped
+
+
+def test_parts_of_a_text_stand_below_one_another(write_lines) -> None:
+    parts = [{"type": "text", "text": "Look:"}, {"type": "text", "text": "A passage. "}]
+    (item,), _ = read(
+        write_lines("a.jsonl", [{"messages": [{"role": "user", "content": parts}, A.as_dict()]}])
+    )
+    assert item.messages[0].content == "Look:\nA passage."
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"prompt": "Why?", "chosen": dicts(SYSTEM, Q, A), "rejected": dicts(SYSTEM, Q, B)}, (SYSTEM, Q)),
+        ({"prompt": "Why?", "chosen": dicts(SYSTEM, A), "rejected": dicts(SYSTEM, B)}, (SYSTEM, Q)),
+        ({"chosen": dicts(SYSTEM, Q, A), "rejected": dicts(SYSTEM, Q, B)}, (SYSTEM, Q)),
+        ({"prompt": dicts(SYSTEM, Q), "chosen": dicts(Q, A), "rejected": dicts(Q, B)}, (SYSTEM, Q)),
+        ({"prompt": "Why?", "chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B)}, DEEP),
+        ({"prompt": "And then?", "chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B)}, DEEP),
+        ({"prompt": dicts(*DEEP), "chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B)}, DEEP),
+        ({"prompt": dicts(*DEEP), "chosen": dicts(A), "rejected": dicts(B)}, DEEP),
+        ({"system": "Be brief.", "prompt": "Why?", "chosen": dicts(Q, A), "rejected": dicts(Q, B)},
+         (SYSTEM, Q)),
+    ],
+)  # fmt: skip
+def test_pairs_of_several_turns_and_with_a_system_turn(write_lines, row, prompt) -> None:
+    (item,), skipped = read(write_lines("a.jsonl", [row]))
+    assert item.prompt == prompt
+    assert item.answers == (A, B)
+    assert not skipped
+
+
+def test_pairs_that_part_before_their_last_turn_are_counted(write_lines) -> None:
+    other = Message("system", "Be long.")
+    rows = [
+        {"chosen": dicts(Q, A, Q, A), "rejected": dicts(Q, B, Q, B)},
+        {"prompt": "Why?", "chosen": dicts(SYSTEM, A), "rejected": dicts(other, B)},
+    ]
+    items, skipped = read(write_lines("a.jsonl", rows))
+    assert not items
+    assert skipped == {"not two single answers to one prompt": 2}
 
 
 def test_alpaca_s_history_are_earlier_turns(write_lines) -> None:
