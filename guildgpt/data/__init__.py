@@ -2,6 +2,7 @@
 
 from guildgpt.data.dataset import Dataset, SourceReport, build
 from guildgpt.data.documents import Document, read_documents
+from guildgpt.data.pairs import preview_pairs
 from guildgpt.data.preview import Statistics, check_trainable, preview
 from guildgpt.data.provenance import Policy, Provenance, WrittenBy, attributions, check
 from guildgpt.data.source import Loaded, load
@@ -28,6 +29,7 @@ __all__ = [
     "check_trainable",
     "load",
     "preview",
+    "preview_pairs",
     "read_documents",
     "split_side",
     "starter_prompts",

@@ -65,7 +65,7 @@ def preview(
     `max_tokens` shortens them as training will. Where the console has no colour, trained spans
     stand between ⟦ and ⟧.
     """
-    coloured = console.color_system is not None and not console.no_color
+    coloured = is_coloured(console)
     console.print(_legend(coloured), soft_wrap=True)
     end_id = template.eos_id(tokenizer)
     for conversation in islice(conversations, count):
@@ -82,6 +82,11 @@ def preview(
         console.print(Text(pictured(title), style="bold"), soft_wrap=True)
         if shown is not None:
             console.print(_marked(segments(shown, tokenizer, template), coloured), soft_wrap=True)
+
+
+def is_coloured(console: Console) -> bool:
+    """Whether what is printed can be told apart by its colour."""
+    return console.color_system is not None and not console.no_color
 
 
 def segments(rendered: Rendered, tokenizer: Tokenizer, template: ChatTemplate) -> Iterator[Segment]:

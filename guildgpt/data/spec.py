@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import tomllib
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
@@ -82,15 +83,24 @@ class SourceSpec(BaseModel):
 
     @classmethod
     def parse(cls, text: str) -> SourceSpec:
-        """The source a person wrote on the command line; DataError if it is none."""
+        """The source a person wrote on the command line, as in a recipe: a text, or a table in
+        braces. DataError if it is none."""
         try:
-            return cls(source=text)
+            value = tomllib.loads(f"source = {text}") if text.startswith("{") else {"source": text}
+            return cls.model_validate(value["source"])
+        except tomllib.TOMLDecodeError as error:
+            raise DataError(
+                f"this is no table ({error})",
+                where=text,
+                remedy='Write it as in a recipe: {source = "mine.jsonl", split = "test"}',
+            ) from error
         except ValidationError as error:
             problem = error.errors()[0]
             cause = problem.get("ctx", {}).get("error")
             if isinstance(cause, _SourceProblem):
                 raise DataError(cause.what, where=text, remedy=cause.remedy) from error
-            raise DataError(problem["msg"], where=text) from error
+            key = ".".join(map(str, problem["loc"]))
+            raise DataError(f"{key}: {problem['msg']}", where=text) from error
 
     @property
     def kind(self) -> str:

@@ -33,6 +33,7 @@ def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
         "recipe": recipe.name,
         "policy": recipe.policy,
         "warnings": data.warnings,
+        "bad_rows": data.bad_rows,
         "sources": {},
         "stages": {},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from guildgpt.data import (
     load,
     read_documents,
 )
+from guildgpt.data.dataset import Kind, sum_of
 from guildgpt.data.documents import document_side, documents_provenance
 from guildgpt.data.examples import (
     Ranking,
@@ -91,7 +92,8 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     warnings = check(recipe.policy, provenance) + notices
     warnings += [line for one in loaded for line in one.warnings]
     warnings += unread_rules(recipe, dataset)
-    return Gathered(dataset, documents, provenance, warnings)
+    bad_rows = [line for one in loaded for line in one.notes.bad]
+    return Gathered(dataset, documents, provenance, warnings, bad_rows)
 
 
 def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
@@ -269,6 +271,14 @@ def _prepare_documents(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> P
     return Prepared([], train, {item.name: kept_out}, Counter(), [(item, report)])
 
 
+def _read_by(stage: Stage, reports: Mapping[Kind, SourceReport]) -> SourceReport:
+    """What became of the rows that a stage reads; prompts are taken from those of every kind."""
+    reads = STAGES[stage].reads
+    if reads in ("conversations", "comparisons"):
+        return reports[reads]
+    return sum_of(reports.values())
+
+
 def _prepare_conversations(
     stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
 ) -> Prepared:
@@ -291,5 +301,10 @@ def _prepare_conversations(
         name: conversation_examples(rows, chat.tokenizer, chat.template, context=context)[0]
         for name, rows in data.dataset.held_out.items()
     }
-    sources = list(zip(data.dataset.provenance, data.dataset.report.values(), strict=True))
+    sources = [
+        (item, _read_by(stage, reports))
+        for item, reports in zip(
+            data.dataset.provenance, data.dataset.reports.values(), strict=True
+        )
+    ]
     return Prepared(data.dataset.train, train, held_out, dropped, sources)

@@ -415,7 +415,8 @@ def test_parts_of_a_text_stand_below_one_another(write_lines) -> None:
 @pytest.mark.parametrize(
     ("row", "prompt"),
     [
-        ({"prompt": "Why?", "chosen": dicts(SYSTEM, Q, A), "rejected": dicts(SYSTEM, Q, B)}, (SYSTEM, Q)),
+        ({"prompt": "Why?", "chosen": dicts(SYSTEM, Q, A), "rejected": dicts(SYSTEM, Q, B)},
+         (SYSTEM, Q)),
         ({"prompt": "Why?", "chosen": dicts(SYSTEM, A), "rejected": dicts(SYSTEM, B)}, (SYSTEM, Q)),
         ({"chosen": dicts(SYSTEM, Q, A), "rejected": dicts(SYSTEM, Q, B)}, (SYSTEM, Q)),
         ({"prompt": dicts(SYSTEM, Q), "chosen": dicts(Q, A), "rejected": dicts(Q, B)}, (SYSTEM, Q)),
