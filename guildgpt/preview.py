@@ -148,7 +148,7 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
 def _refuse_useless(source: str, loaded: Loaded) -> None:
     """DataError for a source in which a row trains nothing or has rules that cannot be read, or
     which has no usable row."""
-    from guildgpt.data.preview import check_constraints
+    from guildgpt.data.checking import check_constraints
     from guildgpt.rewards.wanted import Wanted
 
     for reason in ("no assistant turn", "empty conversation"):

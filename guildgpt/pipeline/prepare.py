@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guildgpt.bases import licences
@@ -17,13 +17,13 @@ from guildgpt.data import (
     SourceReport,
     build,
     check,
-    check_trainable,
     load,
     read_documents,
 )
 from guildgpt.data.dataset import Kind, sum_of
 from guildgpt.data.documents import document_side, documents_provenance
 from guildgpt.data.examples import (
+    Example,
     Ranking,
     conversation_examples,
     document_examples,
@@ -96,12 +96,22 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     return Gathered(dataset, documents, provenance, warnings, bad_rows)
 
 
-def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
-    """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on."""
+def prepare(
+    stage: Stage,
+    recipe: Recipe,
+    data: Gathered,
+    chat: ChatTokenizer,
+    conversations: Conversations | None = None,
+) -> Prepared:
+    """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on.
+
+    `conversations` are those of the recipe, where they were read for another stage already.
+    """
     reads = STAGES[stage].reads
     if reads == "documents":
         return _prepare_documents(recipe, data, chat)
-    rows = _prepare_conversations(stage, recipe, data, chat)
+    conversations = conversations or read_conversations(recipe, data, chat)
+    rows = _prepare_conversations(stage, recipe, data, conversations)
     if reads == "comparisons":
         return replace(rows, compared=_prepare_comparisons(stage, recipe, data, chat))
     if reads == "prompts":
@@ -279,32 +289,41 @@ def _read_by(stage: Stage, reports: Mapping[Kind, SourceReport]) -> SourceReport
     return sum_of(reports.values())
 
 
-def _prepare_conversations(
-    stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
-) -> Prepared:
-    context = recipe.model.context
-    check_trainable(data.dataset.train, chat.tokenizer, chat.template)
+@dataclass(frozen=True)
+class Conversations:
+    """A recipe's conversations as token ids, whatever stage they are for."""
+
+    train: list[Example]
+    held_out: dict[str, list[Example]]  # by source
+    dropped: Counter[str]
+
+
+def read_conversations(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Conversations:
+    """The conversations as token ids; DataError for a row that would train nothing."""
+    shape = (chat.tokenizer, chat.template)
+    context, too_long = recipe.model.context, recipe.sft.too_long
     train, dropped = conversation_examples(
-        data.dataset.train,
-        chat.tokenizer,
-        chat.template,
-        context=context,
-        too_long=recipe.sft.too_long,
+        data.dataset.train, *shape, context=context, too_long=too_long, checked=True
     )
-    if not train and STAGES[stage].reads == "conversations":
+    held_out = {
+        name: conversation_examples(rows, *shape, context=context)[0]
+        for name, rows in data.dataset.held_out.items()
+    }
+    return Conversations(train, held_out, dropped)
+
+
+def _prepare_conversations(
+    stage: Stage, recipe: Recipe, data: Gathered, rows: Conversations
+) -> Prepared:
+    if not rows.train and STAGES[stage].reads == "conversations":
         raise RecipeError(
             "no row fits into the context",
             where="model.context",
-            remedy=f"Raise it above {context}.",
+            remedy=f"Raise it above {recipe.model.context}.",
         )
-    held_out = {
-        name: conversation_examples(rows, chat.tokenizer, chat.template, context=context)[0]
-        for name, rows in data.dataset.held_out.items()
-    }
+    dataset = data.dataset
     sources = [
         (item, _read_by(stage, reports))
-        for item, reports in zip(
-            data.dataset.provenance, data.dataset.reports.values(), strict=True
-        )
+        for item, reports in zip(dataset.provenance, dataset.reports.values(), strict=True)
     ]
-    return Prepared(data.dataset.train, train, held_out, dropped, sources)
+    return Prepared(dataset.train, rows.train, rows.held_out, rows.dropped, sources)
