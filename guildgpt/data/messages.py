@@ -161,11 +161,13 @@ def _message(item: dict[str, Any], row: Row) -> Message | None:
         )
     role = role_of(item[speaker], row.where, row.roles)
     trained = True
-    for key in item.keys() - {speaker, said}:
+    for key in item:
+        if key in (speaker, said):
+            continue
         if key in WEIGHTS and (no := is_no(item[key])) is not None:
             trained = trained and not no
         else:
-            row.values.setdefault(f"messages.{key}", []).append(item[key])
+            row.inside.setdefault(f"messages.{key}", []).append(item[key])
     content = _content(item[said], said, row) if said else ""
     return Message(role, content, trained=trained or role != "assistant")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from guildgpt.chat import Message, Role
@@ -138,6 +139,7 @@ class Row:
         values = renamed(values, columns) if columns else values
         self.values = {key: value for key, value in values.items() if value is not None}
         self.null = [key for key, value in values.items() if value is None]
+        self.inside: dict[str, list[Any]] = {}  # what its messages say besides, by their keys
         self.where = where
         self.roles = roles
         self.read: dict[str, None] = {}  # in the order of reading
@@ -177,7 +179,7 @@ class Row:
     def _left(self, told: Iterable[str]) -> Iterator[tuple[str, bool]]:
         """Each column that was not read and repeats nothing of `told`; whether it holds text."""
         known = set(told)
-        for column, value in self.values.items():
+        for column, value in chain(self.values.items(), self.inside.items()):
             if column in self.read or column in APART or value in ("", [], {}):
                 continue
             texts = list(_texts(value))
