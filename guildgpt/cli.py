@@ -169,7 +169,7 @@ app.command(
     "eval",
     epilog=examples(
         "guildgpt eval starter --data starter",
-        "guildgpt eval runs/starter/sft/model --data dolly jsonl:mine.jsonl --limit 200",
+        "guildgpt eval runs/starter/sft/model --data dolly mine.jsonl --limit 200",
         "guildgpt eval runs/starter/sft/model --samples",
         "guildgpt eval runs/starter/reward/model --comparisons starter",
     ),

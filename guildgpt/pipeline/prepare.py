@@ -64,7 +64,7 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
         raise RecipeError(
             "there are no sources to fine-tune on",
             where="data.sources",
-            remedy="Name some, such as `starter` or `jsonl:PATH`.",
+            remedy="Name some, such as `starter` or a file of rows: mine.jsonl",
         )
     loaded = [load(spec) for spec in recipe.data.sources] if reading else []
     dataset = build(

@@ -157,4 +157,5 @@ def test_the_properties_see_what_is_lost(tmp_path: Path, monkeypatch: pytest.Mon
     notes = Notes()
     (item,) = forms.read(path, name="a", notes=notes)
     assert "sailor." not in " ".join(message.content for message in item.messages)
-    assert not (notes.unread or notes.others)
+    assert not notes.unread
+    assert not notes.others
