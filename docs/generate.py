@@ -1,8 +1,8 @@
 """What the documents say of files, keys and commands, written from the code: `make docs`.
 
 docs/map.md is written whole. In other documents what stands between `<!-- NAME … -->` and
-`<!-- end -->` is written anew: `keys` of recipes, the tables of `recipes` and `commands`, of `files` of
-rows and of the `forms` that rows have.
+`<!-- end -->` is written anew: `keys` of recipes, the tables of `recipes` and `commands`, of the
+`files` that hold rows and of the `forms` that these have.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from guildgpt.data.table import FORMS
 from guildgpt.recipe import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-MARK = re.compile(r"<!-- (keys|recipes|commands|files|forms)(?: ([^>]*?))? -->\n.*?<!-- end -->", re.S)
+NAMES = "keys|recipes|commands|files|forms"
+MARK = re.compile(rf"<!-- ({NAMES})(?: ([^>]*?))? -->\n.*?<!-- end -->", re.S)
 Row = list[str]
 
 
@@ -286,8 +287,7 @@ def files_table() -> str:
 def forms_table() -> str:
     """Every form of a row with an example of it."""
     rows = [
-        [form.name, f"`{json.dumps(form.row, ensure_ascii=False)}`", form.becomes]
-        for form in FORMS
+        [form.name, f"`{json.dumps(form.row, ensure_ascii=False)}`", form.becomes] for form in FORMS
     ]
     return table(["form", "such a row", "becomes"], rows)
 

@@ -39,9 +39,7 @@ def load(tmp_path: Path, found: list[dict[str, Any]]) -> tuple[list[Any], Counte
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found), encoding="utf-8"
     )
     skipped: Counter[str] = Counter()
-    return list(
-        forms.read(path, name="feedback", notes=Notes(skipped))
-    ), skipped
+    return list(forms.read(path, name="feedback", notes=Notes(skipped))), skipped
 
 
 def judged(guild: Guild | None = None, **question: Any) -> Guild:

@@ -290,8 +290,7 @@ def test_a_dry_run_reads_every_conversation_once(
 def test_a_stage_counts_the_rows_that_it_reads(road: Road) -> None:
     reports = {
         stage: {
-            item.name: report
-            for item, report in read_report(road.folder / stage / "model").sources
+            item.name: report for item, report in read_report(road.folder / stage / "model").sources
         }
         for stage in ("sft", "reward", "ppo")
     }
