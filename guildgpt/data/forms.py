@@ -88,8 +88,8 @@ def _usable(row: Row, name: str, file: str, number: int, notes: Notes) -> Item |
     origin = frozenset(events_of(row.values, row.where))
     rules = {key: row.values[key] for key in RULES if row.says(key)}
     item, reason = _item(row, Source(name, file, number, _group(row), origin, rules))
-    told = [message.content for message in item.messages]
-    lost = row.unread(told)
+    left = dict(row.left(message.content for message in item.messages))
+    lost = [column for column, is_text in left.items() if is_text]
     if any(column.rpartition(".")[2] in CALLS for column in lost):
         reason = TOOLS
     elif named := [column for column in lost if is_content(column) and not row.fault]:
@@ -104,7 +104,7 @@ def _usable(row: Row, name: str, file: str, number: int, notes: Notes) -> Item |
         notes.skip(reason, row.where)
         return None
     notes.unread.update(lost)
-    notes.others.update(dict.fromkeys(row.others(told)))
+    notes.others.update(dict.fromkeys(column for column, is_text in left.items() if not is_text))
     return item
 
 

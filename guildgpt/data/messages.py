@@ -132,6 +132,8 @@ def _transcript(text: str) -> Turns:
 
     An "Assistant:" with nothing behind it asks for the answer, and is no turn.
     """
+    if not text.startswith("Human:"):
+        return ()
     parts = HUMAN_ASSISTANT.split(text)
     if len(parts) < 5 or parts[0] or parts[1] != "Human" or "Assistant" not in parts[1::2]:
         return ()

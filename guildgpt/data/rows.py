@@ -170,14 +170,11 @@ class Row:
 
     def unread(self, told: Iterable[str]) -> list[str]:
         """The columns whose text would be lost: neither read, nor among the texts `told`."""
-        return [column for column, is_text in self._left(told) if is_text]
+        return [column for column, is_text in self.left(told) if is_text]
 
-    def others(self, told: Iterable[str]) -> list[str]:
-        """The columns that are not read either, and hold no text: ids, dates, categories."""
-        return [column for column, is_text in self._left(told) if not is_text]
-
-    def _left(self, told: Iterable[str]) -> Iterator[tuple[str, bool]]:
-        """Each column that was not read and repeats nothing of `told`; whether it holds text."""
+    def left(self, told: Iterable[str]) -> Iterator[tuple[str, bool]]:
+        """Each column that was not read and repeats nothing of `told`; whether its text would be
+        lost, or it holds none: ids, dates, categories."""
         known = set(told)
         for column, value in chain(self.values.items(), self.inside.items()):
             if column in self.read or column in APART or value in ("", [], {}):

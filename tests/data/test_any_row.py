@@ -151,7 +151,7 @@ def test_what_is_read_means_what_it_says(tmp_path_factory, row: dict[str, Any]) 
 
 def test_the_properties_see_what_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else they would show nothing: here a column is dropped in silence."""
-    monkeypatch.setattr("guildgpt.data.rows.Row._left", lambda self, told: iter(()))
+    monkeypatch.setattr("guildgpt.data.rows.Row.left", lambda self, told: iter(()))
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "Why?", "completion": "So.", "persona": "You are old, sailor."}\n')
     notes = Notes()
