@@ -91,9 +91,15 @@ def _marked(piece: bytes, path: Path, notices: list[str]) -> tuple[Any, bytes]:
             if encoding != "utf-8":
                 notices.append(f"{path.name}: read as {encoding[:6].upper()}, as its mark says")
             return _decoder(encoding), piece[len(mark) :]
-    if b"\0" in piece[:SAMPLE]:
+    if _alternates(piece[:SAMPLE]):
         return _guessed(piece, path, 1, notices), piece
     return _decoder("utf-8"), piece
+
+
+def _alternates(data: bytes) -> bool:
+    """Whether every second byte is mostly zero, and only those: Latin letters in UTF-16."""
+    halves = [half.count(0) * 2 > len(half) for half in (data[::2], data[1::2])]
+    return len(data) > 3 and halves[0] != halves[1]
 
 
 def _guessed(piece: bytes, path: Path, line: int, notices: list[str]) -> Any:

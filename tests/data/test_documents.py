@@ -37,6 +37,11 @@ def test_a_file_named_outright_may_end_as_it_likes(tmp_path: Path) -> None:
     assert document.source == Source("tales", "story.rst", 1)
 
 
+def test_a_zero_byte_is_a_character_as_any_other(tmp_path: Path) -> None:
+    (document,) = read_documents([write(tmp_path / "a.txt", "a\0b and so on")])
+    assert document.text == "a\0b and so on"
+
+
 def test_a_separator_line_ends_a_document(tmp_path: Path) -> None:
     path = write(tmp_path / "all.txt", "----\n\nOne.\n----- not\n\n----\n----\nTwo.\n\n----\n")
     documents = read_documents([path], separator="----")
@@ -45,7 +50,7 @@ def test_a_separator_line_ends_a_document(tmp_path: Path) -> None:
     assert whole.text.startswith("----")
 
 
-BODY = st.text(st.characters(codec="utf-8", exclude_characters="\r=\ufeff"))
+BODY = st.text(st.characters(codec="utf-8", exclude_characters="\r=\ufeff\0"))
 
 
 @given(st.lists(BODY.map(str.strip).filter(bool), min_size=1, max_size=5))
