@@ -94,6 +94,8 @@ def load(
                 notes.skipped["over the limit"] += 1
             else:
                 rows.append(row)
+    if kind.reader == "starter":
+        notes.others.clear()  # its categories are for people
     synthetic = kind.reader == "oasst" and spec.keep_synthetic
     licence, attribution, note = files.licence or kind.licence, kind.attribution, files.note
     if dump:

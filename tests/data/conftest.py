@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from guildgpt.chat import CHATML, FileTokenizer
 
-from .fake_hub import FakeHub, serve
+from .fake_hub import hub
+
+__all__ = ["hub"]
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -64,10 +66,3 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> FileTokenizer:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     backend.save(str(path))
     return FileTokenizer(path)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    """A Hub of our own, and no memory of what an earlier one said."""
-    monkeypatch.setenv("GUILDGPT_CACHE", str(tmp_path / "cache"))
-    yield from serve(monkeypatch)

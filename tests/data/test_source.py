@@ -239,6 +239,7 @@ def test_other_columns_are_named_once(write_lines) -> None:
     rows = [{**CHAT, "id": number, "score": 0.5, "tags": []} for number in range(3)]
     loaded = load(SourceSpec(source=str(write_lines("a.jsonl", rows))))
     assert loaded.warnings == ["a: not read, too: `id`, `score`"]
+    assert load(SourceSpec.parse("starter")).warnings == []
 
 
 def test_a_folder_of_shards_is_one_source(write_lines, tmp_path: Path) -> None:
