@@ -199,6 +199,7 @@ def test_a_cell_may_be_long(tmp_path: Path) -> None:
     assert len(row["completion"]) == 300_000
 
 
+TEXTS = st.text('[]{}",:;1 \n\r\0äa\t', max_size=40)
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1)
 
 
@@ -261,6 +262,30 @@ def test_a_stray_byte_in_utf8_makes_it_no_other_encoding(tmp_path: Path) -> None
     with pytest.raises(DataError, match="byte 11 of the line is not UTF-8") as caught:
         list(read_records(path))
     assert caught.value.where == f"{path}:2"
+
+
+MARKS = (b"", b"PAR1", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0",
+         b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"\xff\xfe", b"\xef\xbb\xbf", b"[", b'{"a": ',
+         b"a,b\n", b"PK\x03\x04")  # fmt: skip
+
+
+@given(
+    st.sampled_from(MARKS),
+    st.binary(max_size=60) | TEXTS.map(str.encode) | TEXTS.map(lambda text: text.encode("utf-16")),
+    st.sampled_from(["a.jsonl", "a.csv", "a.tsv", "a.parquet", "a.arrow", "a.xlsx", "a"]),
+)
+def test_any_bytes_are_rows_or_named(tmp_path_factory, mark: bytes, rest: bytes, name: str) -> None:
+    """No library's own exception reaches the person."""
+    path = tmp_path_factory.mktemp("any") / name
+    path.write_bytes(mark + rest)
+    try:
+        rows = [row for _, row in read_records(path)]
+    except DataError as error:
+        where, rows = str(error.where), []
+    else:
+        where = str(path)
+    assert where.startswith(str(path))
+    assert all(isinstance(row, dict) for row in rows)
 
 
 # --- folders and patterns ------------------------------------------------------------------------
