@@ -99,8 +99,8 @@ def data_files(path: Path, split: str | None, notices: list[str]) -> list[File]:
     Of a folder `notices` is told what is not read. DataError where there is none.
     """
     if path.is_file():
-        return [File(path, path.name)]
-    if path.is_dir():
+        found = [File(path, path.name)]
+    elif path.is_dir():
         found = [
             File(file, f"{path.resolve().name}/{file.relative_to(path).as_posix()}")
             for file in path.rglob("*")

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv, feather, ipc, parquet
 
+from guildgpt.data import files
 from guildgpt.data.files import data_files, of_split, read_records, require_file, split_of
+from guildgpt.data.packed import ENDINGS
 from guildgpt.errors import DataError
 
 ROWS = [{"prompt": "Why?", "completion": 'So,\nand "so".'}, {"prompt": "Ä?", "completion": "Ö."}]
@@ -68,6 +70,11 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "data-00000-of-00001.arrow": write_stream,
     "a.feather": lambda path: feather.write_feather(pyarrow.Table.from_pylist(ROWS), str(path)),
 }
+
+
+def test_every_ending_is_tried() -> None:
+    assert {Path(name).suffix for name in KINDS} >= files.KINDS.keys()
+    assert {*PACKINGS} == {*ENDINGS}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -324,6 +331,9 @@ def test_a_split_and_a_pattern_choose_among_them(shards: Path) -> None:
     with pytest.raises(DataError, match="no split `dev`") as caught:
         data_files(shards, "dev", [])
     assert caught.value.remedy == "There are test, train."
+    with pytest.raises(DataError, match="no split `test`") as caught:
+        data_files(shards / "more" / "b.jsonl", "test", [])
+    assert caught.value.remedy == "No file's name tells a split."
     for nothing in (shards / "*.zip", shards / ".hidden" / "none"):
         with pytest.raises(DataError):
             data_files(nothing, None, [])
