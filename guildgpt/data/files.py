@@ -7,7 +7,7 @@ import glob
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 
 from guildgpt.data.foreign import refuse_foreign
@@ -112,8 +112,11 @@ def data_files(path: Path, split: str | None, notices: list[str]) -> list[File]:
             shown = ", ".join(sorted(others)[:3]) + (" …" if len(others) > 3 else "")
             notices.append(f"{path.name}: not read for their endings: {shown}")
     elif PATTERN.search(str(path)):
+        fixed = Path(*takewhile(lambda part: not PATTERN.search(part), path.parts))
         matches = map(Path, glob.glob(str(path), recursive=True))
-        found = [File(file, file.name) for file in matches if file.is_file()]
+        found = [
+            File(file, file.relative_to(fixed).as_posix()) for file in matches if file.is_file()
+        ]
     else:
         return [File(require_file(path), path.name)]
     if not found:

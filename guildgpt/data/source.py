@@ -57,7 +57,9 @@ class Loaded:
         others = [f"`{one}`" for one in self.notes.others if one not in self.notes.unread]
         if others:
             more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-            columns.append(f"{self.name}: not read, too: {', '.join(others[:SHOWN])}{more}")
+            columns.append(
+                f"{self.name}: columns that are not read: {', '.join(others[:SHOWN])}{more}"
+            )
         if bad := len(self.notes.bad):
             columns.append(
                 f"{self.name}: {bad:,} row{'s' * (bad != 1)} could not be read, and "

@@ -238,7 +238,7 @@ def test_bad_rows_stop_the_reading_or_are_counted_and_listed(write_lines) -> Non
 def test_other_columns_are_named_once(write_lines) -> None:
     rows = [{**CHAT, "id": number, "score": 0.5, "tags": []} for number in range(3)]
     loaded = load(SourceSpec(source=str(write_lines("a.jsonl", rows))))
-    assert loaded.warnings == ["a: not read, too: `id`, `score`"]
+    assert loaded.warnings == ["a: columns that are not read: `id`, `score`"]
     assert load(SourceSpec.parse("starter")).warnings == []
 
 
