@@ -1,7 +1,8 @@
 """What the documents say of files, keys and commands, written from the code: `make docs`.
 
 docs/map.md is written whole. In other documents what stands between `<!-- NAME … -->` and
-`<!-- end -->` is written anew: `keys` of recipes, the table of `recipes`, the table of `commands`.
+`<!-- end -->` is written anew: `keys` of recipes, the tables of `recipes` and `commands`, of the
+`files` that hold rows and of the `forms` that these have.
 """
 
 from __future__ import annotations
@@ -23,17 +24,20 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from guildgpt.cli import app
+from guildgpt.data.files import KINDS
+from guildgpt.data.table import FORMS
 from guildgpt.recipe import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-MARK = re.compile(r"<!-- (keys|recipes|commands)(?: ([^>]*?))? -->\n.*?<!-- end -->", re.S)
+NAMES = "keys|recipes|commands|files|forms"
+MARK = re.compile(rf"<!-- ({NAMES})(?: ([^>]*?))? -->\n.*?<!-- end -->", re.S)
 Row = list[str]
 
 
 def documents() -> dict[Path, str]:
     """Every generated document as it should be."""
     written = {ROOT / "docs" / "map.md": code_map()}
-    for path in (ROOT / "README.md", ROOT / "docs" / "recipes.md"):
+    for path in (ROOT / "README.md", ROOT / "docs" / "recipes.md", ROOT / "docs" / "data.md"):
         written[path] = filled(path.read_text(encoding="utf-8"))
     return written
 
@@ -45,6 +49,8 @@ def filled(text: str) -> str:
         "keys": lambda sections: keys_table(sections.split(), shown),
         "recipes": lambda _: recipes_table(),
         "commands": lambda _: commands_table(),
+        "files": lambda _: files_table(),
+        "forms": lambda _: forms_table(),
     }
 
     def write(found: re.Match[str]) -> str:
@@ -271,6 +277,19 @@ def recipes_table() -> str:
         assert found, f"{path} has no description"
         rows.append([link, found[1]])
     return table(["recipe", "makes"], rows)
+
+
+def files_table() -> str:
+    """Every ending of a file of rows."""
+    return table(["ending", "holds"], [[f"`{end}`", what] for end, what in KINDS.items()])
+
+
+def forms_table() -> str:
+    """Every form of a row with an example of it."""
+    rows = [
+        [form.name, f"`{json.dumps(form.row, ensure_ascii=False)}`", form.becomes] for form in FORMS
+    ]
+    return table(["form", "such a row", "becomes"], rows)
 
 
 def commands_table() -> str:

@@ -7,8 +7,7 @@ the runtime wing never meets torch.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,24 +15,22 @@ import typer
 
 from guildgpt import __version__
 from guildgpt.bot.operating.cli import bot
-from guildgpt.errors import DataError, GuildError, ModelError
+from guildgpt.errors import GuildError
 from guildgpt.evaluate.cli import compare, evaluate
 from guildgpt.feedback.cli import feedback_app
 from guildgpt.feedback.versions_cli import versions_app
 from guildgpt.inherited import Terminated, set_right
 from guildgpt.learn.cli import learn_app
+from guildgpt.preview import preview_data
 from guildgpt.terminal import (
     FLAG,
-    SOURCES,
     Json,
     console_for,
     examples,
     give,
     let_help_flow,
-    missing_for_training,
     needs_torch,
     print_json,
-    raise_in_words_of_the_command,
     say,
     visible,
 )
@@ -41,9 +38,6 @@ from guildgpt.vote.cli import vote
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from guildgpt.chat import Tokenizer
-    from guildgpt.data import Loaded
 
 
 app = typer.Typer(
@@ -175,7 +169,7 @@ app.command(
     "eval",
     epilog=examples(
         "guildgpt eval starter --data starter",
-        "guildgpt eval runs/starter/sft/model --data dolly jsonl:mine.jsonl --limit 200",
+        "guildgpt eval runs/starter/sft/model --data dolly mine.jsonl --limit 200",
         "guildgpt eval runs/starter/sft/model --samples",
         "guildgpt eval runs/starter/reward/model --comparisons starter",
     ),
@@ -227,71 +221,14 @@ def export(
         print_json(written)
 
 
-@data_app.command(
+data_app.command(
     "preview",
     epilog=examples(
         "guildgpt data preview starter",
-        "guildgpt data preview jsonl:mine.jsonl dolly:dolly.jsonl -n 1 --context 512",
+        "guildgpt data preview mine.jsonl dolly:dolly.jsonl -n 1 --context 512",
+        'guildgpt data preview \'{source = "shards/*.parquet", columns = {prompt = "ask"}}\'',
     ),
-)
-def preview_data(
-    command: typer.Context,
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"{SOURCES}.")],
-    count: Annotated[int, typer.Option("-n", "--count", min=0, help="Examples to show.")] = 3,
-    base: Annotated[
-        str,
-        typer.Option(
-            metavar="MODEL", help="Whose tokenizer to use: a model folder, `starter`, a Hub id."
-        ),
-    ] = "starter",
-    context: Annotated[
-        int | None, typer.Option(min=32, help="Shorten rows as training would.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show examples with the trained tokens in colour, and check every row."""
-    from dataclasses import asdict
-
-    from guildgpt.chat import CHATML
-    from guildgpt.data import SourceSpec, check_trainable, load, preview
-
-    console = console_for(as_json)
-    result = {}
-    # Rows before the tokenizer, which may need seconds: an error in them is reported at once.
-    specs = [SourceSpec.parse(text) for text in sources]
-    rows_of = {text: load(spec) for text, spec in zip(sources, specs, strict=True)}
-    for text, loaded in rows_of.items():
-        _refuse_useless(text, loaded)
-    tokenizer = command.with_resource(_tokenizer(base))
-    for text, loaded in rows_of.items():
-        statistics = check_trainable(loaded.conversations, tokenizer, CHATML, max_tokens=context)
-        comparisons, tasks = len(loaded.comparisons), len(loaded.tasks)
-        result[text] = {
-            **asdict(statistics),
-            "comparisons": comparisons,
-            "tasks": tasks,
-            "skipped": dict(loaded.skipped),
-            "not_read": dict(loaded.unread),
-            "licence": loaded.provenance.licence,
-        }
-        if as_json:
-            continue
-        console.rule(visible(text), align="left")
-        if loaded.conversations:
-            preview(
-                loaded.conversations, tokenizer, CHATML, console, count=count, max_tokens=context
-            )
-            say(console, "", str(statistics))
-        if comparisons:
-            say(console, f"{comparisons:,} comparison{'s' * (comparisons != 1)}")
-        if tasks:
-            say(console, f"{tasks:,} task{'s' * (tasks != 1)} without an answer")
-        for reason, rows in loaded.skipped.most_common():
-            first = f" (first: {loaded.places[reason]})" if reason in loaded.places else ""
-            say(console, f"left out, {reason}: {rows:,}{first}")
-        say(console, *loaded.warnings)
-    if as_json:
-        print_json(result)
+)(preview_data)
 
 
 @app.command()
@@ -339,68 +276,6 @@ def _print_error(error: GuildError) -> None:
     console.print("[bold red]Error:[/]", head, soft_wrap=not console.is_terminal)
     if error.remedy:
         say(console, error.remedy)
-
-
-@contextmanager
-def _tokenizer(base: str) -> Iterator[Tokenizer]:
-    """The tokenizer of a model folder, or of whatever else training can start from.
-
-    The core install alone reads a GGUF's by way of llama.cpp: the same ids, ten times as slow.
-    """
-    from guildgpt.chat import FileTokenizer
-
-    if (Path(base) / "template.json").is_file():
-        yield FileTokenizer(Path(base) / "tokenizer.json")
-    elif missing_for_training() and (base == "starter" or base.endswith(".gguf")):
-        import asyncio
-        from dataclasses import replace
-
-        from guildgpt.model.locate import locate
-        from guildgpt.talk.fleet import open_model
-
-        opened = open_model(replace(locate(base), folder=None), context=512)
-        try:
-            yield opened.engine.tokenizer
-        finally:
-            asyncio.run(opened.engine.close())
-    else:
-        needs_torch()
-        from guildgpt.bases.base import load_tokenizer
-        from guildgpt.bases.config import BaseConfig
-
-        try:
-            tokenizer = load_tokenizer(BaseConfig(base=base))[0].tokenizer
-        except ModelError as error:
-            raise_in_words_of_the_command(error)
-        yield tokenizer
-
-
-def _refuse_useless(source: str, loaded: Loaded) -> None:
-    """DataError for a source in which a row trains nothing or has rules that cannot be read, or
-    which has no usable row."""
-    from guildgpt.data.preview import check_constraints
-    from guildgpt.rewards.wanted import Wanted
-
-    for reason in ("no assistant turn", "empty conversation"):
-        if reason in loaded.places:
-            count = loaded.skipped[reason]
-            others = f"; there are {count:,} such rows" if count > 1 else ""
-            raise DataError(
-                f"nothing in this row is trained ({reason})",
-                where=loaded.places[reason],
-                remedy=f"Mend or delete it{others}.",
-            )
-    for comparison in loaded.comparisons:
-        check_constraints(comparison.source, comparison.answers[0].content)
-    for task in loaded.tasks:
-        Wanted.from_row(task.source.rules, str(task.source))
-    if not (loaded.conversations or loaded.comparisons or loaded.tasks):
-        reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in loaded.skipped.most_common())
-        raise DataError(
-            "there is no row to train on",
-            where=source,
-            remedy=f"All rows were left out ({reasons})." if reasons else "The file is empty.",
-        )
 
 
 def _print_answers(report: Any, console: Console) -> None:

@@ -41,7 +41,7 @@ class DataConfig(Section):
     """The `[data]` section: what is read, and which part of it is never trained on."""
 
     sources: list[SourceSpec] = []
-    """What is learned from: texts such as "dolly" or "jsonl:mine.jsonl", or tables with the keys of
+    """What is learned from: texts such as "dolly" or "mine.jsonl", or tables with the keys of
     `[[data.sources]]`."""
     held_out: float = Field(default=0.05, ge=0, lt=1)
     """The share of conversations never trained on."""

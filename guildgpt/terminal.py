@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 SOURCES = (
-    "dolly, oasst1, oasst2, starter, constrained, dolly:PATH, oasst:PATH, stackexchange:PATH or "
-    "jsonl:PATH"
+    "a file, a folder, a pattern such as 'shards/*.parquet', hub:OWNER/NAME, dolly, oasst1, "
+    "oasst2, starter, constrained, dolly:PATH, oasst:PATH or stackexchange:PATH"
 )
 FLAG = ""  # what a switch shows in place of a value
 Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on standard output.")]

@@ -75,7 +75,7 @@ def test_version() -> None:
     [
         (("train", "startr.toml"), "startr.toml: there is no such recipe", "Did you mean starter?"),
         (("data", "preview", "doly"), "`doly` is no known kind", "Did you mean `dolly`?"),
-        (("data", "preview", "mine.jsonl"), "`mine.jsonl` has no kind", "Write `jsonl:mine.jsonl`"),
+        (("data", "preview", "mine.jsonl"), "mine.jsonl: there is no such file", "nothing similar"),
         (("chat", "nope"), "there is no model called 'nope'", "`starter`"),
         (("export", "nope"), "nope: this is not a model folder", "runs/NAME/STAGE/model"),
     ],

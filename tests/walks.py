@@ -12,7 +12,7 @@ from types import FrameType
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "guildgpt"
-Step = tuple[str, str]  # a file, as in `data/jsonl.py`, and a function of it
+Step = tuple[str, str]  # a file, as in `data/forms.py`, and a function of it
 
 
 def walk(heading: str) -> list[Step]:

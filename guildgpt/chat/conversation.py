@@ -35,12 +35,13 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn: who speaks, what is said and, if not its conversation's, its source; the person's
-    `name` where several may speak."""
+    `name` where several may speak. An answer that is not `trained` is read and not learned."""
 
     role: Role
     content: str
     source: Source | None = None
     name: str | None = None
+    trained: bool = True
 
     def as_dict(self) -> dict[str, str]:
         """`{"role": …, "content": …}`, the form chat templates and JSON lines use."""
@@ -115,10 +116,11 @@ class Task:
 
 
 def content_key(messages: Sequence[Message]) -> str:
-    """32 hexadecimal digits that depend on roles and contents alone."""
+    """32 hexadecimal digits that depend on roles, contents and what is trained alone."""
     digest = hashlib.sha256()
     for message in messages:
-        for part in (message.role, message.content):
+        role = message.role if message.trained else f"{message.role}, not trained"
+        for part in (role, message.content):
             encoded = part.encode("utf-8", "surrogatepass")
             digest.update(len(encoded).to_bytes(8, "big") + encoded)
     return digest.hexdigest()[:32]

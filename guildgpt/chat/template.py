@@ -57,7 +57,7 @@ class ChatTemplate:
             header = [start, *tokenizer.encode(f"{message.role}\n")]
             content = [*tokenizer.encode(message.content), end]
             ids += header + content + newline
-            trained = message.role == "assistant"
+            trained = message.role == "assistant" and message.trained
             mask += [False] * len(header) + [trained] * len(content) + [False] * len(newline)
         return Rendered(ids, mask)
 

@@ -2,9 +2,11 @@
 
 from guildgpt.data.dataset import Dataset, SourceReport, build
 from guildgpt.data.documents import Document, read_documents
+from guildgpt.data.pairs import preview_pairs
 from guildgpt.data.preview import Statistics, check_trainable, preview
 from guildgpt.data.provenance import Policy, Provenance, WrittenBy, attributions, check
-from guildgpt.data.source import Loaded, SourceSpec, load
+from guildgpt.data.source import Loaded, load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.data.split import Side, split_side
 from guildgpt.data.starter import StarterPrompt, StarterTask, starter_prompts, starter_tasks
 
@@ -27,6 +29,7 @@ __all__ = [
     "check_trainable",
     "load",
     "preview",
+    "preview_pairs",
     "read_documents",
     "split_side",
     "starter_prompts",

@@ -14,7 +14,7 @@ from guildgpt.constraints.constraint import Constraint
 from guildgpt.constraints.drawing import ask, draw
 from guildgpt.constraints.held_out import HELD_OUT
 from guildgpt.constraints.trained import TRAINED
-from guildgpt.data.lines import read_json_lines
+from guildgpt.data.files import read_records
 from guildgpt.data.split import Side, normalised
 from guildgpt.data.starter import FOLDER
 
@@ -55,7 +55,7 @@ class ConstrainedPrompt:
 
 def questions(side: Side) -> list[str]:
     """Every question of a side, always in the same order."""
-    rows = [row for _, row in read_json_lines(FOLDER / "topics.jsonl")]
+    rows = [row for _, row in read_records(FOLDER / "topics.jsonl")]
     topics = [row["topic"] for row in rows if row["side"] == side]
     return [frame.format(topic=topic) for topic in topics for frame in FRAMES[side]]
 

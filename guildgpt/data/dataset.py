@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from guildgpt.chat import Comparison, Conversation, Task
 from guildgpt.data.provenance import Provenance
@@ -12,10 +13,13 @@ from guildgpt.data.source import Loaded
 from guildgpt.data.split import AnyRow, digest, fraction, split_side
 from guildgpt.errors import DataError
 
+Kind = Literal["conversations", "comparisons", "tasks"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
 
 @dataclass(slots=True)
 class SourceReport:
-    """What became of one source's rows: conversations, comparisons and tasks together."""
+    """What became of one source's rows, all of them or those of one kind."""
 
     rows: int = 0  # usable rows read
     train: int = 0  # rows seen per epoch; a row of weight 2 counts twice
@@ -23,6 +27,14 @@ class SourceReport:
     duplicates: int = 0  # rows that an earlier one, of this or another source, equals
     unused: int = 0  # left out by a weight below 1 or by `held_out_limit`
     skipped: dict[str, int] = field(default_factory=dict)  # why the reader took no row: how often
+
+    def __add__(self, other: SourceReport) -> SourceReport:
+        """Both together, of one source."""
+        counts = ("rows", "train", "held_out", "duplicates", "unused")
+        return SourceReport(
+            **{name: getattr(self, name) + getattr(other, name) for name in counts},
+            skipped=self.skipped,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,12 @@ class Dataset:
     train_tasks: list[Task]
     held_out_tasks: list[Task]
     provenance: list[Provenance]
-    report: dict[str, SourceReport]  # by source name
+    reports: dict[str, dict[Kind, SourceReport]]  # by source name
+
+    @property
+    def report(self) -> dict[str, SourceReport]:
+        """What became of each source's rows of all kinds."""
+        return {name: sum_of(kinds.values()) for name, kinds in self.reports.items()}
 
 
 def build(
@@ -56,16 +73,20 @@ def build(
     dataset = Dataset([], {}, [], [], [], [], [], {})
     seen: set[str] = set()
     for name, item in zip(names, loaded, strict=True):
-        report = SourceReport(skipped=dict(item.skipped.most_common()))
-        mix = _Mix(item.spec.weight, held_out, held_out_limit, seen, report)
+        skipped = dict(item.skipped.most_common())
+        reports = {kind: SourceReport(skipped=skipped) for kind in KINDS}
+        mixes = (
+            _Mix(item.spec.weight, held_out, held_out_limit, seen, reports[kind]) for kind in KINDS
+        )
+        conversations, comparisons, tasks = mixes
         dataset.held_out[name] = []
-        mix.share(_named(item.conversations, name), dataset.train, dataset.held_out[name])
-        mix.share(
+        conversations.share(_named(item.conversations, name), dataset.train, dataset.held_out[name])
+        comparisons.share(
             _named(item.comparisons, name), dataset.train_comparisons, dataset.held_out_comparisons
         )
-        mix.share(_named(item.tasks, name), dataset.train_tasks, dataset.held_out_tasks)
+        tasks.share(_named(item.tasks, name), dataset.train_tasks, dataset.held_out_tasks)
         dataset.provenance.append(replace(item.provenance, name=name, held_out=held_out))
-        dataset.report[name] = report
+        dataset.reports[name] = reports
     if loaded and not (dataset.train or dataset.train_comparisons or dataset.train_tasks):
         raise DataError(
             "no row is left to train on",
@@ -76,6 +97,12 @@ def build(
     _shuffle(dataset.train_comparisons, seed)
     _shuffle(dataset.train_tasks, seed)
     return dataset
+
+
+def sum_of(reports: Iterable[SourceReport]) -> SourceReport:
+    """Several kinds of one source's rows together."""
+    first, *others = reports
+    return sum(others, start=first)
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guildgpt.chat import Source
-from guildgpt.data.foreign import is_gzipped, is_hidden, refuse_foreign
-from guildgpt.data.lines import require_file
+from guildgpt.data.files import KINDS, NAMED, is_hidden, require_file
+from guildgpt.data.foreign import refuse_foreign, refuse_table
 from guildgpt.data.provenance import UNKNOWN, Provenance, WrittenBy, spdx
 from guildgpt.data.split import Side, normalised, side_of
+from guildgpt.data.text_file import require_utf8, texts
 from guildgpt.errors import DataError
 
 SUFFIXES = (".txt", ".md")
@@ -26,19 +27,24 @@ class Document:
 
 
 def read_documents(
-    paths: Sequence[str | Path], *, separator: str | None = None, name: str = "documents"
+    paths: Sequence[str | Path],
+    *,
+    separator: str | None = None,
+    name: str = "documents",
+    notices: list[str] | None = None,
 ) -> list[Document]:
     """The documents in files and folders, those of a folder in the order of their names.
 
     A folder gives its *.txt and *.md files, those of its subfolders too, hidden ones left out. A
-    line that equals `separator` ends a document and belongs to none. Blank documents are dropped;
-    DataError for text that is not UTF-8 (with the byte's offset) or if nothing is left.
+    line that equals `separator` ends a document and belongs to none. Packed files are unpacked;
+    where an encoding was guessed, `notices` says it. Blank documents are dropped; DataError if
+    nothing is left.
     """
     documents = [
         document
         for path in paths
         for file, label in _text_files(Path(path).expanduser())
-        for document in _split(_text(file), separator, name, label)
+        for document in _split(_text(file, notices), separator, name, label)
     ]
     if not documents:
         raise DataError(
@@ -95,32 +101,21 @@ def _text_files(path: Path) -> Iterable[tuple[Path, str]]:
     return sorted(labels, key=lambda pair: pair[1])
 
 
-def _text(file: Path) -> str:
-    try:
-        _refuse_what_is_no_text(file)
-        return file.read_bytes().decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"byte {error.start} (0x{error.object[error.start]:02x}) is not UTF-8",
-            where=file,
-            remedy=f"Save it as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 {file.name}",
-        ) from error
-    except OSError as error:
-        raise DataError(f"the file cannot be read ({error.strerror})", where=file) from error
-
-
-def _refuse_what_is_no_text(file: Path) -> None:
-    """DataError for a file whose content would be learned with its packing."""
-    refuse_foreign(file, made=".txt")
-    if is_gzipped(file):
-        raise DataError("this is gzipped", where=file, remedy=f"Unpack it: gunzip -k {file.name}")
-    if file.suffix == ".jsonl":
+def _text(file: Path, notices: list[str] | None) -> str:
+    """The text of a file; DataError for rows, which would be learned with their markup."""
+    refuse_foreign(file)
+    refuse_table(file)
+    found = NAMED.search(file.name)
+    if found and KINDS[found[1].lower()] == "JSON lines":
         raise DataError(
             "these are JSON lines, no plain text",
             where=file,
             remedy=f"Make text of the column that holds it: jq -r .text {file.name} > "
-            f"{file.stem}.txt; or fine-tune on it with `sft`.",
+            f"{file.name[: found.start()]}.txt; or fine-tune on it with `sft`.",
         )
+    text = "".join(texts(file, [] if notices is None else notices)).replace("\r\n", "\n")
+    require_utf8(text, "file", str(file))
+    return text
 
 
 def _split(text: str, separator: str | None, name: str, label: str) -> Iterator[Document]:

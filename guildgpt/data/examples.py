@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from guildgpt.chat import ChatTemplate, Comparison, Conversation, FileTokenizer
 from guildgpt.chat.template import fit
+from guildgpt.data.checking import check_row
 from guildgpt.data.documents import Document
 from guildgpt.data.split import digest, tree_of, wording
 
@@ -73,17 +74,20 @@ def conversation_examples(
     *,
     context: int,
     too_long: str = "shorten",
+    checked: bool = False,
 ) -> tuple[list[Example], Counter[str]]:
     """Conversations as examples of at most `context` tokens, and how many were cut or left out.
 
     Over-long rows keep the first whole exchanges that fit (`shorten`, see `template.fit`) or are
-    left out (`drop`).
+    left out (`drop`). Where they are to be `checked`, DataError for one that `check_row` refuses.
     """
     end_id = template.eos_id(tokenizer)
     examples: list[Example] = []
     counts: Counter[str] = Counter()
     for conversation in conversations:
         rendered = template.render(conversation.messages, tokenizer)
+        if checked:
+            check_row(rendered, end_id, conversation)
         shown = fit(rendered, context, end_id)
         cut = shown is None or sum(shown.mask) < sum(rendered.mask)  # what is trained counts
         if shown is None or (too_long == "drop" and cut):
@@ -92,7 +96,7 @@ def conversation_examples(
         counts["shortened to the context"] += cut
         ids = np.array(shown.ids, dtype=np.int32)
         mask = np.array(shown.mask, dtype=np.bool_)
-        answers = [m.content for m in conversation.messages if m.role == "assistant"]
+        answers = [m.content for m in conversation.messages if m.role == "assistant" and m.trained]
         whole = int(((ids == end_id) & mask).sum())  # how many were not cut off
         size = sum(len(answer.encode("utf-8", "replace")) for answer in answers[:whole])
         source = conversation.source

@@ -32,6 +32,31 @@ def fetch(
     `instead`.
     """
     from huggingface_hub import hf_hub_download
+
+    try:
+        path = hf_hub_download(
+            repo,
+            filename,
+            repo_type="dataset",
+            revision=revision,
+            cache_dir=cache_dir,
+            endpoint=endpoint,
+        )
+    except Exception as error:  # whatever the HTTP library beneath raises; it has changed before
+        raise in_words(error, repo, revision, filename, instead) from error
+    # The cache keeps it as …/snapshots/COMMIT/FILE.
+    return Fetched(Path(path), commit=Path(path).parents[filename.count("/")].name)
+
+
+def unreachable(error: Exception) -> bool:
+    """Whether the Hub gave no answer, rather than a refusal."""
+    return getattr(error, "response", None) is None
+
+
+def in_words(
+    error: Exception, repo: str, revision: str | None, filename: str, instead: str
+) -> DataError:
+    """What a fault of the Hub client means, and what to do; the remedy names `instead`."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -40,17 +65,14 @@ def fetch(
         RevisionNotFoundError,
     )
 
-    where = f"{repo}@{revision}" if revision else repo
-    elsewhere = (
-        f"Download {filename} from https://huggingface.co/datasets/{repo} elsewhere, copy it here "
-        f"and use `{instead}`."
-    )
+    page = f"https://huggingface.co/datasets/{repo}"
+    elsewhere = f"Download {filename} from {page} elsewhere, copy it here and use `{instead}`."
     # The first kind that fits counts: some are subclasses of later ones.
     faults: list[tuple[type[Exception], str, str]] = [
         (
             GatedRepoError,
             "the data set's owner asks you to accept its terms first",
-            f"Accept them at https://huggingface.co/datasets/{repo}, then `hf auth login`.",
+            f"Accept them at {page}, then `hf auth login`.",
         ),
         (
             RevisionNotFoundError,
@@ -70,25 +92,13 @@ def fetch(
         (
             RepositoryNotFoundError,
             "the Hub knows no such data set, or not under your login",
-            elsewhere,
+            f"Look for its name at https://huggingface.co/datasets. {elsewhere}",
         ),
     ]
-    try:
-        path = hf_hub_download(
-            repo,
-            filename,
-            repo_type="dataset",
-            revision=revision,
-            cache_dir=cache_dir,
-            endpoint=endpoint,
-        )
-    except Exception as error:  # whatever the HTTP library beneath raises; it has changed before
-        other = (
-            f"the download failed ({type(error).__name__}: {error})",
-            f"Try again; or: {elsewhere}",
-        )
-        known = ((what, remedy) for kind, what, remedy in faults if isinstance(error, kind))
-        what, remedy = next(known, other)
-        raise DataError(what, where=where, remedy=remedy) from error
-    # The cache keeps it as …/snapshots/COMMIT/FILE.
-    return Fetched(Path(path), commit=Path(path).parents[filename.count("/")].name)
+    other = (
+        f"the download failed ({type(error).__name__}: {error})",
+        f"Try again; or: {elsewhere}",
+    )
+    known = ((what, remedy) for kind, what, remedy in faults if isinstance(error, kind))
+    what, remedy = next(known, other)
+    return DataError(what, where=f"{repo}@{revision}" if revision else repo, remedy=remedy)

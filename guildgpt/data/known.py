@@ -7,7 +7,7 @@ from typing import Literal
 
 from guildgpt.data.provenance import OWN, UNKNOWN, WrittenBy
 
-Reader = Literal["dolly", "oasst", "stackexchange", "jsonl", "starter"]
+Reader = Literal["dolly", "oasst", "stackexchange", "rows", "starter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,12 @@ KINDS: dict[str, Kind] = {
     ),
     # Licence, credit and month are the file's own, see `stackexchange.Dump`.
     "stackexchange": Kind(reader="stackexchange", written_by="people"),
-    "jsonl": Kind(reader="jsonl"),
+    "file": Kind(reader="rows"),
+    "jsonl": Kind(reader="rows"),  # what `file` was called when it read nothing else
+    "hub": Kind(reader="rows"),
     # The operator's own store; a run takes its rows out of it when it begins.
     "feedback": Kind(
-        reader="jsonl",
+        reader="rows",
         licence=OWN,
         written_by="own model",
         note="answers of this model's own versions, as people judged and corrected them",

@@ -1,156 +1,247 @@
-"""Reading JSON lines, plain or gzipped, such that every fault names its file and line.
-
-One long JSON list of objects is read as well.
-"""
+"""JSON in a text, such that every fault names its line: an object a line, a list of objects, lists
+of messages, or objects that spread over several lines."""
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import json
-import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from guildgpt.data.foreign import folder_instead, opened, refuse_foreign, refuse_table
-from guildgpt.data.rows import type_name
+from guildgpt.data.rows import CONTENT, is_message, type_name
+from guildgpt.data.text_file import lines, require_utf8
 from guildgpt.errors import DataError
 
-_BOM = b"\xef\xbb\xbf"
-_BLANK = re.compile(r"[ \t\r\n]*")
+Record = tuple[int, dict[str, Any]]
+Fault = Callable[[DataError], None]
+"""What is done about a row that cannot be used: it raises the error, or notes it."""
+
+BLANKS = " \t\r\n"
+CHUNK = 1 << 18  # characters of a list that are looked at together
+NEAR = 16  # characters before a text's end within which a cut can show: \\ud83d\\ude00, Infinity
 
 
-def read_json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The line at which each object begins, counted from 1, and the object; blank lines are passed
-    over.
+def stop(error: DataError) -> None:
+    """The fault that ends the reading."""
+    raise error
 
-    Gzip is told by the file's first bytes, not by its name. A broken line, a truncated file, text
-    that is not UTF-8 or a file of another kind raises DataError, where it can at `file:line`.
+
+def json_records(path: Path, pieces: Iterable[str], fault: Fault = stop) -> Iterator[Record]:
+    """The objects in a text that comes in pieces, and the line at which each begins.
+
+    A list of messages counts as `{"messages": …}`. A file of a single object that has one list of
+    objects, and nothing that a row has, gives these. Of a list no more is held than one piece and
+    one object.
     """
-    path = require_file(path)
-    refuse_foreign(path)
-    refuse_table(path)
-    begun = False
-    with opened(path) as stream:
-        for number, line in _lines(stream, path):
-            if not line.strip():
-                continue
-            if not begun and line.lstrip().startswith(b"[") and _is_list(line):
-                rest = b"".join(one for _, one in _lines(stream, path, number + 1))
-                yield from _listed(line + rest, path, number)
-                return
-            begun = True
-            yield number, _parse(_decoded(line, "line", path, number), f"{path}:{number}")
+    pieces = iter(pieces)
+    first = next((piece for piece in pieces if piece.strip(BLANKS)), "")
+    pieces = chain((first,), pieces)
+    start = first.lstrip(BLANKS)
+    if start.startswith("["):
+        yield from _listed(_Values(pieces, path), fault)
+    elif _spreads(start.partition("\n")[0]):
+        yield from _unwrapped(_spread(_Values(pieces, path), fault), path)
+    else:
+        yield from _unwrapped(_by_line(pieces, path, fault), path)
 
 
-def _lines(stream: BinaryIO, path: Path, first: int = 1) -> Iterator[tuple[int, bytes]]:
-    """The stream's lines from here on, and their numbers."""
-    for number in itertools.count(first):
+def _by_line(pieces: Iterable[str], path: Path, fault: Fault) -> Iterator[Record]:
+    """An object a line; blank lines are passed over."""
+    for number, line in enumerate(lines(pieces), 1):
+        if not line.strip(BLANKS):
+            continue
+        where = f"{path}:{number}"
         try:
-            line = stream.readline()
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(
-                f"the gzip file is cut off or damaged here ({error})",
-                where=f"{path}:{number}",
-                remedy="Copy or download it again; its size or hash tells whether it is whole.",
-            ) from error
-        if not line:
-            return
-        yield number, line.removeprefix(_BOM) if number == 1 else line
+            require_utf8(line, "line", where)
+            yield number, _object(_parsed(line, where), where)
+        except DataError as error:
+            fault(error)
 
 
-def _is_list(line: bytes) -> bool:
-    """Whether a file whose first line this is may be one list of objects."""
-    return line.lstrip()[1:].lstrip()[:1] in (b"", b"{", b"]")
-
-
-def _listed(content: bytes, path: Path, first: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of one JSON list that begins at the line `first`, each with its own line."""
-    text = _decoded(content, "list", path, first)
-    decoder = json.JSONDecoder()
-    place, line, counted = text.index("[") + 1, first, 0
-    ends = ""
-    while True:
-        place = _after_blanks(text, place)
-        line, counted = line + text.count("\n", counted, place), place
-        if text[place : place + 1] == "]" and ends != ",":
-            break
-        try:
-            value, place = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError) as error:
-            raise _broken_list(str(getattr(error, "msg", error)), path, line) from error
-        yield line, _object(value, f"{path}:{line}")
-        place = _after_blanks(text, place)
-        ends = text[place : place + 1]
-        if ends not in (",", "]"):
-            raise _broken_list("it does not end", path, line)
-        place += ends == ","
-    if text[place + 1 :].strip():
-        raise _broken_list("there is more behind its end", path, line)
-
-
-def _after_blanks(text: str, place: int) -> int:
-    blanks = _BLANK.match(text, place)
-    return blanks.end() if blanks else place
-
-
-def _decoded(content: bytes, what: str, path: Path, first: int) -> str:
-    """The text of bytes that begin at the line `first`."""
+def _parsed(line: str, where: str) -> Any:
     try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = first + content.count(b"\n", 0, error.start)
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise DataError(
-            f"byte {error.start + 1} of the {what} is not UTF-8",
-            where=f"{path}:{line}",
-            remedy="Save the file as UTF-8, or export it as JSON lines if it is no text.",
+            f"this line is not JSON ({error})",
+            where=where,
+            remedy="Each line must be one whole JSON object; mend or delete this one.",
         ) from error
 
 
-def _broken_list(why: str, path: Path, line: int) -> DataError:
-    return DataError(
-        f"this JSON list is broken ({why})",
-        where=f"{path}:{line}",
-        remedy="Mend it here, or copy the file again; it may be cut off.",
-    )
-
-
-def require_file(path: str | Path) -> Path:
-    """The path, if a file is there; else a DataError that names similar files in its folder."""
-    path = Path(path).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise folder_instead(path)
-    if not path.parent.is_dir():
-        remedy = f"There is no folder {path.parent} either."
-    else:
-        names = sorted(entry.name for entry in path.parent.iterdir() if entry.is_file())
-        near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-        remedy = f"Its folder has {', '.join(near)}." if near else "Its folder has nothing similar."
-    raise DataError("there is no such file", where=path, remedy=remedy)
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
+def _spreads(line: str) -> bool:
+    """Whether an object begins in this line and does not end in it."""
+    if not line.startswith("{"):
+        return False
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        remedy = "Each line must be one whole JSON object; mend or delete this one."
-        if text.strip() == "{":
-            remedy = (
-                "An object spreads over several lines. Make one of it: jq -c . FILE > OUT.jsonl"
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Expecting") and error.pos >= len(line.rstrip(BLANKS))
+    except RecursionError:
+        pass
+    return False
+
+
+def _spread(values: _Values, fault: Fault) -> Iterator[Record]:
+    """Objects one after another, wherever their lines end."""
+    while values.peek():
+        yield from _row(values, fault)
+
+
+def _listed(values: _Values, fault: Fault) -> Iterator[Record]:
+    """What is in a list, or in several, one after another."""
+    while values.peek() == "[":
+        begun, messages, others = values.line, [], False
+        for number, value in values.items():
+            if is_message(value) and not others:
+                messages.append(value)
+                continue
+            others = True
+            yield from _row(values, fault, number, value)
+        if messages:
+            yield begun, {"messages": messages}
+    if values.peek():
+        raise values.broken("there is more behind its end")
+
+
+def _row(
+    values: _Values, fault: Fault, number: int | None = None, value: Any = None
+) -> Iterator[Record]:
+    """A value as a row; the next one where none is given."""
+    if number is None:
+        number, value = values.next()
+    try:
+        where = f"{values.path}:{number}"
+        require_utf8(values.last, "row", where)
+        yield number, _object(value, where)
+    except DataError as error:
+        fault(error)
+
+
+def _unwrapped(records: Iterator[Record], path: Path) -> Iterator[Record]:
+    """The rows; those in a single object that is none itself."""
+    first = next(records, None)
+    second = next(records, None)
+    if first and not second and (lists := _lists_in(first[1])):
+        if len(lists) > 1:
+            raise DataError(
+                f"the file is one object with several lists: {', '.join(lists)}",
+                where=path,
+                remedy=f"Write the one that you want into a file of its own: jq -c '.{lists[0]}[]'",
             )
-        raise DataError(f"this line is not JSON ({error})", where=where, remedy=remedy) from error
-    return _object(value, where)
+        for number, value in enumerate(first[1][lists[0]], 1):
+            yield number, _object(value, f"{path}, {lists[0]} {number}")
+        return
+    yield from (record for record in (first, second) if record)
+    yield from records
+
+
+def _lists_in(value: dict[str, Any]) -> list[str]:
+    """The keys of an object's lists of rows, where it is no row itself."""
+    if CONTENT & value.keys():
+        return []
+    return [
+        key
+        for key, one in value.items()
+        if isinstance(one, list)
+        and one
+        and all(isinstance(row, (dict, list)) and not is_message(row) for row in one)
+    ]
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
+    if isinstance(value, list) and value and all(map(is_message, value)):
+        return {"messages": value}
     raise DataError(
         f"this row is {type_name(value)}, not an object",
         where=where,
         remedy='Write each row as one object: {"prompt": …}.',
     )
+
+
+class _Values:
+    """JSON values in a text that comes in pieces, of which only what is needed is held."""
+
+    def __init__(self, pieces: Iterable[str], path: Path):
+        self.path = path
+        self.last = ""  # the text of the last value
+        self._pieces = iter(pieces)
+        self._text, self._place = "", 0
+        self._line, self._counted = 1, 0  # the line at the place up to which they were counted
+        self._decoder = json.JSONDecoder()
+
+    @property
+    def line(self) -> int:
+        """The line of the place that is read next."""
+        self._line += self._text.count("\n", self._counted, self._place)
+        self._counted = self._place
+        return self._line
+
+    def peek(self) -> str:
+        """The next character that is not blank; '' at the end."""
+        while True:
+            rest = self._text[self._place : self._place + CHUNK]
+            seen = rest.lstrip(BLANKS)
+            self._place += len(rest) - len(seen)
+            if seen:
+                return seen[0]
+            if not rest and not self._more():
+                return ""
+
+    def next(self) -> tuple[int, Any]:
+        """The next value, and the line at which it begins."""
+        self.peek()
+        number = self.line
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._place)
+            except json.JSONDecodeError as error:
+                cut = error.msg.startswith("Unterminated") or error.pos > len(self._text) - NEAR
+                if cut and self._more():
+                    continue
+                ended = not self._text[error.pos :].strip(BLANKS)
+                raise self.broken("it does not end" if ended else error.msg, error.pos) from error
+            except RecursionError as error:
+                raise self.broken("it goes too deep") from error
+            if end == len(self._text) and not isinstance(value, (dict, list)) and self._more():
+                continue  # a number may go on
+            break
+        self.last = self._text[self._place : end]
+        self._place = end
+        return number, value
+
+    def items(self) -> Iterator[tuple[int, Any]]:
+        """The values of the list that begins here, with their lines."""
+        self._place += 1
+        ended = self.peek() == "]"
+        while not ended:
+            yield self.next()
+            ends = self.peek()
+            if ends not in (",", "]"):
+                raise self.broken("it does not end")
+            ended = ends == "]"
+            self._place += not ended
+        self._place += 1
+
+    def broken(self, why: str, place: int = 0) -> DataError:
+        """The error at a place, or at the one that is read next."""
+        return DataError(
+            f"the JSON is broken here ({why})",
+            where=f"{self.path}:{self.line + self._text.count(chr(10), self._place, place)}",
+            remedy="Mend it here, or copy the file again; it may be cut off.",
+        )
+
+    def _more(self) -> bool:
+        """Take more of the text, as much again as is held; whether there was any."""
+        wanted, taken = max(CHUNK, len(self._text) - self._place), []
+        while wanted > 0 and (piece := next(self._pieces, "")):
+            taken.append(piece)
+            wanted -= len(piece)
+        if taken:
+            self._line = self.line
+            self._text = self._text[self._place :] + "".join(taken)
+            self._place = self._counted = 0
+        return bool(taken)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from guildgpt.chat import Comparison, Conversation, Message, Role, Source
-from guildgpt.data.lines import read_json_lines
+from guildgpt.data.files import read_records
 from guildgpt.data.origin import KEY, events_of, messages_of
 from guildgpt.data.rows import role_of, text_of, type_name
 from guildgpt.errors import DataError
@@ -64,7 +64,12 @@ class Keep:
 
 
 def read(
-    path: str | Path, *, name: str, keep: Keep, skipped: Counter[str]
+    path: str | Path,
+    *,
+    name: str,
+    keep: Keep,
+    skipped: Counter[str],
+    notices: list[str] | None = None,
 ) -> Iterator[Conversation | Comparison]:
     """For each tree its threads, then a comparison for each prompt with two or more ranked answers.
 
@@ -72,7 +77,7 @@ def read(
     replies to.
     """
     file = Path(path).name
-    for root in read_trees(path):
+    for root in read_trees(path, notices):
         origin = _origin(root)
         if not _prune(root, keep, skipped):
             continue
@@ -186,14 +191,14 @@ def _fault(node: Node, keep: Keep) -> str | None:
     return next((fault for fault, holds in faults.items() if holds), None)
 
 
-def read_trees(path: str | Path) -> Iterator[Node]:
+def read_trees(path: str | Path, notices: list[str] | None = None) -> Iterator[Node]:
     """The first message of every tree in the file; then each that has lost its parent.
 
     DataError with file and line for a row that is neither a tree nor a message, a role, text or
     rank that is none, an id that stands twice, and replies that go round in a circle.
     """
     flat: dict[str, tuple[Node, str]] = {}  # id: the message and its parent's id, if any
-    for number, row in read_json_lines(path):
+    for number, row in read_records(path, notices):
         where = f"{path}:{number}"
         if isinstance(row.get("prompt"), dict):
             yield _nested(row, number, where)
@@ -232,7 +237,7 @@ def require_message(row: dict[str, Any], where: str) -> None:
             f"the row is neither a tree nor a message; it has {', '.join(row) or 'no key'}",
             where=where,
             remedy="Trees have `prompt`, messages `message_id`, `parent_id`, `role` and `text`; "
-            "is this a `jsonl:` source?",
+            "is it another form? Then name the file without `oasst:`.",
         )
     id = row["message_id"]
     if not isinstance(id, str) or not id.strip():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guildgpt.data.lines import read_json_lines
+from guildgpt.data.files import read_records
 from guildgpt.data.rows import type_name
 from guildgpt.errors import DataError
 
@@ -38,7 +38,7 @@ def written(events: Iterable[tuple[str, str]]) -> list[str]:
 def read_origin(path: str | Path) -> Origin:
     """What the rows of a file rest on; raises DataError at `file:line` where it cannot be read."""
     found = Origin()
-    for number, row in read_json_lines(path):
+    for number, row in read_records(path):
         events = events_of(row, f"{path}:{number}") | messages_of(row.get("prompt"))
         found.rows += 1
         found.unknown += not events

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from guildgpt.chat import ChatTemplate, Conversation, Rendered, Source, Tokenizer
 from guildgpt.chat.template import fit
-from guildgpt.constraints import reading
-from guildgpt.errors import DataError
+from guildgpt.data.checking import check_row
 from guildgpt.text.visible import pictured
 
 TRAINED, UNTRAINED = "green", "dim"
@@ -65,7 +64,7 @@ def preview(
     `max_tokens` shortens them as training will. Where the console has no colour, trained spans
     stand between ⟦ and ⟧.
     """
-    coloured = console.color_system is not None and not console.no_color
+    coloured = is_coloured(console)
     console.print(_legend(coloured), soft_wrap=True)
     end_id = template.eos_id(tokenizer)
     for conversation in islice(conversations, count):
@@ -82,6 +81,11 @@ def preview(
         console.print(Text(pictured(title), style="bold"), soft_wrap=True)
         if shown is not None:
             console.print(_marked(segments(shown, tokenizer, template), coloured), soft_wrap=True)
+
+
+def is_coloured(console: Console) -> bool:
+    """Whether what is printed can be told apart by its colour."""
+    return console.color_system is not None and not console.no_color
 
 
 def segments(rendered: Rendered, tokenizer: Tokenizer, template: ChatTemplate) -> Iterator[Segment]:
@@ -117,7 +121,7 @@ def check_trainable(
     sizes: list[tuple[int, int, Source]] = []  # tokens, trained tokens
     for conversation in conversations:
         rendered = template.render(conversation.messages, tokenizer)
-        _check(rendered, end_id, conversation)
+        check_row(rendered, end_id, conversation)
         shown = fit(rendered, max_tokens, end_id) if max_tokens is not None else rendered
         if shown is not None:
             sizes.append((len(shown.ids), sum(shown.mask), conversation.source))
@@ -130,31 +134,6 @@ def check_trainable(
         longest=longest,
         longest_row=str(longest_row),
     )
-
-
-def _check(rendered: Rendered, end_id: int, conversation: Conversation) -> None:
-    last = next((i for i in reversed(range(len(rendered.mask))) if rendered.mask[i]), None)
-    if last is None:
-        raise DataError(
-            "nothing in this conversation is trained",
-            where=str(conversation.source),
-            remedy="It needs an assistant turn; add one or delete the row.",
-        )
-    if rendered.ids[last] != end_id:
-        raise DataError(
-            "the last trained token is not the end of turn",
-            where=str(conversation.source),
-            remedy="The template must train the token that ends an answer; check its `end`.",
-        )
-    check_constraints(conversation.source, conversation.messages[-1].content)
-
-
-def check_constraints(source: Source, answer: str) -> None:
-    """DataError where a row's constraints cannot be read, or its own answer breaks one."""
-    given = source.rules.get("constraints")
-    # Another set may have a column of that name which means something else.
-    if isinstance(given, list) and any(isinstance(one, dict) and "kind" in one for one in given):
-        reading.check(reading.read(given, str(source)), answer, str(source))
 
 
 def _legend(coloured: bool) -> Text:

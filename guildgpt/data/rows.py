@@ -6,23 +6,24 @@ column that other sets call otherwise is one more word in a table.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from guildgpt.chat import Message, Role
 from guildgpt.errors import DataError
 
-ROLE_NAMES: dict[str, Role] = {
-    "system": "system",
-    "user": "user",
-    "prompter": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "gpt": "assistant",
+# What sets call those who speak, in whatever case.
+ROLES: dict[Role, tuple[str, ...]] = {
+    "system": ("system", "developer"),
+    "user": ("user", "prompter", "human"),
+    "assistant": ("assistant", "bot", "model", "gpt", "chatgpt", "bing", "bard", "ai"),
 }
+ROLE_NAMES: dict[str, Role] = {name: role for role, names in ROLES.items() for name in names}
+ROLE_KEYS = ("role", "from", "speaker")
+CONTENT_KEYS = ("content", "value", "text")
 
 # JSON can spell half of a surrogate pair, which is no character and which no tokenizer takes.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -52,41 +53,55 @@ def question(instruction: str, context: str) -> str:
     return "\n\n".join(part for part in (instruction, context) if part)
 
 
-def role_of(value: object, where: str) -> Role:
-    """The role by any of its names; an unknown one is an error."""
-    role = ROLE_NAMES.get(value) if isinstance(value, str) else None
+def role_of(value: object, where: str, roles: Mapping[str, Role] | None = None) -> Role:
+    """The role by any of its names, or by those in `roles`; an unknown one is an error."""
+    name = value if isinstance(value, str) else ""
+    role = (roles or {}).get(name) or ROLE_NAMES.get(name.strip().lower())
     if role is None:
+        known = ", ".join(f"{role} (also {', '.join(n[1:])})" for role, n in ROLES.items())
         raise DataError(
             f"{value!r} is no role",
             where=where,
-            remedy="The roles are system, user (also prompter, human) and assistant (also bot, "
-            "model, gpt).",
+            remedy=f"The roles are {known}. For another name say in the source of the recipe who "
+            f'it is: roles = {{ {json.dumps(name)} = "user" }}',
         )
     return role
+
+
+def is_message(value: object) -> bool:
+    """Whether an object is one message of a talk, and not a row (as Open-Assistant's are)."""
+    return (
+        isinstance(value, dict)
+        and any(isinstance(value.get(key), str) for key in ROLE_KEYS)
+        and any(key in value for key in CONTENT_KEYS)
+        and not {"message_id", "parent_id"} & value.keys()
+    )
 
 
 def problem(messages: Iterable[Message], *, answered: bool = True) -> str | None:
     """Why a conversation, or a prompt if not `answered`, cannot be used; None if it can."""
     turns = list(messages)
     asked = [turn.content for turn in turns if turn.role == "user"]
-    answers = [turn.content for turn in turns if turn.role == "assistant"]
+    answers = [turn for turn in turns if turn.role == "assistant"]
     problems = {
         "empty conversation": not any(turn.content for turn in turns),
         "no assistant turn": answered and not answers,
-        "empty answer": not all(answers),
+        "empty answer": not all(turn.content for turn in answers),
         "empty prompt": not all(asked),
+        "every answer has the weight 0": answers and not any(turn.trained for turn in answers),
     }
     return next((problem for problem, holds in problems.items() if holds), None)
 
 
 def type_name(value: object) -> str:
-    """JSON's name of the value's type, with its article."""
+    """JSON's name of the value's type, with its article; a column file knows more types."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
-    return "null" if value is None else names.get(type(value), "a number")
+    names |= {int: "a number", float: "a number", type(None): "null"}
+    return names.get(type(value), f"of the type {type(value).__name__}")
 
 
 # Of each, the first name that says something in a row is the one that is read.
-TURNS = ("messages", "conversations")
+TURNS = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt")
 QUESTION = ("prompt", "instruction", "question", "query", "input")
 PASSAGE = ("input", "context")  # stand below the question, unless one of them is the question
@@ -95,7 +110,7 @@ ANSWER = ("completion", "output", "response", "answer")
 BETTER = ("chosen",)
 WORSE = ("rejected",)
 
-CALLS = ("tools", "functions", "tool_calls", "function_call")  # never read: no template has them
+CALLS = ("tools", "functions", "tool_calls", "function_call")  # no row that has them is trained
 
 # What was said or told, by name: a row is refused rather than read without it.
 CONTENT = frozenset(
@@ -109,12 +124,24 @@ BAD = frozenset(("false", "0", "0.0", "-1", "-1.0", "no", "bad", "down", "negati
 
 
 class Row:
-    """A row's columns, those that are null left out, and which of them were read."""
+    """A row's columns, those that are null left out, and which of them were read.
 
-    def __init__(self, values: Mapping[str, Any], where: str):
+    `columns` says under which name of the file one of ours stands, `roles` who its speakers are.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        where: str,
+        columns: Mapping[str, str] | None = None,
+        roles: Mapping[str, Role] | None = None,
+    ):
+        values = renamed(values, columns) if columns else values
         self.values = {key: value for key, value in values.items() if value is not None}
         self.null = [key for key, value in values.items() if value is None]
+        self.inside: dict[str, list[Any]] = {}  # what its messages say besides, by their keys
         self.where = where
+        self.roles = roles
         self.read: dict[str, None] = {}  # in the order of reading
         self.fault: str | None = None  # why it cannot be used, where its messages say so
 
@@ -143,15 +170,45 @@ class Row:
 
     def unread(self, told: Iterable[str]) -> list[str]:
         """The columns whose text would be lost: neither read, nor among the texts `told`."""
+        return [column for column, is_text in self.left(told) if is_text]
+
+    def left(self, told: Iterable[str]) -> Iterator[tuple[str, bool]]:
+        """Each column that was not read and repeats nothing of `told`; whether its text would be
+        lost, or it holds none: ids, dates, categories."""
         known = set(told)
-        return [
-            key
-            for key, value in self.values.items()
-            if key not in self.read
-            and key not in APART
-            and (is_content(key) or _reads_like_content(value))
-            and any(text not in known for text in _texts(value))
-        ]
+        for column, value in chain(self.values.items(), self.inside.items()):
+            if column in self.read or column in APART or value in ("", [], {}):
+                continue
+            texts = list(_texts(value))
+            if not texts or any(text not in known for text in texts):
+                yield column, bool(texts) and (is_content(column) or _is_said(texts))
+
+
+def renamed(values: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """A row under our names: `columns` says where each of ours stands, `a.b` being the key `b` of
+    the object `a`. What the file has under that name itself is kept under another."""
+    theirs = set(columns.values())
+    own = {
+        f"{key} (the file's own)" if key in columns else key: value
+        for key, value in values.items()
+        if key not in theirs
+    }
+    return own | {ours: found(values, name) for ours, name in columns.items()}
+
+
+def found(values: Mapping[str, Any], name: str) -> Any:
+    """The value under a name, or under a path of them; None where there is none."""
+    if name in values:
+        return values[name]
+    first, _, rest = name.partition(".")
+    inner = values.get(first) if rest else None
+    return found(inner, rest) if isinstance(inner, dict) else None
+
+
+def is_no(value: object) -> bool | None:
+    """Whether a value says no (false, 0, "bad"), or yes; None where it says neither."""
+    said = str(value).strip().lower() if isinstance(value, (str, bool, int, float)) else None
+    return True if said in BAD else False if said in GOOD else None
 
 
 def is_bad(value: object, key: str, where: str) -> bool:
@@ -159,17 +216,17 @@ def is_bad(value: object, key: str, where: str) -> bool:
 
     DataError for a value that is neither.
     """
-    said = str(value).strip().lower() if isinstance(value, (str, bool, int, float)) else None
-    if value is None or said == "" or said in GOOD:
+    if value is None or (isinstance(value, str) and not value.strip()):
         return False
-    if said in BAD:
-        return True
-    shown = repr(value) if said is not None else type_name(value)
-    raise DataError(
-        f"`{key}` is {shown}, which says neither good nor bad",
-        where=where,
-        remedy="Write true or false (1 or 0), or give the column another name if it is none.",
-    )
+    bad = is_no(value)
+    if bad is None:
+        shown = repr(value) if isinstance(value, (str, int, float)) else type_name(value)
+        raise DataError(
+            f"`{key}` is {shown}, which says neither good nor bad",
+            where=where,
+            remedy="Write true or false (1 or 0), or give the column another name if it is none.",
+        )
+    return bad
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -189,9 +246,9 @@ def is_content(column: str) -> bool:
     return column.rpartition(".")[2] in CONTENT
 
 
-def _reads_like_content(value: Any) -> bool:
-    """Whether a column of no known name holds sentences, rather than ids, dates and categories."""
+def _is_said(texts: Iterable[str]) -> bool:
+    """Whether these are sentences, rather than ids, dates and categories."""
     return any(
         len(text.split()) > 3 or text.endswith(("?", "？")) or any(c >= "\u2e80" for c in text)
-        for text in _texts(value)
+        for text in texts
     )

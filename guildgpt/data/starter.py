@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from guildgpt.data.lines import read_json_lines
+from guildgpt.data.files import read_records
 
 FOLDER = Path(__file__).with_name("starter")
 TRAINING_FILES = (FOLDER / "conversations.jsonl", FOLDER / "comparisons.jsonl")
@@ -28,14 +28,14 @@ class StarterTask(NamedTuple):
 
 def starter_prompts() -> list[StarterPrompt]:
     """The 60 held-out prompts, in file order."""
-    return [StarterPrompt(**row) for _, row in read_json_lines(FOLDER / "prompts.jsonl")]
+    return [StarterPrompt(**row) for _, row in read_records(FOLDER / "prompts.jsonl")]
 
 
 def pool_prompts() -> list[StarterPrompt]:
     """150 more, short ones for people to vote on: how to do things, programming, questions."""
-    return [StarterPrompt(**row) for _, row in read_json_lines(FOLDER / "pool.jsonl")]
+    return [StarterPrompt(**row) for _, row in read_records(FOLDER / "pool.jsonl")]
 
 
 def starter_tasks() -> list[StarterTask]:
     """The Python tasks, in file order; each asks for one function of a few lines."""
-    return [StarterTask(**row) for _, row in read_json_lines(FOLDER / "verifiable.jsonl")]
+    return [StarterTask(**row) for _, row in read_records(FOLDER / "verifiable.jsonl")]

@@ -6,15 +6,15 @@ refused, and with it every entity that a file may define (XML has five of its ow
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 from xml.parsers.expat import errors
 
-from guildgpt.data.foreign import opened, refuse_foreign
-from guildgpt.data.lines import require_file
+from guildgpt.data.files import require_file
+from guildgpt.data.foreign import refuse_foreign, refuse_table
+from guildgpt.data.packed import DAMAGES, opened
 from guildgpt.errors import DataError
 
 CHUNK = 1 << 18  # bytes
@@ -40,16 +40,15 @@ def read_rows(path: str | Path, root: str) -> Iterator[tuple[int, dict[str, str]
     how many rows came before.
     """
     path = require_file(path)
-    refuse_foreign(path, ".xml")
+    refuse_foreign(path)
+    refuse_table(path)
     reader = _Reader(path, root)
     with opened(path) as stream:
         while True:
             try:
                 chunk = stream.read(CHUNK)
-            except (EOFError, OSError, zlib.error) as error:
-                raise reader.failed(
-                    f"the gzip file is cut off or damaged ({error})", AGAIN
-                ) from error
+            except DAMAGES as error:
+                raise reader.failed(f"the file is cut off or damaged ({error})", AGAIN) from error
             reader.take(chunk)
             yield from reader.rows
             reader.rows.clear()

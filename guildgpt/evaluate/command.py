@@ -82,7 +82,7 @@ def evaluate_model(
         if not held_out[name]:
             too_long = "None fits into the context: raise --context."
             raise _no_conversation(name, too_long if rows else TRAINED_ON_ALL)
-        notes[name] = _note(shares, dropped)
+        notes[name] = "; ".join(filter(None, [_note(shares, dropped), _not_measured(item)]))
     gguf = locate(model).gguf if samples else None
     bits = measure_bits(base, held_out, world)
     result: dict[str, Any] = {
@@ -98,6 +98,7 @@ def evaluate_model(
             }
             for name, one in bits.items()
         },
+        "warnings": [line for item in loaded for line in item.warnings],
     }
     if gguf:
         measured = Measured(bits, sample_answers(chat, gguf, EvaluateConfig(), seed=0))
@@ -169,6 +170,7 @@ def evaluate_reward_model(
             }
             for name, one in figures.items()
         },
+        "warnings": [line for item in loaded for line in item.warnings],
     }
 
 
@@ -184,6 +186,7 @@ def show_model(result: Mapping[str, Any], console: Console) -> None:
     for name, row in result["sources"].items():
         figures = (f"{row['rows']:,}", f"{row['bits_per_byte']:.4f}", f"{row['perplexity']:.3f}")
         table.add_row(name, *figures, row["note"])
+    say(console, *result["warnings"])
     if result["sources"]:
         console.print(table)
     if "samples" in result:
@@ -197,6 +200,7 @@ def show_model(result: Mapping[str, Any], console: Console) -> None:
 
 def show_reward_model(result: Mapping[str, Any], console: Console) -> None:
     """`evaluate_reward_model`'s figures as tables, and each source's in a sentence."""
+    say(console, *result["warnings"])
     headings = ("prompts", "pairs", "right", "95 % interval", "length", "chance")
     table = Table(
         "source",
@@ -235,6 +239,14 @@ def _named(loaded: Sequence[Loaded], model: Path) -> Iterator[tuple[str, Loaded,
 def _note(shares: Sequence[float], dropped: Mapping[str, int]) -> str:
     """Which rows are measured, and which were left out."""
     return "; ".join([HELD_OUT_ONLY] * len(shares) + _counted(dropped))
+
+
+def _not_measured(source: Loaded) -> str:
+    """What a model that predicts text is not measured on."""
+    pairs, tasks = len(source.comparisons), len(source.tasks)
+    left = [f"{pairs:,} comparison{'s' * (pairs != 1)}, which a reward model orders"] * bool(pairs)
+    left += [f"{tasks:,} task{'s' * (tasks != 1)} without an answer"] * bool(tasks)
+    return f"not measured: {' and '.join(left)}" if left else ""
 
 
 def _counted(dropped: Mapping[str, int]) -> list[str]:

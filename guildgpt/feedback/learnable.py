@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from guildgpt.data.source import SourceSpec
+from guildgpt.data.spec import SourceSpec
 from guildgpt.feedback.exports import preference, write_lines
 from guildgpt.feedback.records import Snapshot
 from guildgpt.feedback.rows import write_whole

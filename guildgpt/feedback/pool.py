@@ -8,6 +8,7 @@ what 0.05 holds out is held out by every larger share, too.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guildgpt.data.documents import read_documents
-from guildgpt.data.foreign import opened
+from guildgpt.data.files import NAMED, read_records, require_file
 from guildgpt.data.known import KINDS
-from guildgpt.data.lines import read_json_lines, require_file
+from guildgpt.data.packed import head
 from guildgpt.data.provenance import NO_CREDIT, Provenance, refusal, spdx
 from guildgpt.data.rows import clean, text_of
-from guildgpt.data.source import SourceSpec, load
+from guildgpt.data.source import load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.data.split import normalised, split_side
 from guildgpt.data.starter import pool_prompts, starter_prompts
 from guildgpt.errors import DataError
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 LONGEST = 300  # characters; two answers to a longer one are a page to read
 HELD_OUT = 0.05  # the smallest share that a bundled recipe holds out
 OASST_CREDIT = "OpenAssistant contributors"
-_BEGINS_JSON = (b"{", b"[")
 
 
 @dataclass(slots=True)
@@ -116,12 +117,10 @@ def _of_trees(source: str, how: Reading, left_out: Counter[str]) -> Iterator[New
 
 
 def _of_file(path: Path, how: Reading) -> Iterator[NewPrompt]:
-    """A prompt for each row of JSON, or each line of plain text."""
+    """A prompt for each row of a file of rows, or each line of plain text."""
     path = require_file(path)
-    with opened(path) as stream:
-        is_json = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_BEGINS_JSON)
-    if is_json:
-        yield from (_of_row(row, f"{path}:{number}", how) for number, row in read_json_lines(path))
+    if NAMED.search(path.name) or head(path).removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"["):
+        yield from (_of_row(row, f"{path}:{number}", how) for number, row in read_records(path))
         return
     licence, credit = _rights(how.licence, how.credit, str(path))
     for line in read_documents([path])[0].text.splitlines():

@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
-from guildgpt.data.source import FEEDBACK
+from guildgpt.data.spec import FEEDBACK
 from guildgpt.errors import GuildError, ModelError
 from guildgpt.feedback.betting import DecisionSettings, Standing
 from guildgpt.feedback.commands import with_store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guildgpt.data.source import FEEDBACK
+from guildgpt.data.spec import FEEDBACK
 from guildgpt.errors import RecipeError
 from guildgpt.feedback.commands import with_store
 from guildgpt.feedback.learnable import as_source, take, taken_before

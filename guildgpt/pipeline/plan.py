@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from guildgpt.bases.base import load_tokenizer
 from guildgpt.data.examples import pack
 from guildgpt.pipeline.feedback import with_feedback
-from guildgpt.pipeline.prepare import gather, prepare
+from guildgpt.pipeline.prepare import gather, prepare, read_conversations
 from guildgpt.pipeline.stage import Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe
@@ -33,12 +33,15 @@ def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
         "recipe": recipe.name,
         "policy": recipe.policy,
         "warnings": data.warnings,
-        "sources": {},
+        "bad_rows": data.bad_rows,
+        "sources": {name: asdict(report) for name, report in data.dataset.report.items()},
         "stages": {},
     }
+    conversations = read_conversations(recipe, data, chat)  # once for all stages
     for stage in recipe.stages:
-        prepared = prepare(stage, recipe, data, chat)
-        plan["sources"] |= {item.name: asdict(report) for item, report in prepared.sources}
+        prepared = prepare(stage, recipe, data, chat, conversations)
+        if STAGES[stage].reads == "documents":
+            plan["sources"] |= {item.name: asdict(report) for item, report in prepared.sources}
         plan["stages"][stage] = COUNTS[STAGES[stage].reads](
             prepared, recipe.settings(stage), recipe
         )

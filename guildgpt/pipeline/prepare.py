@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guildgpt.bases import licences
@@ -17,12 +17,13 @@ from guildgpt.data import (
     SourceReport,
     build,
     check,
-    check_trainable,
     load,
     read_documents,
 )
+from guildgpt.data.dataset import Kind, sum_of
 from guildgpt.data.documents import document_side, documents_provenance
 from guildgpt.data.examples import (
+    Example,
     Ranking,
     conversation_examples,
     document_examples,
@@ -55,14 +56,15 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
         _check_room(stage, recipe)
     reads = {STAGES[stage].reads for stage in stages}
     documents: list[Document] = []
+    notices: list[str] = []
     if "documents" in reads or base.base == "scratch":
-        documents = _read_documents(recipe)
+        documents = _read_documents(recipe, notices)
     reading = reads != {"documents"}
     if reading and not recipe.data.sources:
         raise RecipeError(
             "there are no sources to fine-tune on",
             where="data.sources",
-            remedy="Name some, such as `starter` or `jsonl:PATH`.",
+            remedy="Name some, such as `starter` or a file of rows: mine.jsonl",
         )
     loaded = [load(spec) for spec in recipe.data.sources] if reading else []
     dataset = build(
@@ -87,17 +89,29 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
                 held_out=recipe.pretrain.held_out,
             )
         )
-    warnings = check(recipe.policy, provenance) + [line for one in loaded for line in one.warnings]
+    warnings = check(recipe.policy, provenance) + notices
+    warnings += [line for one in loaded for line in one.warnings]
     warnings += unread_rules(recipe, dataset)
-    return Gathered(dataset, documents, provenance, warnings)
+    bad_rows = [line for one in loaded for line in one.notes.bad]
+    return Gathered(dataset, documents, provenance, warnings, bad_rows)
 
 
-def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
-    """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on."""
+def prepare(
+    stage: Stage,
+    recipe: Recipe,
+    data: Gathered,
+    chat: ChatTokenizer,
+    conversations: Conversations | None = None,
+) -> Prepared:
+    """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on.
+
+    `conversations` are those of the recipe, where they were read for another stage already.
+    """
     reads = STAGES[stage].reads
     if reads == "documents":
         return _prepare_documents(recipe, data, chat)
-    rows = _prepare_conversations(stage, recipe, data, chat)
+    conversations = conversations or read_conversations(recipe, data, chat)
+    rows = _prepare_conversations(stage, recipe, data, conversations)
     if reads == "comparisons":
         return replace(rows, compared=_prepare_comparisons(stage, recipe, data, chat))
     if reads == "prompts":
@@ -228,14 +242,15 @@ def _found(base: BaseConfig) -> tuple[Path | None, list[Provenance]]:
     return locate_base(base, weights=False)
 
 
-def _read_documents(recipe: Recipe) -> list[Document]:
+def _read_documents(recipe: Recipe, notices: list[str]) -> list[Document]:
     if not recipe.pretrain.documents:
         raise RecipeError(
             "pretraining, and a base from scratch, need plain text",
             where="pretrain.documents",
             remedy="Name text files, or folders of *.txt and *.md.",
         )
-    return read_documents(recipe.pretrain.documents, separator=recipe.pretrain.separator)
+    paths, separator = recipe.pretrain.documents, recipe.pretrain.separator
+    return read_documents(paths, separator=separator, notices=notices)
 
 
 def _prepare_documents(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Prepared:
@@ -266,27 +281,49 @@ def _prepare_documents(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> P
     return Prepared([], train, {item.name: kept_out}, Counter(), [(item, report)])
 
 
-def _prepare_conversations(
-    stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
-) -> Prepared:
-    context = recipe.model.context
-    check_trainable(data.dataset.train, chat.tokenizer, chat.template)
+def _read_by(stage: Stage, reports: Mapping[Kind, SourceReport]) -> SourceReport:
+    """What became of the rows that a stage reads; prompts are taken from those of every kind."""
+    reads = STAGES[stage].reads
+    if reads in ("conversations", "comparisons"):
+        return reports[reads]
+    return sum_of(reports.values())
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """A recipe's conversations as token ids, whatever stage they are for."""
+
+    train: list[Example]
+    held_out: dict[str, list[Example]]  # by source
+    dropped: Counter[str]
+
+
+def read_conversations(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Conversations:
+    """The conversations as token ids; DataError for a row that would train nothing."""
+    shape = (chat.tokenizer, chat.template)
+    context, too_long = recipe.model.context, recipe.sft.too_long
     train, dropped = conversation_examples(
-        data.dataset.train,
-        chat.tokenizer,
-        chat.template,
-        context=context,
-        too_long=recipe.sft.too_long,
+        data.dataset.train, *shape, context=context, too_long=too_long, checked=True
     )
-    if not train and STAGES[stage].reads == "conversations":
+    held_out = {
+        name: conversation_examples(rows, *shape, context=context)[0]
+        for name, rows in data.dataset.held_out.items()
+    }
+    return Conversations(train, held_out, dropped)
+
+
+def _prepare_conversations(
+    stage: Stage, recipe: Recipe, data: Gathered, rows: Conversations
+) -> Prepared:
+    if not rows.train and STAGES[stage].reads == "conversations":
         raise RecipeError(
             "no row fits into the context",
             where="model.context",
-            remedy=f"Raise it above {context}.",
+            remedy=f"Raise it above {recipe.model.context}.",
         )
-    held_out = {
-        name: conversation_examples(rows, chat.tokenizer, chat.template, context=context)[0]
-        for name, rows in data.dataset.held_out.items()
-    }
-    sources = list(zip(data.dataset.provenance, data.dataset.report.values(), strict=True))
-    return Prepared(data.dataset.train, train, held_out, dropped, sources)
+    dataset = data.dataset
+    sources = [
+        (item, _read_by(stage, reports))
+        for item, reports in zip(dataset.provenance, dataset.reports.values(), strict=True)
+    ]
+    return Prepared(dataset.train, rows.train, rows.held_out, rows.dropped, sources)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -56,6 +55,7 @@ from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.report import Report
 from guildgpt.train.progress import ProgressWatcher
 
+BAD_ROWS = "bad-rows.txt"  # what `on_bad_row` passed over: file, row and why
 SCORES = {
     "task": "text-classification",
     "introduction": "It scores answers: the higher, the better people would like it. Read the "
@@ -87,6 +87,8 @@ def run(
             with clock("read the data"):
                 data = gather(recipe, missing, starts_from(missing[0], recipe, folder).base)
             claim_data(folder, data.provenance)
+            if data.bad_rows:
+                (folder / BAD_ROWS).write_text("\n".join(data.bad_rows) + "\n", encoding="utf-8")
             for warning in data.warnings:
                 console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
         for stage in wanted:
@@ -247,13 +249,9 @@ def _inherited(run: StageRun) -> Events:
 
 
 def _say_rows(run: StageRun, rows: Prepared) -> None:
-    # The report counts comparisons too, which stages that read conversations do not read.
-    conversations = Counter(row.source.name for row in rows.conversations)
     for item, report in rows.sources:
-        train = conversations[item.name] or report.train
-        held_out = len(rows.held_out.get(item.name, ()))
         run.say(
-            f"{item.name}: {train:,} to train on, {held_out:,} held out, "
+            f"{item.name}: {report.train:,} to train on, {report.held_out:,} held out, "
             f"{report.duplicates:,} duplicates, {sum(report.skipped.values()):,} left out"
         )
     for reason, count in rows.dropped.items():

@@ -36,6 +36,7 @@ class Gathered:
     documents: list[Document]
     provenance: list[Provenance]  # base first, then every source, the documents last
     warnings: list[str]
+    bad_rows: list[str] = field(default_factory=list)  # what `on_bad_row` passed over: where, what
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from guildgpt.bot.text.files import decoded, read_attachment
+from guildgpt.bot.text.files import read_attachment
+from guildgpt.text.encodings import decoded
 
 from .house import House
 

@@ -13,6 +13,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from guildgpt.chat import CHATML, FileTokenizer
 
+from .fake_hub import hub
+
+__all__ = ["hub"]
+
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 
 WriteLines = Callable[..., Path]

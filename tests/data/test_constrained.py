@@ -6,7 +6,7 @@ from guildgpt.constraints.drawing import witness
 from guildgpt.constraints.held_out import HELD_OUT
 from guildgpt.constraints.trained import TRAINED
 from guildgpt.data.constrained import held_out_prompts, questions, training_prompts
-from guildgpt.data.lines import read_json_lines
+from guildgpt.data.files import read_records
 from guildgpt.data.split import normalised
 from guildgpt.data.starter import FOLDER
 
@@ -16,7 +16,7 @@ def test_no_question_that_is_measured_on_is_trained_on() -> None:
     assert len(set(train)) == len(train) >= 1500
     assert len(set(held_out)) == len(held_out) >= 500
     assert not set(train) & set(held_out)
-    rows = [row for _, row in read_json_lines(FOLDER / "topics.jsonl")]
+    rows = [row for _, row in read_records(FOLDER / "topics.jsonl")]
     topics = [normalised(row["topic"]) for row in rows]
     assert len(topics) == len(set(topics))
     assert {row["side"] for row in rows} == {"train", "held_out"}

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from guildgpt.chat import Comparison, Conversation, Message, Source, Task
 from guildgpt.data.dataset import build, distinct_names
+from guildgpt.data.notes import Notes
 from guildgpt.data.provenance import Provenance
-from guildgpt.data.source import Loaded, SourceSpec
+from guildgpt.data.source import Loaded
+from guildgpt.data.spec import SourceSpec
 from guildgpt.data.split import split_side
 from guildgpt.errors import DataError
 
@@ -29,9 +31,8 @@ def loaded(name: str, texts, *, weight: float = 1.0, pairs=(), skipped=None) -> 
     spec = SourceSpec(source=f"jsonl:{name}.jsonl", weight=weight)
     rows = [row(text, name, number) for number, text in enumerate(texts, start=1)]
     comparisons = [pair(text, name) for text in pairs]
-    return Loaded(
-        spec, Provenance(name), rows, comparisons, Counter(skipped or {}), {}, Counter(), []
-    )
+    notes = Notes(Counter(skipped or {}))
+    return Loaded(spec, Provenance(name), rows, comparisons, [], notes)
 
 
 def questions(items) -> Counter[str]:

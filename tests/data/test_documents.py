@@ -37,6 +37,11 @@ def test_a_file_named_outright_may_end_as_it_likes(tmp_path: Path) -> None:
     assert document.source == Source("tales", "story.rst", 1)
 
 
+def test_a_zero_byte_is_a_character_as_any_other(tmp_path: Path) -> None:
+    (document,) = read_documents([write(tmp_path / "a.txt", "a\0b and so on")])
+    assert document.text == "a\0b and so on"
+
+
 def test_a_separator_line_ends_a_document(tmp_path: Path) -> None:
     path = write(tmp_path / "all.txt", "----\n\nOne.\n----- not\n\n----\n----\nTwo.\n\n----\n")
     documents = read_documents([path], separator="----")
@@ -45,7 +50,7 @@ def test_a_separator_line_ends_a_document(tmp_path: Path) -> None:
     assert whole.text.startswith("----")
 
 
-BODY = st.text(st.characters(codec="utf-8", exclude_characters="\r=\ufeff"))
+BODY = st.text(st.characters(codec="utf-8", exclude_characters="\r=\ufeff\0"))
 
 
 @given(st.lists(BODY.map(str.strip).filter(bool), min_size=1, max_size=5))
@@ -54,12 +59,18 @@ def test_joined_texts_come_apart_again(tmp_path_factory, bodies: list[str]) -> N
     assert [d.text for d in read_documents([path], separator="===")] == bodies
 
 
-def test_bytes_that_are_no_utf8_are_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "old.txt", b"\xef\xbb\xbfcaf\xe9 au lait")
-    with pytest.raises(DataError, match=r"byte 6 \(0xe9\)") as caught:
+def test_a_stray_byte_is_named_and_an_old_encoding_guessed(tmp_path: Path) -> None:
+    path = write(tmp_path / "odd.txt", "größer: ".encode() + b"caf\xe9 au lait")
+    with pytest.raises(DataError, match="byte 14 of the file is not UTF-8") as caught:
         read_documents([path])
     assert caught.value.where == str(path)
-    assert "iconv" in (caught.value.remedy or "")
+    text = "Die Straße ist für Fußgänger gesperrt."
+    old = write(tmp_path / "old.txt", text.encode("cp1252"))
+    wide = write(tmp_path / "wide.txt.gz", gzip.compress(text.encode("utf-16")))
+    notices: list[str] = []
+    assert [one.text for one in read_documents([old, wide], notices=notices)] == [text, text]
+    assert "Windows-1252" in notices[0]
+    assert "UTF-16" in notices[1]
 
 
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
@@ -92,9 +103,8 @@ def test_where_they_came_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said", "remedy"),
     [
-        ("a.txt", gzip.compress(b"text", mtime=0), "gzipped", "gunzip"),
-        ("a.txt", b"PAR1\x15", "a Parquet file", "to_json"),
-        ("a.txt", "text".encode("utf-16"), "UTF-16", "a-2.txt"),
+        ("a.txt", b"PAR1\x15", "a Parquet or Arrow file", "Name a file of text"),
+        ("a.txt", b"%PDF-1.7", "a PDF", "pdftotext"),
         ("a.jsonl", b'{"text": "Once."}\n', "JSON lines", "jq -r .text a.jsonl > a.txt"),
     ],
 )

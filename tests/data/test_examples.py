@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -58,6 +59,30 @@ def test_ids_mask_and_bytes_by_hand(tokenizer: FileTokenizer) -> None:
     assert example.trained == len(encode("yes")) + len(encode("né")) + 2
     assert (example.source, len(example)) == ("hand-made", len(example.ids))
     assert counts == Counter()
+
+
+def test_an_answer_that_is_not_trained_is_read_alone(tokenizer: FileTokenizer) -> None:
+    """Its ids are there, its end of turn is not predicted, its bytes do not count."""
+    whole = talk("hello", "yes", "the", "no")
+    first, second = (
+        replace(
+            whole,
+            messages=tuple(
+                replace(message, trained=index != off)
+                for index, message in enumerate(whole.messages)
+            ),
+        )
+        for off in (1, 3)
+    )
+    (one, two, both), counts = read(tokenizer, first, second, whole)
+    assert one.ids.tolist() == two.ids.tolist() == both.ids.tolist()
+    assert trained_text(one, tokenizer) == "no<|im_end|>"
+    assert trained_text(two, tokenizer) == "yes<|im_end|>"
+    assert (one.bytes, two.bytes, both.bytes) == (2, 3, 5)
+    assert counts == Counter()
+    assert len({first.key, second.key, whole.key}) == 3  # no duplicates of one another
+    short, _ = read(tokenizer, second, context=len(whole.messages[0].content) + 20)
+    assert trained_text(short[0], tokenizer) == "yes<|im_end|>"
 
 
 def test_a_first_token_is_never_counted_as_predicted() -> None:

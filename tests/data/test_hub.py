@@ -1,23 +1,21 @@
-"""The Hub client against a small Hub of our own, one that drops connections when told to."""
+"""The Hub client against a small Hub of our own: one file by its name."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import json
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from guildgpt.data import hub
-from guildgpt.data.source import SourceSpec, load
+from guildgpt.data import hub as client
+from guildgpt.data.source import load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.errors import DataError
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from .fake_hub import COMMIT, FakeHub
+
 REPO, FILE = "databricks/databricks-dolly-15k", "databricks-dolly-15k.jsonl"
 ROW = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}
 CONTENT = "".join(
@@ -25,75 +23,11 @@ CONTENT = "".join(
 ).encode()
 
 
-@dataclass
-class FakeHub:
-    """Serves one file at one revision, and remembers what it was asked."""
-
-    url: str = ""
-    repo: str = REPO
-    file: str = FILE
-    content: bytes = CONTENT
-    drop_after: int | None = None  # bytes of the first download before the line goes dead
-    ranges: list[str | None] = field(default_factory=list)  # of each GET
-
-
 @pytest.fixture
-def fake_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    state = FakeHub()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
-
-        def do_GET(self) -> None:
-            state.ranges.append(self.headers.get("Range"))
-            self.answer(body=True)
-
-        def answer(self, body: bool) -> None:
-            paths = [
-                f"/datasets/{state.repo}/resolve/{name}/{state.file}" for name in ("main", COMMIT)
-            ]
-            if self.path not in paths:
-                missing = "EntryNotFound" if "/resolve/main/" in self.path else "RevisionNotFound"
-                self.send_response(404)
-                self.send_header(
-                    "X-Error-Code", missing if state.repo in self.path else "RepoNotFound"
-                )
-                self.send_header("X-Repo-Commit", COMMIT)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            start = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
-            self.send_response(206 if self.headers.get("Range") else 200)
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hashlib.sha256(state.content).hexdigest()}"')
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(state.content) - start))
-            if start:
-                last = len(state.content) - 1
-                self.send_header("Content-Range", f"bytes {start}-{last}/{len(state.content)}")
-            self.end_headers()
-            if body and state.drop_after is not None:
-                self.wfile.write(state.content[start : start + state.drop_after])
-                state.drop_after = None
-                self.close_connection = True
-            elif body:
-                self.wfile.write(state.content[start:])
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def fake_hub(hub: FakeHub) -> FakeHub:
+    """Dolly's."""
+    hub.repo, hub.files = REPO, {FILE: CONTENT}
+    return hub
 
 
 def test_a_set_is_fetched_by_name_and_its_commit_and_hash_recorded(fake_hub, tmp_path) -> None:
@@ -120,8 +54,8 @@ def test_open_assistant_s_releases_by_name(fake_hub, tmp_path, name: str, file: 
     prompt |= {"lang": "en", "review_result": True, "deleted": False}
     answer |= {"lang": "en", "review_result": True, "deleted": False, "replies": []}
     tree = {"message_tree_id": "a", "tree_state": "ready_for_export", "prompt": prompt}
-    fake_hub.repo, fake_hub.file = f"OpenAssistant/{name}", file
-    fake_hub.content = gzip.compress(json.dumps(tree).encode())
+    fake_hub.repo = f"OpenAssistant/{name}"
+    fake_hub.files = {file: gzip.compress(json.dumps(tree).encode())}
     loaded = load(SourceSpec.parse(name), cache_dir=tmp_path, endpoint=fake_hub.url)
     assert [message.content for message in loaded.conversations[0].messages] == ["Why?", "So."]
     item = loaded.provenance
@@ -131,7 +65,7 @@ def test_open_assistant_s_releases_by_name(fake_hub, tmp_path, name: str, file: 
 
 def test_a_second_time_comes_from_the_cache(fake_hub, tmp_path) -> None:
     for revision in (None, "main", COMMIT):
-        fetched = hub.fetch(
+        fetched = client.fetch(
             REPO, FILE, revision=revision, cache_dir=tmp_path, endpoint=fake_hub.url
         )
         assert fetched.commit == COMMIT
@@ -143,7 +77,7 @@ def test_a_dropped_download_goes_on_where_it_broke_off(fake_hub, tmp_path, monke
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1024)
     fake_hub.drop_after = 10_000
-    fetched = hub.fetch(REPO, FILE, cache_dir=tmp_path, endpoint=fake_hub.url)
+    fetched = client.fetch(REPO, FILE, cache_dir=tmp_path, endpoint=fake_hub.url)
     assert fetched.path.read_bytes() == CONTENT
     assert fake_hub.ranges == [None, "bytes=9216-"]  # nine whole pieces had come
 
@@ -180,6 +114,6 @@ def test_without_a_network_the_cache_serves_and_else_the_remedy_helps(
 )
 def test_what_the_hub_does_not_have(fake_hub, tmp_path: Path, repo, file, revision, said) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        hub.fetch(repo, file, revision=revision, cache_dir=tmp_path, endpoint=fake_hub.url)
+        client.fetch(repo, file, revision=revision, cache_dir=tmp_path, endpoint=fake_hub.url)
     assert caught.value.where == f"{repo}@{revision}"
     assert caught.value.remedy

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from guildgpt.data import oasst
 from guildgpt.data.provenance import check, refusal
-from guildgpt.data.source import SourceSpec, load
+from guildgpt.data.source import load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.errors import DataError, PolicyError
 
 DOLLY = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}
@@ -37,6 +38,15 @@ def test_a_bare_string_is_a_source_in_a_recipe_too() -> None:
         ("oasst:a/b.jsonl.gz", "oasst", Path("a/b.jsonl.gz"), "oasst"),
         ("jsonl:chats/general.jsonl.gz", "jsonl", Path("chats/general.jsonl.gz"), "general"),
         ("jsonl:a:b.jsonl", "jsonl", Path("a:b.jsonl"), "a:b"),
+        ("mine.jsonl", "file", Path("mine.jsonl"), "mine"),
+        ("a/chats.csv.zst", "file", Path("a/chats.csv.zst"), "chats"),
+        ("a/b", "file", Path("a/b"), "b"),
+        ("./starter", "file", Path("starter"), "starter"),
+        ("shards/*.parquet", "file", Path("shards/*.parquet"), "shards"),
+        ("mine-*.jsonl", "file", Path("mine-*.jsonl"), "file"),
+        ("file:odd", "file", Path("odd"), "odd"),
+        ("C:\\data\\mine.jsonl", "file", Path("C:\\data\\mine.jsonl"), "C:\\data\\mine"),
+        ("hub:owner/name", "hub", None, "name"),
     ],
 )
 def test_parts_of_a_source(text: str, kind: str, path: Path | None, name: str) -> None:
@@ -51,9 +61,9 @@ def test_parts_of_a_source(text: str, kind: str, path: Path | None, name: str) -
         ("OASST1", "Did you mean `oasst1`?"),
         ("jsonnl:a.jsonl", "Did you mean `jsonl`?"),
         ("wikipedia", "Known are dolly"),
-        ("mine.jsonl", "Write `jsonl:mine.jsonl`"),
-        ("mine.parquet", "Write `jsonl:mine.parquet`"),
-        ("C:\\data\\mine.jsonl", "Write `jsonl:C:\\data\\mine.jsonl`"),
+        ("file", "a file source needs a path"),
+        ("hub:", "Write `hub:OWNER/NAME`"),
+        ("hub", "Write `hub:OWNER/NAME`"),
         ("jsonl", "needs a path"),
         ("oasst", "needs a path"),
         ("starter:a.jsonl", "has no path"),
@@ -81,6 +91,14 @@ def test_a_source_that_is_none(text: str, said: str) -> None:
         {"colour": "red"},
         {"threads": "all"},  # dolly has no threads
         {"lang": ["de"]},
+        {"split": "test"},
+        {"subset": "en"},
+        {"columns": {"prompt": "ask"}},
+        {"roles": {"gpt-4": "assistant"}},
+        {"on_bad_row": "skip"},
+        {"source": "mine.jsonl", "subset": "en"},
+        {"source": "mine.jsonl", "columns": {"ask": "prompt"}},
+        {"source": "mine.jsonl", "roles": {"gpt-4": "wizard"}},
     ],
 )
 def test_options_that_mean_nothing_are_refused(option) -> None:
@@ -143,7 +161,7 @@ def test_the_options_reach_the_oasst_reader(write_lines, monkeypatch) -> None:
     path = write_lines("t.jsonl", [{"message_id": "1", "text": "q", "role": "prompter"}])
     seen = []
 
-    def read(path, *, name, keep, skipped):
+    def read(path, *, name, keep, skipped, notices):
         seen.append(keep)
         return iter(())
 
@@ -169,3 +187,86 @@ def test_a_missing_file_names_the_near_one(write_lines) -> None:
     path = write_lines("dolly.jsonl", [DOLLY])
     with pytest.raises(DataError, match=r"has dolly\.jsonl"):
         load(SourceSpec.parse(f"dolly:{path.with_name('doly.jsonl')}"))
+
+
+# --- columns, roles, bad rows, folders -----------------------------------------------------------
+
+
+def test_columns_and_roles_under_other_names(write_lines) -> None:
+    asked = {"ask": "Why?", "reply": {"text": "So."}, "prompt": "What the file calls a prompt is."}
+    rows = [asked, {**asked, "prompt": None}]
+    columns = {"prompt": "ask", "completion": "reply.text"}
+    path = write_lines("a.jsonl", rows)
+    loaded = load(SourceSpec(source=str(path), columns=columns))
+    assert [[turn.content for turn in row.messages] for row in loaded.conversations] == [
+        ["Why?", "So."]
+    ] * 2
+    assert "the column `prompt (the file's own)` has text in 1 row" in loaded.warnings[0]
+    talk = [{"from": "Anna", "value": "Why?"}, {"from": "gpt-4", "value": "So."}]
+    path = write_lines("b.jsonl", [{"talk": talk}])
+    spec = {"source": str(path), "columns": {"messages": "talk"}}
+    with pytest.raises(DataError, match="'Anna' is no role") as caught:
+        load(SourceSpec(**spec))
+    assert 'roles = { "Anna" = "user" }' in str(caught.value.remedy)
+    loaded = load(SourceSpec(**spec, roles={"Anna": "user", "gpt-4": "assistant"}))
+    assert [turn.role for turn in loaded.conversations[0].messages] == ["user", "assistant"]
+
+
+def test_a_column_that_no_row_has_is_named(write_lines) -> None:
+    path = write_lines("a.jsonl", [CHAT])
+    with pytest.raises(DataError, match="no row has the column `ask`") as caught:
+        load(SourceSpec(source=str(path), columns={"system": "ask"}))
+    assert "The first row has prompt, completion" in str(caught.value.remedy)
+
+
+def test_bad_rows_stop_the_reading_or_are_counted_and_listed(write_lines) -> None:
+    odd = {"messages": [{"role": "wizard", "content": "Hm."}]}
+    path = write_lines("a.jsonl", [CHAT, '{"prompt": "a", "compl', odd, {"title": "b"}, CHAT])
+    with pytest.raises(DataError, match="not JSON"):
+        load(SourceSpec(source=str(path)))
+    loaded = load(SourceSpec(source=str(path), on_bad_row="skip"))
+    assert len(loaded.conversations) == 2
+    assert loaded.skipped == {"a row that cannot be read": 3}
+    assert [line.partition(": ")[0] for line in loaded.notes.bad] == [
+        f"{path}:{row}" for row in (2, 3, 4)
+    ]
+    assert "'wizard' is no role" in loaded.notes.bad[1]
+    (warning,) = loaded.warnings
+    assert warning == ("a: 3 rows could not be read, and were left out, the first at a.jsonl:2")
+
+
+def test_other_columns_are_named_once(write_lines) -> None:
+    rows = [{**CHAT, "id": number, "score": 0.5, "tags": []} for number in range(3)]
+    loaded = load(SourceSpec(source=str(write_lines("a.jsonl", rows))))
+    assert loaded.warnings == ["a: columns that are not read: `id`, `score`"]
+    assert load(SourceSpec.parse("starter")).warnings == []
+
+
+def test_a_folder_of_shards_is_one_source(write_lines, tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "train", "test")):
+        rows = [{**CHAT, "prompt": f"Why {number}?"}]
+        write_lines(f"set/{split}-{number}.jsonl.gz", rows)
+    spec = SourceSpec(source=str(tmp_path / "set"))
+    loaded = load(spec)
+    assert loaded.name == "set"
+    assert len(loaded.conversations) == 3
+    assert str(loaded.conversations[0].source) == "set/test-2.jsonl.gz:1"
+    assert loaded.provenance.origin == "set/test-2.jsonl.gz to set/train-1.jsonl.gz"
+    assert loaded.provenance.note == "3 local files"
+    train = load(spec.model_copy(update={"split": "train"}))
+    assert len(train.conversations) == 2
+    assert train.provenance.sha256 != loaded.provenance.sha256
+    expected = train.provenance.sha256
+    again = SourceSpec(source=str(tmp_path / "set" / "train-*"), sha256=expected)
+    assert len(load(again).conversations) == 2
+
+
+def test_a_name_of_the_hub_without_its_kind_is_told(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="no such file or folder") as caught:
+        load(SourceSpec.parse("owner/name"))
+    assert "write `hub:owner/name`" in str(caught.value.remedy)
+    Path("chats").mkdir()
+    with pytest.raises(DataError) as caught:
+        SourceSpec.parse("chats")
+    assert "write `./chats`" in str(caught.value.remedy)

@@ -13,7 +13,8 @@ import pytest
 from guildgpt.chat import Comparison, Conversation
 from guildgpt.data import stackexchange, xml_rows
 from guildgpt.data.provenance import attributions, check
-from guildgpt.data.source import SourceSpec, load
+from guildgpt.data.source import load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.errors import DataError
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<posts>\n'
@@ -228,7 +229,7 @@ def test_what_was_deleted_is_left_out(tmp_path: Path) -> None:
 
 def test_unknown_fields_are_named(tmp_path: Path) -> None:
     loaded = load(spec(write(tmp_path / "Posts.xml", *POSTS, asked(9, Summary="In short: so."))))
-    assert loaded.unread == {"Summary": 1}
+    assert loaded.notes.unread == {"Summary": 1}
     assert "`Summary` has text in 1 row" in loaded.warnings[0]
     assert len(loaded.comparisons) == 1
 
@@ -248,7 +249,7 @@ def test_a_file_that_is_cut_says_what_came_before(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(whole))
     assert len(load(spec(packed)).comparisons) == 1
     packed.write_bytes(gzip.compress(whole)[:-20])
-    assert "gzip file is cut off" in refused(packed).what
+    assert "the file is cut off" in refused(packed).what
 
 
 def test_entities_that_multiply_are_refused(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import Message
 from guildgpt.chat.repetition import loops
 from guildgpt.constraints.trained import TRAINED
-from guildgpt.data.source import SourceSpec, load
+from guildgpt.data.source import load
+from guildgpt.data.spec import SourceSpec
 from guildgpt.data.split import normalised
 from guildgpt.data.starter import pool_prompts, starter_prompts, starter_tasks
 from guildgpt.evaluate.probes import probes

@@ -104,6 +104,26 @@ def test_eval_measures_a_trained_source_on_held_out_rows_only(
     assert report["sources"]["other"]["rows"] == 5
 
 
+def test_eval_says_what_of_a_source_it_does_not_measure(model: Path, tmp_path: Path) -> None:
+    """Comparisons and tasks beside the rows, columns that are not read, a guessed encoding."""
+    more = [
+        {"prompt": "Why?", "chosen": "So.", "rejected": "Dunno."},
+        {"prompt": "Write it.", "tests": "assert f()", "mood": "größer und schöner, weiß ich"},
+    ]
+    rows = [json.dumps(row, ensure_ascii=False) for row in (*ROWS, *more)]
+    path = tmp_path / "mixed.jsonl"
+    path.write_bytes("\n".join(rows).encode("cp1252"))
+    report = answered("eval", model, "--data", path, "--json")
+    row = report["sources"]["mixed"]
+    assert row["rows"] == len(ROWS)
+    assert row["note"] == (
+        "not measured: 1 comparison, which a reward model orders and 1 task without an answer"
+    )
+    printed = ask("eval", model, "--data", path).output
+    assert "mixed.jsonl: it is not UTF-8, and read as Windows-1252" in printed
+    assert "the column `mood` has text in 1 row" in printed
+
+
 def test_sources_follow_one_data_or_have_each_their_own(
     data: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from guildgpt.data import jsonl
+from guildgpt.data import forms
+from guildgpt.data.notes import Notes
 from guildgpt.feedback.exports import Form, export
 from guildgpt.feedback.view import Switches
 
@@ -38,9 +39,7 @@ def load(tmp_path: Path, found: list[dict[str, Any]]) -> tuple[list[Any], Counte
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found), encoding="utf-8"
     )
     skipped: Counter[str] = Counter()
-    return list(
-        jsonl.read(path, name="feedback", skipped=skipped, places={}, unread=Counter())
-    ), skipped
+    return list(forms.read(path, name="feedback", notes=Notes(skipped))), skipped
 
 
 def judged(guild: Guild | None = None, **question: Any) -> Guild:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data.test_hub import COMMIT, FakeHub, fake_hub  # noqa: F401 (a fixture)
+from data.fake_hub import COMMIT, FakeHub, hub  # noqa: F401 (a fixture)
 
 from guildgpt.data.split import normalised, side_of
 from guildgpt.data.starter import TRAINING_FILES
@@ -138,18 +138,18 @@ def test_who_holds_more_out_may_take_more(tmp_path: Path) -> None:
 
 
 def test_open_assistant_by_name_comes_from_the_hub(
-    fake_hub: FakeHub,  # noqa: F811
+    hub: FakeHub,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    fake_hub.repo, fake_hub.file = "OpenAssistant/oasst1", "2023-04-12_oasst_ready.trees.jsonl.gz"
     rows = [tree(question("held_out")), tree(question("train"))]
-    fake_hub.content = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
-    how = Reading(cache_dir=tmp_path, endpoint=fake_hub.url)
+    content = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    hub.repo, hub.files = "OpenAssistant/oasst1", {"2023-04-12_oasst_ready.trees.jsonl.gz": content}
+    how = Reading(cache_dir=tmp_path, endpoint=hub.url)
     (taken,) = read("oasst1", how).prompts
     assert (taken.text, taken.source) == (question("held_out"), f"oasst1@{COMMIT[:12]}")
-    asked = len(fake_hub.ranges)
+    asked = len(hub.ranges)
     assert read("oasst1", how).prompts == [taken]
-    assert len(fake_hub.ranges) == asked  # it is in the cache
+    assert len(hub.ranges) == asked  # it is in the cache
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)

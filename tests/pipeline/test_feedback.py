@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from guildgpt.bases.base import Base
+from guildgpt.chat import ChatTemplate, Message
 from guildgpt.errors import GuildError, ModelError, RecipeError
 from guildgpt.network.reward_model import load_reward_model
 from guildgpt.pipeline.plan import dry_run
@@ -264,6 +267,41 @@ def test_a_dry_run_foretells_what_every_stage_does(road: Road) -> None:
     assert (ppo["steps"], ppo["answers"]) == (3, 12)
     assert f"{ppo['prompts']} prompts" in out.getvalue()
     assert f"{ppo['prompts']:,} prompts to answer, 0 left out" in road.printed
+
+
+def test_a_dry_run_reads_every_conversation_once(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it is checked, fine-tuned on, scored and measured."""
+    seen: Counter[tuple[Message, ...]] = Counter()
+    render = ChatTemplate.render
+
+    def counted(self: ChatTemplate, messages: Any, tokenizer: Any) -> Any:
+        seen[tuple(messages)] += 1
+        return render(self, messages, tokenizer)
+
+    monkeypatch.setattr(ChatTemplate, "render", counted)
+    dry_run(load_recipe(road.recipe), Console(file=StringIO()))
+    answered = [times for messages, times in seen.items() if messages[-1].role == "assistant"]
+    assert len(answered) > 10
+    assert max(answered) == 1
+
+
+def test_a_stage_counts_the_rows_that_it_reads(road: Road) -> None:
+    reports = {
+        stage: {
+            item.name: report for item, report in read_report(road.folder / stage / "model").sources
+        }
+        for stage in ("sft", "reward", "ppo")
+    }
+    rows, pairs = reports["sft"]["rows"], reports["sft"]["pairs"]
+    assert rows.train > 0
+    assert (pairs.rows, pairs.train, pairs.held_out) == (0, 0, 0)
+    assert reports["reward"]["rows"].train == 0
+    assert reports["reward"]["pairs"].train > 0
+    assert reports["ppo"]["rows"].train == rows.train
+    assert reports["ppo"]["pairs"].train == reports["reward"]["pairs"].train
+    assert "pairs: 0 to train on" in road.printed
 
 
 def test_a_dry_run_counts_prompts_that_are_too_long(road: Road) -> None:

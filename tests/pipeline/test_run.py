@@ -316,6 +316,35 @@ def test_strict_refuses_documents_of_unknown_hands(tmp_path: Path) -> None:
         train(recipe, tmp_path / "run", ["pretrain.licence=unknown"])
 
 
+# --- rows that cannot be read -------------------------------------------------------------------
+
+
+def test_bad_rows_stop_a_run_or_are_listed_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise AssertionError("the rows were read")
+
+    monkeypatch.setattr(pipeline, "load_base", nothing)
+    monkeypatch.chdir(tmp_path)
+    recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", "starter"))
+    rows = tmp_path / "rows.jsonl"
+    line = len(rows.read_text().splitlines()) + 1
+    rows.write_text(rows.read_text() + '{"title": "no form"}\n')
+    with pytest.raises(DataError, match="of no known form"):
+        train(recipe, tmp_path / "run", ["policy=open"])
+    assert not (tmp_path / "run" / "bad-rows.txt").exists()
+    recipe.write_text(recipe.read_text().replace('licence = "own"', 'on_bad_row = "skip"'))
+    with pytest.raises(AssertionError, match="the rows were read"):
+        train(recipe, tmp_path / "run", ["policy=open"])
+    (listed,) = (tmp_path / "run" / "bad-rows.txt").read_text().splitlines()
+    assert f"rows.jsonl:{line}: the row's keys (title) are of no known form" in listed
+    plan = plan_of(load_recipe(recipe, ["policy=open"]), Console(file=StringIO()))
+    assert plan["bad_rows"] == [listed]
+    warning = f"rows: 1 row could not be read, and was left out, the first at rows.jsonl:{line}"
+    assert warning in plan["warnings"]
+
+
 # --- a dry run ----------------------------------------------------------------------------------
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildgpt.chat import Comparison, Conversation, Message, Task
-from guildgpt.data import jsonl
+from guildgpt.data import forms
+from guildgpt.data.notes import Notes
 from guildgpt.errors import DataError
 
 Q, A, B = Message("user", "Why?"), Message("assistant", "So."), Message("assistant", "Dunno.")
@@ -16,11 +17,9 @@ SYSTEM = Message("system", "Be brief.")
 DEEP = (Q, A, Message("user", "And then?"))
 
 
-def read(path) -> tuple[list[jsonl.Item], Counter[str]]:
-    skipped: Counter[str] = Counter()
-    return list(
-        jsonl.read(path, name="jsonl", skipped=skipped, places={}, unread=Counter())
-    ), skipped
+def read(path) -> tuple[list[forms.Item], Counter[str]]:
+    notes = Notes()
+    return list(forms.read(path, name="mine", notes=notes)), notes.skipped
 
 
 def dicts(*messages: Message) -> list[dict[str, str]]:
@@ -133,7 +132,10 @@ def test_useless_rows_are_counted_never_silent(write_lines, row, reason: str) ->
         ({"messages": [{"role": "user"}]}, "only the keys role"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "'wizard' is no role"),
         ({"messages": [{"role": ["user"], "content": "x"}]}, "is no role"),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "`content` is a list"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            "a part of a message is of the type 'text'",
+        ),
         ({"instruction": 1, "output": "So."}, "`instruction` is a number"),
         ({"prompt": "Why?", "chosen": "So.", "rejected": None}, "(prompt, chosen; null: rejected)"),
         ({"prompt": {"a": 1}, "completion": "So."}, "`prompt` is an object"),
@@ -201,11 +203,6 @@ def test_a_comparison_s_prompt_in_other_columns(write_lines, row, prompt) -> Non
         ({"messages": dicts(Q, A), "context": "It rains."}, "context"),
         ({"messages": dicts(Q, A), "history": [["Hi", "Hello"]]}, "history"),
         ({"messages": dicts(Q, A), "chosen": "So.", "rejected": None}, None),
-        ({"messages": dicts(Q, A), "tools": [{"name": "look", "description": "Up."}]}, "tools"),
-        (
-            {"messages": [{"role": "user", "content": "Why?", "tool_calls": [{"f": "x"}]}]},
-            "messages.tool_calls",
-        ),
         ({"messages": [SYSTEM.as_dict(), *dicts(Q, A)], "system": "Be kind."}, "system"),
         ({"chosen": "So.", "rejected": "Or.", "prompt": "Why?", "output": "Another."}, "output"),
     ],
@@ -227,10 +224,11 @@ def test_columns_that_repeat_what_is_read_are_no_loss(write_lines) -> None:
         {"prompt": "Why?", "response": "So.", "chosen": "So.", "rejected": "Dunno."},
         {"messages": dicts(Q, A), "system": "", "history": [], "tools": None, "input": ""},
     ]
-    unread: Counter[str] = Counter()
+    notes = Notes()
     path = write_lines("a.jsonl", rows)
-    assert len(list(jsonl.read(path, name="a", skipped=Counter(), places={}, unread=unread))) == 3
-    assert not unread
+    assert len(list(forms.read(path, name="a", notes=notes))) == 3
+    assert not notes.unread
+    assert [*notes.others] == ["prompt_id", "category"]
 
 
 def test_other_columns_that_hold_sentences_are_counted(write_lines) -> None:
@@ -243,9 +241,9 @@ def test_other_columns_that_hold_sentences_are_counted(write_lines) -> None:
         "scores": [1, 2],
     }
     path = write_lines("a.jsonl", [row, {**row, "persona": None, "note": "なぜ"}])
-    unread: Counter[str] = Counter()
-    assert len(list(jsonl.read(path, name="a", skipped=Counter(), places={}, unread=unread))) == 2
-    assert unread == {"persona": 1, "note": 1}
+    notes = Notes()
+    assert len(list(forms.read(path, name="a", notes=notes))) == 2
+    assert notes.unread == {"persona": 1, "note": 1}
 
 
 @pytest.mark.parametrize("label", [False, 0, 0.0, -1, "false", " False", "0", "0.0", "bad", "no"])
@@ -279,13 +277,44 @@ def test_a_label_that_says_neither_is_an_error(write_lines, label) -> None:
     assert caught.value.where == f"{path}:1"
 
 
-def test_an_answer_of_weight_0_is_not_trained_on(write_lines) -> None:
-    light = [Q.as_dict(), {**A.as_dict(), "weight": 0}]
+@pytest.mark.parametrize("off", [{"weight": 0}, {"train": False}, {"loss": 0.0}, {"weight": "0"}])
+def test_an_answer_of_weight_0_is_shown_and_not_trained_on(write_lines, off) -> None:
+    light = [Q.as_dict(), {**A.as_dict(), **off}]
     usual = [{**Q.as_dict(), "weight": 0}, {**A.as_dict(), "weight": 1}]  # as SlimOrca's
-    rows = [{"messages": light}, {"messages": usual}]
+    rows = [{"messages": [*light, *dicts(Q, B)]}, {"messages": light}, {"messages": usual}]
+    rows += [{"prompt": "Why?", "chosen": [light[1]], "rejected": "Dunno."}]
+    (partly, whole), skipped = read(write_lines("a.jsonl", rows))
+    assert [message.trained for message in partly.messages] == [True, False, True, True]
+    assert [message.trained for message in whole.messages] == [True, True]
+    assert skipped == {"every answer has the weight 0": 1, "an answer has the weight 0": 1}
+
+
+def test_a_weight_that_is_neither_0_nor_1_is_named(write_lines) -> None:
+    notes = Notes()
+    path = write_lines("a.jsonl", [{"messages": [Q.as_dict(), {**A.as_dict(), "weight": 0.3}]}])
+    (row,) = forms.read(path, name="a", notes=notes)
+    assert row.messages == (Q, A)
+    assert [*notes.others] == ["messages.weight"]
+
+
+def test_turns_of_tools_and_pictures_are_left_out_and_counted(write_lines) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]}
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    asked = {"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}
+    use = {"role": "assistant", "content": [{"type": "tool_use", "id": 1}]}
+    rows = [
+        {"messages": [Q.as_dict(), call, {"role": "tool", "content": "sunny"}, A.as_dict()]},
+        {"conversations": [Q.as_dict(), {"from": "function_call", "value": "f()"}]},
+        {"conversations": [Q.as_dict(), {"from": "observation", "value": "1"}]},
+        {"messages": dicts(Q, A), "tools": [{"name": "look", "description": "Look it up."}]},
+        {"messages": [Q.as_dict(), use]},
+        {"messages": [asked, A.as_dict()]},
+        {"prompt": "Why?", "chosen": [call], "rejected": "Dunno."},
+        {"messages": dicts(Q, A), "tools": []},
+    ]  # fmt: skip
     items, skipped = read(write_lines("a.jsonl", rows))
     assert len(items) == 1
-    assert skipped == {"an answer has the weight 0": 1}
+    assert skipped == {"calls tools": 6, "has pictures or sound": 1}
 
 
 @pytest.mark.parametrize(
@@ -339,6 +368,82 @@ def test_hh_rlhf_s_turns_in_other_forms_and_its_useless_rows(write_lines) -> Non
     assert skipped == {"not two single answers to one prompt": 2}
     (item,), _ = read(write_lines("b.jsonl", [{"prompt": "Human: who?", "completion": "So."}]))
     assert item.messages[0].content == "Human: who?"  # one mark makes no talk
+
+
+SAID = [{"type": "text", "text": "Why?"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": SAID}, A.as_dict()]},
+        {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "Why?"}]},
+                      {"role": "assistant", "content": [{"type": "output_text", "text": "So."}]}]},
+        {"prompt": SAID, "completion": [{"type": "text", "text": "So."}]},
+        {"conversations": [{"from": "User", "value": "Why?"}, {"from": "chatgpt", "value": "So."}]},
+        {"conversations": [{"from": "human", "value": "Why?"}, {"from": "bing", "value": "So."}]},
+        {"conversations": [{"role": "USER", "text": "Why?"}, {"from": "GPT", "content": "So."}]},
+        {"conversation": [{"speaker": "human", "text": "Why?"}, A.as_dict()]},
+        {"messages": [{"role": "user", "content": "Why?", "from": None, "value": None},
+                      {"role": "assistant", "content": "So.", "tool_calls": None}]},
+        {"messages": json.dumps(dicts(Q, A))},  # as a table has a list
+    ],
+)  # fmt: skip
+def test_messages_in_other_dialects(write_lines, row) -> None:
+    notes = Notes()
+    (item,) = forms.read(write_lines("a.jsonl", [row]), name="a", notes=notes)
+    assert item.messages == (Q, A)
+    assert not notes.skipped
+    assert not notes.others
+
+
+def test_a_row_that_is_a_list_of_messages(write_lines) -> None:
+    """As nanochat keeps them."""
+    (one, two), skipped = read(write_lines("a.jsonl", [dicts(Q, A), dicts(SYSTEM, Q, A)]))
+    assert (one.messages, two.messages) == ((Q, A), (SYSTEM, Q, A))
+    assert not skipped
+
+
+def test_parts_of_a_text_stand_below_one_another(write_lines) -> None:
+    parts = [{"type": "text", "text": "Look:"}, {"type": "text", "text": "A passage. "}]
+    (item,), _ = read(
+        write_lines("a.jsonl", [{"messages": [{"role": "user", "content": parts}, A.as_dict()]}])
+    )
+    assert item.messages[0].content == "Look:\nA passage."
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"prompt": "Why?", "chosen": dicts(SYSTEM, Q, A), "rejected": dicts(SYSTEM, Q, B)},
+         (SYSTEM, Q)),
+        ({"prompt": "Why?", "chosen": dicts(SYSTEM, A), "rejected": dicts(SYSTEM, B)}, (SYSTEM, Q)),
+        ({"chosen": dicts(SYSTEM, Q, A), "rejected": dicts(SYSTEM, Q, B)}, (SYSTEM, Q)),
+        ({"prompt": dicts(SYSTEM, Q), "chosen": dicts(Q, A), "rejected": dicts(Q, B)}, (SYSTEM, Q)),
+        ({"prompt": "Why?", "chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B)}, DEEP),
+        ({"prompt": "And then?", "chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B)}, DEEP),
+        ({"prompt": dicts(*DEEP), "chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B)}, DEEP),
+        ({"prompt": dicts(*DEEP), "chosen": dicts(A), "rejected": dicts(B)}, DEEP),
+        ({"system": "Be brief.", "prompt": "Why?", "chosen": dicts(Q, A), "rejected": dicts(Q, B)},
+         (SYSTEM, Q)),
+    ],
+)  # fmt: skip
+def test_pairs_of_several_turns_and_with_a_system_turn(write_lines, row, prompt) -> None:
+    (item,), skipped = read(write_lines("a.jsonl", [row]))
+    assert item.prompt == prompt
+    assert item.answers == (A, B)
+    assert not skipped
+
+
+def test_pairs_that_part_before_their_last_turn_are_counted(write_lines) -> None:
+    other = Message("system", "Be long.")
+    rows = [
+        {"chosen": dicts(Q, A, Q, A), "rejected": dicts(Q, B, Q, B)},
+        {"prompt": "Why?", "chosen": dicts(SYSTEM, A), "rejected": dicts(other, B)},
+    ]
+    items, skipped = read(write_lines("a.jsonl", rows))
+    assert not items
+    assert skipped == {"not two single answers to one prompt": 2}
 
 
 def test_alpaca_s_history_are_earlier_turns(write_lines) -> None:
