@@ -145,6 +145,7 @@ def _save_tokenizer(chat: ChatTokenizer, folder: Path, context: int) -> None:
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
+            **({"bos_token": chat.bos_token} if chat.bos_token else {}),
             "eos_token": chat.template.end,
             "pad_token": chat.pad_token,
             "clean_up_tokenization_spaces": False,
