@@ -162,10 +162,10 @@ def _settled(template: ChatTemplate, control: Mapping[str, Control]) -> ChatTemp
 def _settled_turn(turn: Turn, control: Mapping[str, Control]) -> Turn:
     opening, closing = (_without_taken(text, control) for text in (turn.opening, turn.closing))
     if _ends_greedily(opening, control):
-        turn = replace(turn, left="all")
+        turn = replace(turn, left="by token" if turn.left == "none" else turn.left)
     first = _first_control(closing, control)
     if first and control[first].left and closing.startswith(first):
-        turn = replace(turn, right="all")
+        turn = replace(turn, right="by token" if turn.right == "none" else turn.right)
     return replace(turn, opening=opening, closing=closing)
 
 

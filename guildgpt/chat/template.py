@@ -36,8 +36,18 @@ class Lesson(NamedTuple):
     answers: list[str]
 
 
-Trim = Literal["none", "newlines", "all"]
-_TRIMMED: dict[Trim, str | None] = {"none": "", "newlines": "\n", "all": None}
+Trim = Literal["none", "newlines", "all", "by token"]
+# What a control token takes off beside it (`lstrip`, `rstrip` of an added token) is Unicode's white
+# space; what a template's `trim` takes is Python's, which has four characters more.
+_BY_TOKEN = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+_TRIMMED: dict[Trim, str | None] = {
+    "none": "",
+    "newlines": "\n",
+    "all": None,
+    "by token": _BY_TOKEN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +106,8 @@ class ChatTemplate:
     lead: str = ""
     """What begins every answer and is learned with it: no prompt has it."""
     earlier: str | None = None
-    """What opens answers before the last question, if not the assistant's opening: nobody asks for
-    them so, and they are not trained there. Each is trained in a lesson of its own."""
+    """What opens all answers but a conversation's last turn, if not the assistant's opening: nobody
+    asks for them so, and they are not trained there. Each is trained in a lesson of its own."""
     last: str | None = None
     """What closes the answer that ends a conversation, if not the assistant's closing."""
     published: str = ""
@@ -110,18 +120,16 @@ class ChatTemplate:
         ends: so the ids before an answer are exactly the ids of the prompt that asks for it
         (`prompt`), and no control token can come out of a member's text.
         """
-        return self._encode(self._parts(messages), tokenizer, "nothing")
+        return self._encode(self._parts(messages), tokenizer)
 
     def prompt(self, messages: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
         """Ids that ask for the next assistant turn: the conversation and an open header."""
-        return self._encode(self._parts(messages, ask=True), tokenizer, "nothing").ids
+        return self._encode(self._parts(messages, ask=True), tokenizer).ids
 
     def answer(self, text: str, tokenizer: Tokenizer) -> list[int]:
         """Ids of an answer, which follow its prompt's: with its end-of-turn token."""
-        asked = self.user.closing + self.assistant.opening
-        after: After = "token" if asked.endswith(self.control_tokens) else "text"
         learned = (part for part in self._answer(text) if part.learned)
-        return self._encode(learned, tokenizer, after).ids
+        return self._encode(learned, tokenizer).ids
 
     def lessons(self, messages: Sequence[Message], tokenizer: Tokenizer) -> list[Lesson]:
         """What is trained of a conversation: all its answers at once; each with what stands before
@@ -163,15 +171,14 @@ class ChatTemplate:
     def _parts(self, messages: Sequence[Message], *, ask: bool = False) -> Iterator[_Part]:
         """A conversation in pieces, each the template's own or a person's."""
         written = self._folded(self._with_system(messages))
-        asked = max((i for i, one in enumerate(written) if one.role == "user"), default=-1)
         opens = bool(written) and written[0].role == "system"
         yield _Part(self.begin + ("" if opens else self.without_system), own=True)
         for place, message in enumerate(written):
             if message.role == "assistant":
-                last = self.last if place == len(written) - 1 and not ask else None
-                if self.earlier is None or place > asked:
+                ends = place == len(written) - 1 and not ask
+                if self.earlier is None or ends:
                     yield _Part(self.assistant.opening, own=True)
-                    yield from self._answer(message.content, last)
+                    yield from self._answer(message.content, self.last if ends else None)
                     continue
                 turn = replace(self.assistant, opening=self.earlier + self.lead)
             else:
@@ -226,10 +233,11 @@ class ChatTemplate:
             return self.later_system is not None
         return self.system_turn is not None and (self.after_system is None or follows == "user")
 
-    def _encode(
-        self, parts: Iterator[_Part], tokenizer: Tokenizer, after: After
-    ) -> Rendered:
+    def _encode(self, parts: Iterator[_Part], tokenizer: Tokenizer) -> Rendered:
         control = self._control_ids(tokenizer)
+        asked = self.user.closing + self.assistant.opening
+        after_asking: After = "token" if asked.endswith(self.control_tokens) else "text"
+        after: After = "nothing"
         ids: list[int] = []
         mask: list[bool] = []
         run, learned = "", False
@@ -245,7 +253,7 @@ class ChatTemplate:
         for part in parts:
             if part.learned != learned:
                 close_run()  # a prompt ends here
-                learned = part.learned
+                learned, after = part.learned, after_asking if part.learned else after
             pieces = _splitter(self.control_tokens).split(part.text) if part.own else [part.text]
             for piece in pieces:
                 if part.own and piece in control:
