@@ -42,7 +42,7 @@ from guildgpt.vote.cli import vote
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from guildgpt.chat import Tokenizer
+    from guildgpt.chat import ChatTemplate, Tokenizer
     from guildgpt.data import Loaded
 
 
@@ -252,7 +252,6 @@ def preview_data(
     """Show examples with the trained tokens in colour, and check every row."""
     from dataclasses import asdict
 
-    from guildgpt.chat import CHATML
     from guildgpt.data import SourceSpec, check_trainable, load, preview
 
     console = console_for(as_json)
@@ -262,9 +261,9 @@ def preview_data(
     rows_of = {text: load(spec) for text, spec in zip(sources, specs, strict=True)}
     for text, loaded in rows_of.items():
         _refuse_useless(text, loaded)
-    tokenizer = command.with_resource(_tokenizer(base))
+    tokenizer, template = command.with_resource(_language(base, console))
     for text, loaded in rows_of.items():
-        statistics = check_trainable(loaded.conversations, tokenizer, CHATML, max_tokens=context)
+        statistics = check_trainable(loaded.conversations, tokenizer, template, max_tokens=context)
         comparisons, tasks = len(loaded.comparisons), len(loaded.tasks)
         result[text] = {
             **asdict(statistics),
@@ -279,7 +278,7 @@ def preview_data(
         console.rule(visible(text), align="left")
         if loaded.conversations:
             preview(
-                loaded.conversations, tokenizer, CHATML, console, count=count, max_tokens=context
+                loaded.conversations, tokenizer, template, console, count=count, max_tokens=context
             )
             say(console, "", str(statistics))
         if comparisons:
@@ -342,15 +341,16 @@ def _print_error(error: GuildError) -> None:
 
 
 @contextmanager
-def _tokenizer(base: str) -> Iterator[Tokenizer]:
-    """The tokenizer of a model folder, or of whatever else training can start from.
+def _language(base: str, console: Console) -> Iterator[tuple[Tokenizer, ChatTemplate]]:
+    """The tokenizer and the chat template of a model folder, or of whatever else training can start
+    from.
 
     The core install alone reads a GGUF's by way of llama.cpp: the same ids, ten times as slow.
     """
-    from guildgpt.chat import FileTokenizer
+    from guildgpt.chat import ChatTemplate, FileTokenizer
 
     if (Path(base) / "template.json").is_file():
-        yield FileTokenizer(Path(base) / "tokenizer.json")
+        yield FileTokenizer(Path(base) / "tokenizer.json"), ChatTemplate.load(base)
     elif missing_for_training() and (base == "starter" or base.endswith(".gguf")):
         import asyncio
         from dataclasses import replace
@@ -360,7 +360,7 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
 
         opened = open_model(replace(locate(base), folder=None), context=512)
         try:
-            yield opened.engine.tokenizer
+            yield opened.engine.tokenizer, opened.template
         finally:
             asyncio.run(opened.engine.close())
     else:
@@ -369,10 +369,11 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
         from guildgpt.bases.config import BaseConfig
 
         try:
-            tokenizer = load_tokenizer(BaseConfig(base=base))[0].tokenizer
+            chat = load_tokenizer(BaseConfig(base=base))[0]
         except ModelError as error:
             raise_in_words_of_the_command(error)
-        yield tokenizer
+        say(console, *chat.notices)
+        yield chat.tokenizer, chat.template
 
 
 def _refuse_useless(source: str, loaded: Loaded) -> None:

@@ -13,6 +13,8 @@ from typing import Any, get_args
 from guildgpt.chat.template import CHATML, ChatTemplate, Trim, Turn
 from guildgpt.errors import ModelError, refuse_newer
 
+TEMPLATE_KEY = "guildgpt.template"  # of a GGUF's metadata
+
 _CHATML_KEYS = {"name", "start", "end", "system"}
 _TURNS = {"system_turn", "later_system", "user", "after_system", "assistant"}
 _OPTIONAL = {"system_turn", "later_system", "after_system", "earlier", "last"}

@@ -93,6 +93,9 @@ def add_chat_tokens(
     new_ids = {int(backend.token_to_id(token) or 0) for token in new}
     size = backend.get_vocab_size(with_added_tokens=True)
     without_row = range(size if rows is None else rows, size)
-    begins = template.begin if template.begin in template.control_tokens else bos if own else None
     new_tokens = sorted({*new_ids, *without_row})
-    return ChatTokenizer(backend.to_str(), template, pad, new_tokens, begins or None)
+    if template.begin in template.control_tokens:
+        bos = template.begin
+    elif not own or bos == template.end:  # a GGUF without one names what ends a turn
+        bos = None
+    return ChatTokenizer(backend.to_str(), template, pad, new_tokens, bos)

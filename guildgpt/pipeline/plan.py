@@ -32,7 +32,7 @@ def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
     plan: dict[str, Any] = {
         "recipe": recipe.name,
         "policy": recipe.policy,
-        "warnings": data.warnings,
+        "warnings": [*data.warnings, *chat.notices],
         "sources": {},
         "stages": {},
     }
