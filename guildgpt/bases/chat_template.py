@@ -101,9 +101,7 @@ def own_template(text: str, tokenizer_json: str, special: Mapping[str, str]) -> 
 
     def render(messages: Sequence[Mapping[str, str]], asks: bool) -> str:
         turns = [dict(one) for one in messages]
-        return str(
-            peer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks)
-        )
+        return str(peer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks))
 
     template = read_pieces(render, _control(tokenizer_json), special.get("bos_token"))
     eos = special.get("eos_token")
@@ -141,7 +139,11 @@ def prove(template: ChatTemplate, tokenizer: FileTokenizer, peer: Any) -> None:
                 raise NotExpressed(f"it refuses a sample conversation: {error}") from error
             if ids != theirs:
                 place = next(
-                    (i for i, pair in enumerate(zip(ids, theirs, strict=False)) if len(set(pair)) > 1),
+                    (
+                        i
+                        for i, pair in enumerate(zip(ids, theirs, strict=False))
+                        if len(set(pair)) > 1
+                    ),
                     min(len(ids), len(theirs)),
                 )
                 raise NotExpressed(
@@ -183,13 +185,12 @@ def samples(template: ChatTemplate) -> Iterator[list[Message]]:
 
 
 def _the_same_every_day(text: str) -> str:
-    """A template behind what fixes its date, and has it think only where that is asked for."""
+    """A template behind what fixes its date, and asks it not to think."""
     found = ""
     if "enable_thinking" in text:
-        found += (
-            "{%- if enable_thinking is not defined %}{%- set enable_thinking = false %}"
-            "{%- endif %}"
-        )
+        found += "{%- set enable_thinking = false %}"
+    if "date_string" in text:  # llama.cpp gives today's
+        found += f"{{%- set date_string = '{DAY:%d %b %Y}' %}}"
     if formats := {format for _, format in _DATES.findall(text)}:
         days = "".join(
             f"{{%- if format == {json.dumps(one)} %}}{DAY.strftime(one)}{{%- endif %}}"

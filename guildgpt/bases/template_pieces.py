@@ -1,17 +1,17 @@
-"""A chat template in Jinja, taken apart: sample conversations of marks are rendered, and what stands
+"""A chat template in Jinja, taken apart: conversations of marks are rendered, and what stands
 around the marks is how each role's turn is written."""
 
 from __future__ import annotations
 
-import os.path
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from guildgpt.chat import ChatTemplate
 from guildgpt.chat.template import Trim, Turn
 
-# Marks that no template looks for, of one token's kind, so that nothing is joined to them.
+# Marks that no template looks for.
 SYSTEM, ASKED, ANSWER, ASKED_AGAIN, ANSWER_AGAIN = (f"Qz{letter}qz" for letter in "ABCDE")
 PAD = "\n \n"  # around a mark: what is left of it says how a template trims
 _LEFT: dict[str, Trim] = {PAD: "none", " \n": "newlines", "": "all"}
@@ -34,9 +34,7 @@ class Control:
     right: bool
 
 
-def read_pieces(
-    render: Render, control: Mapping[str, Control], bos: str | None
-) -> ChatTemplate:
+def read_pieces(render: Render, control: Mapping[str, Control], bos: str | None) -> ChatTemplate:
     """The template behind `render`. NotExpressed where it is not made of turns.
 
     `control` are the tokenizer's added tokens, `bos` the one that begins a sequence, if any.
@@ -220,7 +218,9 @@ def _trims(render: Render, messages: Messages, place: int) -> tuple[Trim, Trim]:
 
 def _pieces(text: str, control: Mapping[str, Control]) -> list[str]:
     longest_first = sorted(control, key=len, reverse=True)
-    return [piece for piece in re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if piece]
+    return [
+        piece for piece in re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if piece
+    ]
 
 
 def _first_control(text: str, control: Mapping[str, Control]) -> str | None:
@@ -229,8 +229,11 @@ def _first_control(text: str, control: Mapping[str, Control]) -> str | None:
 
 def _common_pieces(one: str, other: str, control: Mapping[str, Control]) -> str:
     """What two texts begin with, in whole control tokens and whole texts between them."""
-    return "".join(os.path.commonprefix([_pieces(one, control), _pieces(other, control)]))
+    pairs = zip(_pieces(one, control), _pieces(other, control), strict=False)
+    return "".join(piece for piece, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _common_suffix(one: str, other: str) -> str:
-    return os.path.commonprefix([one[::-1], other[::-1]])[::-1]
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    size = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return one[len(one) - size :]

@@ -40,7 +40,7 @@ def _system(text: str) -> str:
 
 
 def _chatml(template: ChatTemplate) -> str:
-    opening, role, newline = template.user.opening.partition("user")
+    opening, role, _ = template.user.opening.partition("user")
     assert role, "a template that is not ChatML's has a text of its own"
     closing = template.user.closing.removesuffix("\n")
     begin = f"{{{{ '{template.begin}' }}}}" if template.begin else ""

@@ -65,8 +65,9 @@ class Turn:
         return text.lstrip(_TRIMMED[self.left]).rstrip(_TRIMMED[self.right])
 
 
-def _chatml(role: str) -> Turn:
-    return Turn(f"<|im_start|>{role}\n", "<|im_end|>\n")
+_SYSTEM, _USER, _ASSISTANT = (
+    Turn(f"<|im_start|>{role}\n", "<|im_end|>\n") for role in ("system", "user", "assistant")
+)
 
 
 class _Part(NamedTuple):
@@ -94,14 +95,14 @@ class ChatTemplate:
     """What opens every conversation: the token that begins a sequence, for most."""
     without_system: str = ""
     """What follows it where the conversation has no system turn."""
-    system_turn: Turn | None = _chatml("system")
+    system_turn: Turn | None = _SYSTEM
     """A system turn at the beginning; None folds it."""
-    later_system: Turn | None = _chatml("system")
+    later_system: Turn | None = _SYSTEM
     """One further on; None folds it."""
-    user: Turn = _chatml("user")
+    user: Turn = _USER
     after_system: Turn | None = None
     """The first question where the system text stands within the user's turn."""
-    assistant: Turn = _chatml("assistant")
+    assistant: Turn = _ASSISTANT
     """Its opening asks for an answer; its closing holds the `end`."""
     lead: str = ""
     """What begins every answer and is learned with it: no prompt has it."""
@@ -181,10 +182,12 @@ class ChatTemplate:
                     yield from self._answer(message.content, self.last if ends else None)
                     continue
                 turn = replace(self.assistant, opening=self.earlier + self.lead)
+                text = self._said(message.content)
             else:
                 turn = self._turn(message, place, opens)
+                text = turn.content(message.content)
             yield _Part(turn.opening, own=True)
-            yield _Part(turn.content(message.content), own=False)
+            yield _Part(text, own=False)
             yield _Part(turn.closing, own=True)
         if ask:
             yield _Part(self.assistant.opening, own=True)
@@ -193,9 +196,13 @@ class ChatTemplate:
         closing = self.assistant.closing if last is None else last
         tail, end, rest = closing.partition(self.end)
         yield _Part(self.lead, own=True, learned=True)
-        yield _Part(self.assistant.content(text), own=False, learned=True)
+        yield _Part(self._said(text), own=False, learned=True)
         yield _Part(tail + end, own=True, learned=True)
         yield _Part(rest, own=True)
+
+    def _said(self, text: str) -> str:
+        """An answer's text without the `lead`, with which a model's own answers begin."""
+        return self.assistant.content(text).removeprefix(self.lead)
 
     def _turn(self, message: Message, place: int, opens: bool) -> Turn:
         """How a turn of the system or of a user is written there."""

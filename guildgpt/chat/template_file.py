@@ -1,6 +1,7 @@
 """`template.json`: a chat template as it lies in a model folder, or inside a GGUF.
 
-ChatML is written as older versions wrote it, so that they read it: `name`, `start`, `end`, `system`.
+ChatML is written as older versions wrote it, so that they read it: `name`, `start`, `end` and
+`system`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _TURNS = {"system_turn", "later_system", "user", "after_system", "assistant"}
 _OPTIONAL = {"system_turn", "later_system", "after_system", "earlier", "last"}
 
 
-def chatml(start: str, end: str, *, name: str = "chatml", system: str = "", begin: str = ""
+def chatml(
+    start: str, end: str, *, name: str = "chatml", system: str = "", begin: str = ""
 ) -> ChatTemplate:
     """ChatML with control tokens of these names; `begin` opens every conversation."""
 
@@ -95,7 +97,10 @@ def _whole(record: dict[str, Any]) -> ChatTemplate:
             _check_texts({name: value})
             values[name] = value
     template = ChatTemplate(**values)
-    if template.end not in template.control_tokens or template.end not in template.assistant.closing:
+    if (
+        template.end not in template.control_tokens
+        or template.end not in template.assistant.closing
+    ):
         raise ValueError("its `end` ends no answer")
     return template
 

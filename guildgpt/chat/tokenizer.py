@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from guildgpt.errors import ModelError
 
-
 # What stands before a text that is encoded. Many tokenizers of SentencePiece's kind put a ▁ before
 # a text, some before the text after each control token, and none within a text.
 After: TypeAlias = Literal["nothing", "token", "text"]
@@ -68,7 +67,9 @@ class FileTokenizer:
 
     def encode(self, text: str, after: After = "nothing", /) -> list[int]:
         """The ids of plain text; see `Tokenizer.encode`."""
-        backend = {"nothing": self._backend, "token": self._after_token, "text": self._within}[after]
+        backend = {"nothing": self._backend, "token": self._after_token, "text": self._within}[
+            after
+        ]
         return list(backend.encode(text, add_special_tokens=False).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -66,8 +66,24 @@ FAMILIES = [
     Family(
         "gemma-3", "no prefix", GEMMA, "<bos>", "<eos>", "<end_of_turn>", "in the first question"
     ),
-    Family("granite-3.0", "bytes as GPT-2", GRANITE, None, "<|end_of_text|>", "<|end_of_text|>", "a turn"),
-    Family("granite-3.3", "bytes as GPT-2", GRANITE, None, "<|end_of_text|>", "<|end_of_text|>", "a turn"),
+    Family(
+        "granite-3.0",
+        "bytes as GPT-2",
+        GRANITE,
+        None,
+        "<|end_of_text|>",
+        "<|end_of_text|>",
+        "a turn",
+    ),
+    Family(
+        "granite-3.3",
+        "bytes as GPT-2",
+        GRANITE,
+        None,
+        "<|end_of_text|>",
+        "<|end_of_text|>",
+        "a turn",
+    ),
     Family("llama-2", "prepend", ("<unk>",), "<s>", "</s>", "</s>", "in the first question"),
     Family(
         "llama-3", "bytes", LLAMA_3, "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "a turn"
@@ -81,8 +97,12 @@ FAMILIES = [
         "<|eot_id|>",
         "a turn",
     ),
-    Family("llama-3.1", "bytes", LLAMA_3, "<|begin_of_text|>", "<|eot_id|>", "<|eot_id|>", "a turn"),
-    Family("llama-3.2", "bytes", LLAMA_3, "<|begin_of_text|>", "<|eot_id|>", "<|eot_id|>", "a turn"),
+    Family(
+        "llama-3.1", "bytes", LLAMA_3, "<|begin_of_text|>", "<|eot_id|>", "<|eot_id|>", "a turn"
+    ),
+    Family(
+        "llama-3.2", "bytes", LLAMA_3, "<|begin_of_text|>", "<|eot_id|>", "<|eot_id|>", "a turn"
+    ),
     Family("mistral-7b-v0.1", "prepend", ("<unk>",), "<s>", "</s>", "</s>", "folded"),
     Family(
         "mistral-v1", "metaspace first", ("<unk>",), "<s>", "</s>", "</s>", "in the first question"
@@ -98,7 +118,9 @@ FAMILIES = [
         "a turn",
     ),
     Family("mistral-nemo", "bytes", ("<unk>", *INST), "<s>", "</s>", "</s>", "folded"),
-    Family("olmo-2", "bytes", ("<|pad|>",), "<|endoftext|>", "<|endoftext|>", "<|endoftext|>", "a turn"),
+    Family(
+        "olmo-2", "bytes", ("<|pad|>",), "<|endoftext|>", "<|endoftext|>", "<|endoftext|>", "a turn"
+    ),
     Family("openhermes", "prepend", IM, "<s>", "<|im_end|>", "<|im_end|>", "a turn"),
     Family("phi-3-mini", "prepend", PHI_3, "<s>", "<|endoftext|>", "<|end|>", "folded", PHI_3[:4]),
     Family("phi-3", "prepend", PHI_3, "<s>", "<|endoftext|>", "<|end|>", "a turn", PHI_3[:4]),
@@ -114,13 +136,25 @@ FAMILIES = [
     ),
     Family("qwen-2.5", "bytes", (*IM, "<|endoftext|>"), None, "<|im_end|>", "<|im_end|>", "a turn"),
     Family(
-        "qwen-3", "bytes", (*IM, *THINK, "<|endoftext|>"), None, "<|im_end|>", "<|im_end|>", "a turn"
+        "qwen-3",
+        "bytes",
+        (*IM, *THINK, "<|endoftext|>"),
+        None,
+        "<|im_end|>",
+        "<|im_end|>",
+        "a turn",
     ),
     Family(
         "qwen-3-2507", "bytes", (*IM, "<|endoftext|>"), None, "<|im_end|>", "<|im_end|>", "a turn"
     ),
     Family(
-        "smollm3", "bytes", (*IM, *THINK, "<|end_of_text|>"), None, "<|im_end|>", "<|im_end|>", "a turn"
+        "smollm3",
+        "bytes",
+        (*IM, *THINK, "<|end_of_text|>"),
+        None,
+        "<|im_end|>",
+        "<|im_end|>",
+        "a turn",
     ),
     Family("zephyr", "metaspace always", ("<unk>",), "<s>", "</s>", "</s>", "a turn"),
 ]

@@ -1,19 +1,20 @@
-"""A base's own template is read from its published text, and gives the ids that transformers gives."""
+"""A base's own template is read from its published text, and gives transformers' ids."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from bases.families import FAMILIES, Family
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from bases.families import FAMILIES, Family
 from guildgpt.bases.chat_template import own_template
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
 
@@ -64,6 +65,19 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Family], Read]:
         return known[family.name]
 
     return get
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "bases.md"
+
+
+def test_the_document_says_what_is_read() -> None:
+    rows = [
+        [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:4]]
+        for line in DOCUMENT.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    ]
+    said = {tuple(row) for row in rows if row[0].strip("`") in {one.name for one in FAMILIES}}
+    assert said == {(f"`{one.name}`", f"`{one.end}`", one.system) for one in FAMILIES}
 
 
 families = pytest.mark.parametrize("family", FAMILIES, ids=lambda one: one.name)
