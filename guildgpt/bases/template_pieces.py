@@ -170,9 +170,9 @@ def _settled_turn(turn: Turn, control: Mapping[str, Control]) -> Turn:
 def _without_taken(text: str, control: Mapping[str, Control]) -> str:
     for token, takes in control.items():
         if takes.right:
-            text = re.sub(re.escape(token) + r"\s+", lambda _, token=token: token, text)
+            text = re.sub(rf"({re.escape(token)})\s+", r"\1", text)
         if takes.left:
-            text = re.sub(r"\s+" + re.escape(token), lambda _, token=token: token, text)
+            text = re.sub(rf"\s+({re.escape(token)})", r"\1", text)
     return text
 
 

@@ -61,21 +61,33 @@ class FileTokenizer:
         self.control_ids = frozenset(
             token["id"] for token in spec.get("added_tokens") or [] if token["special"]
         )
+        model = spec.get("model") or {}
+        unknown = model.get("unk_id"), self._backend.token_to_id(model.get("unk_token") or "")
+        self._forged = self.control_ids.difference(unknown)
 
     def __len__(self) -> int:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     def encode(self, text: str, after: After = "nothing", /) -> list[int]:
         """The ids of plain text; see `Tokenizer.encode`."""
-        backend = {"nothing": self._backend, "token": self._after_token, "text": self._within}[
-            after
-        ]
-        return list(backend.encode(text, add_special_tokens=False).ids)
+        backends = {"nothing": self._backend, "token": self._after_token, "text": self._within}
+        encoding = backends[after].encode(text, add_special_tokens=False)
+        ids = list(encoding.ids)
+        if not self._forged.isdisjoint(ids):  # a Unigram model may find one among its pieces
+            for token, (start, stop) in zip(ids, encoding.offsets, strict=True):
+                if token in self._forged and stop - start > 1:
+                    cut = start + 1
+                    return [*self.encode(text[:cut], after), *self.encode(text[cut:], "text")]
+        return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` for many texts at once, on all cores."""
         batch = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [list(encoding.ids) for encoding in batch]
+        found = [list(encoding.ids) for encoding in batch]
+        return [
+            ids if self._forged.isdisjoint(ids) else self.encode(text)
+            for ids, text in zip(found, texts, strict=True)
+        ]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, control tokens left out."""

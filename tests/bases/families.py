@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from network.tiny import llama
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -158,6 +159,20 @@ FAMILIES = [
     ),
     Family("zephyr", "metaspace always", ("<unk>",), "<s>", "</s>", "</s>", "a turn"),
 ]
+
+
+BY_NAME = {family.name: family for family in FAMILIES}
+
+
+def published_base(folder: Path, family: Family, **changes: Any) -> Path:
+    """A base of that family as its publisher leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = family.tokenizer
+    llama(vocab_size=len(json.loads(text)["model"]["vocab"])).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+    settings = {**family.special, "chat_template": family.jinja, **changes}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
 
 
 def tokenizer_json(kind: Kind, control: Sequence[str], greedy: Sequence[str] = ()) -> str:

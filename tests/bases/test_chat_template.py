@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from bases.families import FAMILIES, Family
 from guildgpt.bases.chat_template import own_template
 from guildgpt.chat import ChatTemplate, FileTokenizer, Message
+
+from .families import FAMILIES, Family
 
 CONTROL = sorted({token for one in FAMILIES for token in (*one.control, one.eos, one.bos or "")})
 ordinary = st.text(max_size=30).filter(
