@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,14 @@ def special_tokens(folder: Path, tokenizer_json: str) -> dict[str, str]:
 
 def own_template(text: str, tokenizer_json: str, special: Mapping[str, str]) -> ChatTemplate:
     """The template behind a text in Jinja, proven; NotExpressed where it cannot be had."""
-    text = _the_same_every_day(text)
+    return _proven(text, tokenizer_json, tuple(special.items()))
+
+
+@lru_cache(maxsize=2)  # a run asks several times, and a large vocabulary takes seconds
+def _proven(
+    text: str, tokenizer_json: str, special_tokens: tuple[tuple[str, str], ...]
+) -> ChatTemplate:
+    text, special = _the_same_every_day(text), dict(special_tokens)
     with quiet():
         peer: Any = PreTrainedTokenizerFast(
             tokenizer_object=Backend.from_str(tokenizer_json), chat_template=text, **special

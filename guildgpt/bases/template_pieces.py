@@ -63,7 +63,7 @@ def read_pieces(render: Render, control: Mapping[str, Control], bos: str | None)
     before_earlier = earlier[len(user_closing) :]
     closing, user_opening = _between_turns(to_user, last, head, end)
     before = head.removesuffix(user_opening)
-    begin = bos if bos and before.startswith(bos) else ""
+    begin = bos if bos and before.startswith(bos) and bos not in user_opening else ""
     template = ChatTemplate(
         name="own",
         end=end,

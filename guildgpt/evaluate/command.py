@@ -82,7 +82,7 @@ def evaluate_model(
         if not held_out[name]:
             too_long = "None fits into the context: raise --context."
             raise _no_conversation(name, too_long if rows else TRAINED_ON_ALL)
-        notes[name] = _note(shares, dropped)
+        notes[name] = "; ".join(filter(None, [_note(shares, dropped), *chat.notices]))
     gguf = locate(model).gguf if samples else None
     bits = measure_bits(base, held_out, world)
     result: dict[str, Any] = {
