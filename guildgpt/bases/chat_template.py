@@ -22,8 +22,8 @@ from transformers import PreTrainedTokenizerFast
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.template_pieces import Control, NotExpressed, read_pieces
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
-from guildgpt.chat.template import TEMPLATE_FILE
-from guildgpt.chat.template_file import chatml
+from guildgpt.chat.template import TEMPLATE_FILE, chatml
+from guildgpt.model.gguf_file import read_head
 from guildgpt.model.json_file import json_if_any
 from guildgpt.model.quiet import quiet
 from guildgpt.model.starter import STARTER
@@ -51,7 +51,8 @@ def template_for(
         return replace(kept, system=config.system), []
     special = special_tokens(folder, tokenizer_json)
     own, notices = None, []
-    if config.template == "own" and (text := published(folder)):
+    file = Path(config.base).expanduser()
+    if config.template == "own" and (text := _in_gguf(file) or published(folder)):
         try:
             own = own_template(text, tokenizer_json, special)
             notices = [] if own.system_turn else [FOLDED]
@@ -75,6 +76,14 @@ def published(folder: Path) -> str | None:
         if isinstance(given, str) and given.strip():
             return given
     return None
+
+
+def _in_gguf(file: Path) -> str | None:
+    """The text that a GGUF file holds; transformers passes it on for some models only."""
+    if file.suffix != ".gguf" or not file.is_file():
+        return None
+    text = read_head(file).metadata.get("tokenizer.chat_template")
+    return text if isinstance(text, str) and text.strip() else None
 
 
 def special_tokens(folder: Path, tokenizer_json: str) -> dict[str, str]:
@@ -204,7 +213,7 @@ def _the_same_every_day(text: str) -> str:
             for one in sorted(formats)
         )
         found += f"{{%- macro strftime_now(format) %}}{days}{{%- endmacro %}}"
-    return found + text
+    return text if text.startswith(found) else found + text
 
 
 def _control(tokenizer_json: str) -> dict[str, Control]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from guildgpt.chat import ChatTemplate
-from guildgpt.chat.template import Trim, Turn
+from guildgpt.chat.turn import Trim, Turn
 
 # Marks that no template looks for.
 SYSTEM, ASKED, ANSWER, ASKED_AGAIN, ANSWER_AGAIN = (f"Qz{letter}qz" for letter in "ABCDE")

@@ -10,15 +10,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from guildgpt.chat.conversation import Message
+from guildgpt.chat.jinja import in_jinja
+from guildgpt.chat.template_file import (
+    CHATML_KEYS,
+    json_text,
+    read_values,
+    refusing_what_cannot_be_read,
+)
 from guildgpt.chat.tokenizer import After, Tokenizer
+from guildgpt.chat.turn import Turn
 from guildgpt.errors import ModelError
 
+TEMPLATE_FILE = "template.json"
 JOINT = "\n\n"  # between a system text and the question that it is folded into
 
 
@@ -34,35 +43,6 @@ class Lesson(NamedTuple):
 
     rendered: Rendered
     answers: list[str]
-
-
-Trim = Literal["none", "newlines", "all", "by token"]
-# What a control token takes off beside it (`lstrip`, `rstrip` of an added token) is Unicode's white
-# space; what a template's `trim` takes is Python's, which has four characters more.
-_BY_TOKEN = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
-    map(chr, range(0x2000, 0x200B))
-)
-_TRIMMED: dict[Trim, str | None] = {
-    "none": "",
-    "newlines": "\n",
-    "all": None,
-    "by token": _BY_TOKEN,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """How a role's turn is written: what stands before and after its content, and what is taken
-    off the content's ends."""
-
-    opening: str
-    closing: str
-    left: Trim = "none"
-    right: Trim = "none"
-
-    def content(self, text: str) -> str:
-        """The text as it stands in the turn."""
-        return text.lstrip(_TRIMMED[self.left]).rstrip(_TRIMMED[self.right])
 
 
 _SYSTEM, _USER, _ASSISTANT = (
@@ -151,23 +131,37 @@ class ChatTemplate:
     @property
     def jinja(self) -> str:
         """The same template in the language of `apply_chat_template` and of llama.cpp."""
-        from guildgpt.chat.jinja import in_jinja
-
         return in_jinja(self)
+
+    def to_json(self) -> str:
+        """The text of a template.json. ChatML is written as older versions wrote it, so that they
+        read it."""
+        start = self.control_tokens[0]
+        if self == chatml(start, self.end, name=self.name, system=self.system):
+            return json_text(
+                {"name": self.name, "start": start, "end": self.end, "system": self.system}
+            )
+        return json_text(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> ChatTemplate:
+        """The template that such a text holds; ModelError where it holds none."""
+        names = [field.name for field in fields(cls)]
+        with refusing_what_cannot_be_read(where):
+            values = read_values(text, where, names)
+            return chatml(**values) if values.keys() <= CHATML_KEYS else cls(**values)
 
     def save(self, folder: str | Path) -> None:
         """Write `template.json` into a model folder."""
-        from guildgpt.chat.template_file import to_json
-
-        (Path(folder) / TEMPLATE_FILE).write_text(to_json(self), encoding="utf-8")
+        (Path(folder) / TEMPLATE_FILE).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> ChatTemplate:
         """Read the template a model folder was trained with."""
-        from guildgpt.chat.template_file import from_json, read_file
-
         path = Path(folder) / TEMPLATE_FILE
-        return from_json(read_file(path), path)
+        with refusing_what_cannot_be_read(path):
+            text = path.read_text(encoding="utf-8")
+        return cls.from_json(text, path)
 
     def _parts(self, messages: Sequence[Message], *, ask: bool = False) -> Iterator[_Part]:
         """A conversation in pieces, each the template's own or a person's."""
@@ -284,7 +278,32 @@ class ChatTemplate:
         return found
 
 
-TEMPLATE_FILE = "template.json"
+def chatml(
+    start: str = "<|im_start|>",
+    end: str = "<|im_end|>",
+    *,
+    name: str = "chatml",
+    system: str = "",
+    begin: str = "",
+) -> ChatTemplate:
+    """ChatML with control tokens of these names; `begin` opens every conversation."""
+
+    def turn(role: str) -> Turn:
+        return Turn(f"{start}{role}\n", f"{end}\n")
+
+    return ChatTemplate(
+        name=name,
+        system=system,
+        end=end,
+        control_tokens=(*([begin] if begin else []), start, end),
+        begin=begin,
+        system_turn=turn("system"),
+        later_system=turn("system"),
+        user=turn("user"),
+        assistant=turn("assistant"),
+    )
+
+
 CHATML = ChatTemplate()
 
 

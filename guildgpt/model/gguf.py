@@ -20,7 +20,7 @@ import gguf
 import numpy as np
 
 from guildgpt.chat import CHATML, ChatTemplate
-from guildgpt.chat.template_file import TEMPLATE_KEY, to_json
+from guildgpt.chat.template_file import TEMPLATE_KEY
 from guildgpt.errors import ModelError
 from guildgpt.model.gguf_architectures import Tensor, architecture_of
 from guildgpt.model.gguf_vocabulary import Kind, Vocabulary, read_vocabulary
@@ -70,7 +70,7 @@ def write_gguf(folder: Path, out: Path, quantization: str) -> Path:
         vocabulary.describe(writer)
         writer.add_chat_template(template.jinja)
         if template != CHATML:
-            writer.add_string(TEMPLATE_KEY, to_json(template))
+            writer.add_string(TEMPLATE_KEY, template.to_json())
         _write_tensors(writer, architecture.tensors, gguf.GGMLQuantizationType[quantization])
         writer.flush()
         for file in writer.fout or []:

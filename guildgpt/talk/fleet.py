@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
-from guildgpt.chat.template_file import TEMPLATE_KEY, from_json
+from guildgpt.chat.template_file import TEMPLATE_KEY
 from guildgpt.engines.engine import Engine, SamplingParams, complete
 from guildgpt.engines.held_file import HeldFile
 from guildgpt.errors import EngineDied, ModelError
@@ -78,7 +78,7 @@ def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> Opened
 def _own_template(gguf: HeldFile) -> ChatTemplate:
     """The template that a GGUF without a folder was written with; ChatML if nothing says so."""
     written = gguf.head().metadata.get(TEMPLATE_KEY)
-    return from_json(written, gguf.path) if isinstance(written, str) else CHATML
+    return ChatTemplate.from_json(written, gguf.path) if isinstance(written, str) else CHATML
 
 
 Open = Callable[[], OpenedModel]

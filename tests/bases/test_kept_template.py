@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from guildgpt.bases.base import Base, load_base, load_tokenizer
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
-from guildgpt.chat.template_file import chatml
+from guildgpt.chat.template import chatml
 from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.model.folder import speaks, write_model_folder
 from guildgpt.model.locate import Located
@@ -133,6 +133,20 @@ def test_llama_cpp_is_asked_alike(name: str, tmp_path: Path) -> None:
         finally:
             asyncio.run(opened.engine.close())
     assert answers[0] == answers[1]
+
+
+def test_a_gguf_as_a_base_keeps_the_template_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUILDGPT_CACHE", str(tmp_path / "cache"))
+    base = load_base(config(published_base(tmp_path / "base", BY_NAME["granite-3.3"])))
+    gguf = write(tmp_path / "model", base, ("F32",)) / "model-F32.gguf"
+    again = load_base(config(gguf)).chat
+    assert again.notices == ()
+    assert again.template.published == base.chat.template.published
+    for messages in (TURNS, TURNS[1:]):
+        ids = base.chat.template.prompt(messages, base.chat.tokenizer)
+        assert again.template.prompt(messages, again.tokenizer) == ids
 
 
 def test_a_stage_goes_on_with_the_template_of_the_one_before(tmp_path: Path) -> None:
