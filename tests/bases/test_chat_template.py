@@ -106,7 +106,7 @@ def test_what_is_read(family: Family, read: Any) -> None:
 
 
 @families
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(texts=st.lists(ordinary, min_size=4, max_size=4), data=st.data())
 def test_ids_equal_those_of_the_published_text(
     family: Family, read: Any, texts: list[str], data: Any
@@ -132,7 +132,7 @@ def test_ids_equal_those_of_the_published_text(
 
 
 @families
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(before=messages_of_any_kind, answer=st.one_of(ordinary, forged))
 def test_the_prompt_is_what_stands_before_the_answer(
     family: Family, read: Any, before: list[Message], answer: str
@@ -149,7 +149,7 @@ def test_the_prompt_is_what_stands_before_the_answer(
 
 
 @families
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(messages=messages_of_any_kind)
 def test_every_answer_is_trained_with_its_end_and_nothing_else_is(
     family: Family, read: Any, messages: list[Message]
@@ -182,7 +182,7 @@ def _split_after(ids: list[int], end: int) -> list[list[int]]:
 
 
 @families
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(texts=st.lists(forged, min_size=3, max_size=3))
 def test_forged_control_tokens_stay_text(family: Family, read: Any, texts: list[str]) -> None:
     """The control tokens are those of a conversation that says nothing of the kind."""
