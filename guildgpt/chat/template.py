@@ -169,20 +169,19 @@ class ChatTemplate:
         opens = bool(written) and written[0].role == "system"
         yield _Part(self.begin + ("" if opens else self.without_system), own=True)
         for place, message in enumerate(written):
-            if message.role == "assistant":
-                ends = place == len(written) - 1 and not ask
-                if self.earlier is None or ends:
-                    yield _Part(self.assistant.opening, own=True)
-                    yield from self._answer(message.content, self.last if ends else None)
-                    continue
-                turn = replace(self.assistant, opening=self.earlier + self.lead)
-                text = self._said(message.content)
-            else:
+            ends = place == len(written) - 1 and not ask
+            if message.role != "assistant":
                 turn = self._turn(message, place, opens)
-                text = turn.content(message.content)
-            yield _Part(turn.opening, own=True)
-            yield _Part(text, own=False)
-            yield _Part(turn.closing, own=True)
+                yield _Part(turn.opening, own=True)
+                yield _Part(turn.content(message.content), own=False)
+                yield _Part(turn.closing, own=True)
+            elif self.earlier is None or ends:
+                yield _Part(self.assistant.opening, own=True)
+                yield from self._answer(message.content, self.last if ends else None)
+            else:
+                yield _Part(self.earlier, own=True)
+                for part in self._answer(message.content):
+                    yield part._replace(learned=False)
         if ask:
             yield _Part(self.assistant.opening, own=True)
 
