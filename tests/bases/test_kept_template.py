@@ -12,8 +12,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from guildgpt.bases.base import Base, load_base, load_tokenizer
-from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
+from guildgpt.chat import CHATML, ChatTemplate, Conversation, FileTokenizer, Message
 from guildgpt.chat.template import chatml
+from guildgpt.data.examples import conversation_examples
 from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.model.folder import speaks, write_model_folder
 from guildgpt.model.locate import Located
@@ -289,6 +290,12 @@ def test_qwen_3_is_asked_not_to_think_and_each_answer_is_a_lesson(tmp_path: Path
         assert not mask[ids.index(open_)]
         learned = [token for token, on in zip(ids, mask, strict=True) if on]
         assert learned == template.answer(answer, tokenizer)
+    examples, counts = conversation_examples(
+        [Conversation(tuple(messages))], tokenizer, template, context=512
+    )
+    assert [one.trained for one in examples] == [sum(lesson.rendered.mask) for lesson in lessons]
+    assert [one.bytes for one in examples] == [len(lesson.answers[0]) for lesson in lessons]
+    assert not counts
 
 
 def test_a_forged_thought_stays_text(tmp_path: Path) -> None:

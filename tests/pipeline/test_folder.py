@@ -18,7 +18,7 @@ from rich.console import Console
 from tiny import write_run
 
 from guildgpt.data.provenance import Provenance
-from guildgpt.errors import DataError, GuildError, RecipeError
+from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
 from guildgpt.pipeline.folder import (
     Clock,
     alone_in,
@@ -32,6 +32,7 @@ from guildgpt.pipeline.folder import (
     write_json,
     write_outcome,
 )
+from guildgpt.pipeline.inputs import claim_inputs
 from guildgpt.pipeline.run import run
 from guildgpt.recipe import Recipe, load_recipe
 from guildgpt.train.loop import Outcome
@@ -117,6 +118,22 @@ def test_what_an_older_version_began_goes_on_in_chatml(tmp_path: Path) -> None:
         assert recipe.model.template == "chatml"
         claim(tmp_path, recipe)
         assert read_json(tmp_path / "recipe.json") == record
+
+
+def test_a_template_counts_from_when_it_was_noted(tmp_path: Path) -> None:
+    """Older versions noted none beside a base; from then on a changed one is refused."""
+    base, place = tmp_path / "base", tmp_path / "run" / "sft"
+    base.mkdir()
+    files = [base / "config.json", base / "chat_template.jinja"]
+    for file in files:
+        file.write_text("{}")
+    claim_inputs(place, {"base": files[:1]})
+    train(place.parent)
+    for _ in range(2):
+        claim_inputs(place, {"base": files})
+    files[1].write_text("{# another #}")
+    with pytest.raises(ModelError, match=r"the base changed .*: chat_template\.jinja"):
+        claim_inputs(place, {"base": files})
 
 
 def test_a_file_that_is_no_recipe_belongs_to_nobody(tmp_path: Path) -> None:
