@@ -25,7 +25,7 @@ from guildgpt.terminal import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from guildgpt.chat import Tokenizer
+    from guildgpt.chat import ChatTemplate, Tokenizer
     from guildgpt.data import Loaded
 
 BAD_SHOWN = 20  # rows that could not be read
@@ -49,7 +49,6 @@ def preview_data(
     """Show examples with the trained tokens in colour, and check every row."""
     from dataclasses import asdict
 
-    from guildgpt.chat import CHATML
     from guildgpt.data import SourceSpec, check_trainable, load
 
     console = console_for(as_json)
@@ -59,9 +58,9 @@ def preview_data(
     rows_of = {text: load(spec) for text, spec in zip(sources, specs, strict=True)}
     for text, loaded in rows_of.items():
         _refuse_useless(text, loaded)
-    tokenizer = command.with_resource(_tokenizer(base))
+    tokenizer, template = command.with_resource(_language(base, console))
     for text, loaded in rows_of.items():
-        statistics = check_trainable(loaded.conversations, tokenizer, CHATML, max_tokens=context)
+        statistics = check_trainable(loaded.conversations, tokenizer, template, max_tokens=context)
         comparisons, tasks = len(loaded.comparisons), len(loaded.tasks)
         result[text] = {
             **asdict(statistics),
@@ -75,7 +74,7 @@ def preview_data(
         }
         if not as_json:
             console.rule(visible(text), align="left")
-            _show(loaded, console, tokenizer, str(statistics), count, context)
+            _show(loaded, console, tokenizer, template, str(statistics), count, context)
     if as_json:
         print_json(result)
 
@@ -84,17 +83,17 @@ def _show(
     loaded: Loaded,
     console: Console,
     tokenizer: Tokenizer,
+    template: ChatTemplate,
     statistics: str,
     count: int,
     context: int | None,
 ) -> None:
     """A source's first rows, how many there are, and what was left out."""
-    from guildgpt.chat import CHATML
     from guildgpt.data import preview, preview_pairs
 
     notes, comparisons, tasks = loaded.notes, len(loaded.comparisons), len(loaded.tasks)
     if loaded.conversations:
-        preview(loaded.conversations, tokenizer, CHATML, console, count=count, max_tokens=context)
+        preview(loaded.conversations, tokenizer, template, console, count=count, max_tokens=context)
         say(console, "", statistics)
     if comparisons:
         if count:
@@ -112,15 +111,16 @@ def _show(
 
 
 @contextmanager
-def _tokenizer(base: str) -> Iterator[Tokenizer]:
-    """The tokenizer of a model folder, or of whatever else training can start from.
+def _language(base: str, console: Console) -> Iterator[tuple[Tokenizer, ChatTemplate]]:
+    """The tokenizer and the chat template of a model folder, or of whatever else training can start
+    from.
 
     The core install alone reads a GGUF's by way of llama.cpp: the same ids, ten times as slow.
     """
-    from guildgpt.chat import FileTokenizer
+    from guildgpt.chat import ChatTemplate, FileTokenizer
 
     if (Path(base) / "template.json").is_file():
-        yield FileTokenizer(Path(base) / "tokenizer.json")
+        yield FileTokenizer(Path(base) / "tokenizer.json"), ChatTemplate.load(base)
     elif missing_for_training() and (base == "starter" or base.endswith(".gguf")):
         import asyncio
         from dataclasses import replace
@@ -130,7 +130,7 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
 
         opened = open_model(replace(locate(base), folder=None), context=512)
         try:
-            yield opened.engine.tokenizer
+            yield opened.engine.tokenizer, opened.template
         finally:
             asyncio.run(opened.engine.close())
     else:
@@ -139,10 +139,11 @@ def _tokenizer(base: str) -> Iterator[Tokenizer]:
         from guildgpt.bases.config import BaseConfig
 
         try:
-            tokenizer = load_tokenizer(BaseConfig(base=base))[0].tokenizer
+            chat = load_tokenizer(BaseConfig(base=base))[0]
         except ModelError as error:
             raise_in_words_of_the_command(error)
-        yield tokenizer
+        say(console, *chat.notices)
+        yield chat.tokenizer, chat.template
 
 
 def _refuse_useless(source: str, loaded: Loaded) -> None:

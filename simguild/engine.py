@@ -29,7 +29,7 @@ class PieceTokenizer:
         self._control = {piece: id for id, piece in enumerate(self._pieces)}
         self._ids: dict[str, int] = {}
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, after: object = None, /) -> list[int]:
         """The ids of plain text, none of them a control token's."""
         return [self._id(piece) for piece in _PIECE.findall(text)]
 

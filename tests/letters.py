@@ -10,7 +10,7 @@ CONTROL = {"<|im_start|>": 0x110000, "<|im_end|>": 0x110001}  # above all charac
 class Letters:
     """See above."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, after: object = None, /) -> list[int]:
         return [ord(letter) for letter in text]
 
     def decode(self, ids: Sequence[int]) -> str:

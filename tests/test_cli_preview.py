@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bases.families import BY_NAME, published_base
 from commands import (
     ROWS,
     answered,
@@ -34,6 +35,15 @@ def test_preview_shows_what_is_trained_and_counts_the_rest(data: Path, model: Pa
     assert ROWS[2]["completion"] not in result.output
     assert "mine.jsonl:1 · " in result.output
     assert f"{len(ROWS)} rows; " in result.output
+
+
+def test_preview_shows_the_template_of_a_base(data: Path, tmp_path: Path) -> None:
+    base = published_base(tmp_path / "base", BY_NAME["gemma-2"])
+    result = ask("data", "preview", f"jsonl:{data}", "--base", base, "-n", "1")
+    assert result.exit_code == 0, result.output
+    assert "the base's chat template has no lasting place for a system text" in result.output
+    assert "<bos><start_of_turn>user" in result.output
+    assert f"⟦{ROWS[0]['completion']}<end_of_turn>⟧" in result.output
 
 
 def test_preview_as_json_counts_as_transformers_does(data: Path, model: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from guildgpt.bases import licences
+from guildgpt.bases.chat_template import special_tokens, template_for
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
 from guildgpt.bases.replit import is_replit, load_replit
@@ -43,12 +44,12 @@ def load_base(config: BaseConfig, *, documents: Sequence[str] = ()) -> Base:
     its tokenizer from."""
     if config.base == "scratch":
         model, tokenizer_json = make_scratch(config.scratch, documents, config.context)
-        provenance = [licences.SCRATCH]
+        provenance, folder = [licences.SCRATCH], None
     else:
         folder, provenance = locate_base(config)
         model, tokenizer_json = read_model(folder), read_tokenizer(folder)
     rows = len(model.get_input_embeddings().weight)
-    chat = add_chat_tokens(tokenizer_json, ChatTemplate(system=config.system), rows)
+    chat = _chat(config, folder, tokenizer_json, rows)
     _check_context(model.config, config)
     _make_room(model, chat, rows)
     return Base(model, chat, provenance)
@@ -61,11 +62,23 @@ def load_tokenizer(
     rows = None
     if config.base == "scratch":
         text = train_tokenizer(documents, config.scratch.vocabulary).to_str()
-        provenance = [licences.SCRATCH]
+        provenance, folder = [licences.SCRATCH], None
     else:
         folder, provenance = locate_base(config, weights=False)
         text, rows = read_tokenizer(folder), _stated_rows(folder)
-    return add_chat_tokens(text, ChatTemplate(system=config.system), rows), provenance
+    return _chat(config, folder, text, rows), provenance
+
+
+def _chat(
+    config: BaseConfig, folder: Path | None, tokenizer_json: str, rows: int | None
+) -> ChatTokenizer:
+    """The base's tokenizer with the template it is trained with; see `template_for`."""
+    if folder is None:
+        return add_chat_tokens(tokenizer_json, ChatTemplate(system=config.system), rows)
+    template, notices = template_for(config, folder, tokenizer_json)
+    special = special_tokens(folder, tokenizer_json)
+    chat = add_chat_tokens(tokenizer_json, template, rows, bos=special.get("bos_token"))
+    return replace(chat, notices=tuple(notices))
 
 
 def read_model(folder: Path) -> Any:
@@ -132,7 +145,7 @@ def _make_room(model: Any, chat: ChatTokenizer, rows: int) -> None:
     # How others sampled is none of ours, and transformers refuses to write some of what it reads.
     model.generation_config = GenerationConfig()
     for settings in (model.config, model.generation_config):
-        settings.bos_token_id = None  # the template writes none
+        settings.bos_token_id = chat.bos_id
         settings.eos_token_id = chat.eos_id
         settings.pad_token_id = chat.pad_id
 

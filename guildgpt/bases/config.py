@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guildgpt.data.provenance import WrittenBy
@@ -53,6 +55,9 @@ class BaseConfig(BaseModel):
     """Who wrote what the base was tuned on, where it is not known."""
     context: int = Field(default=1024, ge=32)
     """Tokens of a row at most; longer ones are shortened or dropped."""
+    template: Literal["own", "chatml"] = "own"
+    """Chat template: `own` keeps the base's, where it has one whose ids can be reproduced; `chatml`
+    teaches ChatML."""
     system: str = ""
     """A system text that opens every conversation without one of its own. It is saved with the
     model."""

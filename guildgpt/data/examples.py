@@ -85,22 +85,21 @@ def conversation_examples(
     examples: list[Example] = []
     counts: Counter[str] = Counter()
     for conversation in conversations:
-        rendered = template.render(conversation.messages, tokenizer)
-        if checked:
-            check_row(rendered, end_id, conversation)
-        shown = fit(rendered, context, end_id)
-        cut = shown is None or sum(shown.mask) < sum(rendered.mask)  # what is trained counts
-        if shown is None or (too_long == "drop" and cut):
-            counts["longer than the context" if any(rendered.mask) else "nothing to train"] += 1
-            continue
-        counts["shortened to the context"] += cut
-        ids = np.array(shown.ids, dtype=np.int32)
-        mask = np.array(shown.mask, dtype=np.bool_)
-        answers = [m.content for m in conversation.messages if m.role == "assistant" and m.trained]
-        whole = int(((ids == end_id) & mask).sum())  # how many were not cut off
-        size = sum(len(answer.encode("utf-8", "replace")) for answer in answers[:whole])
-        source = conversation.source
-        examples.append(Example(ids, mask, size, source.name, source.origin))
+        for rendered, answers in template.lessons(conversation.messages, tokenizer):
+            if checked:
+                check_row(rendered, end_id, conversation)
+            shown = fit(rendered, context, end_id)
+            cut = shown is None or sum(shown.mask) < sum(rendered.mask)  # what is trained counts
+            if shown is None or (too_long == "drop" and cut):
+                counts["longer than the context" if any(rendered.mask) else "nothing to train"] += 1
+                continue
+            counts["shortened to the context"] += cut
+            ids = np.array(shown.ids, dtype=np.int32)
+            mask = np.array(shown.mask, dtype=np.bool_)
+            whole = int(((ids == end_id) & mask).sum())  # how many were not cut off
+            size = sum(len(answer.encode("utf-8", "replace")) for answer in answers[:whole])
+            source = conversation.source
+            examples.append(Example(ids, mask, size, source.name, source.origin))
     return examples, +counts
 
 
@@ -203,7 +202,7 @@ def rankings(
             if not answer.content.strip():
                 counts["with an empty answer, which was left out"] += 1
                 continue
-            ids = [*tokenizer.encode(answer.content), template.eos_id(tokenizer)]
+            ids = template.answer(answer.content, tokenizer)
             size = len(answer.content.encode("utf-8", "replace"))
             example = answering(asked, ids, row.source.name, size)
             if len(example) > context:

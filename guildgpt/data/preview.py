@@ -68,10 +68,13 @@ def preview(
     console.print(_legend(coloured), soft_wrap=True)
     end_id = template.eos_id(tokenizer)
     for conversation in islice(conversations, count):
-        rendered = template.render(conversation.messages, tokenizer)
+        lessons = template.lessons(conversation.messages, tokenizer)
+        rendered = lessons[-1].rendered
         title = (
             f"{conversation.source} · {len(rendered.ids):,} tokens, {sum(rendered.mask):,} trained"
         )
+        if len(lessons) > 1:
+            title += f" · the last of {len(lessons)}: each answer is learned in a row of its own"
         shown = fit(rendered, max_tokens, end_id) if max_tokens is not None else rendered
         if shown is None:
             title += f" · left out: no answer of it fits into {max_tokens:,} tokens"
@@ -119,16 +122,20 @@ def check_trainable(
     """
     end_id = template.eos_id(tokenizer)
     sizes: list[tuple[int, int, Source]] = []  # tokens, trained tokens
+    dropped = 0
     for conversation in conversations:
-        rendered = template.render(conversation.messages, tokenizer)
-        check_row(rendered, end_id, conversation)
-        shown = fit(rendered, max_tokens, end_id) if max_tokens is not None else rendered
-        if shown is not None:
-            sizes.append((len(shown.ids), sum(shown.mask), conversation.source))
+        fitting = 0
+        for rendered, _ in template.lessons(conversation.messages, tokenizer):
+            check_row(rendered, end_id, conversation)
+            shown = fit(rendered, max_tokens, end_id) if max_tokens is not None else rendered
+            if shown is not None:
+                sizes.append((len(shown.ids), sum(shown.mask), conversation.source))
+                fitting += 1
+        dropped += not fitting
     longest, _, longest_row = max(sizes, key=lambda size: size[0], default=(0, 0, ""))
     return Statistics(
         rows=len(conversations),
-        dropped=len(conversations) - len(sizes),
+        dropped=dropped,
         tokens=sum(tokens for tokens, _, _ in sizes),
         trained_tokens=sum(trained for _, trained, _ in sizes),
         longest=longest,

@@ -60,7 +60,7 @@ def _repeating(
         return None
     said = sentences[random.integers(len(sentences))]
     before = tokenizer.encode(answer[: said.end()].rstrip())
-    again = tokenizer.encode(BETWEEN[random.integers(len(BETWEEN))] + said[0].strip())
+    again = tokenizer.encode(BETWEEN[random.integers(len(BETWEEN))] + said[0].strip(), "text")
     ids = np.array([*example.ids[:start], *before, *again], dtype=np.int32)
     mask = np.arange(len(ids)) >= len(ids) - len(again)
     return Repeating(ids, mask, 0, example.source, example.origin)

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-from guildgpt.chat.tokenizer import Tokenizer
+from guildgpt.chat.tokenizer import After, Tokenizer
 from guildgpt.engines.cores import spare_threads
 from guildgpt.engines.engine import Chunk, SamplingParams, check_prompt
 from guildgpt.engines.held_file import HeldFile
@@ -88,7 +88,7 @@ class LlamaCppEngine:
                 if new > len(tokens):
                     # Of a character split over tokens llama.cpp sends the last token alone, with
                     # the whole character: the others are found by encoding it again.
-                    tokens = self.tokenizer.encode(text)
+                    tokens = self.tokenizer.encode(text, "text")
                 held += tokens
                 if text:
                     yield Chunk(tuple(held), text)
@@ -150,8 +150,11 @@ class GgufTokenizer:
         self._gguf = gguf
         self._encode = lru_cache(REMEMBERED)(self._ask)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, after: After = "nothing", /) -> list[int]:
         """The ids of plain text: no BOS, and never a control token."""
+        if after == "text" and self._prefixed:
+            # llama.cpp puts a space before every text; a line break keeps it from this one.
+            return list(self._encode(f"\n{text}")[len(self._encode("\n")) :])
         return list(self._encode(text))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -170,6 +173,13 @@ class GgufTokenizer:
         """The ids that stand for no text."""
         types = self._gguf.head().metadata.get("tokenizer.ggml.token_type", ())
         return frozenset(i for i, kind in enumerate(types) if kind == CONTROL_TOKEN)
+
+    @cached_property
+    def _prefixed(self) -> bool:
+        """Whether it puts a space before a text, as SentencePiece does."""
+        metadata = self._gguf.head().metadata
+        spaces = metadata.get("tokenizer.ggml.model") in ("llama", "t5")
+        return bool(metadata.get("tokenizer.ggml.add_space_prefix", spaces))
 
     def _ask(self, text: str) -> tuple[int, ...]:
         request = {"content": text, "parse_special": False, "add_special": False}

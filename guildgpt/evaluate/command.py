@@ -82,7 +82,9 @@ def evaluate_model(
         if not held_out[name]:
             too_long = "None fits into the context: raise --context."
             raise _no_conversation(name, too_long if rows else TRAINED_ON_ALL)
-        notes[name] = "; ".join(filter(None, [_note(shares, dropped), _not_measured(item)]))
+        notes[name] = "; ".join(
+            filter(None, [_note(shares, dropped), _not_measured(item), *chat.notices])
+        )
     gguf = locate(model).gguf if samples else None
     bits = measure_bits(base, held_out, world)
     result: dict[str, Any] = {

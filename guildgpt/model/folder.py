@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 
 from guildgpt import __version__
+from guildgpt.chat import CHATML, ChatTemplate
 from guildgpt.data.origin import Events
 from guildgpt.data.provenance import Provenance, attributions
 from guildgpt.errors import disk_error
@@ -76,6 +77,12 @@ def write_model_folder(
     return folder
 
 
+def speaks(template: ChatTemplate) -> str:
+    """The sentence of a model card on how a model is asked, and how it ends."""
+    language = "It keeps its base's chat template" if template.published else "It speaks ChatML"
+    return f"{language}; every answer ends with `{template.end}`."
+
+
 def model_card(
     name: str,
     provenance: Sequence[Provenance],
@@ -83,7 +90,7 @@ def model_card(
     stages: Sequence[str],
     figures: Sequence[str],
     task: str = "text-generation",
-    introduction: str = "It speaks ChatML; every answer ends with `<|im_end|>`.",
+    introduction: str = speaks(CHATML),
 ) -> str:
     """The README.md of a model folder, with the credits that the licences ask for."""
     licences = {item.licence for item in provenance}
@@ -145,6 +152,7 @@ def _save_tokenizer(chat: ChatTokenizer, folder: Path, context: int) -> None:
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
+            **({"bos_token": chat.bos_token} if chat.bos_token else {}),
             "eos_token": chat.template.end,
             "pad_token": chat.pad_token,
             "clean_up_tokenization_spaces": False,

@@ -19,7 +19,8 @@ from typing import Any, TypeAlias
 import gguf
 import numpy as np
 
-from guildgpt.chat import ChatTemplate
+from guildgpt.chat import CHATML, ChatTemplate
+from guildgpt.chat.template_file import TEMPLATE_KEY
 from guildgpt.errors import ModelError
 from guildgpt.model.gguf_architectures import Tensor, architecture_of
 from guildgpt.model.gguf_vocabulary import Kind, Vocabulary, read_vocabulary
@@ -68,6 +69,8 @@ def write_gguf(folder: Path, out: Path, quantization: str) -> Path:
         _describe_ends(writer, vocabulary, template, config, folder)
         vocabulary.describe(writer)
         writer.add_chat_template(template.jinja)
+        if template != CHATML:
+            writer.add_string(TEMPLATE_KEY, template.to_json())
         _write_tensors(writer, architecture.tensors, gguf.GGMLQuantizationType[quantization])
         writer.flush()
         for file in writer.fout or []:

@@ -94,8 +94,11 @@ def claim(folder: Path, recipe: Recipe) -> None:
     """
     record = recipe.model_dump(mode="json", exclude=CHANGES_NOTHING)
     earlier = read_json(folder / "recipe.json")
+    old = _began_with_chatml(folder)
     if earlier is not None:
         refuse_newer(earlier, folder / "recipe.json")
+        if old:
+            earlier["model"]["template"] = "chatml"
         with suppress(ValidationError):  # which keys have come since then, with their defaults
             earlier = Recipe.model_validate(earlier).model_dump(
                 mode="json", exclude=CHANGES_NOTHING
@@ -119,7 +122,26 @@ def claim(folder: Path, recipe: Recipe) -> None:
                 )
             _forget(folder, begun)
     folder.mkdir(parents=True, exist_ok=True)
+    if old:
+        del record["model"]["template"]  # for the next time
     write_json(folder / "recipe.json", record)
+
+
+def as_begun(folder: Path, recipe: Recipe) -> Recipe:
+    """The recipe as a run in `folder` goes on with it: one that an older version began learns
+    ChatML, as every base did then, unless the recipe says otherwise."""
+    if "template" in recipe.model.model_fields_set or not _began_with_chatml(folder):
+        return recipe
+    model = recipe.model.model_copy(update={"template": "chatml"})
+    return recipe.model_copy(update={"model": model})
+
+
+def _began_with_chatml(folder: Path) -> bool:
+    """Whether something is trained there by a version whose recipes knew no other template."""
+    record = read_json(folder / "recipe.json")
+    model = record.get("model") if isinstance(record, dict) else None
+    begun = any(is_trained(folder / stage) for stage in get_args(Stage))
+    return begun and isinstance(model, dict) and "template" not in model
 
 
 def claim_data(folder: Path, provenance: Sequence[Provenance]) -> None:

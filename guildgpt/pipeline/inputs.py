@@ -37,7 +37,11 @@ DECIDING = (
     "tokenizer.model",
     "template.json",
     "reward.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "special_tokens_map.json",
 )
+LATER = DECIDING[-3:]  # which older versions did not note
 WEIGHTS = ("*.safetensors", "*.bin")  # the second only where there is nothing of the first
 
 
@@ -96,10 +100,14 @@ def claim_inputs(place: Path, inputs: Mapping[str, Sequence[Path]]) -> None:
         for what, files in inputs.items()
     }
     for what, files in now.items():
-        if what not in record or _hashes(files) == _hashes(record[what]):
+        if what not in record:
+            continue
+        ignored = {name for name in LATER if name not in record[what]}
+        found = {name: state for name, state in files.items() if name not in ignored}
+        if _hashes(found) == _hashes(record[what]):
             continue
         if is_trained(place):
-            changed = dict(_hashes(files).items() ^ _hashes(record[what]).items())
+            changed = dict(_hashes(found).items() ^ _hashes(record[what]).items())
             raise ModelError(
                 f"the {what} changed since this stage began: {' and '.join(sorted(changed))}",
                 where=inputs[what][0] if what == "word list" else inputs[what][0].parent,

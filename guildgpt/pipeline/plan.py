@@ -32,7 +32,7 @@ def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
     plan: dict[str, Any] = {
         "recipe": recipe.name,
         "policy": recipe.policy,
-        "warnings": data.warnings,
+        "warnings": [*data.warnings, *chat.notices],
         "bad_rows": data.bad_rows,
         "sources": {name: asdict(report) for name, report in data.dataset.report.items()},
         "stages": {},

@@ -23,7 +23,7 @@ from guildgpt.data.origin import Events
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import disk_error
 from guildgpt.model.chat_tokenizer import ChatTokenizer
-from guildgpt.model.folder import model_card, write_model_folder
+from guildgpt.model.folder import model_card, speaks, write_model_folder
 from guildgpt.model.lineage import read_lineage
 from guildgpt.network.reward_model import require_classifier
 from guildgpt.network.world import World
@@ -32,6 +32,7 @@ from guildgpt.pipeline.folder import (
     ADAPTER,
     Clock,
     alone_in,
+    as_begun,
     claim,
     claim_data,
     finished,
@@ -77,7 +78,7 @@ def run(
     """
     wanted = recipe.chosen(stages)
     with _full_disk_in_words(folder), alone_in(folder):
-        recipe = with_feedback(recipe, folder)
+        recipe = as_begun(folder, with_feedback(recipe, folder))
         claim(folder, recipe)
         world = World()
         clock = Clock(folder / "phases.json")
@@ -173,6 +174,8 @@ def run_stage(run: StageRun) -> Report:
 def ready(run: StageRun, base: Base) -> Base:
     """The base as the stage can take it, with a warning where it does not suit."""
     chat = base.chat
+    for notice in chat.notices:
+        run.warn(notice)
     if run.kind.scores:
         require_classifier(base.model.config)
     elif run.kind.reads == "conversations" and run.start.earlier:
@@ -207,7 +210,7 @@ def save_model(
         provenance,
         stages=recipe.stages[: recipe.stages.index(run.stage) + 1],
         figures=[f"{outcome.tokens:,} tokens seen in {outcome.steps:,} steps", *trained.notes],
-        **(SCORES if scores else {}),
+        **(SCORES if scores else {"introduction": speaks(chat.template)}),
     )
 
     def write(gguf: Sequence[str]) -> None:

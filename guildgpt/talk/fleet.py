@@ -10,7 +10,9 @@ from functools import cached_property
 from typing import TypeVar
 
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
+from guildgpt.chat.template_file import TEMPLATE_KEY
 from guildgpt.engines.engine import Engine, SamplingParams, complete
+from guildgpt.engines.held_file import HeldFile
 from guildgpt.errors import EngineDied, ModelError
 from guildgpt.model.locate import Located
 from guildgpt.model.version import Version, version_of
@@ -48,19 +50,21 @@ class OpenedModel:
 
 
 def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> OpenedModel:
-    """Open a GGUF in llama.cpp, with the template and tokenizer of its model folder if it has one.
+    """Open a GGUF in llama.cpp, with the template and tokenizer of its model folder if it has one,
+    else with those that it holds.
 
     Blocks while the model loads. Raises `ModelError` where the tokenizer lacks the template's
     control tokens, and what `LlamaCppEngine` raises.
     """
     from guildgpt.engines.llamacpp import LlamaCppEngine
 
-    template, tokenizer = CHATML, None
+    template, tokenizer = None, None
     if found.folder:
         template = ChatTemplate.load(found.folder)
         tokenizer = FileTokenizer(found.folder / "tokenizer.json")
     engine = LlamaCppEngine(found.gguf, tokenizer=tokenizer, context=context, slots=slots)
     try:
+        template = template or _own_template(engine.file)
         template.eos_id(engine.tokenizer)
     except ModelError as error:
         engine.stop()
@@ -69,6 +73,12 @@ def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> Opened
         engine.stop()
         raise
     return OpenedModel(engine, template, lambda: version_of(found, engine.file.sha256()))
+
+
+def _own_template(gguf: HeldFile) -> ChatTemplate:
+    """The template that a GGUF without a folder was written with; ChatML if nothing says so."""
+    written = gguf.head().metadata.get(TEMPLATE_KEY)
+    return ChatTemplate.from_json(written, gguf.path) if isinstance(written, str) else CHATML
 
 
 Open = Callable[[], OpenedModel]

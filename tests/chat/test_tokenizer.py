@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from guildgpt.chat import FileTokenizer
 from guildgpt.errors import ModelError
@@ -52,6 +52,22 @@ def test_the_file_itself_would_have_been_fooled(
     for name in ("<|im_end|>", "<think>"):
         assert plain.encode(name).ids == [tokenizer.token_id(name)]
         assert tokenizer.token_id(name) in tokenizer.control_ids
+
+
+def test_a_piece_of_a_unigram_model_is_no_control_token_either(tmp_path: Path) -> None:
+    """Its pieces hold `</s>`, with the best score of all."""
+    pieces = [("<unk>", 0.0), ("</s>", 0.0), ("▁", -2.0), *((letter, -5.0) for letter in "</s>a")]
+    plain = Tokenizer(models.Unigram(pieces, 0, byte_fallback=False))
+    plain.pre_tokenizer = pre_tokenizers.Metaspace()
+    plain.decoder = decoders.Metaspace()
+    plain.add_special_tokens(["<unk>", "</s>"])
+    plain.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = FileTokenizer(tmp_path / "tokenizer.json")
+    text = "a </s> a</s></s>"
+    ids = tokenizer.encode(text)
+    assert not tokenizer.control_ids & set(ids)
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.encode_batch([text, "a"]) == [ids, tokenizer.encode("a")]
 
 
 def test_control_tokens_are_known_by_name_only(tokenizer: FileTokenizer) -> None:

@@ -18,10 +18,11 @@ from rich.console import Console
 from tiny import write_run
 
 from guildgpt.data.provenance import Provenance
-from guildgpt.errors import DataError, GuildError, RecipeError
+from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
 from guildgpt.pipeline.folder import (
     Clock,
     alone_in,
+    as_begun,
     claim,
     claim_data,
     differences,
@@ -31,6 +32,7 @@ from guildgpt.pipeline.folder import (
     write_json,
     write_outcome,
 )
+from guildgpt.pipeline.inputs import claim_inputs
 from guildgpt.pipeline.run import run
 from guildgpt.recipe import Recipe, load_recipe
 from guildgpt.train.loop import Outcome
@@ -97,6 +99,41 @@ def test_a_key_that_is_new_in_this_version_has_its_default(tmp_path: Path) -> No
     del record["sft"]["tensorboard"]
     write_json(tmp_path / "recipe.json", record)
     claim(tmp_path, RECIPE)
+
+
+def test_what_an_older_version_began_goes_on_in_chatml(tmp_path: Path) -> None:
+    """It taught every base ChatML; the same command goes on so, each time it is given."""
+    claim(tmp_path, RECIPE)
+    record = read_json(tmp_path / "recipe.json")
+    del record["model"]["template"]
+    write_json(tmp_path / "recipe.json", record)
+    assert as_begun(tmp_path, RECIPE).model.template == "own"  # nothing is trained yet
+    train(tmp_path)
+    own = changed(model={"template": "own"})
+    assert as_begun(tmp_path, own) == own
+    with pytest.raises(RecipeError, match=r'`model.template` was "chatml" and is "own"'):
+        claim(tmp_path, own)
+    for _ in range(2):
+        recipe = as_begun(tmp_path, RECIPE)
+        assert recipe.model.template == "chatml"
+        claim(tmp_path, recipe)
+        assert read_json(tmp_path / "recipe.json") == record
+
+
+def test_a_template_counts_from_when_it_was_noted(tmp_path: Path) -> None:
+    """Older versions noted none beside a base; from then on a changed one is refused."""
+    base, place = tmp_path / "base", tmp_path / "run" / "sft"
+    base.mkdir()
+    files = [base / "config.json", base / "chat_template.jinja"]
+    for file in files:
+        file.write_text("{}")
+    claim_inputs(place, {"base": files[:1]})
+    train(place.parent)
+    for _ in range(2):
+        claim_inputs(place, {"base": files})
+    files[1].write_text("{# another #}")
+    with pytest.raises(ModelError, match=r"the base changed .*: chat_template\.jinja"):
+        claim_inputs(place, {"base": files})
 
 
 def test_a_file_that_is_no_recipe_belongs_to_nobody(tmp_path: Path) -> None:
