@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from bases.families import BY_NAME, published_base
 from rich.console import Console
 from tiny import write_feedback_run, write_run
@@ -20,6 +21,7 @@ from .runs import QUESTION, TUNE, greedy_llama, greedy_torch, prompt_ids, train
 OPEN = ["model.context=128", "policy=open"]
 
 
+@pytest.mark.slow
 def test_the_road_from_fine_tuning_to_a_policy(tmp_path: Path) -> None:
     """Reward model, judge and policy read and write what the base was tuned on."""
     base = published_base(tmp_path / "base", BY_NAME["llama-3.2"])
