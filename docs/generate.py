@@ -1,7 +1,8 @@
 """What the documents say of files, keys and commands, written from the code: `make docs`.
 
 docs/map.md is written whole. In other documents what stands between `<!-- NAME … -->` and
-`<!-- end -->` is written anew: `keys` of recipes, the table of `recipes`, the table of `commands`.
+`<!-- end -->` is written anew: `keys` of recipes, the tables of `recipes`, of `commands`, and of
+the `architectures` and `quantizations` of a GGUF.
 """
 
 from __future__ import annotations
@@ -23,17 +24,23 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from guildgpt.cli import app
+from guildgpt.model.gguf_architectures import FAMILIES
+from guildgpt.model.gguf_types import KINDS
 from guildgpt.recipe import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-MARK = re.compile(r"<!-- (keys|recipes|commands)(?: ([^>]*?))? -->\n.*?<!-- end -->", re.S)
+MARK = re.compile(
+    r"<!-- (keys|recipes|commands|architectures|quantizations)(?: ([^>]*?))? -->\n.*?<!-- end -->",
+    re.S,
+)
 Row = list[str]
 
 
 def documents() -> dict[Path, str]:
     """Every generated document as it should be."""
     written = {ROOT / "docs" / "map.md": code_map()}
-    for path in (ROOT / "README.md", ROOT / "docs" / "recipes.md"):
+    for name in ("README.md", "docs/recipes.md", "docs/bases.md"):
+        path = ROOT / name
         written[path] = filled(path.read_text(encoding="utf-8"))
     return written
 
@@ -45,6 +52,8 @@ def filled(text: str) -> str:
         "keys": lambda sections: keys_table(sections.split(), shown),
         "recipes": lambda _: recipes_table(),
         "commands": lambda _: commands_table(),
+        "architectures": lambda _: architectures_table(),
+        "quantizations": lambda _: quantizations_table(),
     }
 
     def write(found: re.Match[str]) -> str:
@@ -304,6 +313,34 @@ def arguments(command: Any) -> str:
 def told(command: Any) -> str:
     """The first line of a command's help."""
     return str(command.help).partition("\n")[0].removesuffix(".")
+
+
+# What has a GGUF
+
+
+def architectures_table() -> str:
+    """Every architecture that has a GGUF, with what llama.cpp cannot represent of it."""
+    rows = [
+        [
+            family.models,
+            f"`{name}`",
+            f"`{family.name}`",
+            ", ".join(family.scalings) if family.scalings is not None else "no rotary positions",
+            family.limits or "none known",
+        ]
+        for name, family in FAMILIES.items()
+    ]
+    header = ["models", "in transformers", "in llama.cpp", "scaled positions", "limits"]
+    return table(header, rows)
+
+
+def quantizations_table() -> str:
+    """Every kind of file, with the types in it."""
+    rows = [
+        [f"`{name}`", kind.matrices.name, kind.ends.name, kind.narrow.name]
+        for name, kind in KINDS.items()
+    ]
+    return table(["kind", "matrices", "embedding, output head", "narrow matrices"], rows)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from guildgpt.model.starter import STARTER, starter_gguf
 
 RUNS = Path("runs")
 # The most faithful first that a small machine still runs well; others follow by name.
-PREFERRED = ("q8_0", "f16", "q4_1")
+PREFERRED = ("q8_0", "f16", "q6_k", "q5_k", "q4_k", "q4_1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,105 +5,37 @@ from __future__ import annotations
 import base64
 import json
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import gguf
-import httpx
 import pytest
-import sentencepiece
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MptConfig
 from transformers import MptForCausalLM as Mpt
 
-from guildgpt.bases.spiece import convert
 from guildgpt.chat import CHATML, FileTokenizer, Message
-from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import ModelError
-from guildgpt.model.gguf import QUANTIZATIONS, write_gguf
-from guildgpt.model.gguf_vocabulary import pre_tokenizer_name, read_vocabulary
+from guildgpt.model.gguf import write_gguf
+from guildgpt.model.gguf_pretokenizers import pre_tokenizer_name
+from guildgpt.model.gguf_types import QUANTIZATIONS
+from guildgpt.model.gguf_vocabulary import read_vocabulary
+from tests.model.tiny import (
+    CORPUS,
+    TEXTS,
+    byte_level_tokenizer,
+    complete,
+    greedy,
+    served,
+    tokenize,
+    unigram_tokenizer,
+    write_folder,
+)
 
-CORPUS = [
-    "Ownership is how Rust decides who frees a value: each value has one owner.",
-    "def greet(name):\n    if not name:\n        return None\n    return f'hello, {name}!'",
-    "for i in range(10):\n\tprint(i, i * 2.5, 'x' * i)  # 1024 of them, or 65536",
-    "We'll see what they've said; I'm sure it's fine. Don't you think so?",
-    '| and || and <tag> and </tag> [1, 2, 3] {a: b} "quoted" `code` ~/.config @home #1 $5 100%',
-]
-TEXTS = [
-    "Who owns the value in 2024?",
-    "def f(x):\n\n    return x[1:]  # 12 345\n\t\tpass  \n",
-    " leading, trailing ",
-    "a    b     c\t\td",
-    "I'll say it's THEIR'S, naïve café, 日本語 🎉 x²",
-    "<|im_end|> and <|im_start|>system <|endoftext|> [PAD120] <0x41>",
-    "\n",
-]
 CONVERSATION = [Message("system", "Be brief."), Message("user", "What owns a value in Rust?")]
 
 
 # --- folders -------------------------------------------------------------------------------------
-
-
-def byte_level_tokenizer(pre: object | None = None, ignore_merges: bool = False) -> Tokenizer:
-    """A byte-level BPE like SmolLM's: digits one by one, then GPT-2's words."""
-    tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
-    tokenizer.pre_tokenizer = pre or pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|endoftext|>", *CHATML.control_tokens],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS * 3, trainer)
-    return tokenizer
-
-
-def unigram_tokenizer(work: Path) -> Tokenizer:
-    """A SentencePiece unigram tokenizer like replit-code's, with the chat tokens added."""
-    (work / "corpus.txt").write_text("\n".join(CORPUS * 3), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(work / "corpus.txt"),
-        model_prefix=str(work / "spiece"),
-        model_type="unigram",
-        vocab_size=100,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        user_defined_symbols=["▁▁▁▁"],
-        unk_id=0,
-        eos_id=1,
-        pad_id=2,
-        bos_id=-1,
-        unk_piece="<|unk|>",
-        eos_piece="<|endoftext|>",
-        pad_piece="<|pad|>",
-        minloglevel=2,
-    )
-    tokenizer = convert(work / "spiece.model")
-    tokenizer.add_special_tokens(list(CHATML.control_tokens))
-    return tokenizer
-
-
-def write_folder(folder: Path, model: torch.nn.Module, tokenizer: Tokenizer, **save: str) -> Path:
-    """A model folder; the weights are drawn so large that no two logits are nearly equal."""
-    torch.manual_seed(7)
-    for name, parameter in model.named_parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.4 if "embed" in name or "wte" in name else 0.15)
-        elif "norm" not in name:
-            torch.nn.init.normal_(parameter, std=0.3)
-        else:
-            torch.nn.init.uniform_(parameter, 0.5, 1.5)
-    model.save_pretrained(folder, **save)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    CHATML.save(folder)
-    return folder
 
 
 def llama_config(**changes: object) -> LlamaConfig:
@@ -161,49 +93,6 @@ def mpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # --- llama.cpp -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def served(path: Path) -> Iterator[httpx.Client]:
-    process = LlamaCppProcess()
-    headers = {"Authorization": "Bearer key"}
-    try:
-        address = process.load(path, "key", 512, 1, 1)
-        with httpx.Client(base_url=address, headers=headers, timeout=240) as client:
-            yield client
-    finally:
-        process.stop()
-
-
-def complete(client: httpx.Client, ids: list[int]) -> dict:
-    request = {
-        "prompt": ids,
-        "temperature": 0,
-        "n_predict": 12,
-        "n_probs": 40,
-        "return_tokens": True,
-        "cache_prompt": False,
-    }
-    response = client.post("/completion", json=request)
-    response.raise_for_status()
-    return response.json()
-
-
-def tokenize(client: httpx.Client, text: str) -> list[int]:
-    request = {"content": text, "add_special": True, "parse_special": False}
-    return client.post("/tokenize", json=request).json()["tokens"]
-
-
-@torch.no_grad()
-def greedy(folder: Path, ids: list[int], count: int) -> tuple[list[int], torch.Tensor]:
-    """The next `count` ids by transformers, and the first one's log-probabilities."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    logits = [model(torch.tensor([ids])).logits[0, -1]]
-    chosen = [int(logits[0].argmax())]
-    while len(chosen) < count:
-        logits.append(model(torch.tensor([ids + chosen])).logits[0, -1])
-        chosen.append(int(logits[-1].argmax()))
-    return chosen, logits[0].log_softmax(-1)
 
 
 @pytest.mark.parametrize("name", ["llama", "other_llama", "mpt"])
@@ -319,10 +208,10 @@ def test_merges_as_pairs_or_as_lines_are_the_same(tmp_path: Path) -> None:
     spec = json.loads(byte_level_tokenizer().to_str())
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(spec))
-    pairs = read_vocabulary(path, 416).merges
+    pairs = read_vocabulary(tmp_path, 416).merges
     spec["model"]["merges"] = [" ".join(merge) for merge in spec["model"]["merges"]]
     path.write_text(json.dumps(spec))
-    assert read_vocabulary(path, 416).merges == pairs
+    assert read_vocabulary(tmp_path, 416).merges == pairs
     assert all(merge.count(" ") == 1 for merge in pairs)
 
 
@@ -346,7 +235,7 @@ def test_unigram_flags(tmp_path: Path) -> None:
         "added_tokens": [{"id": 3, "content": "  "}, {"id": 4, "content": "<think>"}],
     }
     (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
-    vocabulary = read_vocabulary(tmp_path / "tokenizer.json", 6)
+    vocabulary = read_vocabulary(tmp_path, 6)
     assert vocabulary.tokens == ["<unk>", "<0x0A>", "a", "  ", "<think>", "[PAD5]"]
     assert [kind.name for kind in vocabulary.types] == [
         "UNKNOWN",
@@ -419,8 +308,8 @@ def copy(folder: Path, to: Path, **config: object) -> Path:
 
 
 def test_other_architectures_are_refused(llama: Path, tmp_path: Path) -> None:
-    folder = copy(llama, tmp_path, architectures=["GPTNeoXForCausalLM"])
-    with pytest.raises(ModelError, match="LlamaForCausalLM and MptForCausalLM"):
+    folder = copy(llama, tmp_path, architectures=["BloomForCausalLM"])
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM, .*, MptForCausalLM; "):
         write_gguf(folder, tmp_path / "model.gguf", "F16")
 
 
