@@ -143,9 +143,9 @@ def _sentencepiece(
     unknown = spec["model"].get("unk_token")
     if unknown in tokens:
         types[tokens.index(unknown)] = Kind.UNKNOWN
-    listed = set(merges)
-    pairs = ((piece[:cut], piece[cut:]) for piece in ranks for cut in range(1, len(piece)))
-    known = set(tokens)
+    listed, known = set(merges), set(tokens)
+    pieces = (t for t, kind in zip(tokens, types, strict=True) if kind == Kind.NORMAL)
+    pairs = ((piece[:cut], piece[cut:]) for piece in pieces for cut in range(1, len(piece)))
     if any(pair not in listed and known.issuperset(pair) for pair in pairs):
         warnings.warn(
             "llama.cpp merges more pieces than this tokenizer does: a text that it splits itself "

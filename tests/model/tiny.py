@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import sentencepiece
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from guildgpt.bases.spiece import convert
 from guildgpt.chat import CHATML, FileTokenizer
@@ -76,6 +76,58 @@ def unigram_tokenizer(work: Path) -> Tokenizer:
     tokenizer = convert(work / "spiece.model")
     tokenizer.add_special_tokens(list(CHATML.control_tokens))
     return tokenizer
+
+
+def sentencepiece_tokenizer(work: Path, *, prefix: bool = True) -> Tokenizer:
+    """A SentencePiece BPE like Llama 2's or, without a space before the text, like Gemma's."""
+    (work / "corpus.txt").write_text("\n".join(CORPUS * 3), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(work / "corpus.txt"),
+        model_prefix=str(work / "bpe"),
+        model_type="bpe",
+        vocab_size=400,
+        normalization_rule_name="identity",
+        byte_fallback=True,
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    model = sentencepiece.SentencePieceProcessor(model_file=str(work / "bpe.model"))
+    pieces = [model.id_to_piece(index) for index in range(len(model))]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    merges = [  # as transformers makes them: every pair whose text is a piece, by its score
+        (piece[:cut], piece[cut:])
+        for piece in sorted(pieces, key=lambda piece: -model.get_score(vocabulary[piece]))
+        for cut in range(1, len(piece))
+        if piece[:cut] in vocabulary and piece[cut:] in vocabulary and vocabulary[piece] >= 259
+    ]
+    tokenizer = Tokenizer(
+        models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    spaces = normalizers.Replace(" ", "▁")
+    tokenizer.normalizer = (
+        normalizers.Sequence([normalizers.Prepend("▁"), spaces]) if prefix else spaces
+    )
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*steps, *[decoders.Strip(" ", 1, 0)] * prefix])
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", *CHATML.control_tokens])
+    return tokenizer
+
+
+def tiny_model() -> LlamaForCausalLM:
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=512,
+            hidden_size=32,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=512,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+    )
 
 
 def write_folder(
