@@ -85,12 +85,7 @@ def test_else_the_folders_own_template_and_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "tokenizer_config",
     [
-        {
-            "chat_template": [
-                {"name": "tool", "template": "no"},
-                {"name": "default", "template": "x"},
-            ]
-        },
+        {"chat_template": [{"name": name, "template": name[0]} for name in ("no", "default")]},
         {"chat_template": "no"},
     ],
 )
