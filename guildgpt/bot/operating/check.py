@@ -61,7 +61,8 @@ async def check(
         findings.append(Finding("token", False, says))
     with _told(findings, "model"):
         found = locate(settings.model)
-        check_whole(found.gguf)
+        if not found.weights:
+            check_whole(found.gguf)
         size = f"{found.gguf.stat().st_size / 2**20:.0f} MiB"
         findings.append(Finding("model", True, f"{found.name} ({size})"))
         with _told(findings, "engine"):
