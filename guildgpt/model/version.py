@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guildgpt.hashes import combined, file_sha256
-from guildgpt.model.gguf_file import parts
+from guildgpt.model.gguf_file import check_whole, parts
 from guildgpt.model.json_file import read_json
-from guildgpt.model.locate import Located, locate
+from guildgpt.model.locate import WEIGHTS, Located, locate
 
 _ID = re.compile(r".+@[0-9a-f]{8}")
 
@@ -43,6 +43,13 @@ def _files(found: Located) -> list[Path]:
         return [found.gguf]
     shards = sorted(set(read_json(found.gguf)["weight_map"].values()))
     return [found.gguf.parent / shard for shard in shards]
+
+
+def check_model(path: Path) -> None:
+    """Raise `EngineError` for a GGUF that is missing or not whole; whether weights are, torch says
+    when it opens them."""
+    if path.name not in WEIGHTS:
+        check_whole(path)
 
 
 def named(model: str) -> Version | str:
