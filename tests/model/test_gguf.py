@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from pathlib import Path
+from typing import get_args
 
 import gguf
 import pytest
@@ -17,6 +18,7 @@ from guildgpt.errors import ModelError
 from guildgpt.model import gguf_types
 from guildgpt.model.gguf import write_gguf
 from guildgpt.model.gguf_types import QUANTIZATIONS
+from guildgpt.recipe import Quantization
 from tests.model.tiny import (
     CORPUS,
     TEXTS,
@@ -132,6 +134,10 @@ def test_every_quantization_runs(wide: Path, tmp_path: Path, quantization: str) 
     _, logprobs = greedy(wide, ids, 1)
     error = max(abs(t["logprob"] - float(logprobs[t["id"]])) for t in first[:10])
     assert error < ERRORS[quantization]
+
+
+def test_a_recipe_knows_every_quantization() -> None:
+    assert get_args(Quantization) == QUANTIZATIONS
 
 
 def test_types_of_a_k_type(wide: Path, tmp_path: Path) -> None:
