@@ -2,7 +2,8 @@
 
 docs/map.md is written whole. In other documents what stands between `<!-- NAME … -->` and
 `<!-- end -->` is written anew: `keys` of recipes, the tables of `recipes` and `commands`, of the
-`files` that hold rows and of the `forms` that these have.
+`files` that hold rows and of the `forms` that these have, and of the `architectures` and
+`quantizations` of a GGUF.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from guildgpt.cli import app
-from guildgpt.data.files import KINDS
 from guildgpt.data.table import FORMS
+from guildgpt.model.gguf_architectures import FAMILIES
 from guildgpt.recipe import RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = "keys|recipes|commands|files|forms"
+NAMES = "keys|recipes|commands|files|forms|architectures|quantizations"
 MARK = re.compile(rf"<!-- ({NAMES})(?: ([^>]*?))? -->\n.*?<!-- end -->", re.S)
 Row = list[str]
 
@@ -37,7 +38,8 @@ Row = list[str]
 def documents() -> dict[Path, str]:
     """Every generated document as it should be."""
     written = {ROOT / "docs" / "map.md": code_map()}
-    for path in (ROOT / "README.md", ROOT / "docs" / "recipes.md", ROOT / "docs" / "data.md"):
+    for name in ("README.md", "docs/recipes.md", "docs/data.md", "docs/bases.md"):
+        path = ROOT / name
         written[path] = filled(path.read_text(encoding="utf-8"))
     return written
 
@@ -51,6 +53,8 @@ def filled(text: str) -> str:
         "commands": lambda _: commands_table(),
         "files": lambda _: files_table(),
         "forms": lambda _: forms_table(),
+        "architectures": lambda _: architectures_table(),
+        "quantizations": lambda _: quantizations_table(),
     }
 
     def write(found: re.Match[str]) -> str:
@@ -281,7 +285,7 @@ def recipes_table() -> str:
 
 def files_table() -> str:
     """Every ending of a file of rows."""
-    return table(["ending", "holds"], [[f"`{end}`", what] for end, what in KINDS.items()])
+    return table(["ending", "holds"], [[f"`{end}`", what] for end, what in files.KINDS.items()])
 
 
 def forms_table() -> str:
@@ -323,6 +327,34 @@ def arguments(command: Any) -> str:
 def told(command: Any) -> str:
     """The first line of a command's help."""
     return str(command.help).partition("\n")[0].removesuffix(".")
+
+
+# What has a GGUF
+
+
+def architectures_table() -> str:
+    """Every architecture that has a GGUF, with what llama.cpp cannot represent of it."""
+    rows = [
+        [
+            family.models,
+            f"`{name}`",
+            f"`{family.name}`",
+            ", ".join(family.scalings) if family.scalings is not None else "no rotary positions",
+            family.limits or "none known",
+        ]
+        for name, family in FAMILIES.items()
+    ]
+    header = ["models", "in transformers", "in llama.cpp", "scaled positions", "limits"]
+    return table(header, rows)
+
+
+def quantizations_table() -> str:
+    """Every kind of file, with the types in it."""
+    rows = [
+        [f"`{name}`", kind.matrices.name, kind.ends.name, kind.narrow.name]
+        for name, kind in gguf_types.KINDS.items()
+    ]
+    return table(["kind", "matrices", "embedding, output head", "narrow matrices"], rows)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from guildgpt.train.config import (
 
 RECIPES = Path(__file__).with_name("recipes")  # those that come with GuildGPT
 Stage = Literal["pretrain", "sft", "reward", "judge", "dpo", "grpo", "ppo"]
-Quantization = Literal["F32", "F16", "Q8_0", "Q4_1"]
+Quantization = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_1"]
 
 
 class Section(BaseModel):

@@ -49,6 +49,8 @@ def chat(model: str | None, *, system: str | None = None, params: SamplingParams
     if screen.interactive:
         full = f"{found.name} ({MODEL})" if found.name == STARTER else found.name
         screen.note(f"Talking to {full}. /help for commands.")
+        if found.weights:
+            screen.note("It has no GGUF: torch answers, more slowly than llama.cpp.")
     first = open_model(found)
     fleet = Fleet()
     fleet.add(first, lambda: open_model(found))

@@ -139,6 +139,24 @@ def test_export_refuses_what_it_cannot_write(model: Path, tmp_path: Path) -> Non
     assert "Q2_K" in error.what
     assert "Q4_1" in (error.remedy or "")
     assert refused(GuildError, "export", tmp_path).what == "this is not a model folder"
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert refused(GuildError, "export", tmp_path).what == "this is an adapter without its base"
+
+
+def test_export_takes_a_folder_of_transformers_and_says_what_the_file_cannot(
+    model: Path, tmp_path: Path
+) -> None:
+    for file in model.iterdir():
+        if file.name != "template.json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    mistral = {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
+    window = {"sliding_window": 32, "max_position_embeddings": 128}
+    (tmp_path / "config.json").write_text(json.dumps({**config, **mistral, **window}))
+    done = ask("export", tmp_path, "--gguf", "Q8_0", "--gguf", "F16")
+    assert done.exit_code == 0
+    assert "the GGUF's context is the window, 32 tokens of 128" in done.output
+    assert read_head(tmp_path / "model-F16.gguf").metadata["llama.context_length"] == 32
 
 
 # --- train --------------------------------------------------------------------------------------

@@ -27,6 +27,12 @@ class Tokenizer(Protocol):
         """The id of a token by its exact name, or None."""
 
 
+def is_control(added_token: str) -> bool:
+    """Whether an added token counts as a control token: all do but bare whitespace, which
+    SentencePiece writes as ▁."""
+    return bool(added_token.replace("▁", " ").strip())
+
+
 class FileTokenizer:
     """A `tokenizer.json`, read without torch or transformers.
 
@@ -41,7 +47,7 @@ class FileTokenizer:
         try:
             spec: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
             for token in spec.get("added_tokens") or []:
-                token["special"] = bool(token["content"].strip())
+                token["special"] = is_control(token["content"])
             self._backend = Backend.from_str(json.dumps(spec))
             put_before = _without_prefix(spec)
             self._within = Backend.from_str(json.dumps(spec)) if put_before else self._backend

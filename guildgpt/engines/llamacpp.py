@@ -183,4 +183,18 @@ class GgufTokenizer:
 
     def _ask(self, text: str) -> tuple[int, ...]:
         request = {"content": text, "parse_special": False, "add_special": False}
-        return tuple(self._link.call("/tokenize", request)["tokens"])
+        found = self._link.call("/tokenize", request)["tokens"]
+        if not self.control_ids.isdisjoint(found):
+            found = [byte for token in found for byte in self._as_text(token)]
+        return tuple(found)
+
+    def _as_text(self, token: int) -> list[int]:
+        """A token; a control token as the bytes of its name.
+
+        llama.cpp's SentencePiece makes any two pieces one whose text is a token's: with the pieces
+        `</s` and `>` in a vocabulary, `</s>` in a text would end it.
+        """
+        if token not in self.control_ids:
+            return [token]
+        names = self._gguf.head().metadata["tokenizer.ggml.tokens"]
+        return [names.index(b"<0x%02X>" % byte) for byte in names[token]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -85,7 +86,7 @@ def evaluate_model(
         notes[name] = "; ".join(
             filter(None, [_note(shares, dropped), _not_measured(item), *chat.notices])
         )
-    gguf = locate(model).gguf if samples else None
+    gguf = _gguf(model) if samples else None
     bits = measure_bits(base, held_out, world)
     result: dict[str, Any] = {
         "model": model,
@@ -253,6 +254,19 @@ def _not_measured(source: Loaded) -> str:
 
 def _counted(dropped: Mapping[str, int]) -> list[str]:
     return [f"{count:,} {reason}" for reason, count in dropped.items()]
+
+
+def _gguf(model: str) -> Path:
+    """The GGUF that answers are sampled with; ModelError where there is none."""
+    found = locate(model)
+    if found.weights:
+        raise ModelError(
+            "answers are sampled with a GGUF, and this model folder has none",
+            where=found.folder,
+            remedy="Leave --samples out, and talk to it: "
+            f"guildgpt chat {shlex.quote(str(found.folder))}",
+        )
+    return found.gguf
 
 
 def _no_conversation(where: str, remedy: str) -> DataError:

@@ -9,9 +9,8 @@ from pathlib import Path
 from guildgpt.errors import GuildError
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions import KnownVersion
-from guildgpt.model.gguf_file import check_whole
 from guildgpt.model.lineage import read_lineage
-from guildgpt.model.version import named
+from guildgpt.model.version import check_model, named
 
 LIST = "`guildgpt versions list` shows them."
 ERASED = "something that it learned from was erased"
@@ -33,7 +32,7 @@ async def register(store: Store, model: str) -> Registered:
     version = await asyncio.to_thread(named, model)
     if isinstance(version, str):
         return Registered(await known(store, version))
-    await asyncio.to_thread(check_whole, Path(version.path))
+    await asyncio.to_thread(check_model, Path(version.path))
     learned = await asyncio.to_thread(read_lineage, version.path)
     await store.versions.register(version)
     gone = await store.versions.learned(version.id, learned)

@@ -1,230 +1,319 @@
-"""The architectures that llama.cpp knows: a model's tensors under its names, and its shape.
+"""The architectures that have a GGUF, as a table: what transformers and llama.cpp call everything.
 
-The names of tensors and keys are the `gguf` package's.
+A row names the tensors in both, how they change, what llama.cpp is told of the model's shape, and
+which values of transformers' options it can represent. `gguf_families.py` has the rows' form.
+
+llama.cpp's names of tensors and keys are the `gguf` package's. What its graphs compute is in its
+`src/models/`, what they expect of a tensor in its `conversion/`:
+https://github.com/ggml-org/llama.cpp.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import gguf
-import numpy as np
 
 from guildgpt.errors import ModelError
-from guildgpt.model.weights import Array, Weights
+from guildgpt.model.gguf_families import (
+    ALWAYS,
+    Architecture,
+    Family,
+    Value,
+    fills_its_width,
+    full_period,
+    head_dim,
+    heads,
+    kv_heads,
+    mpt_scale,
+    read_architecture,
+    ropes_three_of_four,
+    within_window,
+)
+from guildgpt.model.gguf_settings import WITHOUT_GGUF, read_settings
+from guildgpt.model.gguf_tensors import (
+    gemma_scale,
+    kind_by_kind,
+    one_more,
+    paired_keys,
+    paired_queries,
+    transposed,
+)
+from guildgpt.model.json_file import read_json
+from guildgpt.model.weights import Weights
 
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor of the file: its name, its shape, and how to read it as float32."""
-
-    name: str
-    shape: tuple[int, ...]
-    read: Callable[[], Array]
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """A model as llama.cpp knows it: its kind, its dimensions, its tensors in order."""
-
-    name: str
-    rows: int  # of the embedding: the vocabulary must come out exactly as long
-    dimensions: dict[str, Any]  # by the name that `GGUFWriter.add_…` has for each
-    tensors: list[Tensor]
-
-
-def architecture_of(config: dict[str, Any], weights: Weights, where: Path) -> Architecture:
-    """The architecture of a model folder; ModelError where it has none that llama.cpp knows."""
-    name = (config.get("architectures") or ["none"])[0]
-    if name not in _ARCHITECTURES:
-        raise ModelError(
-            f"the architecture {name} has no GGUF here",
-            where=where,
-            remedy=f"Supported are {' and '.join(_ARCHITECTURES)}.",
-        )
-    build, needed = _ARCHITECTURES[name]
-    if missing := sorted(needed - config.keys()):
-        raise ModelError(f"{', '.join(missing)} is not given", where=where)
-    return build(config, weights)
-
-
-_LLAMA = {
-    "input_layernorm": "attn_norm",
+_SIZES: dict[str, Value] = {
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "block_count": "num_hidden_layers",
+    "head_count": heads,
+}
+_GROUPED: dict[str, Value] = {
+    **_SIZES,
+    "feed_forward_length": "intermediate_size",
+    "head_count_kv": kv_heads,
+    "key_length": head_dim,
+    "value_length": head_dim,
+    "layer_norm_rms_eps": "rms_norm_eps",
+}
+_WINDOWED: dict[str, Value] = {**_GROUPED, "context_length": within_window}
+_ENDS = {"embed_tokens": "token_embd", "norm": "output_norm"}
+_ATTENTION = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
 }
-_MPT = {
-    "norm_1": "attn_norm",
-    "attn.Wqkv": "attn_qkv",
-    "attn.out_proj": "attn_output",
-    "norm_2": "ffn_norm",
-    "ffn.up_proj": "ffn_up",
-    "ffn.down_proj": "ffn_down",
+_QK_NORMS = {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+_GATED = {"mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+_BEFORE = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+_LLAMA = {**_ATTENTION, **_GATED, **_BEFORE}
+_AROUND = {  # norms before and after attention and feed-forward
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+_GPT = {
+    "attn_qkv": (transposed,),
+    "attn_output": (transposed,),
+    "ffn_up": (transposed,),
+    "ffn_down": (transposed,),
+}
+_PAIRS = {"attn_q": (paired_queries,), "attn_k": (paired_keys,)}
+_SILU = {"hidden_act": ("silu",)}
+_NO_WINDOW = "a sliding window ends the context"
+_GELU = "GELU in its tanh form, which differs by less than 0.0005"
+_GELUS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
+_GEMMA = {
+    "hidden_activation": ("gelu_pytorch_tanh", "gelu_new"),
+    "attention_bias": (False,),
+    "use_bidirectional_attention": (None, False),
 }
 
-
-def _llama(config: dict[str, Any], weights: Weights) -> Architecture:
-    """Llama, SmolLM, SmolLM2: rotary positions, grouped queries, gated feed-forward."""
-    if config.get("hidden_act", "silu") != "silu":
-        raise ModelError(f"hidden_act is {config['hidden_act']}; llama.cpp's Llama has silu")
-    heads = int(config["num_attention_heads"])
-    kv_heads = int(config.get("num_key_value_heads") or heads)
-    head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
-    rope = _rope(config)
-    dimensions = {
-        "vocab_size": config["vocab_size"],
-        "context_length": config["max_position_embeddings"],
-        "embedding_length": config["hidden_size"],
-        "block_count": config["num_hidden_layers"],
-        "feed_forward_length": config["intermediate_size"],
-        "head_count": heads,
-        "head_count_kv": kv_heads,
-        "key_length": head_dim,
-        "value_length": head_dim,
-        "layer_norm_rms_eps": config["rms_norm_eps"],
-        "rope_dimension_count": head_dim,
-        "rope_freq_base": rope["rope_theta"],
-    }
-    if rope["rope_type"] == "linear":
-        dimensions["rope_scaling_type"] = gguf.RopeScalingType.LINEAR
-        dimensions["rope_scaling_factor"] = rope["factor"]
-    ends = {"model.embed_tokens": "token_embd", "model.norm": "output_norm"}
-    biases = {"self_attn": config.get("attention_bias"), "mlp": config.get("mlp_bias")}
-    parts = {f"{ours}.weight": f"{theirs}.weight" for ours, theirs in _LLAMA.items()}
-    for ours, theirs in _LLAMA.items():
-        if biases.get(ours.partition(".")[0]):
-            parts[f"{ours}.bias"] = f"{theirs}.bias"
-    names = _names(ends, "model.layers", parts, config["num_hidden_layers"])
-    tensors = _rename(names, weights, tied=bool(config.get("tie_word_embeddings")))
-    rotated = {"attn_q": heads, "attn_k": kv_heads}
-    for index, tensor in enumerate(tensors):
-        if count := rotated.get(tensor.name.split(".")[-2]):
-            tensors[index] = _interleaved(tensor, count)
-    if rope["rope_type"] == "llama3":
-        factors = _llama3_rope_factors(rope, head_dim)
-        tensors.append(Tensor("rope_freqs.weight", factors.shape, lambda: factors))
-    return Architecture("llama", tensors[0].shape[0], dimensions, tensors)
-
-
-def _mpt(config: dict[str, Any], weights: Weights) -> Architecture:
-    """MPT and replit-code: ALiBi instead of positions, layer norms without bias, tied head."""
-    attention = config.get("attn_config") or {}
-    width, heads = int(config["d_model"]), int(config["n_heads"])
-    if attention.get("softmax_scale") not in (None, (width / heads) ** -0.5):
-        raise ModelError("softmax_scale is not 1/sqrt(head size), which llama.cpp assumes")
-    dimensions = {
-        "context_length": config["max_seq_len"],
-        "embedding_length": width,
-        "block_count": config["n_layers"],
-        "feed_forward_length": 4 * width,
-        "head_count": heads,
-        "layer_norm_eps": config.get("layer_norm_epsilon", 1e-5),
-        "max_alibi_bias": 8.0,  # transformers' MPT knows no other, whatever the config says
-    }
-    if attention.get("clip_qkv"):
-        dimensions["clamp_kqv"] = attention["clip_qkv"]
-    ends = {"transformer.wte": "token_embd", "transformer.norm_f": "output_norm"}
-    parts = {f"{ours}.weight": f"{theirs}.weight" for ours, theirs in _MPT.items()}
-    names = _names(ends, "transformer.blocks", parts, config["n_layers"])
-    tensors = _rename(names, weights, tied=bool(config.get("tie_word_embeddings", True)))
-    return Architecture("mpt", tensors[0].shape[0], dimensions, tensors)
-
-
-_ARCHITECTURES = {
-    "LlamaForCausalLM": (
-        _llama,
-        {
-            "hidden_size",
-            "intermediate_size",
-            "max_position_embeddings",
-            "num_attention_heads",
-            "num_hidden_layers",
-            "rms_norm_eps",
-            "vocab_size",
+FAMILIES = {
+    "LlamaForCausalLM": Family(
+        "llama",
+        models="Llama 2 and 3, TinyLlama, SmolLM, SmolLM2",
+        ends=_ENDS,
+        parts=_LLAMA,
+        biases={"self_attn": "attention_bias", "mlp": "mlp_bias"},
+        changes=_PAIRS,
+        dimensions=_GROUPED,
+        scalings=("linear", "yarn", "llama3"),
+        only=_SILU,
+    ),
+    "MistralForCausalLM": Family(
+        "llama",
+        models="Mistral 7B, Ministral, Zephyr",
+        limits=_NO_WINDOW,
+        ends=_ENDS,
+        parts=_LLAMA,
+        changes=_PAIRS,
+        dimensions=_WINDOWED,
+        scalings=("linear", "yarn"),
+        only=_SILU,
+    ),
+    "Qwen2ForCausalLM": Family(
+        "qwen2",
+        models="Qwen 2 and 2.5",
+        limits=_NO_WINDOW,
+        ends=_ENDS,
+        parts=_LLAMA,
+        biases={f"self_attn.{name}_proj": ALWAYS for name in "qkv"},
+        dimensions=_WINDOWED,
+        scalings=("linear", "yarn"),
+        only=_SILU,
+        checks=(fills_its_width,),
+    ),
+    "Qwen3ForCausalLM": Family(
+        "qwen3",
+        models="Qwen 3",
+        limits=_NO_WINDOW,
+        ends=_ENDS,
+        parts={**_LLAMA, **_QK_NORMS},
+        dimensions=_WINDOWED,
+        scalings=("linear", "yarn"),
+        only={**_SILU, "attention_bias": (False,)},
+    ),
+    "Gemma2ForCausalLM": Family(
+        "gemma2",
+        models="Gemma 2",
+        limits="tied, with both soft caps; full attention in every nth layer",
+        ends=_ENDS,
+        parts={**_ATTENTION, **_GATED, **_AROUND},
+        changes={
+            "attn_q": (gemma_scale(large=46),),
+            **dict.fromkeys(["output_norm", *_AROUND.values()], (one_more,)),
+        },
+        dimensions={
+            **_GROUPED,
+            "attn_logit_softcapping": "attn_logit_softcapping",
+            "final_logit_softcapping": "final_logit_softcapping",
+            "sliding_window": "sliding_window",
+            "sliding_window_pattern": full_period,
+        },
+        scalings=("linear",),
+        only={**_GEMMA, "tie_word_embeddings": (True,)},
+        given=("attn_logit_softcapping", "final_logit_softcapping", "sliding_window"),
+    ),
+    "Gemma3ForCausalLM": Family(
+        "gemma3",
+        models="Gemma 3 (text)",
+        limits="text alone; no soft caps; full attention in every nth layer",
+        ends=_ENDS,
+        parts={**_ATTENTION, **_GATED, **_AROUND, **_QK_NORMS},
+        changes={
+            **dict.fromkeys(["output_norm", *_AROUND.values(), "attn_k_norm"], (one_more,)),
+            "attn_q_norm": (one_more, gemma_scale(large=62)),
+        },
+        dimensions={
+            **_GROUPED,
+            "sliding_window": "sliding_window",
+            "sliding_window_pattern": full_period,
+        },
+        scalings=("linear",),
+        only={**_GEMMA, "attn_logit_softcapping": (None,), "final_logit_softcapping": (None,)},
+        given=("sliding_window",),
+    ),
+    "Phi3ForCausalLM": Family(
+        "phi3",
+        models="Phi 3, 3.5 and 4",
+        limits=_NO_WINDOW + "; a context longer than the original one takes the long factors",
+        ends=_ENDS,
+        parts={
+            **_BEFORE,
+            "self_attn.qkv_proj": "attn_qkv",
+            "self_attn.o_proj": "attn_output",
+            "mlp.gate_up_proj": "ffn_up",
+            "mlp.down_proj": "ffn_down",
+        },
+        dimensions=_WINDOWED,
+        scalings=("longrope",),
+        rotates_a_part=True,
+        only=_SILU,
+        checks=(fills_its_width,),
+    ),
+    "SmolLM3ForCausalLM": Family(
+        "smollm3",
+        models="SmolLM3",
+        limits=_NO_WINDOW + "; every fourth layer without positions",
+        ends=_ENDS,
+        parts=_LLAMA,
+        changes=_PAIRS,
+        dimensions=_WINDOWED,
+        scalings=("linear", "yarn"),
+        only={**_SILU, "attention_bias": (False,), "mlp_bias": (False,)},
+        checks=(ropes_three_of_four,),
+    ),
+    "Olmo2ForCausalLM": Family(
+        "olmo2",
+        models="OLMo 2",
+        ends=_ENDS,
+        parts={
+            **_ATTENTION,
+            **_QK_NORMS,
+            **_GATED,
+            "post_attention_layernorm": "post_attention_norm",
+            "post_feedforward_layernorm": "post_ffw_norm",
+        },
+        dimensions=_GROUPED,
+        scalings=("linear", "yarn"),
+        only={**_SILU, "attention_bias": (False,)},
+        checks=(fills_its_width,),
+        needs_head=True,
+    ),
+    "GPTNeoXForCausalLM": Family(
+        "gptneox",
+        models="Pythia, GPT-NeoX",
+        limits=_GELU,
+        root="gpt_neox",
+        head="embed_out",
+        ends={"embed_in": "token_embd", "final_layer_norm": "output_norm"},
+        parts={
+            **_BEFORE,
+            "attention.query_key_value": "attn_qkv",
+            "attention.dense": "attn_output",
+            "mlp.dense_h_to_4h": "ffn_up",
+            "mlp.dense_4h_to_h": "ffn_down",
+        },
+        biases={"": ALWAYS},
+        changes={"attn_qkv": (kind_by_kind,)},
+        dimensions={
+            **_SIZES,
+            "feed_forward_length": "intermediate_size",
+            "layer_norm_eps": "layer_norm_eps",
+            "parallel_residual": "use_parallel_residual",
+        },
+        scalings=("linear", "yarn"),
+        rotates_a_part=True,
+        only={"hidden_act": _GELUS, "attention_bias": (True,)},
+        needs_head=True,
+    ),
+    "GPT2LMHeadModel": Family(
+        "gpt2",
+        models="GPT-2",
+        limits=_GELU,
+        root="transformer",
+        layers="h",
+        ends={"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"},
+        parts={
+            "ln_1": "attn_norm",
+            "attn.c_attn": "attn_qkv",
+            "attn.c_proj": "attn_output",
+            "ln_2": "ffn_norm",
+            "mlp.c_fc": "ffn_up",
+            "mlp.c_proj": "ffn_down",
+        },
+        biases=dict.fromkeys(("ln_1", "attn", "ln_2", "mlp", "ln_f"), ALWAYS),
+        changes=_GPT,
+        dimensions={
+            **_SIZES,
+            "feed_forward_length": lambda s: s["n_inner"] or 4 * s["hidden_size"],
+            "layer_norm_eps": "layer_norm_epsilon",
+        },
+        only={
+            "activation_function": _GELUS,
+            "scale_attn_weights": (True,),
+            "scale_attn_by_inverse_layer_idx": (False,),
+            "add_cross_attention": (False,),
         },
     ),
-    "MptForCausalLM": (_mpt, {"d_model", "max_seq_len", "n_heads", "n_layers"}),
+    "MptForCausalLM": Family(
+        "mpt",
+        models="MPT, replit-code",
+        limits=_GELU,
+        root="transformer",
+        layers="blocks",
+        ends={"wte": "token_embd", "norm_f": "output_norm"},
+        parts={
+            "norm_1": "attn_norm",
+            "attn.Wqkv": "attn_qkv",
+            "attn.out_proj": "attn_output",
+            "norm_2": "ffn_norm",
+            "ffn.up_proj": "ffn_up",
+            "ffn.down_proj": "ffn_down",
+        },
+        dimensions={
+            **_SIZES,
+            "context_length": "max_seq_len",
+            # transformers' MPT knows no other numbers than these, whatever the config says.
+            "feed_forward_length": lambda s: 4 * s["hidden_size"],
+            "max_alibi_bias": lambda s: 8.0,
+            "layer_norm_eps": "layer_norm_epsilon",
+            "clamp_kqv": lambda s: s["attn_config"].clip_qkv or None,
+        },
+        checks=(mpt_scale,),
+    ),
 }
 
 
-def _names(ends: dict[str, str], layers: str, parts: dict[str, str], count: int) -> dict[str, str]:
-    """llama.cpp's name of each tensor: embedding, norm and head, then layer by layer."""
-    names = {f"{ours}.weight": f"{theirs}.weight" for ours, theirs in ends.items()}
-    names["lm_head.weight"] = "output.weight"
-    for layer in range(count):
-        for ours, theirs in parts.items():
-            names[f"{layers}.{layer}.{ours}"] = f"blk.{layer}.{theirs}"
-    return names
-
-
-def _rename(names: dict[str, str], weights: Weights, *, tied: bool) -> list[Tensor]:
-    """Every tensor under its new name. One too few or too many is an error, not a guess."""
-    ignored = {"lm_head.weight"} if tied else set()  # llama.cpp falls back on the embedding
-    wanted = names.keys() - ignored
-    for found, what in (
-        (wanted - weights.names, "is missing"),
-        (weights.names - wanted - ignored, "has no place in a GGUF"),
-    ):
-        if found:
-            raise ModelError(
-                f"the tensor {min(found)} {what} ({len(found)} such)",
-                where=weights.folder,
-                remedy="Is this a whole model of its architecture, its adapters merged?",
-            )
-    return [
-        Tensor(theirs, weights.shape(ours), partial(weights.read, ours))
-        for ours, theirs in names.items()
-        if ours in wanted
-    ]
-
-
-def _interleaved(tensor: Tensor, heads: int) -> Tensor:
-    """Reorder the rows of a query or key projection for llama.cpp's rotary embedding.
-
-    transformers turns the coordinates i and i + d/2 of a head together, llama.cpp 2i and 2i + 1.
-    """
-
-    def read() -> Array:
-        array = tensor.read()
-        halves = array.reshape(heads, 2, -1, *array.shape[1:])
-        return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(array.shape)
-
-    return Tensor(tensor.name, tensor.shape, read)
-
-
-def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """The rotary settings, as transformers 5 writes them or as earlier versions did."""
-    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    rope.setdefault("rope_theta", config.get("rope_theta", 10000.0))
-    rope["rope_type"] = rope.get("rope_type") or rope.get("type") or "default"
-    if rope["rope_type"] not in ("default", "linear", "llama3"):
+def architecture_of(folder: Path, weights: Weights) -> Architecture:
+    """The architecture of a model folder; ModelError where it has none that llama.cpp knows."""
+    where = folder / "config.json"
+    name = (read_json(where).get("architectures") or ["none"])[0]
+    if name not in FAMILIES:
         raise ModelError(
-            f"rotary scaling of the type {rope['rope_type']} has no GGUF here",
-            remedy="Supported are default, linear and llama3.",
+            f"the architecture {name} has no GGUF here",
+            where=where,
+            remedy=f"There is one of {', '.join(FAMILIES)}; {WITHOUT_GGUF}",
         )
-    return rope
-
-
-def _llama3_rope_factors(rope: dict[str, Any], head_dim: int) -> Array:
-    """What each rotary frequency is divided by in Llama 3.1 and later, shape `(head_dim / 2,)`.
-
-    Wavelengths up to `original / high_freq_factor` stay, those from `original / low_freq_factor`
-    are stretched by `factor`, and between the two the frequency is interpolated.
-    """
-    frequency = rope["rope_theta"] ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
-    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-    turns = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)
-    kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
-    factors: Array = (1.0 / ((1.0 - kept) / rope["factor"] + kept)).astype(np.float32)
-    return factors
+    return read_architecture(FAMILIES[name], read_settings(folder), weights)

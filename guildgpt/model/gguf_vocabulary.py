@@ -1,12 +1,13 @@
 """A tokenizer.json as llama.cpp knows it: tokens, merges, scores, and which pre-tokenizer it has.
 
-Which pre-tokenizer a name stands for is in llama.cpp's `src/llama-vocab.cpp`.
+Three kinds are known: byte-level BPE, SentencePiece's BPE (bytes for what is not in the vocabulary,
+▁ for spaces), and Unigram.
 """
 
 from __future__ import annotations
 
 import base64
-import re
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,10 @@ from typing import Any, TypeAlias
 
 import gguf
 
+from guildgpt.chat.tokenizer import is_control
 from guildgpt.errors import ModelError
+from guildgpt.model.gguf_pretokenizers import pre_tokenizer_name
+from guildgpt.model.gguf_settings import WITHOUT_GGUF
 from guildgpt.model.json_file import read_json
 
 Kind: TypeAlias = gguf.TokenType
@@ -25,7 +29,7 @@ Kind: TypeAlias = gguf.TokenType
 class Vocabulary:
     """A tokenizer as llama.cpp knows it; `tokens`, `types` and `scores` go by token id."""
 
-    model: str  # "gpt2" is byte-level BPE, "t5" is Unigram
+    model: str  # "gpt2" is byte-level BPE, "llama" SentencePiece's BPE, "t5" Unigram
     tokens: list[str]
     types: list[Kind]
     pre: str = "default"
@@ -48,30 +52,33 @@ class Vocabulary:
             "add_space_prefix": self.space_prefix,
             "remove_extra_whitespaces": self.merge_spaces,
             "precompiled_charsmap": self.charsmap,
-            # `Tokenizer.encode` adds neither; llama.cpp would, for some models, unless told.
-            "add_bos_token": False,
-            "add_eos_token": False,
         }
         for name, value in values.items():
             getattr(writer, f"add_{name}")(value)
 
 
-def read_vocabulary(path: Path, rows: int) -> Vocabulary:
-    """Read a tokenizer.json for a model with `rows` embedding rows; the rest is unused tokens."""
-    spec = read_json(path)
+def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
+    """Read a folder's tokenizer for a model with `rows` embedding rows; the rest is unused tokens.
+
+    Where there is no tokenizer.json, transformers makes one of whatever form there is.
+    """
+    path = folder / "tokenizer.json"
+    spec = read_json(path) if path.is_file() else _made_by_transformers(folder)
     if "vocab" not in spec.get("model", {}):
         raise ModelError("this is not a tokenizer.json", where=path)
     model = spec["model"]
+    byte_level = bool(_find(spec, "ByteLevel"))
     added = {token["id"]: token["content"] for token in spec.get("added_tokens") or []}
     if model["type"] == "Unigram":
         pieces = {index: piece for index, (piece, _) in enumerate(model["vocab"])}
-    elif model["type"] == "BPE" and _find(spec, "ByteLevel"):
+    elif model["type"] == "BPE" and (byte_level or model["vocab"].keys() >= _BYTES):
         pieces = {index: piece for piece, index in model["vocab"].items()}
     else:
         raise ModelError(
             f"this {model['type']} tokenizer has no GGUF here",
             where=path,
-            remedy="Supported are byte-level BPE and Unigram.",
+            remedy="There is one of byte-level BPE, of SentencePiece's BPE with its 256 byte "
+            f"pieces, and of Unigram; {WITHOUT_GGUF}",
         )
     size = max([*pieces, *added]) + 1
     if size > rows:
@@ -84,12 +91,75 @@ def read_vocabulary(path: Path, rows: int) -> Vocabulary:
     tokens = [texts.get(index, f"[PAD{index}]") for index in range(rows)]
     types = [Kind.NORMAL if index in texts else Kind.UNUSED for index in range(rows)]
     for index, text in added.items():
-        # The rule of `FileTokenizer`: what is not bare whitespace is a control token.
-        types[index] = Kind.CONTROL if text.strip() else Kind.USER_DEFINED
+        types[index] = Kind.CONTROL if is_control(text) else Kind.USER_DEFINED
     if model["type"] == "Unigram":
         return _unigram(spec, tokens, types)
-    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
-    return Vocabulary("gpt2", tokens, types, pre_tokenizer_name(spec), merges)
+    merges = [tuple(m.split(" ", 1) if isinstance(m, str) else m) for m in model["merges"]]
+    if byte_level:
+        lines = [" ".join(merge) for merge in merges]
+        return Vocabulary("gpt2", tokens, types, pre_tokenizer_name(spec), lines)
+    return _sentencepiece(spec, tokens, types, merges)
+
+
+def _made_by_transformers(folder: Path) -> dict[str, Any]:
+    """A tokenizer.json of older files: vocab.json and merges.txt, tokenizer.model."""
+    from transformers import AutoTokenizer
+
+    from guildgpt.model.quiet import first_line, quiet
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        spec: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    except Exception as error:  # it has many kinds
+        raise ModelError(
+            f"there is no tokenizer here that can be read ({first_line(error)})",
+            where=folder / "tokenizer.json",
+            remedy="A model folder holds a tokenizer.json; was it copied whole?",
+        ) from error
+    return spec
+
+
+_BYTES = {f"<0x{byte:02X}>" for byte in range(256)}
+_UNREACHED = -1e6  # a score that is never worth choosing
+
+
+def _sentencepiece(
+    spec: dict[str, Any], tokens: list[str], types: list[Kind], merges: list[tuple[str, ...]]
+) -> Vocabulary:
+    """The BPE of a SentencePiece model: a piece's score says how early it is merged.
+
+    llama.cpp merges any two pieces whose text is a piece, the highest score first; a tokenizer.json
+    merges the pairs of its list, the first pair first. They are the same where the list has every
+    such pair, as those made from a SentencePiece model have; a warning says where it has not.
+    """
+    ranks: dict[str, int] = {}
+    for left, right in merges:
+        ranks.setdefault(left + right, len(ranks))
+    scores = [float(-ranks[token]) if token in ranks else _UNREACHED for token in tokens]
+    for index, token in enumerate(tokens):
+        if token in _BYTES:
+            types[index] = Kind.BYTE
+    unknown = spec["model"].get("unk_token")
+    if unknown in tokens:
+        types[tokens.index(unknown)] = Kind.UNKNOWN
+    listed, known = set(merges), set(tokens)
+    pieces = (t for t, kind in zip(tokens, types, strict=True) if kind == Kind.NORMAL)
+    pairs = ((piece[:cut], piece[cut:]) for piece in pieces for cut in range(1, len(piece)))
+    if any(pair not in listed and known.issuperset(pair) for pair in pairs):
+        warnings.warn(
+            "llama.cpp merges more pieces than this tokenizer does: a text that it splits itself "
+            "may come out otherwise",
+            stacklevel=2,
+        )
+    return Vocabulary(
+        "llama",
+        tokens,
+        types,
+        scores=scores,
+        unknown=tokens.index(unknown) if unknown in tokens else None,
+        space_prefix=_prepends_a_space(spec),
+    )
 
 
 def _unigram(spec: dict[str, Any], tokens: list[str], types: list[Kind]) -> Vocabulary:
@@ -97,16 +167,15 @@ def _unigram(spec: dict[str, Any], tokens: list[str], types: list[Kind]) -> Voca
     model = spec["model"]
     scores = [float(score) for _, score in model["vocab"]]
     # llama.cpp puts unused tokens into its lattice: the padding must never be worth choosing.
-    scores += [-1e6] * (len(tokens) - len(scores))
+    scores += [_UNREACHED] * (len(tokens) - len(scores))
     unknown = model.get("unk_id")
     if unknown is not None:
         types[unknown] = Kind.UNKNOWN
     if model.get("byte_fallback"):
         for index, token in enumerate(tokens):
-            if re.fullmatch(r"<0x[0-9A-F]{2}>", token):
+            if token in _BYTES:
                 types[index] = Kind.BYTE
     charsmaps = [part["precompiled_charsmap"] for part in _find(spec, "Precompiled")]
-    metaspace = _find(spec.get("pre_tokenizer"), "Metaspace")
     replaced = [part["pattern"].get("Regex") for part in _find(spec.get("normalizer"), "Replace")]
     return Vocabulary(
         "t5",
@@ -114,51 +183,18 @@ def _unigram(spec: dict[str, Any], tokens: list[str], types: list[Kind]) -> Voca
         types,
         scores=scores,
         unknown=unknown,
-        space_prefix=bool(_find(spec.get("normalizer"), "Prepend"))
-        or any(part.get("prepend_scheme", "always") != "never" for part in metaspace),
+        space_prefix=_prepends_a_space(spec),
         merge_spaces=" {2,}" in replaced,
         charsmap=base64.b64decode(charsmaps[0]) if charsmaps and charsmaps[0] else b"",
     )
 
 
-# llama.cpp has the expressions built in and chooses them by name.
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_EXPRESSIONS = {
-    (_CONTRACTIONS + r"\p{N}{1,3}" + _REST, True): "llama-bpe",
-    (_CONTRACTIONS + r"\p{N}{1,3}" + _REST, False): "dbrx",
-    (_CONTRACTIONS + r"\p{N}" + _REST, False): "qwen2",
-}
-
-
-def pre_tokenizer_name(spec: dict[str, Any]) -> str:
-    """llama.cpp's name for what a byte-level tokenizer.json does before its merges.
-
-    A pre-tokenizer without a name there counts as GPT-2's, with a warning: ids that this program
-    posts stay right, but a text that llama.cpp splits itself may come out otherwise.
-    """
-    steps = spec.get("pre_tokenizer") or {}
-    steps = steps.get("pretokenizers", [steps])
-    whole_words = bool(spec["model"].get("ignore_merges"))  # a word that is a token stays whole
-    prefix = any(step.get("add_prefix_space") for step in steps)
-    match [step.get("type") for step in steps]:
-        case ["ByteLevel"] if steps[0].get("use_regex", True) and not (whole_words or prefix):
-            return "gpt-2"
-        case ["Digits", "ByteLevel"] if (
-            steps[0].get("individual_digits")
-            and steps[1].get("use_regex", True)
-            and not (whole_words or prefix)
-        ):
-            return "smollm"
-        case ["Split", "ByteLevel"] if not (steps[1].get("use_regex", True) or prefix):
-            name = _EXPRESSIONS.get((steps[0]["pattern"].get("Regex"), whole_words))
-            if name and steps[0].get("behavior") == "Isolated":
-                return name
-    warnings.warn(
-        "llama.cpp has no name for this tokenizer's pre-tokenizer; the GGUF says gpt-2",
-        stacklevel=2,
+def _prepends_a_space(spec: dict[str, Any]) -> bool:
+    """Whether a text is split as if a space stood before it."""
+    metaspace = _find(spec.get("pre_tokenizer"), "Metaspace")
+    return bool(_find(spec.get("normalizer"), "Prepend")) or any(
+        part.get("prepend_scheme", "always") != "never" for part in metaspace
     )
-    return "gpt-2"
 
 
 def _find(spec: Any, kind: str) -> list[dict[str, Any]]:

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.errors import ModelError
+from guildgpt.model.json_file import json_if_any
 from guildgpt.model.starter import STARTER, starter_gguf
 
 RUNS = Path("runs")
+# Where weights begin: whole, or the list of their parts.
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # The most faithful first that a small machine still runs well; others follow by name.
-PREFERRED = ("q8_0", "f16", "q4_1")
+PREFERRED = ("q8_0", "f16", "q6_k", "q5_k", "q4_k", "q4_1")
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A model that can be opened: its name for people, its GGUF, its folder if it has one."""
+    """A model that can be opened: its name for people, its file, its folder if it has one.
+
+    The file is a GGUF, or, in a folder without one, that of its weights.
+    """
 
     name: str
     gguf: Path
     folder: Path | None
+
+    @property
+    def weights(self) -> bool:
+        """Whether the file is no GGUF: torch opens it."""
+        return self.gguf.suffix != ".gguf"
 
 
 def locate(
@@ -34,7 +44,8 @@ def locate(
 ) -> Located:
     """The model that `model` names; None is the newest model folder under `runs`, or the starter.
 
-    A folder that is no model folder stands for the newest one inside it. `on_progress` is told
+    A folder that is no model folder stands for the newest one inside it. One without a GGUF counts
+    as well, unless it is a reward model's. `on_progress` is told
     when the starter has to be fetched. Raises `ModelError` with near matches for a wrong path.
     """
     if model is None:
@@ -55,12 +66,25 @@ def located_at(gguf: Path, name: str) -> Located:
 
 
 def model_folders(root: Path) -> Iterator[Path]:
-    """Every folder at or under `root` that holds a template and a GGUF, hidden ones left out."""
+    """Every folder at or under `root` with a model that speaks, hidden ones left out: a template,
+    and a GGUF or weights."""
     return (
         place
         for place, files in _walk(root)
-        if TEMPLATE_FILE in files and any(name.endswith(".gguf") for name in files)
+        if TEMPLATE_FILE in files and (_has_gguf(files) or _speaks(place, files))
     )
+
+
+def _has_gguf(files: set[str]) -> bool:
+    return any(name.endswith(".gguf") for name in files)
+
+
+def _speaks(folder: Path, files: set[str]) -> bool:
+    """Whether a folder has weights of a model that writes, not of one that scores."""
+    if "config.json" not in files or files.isdisjoint(WEIGHTS):
+        return False
+    kind = (json_if_any(folder / "config.json").get("architectures") or [""])[0]
+    return str(kind).endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, set[str]]]:
@@ -101,14 +125,15 @@ def _newest(root: Path) -> Located | None:
 
 
 def _choose(folder: Path) -> Path:
-    """The GGUF to run among those of a model folder."""
+    """The file to run among those of a model folder: a GGUF, or else the weights."""
 
     def rank(path: Path) -> tuple[int, str]:
         name = path.name.lower()
         places = [i for i, kind in enumerate(PREFERRED) if kind in name]
         return (places[0] if places else len(PREFERRED), name)
 
-    return min(folder.glob("*.gguf"), key=rank)
+    weights = (folder / name for name in WEIGHTS)
+    return min(folder.glob("*.gguf"), key=rank, default=None) or next(filter(Path.is_file, weights))
 
 
 def _in_folder(path: Path) -> Located:
@@ -124,9 +149,10 @@ def _in_folder(path: Path) -> Located:
         )
     if has_template:
         raise ModelError(
-            "this model folder has no .gguf file",
+            "this model folder has no .gguf file, and no weights of a model that writes",
             where=path,
-            remedy=f"Write one: guildgpt export {shlex.quote(str(path))} --gguf Q8_0",
+            remedy="A reward model scores answers (`guildgpt compare`) and cannot be talked to. "
+            "Was the folder copied whole?",
         )
     refuse_run_folder(path)
     raise ModelError(

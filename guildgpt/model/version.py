@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from guildgpt.hashes import combined, file_sha256
-from guildgpt.model.gguf_file import parts
-from guildgpt.model.locate import Located, locate
+from guildgpt.model.gguf_file import check_whole, parts
+from guildgpt.model.json_file import read_json
+from guildgpt.model.locate import WEIGHTS, Located, locate
 
 _ID = re.compile(r".+@[0-9a-f]{8}")
 
@@ -25,12 +27,29 @@ class Version:
 
 
 def version_of(found: Located, sha256: str | None = None) -> Version:
-    """The version that a model is; reads the whole GGUF file unless its hash is known."""
+    """The version that a model is; reads the whole file unless its hash is known."""
     if sha256 is None:
-        sha256 = combined([file_sha256(part) for part in parts(found.gguf)])
+        sha256 = combined([file_sha256(part) for part in _files(found)])
     # Every run calls its model folders "model": what they lie in says more.
     name = found.folder.parent.name if found.folder else found.name
     return Version(f"{name}@{sha256[:8]}", found.name, str(found.gguf.absolute()), sha256)
+
+
+def _files(found: Located) -> list[Path]:
+    """All files that hold the model, in order."""
+    if not found.weights:
+        return parts(found.gguf)
+    if found.gguf.suffix != ".json":
+        return [found.gguf]
+    shards = sorted(set(read_json(found.gguf)["weight_map"].values()))
+    return [found.gguf.parent / shard for shard in shards]
+
+
+def check_model(path: Path) -> None:
+    """Raise `EngineError` for a GGUF that is missing or not whole; whether weights are, torch says
+    when it opens them."""
+    if path.name not in WEIGHTS:
+        check_whole(path)
 
 
 def named(model: str) -> Version | str:

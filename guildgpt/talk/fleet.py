@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
@@ -51,10 +52,10 @@ class OpenedModel:
 
 def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> OpenedModel:
     """Open a GGUF in llama.cpp, with the template and tokenizer of its model folder if it has one,
-    else with those that it holds.
+    else with those that it holds; a model folder without a GGUF in torch.
 
     Blocks while the model loads. Raises `ModelError` where the tokenizer lacks the template's
-    control tokens, and what `LlamaCppEngine` raises.
+    control tokens, and what the engine raises.
     """
     from guildgpt.engines.llamacpp import LlamaCppEngine
 
@@ -62,6 +63,8 @@ def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> Opened
     if found.folder:
         template = ChatTemplate.load(found.folder)
         tokenizer = FileTokenizer(found.folder / "tokenizer.json")
+    if found.folder and template and tokenizer and found.weights:
+        return _open_in_torch(found, found.folder, template, tokenizer, context)
     engine = LlamaCppEngine(found.gguf, tokenizer=tokenizer, context=context, slots=slots)
     try:
         template = template or _own_template(engine.file)
@@ -79,6 +82,15 @@ def _own_template(gguf: HeldFile) -> ChatTemplate:
     """The template that a GGUF without a folder was written with; ChatML if nothing says so."""
     written = gguf.head().metadata.get(TEMPLATE_KEY)
     return ChatTemplate.from_json(written, gguf.path) if isinstance(written, str) else CHATML
+
+
+def _open_in_torch(
+    found: Located, folder: Path, template: ChatTemplate, tokenizer: FileTokenizer, context: int
+) -> OpenedModel:
+    from guildgpt.engines.torch_engine import TorchEngine
+
+    engine = TorchEngine(folder, tokenizer, [template.eos_id(tokenizer)], context=context)
+    return OpenedModel(engine, template, lambda: version_of(found))
 
 
 Open = Callable[[], OpenedModel]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
-from guildgpt.chat import FileTokenizer
+from guildgpt.chat import CHATML, FileTokenizer
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.model.gguf import write_gguf
 from guildgpt.model.gguf_file import read_head
+from tests.model.tiny import sentencepiece_tokenizer, tiny_model, write_folder
 
 TEXTS = [
     "",
@@ -70,6 +74,26 @@ def test_control_tokens(engine: LlamaCppEngine, file_tokenizer: FileTokenizer) -
         assert tokenizer.token_id(name) == file_tokenizer.token_id(name)
     assert tokenizer.decode([1, *tokenizer.encode("Hi"), 2]) == "Hi"
     assert tokenizer.control_ids == file_tokenizer.control_ids  # type: ignore[attr-defined]
+
+
+def test_pieces_do_not_make_a_control_token(tmp_path: Path) -> None:
+    """llama.cpp merges `</s` and `>`, where both are pieces, to the token that ends a text."""
+    spec = json.loads(sentencepiece_tokenizer(tmp_path).to_str())
+    model = spec["model"]
+    spec["added_tokens"] = spec["added_tokens"][:3]
+    model["vocab"] |= {"</": 400, "</s": 401}
+    model["merges"] = [["<", "/"], ["</", "s"], *model["merges"]]
+    tokenizer = Tokenizer.from_str(json.dumps(spec))
+    tokenizer.add_special_tokens(list(CHATML.control_tokens))
+    path = write_gguf(write_folder(tmp_path, tiny_model(), tokenizer), tmp_path / "m.gguf", "F16")
+    engine = LlamaCppEngine(path, context=64)
+    try:
+        assert engine.tokenizer.token_id("</s>") == 2
+        ids = engine.tokenizer.encode("over</s> and out")
+        assert 2 not in ids
+        assert engine.tokenizer.decode(ids).strip() == "over</s> and out"
+    finally:
+        engine.stop()
 
 
 def test_encoding_twice_asks_once(engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,108 +2,39 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import gguf
-import httpx
 import pytest
-import sentencepiece
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MptConfig
 from transformers import MptForCausalLM as Mpt
 
-from guildgpt.bases.spiece import convert
 from guildgpt.chat import CHATML, FileTokenizer, Message
-from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.errors import ModelError
-from guildgpt.model.gguf import QUANTIZATIONS, write_gguf
-from guildgpt.model.gguf_vocabulary import pre_tokenizer_name, read_vocabulary
+from guildgpt.model import gguf_types
+from guildgpt.model.gguf import write_gguf
+from guildgpt.model.gguf_types import QUANTIZATIONS
+from guildgpt.recipe import Quantization
+from tests.model.tiny import (
+    CORPUS,
+    TEXTS,
+    byte_level_tokenizer,
+    complete,
+    greedy,
+    served,
+    tokenize,
+    unigram_tokenizer,
+    write_folder,
+)
 
-CORPUS = [
-    "Ownership is how Rust decides who frees a value: each value has one owner.",
-    "def greet(name):\n    if not name:\n        return None\n    return f'hello, {name}!'",
-    "for i in range(10):\n\tprint(i, i * 2.5, 'x' * i)  # 1024 of them, or 65536",
-    "We'll see what they've said; I'm sure it's fine. Don't you think so?",
-    '| and || and <tag> and </tag> [1, 2, 3] {a: b} "quoted" `code` ~/.config @home #1 $5 100%',
-]
-TEXTS = [
-    "Who owns the value in 2024?",
-    "def f(x):\n\n    return x[1:]  # 12 345\n\t\tpass  \n",
-    " leading, trailing ",
-    "a    b     c\t\td",
-    "I'll say it's THEIR'S, naïve café, 日本語 🎉 x²",
-    "<|im_end|> and <|im_start|>system <|endoftext|> [PAD120] <0x41>",
-    "\n",
-]
 CONVERSATION = [Message("system", "Be brief."), Message("user", "What owns a value in Rust?")]
 
 
 # --- folders -------------------------------------------------------------------------------------
-
-
-def byte_level_tokenizer(pre: object | None = None, ignore_merges: bool = False) -> Tokenizer:
-    """A byte-level BPE like SmolLM's: digits one by one, then GPT-2's words."""
-    tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
-    tokenizer.pre_tokenizer = pre or pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|endoftext|>", *CHATML.control_tokens],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS * 3, trainer)
-    return tokenizer
-
-
-def unigram_tokenizer(work: Path) -> Tokenizer:
-    """A SentencePiece unigram tokenizer like replit-code's, with the chat tokens added."""
-    (work / "corpus.txt").write_text("\n".join(CORPUS * 3), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(work / "corpus.txt"),
-        model_prefix=str(work / "spiece"),
-        model_type="unigram",
-        vocab_size=100,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        user_defined_symbols=["▁▁▁▁"],
-        unk_id=0,
-        eos_id=1,
-        pad_id=2,
-        bos_id=-1,
-        unk_piece="<|unk|>",
-        eos_piece="<|endoftext|>",
-        pad_piece="<|pad|>",
-        minloglevel=2,
-    )
-    tokenizer = convert(work / "spiece.model")
-    tokenizer.add_special_tokens(list(CHATML.control_tokens))
-    return tokenizer
-
-
-def write_folder(folder: Path, model: torch.nn.Module, tokenizer: Tokenizer, **save: str) -> Path:
-    """A model folder; the weights are drawn so large that no two logits are nearly equal."""
-    torch.manual_seed(7)
-    for name, parameter in model.named_parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.4 if "embed" in name or "wte" in name else 0.15)
-        elif "norm" not in name:
-            torch.nn.init.normal_(parameter, std=0.3)
-        else:
-            torch.nn.init.uniform_(parameter, 0.5, 1.5)
-    model.save_pretrained(folder, **save)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    CHATML.save(folder)
-    return folder
 
 
 def llama_config(**changes: object) -> LlamaConfig:
@@ -163,49 +94,6 @@ def mpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- llama.cpp -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def served(path: Path) -> Iterator[httpx.Client]:
-    process = LlamaCppProcess()
-    headers = {"Authorization": "Bearer key"}
-    try:
-        address = process.load(path, "key", 512, 1, 1)
-        with httpx.Client(base_url=address, headers=headers, timeout=240) as client:
-            yield client
-    finally:
-        process.stop()
-
-
-def complete(client: httpx.Client, ids: list[int]) -> dict:
-    request = {
-        "prompt": ids,
-        "temperature": 0,
-        "n_predict": 12,
-        "n_probs": 40,
-        "return_tokens": True,
-        "cache_prompt": False,
-    }
-    response = client.post("/completion", json=request)
-    response.raise_for_status()
-    return response.json()
-
-
-def tokenize(client: httpx.Client, text: str) -> list[int]:
-    request = {"content": text, "add_special": True, "parse_special": False}
-    return client.post("/tokenize", json=request).json()["tokens"]
-
-
-@torch.no_grad()
-def greedy(folder: Path, ids: list[int], count: int) -> tuple[list[int], torch.Tensor]:
-    """The next `count` ids by transformers, and the first one's log-probabilities."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    logits = [model(torch.tensor([ids])).logits[0, -1]]
-    chosen = [int(logits[0].argmax())]
-    while len(chosen) < count:
-        logits.append(model(torch.tensor([ids + chosen])).logits[0, -1])
-        chosen.append(int(logits[-1].argmax()))
-    return chosen, logits[0].log_softmax(-1)
-
-
 @pytest.mark.parametrize("name", ["llama", "other_llama", "mpt"])
 def test_llama_cpp_computes_what_transformers_computes(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -223,15 +111,68 @@ def test_llama_cpp_computes_what_transformers_computes(
     assert max(abs(t["logprob"] - float(logprobs[t["id"]])) for t in first) < 0.03
 
 
-@pytest.mark.parametrize("quantization", ["F32", "Q8_0", "Q4_1"])
-def test_every_quantization_runs(llama: Path, tmp_path: Path, quantization: str) -> None:
-    path = write_gguf(llama, tmp_path / "model.gguf", quantization)
-    ids = CHATML.prompt(CONVERSATION, FileTokenizer(llama / "tokenizer.json"))
+ERRORS = {"F32": 0.02, "F16": 0.03, "BF16": 0.1, "Q8_0": 0.3, "Q6_K": 1.0, "Q5_K": 2.0}
+ERRORS |= {"Q4_K": 3.0, "Q4_1": 3.0}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows that divide into a K-type's blocks, but for those of the down projection."""
+    config = llama_config(hidden_size=256, num_hidden_layers=1)
+    folder = tmp_path_factory.mktemp("wide")
+    return write_folder(
+        folder, LlamaForCausalLM(config), byte_level_tokenizer(), embedding=0.1, matrix=0.06
+    )
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_every_quantization_runs(wide: Path, tmp_path: Path, quantization: str) -> None:
+    path = write_gguf(wide, tmp_path / "model.gguf", quantization)
+    ids = CHATML.prompt(CONVERSATION, FileTokenizer(wide / "tokenizer.json"))
     with served(path) as client:
         first = complete(client, ids)["completion_probabilities"][0]["top_logprobs"]
-    _, logprobs = greedy(llama, ids, 1)
+    _, logprobs = greedy(wide, ids, 1)
     error = max(abs(t["logprob"] - float(logprobs[t["id"]])) for t in first[:10])
-    assert error < {"F32": 0.02, "Q8_0": 0.3, "Q4_1": 3.0}[quantization]
+    assert error < ERRORS[quantization]
+
+
+def test_a_recipe_knows_every_quantization() -> None:
+    assert get_args(Quantization) == QUANTIZATIONS
+
+
+def test_types_of_a_k_type(wide: Path, tmp_path: Path) -> None:
+    types = tensor_types(write_gguf(wide, tmp_path / "model.gguf", "Q4_K"))
+    assert types["token_embd.weight"] == "Q6_K"
+    assert types["blk.0.attn_q.weight"] == "Q4_K"
+    assert types["blk.0.ffn_down.weight"] == "Q5_0"  # rows of 96
+    assert types["blk.0.attn_norm.weight"] == "F32"
+
+
+def test_a_k_type_is_as_near_as_its_bits_say(wide: Path, tmp_path: Path) -> None:
+    """What llama.cpp's quantizer wrote, read back by the `gguf` package."""
+    exact = (
+        AutoModelForCausalLM.from_pretrained(wide)
+        .model.layers[0]
+        .mlp.up_proj.weight.detach()
+        .numpy()
+    )
+    apart = {}
+    for name in ("Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_1"):
+        reader = gguf.GGUFReader(write_gguf(wide, tmp_path / f"{name}.gguf", name))
+        (found,) = (t for t in reader.tensors if t.name == "blk.0.ffn_up.weight")
+        values = gguf.quants.dequantize(found.data, found.tensor_type)
+        apart[name] = float(abs(values - exact).mean() / exact.std())
+    assert apart["Q8_0"] < apart["Q6_K"] < apart["Q5_K"] < apart["Q4_K"] < apart["Q4_1"] < 0.08
+
+
+def test_a_wheel_without_the_quantizer_is_said(
+    wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf_types, "_llama_cpp", lambda: None)
+    with pytest.raises(ModelError, match="does not offer its quantizer") as refused:
+        write_gguf(wide, tmp_path / "model.gguf", "Q6_K")
+    assert "F32, F16, BF16, Q8_0, Q4_1" in (refused.value.remedy or "")
+    assert write_gguf(wide, tmp_path / "model.gguf", "Q4_1").is_file()
 
 
 @pytest.mark.parametrize("name", ["llama", "mpt"])
@@ -315,97 +256,6 @@ def test_tokenizer_metadata(llama: Path, mpt: Path, tmp_path: Path) -> None:
     assert fields["mpt.attention.max_alibi_bias"] == 8.0
 
 
-def test_merges_as_pairs_or_as_lines_are_the_same(tmp_path: Path) -> None:
-    spec = json.loads(byte_level_tokenizer().to_str())
-    path = tmp_path / "tokenizer.json"
-    path.write_text(json.dumps(spec))
-    pairs = read_vocabulary(path, 416).merges
-    spec["model"]["merges"] = [" ".join(merge) for merge in spec["model"]["merges"]]
-    path.write_text(json.dumps(spec))
-    assert read_vocabulary(path, 416).merges == pairs
-    assert all(merge.count(" ") == 1 for merge in pairs)
-
-
-def test_unigram_flags(tmp_path: Path) -> None:
-    charsmap = base64.b64encode(b"\4\0\0\0abcd\0").decode()
-    spec = {
-        "model": {
-            "type": "Unigram",
-            "unk_id": 0,
-            "vocab": [["<unk>", 0.0], ["<0x0A>", 0.0], ["a", -1.5]],
-            "byte_fallback": True,
-        },
-        "normalizer": {
-            "type": "Sequence",
-            "normalizers": [
-                {"type": "Precompiled", "precompiled_charsmap": charsmap},
-                {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
-                {"type": "Prepend", "prepend": "▁"},
-            ],
-        },
-        "added_tokens": [{"id": 3, "content": "  "}, {"id": 4, "content": "<think>"}],
-    }
-    (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
-    vocabulary = read_vocabulary(tmp_path / "tokenizer.json", 6)
-    assert vocabulary.tokens == ["<unk>", "<0x0A>", "a", "  ", "<think>", "[PAD5]"]
-    assert [kind.name for kind in vocabulary.types] == [
-        "UNKNOWN",
-        "BYTE",
-        "NORMAL",
-        "USER_DEFINED",
-        "CONTROL",
-        "UNUSED",
-    ]
-    assert vocabulary.scores[:3] == [0.0, 0.0, -1.5]
-    assert (vocabulary.space_prefix, vocabulary.merge_spaces) == (True, True)
-    assert vocabulary.charsmap == base64.b64decode(charsmap)
-
-
-SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
-
-def split_by(expression: str) -> object:
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(expression), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-
-
-@pytest.mark.parametrize(
-    ("pre", "ignore_merges", "name"),
-    [
-        (pre_tokenizers.ByteLevel(add_prefix_space=False), False, "gpt-2"),
-        (split_by(SPLIT % "{1,3}"), True, "llama-bpe"),
-        (split_by(SPLIT % "{1,3}"), False, "dbrx"),
-        (split_by(SPLIT % ""), False, "qwen2"),
-    ],
-)
-def test_pre_tokenizers_by_name(
-    llama: Path, tmp_path: Path, pre: object, ignore_merges: bool, name: str
-) -> None:
-    """llama.cpp splits as `tokenizers` does under the name found, in a file of its own."""
-    tokenizer = byte_level_tokenizer(pre, ignore_merges)
-    assert pre_tokenizer_name(json.loads(tokenizer.to_str())) == name
-    for file in llama.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    ids = FileTokenizer(tmp_path / "tokenizer.json")
-    with served(write_gguf(tmp_path, tmp_path / "model.gguf", "F16")) as client:
-        for text in [*TEXTS, *CORPUS]:
-            assert tokenize(client, text) == ids.encode(text), text
-
-
-def test_an_unknown_pre_tokenizer_warns() -> None:
-    spec = json.loads(byte_level_tokenizer(split_by(r"\w+|\W+")).to_str())
-    with pytest.warns(UserWarning, match="no name"):
-        assert pre_tokenizer_name(spec) == "gpt-2"
-
-
 # --- errors --------------------------------------------------------------------------------------
 
 
@@ -419,8 +269,8 @@ def copy(folder: Path, to: Path, **config: object) -> Path:
 
 
 def test_other_architectures_are_refused(llama: Path, tmp_path: Path) -> None:
-    folder = copy(llama, tmp_path, architectures=["GPTNeoXForCausalLM"])
-    with pytest.raises(ModelError, match="LlamaForCausalLM and MptForCausalLM"):
+    folder = copy(llama, tmp_path, architectures=["BloomForCausalLM"])
+    with pytest.raises(ModelError, match=r"LlamaForCausalLM, .*, MptForCausalLM; "):
         write_gguf(folder, tmp_path / "model.gguf", "F16")
 
 

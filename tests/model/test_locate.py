@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -93,8 +94,29 @@ def test_folders_that_cannot_be_talked_to(tmp_path: Path) -> None:
     assert "bare.gguf" in str(raised.value.remedy)
 
 
-def test_a_folder_without_a_gguf_is_told_how_to_get_one(tmp_path: Path) -> None:
-    place = folder(tmp_path / "my model")
-    with pytest.raises(ModelError, match=r"has no \.gguf file") as caught:
-        locate(str(place))
-    assert f"guildgpt export '{place}'" in str(caught.value.remedy)
+def weights(path: Path, kind: str, name: str = "model.safetensors", age: int = 0) -> Path:
+    """A model folder without a GGUF."""
+    folder(path)
+    (path / "config.json").write_text(json.dumps({"architectures": [kind]}))
+    (path / name).write_bytes(b"weights")
+    os.utime(path / name, (1e9 - age, 1e9 - age))
+    return path
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.safetensors.index.json"])
+def test_a_folder_without_a_gguf_is_opened_by_its_weights(name: str, tmp_path: Path) -> None:
+    place = weights(tmp_path / "my model", "BloomForCausalLM", name)
+    found = locate(str(place))
+    assert found == Located(str(place), place / name, place)
+    assert found.weights
+
+
+def test_the_newest_counts_with_a_gguf_or_without(tmp_path: Path) -> None:
+    """Else an older model would answer, and nobody would say so."""
+    older = folder(tmp_path / "a" / "sft", "model-q8_0.gguf", age=10)
+    newest = weights(tmp_path / "b" / "sft", "BloomForCausalLM", age=5)
+    weights(tmp_path / "b" / "reward", "LlamaForSequenceClassification")
+    assert locate(None, tmp_path).folder == newest
+    assert not locate(str(older)).weights
+    with pytest.raises(ModelError, match="no weights of a model that writes"):
+        locate(str(tmp_path / "b" / "reward"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from contextlib import closing
@@ -15,7 +16,7 @@ import pytest
 from guildgpt.engines.held_file import HeldFile
 from guildgpt.errors import EngineDied, EngineError
 from guildgpt.model.locate import locate
-from guildgpt.model.version import version_of
+from guildgpt.model.version import check_model, version_of
 
 
 def split(folder: Path) -> list[Path]:
@@ -92,3 +93,32 @@ def test_where_one_part_cannot_be_opened_the_others_are_closed(tmp_path: Path) -
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", script, split(tmp_path)[0]]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("EMFILE\n", "")
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_the_version_of_a_folder_without_a_gguf_is_that_of_its_weights(
+    tmp_path: Path, shards: int
+) -> None:
+    folder = tmp_path / "sft" / "model"
+    folder.mkdir(parents=True)
+    (folder / "template.json").write_text("{}")
+    (folder / "config.json").write_text('{"architectures": ["BloomForCausalLM"]}')
+    names = [f"part-{n}.safetensors" for n in range(shards)]
+    if shards == 1:
+        names = ["model.safetensors"]
+    else:
+        index = {"weight_map": {"a": names[0], "b": names[1], "c": names[0]}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    before = version_of(locate(str(folder)))
+    assert before.id.startswith("sft@")
+    check_model(Path(before.path))
+    (folder / names[-1]).write_bytes(b"other weights")
+    assert version_of(locate(str(folder))).sha256 != before.sha256
+
+
+def test_a_broken_gguf_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(EngineError, match="damaged"):
+        check_model(tmp_path / "model.gguf")

@@ -18,8 +18,8 @@ from rich.console import Console
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
+    BloomConfig,
+    BloomForCausalLM,
 )
 
 from guildgpt.bases.base import load_base
@@ -431,10 +431,10 @@ def test_a_disk_that_is_full_from_the_start(scratch: Scratch, tmp_path: Path) ->
 
 def test_a_model_that_llama_cpp_does_not_take(scratch: Scratch, tmp_path: Path) -> None:
     """It is trained and saved all the same, its answers not sampled."""
-    base = tmp_path / "gpt2"
+    base = tmp_path / "bloom"
     torch.manual_seed(0)
-    shape = GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=512)
-    GPT2LMHeadModel(shape).save_pretrained(base)
+    shape = BloomConfig(vocab_size=512, hidden_size=32, n_layer=2, n_head=2)
+    BloomForCausalLM(shape).save_pretrained(base)
     shutil.copyfile(scratch.folder / "sft" / "model" / "tokenizer.json", base / "tokenizer.json")
     recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
     report, printed = train(recipe, tmp_path / "run", ["sft.adapter=none"])
@@ -444,7 +444,7 @@ def test_a_model_that_llama_cpp_does_not_take(scratch: Scratch, tmp_path: Path) 
     assert not list(folder.glob("*.gguf"))
     assert report.samples_after is None
     assert report.held_out[0].bits_after < report.held_out[0].bits_before  # type: ignore[operator]
-    assert type(AutoModelForCausalLM.from_pretrained(folder)) is GPT2LMHeadModel
+    assert type(AutoModelForCausalLM.from_pretrained(folder)) is BloomForCausalLM
 
 
 # --- real rows ----------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from guildgpt.engines.llamacpp_process import check_llamacpp
 from guildgpt.errors import GuildError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
-from guildgpt.model.gguf_file import check_whole
 from guildgpt.model.locate import Located, locate
+from guildgpt.model.version import check_model
 from guildgpt.talk.fitting import room_beside
 from guildgpt.talk.fleet import open_model
 
@@ -61,7 +61,7 @@ async def check(
         findings.append(Finding("token", False, says))
     with _told(findings, "model"):
         found = locate(settings.model)
-        check_whole(found.gguf)
+        check_model(found.gguf)
         size = f"{found.gguf.stat().st_size / 2**20:.0f} MiB"
         findings.append(Finding("model", True, f"{found.name} ({size})"))
         with _told(findings, "engine"):
@@ -134,7 +134,7 @@ async def _released(store: Store) -> list[Finding]:
             findings.append(Finding(what, False, says, needed=False))
             continue
         try:
-            check_whole(Path(version.path if version else ""))
+            check_model(Path(version.path if version else ""))
         except GuildError as error:
             findings.append(Finding(what, False, f"it is left out: {error.what}", needed=False))
         else:
