@@ -68,7 +68,7 @@ def measure_after(run: StageRun, rows: Prepared) -> Measured:
 
     def measure() -> Measured:
         folder = run.place / "model"
-        trained = load_base(run.recipe.model.model_copy(update={"base": str(folder)}))
+        trained = load_base(run.recipe.model.of_run(folder))
         return _measure(run, trained, rows, _gguf(folder, run.recipe))
 
     return once(run.place / "after.json", Measured, measure)

@@ -225,7 +225,8 @@ def _found(base: BaseConfig) -> tuple[Path | None, list[Provenance]]:
     if path.suffix == ".gguf" and path.is_file():
         item = Provenance(path.stem, "base", origin=path.name)
         return None, [licences.stated(base, item)]
-    return locate_base(base, weights=False)
+    place = locate_base(base, weights=False)
+    return place.folder, place.provenance
 
 
 def _read_documents(recipe: Recipe) -> list[Document]:

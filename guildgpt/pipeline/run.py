@@ -239,8 +239,12 @@ def _inherited(run: StageRun) -> Events:
     events: Events = set()
     base, reward = run.start.base, run.start.reward
     if base.base not in ("scratch", "starter"):
-        path = Path(base.base).expanduser()
-        events |= read_lineage(path if path.exists() else locate_base(base, weights=False)[0])
+        if (path := Path(base.base).expanduser()).is_file():
+            events |= read_lineage(path)
+        else:
+            place = locate_base(base, weights=False)
+            for folder in filter(None, (place.folder, place.adapter)):
+                events |= read_lineage(folder)
     if reward:
         events |= read_lineage(reward)
     return events
