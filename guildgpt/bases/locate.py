@@ -94,7 +94,9 @@ def _past(name: str, folder: Path, config: BaseConfig, *, weights: bool) -> list
         return own
     path = Path(name).expanduser()
     if folder == path:
-        item = Provenance(path.absolute().name, "base", licences.on_card(path), path.absolute().name)
+        item = Provenance(
+            path.absolute().name, "base", licences.on_card(path), path.absolute().name
+        )
     else:
         item = licences.KNOWN.get(name) or Provenance(name, "base", licences.on_card(folder), name)
         commit = folder.name if folder.parent.name == "snapshots" else config.revision or ""

@@ -82,7 +82,7 @@ def put_on(model: Any, folder: Path, name: str, settings: Any) -> Any:
     Rows of the vocabulary that the adapter brings and the model lacks are made first. ModelError
     where its weights do not fit: peft would only warn, and go on without them.
     """
-    from peft import get_peft_model, set_peft_model_state_dict
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     weights = _weights(folder)
     try:
@@ -90,7 +90,10 @@ def put_on(model: Any, folder: Path, name: str, settings: Any) -> Any:
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             worn = get_peft_model(model, settings, adapter_name=name)
-            loaded = set_peft_model_state_dict(worn, weights, adapter_name=name)
+            # Rows of new tokens are in the settings alone: they stay what they are in the base.
+            fresh = get_peft_model_state_dict(worn, adapter_name=name)
+            rows = {key: row for key, row in fresh.items() if "trainable_tokens" in key}
+            loaded = set_peft_model_state_dict(worn, {**rows, **weights}, adapter_name=name)
     except Exception as error:  # whatever peft raises where base and adapter are not of one kind
         raise ModelError(
             f"this adapter does not fit its base ({first_line(error)})",
@@ -98,7 +101,11 @@ def put_on(model: Any, folder: Path, name: str, settings: Any) -> Any:
             remedy=f"It says that it belongs to {base_of(folder)}. Name another base in "
             "model.adapter_base if this is not the one.",
         ) from error
-    missing = [key for key in loaded.missing_keys if f".{name}" in key]
+    missing = [
+        key
+        for key in loaded.missing_keys
+        if f".{name}" in key and "trainable_tokens" not in key  # a tied head's are the embedding's
+    ]
     if wrong := [*missing, *loaded.unexpected_keys]:
         raise ModelError(
             f"this adapter does not fit its base: {wrong[0]} is "

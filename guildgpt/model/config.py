@@ -22,3 +22,4 @@ class AdapterConfig(BaseModel):
 
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+LARGE = 1_000_000_000  # parameters from which weights are saved in bfloat16

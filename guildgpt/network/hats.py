@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from guildgpt.errors import ModelError
+from guildgpt.model.adapter import MERGE, plain_settings, put_on
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.lean import causal_model
 from guildgpt.network.shared import SharedLayers
@@ -66,14 +68,12 @@ class Hats:
         self._configs[name] = config
         lowest = max(len(self._linear) - (config.layers or len(self._linear)), 0)  # with an adapter
         self.shared.depth = min(self.shared.depth, 0 if new_tokens else lowest)
-        tables = (self.base.get_input_embeddings(), self.base.get_output_embeddings())
-        names = [key for key, module in self.base.named_modules() if module in tables]
         settings = LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=0.0,
             target_modules=[*chain(*self._linear[lowest:])] if lowest else "all-linear",
-            trainable_token_indices={key: [*new_tokens] for key in names} if new_tokens else None,
+            trainable_token_indices=self._rows(new_tokens),
             task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng(), warnings.catch_warnings():
@@ -91,6 +91,29 @@ class Hats:
                 if weights is not None:
                     parameter.copy_(_fitting(weights, key, parameter))
         self.model.eval()
+
+    def take_up(self, name: str, folder: Path, *, new_tokens: Sequence[int] = ()) -> None:
+        """Another's low-rank adapter as the first hat, to be trained further; rows of `new_tokens`
+        come to it. ModelError for one that is more than such matrices."""
+        settings = plain_settings(folder)
+        settings.trainable_token_indices = self._rows(new_tokens)
+        self.shared.depth = 0  # it may have matrices in any layer
+        self.model = put_on(self.base, folder, name, settings)
+        if hasattr(causal_model(self.model).get_output_embeddings(), "lora_A"):
+            raise ModelError(
+                "this adapter changes the head of the vocabulary, which training here leaves alone",
+                where=folder,
+                remedy=MERGE,
+            )
+        for parameter in self.parameters(name).values():
+            parameter.data = parameter.data.float()
+        self.model.eval()
+
+    def _rows(self, tokens: Sequence[int]) -> dict[str, list[int]] | None:
+        """peft's word for rows of the embedding and of the head that are trained."""
+        tables = (self.base.get_input_embeddings(), self.base.get_output_embeddings())
+        names = [key for key, module in self.base.named_modules() if module in tables]
+        return {key: [*tokens] for key in names} if tokens else None
 
     def config(self, name: str) -> AdapterConfig:
         """A hat's rank, scale and layers."""

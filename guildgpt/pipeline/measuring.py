@@ -49,14 +49,17 @@ def measure_before(run: StageRun, base: Base, rows: Prepared) -> Measured:
             return Measured({}, [])
 
     def measure() -> Measured:
-        there = _gguf(Path(run.start.base.base), run.recipe)
-        if there is not None:
-            return _measure(run, base, rows, there)
+        start, config = base, run.start.base
+        if base.adapter:  # it starts from the two together
+            start = load_base(config.model_copy(update={"adapter": "merge"}))
+        there = _gguf(Path(config.base), run.recipe)
+        if there is not None and config.adapter is None:
+            return _measure(run, start, rows, there)
         work = run.place / ".base"
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed in here
         try:
-            _write_base(work, run, base)
-            return _measure(run, base, rows, _gguf(work, run.recipe))
+            _write_base(work, run, start)
+            return _measure(run, start, rows, _gguf(work, run.recipe))
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

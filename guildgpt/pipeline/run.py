@@ -125,6 +125,10 @@ def run_stage(run: StageRun) -> Report:
         parameters = sum(p.numel() for p in base.model.parameters())
         rows = prepare(run.stage, run.recipe, run.data, base.chat)
         _say_rows(run, rows)
+        if base.adapter:
+            run.say(
+                f"the adapter in {run.start.base.base} is trained further, in place of sft.lora"
+            )
         read = [item for item, _ in rows.sources if item not in base.provenance]
         figures = Figures(base.provenance + read, parameters)
 
