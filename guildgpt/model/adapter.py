@@ -23,8 +23,10 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")  # the first that is there
 MERGE = 'Set model.adapter = "merge" to begin with the two made one.'
 # What a plain low-rank adapter does not have: what training here does not know how to go on with.
-_MORE = ("use_dora", "modules_to_save", "lora_bias", "layer_replication", "megatron_config")
-_MORE += ("trainable_token_indices", "target_parameters", "alora_invocation_tokens", "use_bdlora")
+_MORE = (
+    *("use_dora", "modules_to_save", "lora_bias", "layer_replication", "megatron_config"),
+    *("trainable_token_indices", "target_parameters", "alora_invocation_tokens", "use_bdlora"),
+)
 
 
 def base_of(folder: Path) -> str | None:

@@ -103,7 +103,7 @@ def test_a_pickled_adapter_of_a_base_that_moved(tmp_path: Path) -> None:
     file.unlink()
     moved = tmp_path / "elsewhere"
     base.rename(moved)
-    with pytest.raises(ModelError, match="the base of this adapter, .* cannot be taken") as raised:
+    with pytest.raises(ModelError, match=r"the base of this adapter, .* cannot be taken") as raised:
         load_base(config(adapter, adapter="merge"))
     assert "model.adapter_base" in str(raised.value.remedy)
     loaded = load_base(config(adapter, adapter="merge", adapter_base=str(moved)))
