@@ -27,6 +27,12 @@ from guildgpt.network.trunk import Trunk, trunk_for
 SFT, POLICY, REWARD, JUDGE, VALUE = "sft", "policy", "reward", "judge", "value"  # their names
 LINEAR = (nn.Linear, Conv1D)  # what has an adapter
 
+# Layers of state-space models whose weights are read past the module, by transformers or by fused
+# kernels: an adapter there would not be seen. And those where peft refuses one, of these kinds.
+READ_PAST = ("dt_proj", "x_proj")
+REFUSED = ("out_proj", "conv1d")
+REFUSED_IN = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+
 
 class Hats:
     """A frozen base in `dtype`, on `device`, and the float32 adapters that were put on it (peft).
@@ -72,7 +78,7 @@ class Hats:
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=0.0,
-            target_modules=[*chain(*self._linear[lowest:])] if lowest else "all-linear",
+            target_modules=self._targets(lowest),
             trainable_token_indices=self._rows(new_tokens),
             task_type="CAUSAL_LM",
         )
@@ -108,6 +114,13 @@ class Hats:
         for parameter in self.parameters(name).values():
             parameter.data = parameter.data.float()
         self.model.eval()
+
+    def _targets(self, lowest: int) -> list[str] | str:
+        """peft's word for the layers that have an adapter, from the layer `lowest` on."""
+        named = [*chain(*self._linear[lowest:])]
+        out = READ_PAST + (REFUSED if self.base.config.model_type in REFUSED_IN else ())
+        left = [name for name in named if name.rpartition(".")[2] not in out]
+        return left if lowest or len(left) < len(named) else "all-linear"
 
     def _rows(self, tokens: Sequence[int]) -> dict[str, list[int]] | None:
         """peft's word for rows of the embedding and of the head that are trained."""

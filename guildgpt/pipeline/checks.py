@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from guildgpt.bases.config import BaseConfig
@@ -27,6 +28,19 @@ def check_adapter(first: Stage, recipe: Recipe, base: BaseConfig) -> None:
             where="model.adapter",
             remedy='Set it to "merge": the stage then begins with base and adapter made one.',
         )
+
+
+def wears_adapters(stages: Sequence[Stage], recipe: Recipe) -> bool:
+    """Whether any of the stages puts adapters on its base."""
+    whole = {"pretrain"} | ({"sft"} if recipe.sft.adapter == "none" else set())
+    return any(stage not in whole for stage in stages)
+
+
+def writes_answers(recipe: Recipe) -> bool:
+    """Whether a run of the recipe cannot do without answers of our own sampler."""
+    return bool(recipe.evaluate.constrained) or any(
+        STAGES[stage].reads == "prompts" for stage in recipe.stages
+    )
 
 
 def check_rewarded(stage: Stage, recipe: Recipe) -> None:
@@ -89,4 +103,13 @@ def no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataErr
         where="data.sources",
         remedy="Name a source that has some, such as `starter`, `oasst1`, or JSON lines with "
         "prompt, chosen and rejected.",
+    )
+
+
+def no_demonstrations(stage: Stage) -> RecipeError:
+    """The error for rows of fine-tuning that are asked for and not there."""
+    return RecipeError(
+        "there is no conversation that could be shown beside the policy's answers",
+        where=f"{stage}.demonstrations.weight",
+        remedy="Set it to 0, or name a source that has some, such as `starter`.",
     )

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from guildgpt.bases.base import Base, load_base
 from guildgpt.chat import Message
-from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
+from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.evaluate.agreement import judge_data
 from guildgpt.evaluate.answers import write
 from guildgpt.evaluate.bits import measure_bits
@@ -28,7 +28,7 @@ from guildgpt.network.reward_model import (
 )
 from guildgpt.network.sampler import Sampling
 from guildgpt.pipeline.folder import ADAPTER, is_disk_full, kept, once
-from guildgpt.pipeline.prompts import judged_prompts
+from guildgpt.pipeline.prompts import prompts_with_room
 from guildgpt.pipeline.stage import Prepared, StageRun
 from guildgpt.pipeline.stages import bare, base_sha256, wear_reward
 from guildgpt.recipe import Recipe
@@ -163,19 +163,9 @@ def preferences_line(source: str, figures: PreferenceFigures) -> str:
 def _judged(run: StageRun, base: Base) -> tuple[list[int], list[tuple[Message, ...]]]:
     """The prompts that leave room for an answer, each as often as it is answered, and which of
     them are the same one."""
-    asked, evaluation = judged_prompts(run.recipe, run.data.dataset), run.recipe.evaluate
-    limit = run.recipe.model.context - evaluation.max_tokens
-    fits = [
-        index
-        for index, prompt in enumerate(asked)
-        if len(base.chat.template.prompt(prompt, base.chat.tokenizer)) <= limit
-    ]
-    if not fits:
-        raise RecipeError(
-            f"none of {len(asked):,} prompts leaves room for an answer of "
-            f"{evaluation.max_tokens:,} tokens in a context of {run.recipe.model.context:,}"
-        )
-    places = [index for index in fits for _ in range(evaluation.judged_answers)]
+    asked = prompts_with_room(run.recipe, run.data.dataset, base.chat)
+    times = range(run.recipe.evaluate.judged_answers)
+    places = [index for index in range(len(asked)) for _ in times]
     return places, [asked[index] for index in places]
 
 

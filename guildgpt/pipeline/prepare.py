@@ -10,6 +10,7 @@ from pathlib import Path
 from guildgpt.bases import licences
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
+from guildgpt.bases.replit import is_replit
 from guildgpt.data import (
     Document,
     Provenance,
@@ -32,15 +33,18 @@ from guildgpt.data.repeating import repeating_rows
 from guildgpt.data.split import digest, in_first_half
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
-from guildgpt.network.reward_model import require_classifier_for
+from guildgpt.model.json_file import json_if_any
+from guildgpt.network.proof import rehearse
 from guildgpt.pipeline.checks import (
     check_adapter,
     check_rewarded,
     check_room,
     check_rows,
     no_comparisons,
+    no_demonstrations,
+    wears_adapters,
 )
-from guildgpt.pipeline.prompts import prepare_prompts, unread_rules
+from guildgpt.pipeline.prompts import prepare_prompts, prompts_with_room, unread_rules
 from guildgpt.pipeline.stage import Compared, Gathered, Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
@@ -78,8 +82,8 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     for stage in stages:
         check_rows(stage, dataset, recipe.settings(stage))
     folder, provenance = _found(base)
-    if folder and any(STAGES[stage].scores for stage in stages):
-        require_classifier_for(folder)
+    if folder and not is_replit(json_if_any(folder / "config.json")):
+        rehearse(folder, adapters=wears_adapters(stages, recipe))
     provenance += dataset.provenance
     if documents:
         provenance.append(
@@ -101,6 +105,8 @@ def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -
     reads = STAGES[stage].reads
     if reads == "documents":
         return _prepare_documents(recipe, data, chat)
+    if STAGES[stage].changes_answers:
+        prompts_with_room(recipe, data.dataset, chat)
     rows = _prepare_conversations(stage, recipe, data, chat)
     if reads == "comparisons":
         return replace(rows, compared=_prepare_comparisons(stage, recipe, data, chat))
@@ -110,13 +116,23 @@ def prepare(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -
         assert isinstance(settings, RolloutConfig)
         shown = rows.train if settings.demonstrations.weight else []
         if settings.demonstrations.weight and not shown:
-            raise RecipeError(
-                "there is no conversation that could be shown beside the policy's answers",
-                where=f"{stage}.demonstrations.weight",
-                remedy="Set it to 0, or name a source that has some, such as `starter`.",
-            )
+            raise no_demonstrations(stage)
         return replace(rows, prompts=prompts, too_long=too_long, demonstrations=shown)
     return _with_repeating(rows, recipe, chat)
+
+
+def foresee(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> None:
+    """DataError or RecipeError for what a stage would lack once it came to it: pairs and prompts
+    that fit, room for answers. Asked while nothing is trained yet."""
+    kind, settings = STAGES[stage], recipe.settings(stage)
+    if kind.reads == "comparisons":
+        _prepare_comparisons(stage, recipe, data, chat)
+    if isinstance(settings, RolloutConfig):
+        prepare_prompts(stage, recipe, data.dataset, chat)
+        if settings.demonstrations.weight and not data.dataset.train:
+            raise no_demonstrations(stage)
+    if kind.changes_answers:
+        prompts_with_room(recipe, data.dataset, chat)
 
 
 def _with_repeating(rows: Prepared, recipe: Recipe, chat: ChatTokenizer) -> Prepared:
