@@ -8,6 +8,7 @@ prompt, chosen, rejected        a comparison, each text or messages (TRL)
 chosen, rejected                the same, the prompt being what both begin with
 
 prompt, tests or format         a task: what the answer must keep instead of an answer
+prompt                          a task that asks for nothing more: for PPO and GRPO
 
 `guildgpt/data/rows.py` has every column's other names. Besides, every form may have `system`,
 the text of a system turn, `group`, which keeps rows that belong together on one side of the split,
@@ -28,6 +29,7 @@ from guildgpt.data.lines import read_json_lines
 from guildgpt.data.origin import events_of
 from guildgpt.data.rows import (
     ANSWER,
+    APART,
     BETTER,
     HISTORY,
     PASSAGE,
@@ -51,7 +53,15 @@ from guildgpt.errors import DataError
 FORMS = (
     "messages; a question (prompt, instruction, question, query or input) with an answer "
     "(completion, output, response or answer), with chosen and rejected, or with tests or format; "
-    "chosen, rejected"
+    "chosen, rejected; a question alone, which `ppo` and `grpo` ask"
+)
+# Columns with text that is about a row and no part of it.
+ABOUT = frozenset(
+    (
+        *("id", "_id", "uuid", "prompt_id", "question_id", "user_id", "conversation_id", "hash"),
+        *("source", "dataset", "split", "subset", "category", "topic", "task", "type", "tags"),
+        *("language", "lang", "url", "license", "licence", "author", "timestamp", "date"),
+    )
 )
 HUMAN_ASSISTANT = re.compile(r"(?:^|\n\n)(Human|Assistant):")  # how HH-RLHF writes turns
 
@@ -110,6 +120,8 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
         found = _turns(row, turns, "user")
     elif asked and (answer or source.rules):
         found = _asked(row, asked) + (_turns(row, answer, "assistant") if answer else ())
+    elif asked and (alone := _prompt_alone(row, asked)):
+        return Task(alone, source), row.fault or problem(alone, answered=False)
     else:
         null = f"; null: {', '.join(row.null)}" if row.null else ""
         raise DataError(
@@ -121,6 +133,18 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
     if source.rules and messages and messages[-1].role == "user":
         return Task(messages, source), row.fault or problem(messages, answered=False)
     return Conversation(messages, source), row.fault or problem(messages)
+
+
+def _prompt_alone(row: Row, asked: str) -> Turns:
+    """The turns of a row that is a prompt and nothing else; none where a column without a value, or
+    one that is not read, may be its answer or its rules."""
+    if {*row.null, *row.values} & {*ANSWER, *BETTER, *WORSE, *RULES}:
+        return ()
+    turns = _with_system(row, _asked(row, asked))
+    others = row.values.keys() - row.read.keys() - APART - ABOUT
+    if any(isinstance(row.values[name], str | list | dict) for name in others):
+        return ()
+    return turns if turns and turns[-1].role == "user" else ()
 
 
 def _comparison(row: Row, source: Source) -> tuple[Comparison, str | None]:

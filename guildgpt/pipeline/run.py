@@ -123,6 +123,8 @@ def run_stage(run: StageRun) -> Report:
     with run.phase("load"):
         torch.manual_seed(run.recipe.seed)
         base = ready(run, load_base(run.start.base, documents=[d.text for d in run.data.documents]))
+        if run.start.earlier is None:
+            prove_all(run, base)
         parameters = sum(p.numel() for p in base.model.parameters())
         rows = prepare(run.stage, run.recipe, run.data, base.chat)
         for stage in run.later:
@@ -176,14 +178,16 @@ def run_stage(run: StageRun) -> Report:
     return stage_report(run, rows, outcome, figures)
 
 
+def prove_all(run: StageRun, base: Base) -> None:
+    """ModelError where what comes could not be done with a base that is new to the run."""
+    model = base.model.to(run.world.device)
+    prove(trunk_for(model, model.dtype), writes=writes_answers(run.recipe))
+    base.model.to("cpu")
+
+
 def ready(run: StageRun, base: Base) -> Base:
-    """The base as the stage can take it: proved, where it is new to the run, that what comes can be
-    done with it; with a warning where it does not suit."""
+    """The base as the stage can take it, with a warning where it does not suit."""
     chat = base.chat
-    if run.start.earlier is None:
-        model = base.model.to(run.world.device)
-        prove(trunk_for(model, model.dtype), writes=writes_answers(run.recipe))
-        base.model.to("cpu")
     if run.kind.reads == "conversations" and run.start.earlier:
         # Pretraining saw no conversation: chat tokens that were new before it are so after it.
         new = chat.control_ids

@@ -308,6 +308,36 @@ def test_comparisons_alone_are_enough_for_feedback(road: Road, tmp_path: Path, s
     assert read_report(tmp_path / "run" / stage / "model") == report
 
 
+# --- prompts alone -------------------------------------------------------------------------------
+
+
+def only_prompts(recipe: Path) -> Path:
+    rows = recipe.parent / "prompts.jsonl"
+    rows.write_text(
+        "".join(json.dumps({"prompt": f"Where is house {n}?"}) + "\n" for n in range(20))
+    )
+    only_comparisons(recipe)
+    recipe.write_text(recipe.read_text().replace(str(recipe.parent / "pairs.jsonl"), str(rows)))
+    return recipe
+
+
+@pytest.mark.parametrize("stage", ["grpo", "ppo"])
+def test_prompts_alone_are_enough_for_a_policy(road: Road, tmp_path: Path, stage: str) -> None:
+    by = LENGTH.replace("ppo", stage)
+    if stage == "ppo":
+        by = f'reward_model = "{road.folder / "reward" / "model"}"\n'
+    report, printed = train(only_prompts(alone(road, tmp_path, stage, by)), tmp_path / "run")
+    assert re.search(r"\d\d prompts to answer", printed)
+    assert report.stages[0].outcome.steps == 2
+    assert report.head_to_head
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
+def test_prompts_alone_are_no_answers(road: Road, tmp_path: Path, stage: str) -> None:
+    with pytest.raises(DataError, match=r"there are no (conversations|comparisons) to"):
+        train(only_prompts(alone(road, tmp_path, stage)), tmp_path / "run")
+
+
 # --- what a stage starts from --------------------------------------------------------------------
 
 
