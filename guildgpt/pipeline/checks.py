@@ -18,6 +18,28 @@ from guildgpt.train.config import PpoConfig, RolloutConfig, TrainConfig
 from guildgpt.train.ppo import no_states_to_read
 
 
+def check_names(recipe: Recipe, folder: Path) -> None:
+    """RecipeError for a file or folder whose name is not text: neither a report nor a model card
+    could name it, and what reads weights does not find it."""
+    documents = [file for name in recipe.pretrain.documents for file in _files_in(Path(name))]
+    sources = [spec.source for spec in recipe.data.sources]
+    for name in (str(folder), recipe.model.base, recipe.model.adapter_base, *documents, *sources):
+        shown = (name or "").encode("utf-8", "backslashreplace").decode()
+        if shown != (name or ""):
+            raise RecipeError(
+                "this name is not written in UTF-8, and cannot be passed on",
+                where=shown,
+                remedy="Rename it; letters of any script will do.",
+            )
+
+
+def _files_in(place: Path) -> list[str]:
+    place = place.expanduser()
+    return (
+        [str(place), *(str(file) for file in place.rglob("*"))] if place.is_dir() else [str(place)]
+    )
+
+
 def check_adapter(first: Stage, recipe: Recipe, base: BaseConfig) -> None:
     """RecipeError where another's adapter is to be trained further by a stage that makes its own:
     the reference, and a reward model's base, are the model without a hat."""

@@ -24,7 +24,7 @@ from guildgpt.errors import GuildError, disk_error
 from guildgpt.network.proof import prove
 from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
-from guildgpt.pipeline.checks import writes_answers
+from guildgpt.pipeline.checks import check_names, writes_answers
 from guildgpt.pipeline.feedback import with_feedback
 from guildgpt.pipeline.folder import (
     ADAPTER,
@@ -73,6 +73,7 @@ def run(
     Before anything is loaded, all data is read and held against the recipe's policy.
     """
     wanted = recipe.chosen(stages)
+    check_names(recipe, folder)
     with _in_words(folder), alone_in(folder):
         recipe = with_feedback(recipe, folder)
         if reuse:
