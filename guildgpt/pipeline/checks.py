@@ -88,7 +88,7 @@ def check_room(stage: Stage, recipe: Recipe) -> None:
     answers = {}
     if isinstance(settings, RolloutConfig):
         answers[f"{stage}.max_new_tokens"] = settings.max_new_tokens
-    if STAGES[stage].changes_answers:
+    if STAGES[stage].changes_answers or recipe.evaluate.constrained:
         answers["evaluate.max_tokens"] = recipe.evaluate.max_tokens
     for key, tokens in answers.items():
         if tokens >= context:
