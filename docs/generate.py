@@ -25,7 +25,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from guildgpt.cli import app
+from guildgpt.data import files
 from guildgpt.data.table import FORMS
+from guildgpt.model import gguf_types
 from guildgpt.model.gguf_architectures import FAMILIES
 from guildgpt.recipe import RECIPES, Recipe
 

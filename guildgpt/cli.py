@@ -65,6 +65,7 @@ app.add_typer(versions_app, name="versions")
         "guildgpt train starter --dry-run",
         "guildgpt train starter",
         "guildgpt train starter --out runs/long --set sft.epochs=3",
+        "guildgpt train mine.toml --out runs/again --reuse runs/mine --set dpo.beta=0.05",
     )
 )
 def train(
@@ -95,6 +96,13 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="The run's folder; runs/NAME if not given."),
     ] = None,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Take over what this other run has finished and the recipe would do alike.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a model from a recipe; the same command resumes it."""
@@ -118,7 +126,7 @@ def train(
     folder = out or Path("runs") / loaded.name
     text = file.read_text(encoding="utf-8")
     try:
-        report = run(loaded, text, folder, stages=stages, console=console)
+        report = run(loaded, text, folder, stages=stages, reuse=reuse, console=console)
     except (KeyboardInterrupt, Terminated):
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         raise  # exit status 130 or 143, as shells have it

@@ -72,7 +72,7 @@ class Recipe(Section):
     """What is done, each once and in this order."""
     policy: Policy = "strict"
     """What becomes of sources of unclear origin: refused, or warned of."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32 - 1)
     """Order of rows, fresh weights and adapters, sampled answers."""
     price_per_hour: float = Field(default=0.0, ge=0)
     """What the machine costs, in US dollars; the report multiplies it."""

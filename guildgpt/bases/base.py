@@ -1,7 +1,7 @@
 """Bases: a causal language model and its tokenizer from wherever a recipe finds them.
 
-Whatever the origin, what comes back is the same: a transformers model in float32, a tokenizer.json
-that holds the template's control tokens, and a provenance.
+Whatever the origin, what comes back is the same: a transformers model in the format that its files
+have, a tokenizer.json that holds the template's control tokens, and a provenance.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
 from guildgpt.bases.replit import is_replit, load_replit
 from guildgpt.bases.scratch import make_scratch, train_tokenizer
+from guildgpt.bases.stored import refuse_quantized, stored_dtype
 from guildgpt.bases.tokenizer import read_tokenizer
 from guildgpt.chat import ChatTemplate
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import ModelError
+from guildgpt.model.adapter import merge, plain_settings, without_adapter
 from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.model.json_file import json_if_any
 from guildgpt.model.quiet import first_line, quiet
@@ -34,25 +36,33 @@ from guildgpt.model.quiet import first_line, quiet
 class Base:
     """A model ready to be trained, with its chat tokens and its past."""
 
-    model: Any  # a transformers causal language model on the CPU, float32
+    model: Any  # a transformers causal language model on the CPU, in the format of its files
     chat: ChatTokenizer
     provenance: list[Provenance]  # the base, then what it was trained on, as far as known
+    adapter: Path | None = None  # of peft's, to be put on the model and trained further
 
 
 def load_base(config: BaseConfig, *, documents: Sequence[str] = ()) -> Base:
     """The base a recipe names, with chat tokens. `documents` are the texts a scratch base learns
     its tokenizer from."""
+    adapter = None
     if config.base == "scratch":
         model, tokenizer_json = make_scratch(config.scratch, documents, config.context)
-        provenance, folder = [licences.SCRATCH], None
+        provenance, told = [licences.SCRATCH], None
     else:
-        folder, provenance = locate_base(config)
-        model, tokenizer_json = read_model(folder), read_tokenizer(folder)
+        place = locate_base(config)
+        provenance, adapter, told = place.provenance, place.adapter, place.tokenizer
+        model, tokenizer_json = read_model(place.folder), read_tokenizer(told)
+        if adapter and config.adapter == "merge":
+            model, adapter = merge(model, adapter), None
+        elif adapter:
+            plain_settings(adapter)  # or an error, before anything is made of it
     rows = len(model.get_input_embeddings().weight)
-    chat = _chat(config, folder, tokenizer_json, rows)
+    chat = _chat(config, told, tokenizer_json, rows)
+    chat = replace(chat, new_tokens=sorted({*chat.new_tokens, *_never_trained(model, chat)}))
     _check_context(model.config, config)
     _make_room(model, chat, rows)
-    return Base(model, chat, provenance)
+    return Base(model, chat, provenance, adapter)
 
 
 def load_tokenizer(
@@ -62,11 +72,12 @@ def load_tokenizer(
     rows = None
     if config.base == "scratch":
         text = train_tokenizer(documents, config.scratch.vocabulary).to_str()
-        provenance, folder = [licences.SCRATCH], None
+        provenance, told = [licences.SCRATCH], None
     else:
-        folder, provenance = locate_base(config, weights=False)
-        text, rows = read_tokenizer(folder), _stated_rows(folder)
-    return _chat(config, folder, text, rows), provenance
+        place = locate_base(config, weights=False)
+        provenance, told = place.provenance, place.tokenizer
+        text, rows = read_tokenizer(told), _stated_rows(place.folder)
+    return _chat(config, told, text, rows), provenance
 
 
 def _chat(
@@ -82,7 +93,7 @@ def _chat(
 
 
 def read_model(folder: Path) -> Any:
-    """A folder's causal language model in float32."""
+    """A folder's causal language model, in the format that its files have."""
     config_file = folder / "config.json"
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
@@ -93,13 +104,17 @@ def read_model(folder: Path) -> Any:
             f"this is not a model folder: config.json cannot be read ({error})", where=folder
         ) from error
     if is_replit(config):
-        return load_replit(folder)
+        return load_replit(folder, stored_dtype(folder))
+    refuse_quantized(folder, config)
+    dtype = stored_dtype(folder)
     try:
-        with quiet():
+        with quiet(), without_adapter(folder) as whole:
             model, loaded = AutoModelForCausalLM.from_pretrained(
-                folder,
+                whole,
                 config=_without_dropout(folder),
-                dtype=torch.float32,
+                # How others sampled is none of ours, and what is wrong in it stops transformers.
+                generation_config=GenerationConfig(),
+                dtype=dtype,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
@@ -142,7 +157,6 @@ def _make_room(model: Any, chat: ChatTokenizer, rows: int) -> None:
         with quiet():
             model.resize_token_embeddings(len(chat.tokenizer), mean_resizing=False)
     _start_rows(model, chat.new_tokens)
-    # How others sampled is none of ours, and transformers refuses to write some of what it reads.
     model.generation_config = GenerationConfig()
     for settings in (model.config, model.generation_config):
         settings.bos_token_id = chat.bos_id
@@ -170,11 +184,27 @@ def _start_rows(model: Any, ids: list[int]) -> None:
             old = torch.ones(len(table), dtype=torch.bool)
             old[ids] = False
             known = old.nonzero()[:, 0].tolist()
-            mean = table[old].mean(0)
+            mean = table[old].float().mean(0)
             for place, row in enumerate(ids):
                 # A small fixed difference keeps two new tokens from being one.
                 other = table[known[(place + 1) % len(known)]]
                 table[row] = mean + 0.01 * (place % 3 + 1) * other
+
+
+def _never_trained(model: Any, chat: ChatTokenizer) -> list[int]:
+    """The template's tokens whose rows of the embedding nobody trained, though they are there: next
+    to nothing beside the others (as in Llama 3's bases), or equal to the row after or before."""
+    table = model.get_input_embeddings().weight.detach()
+    ids = [token for token in chat.control_ids if token < len(table)]
+    some = table[:: max(len(table) // 1024, 1)]  # enough to know what is usual
+    usual = some.float().norm(dim=1).median() if ids else 0.0
+
+    def untrained(token: int) -> bool:
+        beside = [one for one in (token - 1, token + 1) if 0 <= one < len(table)]
+        same = any(torch.equal(table[token], table[one]) for one in beside)
+        return same or bool(table[token].float().norm() <= 1e-3 * usual)
+
+    return [token for token in ids if untrained(token)]
 
 
 def _without_dropout(folder: Path) -> Any:

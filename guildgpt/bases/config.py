@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -49,6 +50,12 @@ class BaseConfig(BaseModel):
     """`starter`, `scratch`, a Hub id (owner/name), a local folder, or a GGUF file."""
     revision: str | None = None
     """The commit, branch or tag on the Hub."""
+    adapter: Literal["merge", "continue", "ignore"] | None = None
+    """What becomes of a peft adapter in the base's folder: folded into its base, trained further by
+    `sft`, or left aside where the whole base lies beside it. Without a word it is refused."""
+    adapter_base: str | None = None
+    """The base that such an adapter belongs to, where its adapter_config.json names one that is
+    elsewhere now, or quantized: a folder or a Hub id."""
     licence: str | None = None
     """The base's licence (an SPDX id), where its files do not say it."""
     written_by: WrittenBy | None = None
@@ -63,3 +70,8 @@ class BaseConfig(BaseModel):
     model."""
     scratch: ScratchConfig = ScratchConfig()
     """The shape of a base from scratch."""
+
+    def of_run(self, folder: Path) -> BaseConfig:
+        """The same for a model folder that a run left: whole, and of no revision."""
+        whole = {"base": str(folder), "revision": None, "adapter": None, "adapter_base": None}
+        return self.model_copy(update=whole)

@@ -8,16 +8,16 @@ as a learned position embedding or a scale on the logits, is refused here.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from transformers import GenerationConfig, MptConfig, MptForCausalLM
+from safetensors import safe_open
+from transformers import MptConfig, MptForCausalLM
 
+from guildgpt.bases.stored import UNREADABLE, read_bin, unreadable, weight_files
 from guildgpt.errors import ModelError
 from guildgpt.model.json_file import read_json
 
@@ -30,9 +30,6 @@ _RENAMED = (
     (re.compile(r"^(transformer\.blocks\.\d+)\.mlp\.mlp_(up|down)\."), r"\1.ffn.\2_proj."),
     (re.compile(r"^transformer\.ln_f\."), "transformer.norm_f."),
 )
-
-# What safetensors and torch raise on a file that is cut short or is something else.
-_UNREADABLE = (OSError, RuntimeError, SafetensorError, EOFError, pickle.UnpicklingError)
 
 
 def is_replit(config: dict[str, Any]) -> bool:
@@ -80,8 +77,6 @@ def load_replit(folder: Path, dtype: torch.dtype = torch.float32) -> MptForCausa
             where=folder,
             remedy="Were all the files downloaded?",
         )
-    if (folder / "generation_config.json").exists():
-        model.generation_config = GenerationConfig.from_pretrained(folder)
     return model.eval()
 
 
@@ -149,43 +144,13 @@ def _config(path: Path) -> MptConfig:
 
 def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor, Path]]:
     """Each tensor with its name and file, read only when it is asked for."""
-    for file in _weight_files(folder):
+    for file in weight_files(folder):
         try:
             if file.suffix == ".safetensors":
                 with safe_open(file, framework="pt") as reader:
                     for name in reader.keys():  # noqa: SIM118  (not a dict)
                         yield name, reader.get_tensor(name), file
             else:
-                yield from ((name, tensor, file) for name, tensor in _read_bin(file).items())
-        except _UNREADABLE as error:
-            reason = str(error).partition("\n")[0]
-            raise ModelError(
-                f"the weights cannot be read ({reason})",
-                where=file,
-                remedy="Was the file cut short? Download it again.",
-            ) from error
-
-
-def _read_bin(file: Path) -> dict[str, torch.Tensor]:
-    """A pytorch_model.bin; torch's older format cannot be mapped into memory and is read whole."""
-    with file.open("rb") as opened:
-        zipped = opened.read(4) == b"PK\x03\x04"
-    state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
-    if not isinstance(state, dict) or not all(torch.is_tensor(t) for t in state.values()):
-        raise ModelError("this is not a model's weights", where=file)
-    return state
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).exists():
-            return [folder / name]
-        index = folder / f"{name}.index.json"
-        if index.exists():
-            shards = set(read_json(index).get("weight_map", {}).values())
-            return [folder / shard for shard in sorted(shards)]
-    raise ModelError(
-        "there are no weights here",
-        where=folder,
-        remedy="Expected is model.safetensors or pytorch_model.bin, whole or sharded.",
-    )
+                yield from ((name, tensor, file) for name, tensor in read_bin(file).items())
+        except UNREADABLE as error:
+            raise unreadable(file, error) from error

@@ -18,6 +18,7 @@ from guildgpt.data.notes import Notes
 from guildgpt.data.origin import events_of
 from guildgpt.data.rows import (
     ANSWER,
+    APART,
     BETTER,
     CALLS,
     QUESTION,
@@ -36,7 +37,15 @@ from guildgpt.errors import DataError
 FORMS = (
     "messages; a question (prompt, instruction, question, query or input) with an answer "
     "(completion, output, response or answer), with chosen and rejected, or with tests or format; "
-    "chosen, rejected"
+    "chosen, rejected; a question alone, which `ppo` and `grpo` ask"
+)
+# Columns with text that is about a row and no part of it.
+ABOUT = frozenset(
+    (
+        *("id", "_id", "uuid", "prompt_id", "question_id", "user_id", "conversation_id", "hash"),
+        *("source", "dataset", "split", "subset", "category", "topic", "task", "type", "tags"),
+        *("language", "lang", "url", "license", "licence", "author", "timestamp", "date"),
+    )
 )
 MAPPED = (
     'A column of another name is named in the source: columns = { prompt = "…", completion = "…" }'
@@ -124,6 +133,8 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
         messages = turns_in(row, turns, "user")
     elif question and (answer or source.rules):
         messages = asked(row, question) + (turns_in(row, answer, "assistant") if answer else ())
+    elif question and (alone := _prompt_alone(row, question)):
+        return Task(alone, source), row.fault or problem(alone, answered=False)
     else:
         null = f"; null: {', '.join(row.null)}" if row.null else ""
         raise DataError(
@@ -135,6 +146,18 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
     if source.rules and messages and messages[-1].role == "user":
         return Task(messages, source), row.fault or problem(messages, answered=False)
     return Conversation(messages, source), row.fault or problem(messages)
+
+
+def _prompt_alone(row: Row, question: str) -> Turns:
+    """The turns of a row that is a prompt and nothing else; none where a column without a value, or
+    one that is not read, may be its answer or its rules."""
+    if {*row.null, *row.values} & {*ANSWER, *BETTER, *WORSE, *RULES}:
+        return ()
+    turns = with_system(row, asked(row, question))
+    others = row.values.keys() - row.read.keys() - APART - ABOUT
+    if any(isinstance(row.values[name], str | list | dict) for name in others):
+        return ()
+    return turns if turns and turns[-1].role == "user" else ()
 
 
 def _comparison(row: Row, source: Source) -> tuple[Comparison, str | None]:

@@ -10,7 +10,7 @@ import torch
 
 from guildgpt.bases.base import Base
 from guildgpt.data.examples import Example
-from guildgpt.model.config import Dtype
+from guildgpt.model.config import LARGE, Dtype
 from guildgpt.network.trunk import Trunk, micro_batches, summed_loss, trunk_for
 from guildgpt.network.world import World
 
@@ -68,8 +68,14 @@ def measure_all(
 def measure_bits(
     base: Base, held_out: Mapping[str, Sequence[Example]], world: World, dtype: Dtype = "auto"
 ) -> dict[str, Bits]:
-    """How well a model predicts held-out rows, by source; afterwards it is on the CPU again."""
-    trunk = trunk_for(base.model.to(world.device), world.dtype(dtype))
-    bits = measure_all(trunk, held_out)
+    """How well a model predicts held-out rows, by source; afterwards it is on the CPU again.
+
+    A model in half precision is widened for it where the computation is wider, or the model so
+    small that what is trained from it is saved in float32: both are measured alike, then.
+    """
+    wanted, model = world.dtype(dtype), base.model.to(world.device)
+    if model.dtype != wanted or sum(p.numel() for p in model.parameters()) < LARGE:
+        model.float()
+    bits = measure_all(trunk_for(model, wanted), held_out)
     base.model.to("cpu")
     return bits

@@ -226,7 +226,7 @@ def _key(prompt: Turns) -> str:
 
 def _holds(model: str) -> int:
     """The most tokens that a model says it holds."""
-    folder = locate_base(BaseConfig(base=model, context=32))[0]
+    folder = locate_base(BaseConfig(base=model, context=32)).folder
     record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return context_limit(SimpleNamespace(**record)) or 1024
 

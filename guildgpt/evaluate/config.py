@@ -16,7 +16,7 @@ class EvaluateConfig(BaseModel):
     """Tokens of a sampled answer at most."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy: what the model does without the help of chance."""
-    concurrency: int = Field(default=8, ge=1)
+    concurrency: int = Field(default=8, ge=1, le=256)
     """Answers that are worked on at the same time."""
     constrained: int = Field(default=0, ge=0, le=1000)
     """Held-out prompts with constraints of each of two sets, known kinds and held-out kinds, that
@@ -24,5 +24,5 @@ class EvaluateConfig(BaseModel):
     judged_prompts: int = Field(default=128, ge=1)
     """Prompts at most on which a policy is compared with the model it came from: those of held-out
     conversations, then the starter pack's."""
-    judged_answers: int = Field(default=1, ge=1)
+    judged_answers: int = Field(default=1, ge=1, le=1000)
     """Answers to each of them."""

@@ -12,9 +12,9 @@ class AdapterConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    rank: int = Field(default=16, ge=1)
+    rank: int = Field(default=16, ge=1, le=4096)
     """Width of the adapters' product: the larger, the more weights are trained."""
-    alpha: float = Field(default=32.0, gt=0)
+    alpha: float = Field(default=32.0, gt=0, le=1_000_000)
     """The adapters' product is scaled by alpha / rank."""
     layers: int | None = Field(default=None, ge=1)
     """So many layers, the uppermost, have adapters; all if not given. No gradient flows below them,
@@ -22,3 +22,4 @@ class AdapterConfig(BaseModel):
 
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+LARGE = 1_000_000_000  # parameters from which weights are saved in bfloat16

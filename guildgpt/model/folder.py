@@ -22,13 +22,11 @@ from guildgpt.data.origin import Events
 from guildgpt.data.provenance import Provenance, attributions
 from guildgpt.errors import disk_error
 from guildgpt.model.chat_tokenizer import ChatTokenizer
-from guildgpt.model.config import Dtype
+from guildgpt.model.config import LARGE, Dtype
 from guildgpt.model.gguf import write_gguf
 from guildgpt.model.lineage import write_lineage
 from guildgpt.model.provenance import PROVENANCE_FILE
 from guildgpt.model.quiet import quiet
-
-LARGE = 1_000_000_000  # parameters from which weights are saved in bfloat16
 
 
 def write_model_folder(

@@ -2,13 +2,14 @@
 
 Rows are padded on the left, where no real token looks, so that all of them take their next token at
 the same place. `LeanDecoder` runs Llama-shaped models over our own fused weights; `CachedDecoder`
-runs every other causal model of transformers with its own cache.
+runs other causal models of transformers with its own cache. What carries a state along in place of
+keys and values would take the padding into it: `RereadingDecoder` reads such rows anew.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -43,7 +44,19 @@ def decoder_for(trunk: Trunk) -> Decoder:
     if isinstance(trunk, LeanTrunk):
         return LeanDecoder(trunk)
     assert isinstance(trunk, PaddedTrunk)
-    return CachedDecoder(trunk)
+    return CachedDecoder(trunk) if keeps_keys_and_values(trunk) else RereadingDecoder(trunk)
+
+
+def keeps_keys_and_values(trunk: PaddedTrunk) -> bool:
+    """Whether all that a model remembers are keys and values, of which padding can be hidden and
+    rows be left out. State-space and recurrent models, and those in part, remember a state."""
+    from transformers import DynamicCache
+
+    causal = causal_model(trunk.model)
+    if causal._is_stateful or "past_key_values" not in _parameters(trunk):
+        return False
+    layers = DynamicCache(config=causal.config).layers
+    return all(hasattr(layer, "batch_select_indices") for layer in layers)
 
 
 class _Past(NamedTuple):
@@ -181,8 +194,7 @@ class CachedDecoder:
     trunk: PaddedTrunk
 
     def __post_init__(self) -> None:
-        parameters = inspect.signature(self.trunk.body.forward).parameters
-        self.takes_positions = "position_ids" in parameters
+        self.takes_positions = "position_ids" in _parameters(self.trunk)
 
     def start(self, prompts: Sequence[Tensor]) -> Tensor:
         """See `Decoder.start`."""
@@ -218,6 +230,43 @@ class CachedDecoder:
             )
         hidden: Tensor = out.last_hidden_state[:, -1]
         return hidden.to(self.trunk.dtype)
+
+
+@dataclass
+class RereadingDecoder:
+    """Any model whose trunk is right, at the price of reading every row again for each token: rows
+    are padded on the right, where a state has passed all real tokens already."""
+
+    trunk: PaddedTrunk
+
+    def start(self, prompts: Sequence[Tensor]) -> Tensor:
+        """See `Decoder.start`."""
+        self.rows = list(prompts)
+        return self._read()
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """See `Decoder.step`."""
+        self.rows = [
+            torch.cat([row, token[None]]) for row, token in zip(self.rows, tokens, strict=True)
+        ]
+        return self._read()
+
+    def keep(self, rows: Tensor) -> None:
+        """See `Decoder.keep`."""
+        self.rows = [self.rows[row] for row in rows.tolist()]
+
+    def _read(self) -> Tensor:
+        ids = pad_sequence(self.rows, batch_first=True)
+        last = torch.tensor([len(row) - 1 for row in self.rows], device=ids.device)
+        with self.trunk.mixed(ids.device), wearing(self.trunk.model, self.trunk.adapter):
+            out = self.trunk.body(input_ids=ids, use_cache=False)
+        hidden: Tensor = out.last_hidden_state[torch.arange(len(ids), device=ids.device), last]
+        return hidden.to(self.trunk.dtype)
+
+
+def _parameters(trunk: PaddedTrunk) -> Mapping[str, Any]:
+    """What a model's forward takes, by name."""
+    return inspect.signature(trunk.body.forward).parameters
 
 
 def _distinct(prompts: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

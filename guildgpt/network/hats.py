@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from guildgpt.errors import ModelError
+from guildgpt.model.adapter import MERGE, plain_settings, put_on
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.lean import causal_model
 from guildgpt.network.shared import SharedLayers
@@ -24,6 +26,12 @@ from guildgpt.network.trunk import Trunk, trunk_for
 
 SFT, POLICY, REWARD, JUDGE, VALUE = "sft", "policy", "reward", "judge", "value"  # their names
 LINEAR = (nn.Linear, Conv1D)  # what has an adapter
+
+# Layers of state-space models whose weights are read past the module, by transformers or by fused
+# kernels: an adapter there would not be seen. And those where peft refuses one, of these kinds.
+READ_PAST = ("dt_proj", "x_proj")
+REFUSED = ("out_proj", "conv1d")
+REFUSED_IN = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 
 class Hats:
@@ -66,14 +74,12 @@ class Hats:
         self._configs[name] = config
         lowest = max(len(self._linear) - (config.layers or len(self._linear)), 0)  # with an adapter
         self.shared.depth = min(self.shared.depth, 0 if new_tokens else lowest)
-        tables = (self.base.get_input_embeddings(), self.base.get_output_embeddings())
-        names = [key for key, module in self.base.named_modules() if module in tables]
         settings = LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=0.0,
-            target_modules=[*chain(*self._linear[lowest:])] if lowest else "all-linear",
-            trainable_token_indices={key: [*new_tokens] for key in names} if new_tokens else None,
+            target_modules=self._targets(lowest),
+            trainable_token_indices=self._rows(new_tokens),
             task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng(), warnings.catch_warnings():
@@ -91,6 +97,36 @@ class Hats:
                 if weights is not None:
                     parameter.copy_(_fitting(weights, key, parameter))
         self.model.eval()
+
+    def take_up(self, name: str, folder: Path, *, new_tokens: Sequence[int] = ()) -> None:
+        """Another's low-rank adapter as the first hat, to be trained further; rows of `new_tokens`
+        come to it. ModelError for one that is more than such matrices."""
+        settings = plain_settings(folder)
+        settings.trainable_token_indices = self._rows(new_tokens)
+        self.shared.depth = 0  # it may have matrices in any layer
+        self.model = put_on(self.base, folder, name, settings)
+        if hasattr(causal_model(self.model).get_output_embeddings(), "lora_A"):
+            raise ModelError(
+                "this adapter changes the head of the vocabulary, which training here leaves alone",
+                where=folder,
+                remedy=MERGE,
+            )
+        for parameter in self.parameters(name).values():
+            parameter.data = parameter.data.float()
+        self.model.eval()
+
+    def _targets(self, lowest: int) -> list[str] | str:
+        """peft's word for the layers that have an adapter, from the layer `lowest` on."""
+        named = [*chain(*self._linear[lowest:])]
+        out = READ_PAST + (REFUSED if self.base.config.model_type in REFUSED_IN else ())
+        left = [name for name in named if name.rpartition(".")[2] not in out]
+        return left if lowest or len(left) < len(named) else "all-linear"
+
+    def _rows(self, tokens: Sequence[int]) -> dict[str, list[int]] | None:
+        """peft's word for rows of the embedding and of the head that are trained."""
+        tables = (self.base.get_input_embeddings(), self.base.get_output_embeddings())
+        names = [key for key, module in self.base.named_modules() if module in tables]
+        return {key: [*tokens] for key in names} if tokens else None
 
     def config(self, name: str) -> AdapterConfig:
         """A hat's rank, scale and layers."""

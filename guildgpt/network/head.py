@@ -25,6 +25,8 @@ class Head:
         self.bias: Tensor | None = getattr(layer, "bias", None)
         # Only the models that apply a scale hold it; some configurations name one that is ignored.
         self.scale = float(getattr(causal, "logit_scale", None) or 1.0)
+        self.scale *= float(getattr(causal.config, "lm_head_multiplier", None) or 1.0)  # Falcon-H1
+        self.scale /= float(getattr(causal.config, "logits_scaling", None) or 1.0)  # Granite
 
     def for_generation(self, dtype: torch.dtype, rows: int) -> Callable[[Tensor], Tensor]:
         """Logits (K, V) in float32 of hidden states (K, d) in `dtype`, for many steps of at most

@@ -1,7 +1,8 @@
 """The reward model: a language model's trunk and a scalar head that says how good an answer is.
 
-Its folder loads in plain transformers as a sequence classifier with one label. Beside the whole
-weights it carries its adapter alone, for the base it was trained on to wear as a hat.
+Its folder loads in plain transformers as a sequence classifier with one label, or, of a kind that
+has no such class there, as a causal model whose head lies beside it. Beside the whole weights it
+carries its adapter alone, for the base it was trained on to wear as a hat.
 """
 
 from __future__ import annotations
@@ -17,22 +18,24 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from guildgpt.chat import ChatTemplate, FileTokenizer
 from guildgpt.data.examples import Example
 from guildgpt.errors import ModelError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.config import AdapterConfig
+from guildgpt.model.json_file import read_json
 from guildgpt.model.locate import refuse_run_folder
 from guildgpt.model.quiet import quiet
 from guildgpt.model.weights import Weights
 from guildgpt.network.hats import Hats
+from guildgpt.network.lean import causal_model
 from guildgpt.network.trunk import Trunk, length_groups, predicted, trunk_for
 
 REWARD_FILE = "reward.json"
 ADAPTER_FILE = "adapter.safetensors"
-HEADS_FILE = "heads.safetensors"  # where there are several
+HEADS_FILE = "heads.safetensors"  # where there are several, or the weights hold none
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +132,20 @@ class RewardModel:
 
 def reward_files(hats: Hats, name: str, record: RewardRecord, heads: nn.Linear) -> dict[str, bytes]:
     """The small files of a reward model's folder that say how it scores; among them its heads,
-    where there are several: the weights beside them have their mean."""
+    where there are several (the weights beside them have their mean), or nowhere else."""
     files = {
         REWARD_FILE: f"{json.dumps(asdict(record), indent=2)}\n".encode(),
         ADAPTER_FILE: to_bytes(hats.adapter_weights(name)),
     }
-    if heads.out_features > 1:
+    if heads.out_features > 1 or _empty_classifier(causal_model(hats.base).config) is None:
         parts = {"weight": heads.weight, "bias": heads.bias}
         files[HEADS_FILE] = to_bytes({key: one.detach().cpu() for key, one in parts.items()})
     return files
 
 
 def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
-    """A causal model's body with the head on it, as transformers' sequence classifier.
+    """A causal model's body with the head on it, as transformers' sequence classifier; the causal
+    model itself where transformers has none of its kind: then `HEADS_FILE` alone has the head.
 
     The bias is not part of it: transformers' head has none, and differences do not need it.
     """
@@ -149,7 +153,9 @@ def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
     config = type(causal.config).from_dict({**causal.config.to_dict(), **labels})
     config.architectures = None
     config.pad_token_id = chat.pad_id
-    model = require_classifier(config)
+    model = _empty_classifier(config)
+    if model is None:
+        return causal
     setattr(model, model.base_model_prefix, getattr(causal, causal.base_model_prefix))
     model.score = nn.Linear(head.in_features, 1, bias=False)
     with torch.no_grad():
@@ -157,27 +163,15 @@ def classifier(causal: Any, head: nn.Linear, chat: ChatTokenizer) -> Any:
     return model
 
 
-def require_classifier(config: Any) -> Any:
-    """transformers' sequence classifier of a model, without weights. ModelError where there is
-    none, so that a reward model could be trained and not be written."""
+def _empty_classifier(config: Any) -> Any:
+    """transformers' sequence classifier of a model, without weights; None where it has none that
+    is a body and a head called `score`."""
     try:
         with torch.device("meta"), quiet():
-            return AutoModelForSequenceClassification.from_config(config)
-    except ValueError as error:
-        raise ModelError(
-            f"transformers has no sequence classifier for `{config.model_type}`",
-            where="stages",
-            remedy="Llama-shaped models, MPT and GPT-NeoX have one; `dpo` needs no reward model.",
-        ) from error
-
-
-def require_classifier_for(folder: Path) -> None:
-    """The same for a folder's model, where its configuration can be read without its weights."""
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception:  # whoever loads the model says what is wrong
-        return
-    require_classifier(config)
+            model = AutoModelForSequenceClassification.from_config(config)
+    except ValueError:
+        return None
+    return model if isinstance(getattr(model, "score", None), nn.Linear) else None
 
 
 def read_record(folder: Path) -> RewardRecord:
@@ -204,13 +198,20 @@ def load_reward_model(
     """A reward model by itself, from its whole weights."""
     record = read_record(folder)
     try:
+        architectures = read_json(folder / "config.json").get("architectures") or [""]
+        causal = architectures[0].endswith("ForCausalLM") or architectures[0].endswith(
+            "LMHeadModel"
+        )
+        kind = AutoModelForCausalLM if causal else AutoModelForSequenceClassification
         with quiet():
-            model = AutoModelForSequenceClassification.from_pretrained(
+            model = kind.from_pretrained(
                 folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True
             )
-        own = {"weight": model.score.weight.detach(), "bias": record.bias}
         several = folder / HEADS_FILE
-        heads = _heads(**load_file(several) if several.is_file() else own).to(device)
+        if several.is_file():
+            heads = _heads(**load_file(several)).to(device)
+        else:
+            heads = _heads(model.score.weight.detach(), record.bias).to(device)
     except Exception as error:  # whatever transformers and safetensors raise where it is not whole
         raise ModelError(
             f"this reward model cannot be loaded ({error})",
@@ -230,9 +231,12 @@ def wear_reward_model(
         return load_reward_model(folder, hats.dtype, hats.device, micro_tokens)
     config = AdapterConfig(**record.adapter)
     hats.add(name, config, seed=0, weights=load_file(folder / ADAPTER_FILE))
-    weight = torch.from_numpy(Weights(folder).read("score.weight"))
-    head = _heads(weight, record.bias).to(hats.device)
-    return RewardModel(hats.trunk(name), head, micro_tokens)
+    weights = Weights(folder)
+    if "score.weight" in weights.names:
+        head = _heads(torch.from_numpy(weights.read("score.weight")), record.bias)
+    else:
+        head = mean_head(_heads(**load_file(folder / HEADS_FILE)))
+    return RewardModel(hats.trunk(name), head.to(hats.device), micro_tokens)
 
 
 def check_same_language(folder: Path, chat: ChatTokenizer) -> None:

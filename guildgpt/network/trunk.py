@@ -95,14 +95,20 @@ def _train_only(model: nn.Module, trained: Sequence[nn.Parameter]) -> None:
         parameter.requires_grad_(True)
 
 
-# What a configuration calls a head that is more than one matrix product.
-ODD_HEADS = (
-    "final_logit_softcapping",
-    "lm_head_multiplier",
-    "logits_scaling",
-    "logits_soft_cap",
-    "output_logit_soft_cap",
-)
+# What a configuration calls a head that is more than one matrix product and a scale.
+ODD_HEADS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+
+
+def refuse_odd_head(config: Any) -> None:
+    """ModelError for a model whose logits are more than a scaled product."""
+    for odd in ODD_HEADS:
+        if getattr(config, odd, None) not in (None, 1, 1.0):
+            raise ModelError(
+                f"the head of this model applies {odd}, which training does not know yet",
+                where="model.base",
+                remedy="Llama, Qwen, Gemma 3, Mistral, Phi, GPT-NeoX, MPT and most others have a "
+                "plain head.",
+            )
 
 
 def trunk_for(
@@ -113,13 +119,7 @@ def trunk_for(
 ) -> Trunk:
     """The leanest trunk this model allows, with one of its adapters or none; `shared` are its
     layers below all adapters."""
-    config = causal_model(model).config
-    for odd in ODD_HEADS:
-        if getattr(config, odd, None) not in (None, 1, 1.0):
-            raise ModelError(
-                f"this model's head applies {odd}, which training does not know yet",
-                remedy="Llama-shaped models, GPT-NeoX, MPT and most others have a plain head.",
-            )
+    refuse_odd_head(causal_model(model).config)
     try:
         return LeanTrunk(model, dtype, adapter, shared)
     except TypeError:

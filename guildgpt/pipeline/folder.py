@@ -21,6 +21,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import threading
@@ -37,7 +38,7 @@ from pydantic import TypeAdapter, ValidationError
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError, GuildError, RecipeError, refuse_newer
 from guildgpt.recipe import Recipe, Stage, section_of
-from guildgpt.report.report import Phase, Report, read_report
+from guildgpt.report.report import REPORT_JSON, Phase, Report, read_report
 from guildgpt.train.loop import Outcome
 
 T = TypeVar("T")
@@ -45,6 +46,12 @@ T = TypeVar("T")
 DONE = "done.json"
 ADAPTER = "policy.safetensors"
 CHANGES_NOTHING = {"description", "price_per_hour"}
+# Keys of any stage that change what it learns by no more than rounding: so that a run that had not
+# enough memory or disk can go on.
+ANY_TIME = (
+    *("micro_tokens", "sample_rows", "checkpoint_minutes", "keep_checkpoints"),
+    *("tensorboard", "show_every"),
+)
 REMEDY = "Give --out another folder or the recipe another name, or delete this folder."
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, file too large
 BEAT = 5.0  # seconds between two notes of the time: what a kill may cost the sum
@@ -90,7 +97,8 @@ def claim(folder: Path, recipe: Recipe) -> None:
     """The folder belongs to one recipe: going on with another would mix two runs.
 
     What says how a stage is trained may change until something of that stage is, and everything
-    until something is trained at all; what was measured is forgotten then.
+    until something is trained at all. How models are measured may change at any time; what was
+    measured otherwise is forgotten then, and measured anew.
     """
     record = recipe.model_dump(mode="json", exclude=CHANGES_NOTHING)
     earlier = read_json(folder / "recipe.json")
@@ -105,22 +113,27 @@ def claim(folder: Path, recipe: Recipe) -> None:
             )
         if changes := differences(earlier, record):
             begun = [stage for stage in get_args(Stage) if is_trained(folder / stage)]
-            sections = set(map(section_of, begun))
+            fixed = set(map(section_of, begun)) | (record.keys() - {*get_args(Stage), "evaluate"})
             refused = {
                 key: values
                 for key, values in changes.items()
-                if key.partition(".")[0] in sections | (record.keys() - set(get_args(Stage)))
+                if key.partition(".")[0] in fixed and not key.endswith(ANY_TIME)
             }
             if begun and refused:
                 key, (was, now) = next(iter(refused.items()))
                 raise RecipeError(
                     "this folder holds a run of another recipe, or of this one before it was "
                     f"changed: `{key}` was {_toml(was)} and is {_toml(now)}"
-                    + (f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""),
+                    + (f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""),
                     where=folder,
-                    remedy=REMEDY,
+                    remedy=f"To train what that changes, and take the rest from here, add --reuse "
+                    f"{shlex.quote(str(folder))} and give --out another folder. To train on from a "
+                    "model of this run, name it in model.base of a new one.",
                 )
             _forget(folder, begun)
+            if any(key.partition(".")[0] == "evaluate" for key in changes):
+                for stage in begun:
+                    forget_measured(folder / stage)
     folder.mkdir(parents=True, exist_ok=True)
     if old:
         del record["model"]["template"]  # for the next time
@@ -278,6 +291,13 @@ def is_disk_full(error: BaseException | None) -> bool:
 def is_trained(place: Path) -> bool:
     """Whether a stage has left anything that took training."""
     return any(any(place.glob(sign)) for sign in ("checkpoints/step-*", "model"))
+
+
+def forget_measured(place: Path) -> None:
+    """Remove a stage's measurements and its report, so that the next run makes them again. What
+    compares a policy with its start stays: that needs the adapter, which is merged by now."""
+    for file in ("before.json", "after.json", f"model/{REPORT_JSON}"):
+        (place / file).unlink(missing_ok=True)
 
 
 def _forget(folder: Path, begun: Sequence[Stage] = ()) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from guildgpt.bases.locate import locate_base
 from guildgpt.errors import ModelError, RecipeError
 from guildgpt.hashes import file_sha256
+from guildgpt.model.adapter import files_of
 from guildgpt.pipeline.folder import (
     REMEDY,
     is_trained,
@@ -59,7 +60,7 @@ def starts_from(stage: Stage, recipe: Recipe, folder: Path) -> Start:
             where=folder / earlier / "model",
             remedy="Run the earlier stage first, or all of them.",
         )
-    base = recipe.model.model_copy(update={"base": str(folder / earlier / "model")})
+    base = recipe.model.of_run(folder / earlier / "model")
     return Start(base, earlier, reward, judge)
 
 
@@ -81,7 +82,10 @@ def stage_inputs(stage: Stage, recipe: Recipe, start: Start) -> dict[str, list[P
     if path.suffix == ".gguf" and path.is_file():
         found["base"] = [path]
     elif start.base.base not in ("scratch", "starter"):
-        found["base"] = _deciding(locate_base(start.base)[0])
+        place = locate_base(start.base)
+        found["base"] = _deciding(place.folder)
+        if place.adapter:
+            found["adapter"] = files_of(place.adapter) + _deciding(place.tokenizer, weights=False)
     if start.reward:
         found["reward model"] = _deciding(start.reward)
     settings = recipe.settings(stage)
@@ -118,10 +122,11 @@ def claim_inputs(place: Path, inputs: Mapping[str, Sequence[Path]]) -> None:
     write_json(place / RECORD, record | now)
 
 
-def _deciding(folder: Path) -> list[Path]:
+def _deciding(folder: Path, *, weights: bool = True) -> list[Path]:
     files = [folder / name for name in DECIDING if (folder / name).is_file()]
-    weights = next((found for one in WEIGHTS if (found := sorted(folder.glob(one)))), [])
-    return files + weights
+    if not weights:
+        return files
+    return files + next((found for one in WEIGHTS if (found := sorted(folder.glob(one)))), [])
 
 
 def _state(file: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from guildgpt.bases.base import Base, load_base
 from guildgpt.chat import Message
-from guildgpt.errors import EngineError, GuildError, ModelError, RecipeError
+from guildgpt.errors import EngineError, GuildError, ModelError
 from guildgpt.evaluate.agreement import judge_data
 from guildgpt.evaluate.answers import write
 from guildgpt.evaluate.bits import measure_bits
@@ -28,7 +28,7 @@ from guildgpt.network.reward_model import (
 )
 from guildgpt.network.sampler import Sampling
 from guildgpt.pipeline.folder import ADAPTER, is_disk_full, kept, once
-from guildgpt.pipeline.prompts import judged_prompts
+from guildgpt.pipeline.prompts import prompts_with_room
 from guildgpt.pipeline.stage import Prepared, StageRun
 from guildgpt.pipeline.stages import bare, base_sha256, wear_reward
 from guildgpt.recipe import Recipe
@@ -49,14 +49,17 @@ def measure_before(run: StageRun, base: Base, rows: Prepared) -> Measured:
             return Measured({}, [])
 
     def measure() -> Measured:
-        there = _gguf(Path(run.start.base.base), run.recipe)
-        if there is not None:
-            return _measure(run, base, rows, there)
+        start, config = base, run.start.base
+        if base.adapter:  # it starts from the two together
+            start = load_base(config.model_copy(update={"adapter": "merge"}))
+        there = _gguf(Path(config.base), run.recipe)
+        if there is not None and config.adapter is None:
+            return _measure(run, start, rows, there)
         work = run.place / ".base"
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed in here
         try:
-            _write_base(work, run, base)
-            return _measure(run, base, rows, _gguf(work, run.recipe))
+            _write_base(work, run, start)
+            return _measure(run, start, rows, _gguf(work, run.recipe))
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -68,7 +71,7 @@ def measure_after(run: StageRun, rows: Prepared) -> Measured:
 
     def measure() -> Measured:
         folder = run.place / "model"
-        trained = load_base(run.recipe.model.model_copy(update={"base": str(folder)}))
+        trained = load_base(run.recipe.model.of_run(folder))
         return _measure(run, trained, rows, _gguf(folder, run.recipe))
 
     return once(run.place / "after.json", Measured, measure)
@@ -160,19 +163,9 @@ def preferences_line(source: str, figures: PreferenceFigures) -> str:
 def _judged(run: StageRun, base: Base) -> tuple[list[int], list[tuple[Message, ...]]]:
     """The prompts that leave room for an answer, each as often as it is answered, and which of
     them are the same one."""
-    asked, evaluation = judged_prompts(run.recipe, run.data.dataset), run.recipe.evaluate
-    limit = run.recipe.model.context - evaluation.max_tokens
-    fits = [
-        index
-        for index, prompt in enumerate(asked)
-        if len(base.chat.template.prompt(prompt, base.chat.tokenizer)) <= limit
-    ]
-    if not fits:
-        raise RecipeError(
-            f"none of {len(asked):,} prompts leaves room for an answer of "
-            f"{evaluation.max_tokens:,} tokens in a context of {run.recipe.model.context:,}"
-        )
-    places = [index for index in fits for _ in range(evaluation.judged_answers)]
+    asked = prompts_with_room(run.recipe, run.data.dataset, base.chat)
+    times = range(run.recipe.evaluate.judged_answers)
+    places = [index for index in range(len(asked)) for _ in times]
     return places, [asked[index] for index in places]
 
 

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 
 from guildgpt.bases.base import load_tokenizer
 from guildgpt.data.examples import pack
+from guildgpt.pipeline.checks import check_names
 from guildgpt.pipeline.feedback import with_feedback
 from guildgpt.pipeline.prepare import gather, prepare, read_conversations
 from guildgpt.pipeline.stage import Prepared
@@ -25,6 +26,7 @@ from guildgpt.train.schedule import schedule
 
 def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
     """What a run of the recipe would read and do, as plain values; printed as well."""
+    check_names(recipe, Path())
     with TemporaryDirectory() as folder:
         recipe = with_feedback(recipe, Path(folder))
         data = gather(recipe, recipe.stages, recipe.model)

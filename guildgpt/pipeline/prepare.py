@@ -10,8 +10,8 @@ from pathlib import Path
 from guildgpt.bases import licences
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
+from guildgpt.bases.replit import is_replit
 from guildgpt.data import (
-    Dataset,
     Document,
     Provenance,
     SourceReport,
@@ -34,15 +34,22 @@ from guildgpt.data.repeating import repeating_rows
 from guildgpt.data.split import digest, in_first_half
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
-from guildgpt.network.reward_model import require_classifier_for
-from guildgpt.pipeline.inputs import reward_folder
-from guildgpt.pipeline.prompts import prepare_prompts, prompts_and_rules, unread_rules
+from guildgpt.model.json_file import json_if_any
+from guildgpt.network.proof import rehearse
+from guildgpt.pipeline.checks import (
+    check_adapter,
+    check_rewarded,
+    check_room,
+    check_rows,
+    no_comparisons,
+    no_demonstrations,
+    wears_adapters,
+)
+from guildgpt.pipeline.prompts import prepare_prompts, prompts_with_room, unread_rules
 from guildgpt.pipeline.stage import Compared, Gathered, Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
-from guildgpt.rewards.terms import Rewards
-from guildgpt.train.config import PpoConfig, RolloutConfig, TrainConfig
-from guildgpt.train.ppo import no_states_to_read
+from guildgpt.train.config import RolloutConfig
 
 
 def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathered:
@@ -51,9 +58,10 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     PolicyError if the recipe's policy refuses the base or a source, RecipeError if a stage has
     nothing to learn from.
     """
+    check_adapter(stages[0], recipe, base)
     for stage in stages:
-        _check_rewarded(stage, recipe)
-        _check_room(stage, recipe)
+        check_rewarded(stage, recipe)
+        check_room(stage, recipe)
     reads = {STAGES[stage].reads for stage in stages}
     documents: list[Document] = []
     notices: list[str] = []
@@ -74,10 +82,10 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
         seed=recipe.seed,
     )
     for stage in stages:
-        _check_rows(stage, dataset, recipe.settings(stage))
+        check_rows(stage, dataset, recipe.settings(stage))
     folder, provenance = _found(base)
-    if folder and any(STAGES[stage].scores for stage in stages):
-        require_classifier_for(folder)
+    if folder and not is_replit(json_if_any(folder / "config.json")):
+        rehearse(folder, adapters=wears_adapters(stages, recipe))
     provenance += dataset.provenance
     if documents:
         provenance.append(
@@ -110,6 +118,8 @@ def prepare(
     reads = STAGES[stage].reads
     if reads == "documents":
         return _prepare_documents(recipe, data, chat)
+    if STAGES[stage].changes_answers:
+        prompts_with_room(recipe, data.dataset, chat)
     conversations = conversations or read_conversations(recipe, data, chat)
     rows = _prepare_conversations(stage, recipe, data, conversations)
     if reads == "comparisons":
@@ -120,13 +130,23 @@ def prepare(
         assert isinstance(settings, RolloutConfig)
         shown = rows.train if settings.demonstrations.weight else []
         if settings.demonstrations.weight and not shown:
-            raise RecipeError(
-                "there is no conversation that could be shown beside the policy's answers",
-                where=f"{stage}.demonstrations.weight",
-                remedy="Set it to 0, or name a source that has some, such as `starter`.",
-            )
+            raise no_demonstrations(stage)
         return replace(rows, prompts=prompts, too_long=too_long, demonstrations=shown)
     return _with_repeating(rows, recipe, chat)
+
+
+def foresee(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> None:
+    """DataError or RecipeError for what a stage would lack once it came to it: pairs and prompts
+    that fit, room for answers. Asked while nothing is trained yet."""
+    kind, settings = STAGES[stage], recipe.settings(stage)
+    if kind.reads == "comparisons":
+        _prepare_comparisons(stage, recipe, data, chat)
+    if isinstance(settings, RolloutConfig):
+        prepare_prompts(stage, recipe, data.dataset, chat)
+        if settings.demonstrations.weight and not data.dataset.train:
+            raise no_demonstrations(stage)
+    if kind.changes_answers:
+        prompts_with_room(recipe, data.dataset, chat)
 
 
 def _with_repeating(rows: Prepared, recipe: Recipe, chat: ChatTokenizer) -> Prepared:
@@ -157,75 +177,12 @@ def _prepare_comparisons(
     if overlapping:
         dropped["whose prompt is held out too"] = overlapping
     if not train:
-        raise _no_comparisons(stage, dropped)
+        raise no_comparisons(stage, dropped)
     held_out: dict[str, list[Ranking]] = {}
     found, _ = rankings(data.dataset.held_out_comparisons, *shape, context=recipe.model.context)
     for ranking in found:
         held_out.setdefault(ranking.source, []).append(ranking)
     return Compared(train, held_out, dropped)
-
-
-def _check_rewarded(stage: Stage, recipe: Recipe) -> None:
-    """RecipeError where nothing could reward the answers of a stage that writes some, or where it
-    needs a reward model and has none."""
-    settings = recipe.settings(stage)
-    if not isinstance(settings, RolloutConfig) or reward_folder(stage, recipe, Path()):
-        return
-    if isinstance(settings, PpoConfig) and settings.value_trunk == "reward":
-        raise no_states_to_read()
-    if not Rewards(settings.terms).names:
-        raise RecipeError(
-            f"there is nothing that `{stage}` could be rewarded by",
-            where="stages",
-            remedy=f"Put `reward` before it, name {stage}.reward_model, or give {stage}.terms.",
-        )
-
-
-def _check_room(stage: Stage, recipe: Recipe) -> None:
-    """RecipeError where the context leaves no room for what a policy is to write: raised before an
-    earlier stage is trained, after which the recipe could not be changed."""
-    context, settings = recipe.model.context, recipe.settings(stage)
-    answers = {}
-    if isinstance(settings, RolloutConfig):
-        answers[f"{stage}.max_new_tokens"] = settings.max_new_tokens
-    if STAGES[stage].changes_answers:
-        answers["evaluate.max_tokens"] = recipe.evaluate.max_tokens
-    for key, tokens in answers.items():
-        if tokens >= context:
-            raise RecipeError(
-                f"answers of {tokens:,} tokens leave no room for a question in a context of "
-                f"{context:,}",
-                where=key,
-                remedy=f"Lower it, to {context // 2} for example, or raise model.context.",
-            )
-
-
-def _check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
-    """DataError for a stage that the sources have no rows for, or rows with rules that cannot be
-    read, before an earlier one is trained."""
-    comparisons, reads = dataset.train_comparisons, STAGES[stage].reads
-    if reads == "conversations" and not dataset.train:
-        raise DataError(
-            "there are no conversations to fine-tune on"
-            + (f", only {len(comparisons):,} comparisons" if comparisons else ""),
-            where="data.sources",
-            remedy="Name a source that has some, or leave `sft` out of `stages`: comparisons train "
-            "`reward` and `dpo`.",
-        )
-    if reads == "comparisons" and not comparisons:
-        raise _no_comparisons(stage)
-    if isinstance(settings, RolloutConfig):
-        prompts_and_rules(dataset, settings.terms)
-
-
-def _no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataError:
-    reasons = "; ".join(f"{count:,} {reason}" for reason, count in (dropped or {}).items())
-    return DataError(
-        f"there are no comparisons to train `{stage}` on" + (f" ({reasons})" if reasons else ""),
-        where="data.sources",
-        remedy="Name a source that has some, such as `starter`, `oasst1`, or JSON lines with "
-        "prompt, chosen and rejected.",
-    )
 
 
 def _found(base: BaseConfig) -> tuple[Path | None, list[Provenance]]:
@@ -239,7 +196,8 @@ def _found(base: BaseConfig) -> tuple[Path | None, list[Provenance]]:
     if path.suffix == ".gguf" and path.is_file():
         item = Provenance(path.stem, "base", origin=path.name)
         return None, [licences.stated(base, item)]
-    return locate_base(base, weights=False)
+    place = locate_base(base, weights=False)
+    return place.folder, place.provenance
 
 
 def _read_documents(recipe: Recipe, notices: list[str]) -> list[Document]:

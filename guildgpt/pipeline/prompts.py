@@ -122,6 +122,24 @@ def judged_prompts(recipe: Recipe, dataset: Dataset) -> list[tuple[Message, ...]
     return list(different.values())[: recipe.evaluate.judged_prompts]
 
 
+def prompts_with_room(
+    recipe: Recipe, dataset: Dataset, chat: ChatTokenizer
+) -> list[tuple[Message, ...]]:
+    """Those of `judged_prompts` that leave room for an answer; RecipeError where none does."""
+    asked, tokens = judged_prompts(recipe, dataset), recipe.evaluate.max_tokens
+    limit = recipe.model.context - tokens
+    fits = [one for one in asked if len(chat.template.prompt(one, chat.tokenizer)) <= limit]
+    if not fits:
+        raise RecipeError(
+            f"none of {len(asked):,} prompts that a policy is judged on leaves room for an answer "
+            f"of {tokens:,} tokens in a context of {recipe.model.context:,}",
+            where="evaluate.max_tokens",
+            remedy=f"Lower it, to {max(recipe.model.context // 4, 1)} for example, or raise "
+            "model.context.",
+        )
+    return fits
+
+
 def unread_rules(recipe: Recipe, dataset: Dataset) -> list[str]:
     """A sentence for what rows bring that no stage of the recipe goes by."""
     settings = [recipe.settings(stage) for stage in recipe.stages]

@@ -7,6 +7,7 @@ was interrupted goes on from its last checkpoint.
 from __future__ import annotations
 
 import gc
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,15 +19,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from guildgpt.bases.base import Base, load_base, load_tokenizer
-from guildgpt.bases.locate import locate_base
-from guildgpt.data.origin import Events
-from guildgpt.data.provenance import Provenance
-from guildgpt.errors import disk_error
-from guildgpt.model.chat_tokenizer import ChatTokenizer
-from guildgpt.model.folder import model_card, speaks, write_model_folder
-from guildgpt.model.lineage import read_lineage
-from guildgpt.network.reward_model import require_classifier
+from guildgpt.errors import GuildError, disk_error
+from guildgpt.network.proof import prove
+from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
+from guildgpt.pipeline.checks import check_names, writes_answers
 from guildgpt.pipeline.feedback import with_feedback
 from guildgpt.pipeline.folder import (
     ADAPTER,
@@ -48,20 +45,18 @@ from guildgpt.pipeline.measuring import (
     measure_scores,
     preferences_line,
 )
-from guildgpt.pipeline.prepare import gather, prepare
+from guildgpt.pipeline.prepare import foresee, gather, prepare
 from guildgpt.pipeline.report import Figures, chat_command, publish, stage_report
-from guildgpt.pipeline.stage import Prepared, StageRun, Trained, in_short
+from guildgpt.pipeline.reuse import take_over
+from guildgpt.pipeline.saving import inherited_by, save_model
+from guildgpt.pipeline.stage import Prepared, StageRun
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.report import Report
 from guildgpt.train.progress import ProgressWatcher
 
 BAD_ROWS = "bad-rows.txt"  # what `on_bad_row` passed over: file, row and why
-SCORES = {
-    "task": "text-classification",
-    "introduction": "It scores answers: the higher, the better people would like it. Read the "
-    "score at the end-of-turn token, and use differences between answers to one prompt.",
-}
+NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|bad_alloc")
 
 
 def run(
@@ -70,15 +65,21 @@ def run(
     folder: Path,
     *,
     stages: Sequence[Stage] | None = None,
+    reuse: Path | None = None,
     console: Console,
 ) -> Report:
-    """Execute a recipe in `folder` (or only some of its stages); the last stage's report.
+    """Execute a recipe in `folder` (or only some of its stages); the last stage's report. What the
+    run in `reuse` has finished, and this one would do alike, is taken over.
 
     Before anything is loaded, all data is read and held against the recipe's policy.
     """
     wanted = recipe.chosen(stages)
-    with _full_disk_in_words(folder), alone_in(folder):
+    check_names(recipe, folder)
+    with _in_words(folder), alone_in(folder):
         recipe = as_begun(folder, with_feedback(recipe, folder))
+        if reuse:
+            for stage in take_over(reuse, folder, recipe):
+                console.print(f"{recipe.name}: {stage} is taken over", highlight=False)
         claim(folder, recipe)
         world = World()
         clock = Clock(folder / "phases.json")
@@ -112,6 +113,7 @@ def run(
                         clock,
                         console,
                         world,
+                        later=missing[1:] if stage == missing[0] else (),
                     )
                 )
             if world.is_main:
@@ -125,11 +127,20 @@ def run_stage(run: StageRun) -> Report:
     with run.phase("load"):
         torch.manual_seed(run.recipe.seed)
         base = ready(run, load_base(run.start.base, documents=[d.text for d in run.data.documents]))
+        if run.start.earlier is None:
+            prove_all(run, base)
         parameters = sum(p.numel() for p in base.model.parameters())
         rows = prepare(run.stage, run.recipe, run.data, base.chat)
+        for stage in run.later:
+            foresee(stage, run.recipe, run.data, base.chat)
         _say_rows(run, rows)
+        if base.adapter:
+            run.say(
+                f"the adapter in {run.start.base.base} is trained further, in place of sft.lora"
+            )
         read = [item for item, _ in rows.sources if item not in base.provenance]
         figures = Figures(base.provenance + read, parameters)
+        inherited = inherited_by(run)
 
     if not kind.scores:
         with run.phase("measure before"):
@@ -142,7 +153,7 @@ def run_stage(run: StageRun) -> Report:
         with run.phase("save"):
             outcome = trained.outcome
             if run.world.is_main:
-                save_model(run, trained, base.chat, figures.provenance, rows)
+                save_model(run, trained, base.chat, figures.provenance, rows, inherited)
                 write_outcome(place, outcome)
             run.world.barrier()
         if kind.reads == "conversations" and run.stage != run.recipe.stages[-1]:
@@ -171,20 +182,25 @@ def run_stage(run: StageRun) -> Report:
     return stage_report(run, rows, outcome, figures)
 
 
+def prove_all(run: StageRun, base: Base) -> None:
+    """ModelError where what comes could not be done with a base that is new to the run."""
+    model = base.model.to(run.world.device)
+    prove(trunk_for(model, model.dtype), writes=writes_answers(run.recipe))
+    base.model.to("cpu")
+
+
 def ready(run: StageRun, base: Base) -> Base:
     """The base as the stage can take it, with a warning where it does not suit."""
     chat = base.chat
     for notice in chat.notices:
         run.warn(notice)
-    if run.kind.scores:
-        require_classifier(base.model.config)
-    elif run.kind.reads == "conversations" and run.start.earlier:
+    if run.kind.reads == "conversations" and run.start.earlier:
         # Pretraining saw no conversation: chat tokens that were new before it are so after it.
         new = chat.control_ids
         if run.recipe.model.base != "scratch":
             new = load_tokenizer(run.recipe.model)[0].new_tokens
         return replace(base, chat=replace(chat, new_tokens=new))
-    elif run.kind.changes_answers and (unseen := set(chat.new_tokens) & set(chat.control_ids)):
+    if run.kind.changes_answers and (unseen := set(chat.new_tokens) & set(chat.control_ids)):
         # Adapters train no row of the embedding.
         names = " and ".join(chat.tokenizer.token_text(token) for token in sorted(unseen))
         run.warn(
@@ -192,63 +208,6 @@ def ready(run: StageRun, base: Base) -> Base:
             "it, or its answers will not end"
         )
     return base
-
-
-def save_model(
-    run: StageRun,
-    trained: Trained,
-    chat: ChatTokenizer,
-    provenance: Sequence[Provenance],
-    rows: Prepared,
-) -> None:
-    """Write the model folder; where no GGUF can be made of it, without one."""
-    recipe, scores, outcome = run.recipe, run.kind.scores, trained.outcome
-    if trained.adapter:
-        (run.place / ADAPTER).write_bytes(trained.adapter)
-    card = model_card(
-        f"{recipe.name} ({run.stage})" if scores else recipe.name,
-        provenance,
-        stages=recipe.stages[: recipe.stages.index(run.stage) + 1],
-        figures=[f"{outcome.tokens:,} tokens seen in {outcome.steps:,} steps", *trained.notes],
-        **(SCORES if scores else {"introduction": speaks(chat.template)}),
-    )
-
-    def write(gguf: Sequence[str]) -> None:
-        write_model_folder(
-            run.place / "model",
-            trained.model,
-            chat,
-            context=recipe.model.context,
-            provenance=provenance,
-            recipe=recipe.model_dump(mode="json"),
-            card=card,
-            dtype=recipe.export.dtype,
-            gguf=gguf,
-            metrics=outcome.metrics,
-            files=trained.files,
-            lineage=_inherited(run).union(*(row.origin for row in rows.trained_on)),
-        )
-
-    gguf = () if scores else recipe.export.gguf
-    try:
-        write(gguf)
-    except Exception as error:  # whatever stops the GGUF, the weights are worth more
-        if is_disk_full(error) or not gguf:
-            raise
-        run.warn(f"There is no GGUF: {in_short(error)}")
-        write(())
-
-
-def _inherited(run: StageRun) -> Events:
-    """What the models that a stage starts from learned from: its base and its reward model."""
-    events: Events = set()
-    base, reward = run.start.base, run.start.reward
-    if base.base not in ("scratch", "starter"):
-        path = Path(base.base).expanduser()
-        events |= read_lineage(path if path.exists() else locate_base(base, weights=False)[0])
-    if reward:
-        events |= read_lineage(reward)
-    return events
 
 
 def _say_rows(run: StageRun, rows: Prepared) -> None:
@@ -276,9 +235,20 @@ def _say_rows(run: StageRun, rows: Prepared) -> None:
 
 
 @contextmanager
-def _full_disk_in_words(folder: Path) -> Iterator[None]:
+def _in_words(folder: Path) -> Iterator[None]:
+    """A full disk and a full memory, whoever meets them first, as errors that a person can read."""
     try:
         yield
+    except (MemoryError, RuntimeError) as error:  # torch's own for a GPU is a RuntimeError
+        if isinstance(error, RuntimeError) and not NO_MEMORY.search(str(error)):
+            raise
+        raise GuildError(
+            "there is not enough memory for this",
+            where=folder,
+            remedy="Lower micro_tokens of the stage, which may be changed at any time, and for "
+            "`ppo` and `grpo` sample_rows; the same command then goes on from the last checkpoint. "
+            "What the weights themselves need, a smaller base alone makes less.",
+        ) from error
     except OSError as error:
         if not is_disk_full(error):
             raise

@@ -120,6 +120,7 @@ class StageRun:
     clock: Clock
     console: Console
     world: World
+    later: Sequence[Stage] = ()  # the stages that come after the run's first, told to that one
     warnings: list[str] = field(default_factory=list)  # what went wrong, for the report
 
     @property

@@ -14,7 +14,7 @@ from collections import Counter
 from safetensors.torch import save as to_bytes
 
 from guildgpt.bases.base import Base
-from guildgpt.bases.locate import locate_base, weights_sha256
+from guildgpt.bases.locate import locate_base
 from guildgpt.network.hats import POLICY, REWARD, Hats
 from guildgpt.network.reward_model import (
     RewardModel,
@@ -120,7 +120,7 @@ def wear_reward(run: StageRun, hats: Hats, base: Base) -> RewardModel | None:
 
 def base_sha256(run: StageRun) -> str:
     """The hash of the weights that a stage starts from."""
-    return weights_sha256(locate_base(run.start.base)[0])
+    return locate_base(run.start.base).sha256()
 
 
 def _on_policy(

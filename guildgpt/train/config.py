@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guildgpt.data.provenance import UNKNOWN, WrittenBy
 from guildgpt.model.config import AdapterConfig, Dtype
 from guildgpt.rewards.config import RewardTerms
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainConfig(BaseModel):
@@ -20,7 +22,7 @@ class TrainConfig(BaseModel):
     """How often all rows are seen; 0.5 is half of them."""
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps; goes before `epochs`."""
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=1_000_000)
     """Rows per optimizer step, however many passes they take."""
     micro_tokens: int = Field(default=1024, ge=1)
     """Tokens per forward and backward pass at most, one row at least. Memory follows it; results
@@ -35,7 +37,7 @@ class TrainConfig(BaseModel):
     """The learning rate at the end, as a share of the highest."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's, on matrices only."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     """AdamW's."""
     eps: float = Field(default=1e-8, gt=0)
     """AdamW's: what keeps it from dividing by nothing."""
@@ -93,7 +95,7 @@ class PretrainConfig(RowsConfig):
     """Whom to credit on the model card."""
     held_out: float = Field(default=0.05, ge=0, lt=1)
     """The share of documents never trained on."""
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=1, le=1_000_000)
     """Rows per optimizer step, each a context packed full of documents."""
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
@@ -107,7 +109,7 @@ class RewardConfig(RowsConfig):
 
     lora: AdapterConfig = AdapterConfig()
     """The adapters' shape."""
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=1, le=1_000_000)
     """Prompts per optimizer step, each with all its answers."""
     learning_rate: float = Field(default=2e-4, gt=0)
     centring: float = Field(default=0.01, ge=0)
@@ -141,7 +143,7 @@ class PolicyConfig(TrainConfig):
 class DpoConfig(PolicyConfig, RowsConfig):
     """The `[dpo]` section: the policy learns from comparisons directly, without a reward model."""
 
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=1, le=1_000_000)
     """Prompts per optimizer step, each with all its answers."""
     learning_rate: float = Field(default=5e-5, gt=0)
     beta: float = Field(default=0.1, gt=0)
@@ -205,7 +207,7 @@ class RolloutConfig(PolicyConfig):
     """How often each prompt is answered; 0.5 is half of them."""
     steps: int | None = Field(default=None, ge=1)
     """Iterations: answers are written, scored and learned from. Goes before `epochs`."""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=1_000_000)
     """Answers an iteration."""
     group: int = Field(default=1, ge=1)
     """Answers to each prompt; `batch_size` is a multiple of it. With several, a score counts by how
@@ -214,7 +216,7 @@ class RolloutConfig(PolicyConfig):
     warmup: float = Field(default=0.0, ge=0, lt=1)
     decay: Literal["cosine", "linear", "constant"] = "linear"
     final: float = Field(default=0.0, ge=0, le=1)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(default=1e-5, gt=0)
     max_prompt_tokens: int = Field(default=256, ge=1)
     """Longer prompts are left out and counted."""

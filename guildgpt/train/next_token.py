@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from guildgpt.bases.base import Base
@@ -53,13 +54,18 @@ def sft(
     config: SftConfig,
     job: Job,
 ) -> tuple[Any, Outcome]:
-    """Fine-tune `base` on `train`; the trained model (plain transformers, float32) and figures."""
+    """Fine-tune `base` on `train`; the trained model (plain transformers, float32) and figures.
+
+    An adapter that the base brings is trained further, in place of a new one."""
     conversations = [[example] for example in train]
     if config.adapter == "none":
         return train_whole(base.model, conversations, held_out, config, job)
     rows = base.chat.control_ids if config.train_chat_tokens else base.chat.new_tokens
     hats = Hats(base.model, job.world.dtype(config.dtype), job.world.device)
-    hats.add(SFT, config.lora, seed=job.seed, new_tokens=rows)
+    if base.adapter:
+        hats.take_up(SFT, base.adapter, new_tokens=rows)
+    else:
+        hats.add(SFT, config.lora, seed=job.seed, new_tokens=rows)
     outcome = train_next_token(
         hats.trunk(SFT), hats.parameters(SFT), conversations, held_out, config, job
     )
@@ -74,7 +80,7 @@ def train_whole(
     job: Job,
 ) -> tuple[Any, Outcome]:
     """Train every weight of `model`; they stay in float32, whatever the computation uses."""
-    model.to(job.world.device).requires_grad_(True).train()
+    model.to(job.world.device, torch.float32).requires_grad_(True).train()
     trunk = trunk_for(model, job.world.dtype(config.dtype))
     outcome = train_next_token(trunk, dict(model.named_parameters()), rows, held_out, config, job)
     return model.to("cpu"), outcome

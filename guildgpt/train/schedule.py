@@ -68,7 +68,8 @@ def schedule(rows: int, config: TrainConfig, group: int = 1) -> tuple[int, int]:
 
 
 def spread(steps: int, count: int) -> set[int]:
-    """`count` steps, evenly over the run, the last one among them."""
+    """`count` steps (all, if there are no more), evenly over the run, the last one among them."""
+    count = min(count, steps)
     return {round(steps * (i + 1) / count) for i in range(count)} - {0}
 
 

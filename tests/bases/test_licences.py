@@ -38,15 +38,15 @@ def test_the_licence_is_read_from_the_cards_header(
 ) -> None:
     if card is not None:
         (tmp_path / "README.md").write_text(card)
-    _, (item,) = locate_base(config(tmp_path))
+    (item,) = locate_base(config(tmp_path)).provenance
     assert item.licence == licence
-    _, (item,) = locate_base(config(tmp_path, licence="bsd-3-clause"))
+    (item,) = locate_base(config(tmp_path, licence="bsd-3-clause")).provenance
     assert item.licence == "BSD-3-Clause"
 
 
 def test_a_card_that_is_not_utf_8(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_bytes(b"---\nlicense: mit\n---\nGr\xfc\xdfe")
-    assert locate_base(config(tmp_path))[1][0].licence == "MIT"
+    assert locate_base(config(tmp_path)).provenance[0].licence == "MIT"
 
 
 def test_a_model_folder_of_ours_brings_its_past(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_model_folder_of_ours_brings_its_past(tmp_path: Path) -> None:
 @pytest.mark.parametrize("record", ["{", "[]", "{}", '{"sources": []}', '{"sources": 3}'])
 def test_a_broken_past_is_an_unknown_one(tmp_path: Path, record: str) -> None:
     (tmp_path / "provenance.json").write_text(record)
-    _, items = locate_base(config(tmp_path))
+    items = locate_base(config(tmp_path)).provenance
     assert [item.licence for item in items] == ["unknown"]
 
 

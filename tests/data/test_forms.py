@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -526,6 +527,36 @@ def test_rows_with_answers_keep_their_rules_as_they_stand(write_lines) -> None:
     assert isinstance(compared, Comparison)
     assert compared.source.rules == {"format": {"odd": 1}}
     assert plain.source.rules == {}
+
+
+def test_a_prompt_alone_is_what_a_policy_is_asked(write_lines) -> None:
+    rows = [
+        {"prompt": "Why?"},
+        {"prompt": [{"role": "user", "content": "Why?"}], "id": "a1", "system": "Be brief."},
+        {"instruction": "Sum up.", "input": "A text.", "score": 3},
+    ]
+    items, skipped = read(write_lines("a.jsonl", rows))
+    assert all(isinstance(item, Task) and not item.source.rules for item in items)
+    assert [[m.content for m in item.prompt] for item in items] == [
+        ["Why?"],
+        ["Be brief.", "Why?"],
+        ["Sum up.\n\nA text."],
+    ]
+    assert not skipped
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Why?", "gpt": "So."},
+        {"prompt": "Why?", "completion": None},
+        {"prompt": "Why?", "texts": ["So."]},
+        {"prompt": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]},
+    ],
+)
+def test_an_answer_under_another_name_is_not_lost(write_lines, row: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"a\.jsonl:1: .*no known form"):
+        read(write_lines("a.jsonl", [row]))
 
 
 def test_a_prompt_without_rules_and_a_blank_one_with_some(write_lines) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ import torch
 from guildgpt.errors import ModelError
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
-from guildgpt.network.trunk import LeanTrunk, token_logprobs, trunk_for
+from guildgpt.network.trunk import LeanTrunk, summed_loss, token_logprobs, trunk_for
 
-from .tiny import examples, gpt_neox, llama, mpt
+from .tiny import examples, gpt_neox, llama, mpt, with_lora
 
 KINDS: dict[str, Callable[[], Any]] = {"llama": llama, "mpt": mpt, "gpt-neox": gpt_neox}
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
@@ -169,3 +170,37 @@ def test_adapters_are_float32_on_a_bfloat16_base() -> None:
     assert {p.dtype for p in hats.parameters("policy").values()} == {torch.float32}
     base = [p for key, p in hats.model.named_parameters() if "lora_" not in key]
     assert {p.dtype for p in base} == {torch.bfloat16}
+
+
+# --- another's adapter ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("new_tokens", [[], [3, 4]])
+@EVERY_KIND
+def test_another_s_adapter_is_worn_as_it_came(
+    tmp_path: Path, kind: str, new_tokens: list[int]
+) -> None:
+    """What peft computes with it; the rows of new tokens are trained beside it."""
+    theirs = with_lora(KINDS[kind](), use_rslora=True)
+    theirs.save_pretrained(tmp_path, save_embedding_layers=False)
+    expected = token_logprobs(trunk_for(theirs.merge_and_unload(), torch.float32), examples([9]))
+    hats = Hats(KINDS[kind](), torch.float32, CPU)
+    hats.take_up("sft", tmp_path, new_tokens=new_tokens)
+    got = token_logprobs(hats.trunk("sft"), examples([9]))
+    torch.testing.assert_close(got, expected, atol=2e-5, rtol=0)
+    if not new_tokens:
+        assert isinstance(hats.trunk("sft"), LeanTrunk) == (kind == "llama")
+    parameters = hats.parameters("sft")
+    assert any("token_adapter" in name for name in parameters) == bool(new_tokens)
+    summed_loss(hats.trunk("sft"), examples([9])).backward()
+    assert all(p.grad is not None and p.dtype == torch.float32 for p in parameters.values())
+    merged = hats.merged("sft")
+    assert type(merged).__name__ == type(KINDS[kind]()).__name__
+
+
+def test_an_adapter_of_the_head_is_not_trained_further(tmp_path: Path) -> None:
+    model = with_lora(gpt_neox(), target_modules=["query_key_value", "lm_head"])
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    with pytest.raises(ModelError, match="changes the head") as raised:
+        Hats(gpt_neox(), torch.float32, CPU).take_up("sft", tmp_path)
+    assert "merge" in str(raised.value.remedy)

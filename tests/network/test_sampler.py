@@ -12,12 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guildgpt.data.examples import Example
-from guildgpt.network.decoders import CachedDecoder, LeanDecoder, decoder_for
+from guildgpt.network.decoders import (
+    CachedDecoder,
+    LeanDecoder,
+    RereadingDecoder,
+    decoder_for,
+)
 from guildgpt.network.hats import Hats
 from guildgpt.network.sampler import Sampled, Sampling, choose, sample
 from guildgpt.network.trunk import PaddedTrunk, Trunk, token_logprobs, trunk_for
 
-from .tiny import VOCABULARY, gpt_neox, llama, mpt, rows, with_lora
+from .tiny import VOCABULARY, gpt_neox, llama, mpt, recurrent, rows, with_lora
 
 LENGTHS = [7, 1, 23, 2, 40, 23]
 EOS = 5
@@ -70,6 +75,32 @@ def test_greedy_answers_are_those_of_transformers(kind: str) -> None:
 def test_llama_decodes_lean_and_others_with_transformers_cache() -> None:
     assert isinstance(decoder_for(trunk_of("llama")), LeanDecoder)
     assert isinstance(decoder_for(trunk_of("mpt")), CachedDecoder)
+
+
+@pytest.mark.parametrize("kind", ["mamba", "mamba2", "jamba", "lfm2"])
+def test_what_carries_a_state_along_is_read_without_padding(kind: str) -> None:
+    """With padding on the left, the state of shorter rows began with it, and rows that had ended
+    could not be left out."""
+    model = recurrent(kind)
+    asked = prompts([5, 2, 7, 1])
+
+    @torch.no_grad()
+    def written(prompt: list[int], eos: int) -> list[int]:
+        ids = list(prompt)
+        while len(ids) < len(prompt) + 6:
+            logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits
+            ids.append(int(logits[0, -1].argmax()))
+            if ids[-1] == eos:
+                break
+        return ids[len(prompt) :]
+
+    eos = written(asked[0], -1)[1]  # so that a row ends while others go on
+    trunk = trunk_for(model, torch.float32)
+    answers = sample(trunk, asked, Sampling(6, 0), eos_id=eos, seed=0)
+    assert [answer.ids.tolist() for answer in answers] == [written(one, eos) for one in asked]
+    assert answers[0].ended
+    expected = (CachedDecoder, RereadingDecoder)
+    assert type(decoder_for(trunk)) in (expected if kind == "lfm2" else expected[1:])
 
 
 def whole(prompt: list[int], answer: Sampled) -> Example:

@@ -11,8 +11,12 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MptConfig,
@@ -131,3 +135,45 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: f
         allowed = tolerance * max(float(expected.abs().max()), largest / 1000)
         worst = float((ours[name] - expected).abs().max())
         assert worst <= allowed, f"{name}: {worst} is more than {allowed}"
+
+
+def granite(seed: int = 0, **changes: Any) -> GraniteForCausalLM:
+    """Logits that are divided; and transformers has no sequence classifier of its kind."""
+    shape = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "logits_scaling": 8.0,
+    }
+    return shaken(GraniteForCausalLM(GraniteConfig(**{**shape, **changes})), seed)
+
+
+def recurrent(kind: str, seed: int = 0, **changes: Any) -> Any:
+    """A model that carries a state along in place of keys and values, or beside them."""
+    shape: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 48}
+    mixers: dict[str, dict[str, Any]] = {
+        "mamba": {"state_size": 4},
+        "mamba2": {"state_size": 4, "head_dim": 16, "num_heads": 4, "n_groups": 2, "chunk_size": 4},
+        "lfm2": {**heads, "layer_types": ["conv", "full_attention"]},
+        "jamba": {
+            **heads,
+            "num_experts": 1,
+            "mamba_d_state": 4,
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+            "use_mamba_kernels": False,
+        },
+    }
+    config = AutoConfig.for_model(kind, **{**shape, **mixers[kind], **changes})
+    return shaken(AutoModelForCausalLM.from_config(config), seed)

@@ -41,12 +41,13 @@ class Road:
 
 
 def train(
-    recipe: Path, folder: Path, stages: Any = None, overrides: Any = ()
+    recipe: Path, folder: Path, stages: Any = None, overrides: Any = (), reuse: Path | None = None
 ) -> tuple[Report, str]:
     out = StringIO()
     console = Console(file=out, width=200)
     loaded = load_recipe(recipe, overrides)
-    report = pipeline.run(loaded, recipe.read_text(), folder, stages=stages, console=console)
+    text = recipe.read_text()
+    report = pipeline.run(loaded, text, folder, stages=stages, reuse=reuse, console=console)
     return report, out.getvalue()
 
 

@@ -8,11 +8,14 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from network.tiny import granite
+from rich.console import Console
 from tiny import write_feedback_run
 from transformers import AutoModelForCausalLM, GenerationConfig
 
@@ -21,11 +24,15 @@ from guildgpt.model import folder as model_folder
 from guildgpt.pipeline import measuring
 from guildgpt.pipeline import run as pipeline
 from guildgpt.pipeline.folder import finished, is_disk_full
+from guildgpt.pipeline.plan import dry_run
 from guildgpt.pipeline.stages import STAGES
+from guildgpt.recipe import load_recipe
 from guildgpt.report.report import read_report
 from guildgpt.train import loop
 
 from .road import SHORT, Road, alone, train
+
+STAGES_BEFORE = ["pretrain", "sft", "reward", "judge"]
 
 
 def nothing(*_: object, **__: object) -> None:
@@ -95,13 +102,23 @@ def test_a_policy_that_cannot_be_compared_is_kept(
     assert "ppo is finished already" in train(recipe, tmp_path / "run")[1]
 
 
-def test_no_prompt_that_leaves_room_for_an_answer(road: Road, tmp_path: Path) -> None:
-    """The policy was trained and then lost to a division by zero."""
+def test_no_prompt_that_leaves_room_for_an_answer(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy was trained and then lost to a division by zero; a dry run finds it, too."""
+    monkeypatch.setattr(loop._Stage, "take", nothing)
     recipe = alone(road, tmp_path, "dpo")
-    report, printed = train(recipe, tmp_path / "run", overrides=["evaluate.max_tokens=511"])
-    assert "leaves room for an answer of 511 tokens in a context of 512" in printed
-    assert report.head_to_head is None
-    assert (tmp_path / "run" / "dpo" / "model" / "model.safetensors").is_file()
+    override = ["evaluate.max_tokens=511"]
+    said = "leaves room for an answer of 511 tokens in a context of 512"
+    with pytest.raises(RecipeError, match=said) as raised:
+        train(recipe, tmp_path / "run", overrides=override)
+    assert raised.value.where == "evaluate.max_tokens"
+    assert "Lower it, to 128 for example" in str(raised.value.remedy)
+    with pytest.raises(RecipeError, match=said):
+        dry_run(load_recipe(recipe, override), Console(file=StringIO()))
+    whole = write_feedback_run(tmp_path, SHORT)  # the stages before it included
+    with pytest.raises(RecipeError, match=said):
+        train(whole, tmp_path / "whole", overrides=override)
 
 
 def test_a_comparison_that_is_stopped_goes_on_without_training(
@@ -245,17 +262,30 @@ def test_comparisons_are_nothing_to_fine_tune_on(road: Road, tmp_path: Path) -> 
     assert "leave `sft` out" in str(told.value.remedy)
 
 
-def test_a_base_that_no_reward_model_can_be_made_of(
-    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none(config: Any) -> None:
-        raise ValueError(f"Unrecognized configuration class {type(config)}")
+def granite_base(recipe: Path, folder: Path) -> None:
+    """The recipe starts from a Granite with its base's tokenizer."""
+    base = own_base(recipe, folder)
+    size = json.loads((base / "config.json").read_text())["vocab_size"]
+    granite(vocab_size=size, max_position_embeddings=512).save_pretrained(base)
 
-    monkeypatch.setattr("transformers.AutoModelForSequenceClassification.from_config", none)
-    monkeypatch.setattr(loop._Stage, "take", nothing)
+
+def test_a_base_without_a_class_for_scores_has_a_reward_model_all_the_same(
+    road: Road, tmp_path: Path
+) -> None:
+    """transformers has none for Granite: its reward model is the causal model and a head beside
+    it, and a policy on the same base wears it as any other."""
     recipe = alone(road, tmp_path, "reward")
-    with pytest.raises(ModelError, match="no sequence classifier for `llama`"):
-        train(recipe, tmp_path / "run")
+    granite_base(recipe, tmp_path / "base")
+    report, _ = train(recipe, tmp_path / "run")
+    assert report.preferences
+    folder = tmp_path / "run" / "reward" / "model"
+    AutoModelForCausalLM.from_pretrained(folder)
+    (tmp_path / "policy").mkdir()
+    policy = alone(road, tmp_path / "policy", "ppo", f'reward_model = "{folder}"\n')
+    granite_base(policy, tmp_path / "policy" / "base")
+    report, _ = train(policy, tmp_path / "policy" / "run")
+    assert report.head_to_head
+    assert report.head_to_head.reward_after is not None
 
 
 # --- comparisons alone ---------------------------------------------------------------------------
@@ -276,6 +306,36 @@ def test_comparisons_alone_are_enough_for_feedback(road: Road, tmp_path: Path, s
     assert ("no conversation is there to score 0" in printed) == (stage == "reward")
     assert (tmp_path / "run" / stage / "model" / "model.safetensors").is_file()
     assert read_report(tmp_path / "run" / stage / "model") == report
+
+
+# --- prompts alone -------------------------------------------------------------------------------
+
+
+def only_prompts(recipe: Path) -> Path:
+    rows = recipe.parent / "prompts.jsonl"
+    rows.write_text(
+        "".join(json.dumps({"prompt": f"Where is house {n}?"}) + "\n" for n in range(20))
+    )
+    only_comparisons(recipe)
+    recipe.write_text(recipe.read_text().replace(str(recipe.parent / "pairs.jsonl"), str(rows)))
+    return recipe
+
+
+@pytest.mark.parametrize("stage", ["grpo", "ppo"])
+def test_prompts_alone_are_enough_for_a_policy(road: Road, tmp_path: Path, stage: str) -> None:
+    by = LENGTH.replace("ppo", stage)
+    if stage == "ppo":
+        by = f'reward_model = "{road.folder / "reward" / "model"}"\n'
+    report, printed = train(only_prompts(alone(road, tmp_path, stage, by)), tmp_path / "run")
+    assert re.search(r"\d\d prompts to answer", printed)
+    assert report.stages[0].outcome.steps == 2
+    assert report.head_to_head
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "reward"])
+def test_prompts_alone_are_no_answers(road: Road, tmp_path: Path, stage: str) -> None:
+    with pytest.raises(DataError, match=r"there are no (conversations|comparisons) to"):
+        train(only_prompts(alone(road, tmp_path, stage)), tmp_path / "run")
 
 
 # --- what a stage starts from --------------------------------------------------------------------
@@ -386,6 +446,8 @@ def test_a_stage_that_was_not_begun_may_be_told_otherwise(tmp_path: Path) -> Non
     recipe = write_feedback_run(tmp_path, SHORT)
     with pytest.raises(RecipeError, match="no prompt fits"):
         train(recipe, tmp_path / "run", overrides=["ppo.max_prompt_tokens=1"])
+    assert not (tmp_path / "run" / "pretrain" / "model").exists()
+    train(recipe, tmp_path / "run", STAGES_BEFORE, overrides=["ppo.max_prompt_tokens=1"])
     weights = (tmp_path / "run" / "sft" / "model" / "model.safetensors").stat().st_mtime_ns
     report, printed = train(recipe, tmp_path / "run")
     assert printed.count("is finished already") == 4
