@@ -90,6 +90,8 @@ FORMS = (
          "comparison"),
     Form("a task", {"prompt": "Write add(a, b).", "tests": "assert add(2, 2) == 4"},
          ("user: Write add(a, b).",), "task"),
+    Form("a question alone, which PPO and GRPO ask", {"prompt": "Two plus two?"},
+         ("user: Two plus two?",), "task"),
     Form("calls of tools",
          {"messages": [ASKED, {"role": "assistant", "tool_calls": [{"name": "add"}]},
                        {"role": "tool", "content": "4"}, FOUR]}, left_out="calls tools"),
