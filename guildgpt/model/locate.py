@@ -15,6 +15,8 @@ from guildgpt.model.starter import STARTER, starter_gguf
 RUNS = Path("runs")
 # Where weights begin: whole, or the list of their parts.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# A reward model's, where there are several or the weights hold none.
+HEADS_FILE = "heads.safetensors"
 # The most faithful first that a small machine still runs well; others follow by name.
 PREFERRED = ("q8_0", "f16", "q6_k", "q5_k", "q4_k", "q4_1")
 
@@ -81,7 +83,7 @@ def _has_gguf(files: set[str]) -> bool:
 
 def _speaks(folder: Path, files: set[str]) -> bool:
     """Whether a folder has weights of a model that writes, not of one that scores."""
-    if "config.json" not in files or files.isdisjoint(WEIGHTS):
+    if "config.json" not in files or HEADS_FILE in files or files.isdisjoint(WEIGHTS):
         return False
     kind = (json_if_any(folder / "config.json").get("architectures") or [""])[0]
     return str(kind).endswith(("ForCausalLM", "LMHeadModel"))

@@ -26,7 +26,7 @@ from guildgpt.errors import ModelError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.config import AdapterConfig
 from guildgpt.model.json_file import read_json
-from guildgpt.model.locate import refuse_run_folder
+from guildgpt.model.locate import HEADS_FILE, refuse_run_folder
 from guildgpt.model.quiet import quiet
 from guildgpt.model.weights import Weights
 from guildgpt.network.hats import Hats
@@ -35,7 +35,6 @@ from guildgpt.network.trunk import Trunk, length_groups, predicted, trunk_for
 
 REWARD_FILE = "reward.json"
 ADAPTER_FILE = "adapter.safetensors"
-HEADS_FILE = "heads.safetensors"  # where there are several, or the weights hold none
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,7 +348,7 @@ async def test_check_names_what_is_released(
     assert "! version new@00000000: it did not start: the file is cut off" in told
     assert "! version old@00000000: it is left out: this is not a GGUF file" in told
     assert "✗ model" in told
-    monkeypatch.setattr("guildgpt.bot.operating.check.check_whole", lambda path: None)
+    monkeypatch.setattr("guildgpt.bot.operating.check.check_model", lambda path: None)
     told = await checked()
     assert "✓ version old@00000000: it answers 90%" in told
     assert "! model" in told

@@ -326,7 +326,6 @@ def test_eval_says_why_nothing_is_left_to_measure(models: Path, tmp_path: Path) 
         ("export", "RUN"),
         ("data", "preview", "starter", "--base", "RUN"),
         ("compare", "RUN", "starter", "--judge", "RUN"),
-        ("chat", "RUN"),
     ],
 )
 @pytest.mark.parametrize("inside", ["", "sft"])

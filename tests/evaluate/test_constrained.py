@@ -52,7 +52,8 @@ def test_a_model_answers_the_prompts_of_both_sets(tmp_path: Path) -> None:
         for found in [kept_figures(answers)]
     }
     console = Console(file=StringIO(), width=100)
-    show_model({"model": "tiny", "sources": {}, "constraints": figures}, console)
+    result = {"model": "tiny", "sources": {}, "warnings": [], "constraints": figures}
+    show_model(result, console)
     told = console.file.getvalue()
     for name in SETS:
         assert f"{name}, all of a prompt" in told

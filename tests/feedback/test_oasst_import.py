@@ -120,7 +120,7 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (["{"], "not JSON"),
+        (["{"], "JSON is broken here"),
         ([{"instruction": "x"}], "neither a tree nor a message"),
         ([tree({"message_id": "q", "role": "prompter"})], "neither a tree nor a message"),
         ([tree(node("q", "q")), tree(node("q", "again"))], "in the file already"),

@@ -116,6 +116,8 @@ def test_the_newest_counts_with_a_gguf_or_without(tmp_path: Path) -> None:
     older = folder(tmp_path / "a" / "sft", "model-q8_0.gguf", age=10)
     newest = weights(tmp_path / "b" / "sft", "BloomForCausalLM", age=5)
     weights(tmp_path / "b" / "reward", "LlamaForSequenceClassification")
+    heads = weights(tmp_path / "b" / "judge", "GraniteForCausalLM")
+    (heads / "heads.safetensors").write_bytes(b"it scores")
     assert locate(None, tmp_path).folder == newest
     assert not locate(str(older)).weights
     with pytest.raises(ModelError, match="no weights of a model that writes"):
