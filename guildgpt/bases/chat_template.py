@@ -23,6 +23,7 @@ from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.template_pieces import Control, NotExpressed, read_pieces
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.chat.template import TEMPLATE_FILE, chatml
+from guildgpt.model.chat_tokenizer import published_template
 from guildgpt.model.gguf_file import read_head
 from guildgpt.model.json_file import json_if_any
 from guildgpt.model.quiet import quiet
@@ -52,7 +53,7 @@ def template_for(
     special = special_tokens(folder, tokenizer_json)
     own, notices = None, []
     file = Path(config.base).expanduser()
-    if config.template == "own" and (text := _in_gguf(file) or published(folder)):
+    if config.template == "own" and (text := _in_gguf(file) or published_template(folder)):
         try:
             own = own_template(text, tokenizer_json, special)
             notices = [] if own.system_turn else [FOLDED]
@@ -61,21 +62,6 @@ def template_for(
     if own is None:
         own = _chatml(tokenizer_json, special)
     return replace(own, system=config.system), notices
-
-
-def published(folder: Path) -> str | None:
-    """The chat template in Jinja that a folder holds, the default one of several."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    for name in ("tokenizer_config.json", "chat_template.json"):
-        given = json_if_any(folder / name).get("chat_template")
-        if isinstance(given, list):
-            named = {one.get("name"): one.get("template") for one in given if isinstance(one, dict)}
-            given = named.get("default")
-        if isinstance(given, str) and given.strip():
-            return given
-    return None
 
 
 def _in_gguf(file: Path) -> str | None:

@@ -11,6 +11,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from guildgpt.chat import ChatTemplate, FileTokenizer
+from guildgpt.model.json_file import json_if_any
 
 SPARE = ("<|pad|>", "<pad>", "<|endoftext|>", "<|end_of_text|>", "[PAD]", "</s>")
 OF_OWN = (*SPARE, "<|finetune_right_pad_id|>", "<unk>", "<|unk|>")  # beside a base's own template
@@ -99,3 +100,18 @@ def add_chat_tokens(
     elif not own or bos == template.end:  # a GGUF without one names what ends a turn
         bos = None
     return ChatTokenizer(backend.to_str(), template, pad, new_tokens, bos)
+
+
+def published_template(folder: Path) -> str | None:
+    """The chat template in Jinja that a folder holds, the default one of several."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        given = json_if_any(folder / name).get("chat_template")
+        if isinstance(given, list):
+            named = {one.get("name"): one.get("template") for one in given if isinstance(one, dict)}
+            given = named.get("default")
+        if isinstance(given, str) and given.strip():
+            return given
+    return None

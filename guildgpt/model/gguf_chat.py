@@ -12,6 +12,7 @@ from guildgpt.chat import CHATML, ChatTemplate
 from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.chat.template_file import TEMPLATE_KEY
 from guildgpt.errors import ModelError
+from guildgpt.model.chat_tokenizer import published_template
 from guildgpt.model.gguf_vocabulary import Kind, Vocabulary
 from guildgpt.model.json_file import json_if_any
 
@@ -89,22 +90,11 @@ def _own(folder: Path, vocabulary: Vocabulary) -> Chat:
         )
     others = [token for token in ends if token != ends[0]]
     return Chat(
-        _jinja(folder),
+        published_template(folder),
         ends[0],
         other_end=others[-1] if others else None,
         begins=_begins(folder, vocabulary),
     )
-
-
-def _jinja(folder: Path) -> str | None:
-    """The text of the chat template, from the place where transformers looks first."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    found = json_if_any(folder / "tokenizer_config.json").get("chat_template")
-    if isinstance(found, list):  # several by name
-        found = next((one["template"] for one in found if one.get("name") == "default"), None)
-    return found if isinstance(found, str) else None
 
 
 def _special(folder: Path, name: str, vocabulary: Vocabulary) -> list[int]:
