@@ -12,6 +12,7 @@ import pytest
 import sentencepiece
 import torch
 from network.tiny import gpt_neox, llama
+from spiece import train_spiece
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
@@ -279,25 +280,7 @@ def test_the_tokenizer_alone_needs_no_weights(tmp_path: Path) -> None:
 def write_spiece(folder: Path, size: int) -> None:
     """A SentencePiece model like replit-code's."""
     (folder / "corpus.txt").write_text("\n".join(TEXT * 20), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "corpus.txt"),
-        model_prefix=str(folder / "spiece"),
-        model_type="unigram",
-        vocab_size=size,
-        hard_vocab_limit=False,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        user_defined_symbols=["\n"],
-        unk_id=0,
-        eos_id=1,
-        pad_id=2,
-        bos_id=-1,
-        unk_piece="<|unk|>",
-        eos_piece="<|endoftext|>",
-        pad_piece="<|pad|>",
-        minloglevel=2,
-    )
+    train_spiece(folder, [folder / "corpus.txt"], size, user_defined_symbols=["\n"])
 
 
 @pytest.mark.parametrize("layout", ["v1", "mpt"])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,18 +12,7 @@ from guildgpt.data import forms
 from guildgpt.data.notes import Notes
 from guildgpt.errors import DataError
 
-Q, A, B = Message("user", "Why?"), Message("assistant", "So."), Message("assistant", "Dunno.")
-SYSTEM = Message("system", "Be brief.")
-DEEP = (Q, A, Message("user", "And then?"))
-
-
-def read(path) -> tuple[list[forms.Item], Counter[str]]:
-    notes = Notes()
-    return list(forms.read(path, name="mine", notes=notes)), notes.skipped
-
-
-def dicts(*messages: Message) -> list[dict[str, str]]:
-    return [message.as_dict() for message in messages]
+from .said import DEEP, SYSTEM, A, B, Q, dicts, read
 
 
 @pytest.mark.parametrize(
@@ -54,33 +42,6 @@ def test_every_form_of_a_conversation(write_lines, row) -> None:
     assert item.messages == (Q, A)
     assert str(item.source) == "a.jsonl:1"
     assert not skipped
-
-
-@pytest.mark.parametrize(
-    ("row", "prompt"),
-    [
-        ({"prompt": "Why?", "chosen": "So.", "rejected": "Dunno."}, (Q,)),
-        ({"prompt": dicts(Q), "chosen": dicts(A), "rejected": dicts(B)}, (Q,)),
-        ({"prompt": dicts(*DEEP), "chosen": "So.", "rejected": dicts(B)}, DEEP),
-        ({"prompt": dicts(Q), "chosen": dicts(Q, A), "rejected": dicts(Q, B)}, (Q,)),
-        ({"chosen": dicts(Q, A), "rejected": dicts(Q, B)}, (Q,)),
-        ({"chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B), "prompt": None}, DEEP),
-        ({"chosen": "Why? So.", "rejected": "Why? Dunno."}, (Q,)),
-    ],
-)
-def test_every_form_of_a_comparison(write_lines, row, prompt) -> None:
-    (item,), _ = read(write_lines("a.jsonl", [row]))
-    assert isinstance(item, Comparison)
-    assert item.prompt == prompt
-    assert item.answers == (A, B)
-    assert item.places == (0, 1)
-
-
-def test_texts_that_begin_alike_part_at_a_whole_word(write_lines) -> None:
-    row = {"chosen": "The sky is green-blue.", "rejected": "The sky is grey."}
-    (item,), _ = read(write_lines("a.jsonl", [row]))
-    assert [m.content for m in item.prompt] == ["The sky is"]
-    assert [m.content for m in item.answers] == ["green-blue.", "grey."]
 
 
 def test_context_system_and_group(write_lines) -> None:
@@ -150,47 +111,6 @@ def test_rows_of_no_known_form_are_errors(write_lines, row, said: str) -> None:
     assert caught.value.where == f"{path}:3"
     assert said in str(caught.value)
     assert caught.value.remedy
-
-
-@pytest.mark.parametrize("key", ["prompt", "question", "query", "input", "instruction"])
-def test_a_comparison_knows_its_question_by_every_name(write_lines, key: str) -> None:
-    """Not taken for an unknown key, with what both answers begin with as the prompt."""
-    row = {"system": "Be brief.", key: "Why?", "chosen": "The answer is so.", "rejected": "The no."}
-    (item,), _ = read(write_lines("a.jsonl", [row]))
-    assert item.prompt == (Message("system", "Be brief."), Q)
-    assert [m.content for m in item.answers] == ["The answer is so.", "The no."]
-
-
-@pytest.mark.parametrize(
-    ("row", "prompt"),
-    [
-        ({"messages": dicts(*DEEP), "chosen": "So.", "rejected": "Dunno."}, DEEP),
-        ({"messages": dicts(*DEEP, A), "chosen": "So.", "rejected": "Dunno."}, DEEP),
-        ({"prompt": "Why?", "messages": dicts(Q, A), "chosen": "So.", "rejected": "Dunno."}, (Q,)),
-        (
-            {
-                "conversations": [{"from": "human", "value": "Why?"}],
-                "chosen": {"from": "gpt", "value": "So."},
-                "rejected": {"from": "gpt", "value": "Dunno."},
-            },
-            (Q,),
-        ),
-        (
-            {"instruction": "Why?", "input": "It is.", "chosen": "So.", "rejected": "Dunno."},
-            (Message("user", "Why?\n\nIt is."),),
-        ),
-        (
-            {"history": [["Why?", "So."]], "question": "And then?", "chosen": "So.",
-             "rejected": "Dunno."},
-            DEEP,
-        ),
-        ({"prompt": "", "chosen": dicts(Q, A), "rejected": dicts(Q, B)}, (Q,)),
-    ],
-)  # fmt: skip
-def test_a_comparison_s_prompt_in_other_columns(write_lines, row, prompt) -> None:
-    (item,), _ = read(write_lines("a.jsonl", [row]))
-    assert item.prompt == prompt
-    assert item.answers == (A, B)
 
 
 @pytest.mark.parametrize(
@@ -411,40 +331,6 @@ def test_parts_of_a_text_stand_below_one_another(write_lines) -> None:
         write_lines("a.jsonl", [{"messages": [{"role": "user", "content": parts}, A.as_dict()]}])
     )
     assert item.messages[0].content == "Look:\nA passage."
-
-
-@pytest.mark.parametrize(
-    ("row", "prompt"),
-    [
-        ({"prompt": "Why?", "chosen": dicts(SYSTEM, Q, A), "rejected": dicts(SYSTEM, Q, B)},
-         (SYSTEM, Q)),
-        ({"prompt": "Why?", "chosen": dicts(SYSTEM, A), "rejected": dicts(SYSTEM, B)}, (SYSTEM, Q)),
-        ({"chosen": dicts(SYSTEM, Q, A), "rejected": dicts(SYSTEM, Q, B)}, (SYSTEM, Q)),
-        ({"prompt": dicts(SYSTEM, Q), "chosen": dicts(Q, A), "rejected": dicts(Q, B)}, (SYSTEM, Q)),
-        ({"prompt": "Why?", "chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B)}, DEEP),
-        ({"prompt": "And then?", "chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B)}, DEEP),
-        ({"prompt": dicts(*DEEP), "chosen": dicts(*DEEP, A), "rejected": dicts(*DEEP, B)}, DEEP),
-        ({"prompt": dicts(*DEEP), "chosen": dicts(A), "rejected": dicts(B)}, DEEP),
-        ({"system": "Be brief.", "prompt": "Why?", "chosen": dicts(Q, A), "rejected": dicts(Q, B)},
-         (SYSTEM, Q)),
-    ],
-)  # fmt: skip
-def test_pairs_of_several_turns_and_with_a_system_turn(write_lines, row, prompt) -> None:
-    (item,), skipped = read(write_lines("a.jsonl", [row]))
-    assert item.prompt == prompt
-    assert item.answers == (A, B)
-    assert not skipped
-
-
-def test_pairs_that_part_before_their_last_turn_are_counted(write_lines) -> None:
-    other = Message("system", "Be long.")
-    rows = [
-        {"chosen": dicts(Q, A, Q, A), "rejected": dicts(Q, B, Q, B)},
-        {"prompt": "Why?", "chosen": dicts(SYSTEM, A), "rejected": dicts(other, B)},
-    ]
-    items, skipped = read(write_lines("a.jsonl", rows))
-    assert not items
-    assert skipped == {"not two single answers to one prompt": 2}
 
 
 def test_alpaca_s_history_are_earlier_turns(write_lines) -> None:

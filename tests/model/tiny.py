@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import sentencepiece
 import torch
+from spiece import train_spiece
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -55,25 +56,8 @@ def byte_level_tokenizer(pre: object | None = None, ignore_merges: bool = False)
 def unigram_tokenizer(work: Path) -> Tokenizer:
     """A SentencePiece unigram tokenizer like replit-code's, with the chat tokens added."""
     (work / "corpus.txt").write_text("\n".join(CORPUS * 3), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(work / "corpus.txt"),
-        model_prefix=str(work / "spiece"),
-        model_type="unigram",
-        vocab_size=100,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        user_defined_symbols=["▁▁▁▁"],
-        unk_id=0,
-        eos_id=1,
-        pad_id=2,
-        bos_id=-1,
-        unk_piece="<|unk|>",
-        eos_piece="<|endoftext|>",
-        pad_piece="<|pad|>",
-        minloglevel=2,
-    )
-    tokenizer = convert(work / "spiece.model")
+    model = train_spiece(work, [work / "corpus.txt"], 100, user_defined_symbols=["▁▁▁▁"])
+    tokenizer = convert(model)
     tokenizer.add_special_tokens(list(CHATML.control_tokens))
     return tokenizer
 

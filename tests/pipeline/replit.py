@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import sentencepiece
 import tiny
 import torch
 from safetensors.torch import save_file
+from spiece import train_spiece
 from transformers import (
     MptConfig,
     MptForCausalLM,
@@ -36,24 +36,8 @@ def write_replit(folder: Path, layout: str, shared: bool) -> Path:
     documents = folder.parent / "spiece"
     tiny.write_documents(documents)
     tiny.write_rows(documents / "rows.txt")
-    sentencepiece.SentencePieceTrainer.train(
-        input=",".join(map(str, sorted(documents.glob("*.txt")))),
-        model_prefix=str(folder / "spiece"),
-        model_type="unigram",
-        vocab_size=400,  # with two chat tokens all ids fit into the 512 rows
-        hard_vocab_limit=False,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        unk_id=0,
-        eos_id=1,
-        pad_id=2,
-        bos_id=-1,
-        unk_piece="<|unk|>",
-        eos_piece="<|endoftext|>",
-        pad_piece="<|pad|>",
-        minloglevel=2,
-    )
+    # With two chat tokens all ids fit into the 512 rows.
+    train_spiece(folder, sorted(documents.glob("*.txt")), 400)
     return folder
 
 
