@@ -102,6 +102,8 @@ async def test_a_vote_goes_this_way(house: House, finished: Path, here: Path) ->
     assert astray(walk("Follow one vote"), passed) is None
     learned = "SELECT count(*) FROM lineage WHERE kind = 'vote' AND version_id = ?"
     assert house.rows(learned, tried.candidate_id) == [(2,)]
-    await house.ask("What is TLS?")
-    answer = "SELECT version_id FROM messages WHERE role = 'assistant' ORDER BY created_at DESC"
-    assert house.rows(answer)[0] == (tried.candidate_id,)
+    answers = "SELECT version_id FROM messages WHERE role = 'assistant' ORDER BY created_at"
+    known = house.rows(answers)
+    while (found := house.rows(answers)) == known:  # a tiny model may say nothing: not kept
+        await house.ask("What is TLS?")
+    assert found == [*known, (tried.candidate_id,)]
