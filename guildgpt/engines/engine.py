@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from guildgpt.chat.tokenizer import Tokenizer
 from guildgpt.errors import EngineError
 
-StopReason = Literal["eos", "length", "cancelled"]
+StopReason = Literal["eos", "stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,9 @@ class SamplingParams:
     least `min_p` times as probable as the first. `max_tokens` bounds the answer; the room left in
     the engine's context bounds it too. The same `seed` repeats an answer on the same machine
     where the engine computes alone; None draws anew.
+
+    An answer ends before the first of the `stop` texts. `logprobs` asks for the log-probability of
+    each token, and of that many of the most probable ones in its place (0 = of none of them).
     """
 
     temperature: float = 0.7
@@ -36,6 +39,8 @@ class SamplingParams:
     repeat_penalty: float = 1.0
     max_tokens: int = 512
     seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         """Raise `EngineError` on a value that no engine can follow."""
@@ -47,12 +52,25 @@ class SamplingParams:
             "repeat_penalty": (self.repeat_penalty > 0, "above 0 (1 is none)"),
             "max_tokens": (self.max_tokens >= 1, "1 or more"),
             "seed": (self.seed is None or self.seed >= 0, "0 or more"),
+            "logprobs": (self.logprobs is None or self.logprobs >= 0, "0 or more"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
                 raise EngineError(
                     f"{name} is {getattr(self, name)}", remedy=f"Give a number {rule}."
                 )
+        if "" in self.stop:
+            raise EngineError("a stop text is empty", remedy="Give texts of one character or more.")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The log-probability in nats of a token of an answer, and of the most probable tokens in its
+    place, all under the model's own distribution: before temperature, penalty and cuts."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +78,28 @@ class Chunk:
     """A piece of an answer, as it comes.
 
     `text` may be shown at once: a character split over several tokens is held back until it is
-    whole. `ids` are the tokens that came with it, without the end-of-turn token: of that one,
-    `stop == "eos"` tells. `stop` is None but in the last chunk.
+    whole, and what may be the beginning of a stop text until it is none. `ids` are the tokens that
+    came with it, without the end-of-turn token: of that one, `stop == "eos"` tells. The last of
+    them may reach into the stop text. `stop` is None but in the last chunk. `logprobs` has, where
+    asked for, an entry for each token of `ids`; of a character split over several tokens an engine
+    may know the last one's alone.
     """
 
     ids: tuple[int, ...]
     text: str
     stop: StopReason | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer: its ids without the end of turn, its text, why it ended."""
+    """A whole answer: its ids without the end of turn, its text, why it ended, and what `Chunk`
+    says of log-probabilities."""
 
     ids: tuple[int, ...]
     text: str
     stop: StopReason
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Engine(Protocol):
@@ -113,16 +137,18 @@ async def complete(
     """The whole answer to a prompt; `on_text` gets it as it grows. Raises what `Engine.generate`
     raises."""
     tokens: list[int] = []
+    logprobs: list[TokenLogprob] = []
     text = ""
     stop: StopReason = "cancelled"  # an engine that ends without a word was stopped
     async with aclosing(engine.generate(ids, params)) as chunks:
         async for chunk in chunks:
             tokens += chunk.ids
+            logprobs += chunk.logprobs
             text += chunk.text
             stop = chunk.stop or stop
             if chunk.text:
                 on_text(text)
-    return Completion(tuple(tokens), text, stop)
+    return Completion(tuple(tokens), text, stop, tuple(logprobs))
 
 
 def check_prompt(ids: Sequence[int], context: int) -> None:

@@ -15,10 +15,11 @@ from typing import Any, Self
 
 from guildgpt.chat.tokenizer import After, Tokenizer
 from guildgpt.engines.cores import spare_threads
-from guildgpt.engines.engine import Chunk, SamplingParams, check_prompt
+from guildgpt.engines.engine import Chunk, SamplingParams, TokenLogprob, check_prompt
 from guildgpt.engines.held_file import HeldFile
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.engines.loopback import Loopback
+from guildgpt.engines.stop_texts import until_stop
 from guildgpt.model.gguf_file import CONTROL_TOKEN
 
 RANDOM_SEED = 0xFFFF_FFFF
@@ -66,13 +67,18 @@ class LlamaCppEngine:
             self.tokenizer: Tokenizer = tokenizer or GgufTokenizer(self._link, self.file)
             self._held = held.pop_all()
 
-    async def generate(
+    def generate(self, ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Chunk, None]:
+        """Stream the answer to a prompt; see `Engine.generate`."""
+        chunks = self._generate(ids, params)
+        return until_stop(chunks, params.stop) if params.stop else chunks
+
+    async def _generate(
         self, ids: Sequence[int], params: SamplingParams
     ) -> AsyncGenerator[Chunk, None]:
-        """Stream the answer to a prompt; see `Engine.generate`."""
         check_prompt(ids, self.context)
         request = {"prompt": list(ids), **_sampling(params), **_STREAM}
         held: list[int] = []  # tokens that show as nothing; the last may be the end of turn
+        logprobs: list[TokenLogprob] = []
         counted = 0
         async with aclosing(self._link.events("/completion", request)) as events:
             async for event in events:
@@ -82,7 +88,8 @@ class LlamaCppEngine:
                     ended = event["stop_type"] == "eos"
                     if ended and held and not new:
                         held.pop()
-                    yield Chunk(tuple(held), "", "eos" if ended else "length")
+                        del logprobs[-1:]
+                    yield Chunk(tuple(held), "", "eos" if ended else "length", tuple(logprobs))
                     return
                 tokens, text = event["tokens"], event["content"]
                 if new > len(tokens):
@@ -90,9 +97,12 @@ class LlamaCppEngine:
                     # the whole character: the others are found by encoding it again.
                     tokens = self.tokenizer.encode(text, "text")
                 held += tokens
+                for told in event.get("completion_probabilities", ()):
+                    logprobs.append(_logprob(told, params.logprobs))
                 if text:
-                    yield Chunk(tuple(held), text)
+                    yield Chunk(tuple(held), text, logprobs=tuple(logprobs))
                     held.clear()
+                    logprobs.clear()
 
     async def check(self) -> None:
         """Raise `EngineDied` where it gives no sign of life; see `Engine.check`."""
@@ -119,7 +129,14 @@ _STREAM = {
     "return_tokens": True,
     "cache_prompt": True,
     # The last event would else repeat the whole prompt as text.
-    "response_fields": ["tokens", "content", "stop", "stop_type", "tokens_predicted"],
+    "response_fields": [
+        "tokens",
+        "content",
+        "stop",
+        "stop_type",
+        "tokens_predicted",
+        "completion_probabilities",
+    ],
 }
 
 
@@ -135,7 +152,13 @@ def _sampling(params: SamplingParams) -> dict[str, Any]:
         "repeat_last_n": 64,
         "seed": RANDOM_SEED if params.seed is None else params.seed % RANDOM_SEED,
         "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
+        "n_probs": 0 if params.logprobs is None else max(params.logprobs, 1),
     }
+
+
+def _logprob(told: dict[str, Any], most: int | None) -> TokenLogprob:
+    top = tuple((one["id"], one["logprob"]) for one in told["top_logprobs"][:most])
+    return TokenLogprob(told["id"], told["logprob"], top)
 
 
 class GgufTokenizer:

@@ -13,14 +13,15 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Self
 
 from guildgpt.chat.tokenizer import FileTokenizer
-from guildgpt.engines.engine import Chunk, SamplingParams, check_prompt
+from guildgpt.engines.engine import Chunk, SamplingParams, TokenLogprob, check_prompt
+from guildgpt.engines.stop_texts import until_stop
 from guildgpt.errors import EngineDied, EngineError
 from guildgpt.terminal import missing_for_training
 
@@ -79,10 +80,14 @@ class TorchEngine:
         self._listeners.append(Thread(target=self._listen, daemon=True))
         self._listeners[1].start()
 
-    async def generate(
+    def generate(self, ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Chunk, None]:
+        """Stream the answer to a prompt; see `Engine.generate`."""
+        chunks = self._generate(ids, params)
+        return until_stop(chunks, params.stop) if params.stop else chunks
+
+    async def _generate(
         self, ids: Sequence[int], params: SamplingParams
     ) -> AsyncGenerator[Chunk, None]:
-        """Stream the answer to a prompt; see `Engine.generate`."""
         check_prompt(ids, self.context)
         number, messages = next(self._numbers), asyncio.Queue[dict[str, Any]]()
         self._waiting[number] = (asyncio.get_running_loop(), messages)
@@ -94,7 +99,7 @@ class TorchEngine:
             while True:
                 message = await messages.get()
                 if "token" in message:
-                    if shown := text.add(message["token"]):
+                    if shown := text.add(message["token"], message.get("logprob")):
                         yield shown
                 elif "stop" in message:
                     yield text.rest(message["stop"])
@@ -174,26 +179,30 @@ class _Growing:
     def __init__(self, tokenizer: FileTokenizer):
         self._tokenizer = tokenizer
         self._ids: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
         self._shown = 0  # tokens whose text was given
         self._before = 0  # where the token before those begins, which a space may depend on
 
-    def add(self, token: int) -> Chunk | None:
+    def add(self, token: int, told: tuple[float, list[tuple[int, float]]] | None) -> Chunk | None:
         self._ids.append(token)
+        if told:
+            logprob, top = told
+            self._logprobs.append(TokenLogprob(token, logprob, tuple(map(tuple, top))))
         text = self._new()
         return None if not text or text.endswith(HALF) else self._give(text)
 
     def rest(self, stop: Any) -> Chunk:
         chunk = self._give(self._new())
-        return Chunk(chunk.ids, chunk.text, stop)
+        return replace(chunk, stop=stop)
 
     def _new(self) -> str:
         known = self._tokenizer.decode(self._ids[self._before : self._shown])
         return self._tokenizer.decode(self._ids[self._before :])[len(known) :]
 
     def _give(self, text: str) -> Chunk:
-        ids = tuple(self._ids[self._shown :])
+        new = slice(self._shown, None)
         self._before, self._shown = self._shown, len(self._ids)
-        return Chunk(ids, text)
+        return Chunk(tuple(self._ids[new]), text, logprobs=tuple(self._logprobs[new]))
 
 
 def _hand(

@@ -60,6 +60,14 @@ def restrict(
     return logits
 
 
+def logprobs(logits: Tensor, token: int, most: int) -> tuple[float, list[tuple[int, float]]]:
+    """The log-probability in nats of a token under logits (V,), and of the `most` most probable
+    ones, these with their ids, the likeliest first."""
+    known = logits.float().log_softmax(-1)
+    values, ids = known.topk(min(most, len(known)))
+    return float(known[token]), list(zip(ids.tolist(), values.tolist(), strict=True))
+
+
 @dataclass
 class Answer:
     """One answer under way: what is to be read next, what the model keeps of what it read."""
@@ -68,11 +76,12 @@ class Answer:
     params: dict[str, Any]
     chances: torch.Generator
     room: int
+    top: int | None = None  # of how many tokens in each place the log-probability is told
     new: list[int] = field(default_factory=list)
     kept: Any = None
 
-    def next_token(self, model: Any, cached: bool) -> int:
-        """Read on, and draw a token."""
+    def next_token(self, model: Any, cached: bool) -> tuple[int, dict[str, Any]]:
+        """Read on, and draw a token; with what is told of it beside."""
         every = self.ids + self.new
         reading = self.new[-1:] if cached and self.kept is not None else every
         ids = torch.tensor([reading], device=model.device)
@@ -88,7 +97,8 @@ class Answer:
         sampling = Sampling(temperature=0.0 if self.params["temperature"] == 0 else 1.0)
         token = int(choose(logits[None], chance, sampling)[0])
         self.new.append(token)
-        return token
+        told = {} if self.top is None else {"logprob": logprobs(out.logits[0, -1], token, self.top)}
+        return token, told
 
 
 def main() -> None:
@@ -150,10 +160,12 @@ def serve(
             answers.pop(request["cancel"], None)
         elif "id" in request:
             params = dict(request["params"])
+            del params["stop"]  # the parent looks for texts
+            top = params.pop("logprobs")
             chances, seed = torch.Generator(), params.pop("seed")
             chances.seed() if seed is None else chances.manual_seed(seed)
             room = min(params.pop("max_tokens"), context - len(request["ids"]))
-            answers[request["id"]] = Answer(request["ids"], params, chances, room)
+            answers[request["id"]] = Answer(request["ids"], params, chances, room, top)
             turns.append(request["id"])
         if request or not turns:
             continue
@@ -161,7 +173,7 @@ def serve(
         if (answer := answers.get(number)) is None:  # cancelled
             continue
         try:
-            token = answer.next_token(model, cached)
+            token, told = answer.next_token(model, cached)
         except Exception as error:  # out of memory, say: the others go on
             answers.pop(number)
             say(id=number, failed=str(error).partition("\n")[0])
@@ -169,11 +181,11 @@ def serve(
         if token in ends:
             say(id=number, stop="eos")
         elif len(answer.new) < answer.room:
-            say(id=number, token=token)
+            say(id=number, token=token, **told)
             turns.append(number)
             continue
         else:
-            say(id=number, token=token)
+            say(id=number, token=token, **told)
             say(id=number, stop="length")
         answers.pop(number)
 

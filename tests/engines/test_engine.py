@@ -44,6 +44,8 @@ def test_an_engine_that_just_ends_was_cancelled() -> None:
         {"repeat_penalty": 0.0},
         {"max_tokens": 0},
         {"seed": -1},
+        {"logprobs": -1},
+        {"stop": ("",)},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,38 @@ def test_characters_come_whole_with_all_their_ids(engine: LlamaCppEngine) -> Non
     for chunk in split:
         assert engine.tokenizer.decode(chunk.ids) == chunk.text
     assert all("\ufffd" not in chunk.text for chunk in chunks)
+
+
+def test_a_stop_text_ends_the_answer_and_frees_the_slot(single: LlamaCppEngine) -> None:
+    async def work() -> tuple[Completion, Completion]:
+        ids = prompt(single, "Count from one to twenty.")
+        long = replace(GREEDY, max_tokens=200)
+        whole = await complete(single, ids, long)
+        word = whole.text.split()[4]
+        cut = await complete(single, ids, replace(long, stop=("never said", word)))
+        await until_idle(single)
+        assert cut.text == whole.text[: whole.text.index(word)]
+        return whole, cut
+
+    whole, cut = asyncio.run(work())
+    assert cut.stop == "stop"
+    assert whole.ids[: len(cut.ids)] == cut.ids
+
+
+def test_log_probabilities_are_the_models_own(engine: LlamaCppEngine) -> None:
+    ids = prompt(engine, "Write three emojis.")
+    hot = SamplingParams(temperature=3, max_tokens=16, seed=1, logprobs=3)
+    for params in (replace(GREEDY, logprobs=3), hot):
+        chunks = asyncio.run(collect(engine, ids, params))
+        for chunk in chunks:
+            assert [told.id for told in chunk.logprobs] == list(chunk.ids)[-len(chunk.logprobs) :]
+        told = [one for chunk in chunks for one in chunk.logprobs]
+        assert all(len(one.top) == 3 and one.top[0][1] >= one.logprob - 1e-4 for one in told)
+        assert [x for _, x in told[0].top] == sorted((x for _, x in told[0].top), reverse=True)
+    first = asyncio.run(collect(engine, ids, replace(GREEDY, logprobs=0)))[0].logprobs[0]
+    again = asyncio.run(collect(engine, ids, replace(hot, logprobs=1)))[0].logprobs[0]
+    assert first.top == ()
+    assert again.top[0] == pytest.approx((first.id, first.logprob), abs=1e-3)  # not flattened
 
 
 def test_seeds(engine: LlamaCppEngine) -> None:

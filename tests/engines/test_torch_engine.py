@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -90,6 +91,26 @@ def test_answers_take_turns_and_do_not_mix(opened: OpenedModel) -> None:
     assert asyncio.run(together()) == alone
 
 
+def test_log_probabilities_are_those_of_transformers(opened: OpenedModel, bloom: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(bloom)
+    hot = SamplingParams(temperature=3.0, top_k=0, max_tokens=12, seed=3, logprobs=2)
+    got = ask(opened, [5, 6, 7], hot)
+    with torch.no_grad():
+        logits = model(torch.tensor([[5, 6, 7, *got.ids]])).logits[0, 2:-1]
+    expected = logits.log_softmax(-1)
+    assert [told.id for told in got.logprobs] == list(got.ids)
+    for told, row in zip(got.logprobs, expected, strict=True):
+        assert told.logprob == pytest.approx(float(row[told.id]), abs=1e-4)
+        assert [x for _, x in told.top] == pytest.approx(row.topk(2).values.tolist(), abs=1e-4)
+
+
+def test_a_stop_text_ends_an_answer(opened: OpenedModel) -> None:
+    whole = ask(opened, [5, 6, 7])
+    word = whole.text[5:8]
+    cut = ask(opened, [5, 6, 7], replace(GREEDY, stop=(word,)))
+    assert (cut.text, cut.stop) == (whole.text[: whole.text.index(word)], "stop")
+
+
 def test_a_seed_repeats_an_answer(opened: OpenedModel) -> None:
     def drawn(seed: int) -> Completion:
         params = SamplingParams(temperature=1.5, top_k=0, top_p=1.0, max_tokens=16, seed=seed)
@@ -168,7 +189,7 @@ def test_text_comes_in_whole_characters(opened: OpenedModel) -> None:
     assert isinstance(tokenizer, FileTokenizer)
     growing = torch_engine._Growing(tokenizer)
     ids = tokenizer.encode("naïve 日本 🎉!")
-    chunks = [chunk for token in ids if (chunk := growing.add(token))]
+    chunks = [chunk for token in ids if (chunk := growing.add(token, None))]
     chunks.append(growing.rest("length"))
     assert "".join(chunk.text for chunk in chunks) == "naïve 日本 🎉!"
     assert [token for chunk in chunks for token in chunk.ids] == ids
