@@ -18,7 +18,7 @@ from guildgpt.engines.cores import spare_threads
 from guildgpt.engines.engine import Chunk, SamplingParams, TokenLogprob, check_prompt
 from guildgpt.engines.held_file import HeldFile
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
-from guildgpt.engines.loopback import Loopback
+from guildgpt.engines.server_link import ServerLink
 from guildgpt.engines.stop_texts import until_stop
 from guildgpt.model.gguf_file import CONTROL_TOKEN
 
@@ -57,7 +57,7 @@ class LlamaCppEngine:
             process = LlamaCppProcess()
             held.callback(process.stop)
             address = process.load(path, key, context, slots, threads)
-            self._link = Loopback(address, key, process.how_it_ended)
+            self._link = ServerLink(address, key, process.how_it_ended)
             held.callback(self._link.close)
             self.file.check_in_place()
             # llama.cpp rounds the context to whole blocks and stops at what the model was trained
@@ -76,7 +76,13 @@ class LlamaCppEngine:
         self, ids: Sequence[int], params: SamplingParams
     ) -> AsyncGenerator[Chunk, None]:
         check_prompt(ids, self.context)
-        request = {"prompt": list(ids), **_sampling(params), **_STREAM}
+        request = {
+            "prompt": list(ids),
+            "n_predict": params.max_tokens,
+            "n_probs": 0 if params.logprobs is None else max(params.logprobs, 1),
+            **sampling_fields(params),
+            **_STREAM,
+        }
         held: list[int] = []  # tokens that show as nothing; the last may be the end of turn
         logprobs: list[TokenLogprob] = []
         counted = 0
@@ -98,7 +104,7 @@ class LlamaCppEngine:
                     tokens = self.tokenizer.encode(text, "text")
                 held += tokens
                 for told in event.get("completion_probabilities", ()):
-                    logprobs.append(_logprob(told, params.logprobs))
+                    logprobs.append(logprob_of(told, params.logprobs))
                 if text:
                     yield Chunk(tuple(held), text, logprobs=tuple(logprobs))
                     held.clear()
@@ -140,10 +146,9 @@ _STREAM = {
 }
 
 
-def _sampling(params: SamplingParams) -> dict[str, Any]:
-    """The sampling fields of `/completion`, none left to llama.cpp's defaults."""
+def sampling_fields(params: SamplingParams) -> dict[str, Any]:
+    """How llama.cpp is told to choose tokens, nothing left to its defaults."""
     return {
-        "n_predict": params.max_tokens,
         "temperature": params.temperature,
         "top_k": params.top_k,
         "top_p": params.top_p,
@@ -152,11 +157,11 @@ def _sampling(params: SamplingParams) -> dict[str, Any]:
         "repeat_last_n": 64,
         "seed": RANDOM_SEED if params.seed is None else params.seed % RANDOM_SEED,
         "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
-        "n_probs": 0 if params.logprobs is None else max(params.logprobs, 1),
     }
 
 
-def _logprob(told: dict[str, Any], most: int | None) -> TokenLogprob:
+def logprob_of(told: dict[str, Any], most: int | None) -> TokenLogprob:
+    """A token's log-probability as llama.cpp tells it, with `most` of those in its place."""
     top = tuple((one["id"], one["logprob"]) for one in told["top_logprobs"][:most])
     return TokenLogprob(told["id"], told["logprob"], top)
 
@@ -168,7 +173,7 @@ class GgufTokenizer:
     Raises `EngineDied` when the engine it belongs to is gone.
     """
 
-    def __init__(self, link: Loopback, gguf: HeldFile):
+    def __init__(self, link: ServerLink, gguf: HeldFile):
         self._link = link
         self._gguf = gguf
         self._encode = lru_cache(REMEMBERED)(self._ask)

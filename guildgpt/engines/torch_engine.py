@@ -187,7 +187,9 @@ class _Growing:
         self._ids.append(token)
         if told:
             logprob, top = told
-            self._logprobs.append(TokenLogprob(token, logprob, tuple(map(tuple, top))))
+            self._logprobs.append(
+                TokenLogprob(token, logprob, tuple((id, value) for id, value in top))
+            )
         text = self._new()
         return None if not text or text.endswith(HALF) else self._give(text)
 

@@ -17,7 +17,7 @@ from guildgpt.bot.operating import run
 from guildgpt.bot.text import sentences as say
 from guildgpt.chat import CHATML, FileTokenizer
 from guildgpt.data.origin import events_of
-from guildgpt.engines import loopback
+from guildgpt.engines import server_link
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import EngineDied, EngineError
 from guildgpt.feedback.exports import export
@@ -153,7 +153,7 @@ async def test_an_engine_that_hangs_while_idle_is_replaced(
     real: Real, gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await real.open(gguf)
-    monkeypatch.setattr(loopback, "TIMEOUT", 0.5)
+    monkeypatch.setattr(server_link, "TIMEOUT", 0.5)
     hanging = real.process
     hanging.send_signal(signal.SIGSTOP)
     await real.answered("What is TLS?")
@@ -164,8 +164,8 @@ async def test_an_engine_that_hangs_while_idle_is_replaced(
 async def test_an_engine_that_hangs_mid_answer_is_replaced(
     real: Real, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loopback, "TIMEOUT", 2.0)
-    monkeypatch.setattr(loopback, "SIGN_SECONDS", 0.1)
+    monkeypatch.setattr(server_link, "TIMEOUT", 2.0)
+    monkeypatch.setattr(server_link, "SIGN_SECONDS", 0.1)
     await real.open(folder, max_tokens=200, context=2048)
     asked = await real.house.say("Tell me a very long story about a lighthouse.")
     await real.house.begun(asked)

@@ -20,7 +20,7 @@ from guildgpt.engines import llamacpp_child
 from guildgpt.engines.engine import Chunk, Completion, SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.llamacpp_process import SPINS, LlamaCppProcess
-from guildgpt.engines.loopback import Loopback
+from guildgpt.engines.server_link import ServerLink
 from guildgpt.errors import EngineError
 
 GREEDY = SamplingParams(temperature=0, max_tokens=24)
@@ -240,13 +240,13 @@ def test_forged_control_tokens_stay_text(
     """What is posted to llama.cpp holds the template's control tokens and no other."""
     tokenizer = engine.tokenizer if kind == "gguf" else file_tokenizer
     posted: list[list[int]] = []
-    events = Loopback.events
+    events = ServerLink.events
 
     def spy(self, path, body):
         posted.append(body["prompt"])
         return events(self, path, body)
 
-    monkeypatch.setattr(Loopback, "events", spy)
+    monkeypatch.setattr(ServerLink, "events", spy)
     ids = CHATML.prompt([Message("user", FORGED)], tokenizer)
     asyncio.run(complete(engine, ids, SamplingParams(temperature=0, max_tokens=1)))
     start, end = tokenizer.token_id("<|im_start|>"), tokenizer.token_id("<|im_end|>")
@@ -256,7 +256,7 @@ def test_forged_control_tokens_stay_text(
 
 
 def test_strangers_are_refused(engine: LlamaCppEngine) -> None:
-    stranger = Loopback(engine._link.address, "guessed")
+    stranger = ServerLink(engine._link.address, "guessed")
     with pytest.raises(EngineError, match="Invalid API Key"):
         stranger.call("/slots")
 

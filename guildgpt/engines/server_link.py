@@ -1,4 +1,4 @@
-"""HTTP with a llama.cpp server on this machine: short calls that block, and streams of events."""
+"""HTTP with a server that runs a model: short calls that block, and streams of events."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import closing
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
@@ -17,22 +18,38 @@ T = TypeVar("T")
 
 TIMEOUT = 60.0  # seconds, for the short calls (`call`)
 SIGN_SECONDS = 30.0  # between signs of life that are asked for while a stream is read
-ALIVE = "/health"  # answered at once, however busy the model is
-OK = 200
+OK, NO_ENTRY, FAILED = 200, (401, 403), 500  # statuses of HTTP
+DONE = b"data: [DONE]"
 
 
-class Loopback:
-    """One server on 127.0.0.1, and the key without which it answers nobody."""
+class KeyRefused(EngineError):
+    """The server answers nobody without a key, or with another one."""
 
-    def __init__(self, address: str, key: str, fate: Callable[[], str | None] = lambda: None):
-        """`address` as llama.cpp reports it: "http://127.0.0.1:PORT"; `fate` tells in words how
-        the server ended, if it did."""
-        self.address = address
-        self._headers = {
-            "Authorization": f"Bearer {key}",
-            "Content-Type": "application/json",
-            "Connection": "close",
-        }
+
+class ServerLink:
+    """One server, and the key without which it may answer nobody.
+
+    `address` is "http://HOST:PORT", with https and a path where it has them; `name` is what errors
+    call it, `alive` a path that it answers at once, however busy the model is. `fate` tells in
+    words how the server ended, if it did.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        key: str | None,
+        fate: Callable[[], str | None] = lambda: None,
+        *,
+        name: str = "llama.cpp",
+        alive: str = "/health",
+    ):
+        self.address = address.rstrip("/")
+        self._headers = {"Content-Type": "application/json", "Connection": "close"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self.key = key
+        self._name = name
+        self._alive = alive
         self._fate = fate
         self._closed = False
 
@@ -43,29 +60,30 @@ class Loopback:
         `EngineDied` when it is gone or does not answer.
         """
         self._check_open()
-        host = self.address.removeprefix("http://")
+        url = urlsplit(self.address)
+        connect = HTTPSConnection if url.scheme == "https" else HTTPConnection
         try:
-            with closing(HTTPConnection(host, timeout=TIMEOUT)) as connection:
+            with closing(connect(url.netloc, timeout=TIMEOUT)) as connection:
                 method, content = ("POST", _content(body)) if body else ("GET", None)
-                connection.request(method, path, content, self._headers)
+                connection.request(method, url.path + path, content, self._headers)
                 reply = connection.getresponse()
                 said = reply.read()
                 if reply.status != OK:
-                    raise _refusal(f"{reply.status} {reply.reason}", said)
+                    raise self._refusal(reply.status, reply.reason, said)
                 return json.loads(said)
         except (OSError, HTTPException, ValueError) as error:  # or the answer was cut off
             raise self._gone() from error
 
     async def check(self) -> None:
         """Raise `EngineDied` where the server gives no sign of life."""
-        await asyncio.to_thread(self.call, ALIVE)
+        await asyncio.to_thread(self.call, self._alive)
 
     async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The server-sent events of a streamed POST, as JSON objects; the last says `stop`.
+        """The server-sent events of a streamed POST, as JSON objects, up to `[DONE]`.
 
-        Closing the generator drops the connection, upon which llama.cpp stops working on it.
-        Raises `EngineError` when the server refuses, or fails on the way, and `EngineDied` when it
-        is gone, or gives no sign of life.
+        Closing the generator drops the connection, upon which the server stops working on it: who
+        has seen the last event of an answer does so. Raises `EngineError` when the server refuses,
+        or fails on the way, and `EngineDied` when it is gone, or gives no sign of life.
         """
         self._check_open()
         async with ClientSession(timeout=ClientTimeout(), headers=self._headers) as session:
@@ -73,15 +91,16 @@ class Loopback:
                 posting = session.post(self.address + path, data=_content(body))
                 with closing(await self._unless_dead(posting)) as reply:
                     if reply.status != OK:
-                        raise _refusal(f"{reply.status} {reply.reason}", await reply.read())
+                        said = await reply.read()
+                        raise self._refusal(reply.status, str(reply.reason), said)
                     while line := await self._unless_dead(reply.content.readline()):
                         if line.startswith((b"data: {", b"error: {")):  # others are pings
                             event = json.loads(line.partition(b": ")[2])
                             if "error" in event or line.startswith(b"error"):
-                                raise _error(event.get("error", event))
+                                raise self._error(event.get("error", event))
                             yield event
-                            if event.get("stop"):
-                                return
+                        elif line.startswith(DONE):
+                            return
             except (OSError, ClientError) as error:
                 raise self._gone() from error
         raise self._gone()
@@ -111,25 +130,28 @@ class Loopback:
         if self._closed:
             return EngineDied("the engine is closed")
         fate = self._fate()
-        return EngineDied("llama.cpp does not answer any more" + (f": {fate}" if fate else ""))
+        return EngineDied(f"{self._name} does not answer any more" + (f": {fate}" if fate else ""))
+
+    def _refusal(self, status: int, reason: str, said: bytes) -> EngineError:
+        """What the body of an answer says that is no success, or else its status."""
+        try:
+            error = json.loads(said)["error"]
+        except (ValueError, KeyError, TypeError):
+            error = f"HTTP/1.1 {status} {reason}"
+        return self._error(error, status)
+
+    def _error(self, error: Any, status: int = FAILED) -> EngineError:
+        """The request was wrong, or, with a status of 500 and above, the server is."""
+        if isinstance(error, dict):
+            code, error = error.get("code"), error.get("message", error)
+            status = code if isinstance(code, int) else status
+        if status in NO_ENTRY:
+            return KeyRefused(f"{self._name} refused the key: {error}")
+        if status < FAILED:
+            return EngineError(f"{self._name} refused the request: {error}")
+        return EngineDied(f"{self._name} failed: {error}")
 
 
 def _content(body: dict[str, Any]) -> bytes:
     # Half a surrogate pair becomes "?".
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-
-
-def _refusal(status: str, content: bytes) -> EngineError:
-    """What the body of an answer says that is no success, or else its status."""
-    try:
-        return _error(json.loads(content)["error"])
-    except (ValueError, KeyError, TypeError):
-        return EngineError(f"llama.cpp answered: HTTP/1.1 {status}")
-
-
-def _error(error: dict[str, Any]) -> EngineError:
-    """The request was wrong, or, with a status of 500 and above, the server is."""
-    what = error.get("message", error)
-    if error.get("code", 500) < 500:
-        return EngineError(f"llama.cpp refused the request: {what}")
-    return EngineDied(f"llama.cpp failed: {what}")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from guildgpt.engines import loopback
-from guildgpt.engines.loopback import Loopback
+from guildgpt.engines import server_link
+from guildgpt.engines.server_link import ServerLink
 from guildgpt.errors import EngineDied, EngineError
 
 OK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -25,7 +25,7 @@ def chunk(data: bytes) -> bytes:
 
 
 @contextmanager
-def serving(reply: bytes, *, hang: bool = False) -> Iterator[Loopback]:
+def serving(reply: bytes, *, hang: bool = False) -> Iterator[ServerLink]:
     """A server that answers every request with these bytes, then closes, or says no more."""
     open_ones: list[socket.socket] = []
 
@@ -46,14 +46,14 @@ def serving(reply: bytes, *, hang: bool = False) -> Iterator[Loopback]:
         thread = Thread(target=serve, daemon=True)
         thread.start()
         fate = "its process ended by SIGKILL"
-        yield Loopback(f"http://127.0.0.1:{listener.getsockname()[1]}", "key", lambda: fate)
+        yield ServerLink(f"http://127.0.0.1:{listener.getsockname()[1]}", "key", lambda: fate)
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
         for one in open_ones:
             one.close()
 
 
-async def read(link: Loopback) -> list[dict[str, Any]]:
+async def read(link: ServerLink) -> list[dict[str, Any]]:
     async with asyncio.timeout(60):
         return [event async for event in link.events("/completion", {})]
 
@@ -88,16 +88,16 @@ def test_a_stream_from_a_server_that_breaks_down(reply: bytes) -> None:
         asyncio.run(read(link))
 
 
-LAST = b'data: {"content": "", "stop": true}\n\n'
+LAST = b"data: [DONE]\n\n"
 
 
 def test_a_stream_that_was_read_leaves_nothing_open() -> None:
     """Not even where the server's own end comes after the last event."""
     complaints: list[dict[str, Any]] = []
 
-    async def whole(link: Loopback) -> None:
+    async def whole(link: ServerLink) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
-        assert len(await read(link)) == 2
+        assert len(await read(link)) == 1
         gc.collect()
 
     with serving(OK + chunk(EVENT) + chunk(LAST), hang=True) as link:
@@ -109,7 +109,7 @@ def test_a_stream_that_was_read_leaves_nothing_open() -> None:
 def test_a_refusal_is_no_death(kind: str) -> None:
     reply = b'HTTP/1.1 400 Bad\r\n\r\n{"error": {"code": 400, "message": "no such token"}}'
 
-    def ask(link: Loopback) -> object:
+    def ask(link: ServerLink) -> object:
         return link.call("/tokenize", {}) if kind == "call" else asyncio.run(read(link))
 
     with serving(reply) as link, pytest.raises(EngineError, match="no such token") as raised:
@@ -126,23 +126,23 @@ def test_how_the_server_ended_is_said() -> None:
 def test_a_stream_ends_where_the_server_gives_no_sign(
     reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loopback, "SIGN_SECONDS", 0.01)
-    monkeypatch.setattr(loopback, "TIMEOUT", 0.1)
+    monkeypatch.setattr(server_link, "SIGN_SECONDS", 0.01)
+    monkeypatch.setattr(server_link, "TIMEOUT", 0.1)
     with serving(reply, hang=True) as link, pytest.raises(EngineDied):
         asyncio.run(read(link))
 
 
 def test_silence_alone_is_no_death(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long prompt keeps llama.cpp silent for minutes, and it answers that it lives."""
-    monkeypatch.setattr(loopback, "SIGN_SECONDS", 0.01)
+    monkeypatch.setattr(server_link, "SIGN_SECONDS", 0.01)
     asked: list[str] = []
 
-    def healthy(self: Loopback, path: str, body: dict[str, Any] | None = None) -> Any:
+    def healthy(self: ServerLink, path: str, body: dict[str, Any] | None = None) -> Any:
         asked.append(path)
 
-    monkeypatch.setattr(Loopback, "call", healthy)
+    monkeypatch.setattr(ServerLink, "call", healthy)
 
-    async def scenario(link: Loopback) -> None:
+    async def scenario(link: ServerLink) -> None:
         reading = asyncio.create_task(read(link))
         while len(asked) < 3:
             await asyncio.sleep(0.01)
