@@ -25,6 +25,7 @@ from guildgpt.learn.cli import learn_app
 from guildgpt.preview import preview_data
 from guildgpt.terminal import (
     FLAG,
+    EngineOption,
     Json,
     console_for,
     examples,
@@ -165,13 +166,15 @@ def chat(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Repeat an answer, chance and all.")
     ] = None,
+    engine: EngineOption = None,
 ) -> None:
     """Talk to a model in the terminal."""
     from guildgpt.engines.engine import SamplingParams
+    from guildgpt.engines.served_at import served_at
     from guildgpt.repl import chat as talk
 
     params = SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
-    talk(model, system=system, params=params)
+    talk(model, system=system, params=params, at=served_at(engine))
 
 
 app.command(

@@ -16,6 +16,7 @@ from io import TextIOWrapper
 
 from guildgpt.chat import Message
 from guildgpt.engines.engine import SamplingParams, StopReason, complete
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import GuildError
 from guildgpt.model.locate import locate
 from guildgpt.model.starter import MODEL, STARTER
@@ -37,8 +38,15 @@ A line that ends in \\ goes on in the next. A line that starts with ``` opens
 a block of lines, which a line of ``` closes."""
 
 
-def chat(model: str | None, *, system: str | None = None, params: SamplingParams) -> None:
-    """Talk to a model until the person leaves; `model` is what `locate` understands.
+def chat(
+    model: str | None,
+    *,
+    system: str | None = None,
+    params: SamplingParams,
+    at: ServedAt | None = None,
+) -> None:
+    """Talk to a model until the person leaves; `model` is what `locate` understands, `at` where it
+    is served if it is.
 
     Without a terminal on standard input every line is a question, and the answers are all that is
     written. Raises `GuildError` when the model cannot be opened, and, without a terminal, when a
@@ -49,11 +57,13 @@ def chat(model: str | None, *, system: str | None = None, params: SamplingParams
     if screen.interactive:
         full = f"{found.name} ({MODEL})" if found.name == STARTER else found.name
         screen.note(f"Talking to {full}. /help for commands.")
-        if found.weights:
+        if at:
+            screen.note(f"It answers from {at.url}.")
+        elif found.weights:
             screen.note("It has no GGUF: torch answers, more slowly than llama.cpp.")
-    first = open_model(found)
+    first = open_model(found, at=at)
     fleet = Fleet()
-    fleet.add(first, lambda: open_model(found))
+    fleet.add(first, lambda: open_model(found, at=at))
     with asyncio.Runner() as runner:
         try:
             Repl(Talk(fleet, params, system, first.template.system), screen, runner).run()

@@ -22,6 +22,15 @@ SOURCES = (
     "oasst2, starter, constrained, dolly:PATH, oasst:PATH or stackexchange:PATH"
 )
 FLAG = ""  # what a switch shows in place of a value
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Ask an OpenAI-compatible server that runs this model (vLLM, llama-server, GuildGPT): "
+        "http://HOST:8000/v1, #NAME behind it where it serves several. "
+        "$GUILDGPT_ENGINE_KEY holds its key.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON on standard output.")]
 
 

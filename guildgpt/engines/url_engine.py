@@ -8,53 +8,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from itertools import groupby, repeat
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from guildgpt.chat.tokenizer import FileTokenizer
 from guildgpt.engines.engine import Chunk, SamplingParams, StopReason, TokenLogprob, check_prompt
 from guildgpt.engines.llamacpp import logprob_of, sampling_fields
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.engines.server_link import KeyRefused, ServerLink
 from guildgpt.engines.stop_texts import until_stop
 from guildgpt.errors import EngineDied, EngineError
 
 PROBE = "Is the fox quick? Très vite: 42 km/h."  # a text that tells tokenizers apart
 _STOPS: dict[str, StopReason] = {"stop": "eos", "length": "length"}
-
-
-@dataclass(frozen=True, slots=True)
-class ServedAt:
-    """Where a model is served: the address, the server's name for it if it is said, and the key."""
-
-    url: str
-    model: str | None = None
-    key: str | None = field(default=None, repr=False)
-    as_text: bool = False
-
-    @classmethod
-    def read(cls, address: str, key: str | None = None, *, as_text: bool = False) -> Self:
-        """What `--engine` says: "http://HOST:8000/v1#MODEL", the path and the name where they are
-        needed. Raises `EngineError` for what is no address."""
-        url, _, model = address.strip().partition("#")
-        try:
-            parts, _ = urlsplit(url), urlsplit(url).port
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise EngineError(
-                f"{address} is no address of an engine",
-                remedy="It begins with http:// or https://.",
-            )
-        if parts.username or parts.password:
-            raise EngineError(
-                "a key in an address ends up in logs",
-                where=f"{parts.scheme}://{parts.hostname}",
-                remedy="Put it into the environment variable GUILDGPT_ENGINE_KEY.",
-            )
-        path = parts.path.rstrip("/") or "/v1"
-        return cls(f"{parts.scheme}://{parts.netloc}{path}", model or None, key, as_text)
 
 
 class UrlEngine:
@@ -240,7 +206,7 @@ class UrlEngine:
                 f"{self.url} does not take token ids: {why}",
                 remedy="As text, what a member writes could become a control token, and speak for "
                 "the model or the operator. vLLM, llama-server and GuildGPT take ids; "
-                "--engine-text sends text all the same.",
+                f"text+{self.url} sends text all the same.",
             )
 
 

@@ -14,6 +14,7 @@ from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.chat.template_file import TEMPLATE_KEY
 from guildgpt.engines.engine import Engine, SamplingParams, complete
 from guildgpt.engines.held_file import HeldFile
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import EngineDied, ModelError
 from guildgpt.model.locate import Located
 from guildgpt.model.version import Version, version_of
@@ -50,9 +51,11 @@ class OpenedModel:
         return context - min(max_tokens, context // 4)
 
 
-def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> OpenedModel:
+def open_model(
+    found: Located, *, context: int = 4096, slots: int = 1, at: ServedAt | None = None
+) -> OpenedModel:
     """Open a GGUF in llama.cpp, with the template and tokenizer of its model folder if it has one,
-    else with those that it holds; a model folder without a GGUF in torch.
+    else with those that it holds; a model folder without a GGUF in torch; or where it is served.
 
     Blocks while the model loads. Raises `ModelError` where the tokenizer lacks the template's
     control tokens, and what the engine raises.
@@ -63,6 +66,8 @@ def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> Opened
     if found.folder:
         template = ChatTemplate.load(found.folder)
         tokenizer = FileTokenizer(found.folder / "tokenizer.json")
+    if at:
+        return _open_at(found, at, template, tokenizer, context)
     if found.folder and template and tokenizer and found.weights:
         return _open_in_torch(found, found.folder, template, tokenizer, context)
     engine = LlamaCppEngine(found.gguf, tokenizer=tokenizer, context=context, slots=slots)
@@ -91,6 +96,29 @@ def _open_in_torch(
 
     engine = TorchEngine(folder, tokenizer, [template.eos_id(tokenizer)], context=context)
     return OpenedModel(engine, template, lambda: version_of(found))
+
+
+def _open_at(
+    found: Located,
+    at: ServedAt,
+    template: ChatTemplate | None,
+    tokenizer: FileTokenizer | None,
+    context: int,
+) -> OpenedModel:
+    """A model where it is served, under its version's id, or the name of its run or stage."""
+    from guildgpt.engines.url_engine import UrlEngine
+
+    if not (found.folder and template and tokenizer):
+        raise ModelError(
+            "a model that is served elsewhere is asked in its own words, and this file has neither "
+            "template nor tokenizer beside it",
+            where=found.gguf,
+            remedy="Name the model folder that the server runs.",
+        )
+    version = version_of(found)
+    names = (version.id, found.name, found.folder.parent.name)
+    engine = UrlEngine(at, tokenizer, [template.eos_id(tokenizer)], names=names, context=context)
+    return OpenedModel(engine, template, lambda: version)
 
 
 Open = Callable[[], OpenedModel]

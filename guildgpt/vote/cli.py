@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from guildgpt.feedback.commands import StoreOption, store_url
-from guildgpt.terminal import Json, console_for, print_json
+from guildgpt.terminal import EngineOption, Json, console_for, print_json
 
 _MODEL = "A model folder, a GGUF file, `starter`, or a version's id."
 
@@ -30,6 +30,7 @@ def vote(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draw prompts, sides and answers the same again.")
     ] = None,
+    engine: EngineOption = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +41,7 @@ def vote(
     while you read. From a pipe, one letter a line.
     """
     from guildgpt.engines.engine import SamplingParams
+    from guildgpt.engines.served_at import served_at
     from guildgpt.vote.run import Settings, run
 
     settings = Settings(
@@ -49,6 +51,7 @@ def vote(
         params=SamplingParams(temperature=temperature, max_tokens=max_tokens),
         rounds=rounds,
         seed=seed,
+        at=served_at(engine),
     )
     ending = run(settings, console_for(as_json))
     if as_json and ending.summary:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import EngineDied, GuildError
 from guildgpt.feedback.records import Decision, Purpose
 from guildgpt.feedback.registering import known
@@ -69,8 +70,11 @@ async def find(
     return Contest((Player(locate(None, on_progress=on_progress)),))
 
 
-async def open_fleet(store: Store, contest: Contest) -> tuple[Fleet, tuple[str, str]]:
-    """The players' engines, and the two versions that answer. Each is registered in the store.
+async def open_fleet(
+    store: Store, contest: Contest, at: ServedAt | None = None
+) -> tuple[Fleet, tuple[str, str]]:
+    """The players' engines, or `at` where they are served, and the two versions that answer. Each
+    is registered in the store.
 
     Raises GuildError where two players are the same model after all, and where a file holds
     another version than it did; and what opening raises.
@@ -84,7 +88,7 @@ async def open_fleet(store: Store, contest: Contest) -> tuple[Fleet, tuple[str, 
     try:
         opened = []
         for player in contest.players:
-            opening = partial(open_model, player.model, context=CONTEXT, slots=slots)
+            opening = partial(open_model, player.model, context=CONTEXT, slots=slots, at=at)
             version = await fleet.open(opening)
             if player.expected not in (None, version.id):
                 raise GuildError(

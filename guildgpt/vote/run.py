@@ -12,6 +12,7 @@ from random import Random
 from rich.console import Console
 
 from guildgpt.engines.engine import SamplingParams
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import GuildError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.pool import fill_if_empty
@@ -35,6 +36,7 @@ class Settings:
     params: SamplingParams
     rounds: int | None = None
     seed: int | None = None
+    at: ServedAt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ async def _run(settings: Settings, console: Console, signals: list[int]) -> Endi
             raise NoPrompt(contest.purpose)
         _take(signals)
         with keys.listening():
-            async with _opened(store, contest, screen) as (fleet, versions):
+            async with _opened(store, contest, screen, settings.at) as (fleet, versions):
                 screen.note(_introduction(contest, versions))
                 member = await store.members.of_account("terminal", settings.voter)
                 session = Session(
@@ -98,10 +100,10 @@ async def _run(settings: Settings, console: Console, signals: list[int]) -> Endi
 
 @asynccontextmanager
 async def _opened(
-    store: Store, contest: Contest, screen: Screen
+    store: Store, contest: Contest, screen: Screen, at: ServedAt | None
 ) -> AsyncIterator[tuple[Fleet, tuple[str, str]]]:
     with screen.console.status("The model is being opened …"):
-        fleet, versions = await open_fleet(store, contest)
+        fleet, versions = await open_fleet(store, contest, at)
     try:
         yield fleet, versions
     finally:

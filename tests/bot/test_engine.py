@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from engines.conftest import file_tokenizer  # noqa: F401 (a fixture)
+from engines.conftest import engine, file_tokenizer  # noqa: F401 (fixtures)
 from engines.processes import children
 from ports import free_port
 
@@ -108,6 +108,20 @@ async def test_an_engine_that_dies_while_idle_answers_the_next_question(
     assert "**" in called.responses[0].content
     assert called.responses[0].content != say.ENGINE_DOWN
     assert (await get(real.house, "/healthz"))[0] == 200
+
+
+async def test_a_model_that_is_served_elsewhere(
+    real: Real,
+    folder: Path,
+    engine: LlamaCppEngine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bot asks llama.cpp's own server by its address, and starts no engine."""
+    monkeypatch.setenv("GUILDGPT_ENGINE_KEY", engine._link.key or "")
+    before = children()
+    await real.open(folder, engine=engine._link.address)
+    await real.answered("What is TLS?")
+    assert children() == before
 
 
 async def test_an_engine_that_dies_while_nobody_asks_comes_back(

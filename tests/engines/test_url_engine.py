@@ -13,8 +13,9 @@ from engines.fake_vllm import KEY, FakeVllm
 from guildgpt.chat import CHATML, FileTokenizer, Message
 from guildgpt.engines.engine import Chunk, SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.engines.server_link import KeyRefused
-from guildgpt.engines.url_engine import ServedAt, UrlEngine
+from guildgpt.engines.url_engine import UrlEngine
 from guildgpt.errors import EngineDied, EngineError
 from tests.ports import free_port
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from engines.conftest import engine, file_tokenizer  # noqa: F401 (fixtures)
+from engines.fake_vllm import KEY, FakeVllm
 from engines.processes import children
 
-from guildgpt.chat import ChatTemplate, FileTokenizer, Message
+from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import ModelError
 from guildgpt.model.locate import locate
 from guildgpt.talk.fleet import open_model
@@ -41,6 +43,30 @@ def test_a_model_folder_is_asked_in_its_own_words(
         assert asyncio.run(complete(opened.engine, ids, greedy)) == expected
     finally:
         asyncio.run(opened.engine.close())
+
+
+def test_a_model_that_is_served_elsewhere(
+    starter: Path,
+    engine: LlamaCppEngine,  # noqa: F811
+    file_tokenizer: FileTokenizer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "sft" / "model"
+    folder.mkdir(parents=True)
+    CHATML.save(folder)
+    (folder / "model-Q4_1.gguf").symlink_to(starter)
+    shutil.copy(file_tokenizer.path, folder / "tokenizer.json")
+    with FakeVllm(engine, file_tokenizer, 2, models=("other", "sft")).serving() as fake:
+        at = ServedAt.read(fake.url, KEY)
+        opened = open_model(locate(str(folder)), at=at)
+        greedy = SamplingParams(temperature=0, max_tokens=6)
+        got = asyncio.run(complete(opened.engine, opened.prompt([Message("user", "Hi")]), greedy))
+        asyncio.run(opened.engine.close())
+        assert got.text
+        assert fake.asked[-1]["model"] == "sft"
+        assert opened.version.id.startswith("sft@")
+        with pytest.raises(ModelError, match="neither template nor tokenizer"):
+            open_model(locate(str(starter)), at=at)
 
 
 def test_a_model_without_chat_tokens_is_closed_again(starter: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from guildgpt.bot.answers.systems import check_operators
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.engines.llamacpp_process import check_llamacpp
+from guildgpt.engines.served_at import served_at
 from guildgpt.errors import GuildError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.store import Store
@@ -65,8 +66,7 @@ async def check(
         size = f"{found.gguf.stat().st_size / 2**20:.0f} MiB"
         findings.append(Finding("model", True, f"{found.name} ({size})"))
         with _told(findings, "engine"):
-            await asyncio.to_thread(check_llamacpp)
-            findings.append(Finding("engine", True, "llama.cpp starts"))
+            findings.append(await asyncio.to_thread(_engine, settings, found))
         if findings[-1].ok and settings.system.strip():
             with _told(findings, "system"):
                 findings.append(await _system(settings, found))
@@ -142,9 +142,20 @@ async def _released(store: Store) -> list[Finding]:
     return findings
 
 
+def _engine(settings: BotSettings, found: Located) -> Finding:
+    """Whether llama.cpp starts here, or the settings' server answers; raises GuildError."""
+    if at := served_at(settings.engine):
+        model = open_model(found, context=settings.context, at=at)
+        asyncio.run(model.engine.close())
+        return Finding("engine", True, f"{at.url} serves it")
+    check_llamacpp()
+    return Finding("engine", True, "llama.cpp starts")
+
+
 async def _system(settings: BotSettings, found: Located) -> Finding:
     """The operator's system text, counted by the model itself."""
-    model = open_model(found, context=settings.context)
+    at = served_at(settings.engine)
+    model = await asyncio.to_thread(open_model, found, context=settings.context, at=at)
     try:
         room = room_beside(model, settings.system, settings.max_tokens)
     finally:

@@ -23,13 +23,14 @@ from guildgpt.bot.operating.postponed import Postponed, or_else
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.chat import Message
 from guildgpt.engines.engine import SamplingParams, complete
+from guildgpt.engines.served_at import served_at
 from guildgpt.errors import EngineDied, GuildError, ModelError, StoreError
 from guildgpt.feedback.records import Release
 from guildgpt.feedback.releasing import served
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions import KnownVersion
 from guildgpt.model.lineage import read_lineage
-from guildgpt.model.locate import locate, located_at
+from guildgpt.model.locate import Located, locate, located_at
 from guildgpt.talk.fleet import Fleet, Open, OpenedModel, open_model
 
 log = EventLog(__name__)
@@ -226,7 +227,7 @@ class Following:
         """A version under the id that it was released by."""
         settings = self.settings
         found = located_at(Path(version.path), version.name)
-        opened = open_model(found, context=settings.context, slots=settings.slots)
+        opened = _open(found, settings)
         return replace(
             opened, identify=lambda: replace(opened.identify(), id=version.id, name=version.name)
         )
@@ -267,4 +268,9 @@ def _mark(path: Path) -> Mark | None:
 def _located(settings: BotSettings) -> Open:
     """How to open the model that the settings name."""
     found = locate(settings.model, on_progress=lambda text: log("fetching_model"))
-    return lambda: open_model(found, context=settings.context, slots=settings.slots)
+    return lambda: _open(found, settings)
+
+
+def _open(found: Located, settings: BotSettings) -> OpenedModel:
+    at = served_at(settings.engine)
+    return open_model(found, context=settings.context, slots=settings.slots, at=at)

@@ -31,7 +31,8 @@ from pydantic_settings import (
 
 from guildgpt import toml_file
 from guildgpt.bot.operating.logs import without_secrets
-from guildgpt.errors import GuildError
+from guildgpt.engines.served_at import KEY_VARIABLE, ServedAt
+from guildgpt.errors import EngineError, GuildError
 from guildgpt.feedback.location import as_url, default_store
 from guildgpt.feedback.policy import RULE_21
 from guildgpt.text.words import WordMatcher
@@ -39,13 +40,22 @@ from guildgpt.text.words import WordMatcher
 PREFIX = "GUILDGPT_"
 TOKENS = ("GUILDGPT_TOKEN", "DISCORD_TOKEN")  # the first that is set counts; also with _FILE
 # Ours, but no fields of these settings.
-_OTHERS = ("GUILDGPT_CACHE", "GUILDGPT_MEMBER_KEY", *TOKENS, "GUILDGPT_TOKEN_FILE")
+_OTHERS = ("GUILDGPT_CACHE", KEY_VARIABLE, "GUILDGPT_MEMBER_KEY", *TOKENS, "GUILDGPT_TOKEN_FILE")
 _SECRET = ("token", "store")  # whose values no error shows
 LONGEST_SYSTEM = 4000  # characters, what a modal can hold
 
 
 class SettingsError(GuildError):
     """Settings that do not say something the bot can do."""
+
+
+def _is_address(engine: str | None) -> str | None:
+    try:
+        if engine:
+            ServedAt.read(engine)
+    except EngineError as error:
+        raise ValueError(error.what) from error
+    return engine
 
 
 class BotSettings(BaseSettings):
@@ -62,6 +72,12 @@ class BotSettings(BaseSettings):
         None,
         description="A model folder, a GGUF file or `starter`; none: your latest model. What is "
         "released (`guildgpt versions`) goes before it.",
+    )
+    engine: Annotated[str | None, AfterValidator(_is_address)] = Field(
+        None,
+        description="The address of an OpenAI-compatible server that runs the model: vLLM, "
+        "llama-server, GuildGPT. It serves each released version under the version's id, or one "
+        f"alone. {KEY_VARIABLE} in the environment holds its key. None: the bot runs the model.",
     )
     store: Annotated[str, AfterValidator(as_url)] = Field(
         default_factory=default_store,
