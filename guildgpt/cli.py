@@ -23,6 +23,7 @@ from guildgpt.feedback.versions_cli import versions_app
 from guildgpt.inherited import Terminated, set_right
 from guildgpt.learn.cli import learn_app
 from guildgpt.preview import preview_data
+from guildgpt.serve.cli import serve
 from guildgpt.terminal import (
     FLAG,
     EngineOption,
@@ -264,6 +265,13 @@ def doctor(as_json: Json = False) -> None:
 
 
 app.command(epilog=examples("guildgpt bot --check", "guildgpt bot starter"))(bot)
+app.command(
+    epilog=examples(
+        "guildgpt serve",
+        "guildgpt serve starter runs/starter/ppo/model --port 9000",
+        "GUILDGPT_SERVE_KEYS=anna=… guildgpt serve --host 0.0.0.0",
+    )
+)(serve)
 app.command(
     epilog=examples(
         "guildgpt vote",

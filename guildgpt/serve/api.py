@@ -1,0 +1,136 @@
+"""The routes of /v1."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse
+
+from guildgpt.engines.engine import SamplingParams
+from guildgpt.serve.asking import DEFAULT, Asking, Begun, Piece, conversation_ids, too_long
+from guildgpt.serve.problems import Problem
+from guildgpt.serve.replies import Form, chat_form, events, text_form, whole
+from guildgpt.serve.requests import ChatRequest, CompletionRequest, Sampled
+from guildgpt.talk.fleet import OpenedModel
+
+T = TypeVar("T")
+Reply = dict[str, Any] | Response
+GONE = 499  # nginx's word for a client that does not wait; nobody reads it
+
+
+@dataclass(frozen=True)
+class Api:
+    """What the routes answer with: the models, and how answers are drawn by default."""
+
+    asking: Asking
+    usual: SamplingParams
+    started: int  # Unix seconds
+
+    def router(self) -> APIRouter:
+        """All routes."""
+        router = APIRouter(prefix="/v1")
+        for method, path, answer in (
+            ("GET", "/models", self.models),
+            ("GET", "/models/{model:path}", self.model),
+            ("POST", "/chat/completions", self.chat),
+            ("POST", "/completions", self.complete),
+            ("POST", "/embeddings", self.embed),
+        ):
+            router.add_api_route(path, answer, methods=[method], response_model=None)
+        return router
+
+    async def models(self) -> dict[str, Any]:
+        """The versions that are open, and a name for whoever serves."""
+        names = [DEFAULT, *self.asking.fleet.open_versions]
+        return {"object": "list", "data": [self._told(name) for name in names]}
+
+    async def model(self, model: str) -> dict[str, Any]:
+        """One of them."""
+        return self._told(self.asking.version(model) or DEFAULT)
+
+    async def chat(self, asked: ChatRequest, request: Request) -> Reply:
+        """Answer a conversation."""
+        system, path, question = asked.conversation()
+
+        def prompts(model: OpenedModel) -> list[list[int]]:
+            return [conversation_ids(model, system, path, question, asked.limit)]
+
+        most = (asked.top_logprobs or 0) if asked.logprobs else None
+        return await self._reply(
+            asked, request, prompts, chat_form(with_logprobs=bool(asked.logprobs)), most
+        )
+
+    async def complete(self, asked: CompletionRequest, request: Request) -> Reply:
+        """Go on with a text, or with token ids as they are; control tokens in a text stay text."""
+        given = asked.prompts()
+
+        def prompts(model: OpenedModel) -> list[list[int]]:
+            encode = model.engine.tokenizer.encode
+            told = [encode(one) if isinstance(one, str) else one for one in given]
+            for ids in told:
+                if not ids:
+                    raise Problem(400, "the prompt is empty", param="prompt")
+                if len(ids) >= model.engine.context:
+                    raise too_long(len(ids), model.engine.context)
+            return told
+
+        form = text_form(with_logprobs=asked.logprobs is not None)
+        return await self._reply(asked, request, prompts, form, asked.logprobs)
+
+    async def embed(self) -> None:
+        """Not here."""
+        raise Problem(400, "this model writes text, and gives no embeddings")
+
+    async def _reply(
+        self, asked: Sampled, request: Request, prompts: Any, form: Form, most: int | None
+    ) -> Reply:
+        def params(model: OpenedModel, tokens: int) -> SamplingParams:
+            return asked.params(self.usual, model.engine.context - tokens, most)
+
+        answers = self.asking.answers(
+            prompts,
+            params,
+            n=asked.n or 1,
+            version=self.asking.version(asked.model),
+            caller=request.state.caller,
+        )
+        if not asked.stream:
+            return await _unless_gone(request, whole(form, answers))
+        begun = _after(await anext(answers), answers)  # what is refused has a status of its own
+        return EventSourceResponse(events(form, begun, with_usage=asked.with_usage))
+
+    def _told(self, name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": self.started, "owned_by": "guildgpt"}
+
+
+async def _after(
+    first: Begun | Piece, others: AsyncGenerator[Begun | Piece, None]
+) -> AsyncGenerator[Begun | Piece, None]:
+    async with aclosing(others):
+        yield first
+        async for one in others:
+            yield one
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | Response:
+    """What `work` comes to; it is stopped where the client does not wait for it."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else Response(status_code=GONE)
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.wait({working, leaving})
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

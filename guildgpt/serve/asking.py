@@ -1,0 +1,147 @@
+"""A question on its way through the fair queue to a model, and its answers on their way back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from guildgpt.chat import Message
+from guildgpt.engines.engine import Chunk, SamplingParams
+from guildgpt.errors import EngineDied, ModelError
+from guildgpt.serve.problems import Problem
+from guildgpt.talk.fitting import keep_latest
+from guildgpt.talk.fleet import Fleet, OpenedModel
+from guildgpt.talk.waiting import FairQueue
+
+DEFAULT = "guildgpt"  # a name for whoever serves
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A model has taken the question: its tokenizer, its version, and the prompt's tokens."""
+
+    model: OpenedModel
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk of one of the answers."""
+
+    index: int
+    chunk: Chunk
+
+
+Prompts = Callable[[OpenedModel], Sequence[Sequence[int]]]
+Params = Callable[[OpenedModel, int], SamplingParams]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Asks the open models, each caller in turn."""
+
+    fleet: Fleet
+    queue: FairQueue
+
+    def version(self, name: str | None) -> str | None:
+        """The id of the version by that name, None for whoever serves. Raises `Problem`."""
+        if name in (None, "", DEFAULT):
+            return None
+        there = self.fleet.open_versions
+        if name in there:
+            return name
+        by_name = [id for id in there if id.partition("@")[0] == name]
+        if by_name:
+            return by_name[-1]
+        listed = ", ".join([DEFAULT, *there])
+        raise Problem(
+            404,
+            f"there is no model `{name}` here, but {listed}",
+            param="model",
+            code="model_not_found",
+        )
+
+    async def answers(
+        self, prompts: Prompts, params: Params, *, n: int, version: str | None, caller: str
+    ) -> AsyncGenerator[Begun | Piece, None]:
+        """`n` answers to each of the prompts that `prompts` makes of a model, chunk by chunk as
+        they come: those of the first prompt have the indices 0 to `n` - 1.
+
+        Closing the generator stops the work. An engine that dies is asked once more if nothing
+        was said yet. Raises `Busy`, `TooMany`, `Problem`, and what engines raise.
+        """
+        ready: asyncio.Queue[Begun | Piece | None] = asyncio.Queue()
+        said = False
+
+        async def write(index: int, model: OpenedModel, ids: Sequence[int]) -> None:
+            nonlocal said
+            drawn = params(model, len(ids))
+            if drawn.seed is not None:  # each of several answers is another one
+                drawn = replace(drawn, seed=drawn.seed + index % n)
+            async with aclosing(model.engine.generate(ids, drawn)) as chunks:
+                async for chunk in chunks:
+                    said = True
+                    ready.put_nowait(Piece(index, chunk))
+
+        async def work(model: OpenedModel) -> None:
+            if said:
+                raise EngineDied("the engine died within an answer")
+            told = await asyncio.to_thread(prompts, model)
+            ready.put_nowait(Begun(model, sum(map(len, told))))
+            await _together(
+                [write(i * n + k, model, ids) for i, ids in enumerate(told) for k in range(n)]
+            )
+
+        async with self.queue.turn(guild=None, user=caller):
+            asking = asyncio.create_task(self.fleet.ask(work, version=version))
+            asking.add_done_callback(lambda _: ready.put_nowait(None))
+            try:
+                while (piece := await ready.get()) is not None:
+                    yield piece
+                await asking
+            except ModelError as error:
+                raise Problem(404, error.what, param="model", code="model_not_found") from error
+            finally:
+                asking.cancel()
+                await asyncio.wait({asking})
+
+
+def conversation_ids(
+    model: OpenedModel,
+    system: str,
+    path: Sequence[Message],
+    question: Message,
+    limit: int | None,
+) -> list[int]:
+    """The ids that ask for an answer to the question, the earliest exchanges left out until there
+    is room. Raises `Problem` where the question has none by itself."""
+    room = model.room(limit or model.engine.context)
+    fitted = keep_latest(path, question, system=system, count=model.count, room=room)
+    ids = model.prompt(fitted.messages)
+    if len(ids) >= model.engine.context or (fitted.dropped == len(path) and len(ids) > room):
+        raise too_long(len(ids), model.engine.context)
+    return ids
+
+
+def too_long(tokens: int, context: int) -> Problem:
+    """What a prompt that leaves no room is answered with."""
+    return Problem(
+        400,
+        f"This model's maximum context length is {context} tokens, and the last message and the "
+        f"system text take {tokens} of them by themselves.",
+        param="messages",
+        code="context_length_exceeded",
+    )
+
+
+async def _together(work: Sequence[Coroutine[object, object, None]]) -> None:
+    """All of it, or none: the first failure ends the others."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

@@ -1,0 +1,99 @@
+"""What is wrong with a request, or with us, in OpenAI's form: `{"error": {…}}` with its status."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from guildgpt.errors import EngineDied, EngineError, GuildError
+from guildgpt.talk.waiting import Busy, TooMany
+
+log = logging.getLogger(__name__)
+_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "server_error",
+}
+
+
+class Problem(Exception):
+    """A request that is answered by an error; `param` is the field that is wrong."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ):
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        kind = _KINDS.get(status, _KINDS[400] if status < 500 else _KINDS[500])
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+    def response(self) -> JSONResponse:
+        """The whole answer."""
+        return JSONResponse(self.body, self.status, self.headers)
+
+
+def problem_of(error: Exception) -> Problem:
+    """What a failure is to who asked; what is nobody's business goes to the log alone."""
+    match error:
+        case Problem():
+            return error
+        case Busy() | TooMany():
+            wait = str(math.ceil(error.seconds) or 1)
+            return Problem(429, str(error), code="rate_limit", headers={"Retry-After": wait})
+        case EngineDied():
+            log.warning("engine died: %s", error.what)
+            return Problem(503, "the model has failed and is started anew: ask again")
+        case EngineError():
+            return Problem(400, str(error))
+        case GuildError():
+            log.error("%s", error)
+        case _:
+            log.error("unforeseen", exc_info=error)
+    return Problem(500, "something went wrong here; the operator's log says what")
+
+
+def tell_problems(app: FastAPI) -> None:
+    """Have every failure of an app answered in OpenAI's form."""
+
+    @app.exception_handler(Exception)
+    @app.exception_handler(GuildError)
+    @app.exception_handler(Problem)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        return problem_of(error).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _wrong(error.errors()[0]).response()
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        message = f"{error.detail}: {request.method} {request.url.path}"
+        return Problem(error.status_code, message, headers=error.headers).response()
+
+
+def _wrong(first: Mapping[str, Any]) -> Problem:
+    """The first thing that is wrong with a body, by its place in it."""
+    place = [str(part) for part in first["loc"] if part != "body"]
+    if first["type"] == "json_invalid":
+        return Problem(400, f"the body is no JSON: {first.get('ctx', {}).get('error', '')}")
+    param = ".".join(place) or None
+    return Problem(400, f"{param or 'the body'}: {first['msg']}", param=param)

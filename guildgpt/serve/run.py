@@ -1,0 +1,141 @@
+"""The server from its start to its end: keys, models, uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import ip_address
+
+import uvicorn
+
+from guildgpt.engines.engine import SamplingParams
+from guildgpt.engines.served_at import ServedAt
+from guildgpt.errors import GuildError
+from guildgpt.model.locate import locate
+from guildgpt.serve.app import make_app
+from guildgpt.serve.asking import Asking
+from guildgpt.talk.fleet import Fleet, open_model
+from guildgpt.talk.waiting import FairQueue
+
+KEYS_VARIABLE = "GUILDGPT_SERVE_KEYS"
+LOOK_SECONDS = 5.0  # between looks whether the engines live
+LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopped
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What the command line asks for; `keys` are secrets by their names."""
+
+    models: Sequence[str | None]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    context: int = 4096
+    slots: int = 4
+    waiting: int = 100
+    usual: SamplingParams = field(default_factory=SamplingParams)
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    at: ServedAt | None = None
+
+
+def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `say` is told where. Raises `GuildError` for an address that
+    needs a key and has none, a port that is taken, and a model that cannot be opened."""
+    if not settings.keys and not _is_loopback(settings.host):
+        raise GuildError(
+            f"{settings.host} can be reached by others, and without a key anybody there could use "
+            "this model",
+            remedy=f"Set {KEYS_VARIABLE} to name=key, several with commas between, or leave --host "
+            "out.",
+        )
+    listening = _listen(settings.host, settings.port)
+    with listening:
+        asyncio.run(_serve(settings, listening, say))
+
+
+async def _serve(
+    settings: ServeSettings, listening: socket.socket, say: Callable[[str], None]
+) -> None:
+    fleet = Fleet()
+    try:
+        for model in settings.models:
+            found = locate(model, on_progress=say)
+            opening = partial(
+                open_model, found, context=settings.context, slots=settings.slots, at=settings.at
+            )
+            version = await fleet.open(opening)
+            say(f"{version.name} is open as {version.id}.")
+        queue = FairQueue(
+            settings.slots,
+            per_user=settings.waiting,
+            bound=settings.waiting,
+            rate=10_000,
+            clock=time.monotonic,
+        )
+        app = make_app(Asking(fleet, queue), usual=settings.usual, keys=settings.keys)
+        options = uvicorn.Config(
+            app, log_level="warning", timeout_graceful_shutdown=LEAVE_SECONDS, server_header=False
+        )
+        host, port = listening.getsockname()[:2]
+        say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        looking = asyncio.create_task(_look_after(fleet))
+        try:
+            await uvicorn.Server(options).serve(sockets=[listening])
+        finally:
+            looking.cancel()
+    finally:
+        await fleet.close()
+
+
+async def _look_after(fleet: Fleet) -> None:
+    """Open engines anew that have died; for ever."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await fleet.look()
+        except Exception:  # whatever it is, /readyz tells of it
+            continue
+
+
+def read_keys(text: str) -> dict[str, str]:
+    """The keys in "name=key,name=key" by their names; a key alone is called "key". Raises
+    `GuildError` for a name that comes twice or a key that is too short to be one."""
+    keys: dict[str, str] = {}
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        name, _, key = part.rpartition("=")
+        name = name.strip() or "key"
+        if name in keys:
+            raise GuildError(f"two keys are called {name}", where=KEYS_VARIABLE)
+        if len(key) < LEAST_KEY:
+            raise GuildError(
+                f"the key called {name} is too short to be a secret",
+                where=KEYS_VARIABLE,
+                remedy=f"{LEAST_KEY} characters at least: "
+                "python -c 'import secrets; print(secrets.token_urlsafe())'",
+            )
+        keys[name] = key
+    return keys
+
+
+LEAST_KEY = 16
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise GuildError(
+            f"port {port} of {host} is not to be had: {error.strerror}",
+            remedy="Another one: --port, 0 for any that is free.",
+        ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

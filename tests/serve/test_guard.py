@@ -1,0 +1,118 @@
+"""Who may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from openai import AuthenticationError
+
+from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.errors import GuildError
+from guildgpt.serve.guard import LARGEST_BODY
+from guildgpt.serve.run import ServeSettings, read_keys, serve
+
+from .conftest import Served, serving
+
+KEYS = {"anna": "key-of-anna-0123456789", "ben": "key-of-ben-0123456789"}
+BODY = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+
+
+@pytest.fixture(scope="module")
+def locked(engine: LlamaCppEngine) -> Iterator[Served]:
+    with serving(engine, keys=KEYS) as there:
+        yield there
+
+
+def asked(served: Served, **headers: str) -> httpx.Response:
+    url = f"{served.url}/v1/chat/completions"
+    return httpx.post(url, json=BODY, headers=headers, timeout=120)
+
+
+def test_a_key_of_several(locked: Served) -> None:
+    for key in KEYS.values():
+        assert asked(locked, Authorization=f"Bearer {key}").status_code == 200
+    assert [one.id for one in locked.client(KEYS["ben"]).models.list()]
+    with pytest.raises(AuthenticationError) as refused:
+        locked.client("key-of-nobody-0123456789").models.list()
+    assert refused.value.code == "invalid_api_key"
+    reply = asked(locked)
+    assert reply.status_code == 401
+    assert reply.headers["www-authenticate"] == "Bearer"
+    assert "didn't provide" in reply.json()["error"]["message"]
+
+
+def test_health_needs_no_key_and_metrics_do(locked: Served) -> None:
+    assert httpx.get(f"{locked.url}/healthz").json() == {"status": "ok"}
+    ready = httpx.get(f"{locked.url}/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    assert httpx.get(f"{locked.url}/metrics").status_code == 401
+    keyed = {"Authorization": f"Bearer {KEYS['anna']}"}
+    assert "guildgpt_waiting 0.0" in httpx.get(f"{locked.url}/metrics", headers=keyed).text
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+def test_a_page_from_elsewhere_can_do_nothing(served: Served, origin: str) -> None:
+    reply = asked(served, Origin=origin)
+    assert reply.status_code == 403
+    assert "access-control-allow-origin" not in reply.headers
+    preflight = httpx.options(f"{served.url}/v1/chat/completions", headers={"Origin": origin})
+    assert preflight.status_code == 403
+
+
+def test_a_page_of_our_own_may_ask(served: Served) -> None:
+    assert asked(served, Origin=served.url).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
+def test_a_name_that_somebody_else_gave_this_address(served: Served, host: str) -> None:
+    """A page can have its own name lead to loopback; with keys it cannot know one."""
+    assert asked(served, Host=host).status_code in (400, 403)
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]:8000", "127.0.0.1:9"])
+def test_names_of_loopback(served: Served, host: str) -> None:
+    assert asked(served, Host=host).status_code == 200
+
+
+def test_a_body_that_is_too_long(served: Served) -> None:
+    long = b"x" * (LARGEST_BODY + 1)
+
+    def streamed() -> Iterator[bytes]:  # without a length
+        yield from (long[: 2**20] for _ in range(5))
+
+    for content in (long, streamed()):
+        reply = httpx.post(f"{served.url}/v1/chat/completions", content=content, timeout=60)
+        assert reply.status_code == 413
+        assert "bytes at most" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("", {}),
+        (f"anna={KEYS['anna']}, ben={KEYS['ben']}", KEYS),
+        (KEYS["anna"], {"key": KEYS["anna"]}),
+    ],
+)
+def test_keys_are_read(text: str, keys: dict[str, str]) -> None:
+    assert read_keys(text) == keys
+
+
+@pytest.mark.parametrize("text", ["anna=short", f"a={KEYS['anna']},a={KEYS['ben']}", "short"])
+def test_keys_that_are_none_are_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(GuildError) as refused:
+        read_keys(text)
+    assert "short=" not in str(refused.value)
+    assert KEYS["anna"] not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "box.example"])
+def test_open_to_others_it_needs_a_key(host: str) -> None:
+    def say(line: str) -> Any:
+        raise AssertionError(line)
+
+    with pytest.raises(GuildError, match="without a key anybody there could"):
+        serve(ServeSettings(models=["starter"], host=host), say)
