@@ -83,6 +83,7 @@ RUNTIME_ROOMS = [
     "talk",
     "bot",
     "vote",
+    "serve",
 ]
 RUNTIME = [
     "guildgpt",
@@ -167,7 +168,7 @@ def test_torch_is_not_loaded_where_it_is_not_needed(code: str) -> None:
 def test_help_loads_nothing_that_it_does_not_show() -> None:
     heavy = (
         *("numpy", "pydantic", "pydantic_settings", "regex", "tokenizers", "gguf", "xllamacpp"),
-        *("huggingface_hub", "asyncio"),
+        *("huggingface_hub", "asyncio", "fastapi", "uvicorn"),
     )
     done = run(
         "import sys\nfrom guildgpt.cli import main\n"
@@ -191,6 +192,7 @@ BELOW = {
     "feedback": {"chat", "data", "model", "text"},
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
     "vote": {"chat", "engines", "feedback", "model", "talk", "text"},
+    "serve": {"chat", "engines", "model", "talk"},
     "rewards": {"chat", "constraints", "text"},
     "evaluate": {"bases", "chat", "constraints", "data", "engines", "model", "network", "text"},
     "report": {"data", "evaluate", "text", "train"},

@@ -48,11 +48,11 @@ class Api:
     async def models(self) -> dict[str, Any]:
         """The versions that are open, and a name for whoever serves."""
         names = [DEFAULT, *self.asking.fleet.open_versions]
-        return {"object": "list", "data": [self._told(name) for name in names]}
+        return {"object": "list", "data": [await self._told(name) for name in names]}
 
     async def model(self, model: str) -> dict[str, Any]:
         """One of them."""
-        return self._told(self.asking.version(model) or DEFAULT)
+        return await self._told(self.asking.version(model) or DEFAULT)
 
     async def chat(self, asked: ChatRequest, request: Request) -> Reply:
         """Answer a conversation."""
@@ -62,9 +62,7 @@ class Api:
             return [conversation_ids(model, system, path, question, asked.limit)]
 
         most = (asked.top_logprobs or 0) if asked.logprobs else None
-        return await self._reply(
-            asked, request, prompts, chat_form(with_logprobs=bool(asked.logprobs)), most
-        )
+        return await self._reply(asked, request, prompts, chat_form(asked), most)
 
     async def complete(self, asked: CompletionRequest, request: Request) -> Reply:
         """Go on with a text, or with token ids as they are; control tokens in a text stay text."""
@@ -80,8 +78,7 @@ class Api:
                     raise too_long(len(ids), model.engine.context)
             return told
 
-        form = text_form(with_logprobs=asked.logprobs is not None)
-        return await self._reply(asked, request, prompts, form, asked.logprobs)
+        return await self._reply(asked, request, prompts, text_form(asked), asked.logprobs)
 
     async def embed(self) -> None:
         """Not here."""
@@ -105,8 +102,9 @@ class Api:
         begun = _after(await anext(answers), answers)  # what is refused has a status of its own
         return EventSourceResponse(events(form, begun, with_usage=asked.with_usage))
 
-    def _told(self, name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": self.started, "owned_by": "guildgpt"}
+    async def _told(self, name: str) -> dict[str, Any]:
+        told = {"id": name, "object": "model", "created": self.started, "owned_by": "guildgpt"}
+        return told | {"max_model_len": await self.asking.context(self.asking.version(name))}
 
 
 async def _after(

@@ -63,6 +63,14 @@ class Asking:
             code="model_not_found",
         )
 
+    async def context(self, version: str | None) -> int:
+        """Tokens of a prompt and its answer at most; raises what opening the model raises."""
+
+        async def look(model: OpenedModel) -> int:
+            return model.engine.context
+
+        return await self.fleet.ask(look, version=version, answers=False)
+
     async def answers(
         self, prompts: Prompts, params: Params, *, n: int, version: str | None, caller: str
     ) -> AsyncGenerator[Begun | Piece, None]:

@@ -19,6 +19,7 @@ from fastapi.sse import format_sse_event
 from guildgpt.engines.engine import Chunk, StopReason
 from guildgpt.serve.asking import Begun, Piece
 from guildgpt.serve.problems import problem_of
+from guildgpt.serve.requests import ChatRequest, CompletionRequest
 
 FINISH: dict[StopReason, str] = {
     "eos": "stop",
@@ -35,6 +36,7 @@ class Form:
     finish_reason, logprobs)` of a whole answer, `part` of a stream's chunk, `first` of the chunk
     that a stream begins with where there is one. `logprobs(tokens, start)` writes log-probabilities
     of tokens whose text begins at a character of the answer; None where nobody asked for them.
+    `with_ids`: a choice tells its token ids; `named_by_id`: so do log-probabilities.
     """
 
     prefix: str
@@ -44,11 +46,37 @@ class Form:
     part: Callable[[str, str | None, Json | None], Json]
     first: Json | None
     logprobs: Callable[[Sequence[Token], int], Json] | None
+    with_ids: bool = False
+    named_by_id: bool = False
     id: str = field(init=False)
     created: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.id, self.created = f"{self.prefix}-{secrets.token_hex(12)}", int(time.time())
+
+    def ids(self, ids: Sequence[int]) -> Json:
+        """What a choice tells of its ids."""
+        return {"token_ids": list(ids)} if self.with_ids else {}
+
+    def tokens(self, begun: Begun, chunk: Chunk) -> list[Token]:
+        """The log-probabilities of a chunk, with texts in place of ids. Of a character that several
+        tokens write an engine may know the last one's alone: it stands for all of them."""
+        decode = begun.model.engine.tokenizer.decode
+        alone = len(chunk.logprobs) == 1
+
+        def name(id: int, text: str | None = None) -> str:
+            if self.named_by_id:
+                return f"token_id:{id}"
+            return decode([id]) if text is None else text
+
+        return [
+            Token(
+                name(one.id, chunk.text if alone else None),
+                one.logprob,
+                tuple((name(id), value) for id, value in one.top),
+            )
+            for one in chunk.logprobs
+        ]
 
     def head(self, kind: str, version: str) -> Json:
         """What every object begins with."""
@@ -69,13 +97,13 @@ class _Answer:
     """One answer as far as it has come."""
 
     text: str = ""
-    tokens: int = 0
+    ids: list[int] = field(default_factory=list)
     finish: str | None = None
     told: list[Token] = field(default_factory=list)
 
     def add(self, chunk: Chunk, told: Sequence[Token]) -> None:
         self.text += chunk.text
-        self.tokens += len(chunk.ids)
+        self.ids += chunk.ids
         self.told += told
         self.finish = FINISH[chunk.stop] if chunk.stop else None
 
@@ -90,13 +118,14 @@ async def whole(form: Form, answers: AsyncGenerator[Begun | Piece, None]) -> Jso
                 begun = one
                 continue
             assert begun
-            found.setdefault(one.index, _Answer()).add(one.chunk, _tokens(begun, one.chunk))
+            found.setdefault(one.index, _Answer()).add(one.chunk, form.tokens(begun, one.chunk))
     assert begun
     choices = []
     for index, said in sorted(found.items()):
         logprobs = form.logprobs(said.told, 0) if form.logprobs else None
-        choices.append({"index": index} | form.whole(said.text, said.finish, logprobs))
-    tokens = sum(said.tokens for said in found.values())
+        choice = form.whole(said.text, said.finish, logprobs) | form.ids(said.ids)
+        choices.append({"index": index} | choice)
+    tokens = sum(len(said.ids) for said in found.values())
     head = form.head(form.whole_object, begun.model.version.id)
     return head | {"choices": choices, "usage": usage(begun.prompt_tokens, tokens)}
 
@@ -125,10 +154,11 @@ async def events(
                     found[one.index] = _Answer()
                     if form.first is not None:
                         yield event([index | form.first])
-                answer, told = found[one.index], _tokens(begun, one.chunk)
-                if one.chunk.text or told:
+                answer, told = found[one.index], form.tokens(begun, one.chunk)
+                if one.chunk.text or one.chunk.ids:
                     written = form.logprobs(told, len(answer.text)) if form.logprobs else None
-                    yield event([index | form.part(one.chunk.text, None, written)])
+                    choice = form.part(one.chunk.text, None, written) | form.ids(one.chunk.ids)
+                    yield event([index | choice])
                 answer.add(one.chunk, told)
                 if answer.finish:
                     yield event([index | form.part("", answer.finish, None)])
@@ -136,7 +166,7 @@ async def events(
         yield _event(problem_of(error).body)
         return
     if with_usage and begun:
-        tokens = sum(one.tokens for one in found.values())
+        tokens = sum(len(one.ids) for one in found.values())
         yield event([], usage(begun.prompt_tokens, tokens))
     yield b"data: [DONE]\n\n"
 
@@ -150,7 +180,7 @@ def usage(prompt: int, completion: int) -> Json:
     }
 
 
-def chat_form(*, with_logprobs: bool) -> Form:
+def chat_form(asked: ChatRequest) -> Form:
     """The reply of /v1/chat/completions."""
 
     def message(text: str, finish: str | None, logprobs: Json | None) -> Json:
@@ -168,33 +198,27 @@ def chat_form(*, with_logprobs: bool) -> Form:
         message,
         delta,
         delta("", None, None) | {"delta": {"role": "assistant", "content": "", "refusal": None}},
-        _chat_logprobs if with_logprobs else None,
+        _chat_logprobs if asked.logprobs else None,
     )
 
 
-def text_form(*, with_logprobs: bool) -> Form:
+def text_form(asked: CompletionRequest) -> Form:
     """The reply of /v1/completions."""
 
     def choice(text: str, finish: str | None, logprobs: Json | None) -> Json:
         return {"text": text, "finish_reason": finish, "logprobs": logprobs}
 
-    written = _text_logprobs if with_logprobs else None
-    return Form("cmpl", "text_completion", "text_completion", choice, choice, None, written)
-
-
-def _tokens(begun: Begun, chunk: Chunk) -> list[Token]:
-    """The log-probabilities of a chunk, with texts in place of ids. Of a character that several
-    tokens write an engine may know the last one's alone: it stands for all of them."""
-    decode = begun.model.engine.tokenizer.decode
-    alone = len(chunk.logprobs) == 1
-    return [
-        Token(
-            chunk.text if alone else decode([one.id]),
-            one.logprob,
-            tuple((decode([id]), value) for id, value in one.top),
-        )
-        for one in chunk.logprobs
-    ]
+    return Form(
+        "cmpl",
+        "text_completion",
+        "text_completion",
+        choice,
+        choice,
+        None,
+        None if asked.logprobs is None else _text_logprobs,
+        with_ids=bool(asked.return_token_ids),
+        named_by_id=bool(asked.return_tokens_as_token_ids),
+    )
 
 
 def _chat_logprobs(told: Sequence[Token], start: int) -> Json:

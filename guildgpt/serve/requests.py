@@ -1,6 +1,7 @@
 """What clients send: the fields of OpenAI's requests that mean something here; others are ignored.
 
-Beside them, as in llama-server and vLLM: `top_k`, `min_p` and `repetition_penalty`.
+Beside them, as in llama-server and vLLM: `top_k`, `min_p`, `repetition_penalty`, and for who asks
+with ids, `return_token_ids` and `return_tokens_as_token_ids`.
 """
 
 from __future__ import annotations
@@ -142,6 +143,8 @@ class CompletionRequest(Sampled):
     prompt: str | list[int] | list[str] | list[list[int]]
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
     echo: bool | None = None
+    return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
 
     def prompts(self) -> list[str | list[int]]:
         """Each prompt. Raises `Problem` where there is none, or more than may be asked at once."""

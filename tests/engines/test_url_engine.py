@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from serve.conftest import Served
+from serve.conftest import served as guildgpt  # noqa: F401 (a fixture)
 
 from engines.fake_vllm import KEY, FakeVllm
 from guildgpt.chat import CHATML, FileTokenizer, Message
@@ -31,11 +33,18 @@ def vllm(engine: LlamaCppEngine, file_tokenizer: FileTokenizer) -> Iterator[Fake
         yield fake
 
 
-@pytest.fixture(params=["llama-server", "vllm"])
-def served(request: pytest.FixtureRequest, engine: LlamaCppEngine, vllm: FakeVllm) -> ServedAt:
+@pytest.fixture(params=["llama-server", "vllm", "guildgpt"])
+def served(
+    request: pytest.FixtureRequest,
+    engine: LlamaCppEngine,
+    vllm: FakeVllm,
+    guildgpt: Served,  # noqa: F811
+) -> ServedAt:
     """Where the starter is served."""
     if request.param == "vllm":
         return ServedAt.read(vllm.url, KEY)
+    if request.param == "guildgpt":
+        return ServedAt.read(f"{guildgpt.url}#guildgpt")
     return ServedAt.read(engine._link.address, engine._link.key)
 
 
