@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,14 +13,22 @@ from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse
 
 from guildgpt.engines.engine import SamplingParams
-from guildgpt.serve.asking import DEFAULT, Asking, Begun, Piece, conversation_ids, too_long
+from guildgpt.serve.asking import DEFAULT, Asking, Begun, Piece, Prompts, conversation_ids, too_long
+from guildgpt.serve.choices import chat_reply, text_reply
 from guildgpt.serve.problems import Problem
-from guildgpt.serve.replies import Form, chat_form, events, text_form, whole
-from guildgpt.serve.requests import ChatRequest, CompletionRequest, Sampled
+from guildgpt.serve.replies import Answers, Reply
+from guildgpt.serve.requests import (
+    ChatRequest,
+    CompletionRequest,
+    Conversation,
+    ResponsesRequest,
+    Sampled,
+)
+from guildgpt.serve.responses import ResponseReply
 from guildgpt.talk.fleet import OpenedModel
 
 T = TypeVar("T")
-Reply = dict[str, Any] | Response
+Sent = dict[str, Any] | Response
 GONE = 499  # nginx's word for a client that does not wait; nobody reads it
 
 
@@ -40,6 +48,7 @@ class Api:
             ("GET", "/models/{model:path}", self.model),
             ("POST", "/chat/completions", self.chat),
             ("POST", "/completions", self.complete),
+            ("POST", "/responses", self.respond),
             ("POST", "/embeddings", self.embed),
         ):
             router.add_api_route(path, answer, methods=[method], response_model=None)
@@ -54,17 +63,21 @@ class Api:
         """One of them."""
         return await self._told(self.asking.version(model) or DEFAULT)
 
-    async def chat(self, asked: ChatRequest, request: Request) -> Reply:
+    async def chat(self, asked: ChatRequest, request: Request) -> Sent:
         """Answer a conversation."""
-        system, path, question = asked.conversation()
-
-        def prompts(model: OpenedModel) -> list[list[int]]:
-            return [conversation_ids(model, system, path, question, asked.limit)]
-
         most = (asked.top_logprobs or 0) if asked.logprobs else None
-        return await self._reply(asked, request, prompts, chat_form(asked), most)
+        prompts = _prompts(asked.conversation(), asked.limit)
+        return await self._reply(asked, request, prompts, chat_reply(asked), most)
 
-    async def complete(self, asked: CompletionRequest, request: Request) -> Reply:
+    async def respond(self, asked: ResponsesRequest, request: Request) -> Sent:
+        """The same in the newer form."""
+        asked.n = None  # it has one answer
+        most = (asked.top_logprobs or 0) if asked.with_logprobs else None
+        prompts = _prompts(asked.conversation(), asked.limit)
+        reply = ResponseReply(asked, asked.params(self.usual, 1, most))
+        return await self._reply(asked, request, prompts, reply, most)
+
+    async def complete(self, asked: CompletionRequest, request: Request) -> Sent:
         """Go on with a text, or with token ids as they are; control tokens in a text stay text."""
         given = asked.prompts()
 
@@ -78,15 +91,15 @@ class Api:
                     raise too_long(len(ids), model.engine.context)
             return told
 
-        return await self._reply(asked, request, prompts, text_form(asked), asked.logprobs)
+        return await self._reply(asked, request, prompts, text_reply(asked), asked.logprobs)
 
     async def embed(self) -> None:
         """Not here."""
         raise Problem(400, "this model writes text, and gives no embeddings")
 
     async def _reply(
-        self, asked: Sampled, request: Request, prompts: Any, form: Form, most: int | None
-    ) -> Reply:
+        self, asked: Sampled, request: Request, prompts: Prompts, reply: Reply, most: int | None
+    ) -> Sent:
         def params(model: OpenedModel, tokens: int) -> SamplingParams:
             return asked.params(self.usual, model.engine.context - tokens, most)
 
@@ -98,18 +111,30 @@ class Api:
             caller=request.state.caller,
         )
         if not asked.stream:
-            return await _unless_gone(request, whole(form, answers))
-        begun = _after(await anext(answers), answers)  # what is refused has a status of its own
-        return EventSourceResponse(events(form, begun, with_usage=asked.with_usage))
+            return await _unless_gone(request, reply.whole(answers))
+        # Before the stream begins: what is refused has a status of its own.
+        first = await _unless_gone(request, _first(answers))
+        if isinstance(first, Response):
+            return first
+        return EventSourceResponse(reply.events(_after(first, answers)))
 
     async def _told(self, name: str) -> dict[str, Any]:
         told = {"id": name, "object": "model", "created": self.started, "owned_by": "guildgpt"}
         return told | {"max_model_len": await self.asking.context(self.asking.version(name))}
 
 
-async def _after(
-    first: Begun | Piece, others: AsyncGenerator[Begun | Piece, None]
-) -> AsyncGenerator[Begun | Piece, None]:
+def _prompts(conversation: Conversation, limit: int | None) -> Prompts:
+    def prompts(model: OpenedModel) -> list[list[int]]:
+        return [conversation_ids(model, *conversation, limit)]
+
+    return prompts
+
+
+async def _first(answers: Answers) -> Begun | Piece:
+    return await anext(answers)
+
+
+async def _after(first: Begun | Piece, others: Answers) -> Answers:
     async with aclosing(others):
         yield first
         async for one in others:

@@ -6,7 +6,8 @@ with ids, `return_token_ids` and `return_tokens_as_token_ids`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -17,7 +18,10 @@ from guildgpt.serve.problems import Problem
 MOST_CHOICES = 8
 MOST_STOPS = 16
 MOST_LOGPROBS = 20
+NO_FORM = "this model cannot promise a form"
 Count = Annotated[int, Field(ge=1)]
+# The system text, what was said, and the question.
+Conversation: TypeAlias = tuple[str, list[Message], Message]
 
 
 class StreamOptions(BaseModel):
@@ -78,9 +82,10 @@ class Sampled(BaseModel):
 
 
 class Said(BaseModel):
-    """One message."""
+    """One message, or an item of another `type`."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    type: str = "message"
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"] | None = None
     content: str | list[dict[str, Any]] | None = None
     name: str | None = None
 
@@ -115,26 +120,71 @@ class ChatRequest(Sampled):
         limits = [one for one in (self.max_tokens, self.max_completion_tokens) if one]
         return min(limits, default=None)
 
-    def conversation(self) -> tuple[str, list[Message], Message]:
-        """The system text, what was said, and the question. Raises `Problem` where the last message
-        is not a user's, or one is not text."""
-        system, said = [], []
-        for number, one in enumerate(self.messages):
-            place = f"messages.{number}"
-            if one.role in ("tool", "function"):
-                raise Problem(400, f"{place}: this model calls no tools", param=f"{place}.role")
-            text = one.text(place)
-            if one.role in ("system", "developer"):
-                system.append(text)
-            elif one.role == "assistant":
-                said.append(Message("assistant", text))
-            else:
-                said.append(Message("user", text, name=one.name))
-        if not said or said[-1].role != "user":
-            raise Problem(400, "the last message is not the user's", param="messages")
+    def conversation(self) -> Conversation:
+        """What was said; raises `Problem` as `conversation_of` does."""
         if self.response_format and self.response_format.get("type") not in (None, "text"):
-            raise Problem(400, "this model cannot promise a form", param="response_format")
-        return "\n\n".join(system), said[:-1], said[-1]
+            raise Problem(400, NO_FORM, param="response_format")
+        return conversation_of(self.messages, "messages")
+
+
+class ResponsesRequest(Sampled):
+    """The body of /v1/responses."""
+
+    input: str | list[Said]
+    instructions: str | None = None
+    max_output_tokens: Count | None = None
+    include: list[str] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    text: dict[str, Any] | None = None
+    metadata: dict[str, str] | None = None
+    previous_response_id: str | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens of the answer at most."""
+        return self.max_output_tokens
+
+    @property
+    def with_logprobs(self) -> bool:
+        """Whether log-probabilities are asked for."""
+        return "message.output_text.logprobs" in (self.include or ())
+
+    def conversation(self) -> Conversation:
+        """What was said, the instructions first; raises `Problem` as `conversation_of` does."""
+        if self.previous_response_id:
+            what = "nothing is stored here: send the whole conversation as input"
+            raise Problem(400, what, param="previous_response_id")
+        form = (self.text or {}).get("format") or {}
+        if not isinstance(form, dict) or form.get("type") not in (None, "text"):
+            raise Problem(400, NO_FORM, param="text.format")
+        said = self.input
+        if isinstance(said, str):
+            said = [Said(role="user", content=said)]
+        system, path, question = conversation_of(said, "input")
+        return "\n\n".join(filter(None, (self.instructions, system))), path, question
+
+
+def conversation_of(messages: Sequence[Said], place: str) -> Conversation:
+    """The system text, what was said, and the question; `place` is the messages' field. Raises
+    `Problem` where the last message is not a user's, or one is not text."""
+    system, said = [], []
+    for number, one in enumerate(messages):
+        where = f"{place}.{number}"
+        if one.type == "reasoning":  # an agent hands back what another model thought
+            continue
+        if one.type != "message" or one.role in (None, "tool", "function"):
+            what = f"{where}: this model calls no tools, and reads messages alone"
+            raise Problem(400, what, param=where)
+        text = one.text(where)
+        if one.role in ("system", "developer"):
+            system.append(text)
+        elif one.role == "assistant":
+            said.append(Message("assistant", text))
+        else:
+            said.append(Message("user", text, name=one.name))
+    if not said or said[-1].role != "user":
+        raise Problem(400, "the last message is not the user's", param=place)
+    return "\n\n".join(system), said[:-1], said[-1]
 
 
 class CompletionRequest(Sampled):
@@ -148,6 +198,8 @@ class CompletionRequest(Sampled):
 
     def prompts(self) -> list[str | list[int]]:
         """Each prompt. Raises `Problem` where there is none, or more than may be asked at once."""
+        if self.echo:
+            raise Problem(400, "the prompt is not repeated here", param="echo")
         if isinstance(self.prompt, str):
             return [self.prompt]
         if self.prompt and isinstance(self.prompt[0], int):
@@ -155,6 +207,4 @@ class CompletionRequest(Sampled):
         found: list[str | list[int]] = [one for one in self.prompt if not isinstance(one, int)]
         if not found or len(found) * (self.n or 1) > MOST_CHOICES:
             raise Problem(400, f"1 to {MOST_CHOICES} answers can be asked for", param="prompt")
-        if self.echo:
-            raise Problem(400, "the prompt is not repeated here", param="echo")
         return found
