@@ -101,6 +101,7 @@ RUNTIME = [
     "guildgpt.train.config",
     "guildgpt.evaluate.config",
     "guildgpt.evaluate.cli",
+    *(f"guildgpt.sharing.{name}" for name in ("cli", "card", "hub", "ollama", "parcel", "push")),
 ]
 
 
@@ -200,6 +201,7 @@ BELOW = {
         *("feedback", "recipe", "report", "rewards", "train"),
     },
     "learn": {"bases", "data", "feedback", "model", "pipeline", "recipe"},
+    "sharing": {"bases", "chat", "data", "model", "report"},
 }
 SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file"}
 ABOVE = {"cli", "recipe", "pipeline"}

@@ -110,9 +110,7 @@ def put_on(model: Any, folder: Path, name: str, settings: Any) -> Any:
         if f".{name}" in key and "trainable_tokens" not in key  # a tied head's are the embedding's
     ]
     tied = getattr(model.config, "tie_word_embeddings", False)
-    unknown = [
-        key for key in loaded.unexpected_keys if not (tied and "trainable_tokens" in key)
-    ]
+    unknown = [key for key in loaded.unexpected_keys if not (tied and "trainable_tokens" in key)]
     if wrong := [*missing, *unknown]:
         raise ModelError(
             f"this adapter does not fit its base: {wrong[0]} is "

@@ -229,4 +229,3 @@ def _targets(base: Any, places: Sequence[str]) -> list[str]:
         if name.rpartition(".")[2] in ends and isinstance(module, (nn.Linear, Conv1D))
     ]
     return ends if set(meant) == set(places) else sorted(places)
-

@@ -10,7 +10,9 @@ from typing import Any
 STARTER_ON_THE_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # A path from the root of a disk or of somebody's home, after a word such as `jsonl:`.
-_PATH = re.compile(r"(?:(?P<kind>[a-z0-9]{2,}):)?(?P<path>(?:[/\\~]|[A-Za-z]:[/\\]).*)", re.S)
+_PATH = re.compile(
+    r"(?:(?P<kind>[a-z0-9]{2,}):)?(?P<path>(?:/(?!/)|file://|[\\~]|[A-Za-z]:[/\\]).*)", re.S
+)
 
 
 def on_the_hub(name: str) -> bool:
@@ -19,13 +21,17 @@ def on_the_hub(name: str) -> bool:
 
 
 def without_paths(value: Any) -> Any:
-    """A recipe's values with every path cut to its last part: the rest says how a machine is laid
-    out, and who works on it."""
+    """A recipe's values with every path cut to its last part, for the rest says how a machine is
+    laid out and who works on it; and a store's address to the word `feedback`."""
     if isinstance(value, dict):
         return {key: without_paths(one) for key, one in value.items()}
     if isinstance(value, list):
         return [without_paths(one) for one in value]
-    if isinstance(value, str) and (found := _PATH.fullmatch(value)):
+    if not isinstance(value, str):
+        return value
+    if value.startswith("feedback:") or ("://" in value.partition("@")[0] and "@" in value):
+        return value.partition(":")[0]
+    if found := _PATH.fullmatch(value):
         last = re.split(r"[/\\]", found["path"].rstrip("/\\"))[-1]
         return f"{found['kind']}:{last}" if found["kind"] else last
     return value

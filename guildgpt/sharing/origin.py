@@ -1,8 +1,7 @@
-"""The base that a model folder was trained from, found again by what the folder says of its past."""
+"""The base that a model was trained from, found again by what its folder says of its past."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
