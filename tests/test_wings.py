@@ -136,6 +136,7 @@ def test_help_and_doctor_run_without_the_training_wing() -> None:
         ("eval", "starter", "--data", "starter"),
         ("compare", "starter", "starter", "--judge", "judge"),
         ("data", "preview", "starter", "--base", "owner/name"),
+        ("export", "runs/starter/sft/model", "--adapter"),
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -201,7 +202,7 @@ BELOW = {
         *("feedback", "recipe", "report", "rewards", "train"),
     },
     "learn": {"bases", "data", "feedback", "model", "pipeline", "recipe"},
-    "sharing": {"bases", "chat", "data", "model", "report"},
+    "sharing": {"bases", "chat", "data", "model", "report", "text"},
 }
 SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file"}
 ABOVE = {"cli", "recipe", "pipeline"}

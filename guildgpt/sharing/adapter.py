@@ -1,4 +1,4 @@
-"""`guildgpt export --adapter`: what training changed of a base, as a peft adapter's folder.
+"""`guildgpt export MODEL --adapter`: what training changed of a base, as a folder of peft's.
 
 A model folder holds whole weights: the adapters of all its stages are merged into the base. Here
 they are taken out again. Training with adapters changes linear layers by low-rank matrices, and the

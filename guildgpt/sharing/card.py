@@ -76,10 +76,11 @@ def adapter_card(folder: Path, origin: Origin, written: Written) -> str:
     if written.rows:
         rows = f" {written.rows:,} rows of the vocabulary travel with it"
         rows += f", {written.new_rows:,} of them new." if written.new_rows else "."
+    name = origin.name if on_the_hub(origin.name) else Path(origin.name).name
     body = _with_section(
         body or f"# {folder.absolute().parent.name}\n",
         f"## The adapter\n\nRank {written.rank} on {written.matrices:,} matrices of "
-        f"`{origin.name}`, which was in {written.dtype} while it was trained.{rows}\n\n"
+        f"`{name}`, which was in {written.dtype} while it was trained.{rows}\n\n"
         f"{_with_peft('PATH', written.dtype)}\n",
     )
     return _joined(values, body)

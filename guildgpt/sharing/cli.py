@@ -51,9 +51,11 @@ def export(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model for other programs: llama.cpp, Ollama, peft."""
+    """Write a model for llama.cpp, Ollama or peft."""
     from guildgpt.model.locate import refuse_run_folder
 
+    if adapter:
+        needs_torch()
     refuse_run_folder(model)
     if not (model / "config.json").is_file():
         alone = (model / "adapter_config.json").is_file()
@@ -110,16 +112,16 @@ def _ollama(model: Path, gguf: list[str] | None, console: Console) -> list[dict[
 
 
 def _adapter(model: Path, base: str | None, console: Console) -> dict[str, Any]:
-    needs_torch()
     from guildgpt.sharing.adapter import write_adapter
     from guildgpt.sharing.card import adapter_card
     from guildgpt.sharing.origin import origin_of
+    from guildgpt.text.figures import size
 
     with busy(console, "comparing the model with its base"):
         origin = origin_of(model, base)
         found = write_adapter(model, origin, card=lambda it: adapter_card(model, origin, it))
-    size = sum(file.stat().st_size for file in found.folder.iterdir())
-    console.print(f"{found.folder} ({size / 1e6:,.1f} MB)", highlight=False, soft_wrap=True)
+    total = sum(file.stat().st_size for file in found.folder.iterdir())
+    console.print(f"{found.folder} ({size(total)})", highlight=False, soft_wrap=True)
     rows = f", and {found.rows:,} rows of the vocabulary" if found.rows else ""
     say(
         console,
@@ -133,7 +135,7 @@ def _adapter(model: Path, base: str | None, console: Console) -> dict[str, Any]:
         )
     return {
         "file": str(found.folder),
-        "bytes": size,
+        "bytes": total,
         "base": origin.name,
         "rank": found.rank,
         "rows": found.rows,
@@ -169,9 +171,10 @@ def push(
     yes: Annotated[bool, typer.Option("--yes", metavar=FLAG, help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Share a model on the Hugging Face Hub, privately unless told otherwise.
+    """Share a model on the Hub.
 
-    What will be sent is shown first. Weights, tokenizer and template go, with a card that names
+    It goes to huggingface.co, and is private unless told otherwise. What will be sent is shown
+    first. Weights, tokenizer and template go, with a card that names
     sources and credits; report, samples, and the ids of votes and messages stay here. If the
     connection breaks off, the same command goes on.
     """

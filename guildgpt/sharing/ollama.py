@@ -14,7 +14,7 @@ from guildgpt.bases.licences import on_card
 from guildgpt.chat import CHATML, ChatTemplate
 from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.chat.template_file import TEMPLATE_KEY
-from guildgpt.data.provenance import UNKNOWN, attributions
+from guildgpt.data.provenance import UNKNOWN, spdx
 from guildgpt.errors import ModelError, disk_error
 from guildgpt.model.gguf_file import read_head
 from guildgpt.model.json_file import json_if_any
@@ -117,7 +117,12 @@ def _template(gguf: Path, said: dict[str, Any]) -> tuple[ChatTemplate | None, tu
 def _licence(folder: Path) -> str:
     """Credits and licences of what the model was made from, as far as they are known."""
     if sources := read_provenance(folder):
-        return attributions(sources)
+        credits = [
+            f"{item.name}: {item.attribution or item.origin or 'author unknown'} "
+            f"({spdx(item.licence)})"
+            for item in sources
+        ]
+        return "\n".join(dict.fromkeys(credits))
     licence = on_card(folder)
     return "" if licence == UNKNOWN else licence
 

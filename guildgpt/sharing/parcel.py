@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from guildgpt.bases.licences import on_card
 from guildgpt.data.provenance import UNKNOWN, Provenance, spdx
 from guildgpt.errors import ModelError
 from guildgpt.model.json_file import json_if_any
@@ -16,6 +17,7 @@ from guildgpt.model.locate import best_gguf, refuse_run_folder
 from guildgpt.model.provenance import PROVENANCE_FILE, read_provenance
 from guildgpt.sharing import card
 from guildgpt.sharing.names import without_paths
+from guildgpt.terminal import missing_for_training
 
 # What others need. A folder's other files stay: report, samples, metrics, votes, and whatever else
 # somebody may have put there.
@@ -71,7 +73,7 @@ def pack(
             "this is not a model folder",
             where=folder,
             remedy="Model folders made by `guildgpt train` lie at runs/NAME/STAGE/model; an "
-            "adapter's, made by `guildgpt export --adapter`, in one of those.",
+            "adapter's, made by `guildgpt export MODEL --adapter`, in one of those.",
         )
     sources = read_provenance(folder)
     learned = _learned(folder, sources, with_feedback)
@@ -100,6 +102,10 @@ def pack(
     items += _for_ollama(folder)
     names = {item.name for item in items}
     left = [path.name for path in sorted(folder.iterdir()) if path.name not in names]
+    if (folder / "report.json").is_file() and missing_for_training():
+        notes.append(
+            "The card has no figures of the report: to read it, pip install 'guildgpt[train]'."
+        )
     stated = card.split(readme)[0].get("license", UNKNOWN)
     return Parcel(tuple(items), tuple(left), tuple(notes), str(stated))
 
@@ -109,9 +115,9 @@ def _learned(folder: Path, sources: list[Provenance], with_feedback: bool) -> di
 
     Older folders have no lineage: their sources tell."""
     found = dict(Counter(kind for kind, _ in read_lineage(folder)))
-    told = any(item.kind == "data" and item.name.startswith("feedback") for item in sources)
-    if told and not found and not (folder / LINEAGE_FILE).is_file():
-        found = {"vote": next(item.rows for item in sources if item.name.startswith("feedback"))}
+    if not (folder / LINEAGE_FILE).is_file():
+        judged = [item.rows for item in sources if item.written_by == "own model"]
+        found = {"comparison": sum(judged)} if judged else {}
     if found and not with_feedback:
         raise ModelError(
             f"this model learned from your members: {card.counted(found)}",
@@ -129,7 +135,7 @@ def _licences(
 ) -> list[str]:
     """What there is to say of the licences of what a model was made from."""
     notes = []
-    items = sources or [Provenance(folder.absolute().name, "base", _stated(folder))]
+    items = sources or [Provenance(folder.absolute().name, "base", on_card(folder))]
     for item in items:
         terms = f"-{spdx(item.licence).lower()}-"
         if not item.licence or item.licence.lower() in (UNKNOWN, "other"):
@@ -155,12 +161,6 @@ def _licences(
         if licence is None:
             notes.append(f"Keep it private: {why}.")
     return notes
-
-
-def _stated(folder: Path) -> str:
-    from guildgpt.bases.licences import on_card
-
-    return on_card(folder)
 
 
 def _without_paths(file: Path) -> bytes | None:

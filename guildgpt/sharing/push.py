@@ -11,6 +11,7 @@ from guildgpt.errors import GuildError
 from guildgpt.sharing import hub
 from guildgpt.sharing.parcel import Parcel, pack
 from guildgpt.terminal import busy, say, visible
+from guildgpt.text.figures import size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,8 +56,8 @@ def push(
     question = "Send it, for everybody to see?" if seen else "Send it?"
     if not ask(question):
         return None
-    with busy(console, f"sending {_size(parcel.size)}"):
-        url = hub.send(api, parcel.items, there, public=public, revision=revision)
+    say(console, f"sending {size(parcel.size)} …")
+    url = hub.send(api, parcel.items, there, public=public, revision=revision)
     return {
         "repo": repo,
         "url": url,
@@ -97,22 +98,18 @@ def _show(
     table.add_row("licence", visible(parcel.licence))
     large = [item for item in parcel.items if item.size >= SMALL]
     small = [item for item in parcel.items if item.size < SMALL]
-    lines = [f"{item.name} ({_size(item.size)})" for item in large]
+    lines = [f"{item.name} ({size(item.size)})" for item in large]
     lines.append(
-        f"{', '.join(item.name for item in small)} ({_size(sum(item.size for item in small))})"
+        f"{', '.join(item.name for item in small)} ({size(sum(item.size for item in small))})"
     )
     table.add_row("sent", visible("\n".join(lines)))
-    table.add_row("", visible(f"{_size(parcel.size)} in {len(parcel.items)} files"))
+    table.add_row("", visible(f"{size(parcel.size)} in {len(parcel.items)} files"))
     if parcel.left:
         table.add_row("stays here", visible(", ".join(parcel.left)))
     console.print(table)
-    say(console, *parcel.notes)
+    say(console, *parcel.notes, "")
 
 
 def _owner(there: hub.There) -> str:
     owner = there.repo.partition("/")[0]
     return "you" if owner.lower() == there.user.lower() else f"members of {owner}"
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,16 @@ import pytest
 from bases.folders import chat_tokenizer, write_base
 from fake_hub import COMMIT, TOKEN, FakeHub, Person, Repo, instead_of_the_hub, running
 from huggingface_hub import ModelCard
+from report.conftest import report
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from guildgpt.cli import app
 from guildgpt.errors import GuildError, ModelError
+from guildgpt.evaluate.head_to_head import HeadToHead, WinRate
+from guildgpt.report.before_after import headline
+from guildgpt.report.page import write_report
+from guildgpt.report.report import Report
 from guildgpt.sharing import hub as client
 from guildgpt.sharing.names import without_paths
 from guildgpt.sharing.parcel import pack
@@ -24,6 +31,7 @@ from guildgpt.sharing.parcel import pack
 from .models import tuned
 
 NAME = "anna/helper"
+__all__ = ["report"]
 HOME = {"lineage.json", "report.html", "report.json", "metrics.jsonl", "samples.jsonl", "votes.db"}
 
 
@@ -51,8 +59,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model(finished: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""
-    import shutil
-
     return Path(shutil.copytree(finished, tmp_path / "run" / "sft" / "model"))
 
 
@@ -135,6 +141,25 @@ def test_the_card_says_what_it_is_and_whom_to_thank(hub: FakeHub, model: Path) -
     assert "| dolly | [databricks/databricks-dolly-15k]" in text
 
 
+def test_the_card_has_the_figures_and_what_the_judge_saw(
+    model: Path, report: Report, hub: FakeHub
+) -> None:
+    measures = report.samples_after
+    assert measures is not None
+    rates = {"rate": 0.7, "low": 0.6, "high": 0.8}
+    controlled = {f"controlled{end}": 0.6 for end in ("", "_low", "_high")}
+    won = WinRate(10, 10, 7, 3, 0, **rates, **controlled, tokens=9.0, other_tokens=8.0)
+    judged = HeadToHead(won, None, None, 0.0, 1.0, 2.0, measures, measures, ("oasst2",))
+    report = replace(report, head_to_head=judged)
+    write_report(model, report)
+    assert pushed(model, NAME).exit_code == 0
+    text = hub.models[NAME].files["README.md"].decode()
+    section = text.partition("## How it was measured")[2].partition("\n## ")[0]
+    assert section.strip().splitlines() == [f"- {line}" for line in headline(report)]
+    assert "The judge learned from oasst2;" in section
+    assert "report.json" not in hub.models[NAME].files
+
+
 def test_what_a_person_wrote_into_the_card_stays(hub: FakeHub, model: Path) -> None:
     mine = "---\nlicense: mit\nlanguage: de\n---\n\n# Mine\n\n## How to run it\n\nAsk Anna.\n"
     (model / "README.md").write_text(mine)
@@ -160,6 +185,7 @@ def test_an_adapter_is_pushed_as_its_folder(hub: FakeHub, model: Path) -> None:
     result = pushed(model / "adapter", NAME)
     assert result.exit_code == 0, (result.output, result.exception)
     sent = hub.models[NAME].files
+    assert str(model.parents[2]).encode() not in b"".join(sent.values())
     assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= sent.keys()
     assert "lineage.json" not in sent
     assert "names its base by a folder of this machine" in " ".join(result.output.split())
