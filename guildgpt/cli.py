@@ -7,7 +7,6 @@ the runtime wing never meets torch.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +23,7 @@ from guildgpt.inherited import Terminated, set_right
 from guildgpt.learn.cli import learn_app
 from guildgpt.preview import preview_data
 from guildgpt.serve.cli import serve
+from guildgpt.sharing.cli import export, push
 from guildgpt.terminal import (
     FLAG,
     EngineOption,
@@ -195,55 +195,20 @@ app.command(
 )(compare)
 
 
-@app.command(
+app.command(
     epilog=examples(
         "guildgpt export runs/starter/sft/model",
-        "guildgpt export runs/starter/sft/model --gguf Q4_K",
         "guildgpt export ~/models/Qwen3-0.6B --gguf Q8_0",
+        "guildgpt export runs/starter/sft/model --ollama --gguf Q4_K",
+        "guildgpt export runs/smollm2/dpo/model --adapter",
     )
-)
-def export(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A folder: one of ours, or of transformers.")
-    ],
-    gguf: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TYPE",
-            help="F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K or Q4_1 (may be repeated); F16, Q8_0 and "
-            "Q4_1 if not given.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Write a model folder's GGUF files, for llama.cpp."""
-    from guildgpt.model.gguf import write_gguf
-    from guildgpt.model.locate import refuse_run_folder
-
-    refuse_run_folder(model)
-    if not (model / "config.json").is_file():
-        adapter = (model / "adapter_config.json").is_file()
-        raise GuildError(
-            "this is an adapter without its base" if adapter else "this is not a model folder",
-            where=model,
-            remedy="Merge it into its base first (peft: `merge_and_unload`, `save_pretrained`)."
-            if adapter
-            else "Model folders made by `guildgpt train` lie at runs/NAME/STAGE/model; another "
-            "one holds a config.json, as transformers saves it.",
-        )
-    console = console_for(as_json)
-    written = []
-    for quantization in gguf or ["F16", "Q8_0", "Q4_1"]:
-        with warnings.catch_warnings(record=True) as notes:
-            warnings.simplefilter("always", UserWarning)  # what the file cannot say
-            path = write_gguf(model, model / f"model-{quantization}.gguf", quantization)
-        written.append({"file": str(path), "bytes": path.stat().st_size})
-        size = path.stat().st_size / 1e6
-        console.print(f"{path} ({size:,.0f} MB)", highlight=False, soft_wrap=True)
-        for note in dict.fromkeys(str(n.message) for n in notes if n.category is UserWarning):
-            console.print(f"  {note}", highlight=False, soft_wrap=True, markup=False)
-    if as_json:
-        print_json(written)
+)(export)
+app.command(
+    epilog=examples(
+        "guildgpt push runs/starter/sft/model anna/guild-helper",
+        "guildgpt push runs/smollm2/dpo/model/adapter anna/guild-helper-lora --public",
+    )
+)(push)
 
 
 data_app.command(

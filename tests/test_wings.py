@@ -102,6 +102,7 @@ RUNTIME = [
     "guildgpt.train.config",
     "guildgpt.evaluate.config",
     "guildgpt.evaluate.cli",
+    *(f"guildgpt.sharing.{name}" for name in ("cli", "card", "hub", "ollama", "parcel", "push")),
 ]
 
 
@@ -136,6 +137,7 @@ def test_help_and_doctor_run_without_the_training_wing() -> None:
         ("eval", "starter", "--data", "starter"),
         ("compare", "starter", "starter", "--judge", "judge"),
         ("data", "preview", "starter", "--base", "owner/name"),
+        ("export", "runs/starter/sft/model", "--adapter"),
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -202,6 +204,7 @@ BELOW = {
         *("feedback", "recipe", "report", "rewards", "train"),
     },
     "learn": {"bases", "data", "feedback", "model", "pipeline", "recipe"},
+    "sharing": {"bases", "chat", "data", "model", "report", "text"},
 }
 SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file"}
 ABOVE = {"cli", "recipe", "pipeline"}

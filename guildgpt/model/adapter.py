@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def put_on(model: Any, folder: Path, name: str, settings: Any) -> Any:
 
     weights = _weights(folder)
     try:
-        _make_rows(model, weights)
+        _make_rows(model, weights, settings)
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             worn = get_peft_model(model, settings, adapter_name=name)
@@ -108,7 +109,9 @@ def put_on(model: Any, folder: Path, name: str, settings: Any) -> Any:
         for key in loaded.missing_keys
         if f".{name}" in key and "trainable_tokens" not in key  # a tied head's are the embedding's
     ]
-    if wrong := [*missing, *loaded.unexpected_keys]:
+    tied = getattr(model.config, "tie_word_embeddings", False)
+    unknown = [key for key in loaded.unexpected_keys if not (tied and "trainable_tokens" in key)]
+    if wrong := [*missing, *unknown]:
         raise ModelError(
             f"this adapter does not fit its base: {wrong[0]} is "
             f"{'missing' if missing else 'not there'} ({len(wrong)} such)",
@@ -180,8 +183,9 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _make_rows(model: Any, weights: Mapping[str, Tensor]) -> None:
-    """Room for the rows of an embedding or a head that was trained whole, with tokens added."""
+def _make_rows(model: Any, weights: Mapping[str, Tensor], settings: Any) -> None:
+    """Room for the rows of an embedding or a head that was trained whole, with tokens added; and
+    for single rows of such tokens."""
     tables = (model.get_input_embeddings(), model.get_output_embeddings())
     names = [name for name, module in model.named_modules() if module in tables]
     rows = [
@@ -189,6 +193,9 @@ def _make_rows(model: Any, weights: Mapping[str, Tensor]) -> None:
         for key, tensor in weights.items()
         if tensor.ndim == 2 and any(key.endswith(f".{name}.weight") for name in names)
     ]
+    single = getattr(settings, "trainable_token_indices", None) or []
+    single = [*chain(*single.values())] if isinstance(single, dict) else single
+    rows += [max(single) + 1] if single and max(single) >= len(tables[0].weight) else []
     if rows and max(rows) != len(tables[0].weight):
         with quiet():
             model.resize_token_embeddings(max(rows), mean_resizing=False)

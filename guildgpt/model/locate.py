@@ -126,16 +126,21 @@ def _newest(root: Path) -> Located | None:
     return Located(str(folder), _choose(folder), folder) if folder else None
 
 
-def _choose(folder: Path) -> Path:
-    """The file to run among those of a model folder: a GGUF, or else the weights."""
+def best_gguf(folder: Path) -> Path | None:
+    """The GGUF to run among those of a folder, if it has one."""
 
     def rank(path: Path) -> tuple[int, str]:
         name = path.name.lower()
         places = [i for i, kind in enumerate(PREFERRED) if kind in name]
         return (places[0] if places else len(PREFERRED), name)
 
+    return min(folder.glob("*.gguf"), key=rank, default=None)
+
+
+def _choose(folder: Path) -> Path:
+    """The file to run among those of a model folder: a GGUF, or else the weights."""
     weights = (folder / name for name in WEIGHTS)
-    return min(folder.glob("*.gguf"), key=rank, default=None) or next(filter(Path.is_file, weights))
+    return best_gguf(folder) or next(filter(Path.is_file, weights))
 
 
 def _in_folder(path: Path) -> Located:

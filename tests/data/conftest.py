@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_hub import hub
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from guildgpt.chat import CHATML, FileTokenizer
-
-from .fake_hub import hub
 
 __all__ = ["hub"]
 

@@ -8,13 +8,12 @@ import json
 from pathlib import Path
 
 import pytest
+from fake_hub import COMMIT, FakeHub, Repo
 
 from guildgpt.data import hub as client
 from guildgpt.data.source import load
 from guildgpt.data.spec import SourceSpec
 from guildgpt.errors import DataError
-
-from .fake_hub import COMMIT, FakeHub
 
 REPO, FILE = "databricks/databricks-dolly-15k", "databricks-dolly-15k.jsonl"
 ROW = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}
@@ -26,7 +25,7 @@ CONTENT = "".join(
 @pytest.fixture
 def fake_hub(hub: FakeHub) -> FakeHub:
     """Dolly's."""
-    hub.repo, hub.files = REPO, {FILE: CONTENT}
+    hub.sets[REPO] = Repo({FILE: CONTENT})
     return hub
 
 
@@ -54,12 +53,12 @@ def test_open_assistant_s_releases_by_name(fake_hub, tmp_path, name: str, file: 
     prompt |= {"lang": "en", "review_result": True, "deleted": False}
     answer |= {"lang": "en", "review_result": True, "deleted": False, "replies": []}
     tree = {"message_tree_id": "a", "tree_state": "ready_for_export", "prompt": prompt}
-    fake_hub.repo = f"OpenAssistant/{name}"
-    fake_hub.files = {file: gzip.compress(json.dumps(tree).encode())}
+    repo = f"OpenAssistant/{name}"
+    fake_hub.sets[repo] = Repo({file: gzip.compress(json.dumps(tree).encode())})
     loaded = load(SourceSpec.parse(name), cache_dir=tmp_path, endpoint=fake_hub.url)
     assert [message.content for message in loaded.conversations[0].messages] == ["Why?", "So."]
     item = loaded.provenance
-    assert (item.origin, item.revision, item.note) == (fake_hub.repo, COMMIT, file)
+    assert (item.origin, item.revision, item.note) == (repo, COMMIT, file)
     assert (item.licence, item.written_by) == ("Apache-2.0", "people")
 
 

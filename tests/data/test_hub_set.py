@@ -8,13 +8,12 @@ from typing import Any
 
 import pyarrow
 import pytest
+from fake_hub import COMMIT, FakeHub, Repo
 from pyarrow import parquet
 
 from guildgpt.data.source import load
 from guildgpt.data.spec import SourceSpec
 from guildgpt.errors import DataError
-
-from .fake_hub import COMMIT, FakeHub
 
 
 def lines(*questions: str) -> bytes:
@@ -30,7 +29,7 @@ def as_parquet(*questions: str) -> bytes:
 
 
 def asked(hub: FakeHub, folder: Path, **options: Any) -> list[str]:
-    spec = SourceSpec(source=f"hub:{hub.repo}", **options)
+    spec = SourceSpec(source="hub:owner/name", **options)
     loaded = load(spec, cache_dir=folder, endpoint=hub.url)
     return [row.messages[0].content for row in loaded.conversations]
 
@@ -38,13 +37,15 @@ def asked(hub: FakeHub, folder: Path, **options: Any) -> list[str]:
 @pytest.fixture
 def sharded(hub: FakeHub) -> FakeHub:
     """Split and sharded as the Hub's own tools do it, with no word of it in the card."""
-    hub.files = {
-        "README.md": b"# A set",
-        "data/train-00000-of-00002.parquet": as_parquet("one?"),
-        "data/train-00001-of-00002.parquet": as_parquet("two?"),
-        "data/test-00000-of-00001.parquet": as_parquet("three?"),
-    }
-    hub.card = {"license": "cc-by-sa-3.0"}
+    hub.sets["owner/name"] = Repo(
+        {
+            "README.md": b"# A set",
+            "data/train-00000-of-00002.parquet": as_parquet("one?"),
+            "data/train-00001-of-00002.parquet": as_parquet("two?"),
+            "data/test-00000-of-00001.parquet": as_parquet("three?"),
+        }
+    )
+    hub.sets["owner/name"].card = {"license": "cc-by-sa-3.0"}
     return hub
 
 
@@ -69,15 +70,17 @@ def test_where_it_came_from_is_recorded(sharded: FakeHub, tmp_path: Path) -> Non
 def test_the_card_says_which_files_belong_to_a_subset_and_a_split(
     hub: FakeHub, tmp_path: Path
 ) -> None:
-    hub.files = {
-        "en/a.jsonl": lines("one?"),
-        "en/b.jsonl": lines("two?"),
-        "de/a.jsonl": lines("drei?"),
-        "de/train.jsonl": lines("vier?"),
-        "de/test.jsonl": lines("fünf?"),
-    }
+    hub.sets["owner/name"] = Repo(
+        {
+            "en/a.jsonl": lines("one?"),
+            "en/b.jsonl": lines("two?"),
+            "de/a.jsonl": lines("drei?"),
+            "de/train.jsonl": lines("vier?"),
+            "de/test.jsonl": lines("fünf?"),
+        }
+    )
     english = [{"split": "train", "path": "en/a*"}, {"split": "rest", "path": ["en/b.jsonl"]}]
-    hub.card = {
+    hub.sets["owner/name"].card = {
         "configs": [
             {"config_name": "english", "data_files": english},
             {"config_name": "german", "data_files": "de/*"},
@@ -93,14 +96,15 @@ def test_the_card_says_which_files_belong_to_a_subset_and_a_split(
     for options, said in (({"subset": "french"}, "no subset"), ({"split": "dev"}, "no split")):
         with pytest.raises(DataError, match=said):
             asked(hub, tmp_path, **{"subset": "english", **options})
-    hub.card["configs"][0]["default"] = True
-    spec = SourceSpec(source=f"hub:{hub.repo}")
+    hub.sets["owner/name"].card["configs"][0]["default"] = True
+    spec = SourceSpec(source="hub:owner/name")
     loaded = load(spec, cache_dir=tmp_path, endpoint=hub.url)
     assert loaded.warnings == ["name: its subset `english`"]
 
 
 def test_without_a_word_of_subsets_they_are_folders(hub: FakeHub, tmp_path: Path) -> None:
-    hub.files = {"en/train.jsonl": lines("one?"), "de/train.jsonl": lines("eins?")}
+    files = {"en/train.jsonl": lines("one?"), "de/train.jsonl": lines("eins?")}
+    hub.sets["owner/name"] = Repo(files)
     assert asked(hub, tmp_path, subset="de") == ["eins?"]
     assert asked(hub, tmp_path) == ["eins?", "one?"]
     with pytest.raises(DataError, match="no subset `fr`") as caught:
@@ -109,15 +113,17 @@ def test_without_a_word_of_subsets_they_are_folders(hub: FakeHub, tmp_path: Path
 
 
 def test_a_set_without_splits_is_read_whole(hub: FakeHub, tmp_path: Path) -> None:
-    hub.files = {
-        "chats.json": b"[" + lines("one?").strip() + b"]",
-        "more.csv": b"prompt,completion\na?,b",
-    }
+    hub.sets["owner/name"] = Repo(
+        {
+            "chats.json": b"[" + lines("one?").strip() + b"]",
+            "more.csv": b"prompt,completion\na?,b",
+        }
+    )
     assert asked(hub, tmp_path) == ["one?", "a?"]
 
 
 def test_a_set_of_other_files_says_where_its_rows_may_be(hub: FakeHub, tmp_path: Path) -> None:
-    hub.files = {"name.py": b"import datasets", "data.tar": b""}
+    hub.sets["owner/name"] = Repo({"name.py": b"import datasets", "data.tar": b""})
     with pytest.raises(DataError, match="no file of this data set") as caught:
         asked(hub, tmp_path)
     assert 'revision = "refs/convert/parquet"' in str(caught.value.remedy)
@@ -142,7 +148,6 @@ def test_without_a_network_what_was_fetched_serves(
 def test_what_the_hub_does_not_have(sharded: FakeHub, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no revision v9"):
         asked(sharded, tmp_path, revision="v9")
-    sharded.repo, other = "owner/other", sharded.repo
-    spec = SourceSpec(source=f"hub:{other}")
+    spec = SourceSpec(source="hub:owner/other")
     with pytest.raises(DataError, match="knows no such data set"):
         load(spec, cache_dir=tmp_path, endpoint=sharded.url)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data.fake_hub import COMMIT, FakeHub, hub  # noqa: F401 (a fixture)
+from fake_hub import COMMIT, FakeHub, Repo, hub  # noqa: F401 (a fixture)
 
 from guildgpt.data.split import normalised, side_of
 from guildgpt.data.starter import TRAINING_FILES
@@ -143,7 +143,7 @@ def test_open_assistant_by_name_comes_from_the_hub(
 ) -> None:
     rows = [tree(question("held_out")), tree(question("train"))]
     content = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
-    hub.repo, hub.files = "OpenAssistant/oasst1", {"2023-04-12_oasst_ready.trees.jsonl.gz": content}
+    hub.sets["OpenAssistant/oasst1"] = Repo({"2023-04-12_oasst_ready.trees.jsonl.gz": content})
     how = Reading(cache_dir=tmp_path, endpoint=hub.url)
     (taken,) = read("oasst1", how).prompts
     assert (taken.text, taken.source) == (question("held_out"), f"oasst1@{COMMIT[:12]}")

@@ -1,0 +1,1 @@
+"""What leaves the house: adapters for peft, files for Ollama, models on the Hugging Face Hub."""

@@ -1,0 +1,53 @@
+"""The low-rank matrices behind a change of weights: what a merged adapter was."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+SMALL = 512  # up to this side a matrix is decomposed whole, beyond it by random projection
+
+
+def rounding(weight: Tensor) -> float:
+    """The Frobenius norm that storing `weight` in its format may have cost it, at most.
+
+    Each entry is off by up to eps / 2 of itself; merging adds about as much.
+    """
+    return float(torch.finfo(weight.dtype).eps * weight.double().norm())
+
+
+def factors(change: Tensor, rank: int, tolerance: float) -> tuple[Tensor, Tensor] | None:
+    """`A` (r, n) and `B` (m, r) in float32 whose product is `change` (m, n), but for `tolerance` in
+    the Frobenius norm; None where no such product takes less room than the matrix itself.
+
+    The rank is at least the one that is given: in a coarse format the rounding hides the least of a
+    change's directions, and the rank is known. The best product of a rank is the truncated singular
+    value decomposition (Eckart and Young 1936); of large matrices it is found by random projection
+    (Halko, Martinsson and Tropp 2011, arXiv 0909.4061).
+    """
+    change = change.double()
+    rows, columns = change.shape
+    most = rows * columns // (rows + columns)
+    total = float(change.square().sum())
+    rank = max(min(rank, most), 1)
+    while True:
+        u, s, v = _decomposed(change, rank)
+        left = math.sqrt(max(total - float(s[:rank].square().sum()), 0.0))
+        if left <= tolerance:
+            root = s[:rank].sqrt()
+            return (v[:, :rank] * root).T.float(), (u[:, :rank] * root).float()
+        if rank >= most:
+            return None
+        rank = min(2 * rank, most)
+
+
+def _decomposed(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """U, S and V with the `rank` largest singular values, and more."""
+    if min(matrix.shape) <= SMALL:
+        u, s, transposed = torch.linalg.svd(matrix, full_matrices=False)
+        return u, s, transposed.T
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return torch.svd_lowrank(matrix, q=min(rank + 8, *matrix.shape), niter=4)

@@ -1,0 +1,184 @@
+"""`guildgpt export --adapter`: real peft puts the adapter on the base, and gives our logits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bases.folders import bare_tokenizer, chat_tokenizer, config, logits, write_base
+from network.tiny import gpt_neox, llama, mpt
+from peft import AutoPeftModelForCausalLM, PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+from guildgpt.bases.base import load_base
+from guildgpt.errors import ModelError
+from guildgpt.model.lineage import read_lineage
+from guildgpt.sharing.adapter import Written, write_adapter
+from guildgpt.sharing.origin import origin_of
+
+from .models import tuned
+
+
+def gpt2(vocab_size: int) -> Any:
+    shape = GPT2Config(vocab_size=vocab_size, n_embd=64, n_layer=2, n_head=4, n_positions=128)
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(shape).eval()
+
+
+def exported(model: Path, base: str | None = None) -> Written:
+    return write_adapter(model, origin_of(model, base), card=lambda written: "# x\n")
+
+
+def by_peft(adapter: Path, base: Path, rows: int) -> torch.Tensor:
+    """The logits of the two put together as peft's documents say."""
+    start = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    if rows > len(start.get_input_embeddings().weight):
+        start.resize_token_embeddings(rows)
+    return logits(PeftModel.from_pretrained(start, str(adapter)))
+
+
+def ours(model: Path) -> torch.Tensor:
+    return logits(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("tokens", ["there", "new", "new, with room"])
+@pytest.mark.parametrize("kind", [llama, gpt_neox, gpt2, mpt], ids=lambda kind: kind.__name__)
+def test_peft_gives_our_logits(tmp_path: Path, kind: Any, tokens: str) -> None:
+    """Tied and untied heads, linear layers and GPT-2's; chat tokens that the base knows, that it
+    has no rows for, and that find rows which nobody trained."""
+    base = tmp_path / "base"
+    text = chat_tokenizer() if tokens == "there" else bare_tokenizer()
+    write_base(base, text, rows=320 if tokens == "new, with room" else None, kind=kind)
+    model = tuned(tmp_path / "model", base)
+    written = exported(model)
+    assert written.folder == model / "adapter"
+    assert written.rank == 4
+    expected = ours(model)
+    rows = len(AutoModelForCausalLM.from_pretrained(model).get_input_embeddings().weight)
+    assert torch.allclose(by_peft(written.folder, base, rows), expected, atol=2e-5)
+    found = AutoPeftModelForCausalLM.from_pretrained(written.folder, dtype=torch.float32)
+    assert torch.allclose(logits(found), expected, atol=2e-5)
+    plain = logits(AutoModelForCausalLM.from_pretrained(base))
+    assert not torch.allclose(expected[..., : plain.shape[-1]], plain, atol=0.1)
+
+
+def test_the_chat_tokens_rows_travel(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    write_base(base, bare_tokenizer())
+    model = tuned(tmp_path / "model", base)
+    written = exported(model)
+    assert (written.rows, written.new_rows) == (3, 3)
+    tensors = load_file(written.folder / "adapter_model.safetensors")
+    (rows,) = (tensor for name, tensor in tensors.items() if "trainable_tokens" in name)
+    table = load_file(model / "model.safetensors")["model.embed_tokens.weight"]
+    assert torch.equal(rows, table[300:])
+    assert (written.folder / "tokenizer.json").read_text() == (model / "tokenizer.json").read_text()
+    # A run of ours that begins with it has these rows, too, and none to train.
+    again = load_base(config(written.folder, adapter="merge"))
+    assert again.chat.new_tokens == []
+    assert again.chat.template == load_base(config(model)).chat.template
+    assert torch.allclose(logits(again.model), ours(model), atol=2e-5)
+
+
+@pytest.mark.parametrize("layers", [None, 1])
+def test_several_stages_are_one_adapter(tmp_path: Path, layers: int | None) -> None:
+    """A model trained from a model folder of ours: its adapter goes on the first base of all."""
+    base = tmp_path / "base"
+    write_base(base, bare_tokenizer())
+    first = tuned(tmp_path / "first", base)
+    second = tuned(tmp_path / "second", first, rank=3, stage="dpo", layers=layers)
+    origin = origin_of(second)
+    assert (origin.name, origin.rank) == (str(base), 7)
+    written = exported(second)
+    assert written.rank == 7
+    assert torch.allclose(by_peft(written.folder, base, 303), ours(second), atol=2e-5)
+    # On the model before it, it is the last stage alone.
+    alone = exported(second, str(first))
+    assert (alone.rank, alone.rows) == (3, 0)
+    assert torch.allclose(by_peft(alone.folder, first, 303), ours(second), atol=2e-5)
+    targets = json.loads((alone.folder / "adapter_config.json").read_text())["target_modules"]
+    assert all("layers.1." in name for name in targets) == bool(layers)
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+def test_a_base_that_was_rounded_for_training(tmp_path: Path, stored: Any) -> None:
+    """On a GPU the frozen base is in bfloat16, and large models are saved so."""
+    base = tmp_path / "base"
+    write_base(base, chat_tokenizer())
+    model = tuned(tmp_path / "model", base, trained_in=torch.bfloat16, dtype=stored)
+    written = exported(model)
+    assert written.rank == 4
+    if stored == "float32":  # else both have the same rounded rows, and nobody can tell
+        assert written.dtype == "bfloat16"
+    rounded = getattr(torch, written.dtype)
+    start = AutoModelForCausalLM.from_pretrained(base, dtype=rounded).float()
+    found = logits(PeftModel.from_pretrained(start, str(written.folder)))
+    scale = float(ours(model).std())
+    assert float((found - ours(model)).std()) < (1e-5 if stored == "float32" else 0.02) * scale
+
+
+def test_what_it_learned_from_is_remembered(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    write_base(base, chat_tokenizer())
+    model = tuned(tmp_path / "model", base, lineage={("vote", "a")})
+    assert read_lineage(exported(model).folder) == {("vote", "a")}
+
+
+# --- what cannot be ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_all_weights_were_trained(tmp_path: Path, told: bool) -> None:
+    """Its recipe says so, or its weights do."""
+    base = tmp_path / "base"
+    write_base(base, chat_tokenizer())
+    model = tuned(tmp_path / "model", base, whole=True)
+    if not told:
+        record = json.loads((model / "provenance.json").read_text())
+        record["recipe"]["sft"]["adapter"] = "lora"
+        (model / "provenance.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match="all weights") as raised:
+        exported(model)
+    assert "guildgpt push" in str(raised.value.remedy)
+    assert 'sft.adapter = "lora"' in str(raised.value.remedy)
+    assert sorted(path.name for path in model.glob("*adapter*")) == []
+
+
+def test_a_base_that_is_another_today_or_gone(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    write_base(base, chat_tokenizer())
+    model = tuned(tmp_path / "model", base)
+    base.rename(tmp_path / "moved")
+    with pytest.raises(ModelError, match="its base cannot be taken") as raised:
+        exported(model)
+    assert "--base" in str(raised.value.remedy)
+    moved = str(tmp_path / "moved")
+    assert torch.allclose(
+        by_peft(exported(model, moved).folder, Path(moved), 0), ours(model), atol=2e-5
+    )
+    write_base(base, chat_tokenizer(), kind=lambda vocab_size: llama(1, vocab_size=vocab_size))
+    with pytest.raises(ModelError, match="another hash") as raised:
+        exported(model)
+    assert "It was base" in str(raised.value.remedy)
+
+
+def test_a_model_without_a_past_and_one_from_nothing(tmp_path: Path) -> None:
+    base, model = tmp_path / "base", tmp_path / "model"
+    write_base(base, chat_tokenizer())
+    tuned(model, base)
+    record = json.loads((model / "provenance.json").read_text())
+    record["recipe"]["model"]["base"] = "scratch"
+    (model / "provenance.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match="made from nothing"):
+        exported(model)
+    (model / "provenance.json").unlink()
+    with pytest.raises(ModelError, match="nothing here says from which base") as raised:
+        exported(model)
+    assert "--base" in str(raised.value.remedy)
+    assert exported(model, str(base)).rank == 4
+    with pytest.raises(ModelError, match=r"no weight of it was changed"):
+        exported(base, str(base))
