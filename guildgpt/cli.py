@@ -181,6 +181,9 @@ app.command(
         "guildgpt eval runs/starter/sft/model --data dolly mine.jsonl --limit 200",
         "guildgpt eval runs/starter/sft/model --samples",
         "guildgpt eval runs/starter/reward/model --comparisons starter",
+        "guildgpt eval runs/starter/sft/model --harness arc_easy hellaswag --limit 100",
+        "guildgpt eval runs/starter/ppo/model --code humaneval:HumanEval.jsonl.gz --against "
+        "runs/starter/sft/model",
     ),
 )(evaluate)
 app.command(

@@ -49,7 +49,8 @@ def run_answer(code: str, peer: Peer) -> None:
 
 
 def run_tests(tests: str, peer: Peer, report_fd: int) -> None:
-    """Run each test and report it: a JSON line `{"passed": …, "problem": …}`, at last an empty one.
+    """Run each test and report it: a JSON line `{"passed": …, "problem": …, "wrong": …}`, at last an
+    empty one. `wrong` is a test that came to a false assert, and to nothing else before it.
 
     What goes wrong in the set-up shows in the tests that need it. `{"unusable": …}` if the tests
     hand over what cannot be handed over.
@@ -66,7 +67,7 @@ def run_tests(tests: str, peer: Peer, report_fd: int) -> None:
     except Exception as error:  # whatever the other side sends instead of its names
         setup = f"the code did not run: {error}"
     for statement, is_test in steps(tests):
-        problem = ""
+        problem, wrong = "", False
         try:
             exec(compile(ast.Module([statement], []), "tests", "exec"), module.__dict__)
         except CannotCross as error:
@@ -74,8 +75,9 @@ def run_tests(tests: str, peer: Peer, report_fd: int) -> None:
             return
         except BaseException as error:
             problem = f"{_shown(statement)}: {type(error).__name__} {error}".rstrip()[:500]
+            wrong = isinstance(error, AssertionError) and not setup
         if is_test:
-            report(passed=not problem, problem=(problem and setup) or problem)
+            report(passed=not problem, problem=(problem and setup) or problem, wrong=wrong)
         setup = setup or problem
     report()
 
