@@ -127,7 +127,10 @@ def _figures(metric: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """A task's or group's figures. Keys of the harness are `metric,filter`."""
-    row: Mapping[str, Any] = {**found["results"].get(name, {}), **found.get("groups", {}).get(name, {})}
+    row: Mapping[str, Any] = {
+        **found["results"].get(name, {}),
+        **found.get("groups", {}).get(name, {}),
+    }
     better = found["higher_is_better"].get(name, {})
     metrics = []
     for key, value in row.items():
