@@ -84,8 +84,8 @@ def evaluate(
         typer.Option(
             "--chat/--plain",
             metavar=FLAG,
-            help="Ask by the chat template, or let plain text be continued. If not given, --harness "
-            "takes plain text and --code what the model was trained for.",
+            help="Ask by the chat template, or have plain text continued. If not given, --harness "
+            "takes plain text, --code what the model was trained for.",
             rich_help_panel=HARNESS_AND_CODE,
         ),
     ] = None,

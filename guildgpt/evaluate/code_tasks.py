@@ -1,4 +1,4 @@
-"""Python tasks in the forms that they are published in: HumanEval's, MBPP's, and the starter pack's.
+"""Python tasks in the forms that they are published in: HumanEval's, MBPP's, the starter pack's.
 
 No data of HumanEval or MBPP comes with GuildGPT; the files are named on the command line.
 """

@@ -15,6 +15,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from pydantic import TypeAdapter
 
 from guildgpt.chat import Message
 from guildgpt.evaluate.opening import Opened
@@ -22,12 +23,13 @@ from guildgpt.network.sampler import Sampling
 from guildgpt.network.scoring import score
 
 NEW_TOKENS = 256  # of an answer, where a task does not say, as in the harness's own models
+MESSAGE = TypeAdapter(Message)
 KNOWN = {"until", "do_sample", "temperature", "max_gen_toks"}
 
 Told = Callable[[str, int, int], None]  # what is done, how many are done, of how many
 
 
-class HarnessModel(TemplateLM):
+class HarnessModel(TemplateLM):  # type: ignore[misc]
     """An opened model as the harness's `LM`.
 
     A conversation goes through the harness as text, in which a forged `<|im_end|>` could not be
@@ -74,7 +76,7 @@ class HarnessModel(TemplateLM):
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """A name for the ids that ask for an answer, or for the rest of one that is begun."""
-        turns = [Message(turn["role"], turn["content"]) for turn in chat_history]
+        turns = [MESSAGE.validate_python(turn) for turn in chat_history]
         begun = turns.pop().content if turns and turns[-1].role == "assistant" else ""
         ids = self.opened.asking(turns)
         if begun:
@@ -119,7 +121,9 @@ class HarnessModel(TemplateLM):
             self.cut += len(last) < len(whole)
             texts.append((last, max(len(last) - len(continuation), 1)))
         told = self._teller("scoring texts", len(texts))
-        return [tuple(one) for one in score(self.opened.trunk, texts, on_progress=told)]
+        return [
+            (one.logprob, one.greedy) for one in score(self.opened.trunk, texts, on_progress=told)
+        ]
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True

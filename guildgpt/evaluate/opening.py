@@ -46,7 +46,7 @@ class Opened:
         return [*self.opening, *self.tokenizer.encode(text)]
 
     def asking(self, messages: Sequence[Message]) -> list[int]:
-        """The ids that ask for the answer to a conversation, of a model that is opened as a chat."""
+        """The ids that ask for an answer, of a model that is opened as a chat."""
         assert self.template is not None
         return self.template.prompt(messages, self.tokenizer)
 

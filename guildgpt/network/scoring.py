@@ -55,9 +55,12 @@ def score(
             chosen = of.gather(1, goal[:, None])[:, 0]
             logprobs[rows] = (chosen - of.logsumexp(-1)).double()
             greedy[rows] = of.argmax(-1) == goal
-        lengths = [len(one) for one in wanted]
+        borders = np.cumsum([len(one) for one in wanted])[:-1]
         for index, sums, best in zip(
-            group, logprobs.cpu().split(lengths), greedy.cpu().split(lengths), strict=True
+            group,
+            np.split(logprobs.cpu().numpy(), borders),
+            np.split(greedy.cpu().numpy(), borders),
+            strict=True,
         ):
             found[index] = Score(float(sums.sum()), bool(best.all()))
         on_progress(len(found))

@@ -71,8 +71,8 @@ def run(
     console: Console,
 ) -> Report:
     """Execute a recipe in `folder` (or only some of its stages); the last stage's report. What the
-    run in `reuse` has finished, and this one would do alike, is taken over. Figures go to the tracker
-    `track`, if one is named.
+    run in `reuse` has finished, and this one would do alike, is taken over. `track` names who is
+    told the figures besides.
 
     Before anything is loaded, all data is read and held against the recipe's policy.
     """

@@ -49,8 +49,8 @@ def run_answer(code: str, peer: Peer) -> None:
 
 
 def run_tests(tests: str, peer: Peer, report_fd: int) -> None:
-    """Run each test and report it: a JSON line `{"passed": …, "problem": …, "wrong": …}`, at last an
-    empty one. `wrong` is a test that came to a false assert, and to nothing else before it.
+    """Run each test and report it: a JSON line `{"passed": …, "problem": …, "wrong": …}`, at last
+    an empty one. `wrong` is a test that came to a false assert, and to nothing else before it.
 
     What goes wrong in the set-up shows in the tests that need it. `{"unusable": …}` if the tests
     hand over what cannot be handed over.
