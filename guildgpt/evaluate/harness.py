@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from guildgpt.errors import GuildError
+from guildgpt.evaluate.intervals import Z, wilson
 from guildgpt.evaluate.opening import open_model
 from guildgpt.network.world import World
 from guildgpt.terminal import say, visible
 from guildgpt.text.figures import decimals
 
-Z = 1.96  # standard errors to either side of a 95 % interval
-WORKED_OUT = ("alias", "name", "sample_len", "sample_count")  # what is no metric in a result
+SHARES = ("acc", "acc_norm", "acc_bytes", "exact_match", "em")  # metrics that are shares of rows
 
 
 def needs_harness() -> None:
@@ -120,7 +120,7 @@ def show_tasks(result: Mapping[str, Any], console: Console) -> None:
 
 def _figures(metric: Mapping[str, Any]) -> tuple[str, str, str]:
     between = ""
-    if metric["stderr"] is not None:
+    if metric["low"] is not None:
         between = f"{decimals(metric['low'], 4)} to {decimals(metric['high'], 4)}"
     return decimals(metric["value"], 4), decimals(metric["stderr"], 4), between
 
@@ -139,6 +139,8 @@ def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
             continue
         error = row.get(f"{metric}_stderr,{filtered}")
         error = error if isinstance(error, int | float) else None
+        rows = int(row.get("sample_count", {}).get(key) or row.get("sample_len", 0))
+        low, high = _between(metric, float(value), error, rows)
         metrics.append(
             {
                 "metric": metric,
@@ -146,8 +148,8 @@ def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
                 "shown": metric if filtered == "none" else f"{metric} ({filtered})",
                 "value": float(value),
                 "stderr": error,
-                "low": None if error is None else value - Z * error,
-                "high": None if error is None else value + Z * error,
+                "low": low,
+                "high": high,
                 "higher_is_better": better.get(metric),
             }
         )
@@ -158,6 +160,16 @@ def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "version": found["versions"].get(name),
         "metrics": metrics,
     }
+
+
+def _between(
+    metric: str, value: float, error: float | None, rows: int
+) -> tuple[float | None, float | None]:
+    """The 95 % interval of a metric: of a share Wilson's, for its standard error is 0 where all rows
+    are right or none is; of another one, as far as its standard error reaches."""
+    if metric in SHARES and rows and 0 <= value <= 1:
+        return wilson(value, rows)
+    return (None, None) if error is None else (value - Z * error, value + Z * error)
 
 
 def _known(manager: Any, tasks: Sequence[str], include: Path | None) -> list[str]:

@@ -144,7 +144,10 @@ def _result(ran: dict[str, Any], total: int, where: str) -> TestResult:
     failed = next((line for line in told if not line["passed"]), None)
     passed = sum(line["passed"] for line in told)
     if failed:
-        return TestResult(passed, total, failed["problem"], "wrong" if failed["wrong"] else "error")
+        kinds: dict[str, Outcome] = {"wrong": "wrong"}
+        if ran["ended"] == "time":
+            kinds["gone"] = "time out"
+        return TestResult(passed, total, failed["problem"], kinds.get(failed["kind"], "error"))
     if len(told) < total:
         problem = _ENDED.get(ran["ended"], "the tests did not come to their end")
         return TestResult(passed, total, problem, "time out" if ran["ended"] == "time" else "error")
