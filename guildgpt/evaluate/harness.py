@@ -165,8 +165,8 @@ def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
 def _between(
     metric: str, value: float, error: float | None, rows: int
 ) -> tuple[float | None, float | None]:
-    """The 95 % interval of a metric: of a share Wilson's, for its standard error is 0 where all rows
-    are right or none is; of another one, as far as its standard error reaches."""
+    """The 95 % interval of a metric: of a share Wilson's, since its standard error is 0 where all
+    rows are right or none is; of another one, as far as its standard error reaches."""
     if metric in SHARES and rows and 0 <= value <= 1:
         return wilson(value, rows)
     return (None, None) if error is None else (value - Z * error, value + Z * error)
