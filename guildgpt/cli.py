@@ -105,6 +105,13 @@ def train(
             help="Take over what this other run has finished and the recipe would do alike.",
         ),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="Also tell figures, no texts, to `trackio` or `wandb`, if that is installed.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a model from a recipe; the same command resumes it."""
@@ -123,12 +130,16 @@ def train(
             print_json(result)
         return
     from guildgpt.pipeline.run import run
+    from guildgpt.pipeline.tracking import tracker_named
     from guildgpt.report.before_after import headline, summary_table
 
+    tracker = tracker_named(track)
     folder = out or Path("runs") / loaded.name
     text = file.read_text(encoding="utf-8")
     try:
-        report = run(loaded, text, folder, stages=stages, reuse=reuse, console=console)
+        report = run(
+            loaded, text, folder, stages=stages, reuse=reuse, track=tracker, console=console
+        )
     except (KeyboardInterrupt, Terminated):
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         raise  # exit status 130 or 143, as shells have it
@@ -185,6 +196,9 @@ app.command(
         "guildgpt eval runs/starter/sft/model --data dolly mine.jsonl --limit 200",
         "guildgpt eval runs/starter/sft/model --samples",
         "guildgpt eval runs/starter/reward/model --comparisons starter",
+        "guildgpt eval runs/starter/sft/model --harness arc_easy hellaswag --limit 100",
+        "guildgpt eval runs/starter/ppo/model --code humaneval:HumanEval.jsonl.gz --against "
+        "runs/starter/sft/model",
     ),
 )(evaluate)
 app.command(

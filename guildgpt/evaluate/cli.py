@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,12 +13,17 @@ from guildgpt.terminal import (
     FLAG,
     SOURCES,
     Json,
+    busy,
     console_for,
     give,
     needs_torch,
     raise_in_words_of_the_command,
 )
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+HARNESS_AND_CODE = "Of --harness and --code"
 More = Annotated[list[str] | None, typer.Argument(metavar="SOURCE", hidden=True)]
 
 
@@ -35,8 +42,21 @@ def evaluate(
             metavar="SOURCE…", help="Of a reward model: whose comparisons to put in order."
         ),
     ] = None,
+    harness: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK…", help="Tasks or groups of lm-evaluation-harness."),
+    ] = None,
+    code: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASKS",
+            help="Python tasks to solve: humaneval:PATH, mbpp:PATH or starter.",
+        ),
+    ] = None,
     more: More = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows of each source at most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Rows of each source, or of each task, at most.")
+    ] = None,
     context: Annotated[
         int | None,
         typer.Option(
@@ -59,6 +79,74 @@ def evaluate(
             "that no training draws.",
         ),
     ] = 0,
+    chat: Annotated[
+        bool | None,
+        typer.Option(
+            "--chat/--plain",
+            metavar=FLAG,
+            help="Ask by the chat template, or have plain text continued. If not given, --harness "
+            "takes plain text, --code what the model was trained for.",
+            rich_help_panel=HARNESS_AND_CODE,
+        ),
+    ] = None,
+    include: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --harness: more tasks, as YAML.",
+            rich_help_panel=HARNESS_AND_CODE,
+        ),
+    ] = None,
+    fewshot: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="With --harness: examples before each question; what the task says if not given.",
+            rich_help_panel=HARNESS_AND_CODE,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="With --code: another model, to say what changed.",
+            rich_help_panel=HARNESS_AND_CODE,
+        ),
+    ] = None,
+    answers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With --code: answers to each task, for pass@1 (and pass@10 from 10 on).",
+            rich_help_panel=HARNESS_AND_CODE,
+        ),
+    ] = 1,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="With --code: 0 is greedy; 0.2 for several answers, if not given.",
+            rich_help_panel=HARNESS_AND_CODE,
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="With --code: tokens of an answer at most.",
+            rich_help_panel=HARNESS_AND_CODE,
+        ),
+    ] = 512,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="With --code: other answers, with the same chances.",
+            rich_help_panel=HARNESS_AND_CODE,
+        ),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure a model: bits per byte and perplexity on each source, and how it answers.
@@ -66,38 +154,98 @@ def evaluate(
     Of a reward model, with --comparisons: how often it prefers what people preferred, next to
     chance and to the length of the answers. A source that the model was trained on is measured on
     its held-out rows only.
+
+    With --harness: tasks of lm-evaluation-harness (the extra `harness`). With --code: Python tasks,
+    whose answers are run in the sandbox.
     """
-    if comparisons and (data or samples or constraints):
+    _one_thing(
+        {
+            "--data": bool(data or samples or constraints),
+            "--comparisons": bool(comparisons),
+            "--harness": bool(harness),
+            "--code": code is not None,
+        }
+    )
+    needs_torch()
+    from guildgpt.network.world import World
+
+    world, console = World(), console_for(as_json)
+    console.file = console.file  # as it is now: the harness's own lines are kept from it
+    show: Callable[[Any, Console], None]
+    try:
+        if harness:
+            from guildgpt.evaluate.harness import evaluate_tasks
+            from guildgpt.evaluate.harness import show_tasks as show
+
+            with busy(console, "measuring") as status:
+                result = evaluate_tasks(
+                    model,
+                    [*harness, *(more or ())],
+                    world,
+                    include=include,
+                    chat=bool(chat),
+                    shots=fewshot,
+                    limit=limit,
+                    on_progress=status.update,
+                )
+        elif code is not None:
+            from guildgpt.evaluate.code import evaluate_code
+            from guildgpt.evaluate.code import show_code as show
+
+            with busy(console, "measuring") as status:
+                result = evaluate_code(
+                    model,
+                    code,
+                    world,
+                    against=against,
+                    answers=answers,
+                    temperature=temperature,
+                    max_tokens=max_tokens,
+                    seed=seed,
+                    limit=limit,
+                    chat=chat,
+                    on_progress=status.update,
+                )
+        else:
+            from guildgpt.evaluate import command
+
+            sources = [*(comparisons or data or ()), *(more or ())]
+            if comparisons:
+                show = command.show_reward_model
+                result = command.evaluate_reward_model(
+                    model, sources, world, limit=limit, context=context
+                )
+            else:
+                show = command.show_model
+                result = command.evaluate_model(
+                    model,
+                    sources,
+                    world,
+                    limit=limit,
+                    context=context,
+                    samples=samples,
+                    constraints=constraints,
+                )
+    except ModelError as error:
+        raise_in_words_of_the_command(error)
+    give(result, as_json, show)
+
+
+def _one_thing(asked: dict[str, bool]) -> None:
+    """GuildError for options that ask for different things at once."""
+    named = [option for option, given in asked.items() if given]
+    if "--comparisons" in named and named != ["--comparisons"]:
         raise GuildError(
             "a reward model puts comparisons in order, and neither predicts rows nor answers",
             where="--comparisons",
-            remedy="Leave out --data, --samples and --constraints, or measure the other model by "
-            "itself.",
+            remedy="Leave out --data, --samples, --constraints, --harness and --code, or measure "
+            "the other model by itself.",
         )
-    needs_torch()
-    from guildgpt.evaluate import command
-    from guildgpt.network.world import World
-
-    sources = [*(comparisons or data or ()), *(more or ())]
-    world = World()
-    try:
-        if comparisons:
-            result = command.evaluate_reward_model(
-                model, sources, world, limit=limit, context=context
-            )
-        else:
-            result = command.evaluate_model(
-                model,
-                sources,
-                world,
-                limit=limit,
-                context=context,
-                samples=samples,
-                constraints=constraints,
-            )
-    except ModelError as error:
-        raise_in_words_of_the_command(error)
-    give(result, as_json, command.show_reward_model if comparisons else command.show_model)
+    if len(named) > 1:
+        raise GuildError(
+            f"{' and '.join(named)} are measured one at a time",
+            remedy="Give the command once for each.",
+        )
 
 
 def compare(

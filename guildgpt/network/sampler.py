@@ -6,7 +6,7 @@ are checked against.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,12 +60,15 @@ def sample(
     eos_id: int,
     seed: int,
     rows: int = 32,
+    over: Callable[[Sequence[int]], bool] | None = None,
+    on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[Sampled]:
     """An answer to each of `prompts` (token ids), at most `rows` of them at a time.
 
     What is drawn for a prompt depends on the seed and on its place in the list, not on which
-    prompts share its batch. Every answer ends: at the end-of-turn token, or cut at
-    `max_new_tokens`. No prompt is empty.
+    prompts share its batch. Every answer ends: at the end-of-turn token, where `over` says of its
+    ids so far that it is over, or cut at `max_new_tokens`. No prompt is empty. `on_progress` is
+    told how many are done.
     """
     chances = np.random.default_rng(seed).random((len(prompts), sampling.max_new_tokens))
     # Longest first: what does not fit into memory fails at once, and neighbours are alike.
@@ -73,8 +76,10 @@ def sample(
     answers: dict[int, Sampled] = {}
     for start in range(0, len(order), rows):
         batch = order[start : start + rows]
-        done = _batch(trunk, [prompts[index] for index in batch], chances[batch], sampling, eos_id)
+        asked = [prompts[index] for index in batch]
+        done = _batch(trunk, asked, chances[batch], sampling, eos_id, over)
         answers |= dict(zip(batch, done, strict=True))
+        on_progress(len(answers))
     return [answers[index] for index in range(len(prompts))]
 
 
@@ -84,6 +89,7 @@ def _batch(
     chances: NDArray[np.float64],
     sampling: Sampling,
     eos_id: int,
+    over: Callable[[Sequence[int]], bool] | None,
 ) -> list[Sampled]:
     head = Head(trunk.model)
     device = head.weight.device
@@ -104,6 +110,8 @@ def _batch(
         ids[alive, step] = tokens.cpu().numpy()[running]
         logprobs[alive, step] = chosen.float().cpu().numpy()[running]
         ended = running & (tokens.cpu().numpy() == eos_id)
+        if over is not None:
+            ended |= running & [over(ids[row, : step + 1].tolist()) for row in rows]
         lengths[rows[ended]] = step + 1
         running &= ~ended
         if not running.any() or step + 1 == steps:

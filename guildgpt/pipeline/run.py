@@ -51,6 +51,7 @@ from guildgpt.pipeline.reuse import take_over
 from guildgpt.pipeline.saving import inherited_by, save_model
 from guildgpt.pipeline.stage import Prepared, StageRun
 from guildgpt.pipeline.stages import STAGES
+from guildgpt.pipeline.tracking import TrackerName, final_figures, track_stage
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.report import Report
 from guildgpt.train.progress import ProgressWatcher
@@ -66,10 +67,12 @@ def run(
     *,
     stages: Sequence[Stage] | None = None,
     reuse: Path | None = None,
+    track: TrackerName | None = None,
     console: Console,
 ) -> Report:
     """Execute a recipe in `folder` (or only some of its stages); the last stage's report. What the
-    run in `reuse` has finished, and this one would do alike, is taken over.
+    run in `reuse` has finished, and this one would do alike, is taken over. `track` names who is
+    told the figures besides.
 
     Before anything is loaded, all data is read and held against the recipe's policy.
     """
@@ -114,6 +117,7 @@ def run(
                         console,
                         world,
                         later=missing[1:] if stage == missing[0] else (),
+                        track=track,
                     )
                 )
             if world.is_main:
@@ -147,9 +151,10 @@ def run_stage(run: StageRun) -> Report:
             figures.before = measure_before(run, base, rows)
 
     outcome = read_outcome(place)
+    tracking = track_stage(run.track, run.recipe, run.stage, place, run.warn)
     if outcome is None:
         with run.phase("train"), closing(ProgressWatcher(run.console, run.stage)) as watcher:
-            trained = kind.train(run, base, rows, run.job(watcher))
+            trained = kind.train(run, base, rows, run.job(tracking.watching(watcher)))
         with run.phase("save"):
             outcome = trained.outcome
             if run.world.is_main:
@@ -179,7 +184,9 @@ def run_stage(run: StageRun) -> Report:
     if not kind.scores:
         with run.phase("measure after"):
             figures.after = run.measured("the trained model", lambda: measure_after(run, rows))
-    return stage_report(run, rows, outcome, figures)
+    report = stage_report(run, rows, outcome, figures)
+    tracking.finish(final_figures(report))
+    return report
 
 
 def prove_all(run: StageRun, base: Base) -> None:

@@ -19,6 +19,7 @@ from guildgpt.data.examples import Example, Ranking
 from guildgpt.errors import GuildError
 from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, is_disk_full
+from guildgpt.pipeline.tracking import TrackerName
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.loop import Job, Outcome
@@ -121,6 +122,7 @@ class StageRun:
     console: Console
     world: World
     later: Sequence[Stage] = ()  # the stages that come after the run's first, told to that one
+    track: TrackerName | None = None  # who is told the figures besides the report
     warnings: list[str] = field(default_factory=list)  # what went wrong, for the report
 
     @property

@@ -117,6 +117,7 @@ class _Run:
             os.close(end)
         said, ended = self._watch(report[0], 2**20)
         os.close(report[0])
+        ended = ended or ("time" if self._spent(self.pids[0]) else "")
         lines = [json.loads(line) for line in said.split(b"\n")[:-1]]
         return {"tests": lines, "ended": ended or "exit"}
 
@@ -192,6 +193,15 @@ class _Run:
                 if len(output) > most:
                     return bytes(output), "output"
         return bytes(output), ""
+
+    def _spent(self, pid: int) -> bool:
+        """Whether a process ended because its processor time was used up. It ends when its tests
+        do, at the latest; one that does not is not waited for."""
+        for _ in range(100):
+            if found := os.waitid(os.P_PID, pid, _LOOK):
+                return found.si_code != os.CLD_EXITED and found.si_status == signal.SIGXCPU
+            time.sleep(0.005)
+        return False
 
     def _folder_is_full(self) -> bool:
         size = 0

@@ -49,7 +49,9 @@ def run_answer(code: str, peer: Peer) -> None:
 
 
 def run_tests(tests: str, peer: Peer, report_fd: int) -> None:
-    """Run each test and report it: a JSON line `{"passed": …, "problem": …}`, at last an empty one.
+    """Run each test and report it: a JSON line `{"passed": …, "problem": …, "kind": …}`, at last
+    an empty one. `kind` is "wrong" for a test that came to a false assert, and to nothing else
+    before it, "gone" where the answer's side has ended, else "error".
 
     What goes wrong in the set-up shows in the tests that need it. `{"unusable": …}` if the tests
     hand over what cannot be handed over.
@@ -66,7 +68,7 @@ def run_tests(tests: str, peer: Peer, report_fd: int) -> None:
     except Exception as error:  # whatever the other side sends instead of its names
         setup = f"the code did not run: {error}"
     for statement, is_test in steps(tests):
-        problem = ""
+        problem, kind = "", ""
         try:
             exec(compile(ast.Module([statement], []), "tests", "exec"), module.__dict__)
         except CannotCross as error:
@@ -74,8 +76,10 @@ def run_tests(tests: str, peer: Peer, report_fd: int) -> None:
             return
         except BaseException as error:
             problem = f"{_shown(statement)}: {type(error).__name__} {error}".rstrip()[:500]
+            kind = "gone" if isinstance(error, Gone) else "error"
+            kind = "wrong" if isinstance(error, AssertionError) and not setup else kind
         if is_test:
-            report(passed=not problem, problem=(problem and setup) or problem)
+            report(passed=not problem, problem=(problem and setup) or problem, kind=kind)
         setup = setup or problem
     report()
 

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from guildgpt.errors import DataError
 from guildgpt.rewards.confine import DEFAULT_LIMITS, Level, Limits
@@ -24,13 +24,23 @@ _ENDED = {"time": "it ran out of time", "files": "it wrote too much"}
 _NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
+NO_CODE = "there is no Python code in the answer"
+
+Outcome = Literal["passed", "wrong", "error", "time out", "no code"]
+
+
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """How many of the tests an answer passed, and what went wrong first ('' if nothing did)."""
+    """How many of the tests an answer passed, and what went wrong first ('' if nothing did).
+
+    `outcome` in a word: a test that came to a false assert is `wrong`, one that came to anything
+    else an `error`.
+    """
 
     passed: int
     total: int
     problem: str = ""
+    outcome: Outcome = "passed"
 
     def score(self, partial: float = 0.5) -> float:
         """1 if all tests passed, else the share that passed times `partial`: in 0..1."""
@@ -95,16 +105,28 @@ def verify_all(
     `where` names the rows. DataError if a row's tests are of no use, SandboxError if code cannot be
     run safely here or the sandbox fails; an answer's own failings only ever cost it tests.
     """
-    where = where or [f"answer {number}" for number in range(1, len(answers) + 1)]
+    return try_all([code_of(one) for one in answers], tests, workers, limits, where=where, at=at)
+
+
+def try_all(
+    codes: Sequence[str | None],
+    tests: Sequence[str],
+    workers: int = 1,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    where: Sequence[str] | None = None,
+    at: Level | None = None,
+) -> list[TestResult]:
+    """The same for code that was taken out of its answers already, None where there was none."""
+    where = where or [f"answer {number}" for number in range(1, len(codes) + 1)]
     totals = [count_tests(text, place) for text, place in zip(tests, where, strict=True)]
-    codes = [code_of(answer) for answer in answers]
     coded = [index for index, code in enumerate(codes) if code is not None]
     snippets = [Snippet(codes[index] or "", tests[index], where[index]) for index in coded]
     ran = dict(zip(coded, run_all(snippets, limits, workers, at=at), strict=True))
     return [
         _result(ran[index], total, place)
         if index in ran
-        else TestResult(0, total, "there is no Python code in the answer")
+        else TestResult(0, total, NO_CODE, "no code")
         for index, (total, place) in enumerate(zip(totals, where, strict=True))
     ]
 
@@ -119,7 +141,14 @@ def _result(ran: dict[str, Any], total: int, where: str) -> TestResult:
                 remedy="Tests may pass numbers, texts, lists, dictionaries and functions.",
             )
     told = [line for line in ran["tests"] if "passed" in line]
-    problem = next((line["problem"] for line in told if not line["passed"]), "")
-    if len(told) < total and not problem:
+    failed = next((line for line in told if not line["passed"]), None)
+    passed = sum(line["passed"] for line in told)
+    if failed:
+        kinds: dict[str, Outcome] = {"wrong": "wrong"}
+        if ran["ended"] == "time":
+            kinds["gone"] = "time out"
+        return TestResult(passed, total, failed["problem"], kinds.get(failed["kind"], "error"))
+    if len(told) < total:
         problem = _ENDED.get(ran["ended"], "the tests did not come to their end")
-    return TestResult(sum(line["passed"] for line in told), total, problem)
+        return TestResult(passed, total, problem, "time out" if ran["ended"] == "time" else "error")
+    return TestResult(passed, total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,18 +66,25 @@ class MetricsLog:
             self.board.close()
 
 
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; none where there is no file."""
+    found = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):  # a kill may leave half a line
+                found.append(json.loads(line))
+    return found
+
+
 def cut_log(path: Path, step: int) -> None:
     """Drop the lines that were logged after step `step`: those steps are about to be run again."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # a kill may leave half a line
-        if row["step"] <= step and (step or "source" not in row):
-            kept.append(line)
+    kept = [
+        json.dumps(row)
+        for row in read_rows(path)
+        if row["step"] <= step and (step or "source" not in row)
+    ]
     work = path.with_suffix(".writing")
     work.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     os.replace(work, path)

@@ -83,7 +83,7 @@ def test_a_right_answer_passes_and_a_wrong_one_gets_its_share() -> None:
     assert right == Result(4, 4)
     assert (wrong.passed, wrong.total) == (0, 4) or wrong.passed < 4
     assert wrong.problem.startswith("assert add(1, 2) == 3: AssertionError")
-    assert none == Result(0, 4, "there is no Python code in the answer")
+    assert none == Result(0, 4, "there is no Python code in the answer", "no code")
 
 
 @pytest.mark.parametrize(
