@@ -52,6 +52,8 @@ def chat(model: str | None, *, system: str | None = None, params: SamplingParams
         if found.weights:
             screen.note("It has no GGUF: torch answers, more slowly than llama.cpp.")
     first = open_model(found)
+    for notice in first.notices:
+        (screen.note if screen.interactive else screen.status)(notice)
     fleet = Fleet()
     fleet.add(first, lambda: open_model(found))
     with asyncio.Runner() as runner:

@@ -32,9 +32,9 @@ EXACT, ROUNDED = 1e-3, 0.15  # the most that two results may be apart, as a shar
 KNOWN = "Llama, Qwen, Gemma 2 and 3, Mistral, Phi, GPT-2, GPT-NeoX and MPT are known to train well."
 
 
-def rehearse(folder: Path, *, adapters: bool) -> None:
-    """ModelError for a folder's model that cannot be trained, as far as its shape tells, without
-    reading its weights; with `adapters`, where it cannot have them."""
+def rehearse(folder: Path, *, adapters: bool) -> Any:
+    """A folder's model without its weights; ModelError where it cannot be trained, as far as its
+    shape tells, and with `adapters`, where it cannot have them."""
     try:
         with torch.device("meta"), quiet():
             config = AutoConfig.from_pretrained(
@@ -45,6 +45,7 @@ def rehearse(folder: Path, *, adapters: bool) -> None:
                 Hats(model, torch.float32, torch.device("meta")).add(
                     "proof", AdapterConfig(rank=1), seed=0
                 )
+            return model
     except GuildError:
         raise
     except Exception as error:  # whatever transformers and peft raise at an odd model

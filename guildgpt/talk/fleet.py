@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
-from guildgpt.chat.template_file import TEMPLATE_KEY
 from guildgpt.engines.engine import Engine, SamplingParams, complete
-from guildgpt.engines.held_file import HeldFile
+from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import EngineDied, ModelError
 from guildgpt.model.locate import Located
+from guildgpt.model.starter import STARTER
 from guildgpt.model.version import Version, version_of
+from guildgpt.talk.foreign import template_of
 from guildgpt.talk.shares import version_for
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class OpenedModel:
     engine: Engine
     template: ChatTemplate
     identify: Callable[[], Version]
+    notices: tuple[str, ...] = ()  # what there is to say of the template
 
     @cached_property
     def version(self) -> Version:
@@ -57,9 +59,7 @@ def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> Opened
     Blocks while the model loads. Raises `ModelError` where the tokenizer lacks the template's
     control tokens, and what the engine raises.
     """
-    from guildgpt.engines.llamacpp import LlamaCppEngine
-
-    template, tokenizer = None, None
+    template, tokenizer, notices = None, None, []
     if found.folder:
         template = ChatTemplate.load(found.folder)
         tokenizer = FileTokenizer(found.folder / "tokenizer.json")
@@ -67,7 +67,8 @@ def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> Opened
         return _open_in_torch(found, found.folder, template, tokenizer, context)
     engine = LlamaCppEngine(found.gguf, tokenizer=tokenizer, context=context, slots=slots)
     try:
-        template = template or _own_template(engine.file)
+        if template is None:
+            template, notices = _without_folder(found, engine)
         template.eos_id(engine.tokenizer)
     except ModelError as error:
         engine.stop()
@@ -75,13 +76,14 @@ def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> Opened
     except BaseException:
         engine.stop()
         raise
-    return OpenedModel(engine, template, lambda: version_of(found, engine.file.sha256()))
+    return OpenedModel(
+        engine, template, lambda: version_of(found, engine.file.sha256()), tuple(notices)
+    )
 
 
-def _own_template(gguf: HeldFile) -> ChatTemplate:
-    """The template that a GGUF without a folder was written with; ChatML if nothing says so."""
-    written = gguf.head().metadata.get(TEMPLATE_KEY)
-    return ChatTemplate.from_json(written, gguf.path) if isinstance(written, str) else CHATML
+def _without_folder(found: Located, engine: LlamaCppEngine) -> tuple[ChatTemplate, list[str]]:
+    """The template of a bare GGUF. The starter keeps plain ChatML, in which recipes train it."""
+    return (CHATML, []) if found.name == STARTER else template_of(engine)
 
 
 def _open_in_torch(

@@ -128,9 +128,7 @@ def plain_logprobs(
 @pytest.mark.parametrize("count", [1, CHUNK, CHUNK + 1, 2 * CHUNK + 30])
 @pytest.mark.parametrize("scale", [1.0, 0.25, 1 / 0.7])
 @pytest.mark.parametrize("cap", [None, 6.0])
-def test_log_probabilities_and_their_gradients(
-    count: int, scale: float, cap: float | None
-) -> None:
+def test_log_probabilities_and_their_gradients(count: int, scale: float, cap: float | None) -> None:
     hidden, head, targets = problem(count)
     weights = torch.randn(count, generator=torch.Generator().manual_seed(1))
     found = head_logprobs(hidden, head.detach(), targets, scale, cap)
