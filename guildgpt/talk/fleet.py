@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
+from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.engines.engine import Engine, SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.engines.torch_engine import TorchEngine
 from guildgpt.errors import EngineDied, ModelError
 from guildgpt.model.locate import Located
 from guildgpt.model.starter import STARTER
 from guildgpt.model.version import Version, version_of
-from guildgpt.talk.foreign import template_of
+from guildgpt.talk.foreign import Asked, folder_as_it_is, template_of
 from guildgpt.talk.shares import version_for
 
 T = TypeVar("T")
@@ -54,17 +56,22 @@ class OpenedModel:
 
 def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> OpenedModel:
     """Open a GGUF in llama.cpp, with the template and tokenizer of its model folder if it has one,
-    else with those that it holds; a model folder without a GGUF in torch.
+    else with those that it holds; a model folder without a GGUF in torch, one of others with the
+    template that transformers finds there.
 
     Blocks while the model loads. Raises `ModelError` where the tokenizer lacks the template's
     control tokens, and what the engine raises.
     """
     template, tokenizer, notices = None, None, []
+    if found.folder and not (found.folder / TEMPLATE_FILE).is_file():
+        asked = folder_as_it_is(found.folder)
+        return _open_in_torch(found, found.folder, asked, context)
     if found.folder:
         template = ChatTemplate.load(found.folder)
         tokenizer = FileTokenizer(found.folder / "tokenizer.json")
     if found.folder and template and tokenizer and found.weights:
-        return _open_in_torch(found, found.folder, template, tokenizer, context)
+        asked = Asked(template, tokenizer, [template.eos_id(tokenizer)], [])
+        return _open_in_torch(found, found.folder, asked, context)
     engine = LlamaCppEngine(found.gguf, tokenizer=tokenizer, context=context, slots=slots)
     try:
         if template is None:
@@ -86,13 +93,9 @@ def _without_folder(found: Located, engine: LlamaCppEngine) -> tuple[ChatTemplat
     return (CHATML, []) if found.name == STARTER else template_of(engine)
 
 
-def _open_in_torch(
-    found: Located, folder: Path, template: ChatTemplate, tokenizer: FileTokenizer, context: int
-) -> OpenedModel:
-    from guildgpt.engines.torch_engine import TorchEngine
-
-    engine = TorchEngine(folder, tokenizer, [template.eos_id(tokenizer)], context=context)
-    return OpenedModel(engine, template, lambda: version_of(found))
+def _open_in_torch(found: Located, folder: Path, asked: Asked, context: int) -> OpenedModel:
+    engine = TorchEngine(folder, asked.tokenizer, asked.ends, context=context)
+    return OpenedModel(engine, asked.template, lambda: version_of(found), tuple(asked.notices))
 
 
 Open = Callable[[], OpenedModel]

@@ -1,14 +1,22 @@
-"""A GGUF file that GuildGPT did not write is asked in the chat template that it holds."""
+"""What GuildGPT did not write is asked in the chat template that it comes with: a GGUF file through
+llama.cpp, a folder of transformers through a process that has transformers."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from guildgpt.chat import CHATML, ChatTemplate, Message
+from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.chat.template_file import TEMPLATE_KEY
 from guildgpt.chat.template_pieces import Control, NotExpressed, read_pieces
 from guildgpt.chat.template_proof import prove_ids, proven
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.engines.torch_engine import check_torch
 from guildgpt.errors import ModelError
 from guildgpt.model.gguf_file import CONTROL_TOKEN
 
@@ -45,6 +53,44 @@ def template_of(engine: LlamaCppEngine) -> tuple[ChatTemplate, list[str]]:
             "model.base teaches it ChatML.",
         ) from error
     return CHATML, [f"The file's own chat template is not used ({why}): it is asked in ChatML."]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a folder is asked: see `guildgpt.bases.foreign`."""
+
+    template: ChatTemplate
+    tokenizer: FileTokenizer
+    ends: list[int]
+    notices: list[str]
+
+
+def folder_as_it_is(folder: Path) -> Asked:
+    """How a folder without a template.json is asked; takes seconds, for transformers reads it.
+    Raises EngineError where that is not installed, and ModelError where nothing says how."""
+    check_torch(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "guildgpt.bases.foreign", str(folder)],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    try:
+        said = json.loads(done.stdout)
+    except ValueError as error:
+        words = done.stderr.strip().splitlines() or ["it does not say why"]
+        raise ModelError(
+            f"how this model is asked cannot be found out ({words[-1]})", where=folder
+        ) from error
+    if "what" in said:
+        raise ModelError(said["what"], where=folder, remedy=said["remedy"])
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch) / "tokenizer.json"
+        file.write_text(said["tokenizer"], encoding="utf-8")
+        tokenizer = FileTokenizer(file)
+    template = ChatTemplate.from_json(said["template"], folder)
+    return Asked(template, tokenizer, said["ends"], said["notices"])
 
 
 def _read(engine: LlamaCppEngine) -> ChatTemplate:

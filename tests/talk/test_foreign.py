@@ -1,4 +1,4 @@
-"""A GGUF of others is asked in the chat template that it holds."""
+"""What others made is asked in the chat template that it comes with: a GGUF, a folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from bases.families import BY_NAME, published_base
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from guildgpt.chat import CHATML, Message
-from guildgpt.errors import ModelError
+from guildgpt.engines import torch_engine
+from guildgpt.engines.engine import SamplingParams, complete
+from guildgpt.errors import EngineError, ModelError
 from guildgpt.model.gguf import write_gguf
 from guildgpt.model.locate import locate
 from guildgpt.talk.fleet import OpenedModel, open_model
@@ -64,8 +67,8 @@ def test_it_is_asked_in_the_ids_of_its_publisher(family: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("family", ["llama-2", "mistral-v3", "phi-3.5", "smollm3"])
 def test_others_are_read_too(family: str, tmp_path: Path) -> None:
-    """llama.cpp's ids are not quite transformers' there: a date that is today's, a ▁ more, whitespace
-    beside a control token."""
+    """llama.cpp's ids are not quite transformers' there: a date that is today's, a ▁ more or less,
+    whitespace beside a control token."""
     with opened(foreign(tmp_path, family)) as model:
         assert model.notices == ()
         assert model.template.end == BY_NAME[family].end
@@ -113,3 +116,57 @@ def test_files_of_ours_are_asked_as_ever(tmp_path: Path) -> None:
     with opened(foreign(tmp_path, "qwen-2.5", chat_template=None)) as model:
         assert model.template == CHATML
         assert model.notices == ()
+
+
+# --- folders of transformers ---------------------------------------------------------------------
+
+
+def test_a_folder_of_transformers_answers_through_torch(tmp_path: Path) -> None:
+    base = published_base(tmp_path / "Qwen3-tiny", BY_NAME["qwen-3"])
+    with opened(base) as model:
+        assert (model.notices, model.template.end) == ((), "<|im_end|>")
+        assert model.version.id.startswith("Qwen3-tiny@")
+        ids = model.prompt(TURNS)
+        greedy = SamplingParams(temperature=0.0, max_tokens=8)
+        answer = asyncio.run(complete(model.engine, ids, greedy))
+    peer = AutoTokenizer.from_pretrained(base)
+    turns = [message.as_dict() for message in TURNS]
+    settings = {"add_generation_prompt": True, "enable_thinking": False, "return_dict": False}
+    assert ids == peer.apply_chat_template(turns, **settings)
+    theirs = AutoModelForCausalLM.from_pretrained(base).generate(
+        torch.tensor([ids]),
+        attention_mask=torch.ones(1, len(ids)),
+        max_new_tokens=8,
+        do_sample=False,
+        eos_token_id=[peer.eos_token_id],
+        pad_token_id=0,
+    )
+    said = [token for token in theirs[0, len(ids) :].tolist() if token != peer.eos_token_id]
+    assert list(answer.ids) == said
+
+
+def test_a_base_that_never_learned_to_talk_is_told_so(tmp_path: Path) -> None:
+    base = published_base(tmp_path / "base", BY_NAME["llama-3"], chat_template=None)
+    with pytest.raises(
+        ModelError, match=r"no chat template that can be used \(it has none\)"
+    ) as no:
+        open_model(locate(str(base)))
+    assert no.value.where == str(base)
+    assert "guildgpt train" in str(no.value.remedy)
+
+
+def test_chatml_in_a_folder_whose_template_cannot_be_read(tmp_path: Path) -> None:
+    base = published_base(tmp_path / "base", BY_NAME["qwen-2.5"], chat_template=WITH_NOTHING)
+    with opened(base) as model:
+        assert model.template == CHATML
+        assert "it is asked in ChatML" in model.notices[0]
+
+
+def test_where_torch_is_missing_a_sentence_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = published_base(tmp_path / "base", BY_NAME["qwen-3"])
+    monkeypatch.setattr(torch_engine, "missing_for_training", lambda: ["torch"])
+    with pytest.raises(EngineError, match="torch is not installed here") as missing:
+        open_model(locate(str(base)))
+    assert missing.value.remedy == "pip install 'guildgpt[train]'"
