@@ -62,7 +62,8 @@ def open_model(found: Located, *, context: int = 4096, slots: int = 1) -> Opened
     Blocks while the model loads. Raises `ModelError` where the tokenizer lacks the template's
     control tokens, and what the engine raises.
     """
-    template, tokenizer, notices = None, None, []
+    template, tokenizer = None, None
+    notices: list[str] = []
     if found.folder and not (found.folder / TEMPLATE_FILE).is_file():
         asked = folder_as_it_is(found.folder)
         return _open_in_torch(found, found.folder, asked, context)
