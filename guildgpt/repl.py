@@ -62,6 +62,8 @@ def chat(
         elif found.weights:
             screen.note("It has no GGUF: torch answers, more slowly than llama.cpp.")
     first = open_model(found, at=at)
+    for notice in first.notices:
+        (screen.note if screen.interactive else screen.status)(notice)
     fleet = Fleet()
     fleet.add(first, lambda: open_model(found, at=at))
     with asyncio.Runner() as runner:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer as Backend
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from guildgpt.bases import licences
-from guildgpt.bases.chat_template import special_tokens, template_for
+from guildgpt.bases.chat_template import template_for
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
 from guildgpt.bases.replit import is_replit, load_replit
@@ -30,6 +31,7 @@ from guildgpt.model.adapter import merge, plain_settings, without_adapter
 from guildgpt.model.chat_tokenizer import ChatTokenizer, add_chat_tokens
 from guildgpt.model.json_file import json_if_any
 from guildgpt.model.quiet import first_line, quiet
+from guildgpt.model.special_tokens import special_tokens
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _chat(
     if folder is None:
         return add_chat_tokens(tokenizer_json, ChatTemplate(system=config.system), rows)
     template, notices = template_for(config, folder, tokenizer_json)
-    special = special_tokens(folder, tokenizer_json)
+    special = special_tokens(folder, Backend.from_str(tokenizer_json).token_to_id)
     chat = add_chat_tokens(tokenizer_json, template, rows, bos=special.get("bos_token"))
     return replace(chat, notices=tuple(notices))
 

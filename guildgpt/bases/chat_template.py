@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import lru_cache, partial
@@ -20,13 +20,14 @@ from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
 from guildgpt.bases.config import BaseConfig
-from guildgpt.bases.template_pieces import Control, NotExpressed, read_pieces
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.chat.template import TEMPLATE_FILE, chatml
+from guildgpt.chat.template_pieces import Control, NotExpressed, read_pieces
+from guildgpt.chat.template_proof import prove_ids, proven
 from guildgpt.model.chat_tokenizer import published_template
 from guildgpt.model.gguf_file import read_head
-from guildgpt.model.json_file import json_if_any
 from guildgpt.model.quiet import quiet
+from guildgpt.model.special_tokens import special_tokens
 from guildgpt.model.starter import STARTER
 
 # Some templates write the date. One that changes from day to day cannot be the same in training and
@@ -50,7 +51,7 @@ def template_for(
     kept = ChatTemplate.load(folder) if (folder / TEMPLATE_FILE).is_file() else None
     if kept and (config.template == "own" or kept.name == CHATML.name):
         return replace(kept, system=config.system), []
-    special = special_tokens(folder, tokenizer_json)
+    special = special_tokens(folder, Backend.from_str(tokenizer_json).token_to_id)
     own, notices = None, []
     file = Path(config.base).expanduser()
     if config.template == "own" and (text := _in_gguf(file) or published_template(folder)):
@@ -70,20 +71,6 @@ def _in_gguf(file: Path) -> str | None:
         return None
     text = read_head(file).metadata.get("tokenizer.chat_template")
     return text if isinstance(text, str) and text.strip() else None
-
-
-def special_tokens(folder: Path, tokenizer_json: str) -> dict[str, str]:
-    """The tokens that the folder's files call `bos_token`, `eos_token` and `unk_token`, of those
-    that the tokenizer has."""
-    backend = Backend.from_str(tokenizer_json)
-    found = {}
-    for name in ("bos_token", "eos_token", "unk_token"):
-        for file in ("special_tokens_map.json", "tokenizer_config.json"):
-            given = json_if_any(folder / file).get(name)
-            token = given.get("content") if isinstance(given, dict) else given
-            if isinstance(token, str) and backend.token_to_id(token) is not None:
-                found[name] = token
-    return found
 
 
 def own_template(text: str, tokenizer_json: str, special: Mapping[str, str]) -> ChatTemplate:
@@ -112,78 +99,19 @@ def _proven(
         text = f"{{%- set eos_token = {json.dumps(eos, ensure_ascii=False)} %}}{text}"
     template = replace(template, published=text)
     tokenizer = _file_tokenizer(tokenizer_json)
-    try:
-        prove(template, tokenizer, peer)
-    except NotExpressed:
-        if template.system_turn is None:
-            raise
-        template = replace(template, system_turn=None, later_system=None, after_system=None)
-        prove(template, tokenizer, peer)
-    return template
+    return proven(template, lambda one: prove(one, tokenizer, peer))
 
 
 def prove(template: ChatTemplate, tokenizer: FileTokenizer, peer: Any) -> None:
     """NotExpressed unless `peer.apply_chat_template` gives our ids on all sample conversations."""
     peer.chat_template = template.jinja
     apply = partial(peer.apply_chat_template, tokenize=True, return_dict=False)
-    for messages in samples(template):
+
+    def theirs(messages: Sequence[Message], asks: bool) -> list[int]:
         turns = [message.as_dict() for message in messages]
-        asks = messages[-1].role == "user"
-        ours = {False: template.render(messages, tokenizer).ids}
-        if asks:
-            ours[True] = template.prompt(messages, tokenizer)
-            if template.last is not None:  # a text after the last answer, which there is none of
-                del ours[False]
-        for asked, ids in ours.items():
-            try:
-                theirs = list(apply(turns, add_generation_prompt=asked))
-            except Exception as error:  # a template raises what it likes
-                raise NotExpressed(f"it refuses a sample conversation: {error}") from error
-            if ids != theirs:
-                place = next(
-                    (
-                        i
-                        for i, pair in enumerate(zip(ids, theirs, strict=False))
-                        if len(set(pair)) > 1
-                    ),
-                    min(len(ids), len(theirs)),
-                )
-                raise NotExpressed(
-                    f"the ids of a sample of {len(messages)} messages differ from place {place} on"
-                )
+        return list(apply(turns, add_generation_prompt=asks))
 
-
-SAID = (
-    "Hello",
-    "What is TLS? It encrypts what travels.",
-    "  two spaces first, and last  ",
-    "\n\na line break first, and last\n",
-    "naïve café, 日本語, Привет, 🎉👩‍💻",
-    "def greet(name):\n    print(f'hello, {name}')  # 1024\n\n\ngreet(\"x\")",
-    "\ttabs\tand  double   spaces",
-    "(brackets), {{ braces }} {% if %} \\n 'quotes' & <tags>",
-    "1, 22, 333 and 4444.5",
-    "a",
-)
-
-
-def samples(template: ChatTemplate) -> Iterator[list[Message]]:
-    """Conversations of one and several turns, with a system text and without."""
-    for place, said in enumerate(SAID):
-        other = SAID[place - 1]
-        # Where a prompt ends in text, an answer that begins with whitespace would be joined to it.
-        answers = said.lstrip(), other.lstrip()
-        turns = [
-            Message("user", said),
-            Message("assistant", answers[0]),
-            Message("user", other),
-            Message("assistant", answers[1]),
-        ]
-        for length in range(1, len(turns) + 1):
-            yield turns[:length]
-            yield [Message("system", SAID[place - 2]), *turns[:length]]
-        if template.later_system:
-            yield [*turns[:2], Message("system", SAID[place - 2]), *turns[2:]]
+    prove_ids(template, tokenizer, theirs)
 
 
 def _the_same_every_day(text: str) -> str:

@@ -168,7 +168,7 @@ class ChatTemplate:
 
     def _parts(self, messages: Sequence[Message], *, ask: bool = False) -> Iterator[_Part]:
         """A conversation in pieces, each the template's own or a person's."""
-        written = self._folded(self._with_system(messages))
+        written = self.folded(self._with_system(messages))
         opens = bool(written) and written[0].role == "system"
         yield _Part(self.begin + ("" if opens else self.without_system), own=True)
         for place, message in enumerate(written):
@@ -213,7 +213,7 @@ class ChatTemplate:
             return [Message("system", self.system), *messages]
         return list(messages)
 
-    def _folded(self, messages: Sequence[Message]) -> list[Message]:
+    def folded(self, messages: Sequence[Message]) -> list[Message]:
         """The conversation with every system text where the template can write it."""
         written: list[Message] = []
         waiting: list[str] = []

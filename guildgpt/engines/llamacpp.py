@@ -7,7 +7,7 @@ posted to `/completion` as token ids: nothing here ever parses a text for contro
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, closing
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from guildgpt.engines.server_link import ServerLink
 from guildgpt.engines.stop_texts import until_stop
 from guildgpt.model.gguf_file import CONTROL_TOKEN
 
+ADDS_BOS = "tokenizer.ggml.add_bos_token"
 RANDOM_SEED = 0xFFFF_FFFF
 REMEMBERED = 1024  # texts: a chat encodes "user\n" and all its earlier turns at every turn
 
@@ -109,6 +110,37 @@ class LlamaCppEngine:
                     yield Chunk(tuple(held), text, logprobs=tuple(logprobs))
                     held.clear()
                     logprobs.clear()
+
+    def in_own_template(self, turns: Sequence[Mapping[str, str]], asks: bool) -> list[int]:
+        """The ids of a conversation in the chat template that the file itself holds, with what asks
+        for an answer or without; blocks. Raises what `written` raises."""
+        request = {"content": self.written(turns, asks), "parse_special": True}
+        return list(self._link.call("/tokenize", {**request, "add_special": False})["tokens"])
+
+    def written(self, turns: Sequence[Mapping[str, str]], asks: bool) -> str:
+        """Its text, control tokens among it. Raises `EngineError` (or `EngineDied`, which llama.cpp
+        does not tell apart) for what the template refuses."""
+        request = {
+            "messages": [dict(turn) for turn in turns],
+            "add_generation_prompt": asks,
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        text = str(self._link.call("/apply-template", request)["prompt"])
+        # llama.cpp leaves a BOS out of the text that it writes itself as it splits a text.
+        bos, adds_it = self.bos
+        return bos + text.removeprefix(bos) if bos and adds_it else text
+
+    @cached_property
+    def bos(self) -> tuple[str | None, bool]:
+        """The token that begins a text, where the file names one, and whether llama.cpp puts it
+        before what it splits."""
+        metadata = self.file.head().metadata
+        names = metadata.get("tokenizer.ggml.tokens")
+        number = metadata.get("tokenizer.ggml.bos_token_id")
+        if not names or not isinstance(number, int):
+            return None, False
+        kind = metadata.get("tokenizer.ggml.model")
+        return names[number].decode(), bool(metadata.get(ADDS_BOS, kind == "llama"))
 
     async def check(self) -> None:
         """Raise `EngineDied` where it gives no sign of life; see `Engine.check`."""

@@ -40,6 +40,7 @@ def start(
     options.cors_origins = "localhost"
     options.ui = False
     options.enable_chat_template = False  # the template is ours
+    options.prefill_assistant = False  # a template that is read writes whole conversations
     options.cache_ram_mib = PROMPT_CACHE_MIB
     # Both would cost the first answer more than they give it: a trial run, and a second load of
     # the model to measure it.

@@ -29,6 +29,17 @@ HALF = "\ufffd"  # what a piece of a character decodes to
 _PROGRAM = "guildgpt.network.answering"
 
 
+def check_torch(folder: Path) -> None:
+    """EngineError where what answers for a model without a GGUF is not installed."""
+    if missing := missing_for_training():
+        raise EngineError(
+            f"a model without a GGUF answers through torch, and {', '.join(missing)} is not "
+            "installed here",
+            where=folder,
+            remedy="pip install 'guildgpt[train]'",
+        )
+
+
 class TorchEngine:
     """A model folder behind the `Engine` contract; `ends` are the ids that end an answer.
 
@@ -40,13 +51,7 @@ class TorchEngine:
     def __init__(
         self, folder: Path, tokenizer: FileTokenizer, ends: Sequence[int], *, context: int = 4096
     ):
-        if missing := missing_for_training():
-            raise EngineError(
-                "a model without a GGUF answers through torch, and "
-                f"{', '.join(missing)} is not installed here",
-                where=folder,
-                remedy="pip install 'guildgpt[train]'",
-            )
+        check_torch(folder)
         self.tokenizer = tokenizer
         self._numbers = count()
         self._waiting: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Any]]] = {}

@@ -29,6 +29,7 @@ from guildgpt.evaluate.head_to_head import (
 )
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.provenance import PROVENANCE_FILE, trained_on
+from guildgpt.network.lean import in_format
 from guildgpt.network.reward_model import (
     REWARD_FILE,
     RewardModel,
@@ -240,7 +241,7 @@ def _answers(
     world: World,
 ) -> Answers:
     dtype = world.dtype("auto")
-    network = load_base(_config(model)).model.to(world.device, dtype).eval()
+    network = in_format(load_base(_config(model)).model, dtype).to(world.device).eval()
     return write(trunk_for(network, dtype), chat, prompts, sampling, seed=seed)
 
 

@@ -12,18 +12,21 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import warnings
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 
 from guildgpt.errors import ModelError
-from guildgpt.model.gguf_architectures import architecture_of
+from guildgpt.model.gguf_architectures import architecture_of, check_architecture
 from guildgpt.model.gguf_chat import describe_chat, read_chat
 from guildgpt.model.gguf_tensors import Tensor
 from guildgpt.model.gguf_types import Quantization, quantized, stored_as
 from guildgpt.model.gguf_types import quantization as kind_of_file
-from guildgpt.model.gguf_vocabulary import read_vocabulary
+from guildgpt.model.gguf_vocabulary import check_tokenizer, read_vocabulary
+from guildgpt.model.json_file import read_json
 from guildgpt.model.weights import Weights
 
 
@@ -69,6 +72,21 @@ def write_gguf(folder: Path, out: Path, quantization: str) -> Path:
             writer.close()
         unfinished.unlink(missing_ok=True)
     return out
+
+
+def why_no_gguf(model: Any, where: Path, tokenizer: Path) -> str | None:
+    """Why none can be made of a transformers model, as far as its class, its configuration and the
+    tokenizer in that folder tell before there are weights; None where nothing stands against it."""
+    file = tokenizer / "tokenizer.json"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check_architecture(type(model).__name__, model.config, where / "config.json")
+        if file.is_file():
+            check_tokenizer(read_json(file), file)
+    except ModelError as error:
+        return error.what
+    return None
 
 
 def _write_tensors(writer: gguf.GGUFWriter, tensors: list[Tensor], kind: Quantization) -> None:

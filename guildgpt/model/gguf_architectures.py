@@ -11,6 +11,7 @@ https://github.com/ggml-org/llama.cpp.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from guildgpt.errors import ModelError
 from guildgpt.model.gguf_families import (
@@ -25,10 +26,11 @@ from guildgpt.model.gguf_families import (
     kv_heads,
     mpt_scale,
     read_architecture,
+    read_shape,
     ropes_three_of_four,
     within_window,
 )
-from guildgpt.model.gguf_settings import WITHOUT_GGUF, read_settings
+from guildgpt.model.gguf_settings import WITHOUT_GGUF, Settings, read_settings
 from guildgpt.model.gguf_tensors import (
     gemma_scale,
     kind_by_kind,
@@ -310,10 +312,19 @@ def architecture_of(folder: Path, weights: Weights) -> Architecture:
     """The architecture of a model folder; ModelError where it has none that llama.cpp knows."""
     where = folder / "config.json"
     name = (read_json(where).get("architectures") or ["none"])[0]
+    return read_architecture(_family(name, where), read_settings(folder), weights)
+
+
+def check_architecture(name: str, config: Any, where: Path) -> None:
+    """ModelError where a model of the class `name` with this configuration has no GGUF."""
+    read_shape(_family(name, where), Settings(config, where))
+
+
+def _family(name: str, where: Path) -> Family:
     if name not in FAMILIES:
         raise ModelError(
             f"the architecture {name} has no GGUF here",
             where=where,
             remedy=f"There is one of {', '.join(FAMILIES)}; {WITHOUT_GGUF}",
         )
-    return read_architecture(FAMILIES[name], read_settings(folder), weights)
+    return FAMILIES[name]

@@ -15,6 +15,7 @@ from guildgpt.errors import ModelError
 from guildgpt.model.chat_tokenizer import published_template
 from guildgpt.model.gguf_vocabulary import Kind, Vocabulary
 from guildgpt.model.json_file import json_if_any
+from guildgpt.model.special_tokens import special_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,16 @@ class Chat:
 def read_chat(folder: Path, vocabulary: Vocabulary) -> Chat:
     """How the model of a folder was taught to speak.
 
-    A folder of ours has a template.json. Another one speaks ChatML where its vocabulary has that
-    template's tokens, and else whatever its own chat template says. Raises ModelError for a
+    A folder of ours has a template.json. Another one speaks as its own chat template says or, where
+    it has none and its vocabulary has that template's tokens, ChatML. Raises ModelError for a
     template whose tokens the vocabulary lacks, and for a model that says nowhere how it ends.
     """
     template = ChatTemplate.load(folder) if (folder / TEMPLATE_FILE).is_file() else None
-    if template is None and set(CHATML.control_tokens) <= set(vocabulary.tokens):
-        template = CHATML
     if template is None:
-        return _own(folder, vocabulary)
+        published = published_template(folder)
+        if published or not set(CHATML.control_tokens) <= set(vocabulary.tokens):
+            return _own(folder, vocabulary, published)
+        template = CHATML
     missing = [token for token in template.control_tokens if token not in vocabulary.tokens]
     if missing:
         raise ModelError(
@@ -78,7 +80,7 @@ def describe_chat(
         writer.add_unk_token_id(unknown)
 
 
-def _own(folder: Path, vocabulary: Vocabulary) -> Chat:
+def _own(folder: Path, vocabulary: Vocabulary, published: str | None) -> Chat:
     """The folder's own template and ends."""
     ends = _special(folder, "eos", vocabulary)
     if not ends:
@@ -90,7 +92,7 @@ def _own(folder: Path, vocabulary: Vocabulary) -> Chat:
         )
     others = [token for token in ends if token != ends[0]]
     return Chat(
-        published_template(folder),
+        published,
         ends[0],
         other_end=others[-1] if others else None,
         begins=_begins(folder, vocabulary),
@@ -99,18 +101,8 @@ def _own(folder: Path, vocabulary: Vocabulary) -> Chat:
 
 def _special(folder: Path, name: str, vocabulary: Vocabulary) -> list[int]:
     """The ids of a special token; those that end a turn of the tokenizer's own chat first."""
-    rows = range(len(vocabulary.tokens))
-    ids: list[Any] = []
-    token = json_if_any(folder / "tokenizer_config.json").get(f"{name}_token")
-    text = token.get("content") if isinstance(token, dict) else token
-    if name == "eos" and text in vocabulary.tokens:
-        ids.append(vocabulary.tokens.index(text))
-    for file in ("config.json", "generation_config.json"):
-        given = json_if_any(folder / file).get(f"{name}_token_id")
-        ids += given if isinstance(given, list) else [given]
-    if text in vocabulary.tokens:
-        ids.append(vocabulary.tokens.index(text))
-    return [token for token in dict.fromkeys(ids) if isinstance(token, int) and token in rows]
+    ids = {token: place for place, token in enumerate(vocabulary.tokens)}
+    return special_ids(folder, name, ids.get, len(ids))
 
 
 def _begins(folder: Path, vocabulary: Vocabulary) -> bool:

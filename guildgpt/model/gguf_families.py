@@ -60,6 +60,18 @@ class Architecture:
 
 def read_architecture(family: Family, settings: Settings, weights: Weights) -> Architecture:
     """The model as its family has it; ModelError for what llama.cpp cannot represent."""
+    dimensions, factors = read_shape(family, settings)
+    tensors = _tensors(family, settings, weights)
+    tensors += [constant(name, values) for name, values in factors.items()]
+    rows = tensors[0].shape[0]
+    dimensions["vocab_size"] = rows
+    dimensions = {name: value for name, value in dimensions.items() if value is not None}
+    return Architecture(family.name, rows, dimensions, tensors)
+
+
+def read_shape(family: Family, settings: Settings) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What a GGUF says of the model beside its weights, and the factors of its positions; no weight
+    is read. ModelError for what llama.cpp cannot represent."""
     _check(family, settings)
     dimensions = {
         name: settings[value] if isinstance(value, str) else value(settings)
@@ -69,12 +81,7 @@ def read_architecture(family: Family, settings: Settings, weights: Weights) -> A
     if family.scalings is not None:
         rope, factors = rope_of(settings, family.scalings, family.rotates_a_part)
         dimensions |= rope
-    tensors = _tensors(family, settings, weights)
-    tensors += [constant(name, values) for name, values in factors.items()]
-    rows = tensors[0].shape[0]
-    dimensions["vocab_size"] = rows
-    dimensions = {name: value for name, value in dimensions.items() if value is not None}
-    return Architecture(family.name, rows, dimensions, tensors)
+    return dimensions, factors
 
 
 def _check(family: Family, settings: Settings) -> None:

@@ -41,6 +41,38 @@ _EXPRESSIONS = {
 }
 PRE_TOKENIZERS = ("gpt-2", "smollm", *_EXPRESSIONS.values())
 
+# Other names that llama.cpp has for what one of those does.
+ALIASES = {
+    **dict.fromkeys(("phi-2", "mpt", "olmo", "jais", "jina-es", "jina-de"), "gpt-2"),
+    **dict.fromkeys(("jina-v2-es", "jina-v2-de", "gigachat", "trillion"), "gpt-2"),
+    **dict.fromkeys(("starcoder", "refact", "command-r", "codeshell", "exaone"), "smollm"),
+    "minerva-7b": "smollm",
+    **dict.fromkeys(("llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral"), "llama-bpe"),
+    **dict.fromkeys(("midm-2.0", "lfm2"), "llama-bpe"),
+    "smaug-bpe": "dbrx",
+    **dict.fromkeys(("stablelm2", "deepseek-r1-qwen", "megrez"), "qwen2"),
+    "llama4": "gpt-4o",
+}
+
+
+def pre_tokenizer_of(name: str) -> tuple[dict[str, Any], bool] | None:
+    """What llama.cpp does before the merges of a byte-level vocabulary under that name, in a
+    tokenizer.json's form, and its `ignore_merges`; None for a name that is not known here."""
+    name = ALIASES.get(name, name)
+    words = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    whole = {**words, "use_regex": True}
+    if name == "gpt-2":
+        return whole, False
+    if name == "smollm":
+        digits = {"type": "Digits", "individual_digits": True}
+        return {"type": "Sequence", "pretokenizers": [digits, whole]}, False
+    for (expression, whole_words), known in _EXPRESSIONS.items():
+        if known == name:
+            split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated"}
+            steps = [{**split, "invert": False}, {**words, "use_regex": False}]
+            return {"type": "Sequence", "pretokenizers": steps}, whole_words
+    return None
+
 
 def pre_tokenizer_name(spec: dict[str, Any]) -> str:
     """llama.cpp's name for what a byte-level tokenizer.json does before its merges.

@@ -64,22 +64,13 @@ def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
     """
     path = folder / "tokenizer.json"
     spec = read_json(path) if path.is_file() else _made_by_transformers(folder)
-    if "vocab" not in spec.get("model", {}):
-        raise ModelError("this is not a tokenizer.json", where=path)
-    model = spec["model"]
-    byte_level = bool(_find(spec, "ByteLevel"))
+    check_tokenizer(spec, path)
+    model, byte_level = spec["model"], _byte_level(spec)
     added = {token["id"]: token["content"] for token in spec.get("added_tokens") or []}
     if model["type"] == "Unigram":
         pieces = {index: piece for index, (piece, _) in enumerate(model["vocab"])}
-    elif model["type"] == "BPE" and (byte_level or model["vocab"].keys() >= _BYTES):
-        pieces = {index: piece for piece, index in model["vocab"].items()}
     else:
-        raise ModelError(
-            f"this {model['type']} tokenizer has no GGUF here",
-            where=path,
-            remedy="There is one of byte-level BPE, of SentencePiece's BPE with its 256 byte "
-            f"pieces, and of Unigram; {WITHOUT_GGUF}",
-        )
+        pieces = {index: piece for piece, index in model["vocab"].items()}
     size = max([*pieces, *added]) + 1
     if size > rows:
         raise ModelError(
@@ -99,6 +90,26 @@ def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
         lines = [" ".join(merge) for merge in merges]
         return Vocabulary("gpt2", tokens, types, pre_tokenizer_name(spec), lines)
     return _sentencepiece(spec, tokens, types, merges)
+
+
+def check_tokenizer(spec: dict[str, Any], where: Path) -> None:
+    """ModelError for a tokenizer.json of a kind that llama.cpp does not know."""
+    model = spec.get("model", {})
+    if "vocab" not in model:
+        raise ModelError("this is not a tokenizer.json", where=where)
+    if model["type"] == "Unigram":
+        return
+    if model["type"] != "BPE" or not (_byte_level(spec) or model["vocab"].keys() >= _BYTES):
+        raise ModelError(
+            f"this {model['type']} tokenizer has no GGUF here",
+            where=where,
+            remedy="There is one of byte-level BPE, of SentencePiece's BPE with its 256 byte "
+            f"pieces, and of Unigram; {WITHOUT_GGUF}",
+        )
+
+
+def _byte_level(spec: dict[str, Any]) -> bool:
+    return bool(_find(spec, "ByteLevel"))
 
 
 def _made_by_transformers(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from guildgpt.model.starter import STARTER, starter_gguf
 
 RUNS = Path("runs")
 # Where weights begin: whole, or the list of their parts.
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+WEIGHTS = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
 # A reward model's, where there are several or the weights hold none.
 HEADS_FILE = "heads.safetensors"
 # The most faithful first that a small machine still runs well; others follow by name.
@@ -63,8 +66,10 @@ def locate(
 
 
 def located_at(gguf: Path, name: str) -> Located:
-    """The model whose file lies there; it is a folder's where its template lies beside it."""
-    return Located(name, gguf, gguf.parent if (gguf.parent / TEMPLATE_FILE).is_file() else None)
+    """The model whose file lies there; it is a folder's where its template lies beside it, or where
+    it is no GGUF."""
+    in_folder = gguf.suffix != ".gguf" or (gguf.parent / TEMPLATE_FILE).is_file()
+    return Located(name, gguf, gguf.parent if in_folder else None)
 
 
 def model_folders(root: Path) -> Iterator[Path]:
@@ -148,6 +153,8 @@ def _in_folder(path: Path) -> Located:
         return found
     has_template = (path / TEMPLATE_FILE).is_file()
     files = sorted(path.glob("*.gguf"))
+    if not files and not has_template and _speaks(path, {one.name for one in path.iterdir()}):
+        return Located(str(path), _choose(path), path)  # of transformers, as others save it
     if files and not has_template:
         raise ModelError(
             f"this folder has no {TEMPLATE_FILE}, so it is not a model folder",

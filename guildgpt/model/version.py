@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.hashes import combined, file_sha256
 from guildgpt.model.gguf_file import check_whole, parts
 from guildgpt.model.json_file import read_json
@@ -30,9 +31,16 @@ def version_of(found: Located, sha256: str | None = None) -> Version:
     """The version that a model is; reads the whole file unless its hash is known."""
     if sha256 is None:
         sha256 = combined([file_sha256(part) for part in _files(found)])
-    # Every run calls its model folders "model": what they lie in says more.
-    name = found.folder.parent.name if found.folder else found.name
-    return Version(f"{name}@{sha256[:8]}", found.name, str(found.gguf.absolute()), sha256)
+    return Version(f"{name_of(found)}@{sha256[:8]}", found.name, str(found.gguf.absolute()), sha256)
+
+
+def name_of(found: Located) -> str:
+    """What a version's id begins with. Every run calls its model folders "model": what they lie in
+    says more, but for folders of others."""
+    if found.folder is None:
+        return found.name
+    ours = (found.folder / TEMPLATE_FILE).is_file()
+    return (found.folder.parent if ours else found.folder.absolute()).name
 
 
 def _files(found: Located) -> list[Path]:

@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from guildgpt.errors import ModelError
 from guildgpt.model.adapter import MERGE, plain_settings, put_on
 from guildgpt.model.config import AdapterConfig
-from guildgpt.network.lean import causal_model
+from guildgpt.network.lean import causal_model, in_format
 from guildgpt.network.shared import SharedLayers
 from guildgpt.network.trunk import Trunk, trunk_for
 
@@ -41,7 +41,7 @@ class Hats:
     """
 
     def __init__(self, model: Any, dtype: torch.dtype, device: torch.device):
-        self.base: Any = model.to(device, dtype).requires_grad_(False).eval()
+        self.base: Any = in_format(model, dtype).to(device).requires_grad_(False).eval()
         self.model: Any = None  # peft's wrapper, from the first hat on
         self._linear = _linear_by_layer(self.base)
         self.shared = SharedLayers(len(self._linear))

@@ -31,6 +31,19 @@ def causal_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def in_format(model: Any, dtype: torch.dtype) -> Any:
+    """The model itself with its weights in `dtype`. What it computes of its own, and no file holds,
+    stays exact: rotary frequencies in bfloat16 are up to 0.2 % too low or too high, which at the
+    thousandth token is about a radian."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    saved = model.state_dict(keep_vars=True).values()
+    for tensor in saved:
+        if not isinstance(tensor, nn.Parameter) and tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+    return model
+
+
 class LeanTrunk:
     """The trunk (see `Trunk`) of a `LlamaForCausalLM`, peft-wrapped or not.
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from guildgpt.data.examples import Example
-from guildgpt.errors import ModelError
 from guildgpt.network.head import Head, head_cross_entropy, head_logprobs
 from guildgpt.network.lean import LeanTrunk, causal_model
 from guildgpt.network.shared import SharedLayers
@@ -95,20 +94,12 @@ def _train_only(model: nn.Module, trained: Sequence[nn.Parameter]) -> None:
         parameter.requires_grad_(True)
 
 
-# What a configuration calls a head that is more than one matrix product and a scale.
-ODD_HEADS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-
-
-def refuse_odd_head(config: Any) -> None:
-    """ModelError for a model whose logits are more than a scaled product."""
-    for odd in ODD_HEADS:
-        if getattr(config, odd, None) not in (None, 1, 1.0):
-            raise ModelError(
-                f"the head of this model applies {odd}, which training does not know yet",
-                where="model.base",
-                remedy="Llama, Qwen, Gemma 3, Mistral, Phi, GPT-NeoX, MPT and most others have a "
-                "plain head.",
-            )
+def capped(model: Any) -> Any:
+    """The model itself, its attention computed so that a soft cap on attention's logits holds:
+    transformers' eager way has it in every version, others leave it out or refuse."""
+    if getattr(model.config, "attn_logit_softcapping", None) is not None:
+        model.set_attn_implementation("eager")
+    return model
 
 
 def trunk_for(
@@ -119,7 +110,7 @@ def trunk_for(
 ) -> Trunk:
     """The leanest trunk this model allows, with one of its adapters or none; `shared` are its
     layers below all adapters."""
-    refuse_odd_head(causal_model(model).config)
+    capped(causal_model(model))
     try:
         return LeanTrunk(model, dtype, adapter, shared)
     except TypeError:
@@ -133,7 +124,7 @@ def summed_loss(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
     """
     head = Head(trunk.model)
     hidden, targets = _predicting(trunk, examples, head)
-    return head_cross_entropy(*head.folded(hidden), targets, head.scale)
+    return head_cross_entropy(*head.folded(hidden), targets, head.scale, head.cap)
 
 
 def token_logprobs(trunk: Trunk, examples: Sequence[Example], temperature: float = 1.0) -> Tensor:
@@ -145,7 +136,8 @@ def token_logprobs(trunk: Trunk, examples: Sequence[Example], temperature: float
     head = Head(trunk.model)
     hidden, targets = _predicting(trunk, examples, head)
     hidden, weight = head.folded(hidden)
-    return head_logprobs(hidden, weight.detach(), targets, head.scale / temperature)
+    scale, cap = head.scale / temperature, head.cap and head.cap / temperature
+    return head_logprobs(hidden, weight.detach(), targets, scale, cap)
 
 
 def _predicting(trunk: Trunk, examples: Sequence[Example], head: Head) -> tuple[Tensor, Tensor]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from guildgpt.bases import licences
 from guildgpt.bases.config import BaseConfig
-from guildgpt.bases.locate import locate_base
+from guildgpt.bases.locate import Place, locate_base
 from guildgpt.bases.replit import is_replit
 from guildgpt.data import (
     Document,
@@ -34,6 +35,7 @@ from guildgpt.data.repeating import repeating_rows
 from guildgpt.data.split import digest, in_first_half
 from guildgpt.errors import DataError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
+from guildgpt.model.gguf import why_no_gguf
 from guildgpt.model.json_file import json_if_any
 from guildgpt.network.proof import rehearse
 from guildgpt.pipeline.checks import (
@@ -83,9 +85,10 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     )
     for stage in stages:
         check_rows(stage, dataset, recipe.settings(stage))
-    folder, provenance = _found(base)
-    if folder and not is_replit(json_if_any(folder / "config.json")):
-        rehearse(folder, adapters=wears_adapters(stages, recipe))
+    place, provenance = _found(base)
+    if place and not is_replit(json_if_any(place.folder / "config.json")):
+        model = rehearse(place.folder, adapters=wears_adapters(stages, recipe))
+        notices += _without_gguf(recipe, stages, model, place)
     provenance += dataset.provenance
     if documents:
         provenance.append(
@@ -185,7 +188,19 @@ def _prepare_comparisons(
     return Compared(train, held_out, dropped)
 
 
-def _found(base: BaseConfig) -> tuple[Path | None, list[Provenance]]:
+def _without_gguf(
+    recipe: Recipe, stages: Sequence[Stage], model: Any, place: Place
+) -> Iterator[str]:
+    """A line where none can be made of this base, with what follows from it."""
+    wanted = recipe.export.gguf and not all(STAGES[stage].scores for stage in stages)
+    if wanted and (why := why_no_gguf(model, place.folder, place.tokenizer)):
+        yield (
+            f"there will be no GGUF ({why}): `guildgpt chat`, `vote` and the bot will answer with "
+            "this model through torch, which is several times slower"
+        )
+
+
+def _found(base: BaseConfig) -> tuple[Place | None, list[Provenance]]:
     """Where a base in transformers' form lies (the others are Llama-shaped), and what a base is
     made of, without fetching or reading its weights."""
     if base.base == "scratch":
@@ -197,7 +212,7 @@ def _found(base: BaseConfig) -> tuple[Path | None, list[Provenance]]:
         item = Provenance(path.stem, "base", origin=path.name)
         return None, [licences.stated(base, item)]
     place = locate_base(base, weights=False)
-    return place.folder, place.provenance
+    return place, place.provenance
 
 
 def _read_documents(recipe: Recipe, notices: list[str]) -> list[Document]:

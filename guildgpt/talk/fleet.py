@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
-from guildgpt.chat.template_file import TEMPLATE_KEY
+from guildgpt.chat.template import TEMPLATE_FILE
 from guildgpt.engines.engine import Engine, SamplingParams, complete
-from guildgpt.engines.held_file import HeldFile
+from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.served_at import ServedAt
+from guildgpt.engines.torch_engine import TorchEngine
+from guildgpt.engines.url_engine import UrlEngine
 from guildgpt.errors import EngineDied, ModelError
 from guildgpt.model.locate import Located
+from guildgpt.model.starter import STARTER
 from guildgpt.model.version import Version, version_of
+from guildgpt.talk.foreign import Asked, folder_as_it_is, template_of
 from guildgpt.talk.shares import version_for
 
 T = TypeVar("T")
@@ -30,6 +34,7 @@ class OpenedModel:
     engine: Engine
     template: ChatTemplate
     identify: Callable[[], Version]
+    notices: tuple[str, ...] = ()  # what there is to say of the template
 
     @cached_property
     def version(self) -> Version:
@@ -55,24 +60,21 @@ def open_model(
     found: Located, *, context: int = 4096, slots: int = 1, at: ServedAt | None = None
 ) -> OpenedModel:
     """Open a GGUF in llama.cpp, with the template and tokenizer of its model folder if it has one,
-    else with those that it holds; a model folder without a GGUF in torch; or where it is served.
+    else with those that it holds; a model folder without a GGUF in torch, one of others with the
+    template that transformers finds there; any folder's model where it is served.
 
     Blocks while the model loads. Raises `ModelError` where the tokenizer lacks the template's
     control tokens, and what the engine raises.
     """
-    from guildgpt.engines.llamacpp import LlamaCppEngine
-
-    template, tokenizer = None, None
-    if found.folder:
-        template = ChatTemplate.load(found.folder)
-        tokenizer = FileTokenizer(found.folder / "tokenizer.json")
+    asked = _asked(found.folder) if found.folder else None
     if at:
-        return _open_at(found, at, template, tokenizer, context)
-    if found.folder and template and tokenizer and found.weights:
-        return _open_in_torch(found, found.folder, template, tokenizer, context)
+        return _open_at(found, at, asked, context)
+    if found.folder and asked and found.weights:
+        return _open_in_torch(found, found.folder, asked, context)
+    tokenizer = asked.tokenizer if asked else None
     engine = LlamaCppEngine(found.gguf, tokenizer=tokenizer, context=context, slots=slots)
     try:
-        template = template or _own_template(engine.file)
+        template, notices = (asked.template, []) if asked else _without_folder(found, engine)
         template.eos_id(engine.tokenizer)
     except ModelError as error:
         engine.stop()
@@ -80,35 +82,33 @@ def open_model(
     except BaseException:
         engine.stop()
         raise
-    return OpenedModel(engine, template, lambda: version_of(found, engine.file.sha256()))
+    return OpenedModel(
+        engine, template, lambda: version_of(found, engine.file.sha256()), tuple(notices)
+    )
 
 
-def _own_template(gguf: HeldFile) -> ChatTemplate:
-    """The template that a GGUF without a folder was written with; ChatML if nothing says so."""
-    written = gguf.head().metadata.get(TEMPLATE_KEY)
-    return ChatTemplate.from_json(written, gguf.path) if isinstance(written, str) else CHATML
+def _asked(folder: Path) -> Asked:
+    """How a folder is asked: as it says itself, or as transformers reads it."""
+    if not (folder / TEMPLATE_FILE).is_file():
+        return folder_as_it_is(folder)
+    template = ChatTemplate.load(folder)
+    tokenizer = FileTokenizer(folder / "tokenizer.json")
+    return Asked(template, tokenizer, [template.eos_id(tokenizer)], [])
 
 
-def _open_in_torch(
-    found: Located, folder: Path, template: ChatTemplate, tokenizer: FileTokenizer, context: int
-) -> OpenedModel:
-    from guildgpt.engines.torch_engine import TorchEngine
-
-    engine = TorchEngine(folder, tokenizer, [template.eos_id(tokenizer)], context=context)
-    return OpenedModel(engine, template, lambda: version_of(found))
+def _without_folder(found: Located, engine: LlamaCppEngine) -> tuple[ChatTemplate, list[str]]:
+    """The template of a bare GGUF. The starter keeps plain ChatML, in which recipes train it."""
+    return (CHATML, []) if found.name == STARTER else template_of(engine)
 
 
-def _open_at(
-    found: Located,
-    at: ServedAt,
-    template: ChatTemplate | None,
-    tokenizer: FileTokenizer | None,
-    context: int,
-) -> OpenedModel:
+def _open_in_torch(found: Located, folder: Path, asked: Asked, context: int) -> OpenedModel:
+    engine = TorchEngine(folder, asked.tokenizer, asked.ends, context=context)
+    return OpenedModel(engine, asked.template, lambda: version_of(found), tuple(asked.notices))
+
+
+def _open_at(found: Located, at: ServedAt, asked: Asked | None, context: int) -> OpenedModel:
     """A model where it is served, under its version's id, or the name of its run or stage."""
-    from guildgpt.engines.url_engine import UrlEngine
-
-    if not (found.folder and template and tokenizer):
+    if not (found.folder and asked):
         raise ModelError(
             "a model that is served elsewhere is asked in its own words, and this file has neither "
             "template nor tokenizer beside it",
@@ -117,8 +117,8 @@ def _open_at(
         )
     version = version_of(found)
     names = (version.id, found.name, found.folder.parent.name)
-    engine = UrlEngine(at, tokenizer, [template.eos_id(tokenizer)], names=names, context=context)
-    return OpenedModel(engine, template, lambda: version)
+    engine = UrlEngine(at, asked.tokenizer, asked.ends, names=names, context=context)
+    return OpenedModel(engine, asked.template, lambda: version, tuple(asked.notices))
 
 
 Open = Callable[[], OpenedModel]

@@ -15,7 +15,7 @@ from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions import KnownVersion
 from guildgpt.model.lineage import read_lineage
 from guildgpt.model.locate import Located, locate, located_at
-from guildgpt.model.version import is_id
+from guildgpt.model.version import is_id, name_of
 from guildgpt.talk.fleet import Fleet, OpenedModel, open_model
 
 CONTEXT = 2048  # tokens: a prompt of the pool and an answer to it take a few hundred
@@ -130,6 +130,6 @@ async def _version(store: Store, id: str) -> Player:
 def _where(version: KnownVersion) -> Located:
     """The version's file, with the folder that it lies in, unless it was registered without."""
     found = located_at(Path(version.path), version.name)
-    if found.folder and version.id.rpartition("@")[0] != found.folder.parent.name:
+    if found.folder and version.id.rpartition("@")[0] != name_of(found):
         return replace(found, folder=None)
     return found

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from guildgpt.bases.base import load_base
-from guildgpt.chat import CHATML
+from guildgpt.chat import CHATML, FileTokenizer
 from guildgpt.errors import ModelError
+from guildgpt.model import gguf_vocabulary
 from guildgpt.model.chat_tokenizer import add_chat_tokens
 from guildgpt.model.gguf import write_gguf
+from guildgpt.model.gguf_pretokenizers import pre_tokenizer_of
 
 from .folders import (
     MIXED,
@@ -64,6 +67,39 @@ def test_a_gguf_is_converted_once(
     assert torch.equal(logits(first.model), logits(second.model))
     (folder,) = (cache / "converted").iterdir()
     assert folder.name.startswith(hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "qwen2", "llama-bpe", "refact"])
+def test_texts_are_split_as_the_file_says(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    own_folder(tmp_path / "model")
+    spec = json.loads((tmp_path / "model" / "tokenizer.json").read_text())
+    spec["pre_tokenizer"], spec["model"]["ignore_merges"] = pre_tokenizer_of(name)
+    (tmp_path / "model" / "tokenizer.json").write_text(json.dumps(spec))
+    expected = FileTokenizer(tmp_path / "model" / "tokenizer.json")
+    monkeypatch.setattr(gguf_vocabulary, "pre_tokenizer_name", lambda spec: name)
+    path = write_gguf(tmp_path / "model", tmp_path / "small.gguf", "F16")
+    found = load_base(config(path)).chat.tokenizer
+    for text in MIXED:
+        assert found.encode(text) == expected.encode(text), text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("deepseek-llm", r"not known here \(deepseek-llm\)"), ("", "does not say how")],
+)
+def test_a_split_that_is_not_known_is_refused(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    own_folder(tmp_path / "model")
+    monkeypatch.setattr(gguf_vocabulary, "pre_tokenizer_name", lambda spec: name)
+    path = write_gguf(tmp_path / "model", tmp_path / "small.gguf", "F16")
+    with pytest.raises(ModelError, match=said) as raised:
+        load_base(config(path))
+    assert raised.value.where == str(path)
+    assert "model.base" in str(raised.value.remedy)
+    assert list(cache.glob("converted/*")) == []
 
 
 @pytest.mark.parametrize(

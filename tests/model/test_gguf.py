@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 from pathlib import Path
 from typing import get_args
@@ -17,7 +18,7 @@ from guildgpt.chat import CHATML, FileTokenizer, Message
 from guildgpt.errors import ModelError
 from guildgpt.model import gguf_types
 from guildgpt.model.gguf import write_gguf
-from guildgpt.model.gguf_types import QUANTIZATIONS
+from guildgpt.model.gguf_types import KINDS, QUANTIZATIONS, stored_as
 from guildgpt.recipe import Quantization
 from tests.model.tiny import (
     CORPUS,
@@ -140,12 +141,28 @@ def test_a_recipe_knows_every_quantization() -> None:
     assert get_args(Quantization) == QUANTIZATIONS
 
 
-def test_types_of_a_k_type(wide: Path, tmp_path: Path) -> None:
-    types = tensor_types(write_gguf(wide, tmp_path / "model.gguf", "Q4_K"))
-    assert types["token_embd.weight"] == "Q6_K"
-    assert types["blk.0.attn_q.weight"] == "Q4_K"
-    assert types["blk.0.ffn_down.weight"] == "Q5_0"  # rows of 96
+def documented() -> list[list[str]]:
+    """The lines of the table of kinds: the kind, then what it holds things in."""
+    text = (Path(__file__).parents[2] / "docs" / "bases.md").read_text(encoding="utf-8")
+    table = text[text.index("<!-- quantizations -->") :].partition("<!-- end -->")[0]
+    return [re.findall(r"\w+", line) for line in table.splitlines() if "`" in line]
+
+
+def test_every_kind_is_documented() -> None:
+    assert tuple(line[0] for line in documented()) == QUANTIZATIONS
+
+
+@pytest.mark.parametrize("line", documented(), ids=lambda line: line[0])
+def test_what_a_kind_of_file_holds(line: list[str], wide: Path, tmp_path: Path) -> None:
+    kind, matrices, ends, narrow = line
+    types = tensor_types(write_gguf(wide, tmp_path / "model.gguf", kind))
+    assert types["token_embd.weight"] == ends
+    assert types["blk.0.attn_q.weight"] == matrices
     assert types["blk.0.attn_norm.weight"] == "F32"
+    # Rows of 96 are too narrow for a K-type's blocks of 256, and not for blocks of 32.
+    assert types["blk.0.ffn_down.weight"] == (narrow if kind.endswith("_K") else matrices)
+    if not kind.endswith("_K"):
+        assert stored_as("x", (4, 40), KINDS[kind]).name == narrow
 
 
 def test_a_k_type_is_as_near_as_its_bits_say(wide: Path, tmp_path: Path) -> None:

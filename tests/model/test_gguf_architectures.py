@@ -89,19 +89,23 @@ CASES: dict[str, list[dict[str, Any]]] = {
     "MistralForCausalLM": [
         {"sliding_window": None, "head_dim": 24},
         {"sliding_window": 200, "tie_word_embeddings": True, "rope_parameters": LINEAR},
+        {"sliding_window": None, "rope_parameters": YARN},
     ],
     "Qwen2ForCausalLM": [
         {"tie_word_embeddings": True},
         {"rope_parameters": YARN},
+        {"tie_word_embeddings": True, "rope_parameters": LINEAR},
         {"use_sliding_window": True, "sliding_window": 200, "max_window_layers": 2},
     ],
     "Qwen3ForCausalLM": [
         {"head_dim": 32, "tie_word_embeddings": True},
         {"head_dim": 24, "rope_parameters": YARN},
+        {"rope_parameters": LINEAR},
     ],
     "Gemma2ForCausalLM": [
         {"head_dim": 32, "sliding_window": 16, "query_pre_attn_scalar": 32, **CAPPED},
         {"head_dim": 24, "sliding_window": 16, "query_pre_attn_scalar": 48},
+        {"head_dim": 16, "query_pre_attn_scalar": 16, "rope_parameters": LINEAR},
     ],
     "Gemma3ForCausalLM": [
         {"head_dim": 32, "sliding_window": 16, "num_hidden_layers": 7, "query_pre_attn_scalar": 32},
@@ -124,10 +128,16 @@ CASES: dict[str, list[dict[str, Any]]] = {
     "SmolLM3ForCausalLM": [
         {"num_hidden_layers": 5, "tie_word_embeddings": True},
         {"num_hidden_layers": 4, "tie_word_embeddings": False, "rope_parameters": YARN},
+        {"num_hidden_layers": 4, "rope_parameters": LINEAR},
     ],
-    "Olmo2ForCausalLM": [{}, {"tie_word_embeddings": True, "rope_parameters": LINEAR}],
+    "Olmo2ForCausalLM": [
+        {},
+        {"tie_word_embeddings": True, "rope_parameters": LINEAR},
+        {"rope_parameters": YARN},
+    ],
     "GPTNeoXForCausalLM": [
         {"rope_parameters": a_part(0.25)},
+        {"rope_parameters": {**YARN, "partial_rotary_factor": 0.5}},
         {
             "use_parallel_residual": False,
             "hidden_act": "gelu_fast",
@@ -211,8 +221,28 @@ def test_llama_cpp_writes_what_transformers_writes(
         assert answer.apart < 0.1
 
 
-def test_every_architecture_of_the_table_is_tested() -> None:
-    assert CASES.keys() == FAMILIES.keys()
+def test_every_line_of_the_documents_table_is_tested() -> None:
+    """Each architecture, and each of its scalings of positions."""
+    text = (Path(__file__).parents[2] / "docs" / "bases.md").read_text(encoding="utf-8")
+    table = text[text.index("<!-- architectures -->") :].partition("<!-- end -->")[0]
+    lines = [line.split(" | ") for line in table.splitlines() if "`" in line]
+    said = {cells[1].strip("`"): set(cells[3].split(", ")) for cells in lines}
+    assert said.keys() == FAMILIES.keys() == CASES.keys()
+    for name, cases in CASES.items():
+        tried = {kind for case in cases for kind in scalings(case.get("rope_parameters", {}))}
+        assert said[name] - {"no rotary positions"} == tried - {"default"}, name
+
+
+def scalings(rope: dict[str, Any]) -> set[str]:
+    kinds = [rope, *(one for one in rope.values() if isinstance(one, dict))]
+    return {kind["rope_type"] for kind in kinds if "rope_type" in kind}
+
+
+def test_how_far_the_two_forms_of_gelu_are_apart() -> None:
+    values = torch.linspace(-12, 12, 100_001, dtype=torch.float64)
+    gelu = torch.nn.functional.gelu
+    apart = (gelu(values) - gelu(values, approximate="tanh")).abs().max()
+    assert 0.0004 < apart < 0.0005
 
 
 def changes() -> list[Any]:
@@ -345,6 +375,14 @@ def change_config(folder: Path, **settings: Any) -> None:
     ("name", "settings"),
     [
         ("MistralForCausalLM", {"sliding_window": 200}),
+        (
+            "Qwen2ForCausalLM",
+            {"use_sliding_window": True, "sliding_window": 200, "max_window_layers": 1},
+        ),
+        (
+            "SmolLM3ForCausalLM",
+            {"use_sliding_window": True, "sliding_window": 200, "num_hidden_layers": 4},
+        ),
         ("Phi3ForCausalLM", {"sliding_window": 200}),
         (
             "Qwen3ForCausalLM",

@@ -54,13 +54,20 @@ def metadata(folder: Path) -> dict[str, Any]:
     }
 
 
-def test_chatml_where_the_vocabulary_has_its_tokens(tmp_path: Path) -> None:
+def test_chatml_where_there_is_no_template_and_the_vocabulary_has_its_tokens(
+    tmp_path: Path,
+) -> None:
     folder = foreign_folder(tmp_path, byte_level_tokenizer(), eos_token_id=0)
-    (folder / "chat_template.jinja").write_text(THEIRS)
     found = metadata(folder)
     assert found["chat_template"] == CHATML.jinja
     assert found["eos_token_id"] == found["eot_token_id"] == 2
     assert found["add_bos_token"] is False
+
+
+def test_a_template_of_its_own_goes_before_chatml(tmp_path: Path) -> None:
+    folder = foreign_folder(tmp_path, byte_level_tokenizer(), eos_token_id=2)
+    (folder / "chat_template.jinja").write_text(THEIRS)
+    assert metadata(folder)["chat_template"] == THEIRS
 
 
 def test_else_the_folders_own_template_and_ends(tmp_path: Path) -> None:

@@ -13,8 +13,14 @@ from transformers import GPT2TokenizerFast
 
 from guildgpt.chat import FileTokenizer
 from guildgpt.errors import ModelError
+from guildgpt.model import gguf_vocabulary
 from guildgpt.model.gguf import write_gguf
-from guildgpt.model.gguf_pretokenizers import PRE_TOKENIZERS, pre_tokenizer_name
+from guildgpt.model.gguf_pretokenizers import (
+    ALIASES,
+    PRE_TOKENIZERS,
+    pre_tokenizer_name,
+    pre_tokenizer_of,
+)
 from guildgpt.model.gguf_vocabulary import read_vocabulary
 from tests.model.tiny import (
     CORPUS,
@@ -199,6 +205,27 @@ def test_pre_tokenizers_by_name(name: str, tmp_path: Path) -> None:
     tokenizer = byte_level_tokenizer(*SPLITTERS[name])
     assert pre_tokenizer_name(json.loads(tokenizer.to_str())) == name
     check_splits(tmp_path, tokenizer, [*TEXTS, *CORPUS, "camelCase HTTPServer a/b//\n", "o'clock"])
+
+
+@pytest.mark.parametrize("name", [*PRE_TOKENIZERS, *ALIASES])
+def test_llama_cpp_splits_so_under_every_name_that_is_known(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word that is a token, and that no merges lead to, is one where merges are passed over."""
+    found = pre_tokenizer_of(name)
+    assert found
+    spec = json.loads(byte_level_tokenizer().to_str())
+    spec["pre_tokenizer"], spec["model"]["ignore_merges"] = found
+    spec["model"]["vocab"]["ĠZqzq"] = len(spec["model"]["vocab"])
+    tokenizer = Tokenizer.from_str(json.dumps(spec))
+    assert (len(tokenizer.encode(" Zqzq").ids) == 1) == found[1]
+    monkeypatch.setattr(gguf_vocabulary, "pre_tokenizer_name", lambda spec: name)
+    check_splits(tmp_path, tokenizer, [*TEXTS, *CORPUS, "camelCase a/b//\n", "o'clock", "a Zqzq"])
+
+
+def test_other_names_are_not_known() -> None:
+    assert pre_tokenizer_of("deepseek-llm") is None
+    assert not ALIASES.keys() & set(PRE_TOKENIZERS)
 
 
 def test_an_unknown_pre_tokenizer_warns() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from guildgpt.errors import ModelError
 from guildgpt.model import locate as module
-from guildgpt.model.locate import Located, locate
+from guildgpt.model.locate import Located, locate, located_at
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +122,15 @@ def test_the_newest_counts_with_a_gguf_or_without(tmp_path: Path) -> None:
     assert not locate(str(older)).weights
     with pytest.raises(ModelError, match="no weights of a model that writes"):
         locate(str(tmp_path / "b" / "reward"))
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "pytorch_model.bin", "pytorch_model.bin.index.json"]
+)
+def test_a_folder_of_others_is_opened_by_its_weights(name: str, tmp_path: Path) -> None:
+    """Named it can be talked to; the newest of the runs it never is."""
+    place = weights(tmp_path / "Qwen3-0.6B", "Qwen3ForCausalLM", name)
+    (place / "template.json").unlink()
+    assert locate(str(place)) == Located(str(place), place / name, place)
+    assert located_at(place / name, "x") == Located("x", place / name, place)
+    assert locate(None, tmp_path).name == "starter"

@@ -53,12 +53,12 @@ def byte_level_tokenizer(pre: object | None = None, ignore_merges: bool = False)
     return tokenizer
 
 
-def unigram_tokenizer(work: Path) -> Tokenizer:
+def unigram_tokenizer(work: Path, control: Sequence[str] = CHATML.control_tokens) -> Tokenizer:
     """A SentencePiece unigram tokenizer like replit-code's, with the chat tokens added."""
     (work / "corpus.txt").write_text("\n".join(CORPUS * 3), encoding="utf-8")
     model = train_spiece(work, [work / "corpus.txt"], 100, user_defined_symbols=["▁▁▁▁"])
     tokenizer = convert(model)
-    tokenizer.add_special_tokens(list(CHATML.control_tokens))
+    tokenizer.add_special_tokens(list(control))
     return tokenizer
 
 

@@ -30,6 +30,17 @@ def dressed(kind: str) -> Hats:
     return hats
 
 
+def test_a_frozen_base_keeps_its_rotary_frequencies() -> None:
+    """What no file holds stays exact, in whatever format the weights are."""
+    model = llama()
+    exact = model.model.rotary_emb.inv_freq.clone()
+    hats = Hats(model, torch.bfloat16, CPU)
+    assert {p.dtype for p in hats.base.parameters()} == {torch.bfloat16}
+    assert torch.equal(hats.base.model.rotary_emb.inv_freq, exact)
+    assert exact.dtype == torch.float32
+    assert not torch.equal(exact.bfloat16().float(), exact)
+
+
 def draw(hats: Hats, name: str, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -24,18 +24,26 @@ def problem(count: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Ten
     return hidden.requires_grad_(), head.requires_grad_(), targets
 
 
-def plain(hidden: Tensor, head: Tensor, targets: Tensor, scale: float) -> Tensor:
-    return F.cross_entropy(scale * (hidden @ head.t()), targets, reduction="sum")
+def all_logits(hidden: Tensor, head: Tensor, scale: float, cap: float | None) -> Tensor:
+    logits = scale * (hidden @ head.t())
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def plain(
+    hidden: Tensor, head: Tensor, targets: Tensor, scale: float, cap: float | None = None
+) -> Tensor:
+    return F.cross_entropy(all_logits(hidden, head, scale, cap), targets, reduction="sum")
 
 
 @pytest.mark.parametrize("count", [1, 7, CHUNK, CHUNK + 1, 2 * CHUNK + 30])
 @pytest.mark.parametrize("scale", [1.0, 0.25])
-def test_value_and_gradients(count: int, scale: float) -> None:
+@pytest.mark.parametrize("cap", [None, 6.0])
+def test_value_and_gradients(count: int, scale: float, cap: float | None) -> None:
     hidden, head, targets = problem(count)
-    loss = head_cross_entropy(hidden, head, targets, scale)
+    loss = head_cross_entropy(hidden, head, targets, scale, cap)
     assert loss.shape == ()
     got = torch.autograd.grad(loss, (hidden, head))
-    expected_loss = plain(hidden.double(), head.double(), targets, scale)
+    expected_loss = plain(hidden.double(), head.double(), targets, scale, cap)
     expected = torch.autograd.grad(expected_loss, (hidden, head))
     assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
@@ -110,19 +118,23 @@ def test_no_rows_at_all() -> None:
 # --- log-probabilities ---------------------------------------------------------------------------
 
 
-def plain_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, scale: float) -> Tensor:
-    return torch.log_softmax(scale * (hidden @ head.t()), -1).gather(1, targets[:, None])[:, 0]
+def plain_logprobs(
+    hidden: Tensor, head: Tensor, targets: Tensor, scale: float, cap: float | None = None
+) -> Tensor:
+    logits = all_logits(hidden, head, scale, cap)
+    return torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
 
 
 @pytest.mark.parametrize("count", [1, CHUNK, CHUNK + 1, 2 * CHUNK + 30])
 @pytest.mark.parametrize("scale", [1.0, 0.25, 1 / 0.7])
-def test_log_probabilities_and_their_gradients(count: int, scale: float) -> None:
+@pytest.mark.parametrize("cap", [None, 6.0])
+def test_log_probabilities_and_their_gradients(count: int, scale: float, cap: float | None) -> None:
     hidden, head, targets = problem(count)
     weights = torch.randn(count, generator=torch.Generator().manual_seed(1))
-    found = head_logprobs(hidden, head.detach(), targets, scale)
+    found = head_logprobs(hidden, head.detach(), targets, scale, cap)
     (got,) = torch.autograd.grad((weights * found).sum(), hidden)
     exact = hidden.detach().double().requires_grad_()
-    expected = plain_logprobs(exact, head.detach().double(), targets, scale)
+    expected = plain_logprobs(exact, head.detach().double(), targets, scale, cap)
     (gradient,) = torch.autograd.grad((weights.double() * expected).sum(), exact)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(got.double(), gradient, rtol=1e-4, atol=1e-5)

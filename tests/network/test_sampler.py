@@ -22,7 +22,7 @@ from guildgpt.network.hats import Hats
 from guildgpt.network.sampler import Sampled, Sampling, choose, sample
 from guildgpt.network.trunk import PaddedTrunk, Trunk, token_logprobs, trunk_for
 
-from .tiny import VOCABULARY, gpt_neox, llama, mpt, recurrent, rows, with_lora
+from .tiny import VOCABULARY, gemma2, gpt_neox, llama, mpt, recurrent, rows, with_lora
 
 LENGTHS = [7, 1, 23, 2, 40, 23]
 EOS = 5
@@ -31,6 +31,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "llama with adapters": lambda: with_lora(llama()),
     "mpt": mpt,
     "gpt-neox": gpt_neox,
+    "gemma 2": gemma2,
 }
 
 

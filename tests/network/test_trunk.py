@@ -13,18 +13,17 @@ from hypothesis import strategies as st
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     OPTConfig,
     OPTForCausalLM,
     PhiConfig,
     PhiForCausalLM,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
 )
 
 from guildgpt.data.examples import Example
-from guildgpt.errors import ModelError
 from guildgpt.network.trunk import LeanTrunk, PaddedTrunk, micro_batches, summed_loss, trunk_for
 from guildgpt.network.world import World
 from guildgpt.train.config import RowsConfig
@@ -36,6 +35,8 @@ from .tiny import (
     VOCABULARY,
     assert_same,
     examples,
+    gemma2,
+    gemma3,
     gpt_neox,
     gradients,
     llama,
@@ -85,6 +86,13 @@ def cohere() -> Any:
     return shaken(CohereForCausalLM(config))
 
 
+def recurrent_gemma() -> Any:
+    """A cap on the logits under another name."""
+    shape = {**SHAPE, "num_hidden_layers": 3, "num_key_value_heads": 1, "head_dim": 16}
+    config = RecurrentGemmaConfig(**shape, lru_width=64, logits_soft_cap=2.0)
+    return shaken(RecurrentGemmaForCausalLM(config))
+
+
 PADDED: dict[str, Callable[[], Any]] = {
     "mpt": mpt,
     "mpt with a scale it ignores": lambda: mpt(logit_scale=0.5),
@@ -93,6 +101,11 @@ PADDED: dict[str, Callable[[], Any]] = {
     "opt": opt,
     "phi": phi,
     "cohere": cohere,
+    "gemma 2": gemma2,
+    "gemma 2 with adapters": lambda: with_lora(gemma2()),
+    "gemma 3": gemma3,
+    "gemma 3 with a cap on its logits": lambda: gemma3(final_logit_softcapping=5.0),
+    "recurrent gemma": recurrent_gemma,
     "mpt with adapters": lambda: with_lora(mpt()),
     "mpt with new rows": lambda: with_lora(mpt(), trainable_token_indices=[94, 95]),
 }
@@ -164,10 +177,21 @@ def test_bfloat16_is_close(kind: Callable[[], Any]) -> None:
     assert all(bool(torch.isfinite(g).all()) for g in gradients(half).values())
 
 
-def test_a_head_that_training_does_not_know_is_refused() -> None:
-    config = Gemma2Config(**SHAPE, num_key_value_heads=2, head_dim=16)
-    with pytest.raises(ModelError, match="final_logit_softcapping"):
-        trunk_for(Gemma2ForCausalLM(config), torch.float32)
+def test_the_caps_bite() -> None:
+    """So that the losses above would be others without them."""
+    batch, expected = examples(LENGTHS), summed_rows(gemma2(), examples(LENGTHS)).item()
+    for cap in ("attn_logit_softcapping", "final_logit_softcapping"):
+        without = summed_loss(trunk_for(gemma2(**{cap: None}), torch.float32), batch).item()
+        assert without != pytest.approx(expected, rel=1e-2)
+
+
+def test_a_cap_on_attention_is_applied_however_the_model_was_loaded() -> None:
+    """Other ways to compute it leave the cap out, or refuse, by transformers' version."""
+    expected = summed_rows(gemma2(), examples(LENGTHS)).item()
+    model = gemma2()
+    model.config._attn_implementation = "sdpa"
+    trunk = trunk_for(model, torch.float32)
+    assert summed_loss(trunk, examples(LENGTHS)).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_rows_first_token_is_never_predicted() -> None:

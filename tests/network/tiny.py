@@ -13,6 +13,10 @@ from torch.nn import functional as F
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     GraniteConfig,
@@ -75,6 +79,32 @@ def gpt_neox(seed: int = 0, **changes: Any) -> GPTNeoXForCausalLM:
         "max_position_embeddings": 128,
     }
     return shaken(GPTNeoXForCausalLM(GPTNeoXConfig(**{**shape, **changes})), seed)
+
+
+GEMMA = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "query_pre_attn_scalar": 24,
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "max_position_embeddings": 128,
+}
+
+
+def gemma2(seed: int = 0, **changes: Any) -> Gemma2ForCausalLM:
+    """Soft caps on the logits and in attention, so low that they bite, and a sliding window."""
+    caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0}
+    return shaken(Gemma2ForCausalLM(Gemma2Config(**{**GEMMA, **caps, **changes})), seed)
+
+
+def gemma3(seed: int = 0, **changes: Any) -> Gemma3ForCausalLM:
+    """Neither of the caps."""
+    return shaken(Gemma3ForCausalLM(Gemma3TextConfig(**{**GEMMA, **changes})), seed)
 
 
 def with_lora(model: Any, seed: int = 0, **changes: Any) -> Any:

@@ -437,7 +437,12 @@ def test_a_model_that_llama_cpp_does_not_take(scratch: Scratch, tmp_path: Path) 
     BloomForCausalLM(shape).save_pretrained(base)
     shutil.copyfile(scratch.folder / "sft" / "model" / "tokenizer.json", base / "tokenizer.json")
     recipe = tiny.write_run(tmp_path, TUNE.replace("BASE", str(base)))
+    (said,) = plan_of(load_recipe(recipe), Console(quiet=True))["warnings"]
+    assert said.startswith("there will be no GGUF (the architecture BloomForCausalLM has no GGUF")
+    assert "through torch" in said
+    assert not plan_of(load_recipe(recipe, ["export.gguf=[]"]), Console(quiet=True))["warnings"]
     report, printed = train(recipe, tmp_path / "run", ["sft.adapter=none"])
+    assert printed.index(said) < printed.index("sft 1/3")
     folder = tmp_path / "run" / "sft" / "model"
     assert "Answers are not sampled: " in printed
     assert "There is no GGUF: " in printed

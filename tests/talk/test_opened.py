@@ -72,7 +72,8 @@ def test_a_model_that_is_served_elsewhere(
 def test_a_model_without_chat_tokens_is_closed_again(starter: Path, tmp_path: Path) -> None:
     before = children()
     other = tmp_path / "other.gguf"
-    other.write_bytes(starter.read_bytes().replace(b"<|im_start|>", b"<|im_begun|>", 1))
+    data = starter.read_bytes().replace(b"<|im_start|>", b"<|im_begun|>")
+    other.write_bytes(data.replace(b"tokenizer.chat_template", b"tokenizer.talk_template"))
     with pytest.raises(ModelError, match=r"no <\|im_start\|>") as raised:
         open_model(locate(str(other)))
     assert raised.value.where == str(other)
