@@ -35,6 +35,7 @@ from guildgpt.terminal import (
     say,
     visible,
 )
+from guildgpt.unforeseen import unforeseen
 from guildgpt.vote.cli import vote
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ def train(
     _print_answers(report, console)
     for line in headline(report):
         console.print(line, highlight=False)
-    console.print(f"\nThe report:       {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    console.print(f"Talk to it:       {report.chat_command}", highlight=False, soft_wrap=True)
+    say(console, f"\nThe report:       {folder / 'report.html'}")
+    say(console, f"Talk to it:       {report.chat_command}")
 
 
 @app.command(
@@ -235,7 +236,7 @@ def export(
             path = write_gguf(model, model / f"model-{quantization}.gguf", quantization)
         written.append({"file": str(path), "bytes": path.stat().st_size})
         size = path.stat().st_size / 1e6
-        console.print(f"{path} ({size:,.0f} MB)", highlight=False, soft_wrap=True)
+        say(console, f"{path} ({size:,.0f} MB)")
         for note in dict.fromkeys(str(n.message) for n in notes if n.category is UserWarning):
             console.print(f"  {note}", highlight=False, soft_wrap=True, markup=False)
     if as_json:
@@ -288,6 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=list(arguments) if arguments is not None else None)
     except GuildError as error:
         _print_error(error)
+        sys.exit(1)
+    except Exception as error:  # of a library, or our own fault: in words all the same
+        _print_error(unforeseen(error))
         sys.exit(1)
 
 

@@ -70,24 +70,26 @@ def written(path: Path, key: str, value: str) -> Path:
 
 @pytest.mark.parametrize("key", NUMBERS)
 def test_any_value_is_taken_or_refused_by_its_key(tmp_path: Path, key: str) -> None:
-    refused = 0
+    bare = tmp_path / "bare.toml"
+    bare.write_text('name = "a"\n')
+    errors = []
     for value in ODD:
         path = written(tmp_path / "a.toml", key, value)
-        bare = tmp_path / "bare.toml"
-        bare.write_text('name = "a"\n')
-        attempts = [(path, [])] if key.startswith(SOURCE) else [(path, []), (bare, [f"{key}={value}"])]
+        attempts: list[tuple[Path, list[str]]] = [(path, [])]
+        if not key.startswith(SOURCE):
+            attempts.append((bare, [f"{key}={value}"]))
         for file, overrides in attempts:
             try:
                 recipe = load_recipe(file, overrides)
             except RecipeError as error:
-                refused += 1
-                named = key.rpartition(".")[2] in str(error)
-                assert named or "not TOML" in error.what, (value, str(error))
-                assert error.where, value
-                assert len(str(error)) < 2000, value
+                errors.append(error)
             else:
                 json.dumps(recipe.model_dump(mode="json"), allow_nan=False)
-    assert refused > 20
+    assert len(errors) > 20
+    for error in errors:
+        assert key.rpartition(".")[2] in str(error) or "not TOML" in error.what
+        assert error.where
+        assert len(str(error)) < 2000
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_any_value_is_taken_or_refused_by_its_key(tmp_path: Path, key: str) -> N
         ("sft.betas", "[0.9, 1.0]", "It takes a number, 0 to below 1."),
         ("seed", "-1", "It takes a number, 0 to below 4,294,967,295."),
         ("model.scratch.hidden_size", "33", "It takes a number, 32 to 65,536, a multiple of 32."),
-        ("sft.steps", "9223372036854775808", "It takes a number, 1 to 10,000,000."),
+        ("sft.steps", "9223372036854775808", "It takes a number, 1 to 1,000,000."),
     ],
 )
 def test_what_may_stand_there_is_told(tmp_path: Path, key: str, value: str, said: str) -> None:

@@ -105,12 +105,16 @@ def check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
     read, before an earlier one is trained."""
     comparisons, reads = dataset.train_comparisons, STAGES[stage].reads
     if reads == "conversations" and not dataset.train:
+        others = {
+            "comparisons": len(comparisons),
+            "prompts without an answer": len(dataset.train_tasks),
+        }
+        there = " and ".join(f"{count:,} {what}" for what, count in others.items() if count)
         raise DataError(
-            "there are no conversations to fine-tune on"
-            + (f", only {len(comparisons):,} comparisons" if comparisons else ""),
+            "there are no conversations to fine-tune on" + (f", only {there}" if there else ""),
             where="data.sources",
             remedy="Name a source that has some, or leave `sft` out of `stages`: comparisons train "
-            "`reward` and `dpo`.",
+            "`reward` and `dpo`, prompts alone `ppo` and `grpo`.",
         )
     if reads == "comparisons" and not comparisons:
         raise no_comparisons(stage)
@@ -119,12 +123,22 @@ def check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
 
 
 def no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataError:
-    reasons = "; ".join(f"{count:,} {reason}" for reason, count in (dropped or {}).items())
+    """The error for a stage that learns from comparisons and has none; `dropped` says why those
+    that there were cannot be used."""
+    dropped = dropped or Counter()
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+    remedy = (
+        "Name a source that has some, such as `starter`, `oasst1`, or JSON lines with prompt, "
+        "chosen and rejected."
+    )
+    if any("longer than the context" in reason for reason in dropped):
+        remedy = "Raise model.context, as far as the base's positions reach, or shorten the rows."
+    elif any("held out" in reason for reason in dropped):
+        remedy = "Lower data.held_out, or add comparisons of other prompts."
     return DataError(
         f"there are no comparisons to train `{stage}` on" + (f" ({reasons})" if reasons else ""),
         where="data.sources",
-        remedy="Name a source that has some, such as `starter`, `oasst1`, or JSON lines with "
-        "prompt, chosen and rejected.",
+        remedy=remedy,
     )
 
 

@@ -21,7 +21,7 @@ class TrainConfig(BaseModel):
 
     epochs: float = Field(default=1.0, gt=0, le=10_000)
     """How often all rows are seen; 0.5 is half of them."""
-    steps: int | None = Field(default=None, ge=1, le=10_000_000)
+    steps: int | None = Field(default=None, ge=1, le=1_000_000)
     """Optimizer steps; goes before `epochs`."""
     batch_size: int = Field(default=16, ge=1, le=1_000_000)
     """Rows per optimizer step, however many passes they take."""
@@ -206,7 +206,7 @@ class RolloutConfig(PolicyConfig):
 
     epochs: float = Field(default=1.0, gt=0, le=10_000)
     """How often each prompt is answered; 0.5 is half of them."""
-    steps: int | None = Field(default=None, ge=1, le=10_000_000)
+    steps: int | None = Field(default=None, ge=1, le=1_000_000)
     """Iterations: answers are written, scored and learned from. Goes before `epochs`."""
     batch_size: int = Field(default=32, ge=1, le=1_000_000)
     """Answers an iteration."""
