@@ -201,7 +201,7 @@ BELOW = {
     },
     "learn": {"bases", "data", "feedback", "model", "pipeline", "recipe"},
 }
-SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file"}
+SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file", "unforeseen"}
 ABOVE = {"cli", "recipe", "pipeline"}
 
 
