@@ -159,6 +159,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def _override(values: dict[str, Any], text: str) -> str:
     key, equals, value = text.partition("=")
+    if (shown := text.encode("utf-8", "backslashreplace").decode()) != text:
+        raise RecipeError(
+            f"`{shown}` is not written in UTF-8, and cannot be passed on",
+            where="--set",
+            remedy="Rename a file or folder that it names; letters of any script will do.",
+        )
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise RecipeError(

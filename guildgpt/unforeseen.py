@@ -23,20 +23,24 @@ def is_no_memory(error: Exception) -> bool:
 def unforeseen(
     error: Exception, file: Path | None = None, *, at: str = "", kept: str = ""
 ) -> GuildError:
-    """The error in words. The traceback is written to `file`, or to one in the folder for
-    temporary files; `at` says what was stopped, `kept` what is not lost."""
+    """The error in words: one of the machine's with the file that it is about; of any other the
+    traceback is written to `file`, or to one among the temporary files. `at` says what was
+    stopped, `kept` what is not lost."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    what = f"{type(error).__name__}, in {_whose(error)}"
-    whole = _written("".join(traceback.format_exception(error)), file)
-    if isinstance(error, OSError) and error.filename:
-        help = "Once it can be used, give the same command again."
+    where: str | None = None
+    if isinstance(error, OSError):  # of the machine, whoever asked it
+        said, where = error.strerror or said, error.filename2 or error.filename
+        help = "Look at its name, its permissions and the disk, then give the same command again."
     else:
+        said = f"{said or 'no reason is given'} ({type(error).__name__}, in {_whose(error)})"
+        whole = _written("".join(traceback.format_exception(error)), file)
         help = (
             "If a file that was named is damaged, copy it again; if not, the fault is GuildGPT's: "
             f"please report it{f', with {whole}' if whole else ''}."
         )
     return GuildError(
-        f"{f'{at}: ' if at else ''}{said or 'no reason is given'} ({what})",
+        f"{f'{at}: ' if at else ''}{said or 'the machine gives no reason'}",
+        where=where,
         remedy=f"{kept} {help}".strip(),
     )
 
@@ -50,7 +54,7 @@ def _whose(error: Exception) -> str:
 
 def _written(text: str, file: Path | None) -> Path | None:
     """The file that holds the text now, if one could be written."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         if file is None:
             handle, name = tempfile.mkstemp(prefix="guildgpt-error-", suffix=".txt")
             with open(handle, "w", encoding="utf-8", errors="backslashreplace") as opened:

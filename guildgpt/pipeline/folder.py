@@ -156,8 +156,7 @@ def _may_change(key: str, folder: Path, begun: Sequence[Stage]) -> bool:
 
 def _waits(place: Path) -> bool:
     """Whether a stage stopped because its loss was no number, and did not come past that since."""
-    stopped, steps = read_json(place / STOPPED), checkpoints(place)
-    at = stopped.get("step") if isinstance(stopped, dict) else None
+    at, steps = read_record(place / STOPPED).get("step"), checkpoints(place)
     return isinstance(at, int) and (not steps or steps[-1] < at) and read_outcome(place) is None
 
 
@@ -181,7 +180,7 @@ def _began_with_chatml(folder: Path) -> bool:
 def claim_data(folder: Path, provenance: Sequence[Provenance]) -> None:
     """The same for the data: a run that goes on must go on with the rows it began with."""
     now = {item.name: item.sha256 for item in provenance if item.sha256}
-    earlier: dict[str, str] = read_json(folder / "data.json") or {}
+    earlier = read_record(folder / "data.json")
     changed = [name for name, sha256 in now.items() if earlier.get(name, sha256) != sha256]
     if changed:
         if any(is_trained(folder / stage) for stage in get_args(Stage)):
@@ -232,7 +231,8 @@ class Clock:
     def __init__(self, file: Path, now: Callable[[], float] = time.monotonic):
         self.file = file
         self.now = now
-        self.seconds: dict[str, float] = read_json(file) or {}
+        noted = read_record(file).items()
+        self.seconds = {name: one for name, one in noted if isinstance(one, int | float)}
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -276,6 +276,12 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where there is none that can be read."""
+    value = read_json(file)
+    return value if isinstance(value, dict) else {}
 
 
 def keep(file: Path, kind: type[T], record: T) -> None:

@@ -35,7 +35,7 @@ from guildgpt.data.examples import (
 )
 from guildgpt.data.repeating import repeating_rows
 from guildgpt.data.split import digest, in_first_half
-from guildgpt.errors import DataError, RecipeError
+from guildgpt.errors import DataError, ModelError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.json_file import json_if_any
 from guildgpt.network.proof import rehearse
@@ -249,7 +249,16 @@ class Reading:
     def conversations(self) -> tuple[list[Example], Counter[str]]:
         """Those to train on, and what was left out; DataError for one that would train nothing."""
         rows, too_long = self.data.dataset.train, self.recipe.sft.too_long
-        return self._examples(rows, too_long=too_long, checked=True)
+        found, dropped = self._examples(rows, too_long=too_long, checked=True)
+        end = self.chat.eos_id
+        if found and all((example.ids[example.mask] == end).all() for example in found):
+            raise ModelError(
+                "its tokenizer makes no token of any answer's text",
+                where="model.base",
+                remedy="Its vocabulary is empty or another model's: take the tokenizer's files "
+                "again from where the base came from.",
+            )
+        return found, dropped
 
     @cached_property
     def held_out(self) -> dict[str, list[Example]]:

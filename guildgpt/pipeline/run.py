@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from guildgpt.bases.base import Base, load_base, load_tokenizer
-from guildgpt.network.proof import prove
+from guildgpt.network.proof import prove, refuse_no_numbers
 from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
 from guildgpt.pipeline.checks import check_names, writes_answers
@@ -72,7 +72,8 @@ def run(
     Before anything is loaded, all data is read and held against the recipe's policy.
     """
     wanted = recipe.chosen(stages)
-    check_names(recipe, folder)
+    with in_words(folder, recipe):
+        check_names(recipe, folder)
     with in_words(folder, recipe), alone_in(folder):
         recipe = as_begun(folder, with_feedback(recipe, folder))
         if reuse:
@@ -193,6 +194,7 @@ def run_stage(run: StageRun) -> Report:
 
 def prove_all(run: StageRun, base: Base) -> None:
     """ModelError where what comes could not be done with a base that is new to the run."""
+    refuse_no_numbers(base.model)
     model = base.model.to(run.world.device)
     prove(trunk_for(model, model.dtype), writes=writes_answers(run.recipe))
     base.model.to("cpu")
