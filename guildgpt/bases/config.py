@@ -46,7 +46,7 @@ class BaseConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    base: str = Field(default="starter", min_length=1)
+    base: str = "starter"
     """`starter`, `scratch`, a Hub id (owner/name), a local folder, or a GGUF file."""
     revision: str | None = None
     """The commit, branch or tag on the Hub."""

@@ -21,6 +21,12 @@ from guildgpt.train.ppo import no_states_to_read
 def check_names(recipe: Recipe, folder: Path) -> None:
     """RecipeError for a file or folder whose name is not text: neither a report nor a model card
     could name it, and what reads weights does not find it."""
+    if not recipe.model.base.strip():
+        raise RecipeError(
+            "there is no base without a name",
+            where="model.base",
+            remedy="Name `starter`, `scratch`, a Hub id (owner/name), a folder or a GGUF file.",
+        )
     documents = [file for name in recipe.pretrain.documents for file in _files_in(Path(name))]
     sources = [spec.source for spec in recipe.data.sources]
     for name in (str(folder), recipe.model.base, recipe.model.adapter_base, *documents, *sources):

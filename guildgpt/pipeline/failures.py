@@ -18,6 +18,7 @@ from guildgpt.pipeline.folder import (
     checkpoints,
     is_disk_full,
     read_outcome,
+    read_record,
     write_json,
 )
 from guildgpt.recipe import Recipe, Stage, section_of
@@ -69,32 +70,38 @@ def kept_words(folder: Path, stage: Stage | None) -> str:
 
 def _no_number(error: LossError, folder: Path, recipe: Recipe, stage: Stage | None) -> GuildError:
     """What helps a stage whose loss is no number: weights that overflow from the beginning want
-    another precision, those that do so on the way smaller steps."""
+    another precision, those that do so on the way smaller steps; and where it goes on."""
     if stage is None:
         return error
-    section, settings = section_of(stage), recipe.settings(stage)
+    section, settings, place = section_of(stage), recipe.settings(stage), folder / stage
+    last = next(reversed(checkpoints(place)), 0)
+    before = read_record(place / STOPPED)
     with suppress(OSError):
-        write_json(folder / stage / STOPPED, {"step": error.step})
-    steps = checkpoints(folder / stage)
-    resumed = f"goes on from step {steps[-1]}" if steps else "begins the stage anew"
-    if error.step > 1:
-        change = f"{section}.learning_rate={settings.learning_rate / 5:g}"
-        why = f"The steps are too large. Learn more slowly: --set {change}"
-    elif settings.dtype != "float32":
-        why = f"The first step already is too much for the numbers: --set {section}.dtype=float32"
-    else:
-        why = (
-            "Not even the first step gives numbers: the base's weights are damaged (copy or "
-            f"download them again), or {section} is weighted beyond all measure"
+        write_json(place / STOPPED, {"step": error.step, "from": last})
+    smaller = f"--set {section}.learning_rate={settings.learning_rate / 5:g}"
+    if last and before.get("from") == last:
+        remedy = (
+            f"It was so before, from the same checkpoint (step {last}): that is spoiled already. "
+            f"Begin the stage anew: {smaller} --reuse {shlex.quote(str(folder))} --out "
+            "ANOTHER_FOLDER, which takes over what other stages have finished."
         )
-        return LossError(error.step, error.what, where=folder, remedy=f"{why}.")
-    return LossError(
-        error.step,
-        error.what,
-        where=folder,
-        remedy=f"{why} (here this key may be changed, in the recipe too). The same command then "
-        f"{resumed}.",
-    )
+    elif error.step > 1:
+        begins = f"goes on from step {last}" if last else "begins the stage anew"
+        remedy = (
+            f"The steps are too large; learn more slowly. With {smaller} the same command {begins}:"
+            " here, and only here, the recipe may be changed so."
+        )
+    elif settings.dtype != "float32":
+        remedy = (
+            "The very first step is too much for its numbers. Give the same command with --set "
+            f"{section}.dtype=float32."
+        )
+    else:
+        remedy = (
+            "Not even the first step gives numbers: the base's weights are far too large. Copy or "
+            "download them again, or name another base."
+        )
+    return LossError(error.step, error.what, where=folder, remedy=remedy)
 
 
 def _guarded(error: GuardError, folder: Path, recipe: Recipe, stage: Stage | None) -> GuildError:
