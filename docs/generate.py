@@ -30,6 +30,7 @@ from guildgpt.data.table import FORMS
 from guildgpt.model import gguf_types
 from guildgpt.model.gguf_architectures import FAMILIES
 from guildgpt.recipe import RECIPES, Recipe
+from guildgpt.toml_file import limits, section_of
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = "keys|recipes|commands|files|forms|architectures|quantizations"
@@ -165,22 +166,6 @@ def model_of(section: str) -> type[BaseModel]:
     return model
 
 
-def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of a key that holds a section or a list of them; None for any other."""
-    for part in types_in(field.annotation):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
-
-
-def types_in(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation is made of."""
-    yield annotation
-    if get_origin(annotation) is not Literal:
-        for part in get_args(annotation):
-            yield from types_in(part)
-
-
 def default(field: FieldInfo) -> str:
     """A key's default as TOML has it."""
     if field.default is PydanticUndefined:
@@ -215,30 +200,18 @@ def words(kind: Any, field: FieldInfo) -> str:
             return "list"
         if get_origin(inner[0]) is Literal:
             return "list of " + ", ".join(f"`{choice}`" for choice in get_args(inner[0]))
-        return "list of texts" if inner[0] is str else "two numbers"
+        return "list of texts" if inner[0] is str else f"two numbers{within(field)}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "section"
     if kind in (bool, str):
         return "true or false" if kind is bool else "text"
-    return ("whole number" if kind is int else "number") + limits(field)
+    return ("whole number" if kind is int else "number") + within(field)
 
 
-def limits(field: FieldInfo) -> str:
-    """The limits of a number: `, 0 to below 1`."""
-    bound = {
-        name: value
-        for rule in field.metadata
-        for name in ("gt", "ge", "lt", "le", "multiple_of")
-        if (value := getattr(rule, name, None)) is not None
-    }
-    if not bound:
-        return ""
-    if "multiple_of" in bound:
-        return f", a multiple of {bound['multiple_of']}"
-    low = f"above {bound['gt']}" if "gt" in bound else f"{bound['ge']}"
-    if "lt" in bound or "le" in bound:
-        return f", {low} to " + (f"below {bound['lt']}" if "lt" in bound else f"{bound['le']}")
-    return f", {low}" if "gt" in bound else f", {low} or more"
+def within(field: FieldInfo) -> str:
+    """The limits of a number behind its type: `, 0 to below 1`."""
+    said = limits(field)
+    return f", {said}" if said else ""
 
 
 def meaning(models: dict[str, type[BaseModel]], name: str) -> str:

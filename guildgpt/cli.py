@@ -37,6 +37,7 @@ from guildgpt.terminal import (
     say,
     visible,
 )
+from guildgpt.unforeseen import unforeseen
 from guildgpt.vote.cli import vote
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ def train(
     _print_answers(report, console)
     for line in headline(report):
         console.print(line, highlight=False)
-    console.print(f"\nThe report:       {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    console.print(f"Talk to it:       {report.chat_command}", highlight=False, soft_wrap=True)
+    say(console, f"\nThe report:       {folder / 'report.html'}")
+    say(console, f"Talk to it:       {report.chat_command}")
 
 
 @app.command(
@@ -278,6 +279,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=list(arguments) if arguments is not None else None)
     except GuildError as error:
         _print_error(error)
+        sys.exit(1)
+    except Exception as error:  # of a library, or our own fault: in words all the same
+        _print_error(unforeseen(error))
         sys.exit(1)
 
 

@@ -45,7 +45,7 @@ class DataConfig(Section):
     `[[data.sources]]`."""
     held_out: float = Field(default=0.05, ge=0, lt=1)
     """The share of conversations never trained on."""
-    held_out_limit: int | None = Field(default=256, ge=1)
+    held_out_limit: int | None = Field(default=256, ge=1, le=1_000_000_000)
     """Held-out rows of each source at most; what is over is not used at all. It bounds the held-out
     documents too."""
 
@@ -74,7 +74,7 @@ class Recipe(Section):
     """What becomes of sources of unclear origin: refused, or warned of."""
     seed: int = Field(default=0, ge=0, lt=2**32 - 1)
     """Order of rows, fresh weights and adapters, sampled answers."""
-    price_per_hour: float = Field(default=0.0, ge=0)
+    price_per_hour: float = Field(default=0.0, ge=0, le=1_000_000)
     """What the machine costs, in US dollars; the report multiplies it."""
     model: BaseConfig = BaseConfig()
     data: DataConfig = DataConfig()
@@ -159,6 +159,12 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def _override(values: dict[str, Any], text: str) -> str:
     key, equals, value = text.partition("=")
+    if (shown := text.encode("utf-8", "backslashreplace").decode()) != text:
+        raise RecipeError(
+            f"`{shown}` is not written in UTF-8, and cannot be passed on",
+            where="--set",
+            remedy="Rename a file or folder that it names; letters of any script will do.",
+        )
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise RecipeError(
@@ -166,7 +172,7 @@ def _override(values: dict[str, Any], text: str) -> str:
         )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number of thousands of digits
         parsed = value.strip()
     for part in parts[:-1]:
         values = values.setdefault(part, {})

@@ -6,12 +6,13 @@ import difflib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from guildgpt.errors import GuildError
 
@@ -28,7 +29,9 @@ def parse(
     which `hidden` takes out of what is said, and with an `example` of a line."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        said = "lists or tables stand in each other too deeply"
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
         said = str(error)
     line = re.search(r"line (\d+)", said)  # outside the handler: the parser's error holds the text
     raise kind(
@@ -68,10 +71,10 @@ def explained(
         case "missing" if not flat:
             what = f"`{dotted}` is missing"
         case "model_type" if not flat:
-            what = f"`{dotted}` is {value!r}, not a section"
+            what = f"`{dotted}` is {shown(dotted, value)}, not a section"
             remedy = f"It holds {', '.join(known_keys(model, keys))}."
         case "list_type" if not flat:
-            what = f"`{dotted}` is {value!r}, not a list"
+            what = f"`{dotted}` is {shown(dotted, value)}, not a list"
             remedy = f'Write it in brackets: {keys[-1]} = ["…"].'
         case _:
             # What may stand there is one of several things, none of which it is.
@@ -81,7 +84,10 @@ def explained(
             message = ", or ".join([first.removeprefix("Value error, "), *others])
             quoted = "" if isinstance(value, dict) else f" is {shown(dotted, value)}"
             what = f"`{dotted}`{quoted}: {message[0].lower()}{message[1:]}"
-            remedy = f"`{dotted}`: {model.model_fields[dotted].description}" if flat else None
+            if flat:
+                remedy = f"`{dotted}`: {model.model_fields[dotted].description}"
+            elif allowed := limits(field_of(model, keys)):
+                remedy = f"It takes a number, {allowed}."
     if more := len({tuple(_key(model, found["loc"])[:depth]) for found in problems}) - 1:
         what += f" (and {more} more problem{'s' * (more > 1)})"
     return kind(what, where=where(keys), remedy=remedy)
@@ -113,6 +119,54 @@ def known_keys(model: Any, sections: Sequence[str]) -> list[str]:
         arguments = [a for a in getattr(kind, "__args__", ()) if hasattr(a, "model_fields")]
         model = kind if hasattr(kind, "model_fields") else arguments[0]
     return list(model.model_fields)
+
+
+def field_of(model: type[BaseModel], keys: Sequence[str]) -> FieldInfo | None:
+    """The field that a key names, which may be a place in a list; None where there is none."""
+    named = [key for key in keys if not key.isdigit()]
+    section: Any = model
+    for key in named[:-1]:
+        section = section_of(section.model_fields[key])
+    return section.model_fields.get(named[-1]) if named else None  # type: ignore[no-any-return]
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a key that holds a section or a list of them; None for any other."""
+    for part in types_in(field.annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def types_in(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    if get_origin(annotation) is not Literal:
+        for part in get_args(annotation):
+            yield from types_in(part)
+
+
+def limits(field: FieldInfo | None) -> str:
+    """The limits of a number in words, `0 to below 1`; of several, such as a pair, of each. ''
+    where there are none."""
+    if field is None:
+        return ""
+    rules = [*field.metadata]
+    for part in types_in(field.annotation):
+        rules += [rule for one in getattr(part, "__metadata__", ()) for rule in one.metadata]
+    bound = {
+        name: f"{value:,}" if isinstance(value, int) else f"{value:g}"
+        for rule in rules
+        for name in ("gt", "ge", "lt", "le", "multiple_of")
+        if (value := getattr(rule, name, None)) is not None
+    }
+    if not bound.keys() & {"gt", "ge"}:
+        return ""
+    low = f"above {bound['gt']}" if "gt" in bound else bound["ge"]
+    high = f" to below {bound['lt']}" if "lt" in bound else ""
+    high = f" to {bound['le']}" if "le" in bound else high
+    multiple = f", a multiple of {bound['multiple_of']}" if "multiple_of" in bound else ""
+    return f"{low}{high or ' or more'}{multiple}"
 
 
 def line_of(text: str, keys: Sequence[str]) -> int:

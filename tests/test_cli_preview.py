@@ -119,7 +119,7 @@ def test_preview_takes_several_sources(data: Path, model: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"messages": [{"role": "user", "content": "Only a question"}]}, "no assistant turn"),
+        ({"messages": [{"role": "system", "content": "Be brief."}]}, "no assistant turn"),
         ({"messages": []}, "empty conversation"),
     ],
 )

@@ -206,7 +206,7 @@ BELOW = {
     "learn": {"bases", "data", "feedback", "model", "pipeline", "recipe"},
     "sharing": {"bases", "chat", "data", "model", "report", "text"},
 }
-SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file"}
+SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file", "unforeseen"}
 ABOVE = {"cli", "recipe", "pipeline"}
 
 

@@ -20,6 +20,7 @@ from guildgpt.bases import licences
 from guildgpt.bases.chat_template import template_for
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
+from guildgpt.bases.misfits import misfit_of
 from guildgpt.bases.replit import is_replit, load_replit
 from guildgpt.bases.scratch import make_scratch, train_tokenizer
 from guildgpt.bases.stored import refuse_quantized, stored_dtype
@@ -122,6 +123,12 @@ def read_model(folder: Path) -> Any:
                 output_loading_info=True,
             )
     except Exception as error:
+        if misfit := misfit_of(folder):
+            raise ModelError(
+                f"the weights are not those of config.json: {misfit}",
+                where=folder,
+                remedy="Were the files copied from one and the same model?",
+            ) from error
         raise ModelError(
             f"transformers cannot load this model ({first_line(error)})",
             where=folder,

@@ -15,17 +15,17 @@ class ScratchConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    vocabulary: int = Field(default=4096, ge=300)
+    vocabulary: int = Field(default=4096, ge=300, le=1_000_000)
     """Tokens of the byte-level BPE tokenizer that is learned from the documents."""
-    hidden_size: int = Field(default=256, ge=32, multiple_of=32)
+    hidden_size: int = Field(default=256, ge=32, le=65_536, multiple_of=32)
     """Width of the model; `heads` times an even number."""
-    layers: int = Field(default=6, ge=1)
+    layers: int = Field(default=6, ge=1, le=1000)
     """Decoder layers."""
-    heads: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1, le=1024)
     """Query heads."""
-    kv_heads: int = Field(default=2, ge=1)
+    kv_heads: int = Field(default=2, ge=1, le=1024)
     """Key and value heads; `heads` is a multiple of it."""
-    intermediate_size: int = Field(default=704, ge=32, multiple_of=32)
+    intermediate_size: int = Field(default=704, ge=32, le=262_144, multiple_of=32)
     """Width inside the feed-forward layers."""
 
     @model_validator(mode="after")
@@ -60,7 +60,7 @@ class BaseConfig(BaseModel):
     """The base's licence (an SPDX id), where its files do not say it."""
     written_by: WrittenBy | None = None
     """Who wrote what the base was tuned on, where it is not known."""
-    context: int = Field(default=1024, ge=32)
+    context: int = Field(default=1024, ge=32, le=10_000_000)
     """Tokens of a row at most; longer ones are shortened or dropped."""
     template: Literal["own", "chatml"] = "own"
     """Chat template: `own` keeps the base's, where it has one whose ids can be reproduced; `chatml`

@@ -43,6 +43,7 @@ def read_tokenizer(folder: Path) -> str:
             "this base has no tokenizer that can be read "
             f"(tokenizer.json, spiece.model; {first_line(error)})",
             where=folder,
+            remedy="Copy them into its folder from where the base came from.",
         ) from error
 
 

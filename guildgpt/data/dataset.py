@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -88,15 +89,35 @@ def build(
         dataset.provenance.append(replace(item.provenance, name=name, held_out=held_out))
         dataset.reports[name] = reports
     if loaded and not (dataset.train or dataset.train_comparisons or dataset.train_tasks):
-        raise DataError(
-            "no row is left to train on",
-            where=", ".join(names),
-            remedy="See the reasons in `guildgpt data preview`, or add a source.",
-        )
+        raise _nothing_left(dataset.report, held_out)
     _shuffle(dataset.train, seed)
     _shuffle(dataset.train_comparisons, seed)
     _shuffle(dataset.train_tasks, seed)
     return dataset
+
+
+def _nothing_left(reports: Mapping[str, SourceReport], held_out: float) -> DataError:
+    """The error for sources without a row to train on: what became of their rows."""
+    counts: Counter[str] = Counter()
+    for report in reports.values():
+        counts["held out"] += report.held_out
+        counts["left out by the source's weight, or over held_out_limit"] += report.unused
+        counts["the same as others"] += report.duplicates
+        counts.update({f"left out: {why}": count for why, count in report.skipped.items()})
+    fate = ", ".join(f"{count:,} {what}" for what, count in counts.most_common() if count)
+    remedy = "Name a source with rows."
+    if counts["held out"]:
+        remedy = (
+            f"Which rows are held out, their words decide, a share of {held_out:g} on the average: "
+            "set data.held_out = 0 to train on all of them, or add rows."
+        )
+    elif counts.total():
+        remedy = "Mend the rows, or name another source. Their places: guildgpt data preview SOURCE"
+    return DataError(
+        f"no row is left to train on: {fate or 'there are none'}",
+        where=", ".join(reports),
+        remedy=remedy,
+    )
 
 
 def sum_of(reports: Iterable[SourceReport]) -> SourceReport:

@@ -13,6 +13,7 @@ from pathlib import Path
 from guildgpt.data.foreign import refuse_foreign
 from guildgpt.data.lines import Fault, Record, json_records, stop
 from guildgpt.data.packed import ENDINGS, head, packing_of
+from guildgpt.data.rows import printable
 from guildgpt.data.tables import arrow_records, csv_records, delimiter_of, parquet_records
 from guildgpt.data.text_file import texts
 from guildgpt.errors import DataError
@@ -99,10 +100,10 @@ def data_files(path: Path, split: str | None, notices: list[str]) -> list[File]:
     Of a folder `notices` is told what is not read. DataError where there is none.
     """
     if path.is_file():
-        found = [File(path, path.name)]
+        found = [File(path, printable(path.name))]
     elif path.is_dir():
         found = [
-            File(file, f"{path.resolve().name}/{file.relative_to(path).as_posix()}")
+            File(file, printable(f"{path.resolve().name}/{file.relative_to(path).as_posix()}"))
             for file in path.rglob("*")
             if file.is_file() and not is_hidden(file, path)
         ]
@@ -115,10 +116,12 @@ def data_files(path: Path, split: str | None, notices: list[str]) -> list[File]:
         fixed = Path(*takewhile(lambda part: not PATTERN.search(part), path.parts))
         matches = map(Path, glob.glob(str(path), recursive=True))
         found = [
-            File(file, file.relative_to(fixed).as_posix()) for file in matches if file.is_file()
+            File(file, printable(file.relative_to(fixed).as_posix()))
+            for file in matches
+            if file.is_file()
         ]
     else:
-        return [File(require_file(path), path.name)]
+        return [File(require_file(path), printable(path.name))]
     if not found:
         raise DataError(
             "there is no file of rows here", where=path, remedy=f"Known are {', '.join(KINDS)}."

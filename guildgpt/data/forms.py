@@ -131,9 +131,13 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
         return _comparison(row, source)
     if turns and form == (turns,):
         messages = turns_in(row, turns, "user")
+        asks = all(message.role != "assistant" for message in messages)
+        if asks and _is_alone(row, with_system(row, messages)):
+            alone = with_system(row, messages)
+            return Task(alone, source), row.fault or problem(alone, answered=False)
     elif question and (answer or source.rules):
         messages = asked(row, question) + (turns_in(row, answer, "assistant") if answer else ())
-    elif question and (alone := _prompt_alone(row, question)):
+    elif question and _is_alone(row, alone := with_system(row, asked(row, question))):
         return Task(alone, source), row.fault or problem(alone, answered=False)
     else:
         null = f"; null: {', '.join(row.null)}" if row.null else ""
@@ -148,16 +152,15 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
     return Conversation(messages, source), row.fault or problem(messages)
 
 
-def _prompt_alone(row: Row, question: str) -> Turns:
-    """The turns of a row that is a prompt and nothing else; none where a column without a value, or
-    one that is not read, may be its answer or its rules."""
+def _is_alone(row: Row, turns: Turns) -> bool:
+    """Whether the turns are a prompt, and the row nothing else: no column without a value, and none
+    that is not read, may be its answer or its rules."""
     if {*row.null, *row.values} & {*ANSWER, *BETTER, *WORSE, *RULES}:
-        return ()
-    turns = with_system(row, asked(row, question))
+        return False
     others = row.values.keys() - row.read.keys() - APART - ABOUT
     if any(isinstance(row.values[name], str | list | dict) for name in others):
-        return ()
-    return turns if turns and turns[-1].role == "user" else ()
+        return False
+    return bool(turns) and turns[-1].role == "user"
 
 
 def _comparison(row: Row, source: Source) -> tuple[Comparison, str | None]:

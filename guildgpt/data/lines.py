@@ -4,6 +4,7 @@ of messages, or objects that spread over several lines."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,7 @@ Fault = Callable[[DataError], None]
 
 BLANKS = " \t\r\n"
 CHUNK = 1 << 18  # characters of a list that are looked at together
+MEND = "Mend it here, or copy the file again; it may be cut off."
 NEAR = 16  # characters before a text's end within which a cut can show: \\ud83d\\ude00, Infinity
 
 
@@ -41,9 +43,9 @@ def json_records(path: Path, pieces: Iterable[str], fault: Fault = stop) -> Iter
     if start.startswith("["):
         yield from _listed(_Values(pieces, path), fault)
     elif _spreads(start.partition("\n")[0]):
-        yield from _unwrapped(_spread(_Values(pieces, path), fault), path)
+        yield from _unwrapped(_spread(_Values(pieces, path), fault), path, fault)
     else:
-        yield from _unwrapped(_by_line(pieces, path, fault), path)
+        yield from _unwrapped(_by_line(pieces, path, fault), path, fault)
 
 
 def _by_line(pieces: Iterable[str], path: Path, fault: Fault) -> Iterator[Record]:
@@ -78,7 +80,7 @@ def _spreads(line: str) -> bool:
         json.loads(line)
     except json.JSONDecodeError as error:
         return error.msg.startswith("Expecting") and error.pos >= len(line.rstrip(BLANKS))
-    except RecursionError:
+    except (ValueError, RecursionError):  # a number of thousands of digits, or too deep
         pass
     return False
 
@@ -86,31 +88,35 @@ def _spreads(line: str) -> bool:
 def _spread(values: _Values, fault: Fault) -> Iterator[Record]:
     """Objects one after another, wherever their lines end."""
     while values.peek():
-        yield from _row(values, fault)
+        try:
+            number, value = values.next()
+        except DataError as error:
+            values.pass_over(error, fault)
+            continue
+        yield from _row(values, fault, number, value)
 
 
 def _listed(values: _Values, fault: Fault) -> Iterator[Record]:
     """What is in a list, or in several, one after another."""
     while values.peek() == "[":
         begun, messages, others = values.line, [], False
-        for number, value in values.items():
+        for number, value in values.items(fault):
             if is_message(value) and not others:
                 messages.append(value)
                 continue
             others = True
             yield from _row(values, fault, number, value)
-        if messages:
+        if messages and values.passed:
+            what = "a message of this talk cannot be read"
+            fault(DataError(what, where=f"{values.path}:{begun}", remedy=MEND))
+        elif messages:
             yield begun, {"messages": messages}
     if values.peek():
         raise values.broken("there is more behind its end")
 
 
-def _row(
-    values: _Values, fault: Fault, number: int | None = None, value: Any = None
-) -> Iterator[Record]:
-    """A value as a row; the next one where none is given."""
-    if number is None:
-        number, value = values.next()
+def _row(values: _Values, fault: Fault, number: int, value: Any) -> Iterator[Record]:
+    """A value as a row."""
     try:
         where = f"{values.path}:{number}"
         require_utf8(values.last, "row", where)
@@ -119,7 +125,7 @@ def _row(
         fault(error)
 
 
-def _unwrapped(records: Iterator[Record], path: Path) -> Iterator[Record]:
+def _unwrapped(records: Iterator[Record], path: Path, fault: Fault) -> Iterator[Record]:
     """The rows; those in a single object that is none itself."""
     first = next(records, None)
     second = next(records, None)
@@ -131,7 +137,10 @@ def _unwrapped(records: Iterator[Record], path: Path) -> Iterator[Record]:
                 remedy=f"Write the one that you want into a file of its own: jq -c '.{lists[0]}[]'",
             )
         for number, value in enumerate(first[1][lists[0]], 1):
-            yield number, _object(value, f"{path}, {lists[0]} {number}")
+            try:
+                yield number, _object(value, f"{path}, {lists[0]} {number}")
+            except DataError as error:
+                fault(error)
         return
     yield from (record for record in (first, second) if record)
     yield from records
@@ -168,10 +177,14 @@ class _Values:
     def __init__(self, pieces: Iterable[str], path: Path):
         self.path = path
         self.last = ""  # the text of the last value
+        self.passed = 0  # values that were passed over
         self._pieces = iter(pieces)
         self._text, self._place = "", 0
         self._line, self._counted = 1, 0  # the line at the place up to which they were counted
         self._decoder = json.JSONDecoder()
+        self._indent: str | None = ""  # the blanks before the place, if they begin its line
+        self._edge: str | None = None  # those before the first value, once it was met
+        self._begun = False
 
     @property
     def line(self) -> int:
@@ -185,7 +198,12 @@ class _Values:
         while True:
             rest = self._text[self._place : self._place + CHUNK]
             seen = rest.lstrip(BLANKS)
-            self._place += len(rest) - len(seen)
+            blank = rest[: len(rest) - len(seen)]
+            if "\n" in blank:
+                self._indent = blank.rpartition("\n")[2]
+            elif self._indent is not None:
+                self._indent += blank
+            self._place += len(blank)
             if seen:
                 return seen[0]
             if not rest and not self._more():
@@ -195,6 +213,8 @@ class _Values:
         """The next value, and the line at which it begins."""
         self.peek()
         number = self.line
+        if not self._begun:
+            self._edge, self._begun = self._indent, True
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._place)
@@ -206,32 +226,58 @@ class _Values:
                 raise self.broken("it does not end" if ended else error.msg, error.pos) from error
             except RecursionError as error:
                 raise self.broken("it goes too deep") from error
+            except ValueError as error:  # a number of thousands of digits
+                raise self.broken(str(error)) from error
             if end == len(self._text) and not isinstance(value, (dict, list)) and self._more():
                 continue  # a number may go on
             break
         self.last = self._text[self._place : end]
-        self._place = end
+        self._place, self._indent = end, None
         return number, value
 
-    def items(self) -> Iterator[tuple[int, Any]]:
-        """The values of the list that begins here, with their lines."""
-        self._place += 1
+    def items(self, fault: Fault = stop) -> Iterator[tuple[int, Any]]:
+        """The values of the list that begins here, with their lines; one that is broken is given to
+        `fault`, if the next can be told from it."""
+        self._place, self._indent = self._place + 1, None
         ended = self.peek() == "]"
         while not ended:
-            yield self.next()
-            ends = self.peek()
-            if ends not in (",", "]"):
-                raise self.broken("it does not end")
+            try:
+                yield self.next()
+                ends = self.peek()
+                if ends not in (",", "]"):
+                    raise self.broken("it does not end")
+            except DataError as error:
+                self.pass_over(error, fault)
+                if not self.peek():
+                    return
+                continue
             ended = ends == "]"
             self._place += not ended
         self._place += 1
+
+    def pass_over(self, error: DataError, fault: Fault) -> None:
+        """Go to where the next value begins, and give the error of the broken one to `fault`.
+
+        A value can be told from what is broken before it where each begins a line, as far from its
+        edge as the first. DataError, the same, where they do not.
+        """
+        if self._edge is None:
+            raise error
+        fault(error)
+        begins = re.compile(rf"\n{self._edge}(?=[\[{{])")
+        while (found := begins.search(self._text, self._place)) is None:
+            if not self._more():
+                break
+        self._place = found.end() if found else len(self._text)
+        self._indent = self._edge
+        self.passed += 1
 
     def broken(self, why: str, place: int = 0) -> DataError:
         """The error at a place, or at the one that is read next."""
         return DataError(
             f"the JSON is broken here ({why})",
             where=f"{self.path}:{self.line + self._text.count(chr(10), self._place, place)}",
-            remedy="Mend it here, or copy the file again; it may be cut off.",
+            remedy=MEND,
         )
 
     def _more(self) -> bool:

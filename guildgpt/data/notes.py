@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from guildgpt.data.rows import printable
 from guildgpt.errors import DataError
 
 BAD_ROW = "a row that cannot be read"
@@ -24,9 +25,9 @@ class Notes:
     def skip(self, reason: str, where: str) -> None:
         """A row is left out."""
         self.skipped[reason] += 1
-        self.places.setdefault(reason, where)
+        self.places.setdefault(reason, printable(where))
 
     def pass_over(self, error: DataError) -> None:
         """A row that cannot be read is left out."""
         self.skip(BAD_ROW, error.where or "")
-        self.bad.append(f"{error.where}: {error.what}")
+        self.bad.append(printable(f"{error.where}: {error.what}"))

@@ -34,6 +34,12 @@ def clean(text: str) -> str:
     return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").strip())
 
 
+def printable(text: str) -> str:
+    r"""The text with what no file or screen in UTF-8 takes spelled out: a name on an old disk that
+    is not written in UTF-8, half of a surrogate pair in a key: `gr\udcfc`."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def text_of(row: Mapping[str, Any], key: str, where: str) -> str:
     """The clean text under `key`; nothing or null counts as '', any other type is an error."""
     value = row.get(key)

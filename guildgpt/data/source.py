@@ -15,6 +15,7 @@ from guildgpt.data.files import File, data_files, require_file
 from guildgpt.data.known import KINDS, Kind
 from guildgpt.data.notes import BAD_ROW, Notes
 from guildgpt.data.provenance import Provenance, spdx
+from guildgpt.data.rows import printable
 from guildgpt.data.spec import FEEDBACK, SourceSpec
 from guildgpt.data.starter import FILES
 from guildgpt.errors import DataError
@@ -66,7 +67,7 @@ class Loaded:
                 f"{'were' if bad > 1 else 'was'} left out, the first at "
                 f"{Path(self.notes.places[BAD_ROW]).name}"
             )
-        return [*self.notes.notices, *columns]
+        return [printable(line) for line in (*self.notes.notices, *columns)]
 
 
 def load(

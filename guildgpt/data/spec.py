@@ -43,9 +43,9 @@ class SourceSpec(BaseModel):
     has neither a `/` nor a known ending). Or `dolly`, `oasst1`, `oasst2`, `starter`, `constrained`,
     `hub:OWNER/NAME`, `dolly:PATH`, `oasst:PATH`, `stackexchange:PATH` (a dump's Posts.xml),
     `feedback` or `feedback:STORE` (a file or a URL)."""
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    weight: float = Field(default=1.0, gt=0, le=1000)
     """How often its rows are seen per epoch: 0.5 a fixed half of them, 2 each twice."""
-    limit: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1, le=1_000_000_000)
     """The first so many usable conversations, so many comparisons, and so many tasks."""
     split: str | None = None
     """Of the Hub, `train` if nothing is said here; of a folder or a pattern, those files whose

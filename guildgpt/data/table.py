@@ -92,6 +92,8 @@ FORMS = (
          ("user: Write add(a, b).",), "task"),
     Form("a question alone, which PPO and GRPO ask", {"prompt": "Two plus two?"},
          ("user: Two plus two?",), "task"),
+    Form("the same as messages, or in ShareGPT", {"messages": [ASKED]}, ("user: Two plus two?",),
+         "task"),
     Form("calls of tools",
          {"messages": [ASKED, {"role": "assistant", "tool_calls": [{"name": "add"}]},
                        {"role": "tool", "content": "4"}, FOUR]}, left_out="calls tools"),

@@ -47,33 +47,49 @@ def csv_records(
     reader = csv.reader((f"{line}\n" for line in lines(pieces)), delimiter=delimiter, strict=True)
     names: list[str] = []
     ends = 0
-    try:
-        for cells in reader:
-            number, ends = ends + 1, reader.line_num
-            where = f"{path}:{number}"
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not names:
-                names = _names(cells, where)
-                continue
-            try:
-                require_utf8("".join(cells), "row", where)
-                if len(cells) > len(names):
-                    raise DataError(
-                        f"the row has {len(cells)} cells, and the table {len(names)} columns",
-                        where=where,
-                        remedy=f"Put a cell that holds {delimiter!r} between double quotes.",
-                    )
-                padded = cells + [""] * (len(names) - len(cells))
-                yield number, {name: cell or None for name, cell in zip(names, padded, strict=True)}
-            except DataError as error:
-                fault(error)
-    except csv.Error as error:
-        raise DataError(
-            f"the table is broken ({error})",
-            where=f"{path}:{ends + 1}",
-            remedy='A double quote within quotes is written twice: "he said ""no""".',
-        ) from error
+    while True:
+        number = ends + 1
+        where = f"{path}:{number}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            ends = max(reader.line_num, number)
+            broken = _broken(error, path, number, ends)
+            if ends > number or not names:  # what is in quotes may have been rows
+                raise broken from error
+            fault(broken)
+            continue
+        if cells is None:
+            return
+        ends = reader.line_num
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not names:
+            names = _names(cells, where)
+            continue
+        try:
+            require_utf8("".join(cells), "row", where)
+            if len(cells) > len(names):
+                raise DataError(
+                    f"the row has {len(cells)} cells, and the table {len(names)} columns",
+                    where=where,
+                    remedy=f"Put a cell that holds {delimiter!r} between double quotes.",
+                )
+            padded = cells + [""] * (len(names) - len(cells))
+            yield number, {name: cell or None for name, cell in zip(names, padded, strict=True)}
+        except DataError as error:
+            fault(error)
+
+
+def _broken(error: csv.Error, path: Path, first: int, last: int) -> DataError:
+    """The error for quotes that are wrong, within a line or over several."""
+    remedy = 'A double quote within quotes is written twice: "he said ""no""".'
+    if last > first:
+        remedy = (
+            f"The quotes that begin in this line end wrongly in line {last:,}, and what of it is a "
+            f"row cannot be told. {remedy}"
+        )
+    return DataError(f"the table is broken ({error})", where=f"{path}:{first}", remedy=remedy)
 
 
 def parquet_records(path: Path) -> Iterator[Record]:

@@ -16,7 +16,7 @@ class AdapterConfig(BaseModel):
     """Width of the adapters' product: the larger, the more weights are trained."""
     alpha: float = Field(default=32.0, gt=0, le=1_000_000)
     """The adapters' product is scaled by alpha / rank."""
-    layers: int | None = Field(default=None, ge=1)
+    layers: int | None = Field(default=None, ge=1, le=10_000)
     """So many layers, the uppermost, have adapters; all if not given. No gradient flows below them,
     and where several models share a base, what lies below is computed once for all of them."""
 

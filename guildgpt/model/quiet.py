@@ -27,5 +27,9 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in short; its kind where it says nothing."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """What an error says, in short; its kind where it says nothing, or a mere key. A line that
+    announces the next is followed by that."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines or isinstance(error, KeyError):
+        return f"{type(error).__name__} {lines[0]}" if lines else type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from guildgpt.data.examples import Example
 from guildgpt.errors import GuildError, ModelError
 from guildgpt.model.config import AdapterConfig
+from guildgpt.model.json_file import json_if_any
 from guildgpt.model.quiet import first_line, quiet
 from guildgpt.network.decoders import decoder_for
 from guildgpt.network.hats import Hats
@@ -49,11 +51,38 @@ def rehearse(folder: Path, *, adapters: bool) -> Any:
     except GuildError:
         raise
     except Exception as error:  # whatever transformers and peft raise at an odd model
+        kind = json_if_any(folder / "config.json").get("model_type")
+        if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:  # so it is its figures that are wrong
+            raise ModelError(
+                f"no model can be made as config.json says ({first_line(error)})",
+                where=folder / "config.json",
+                remedy=f"`{kind}` is a kind that is known here: mend the file, or take it again "
+                "from where the model came from.",
+            ) from error
+        if not kind:
+            raise ModelError(
+                f"this folder does not say what model it holds ({first_line(error)})",
+                where=folder,
+                remedy="A model's folder holds a config.json that names its `model_type`: copy it "
+                "from where the model came from.",
+            ) from error
         raise ModelError(
             f"a model of this kind cannot be trained here ({first_line(error)})",
             where=folder,
             remedy="It takes causal language models that need no remote code. " + KNOWN,
         ) from error
+
+
+def refuse_no_numbers(model: nn.Module) -> None:
+    """ModelError where a weight is infinite or no number: the very first loss would be none."""
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+            raise ModelError(
+                f"the base's weights hold what is no number (in {name})",
+                where="model.base",
+                remedy="They are damaged, or were saved by a training that failed: copy or "
+                "download them again, or name another base.",
+            )
 
 
 def prove(trunk: Trunk, *, writes: bool) -> None:

@@ -21,6 +21,12 @@ from guildgpt.train.ppo import no_states_to_read
 def check_names(recipe: Recipe, folder: Path) -> None:
     """RecipeError for a file or folder whose name is not text: neither a report nor a model card
     could name it, and what reads weights does not find it."""
+    if not recipe.model.base.strip():
+        raise RecipeError(
+            "there is no base without a name",
+            where="model.base",
+            remedy="Name `starter`, `scratch`, a Hub id (owner/name), a folder or a GGUF file.",
+        )
     documents = [file for name in recipe.pretrain.documents for file in _files_in(Path(name))]
     sources = [spec.source for spec in recipe.data.sources]
     for name in (str(folder), recipe.model.base, recipe.model.adapter_base, *documents, *sources):
@@ -105,12 +111,16 @@ def check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
     read, before an earlier one is trained."""
     comparisons, reads = dataset.train_comparisons, STAGES[stage].reads
     if reads == "conversations" and not dataset.train:
+        others = {
+            "comparisons": len(comparisons),
+            "prompts without an answer": len(dataset.train_tasks),
+        }
+        there = " and ".join(f"{count:,} {what}" for what, count in others.items() if count)
         raise DataError(
-            "there are no conversations to fine-tune on"
-            + (f", only {len(comparisons):,} comparisons" if comparisons else ""),
+            "there are no conversations to fine-tune on" + (f", only {there}" if there else ""),
             where="data.sources",
             remedy="Name a source that has some, or leave `sft` out of `stages`: comparisons train "
-            "`reward` and `dpo`.",
+            "`reward` and `dpo`, prompts alone `ppo` and `grpo`.",
         )
     if reads == "comparisons" and not comparisons:
         raise no_comparisons(stage)
@@ -119,12 +129,22 @@ def check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
 
 
 def no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataError:
-    reasons = "; ".join(f"{count:,} {reason}" for reason, count in (dropped or {}).items())
+    """The error for a stage that learns from comparisons and has none; `dropped` says why those
+    that there were cannot be used."""
+    dropped = dropped or Counter()
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+    remedy = (
+        "Name a source that has some, such as `starter`, `oasst1`, or JSON lines with prompt, "
+        "chosen and rejected."
+    )
+    if any("longer than the context" in reason for reason in dropped):
+        remedy = "Raise model.context, as far as the base's positions reach, or shorten the rows."
+    elif any("held out" in reason for reason in dropped):
+        remedy = "Lower data.held_out, or add comparisons of other prompts."
     return DataError(
         f"there are no comparisons to train `{stage}` on" + (f" ({reasons})" if reasons else ""),
         where="data.sources",
-        remedy="Name a source that has some, such as `starter`, `oasst1`, or JSON lines with "
-        "prompt, chosen and rejected.",
+        remedy=remedy,
     )
 
 

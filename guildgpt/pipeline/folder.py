@@ -3,11 +3,13 @@
 runs/NAME/
   .lock, .lock.json        held by the one process that is at work here, and which that is
   recipe.json, data.json   what the run belongs to: another recipe or other data is refused
+  error.txt                the error that stopped the run last, if nobody foresaw it
   phases.json              seconds spent in each phase, all interruptions together
   STAGE/                   one for each stage
     inputs.json            the base and other models it starts from: changed ones are refused
     before.json            the figures of what the stage starts from
     checkpoints/           what an interrupted training goes on from
+    stopped.json           the step at which its loss was no number, if it ever was
     metrics.jsonl          every step's figures
     policy.safetensors     a trained policy's adapter, until it is held against what it came from
     model/                 the model folder
@@ -52,6 +54,9 @@ ANY_TIME = (
     *("micro_tokens", "sample_rows", "checkpoint_minutes", "keep_checkpoints"),
     *("tensorboard", "show_every"),
 )
+# What may change besides where a stage stopped because its loss was no number.
+AFTER_NO_NUMBER = ("learning_rate", "clip", "dtype")
+STOPPED = "stopped.json"
 REMEDY = "Give --out another folder or the recipe another name, or delete this folder."
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, over the quota, file too large
 BEAT = 5.0  # seconds between two notes of the time: what a kill may cost the sum
@@ -117,7 +122,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
             refused = {
                 key: values
                 for key, values in changes.items()
-                if key.partition(".")[0] in fixed and not key.endswith(ANY_TIME)
+                if key.partition(".")[0] in fixed and not _may_change(key, folder, begun)
             }
             if begun and refused:
                 key, (was, now) = next(iter(refused.items()))
@@ -140,6 +145,21 @@ def claim(folder: Path, recipe: Recipe) -> None:
     write_json(folder / "recipe.json", record)
 
 
+def _may_change(key: str, folder: Path, begun: Sequence[Stage]) -> bool:
+    """Whether a key of a stage that is begun may be another now."""
+    section, _, name = key.partition(".")
+    if key.endswith(ANY_TIME) or name.startswith("guards."):
+        return True
+    stages = [stage for stage in begun if section_of(stage) == section]
+    return name in AFTER_NO_NUMBER and all(_waits(folder / stage) for stage in stages)
+
+
+def _waits(place: Path) -> bool:
+    """Whether a stage stopped because its loss was no number, and did not come past that since."""
+    at, steps = read_record(place / STOPPED).get("step"), checkpoints(place)
+    return isinstance(at, int) and (not steps or steps[-1] < at) and read_outcome(place) is None
+
+
 def as_begun(folder: Path, recipe: Recipe) -> Recipe:
     """The recipe as a run in `folder` goes on with it: one that an older version began learns
     ChatML, as every base did then, unless the recipe says otherwise."""
@@ -160,7 +180,7 @@ def _began_with_chatml(folder: Path) -> bool:
 def claim_data(folder: Path, provenance: Sequence[Provenance]) -> None:
     """The same for the data: a run that goes on must go on with the rows it began with."""
     now = {item.name: item.sha256 for item in provenance if item.sha256}
-    earlier: dict[str, str] = read_json(folder / "data.json") or {}
+    earlier = read_record(folder / "data.json")
     changed = [name for name, sha256 in now.items() if earlier.get(name, sha256) != sha256]
     if changed:
         if any(is_trained(folder / stage) for stage in get_args(Stage)):
@@ -211,7 +231,8 @@ class Clock:
     def __init__(self, file: Path, now: Callable[[], float] = time.monotonic):
         self.file = file
         self.now = now
-        self.seconds: dict[str, float] = read_json(file) or {}
+        noted = read_record(file).items()
+        self.seconds = {name: one for name, one in noted if isinstance(one, int | float)}
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -257,6 +278,12 @@ def read_json(file: Path) -> Any:
         return None
 
 
+def read_record(file: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where there is none that can be read."""
+    value = read_json(file)
+    return value if isinstance(value, dict) else {}
+
+
 def keep(file: Path, kind: type[T], record: T) -> None:
     """Write a record, so that `kept` reads it back."""
     write_json(file, TypeAdapter(kind).dump_python(record, mode="json"))
@@ -286,6 +313,12 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def checkpoints(place: Path) -> list[int]:
+    """The steps at which a stage's checkpoints were written, the last one last."""
+    names = (path.name.rpartition("-")[2] for path in place.glob("checkpoints/step-*"))
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def is_trained(place: Path) -> bool:

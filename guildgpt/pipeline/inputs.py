@@ -18,8 +18,8 @@ from guildgpt.model.adapter import files_of
 from guildgpt.pipeline.folder import (
     REMEDY,
     is_trained,
-    read_json,
     read_outcome,
+    read_record,
     write_json,
 )
 from guildgpt.pipeline.stage import Start
@@ -98,7 +98,8 @@ def stage_inputs(stage: Stage, recipe: Recipe, start: Start) -> dict[str, list[P
 def claim_inputs(place: Path, inputs: Mapping[str, Sequence[Path]]) -> None:
     """Note what the stage in `place` starts from. ModelError if it was begun on other files; where
     nothing is trained yet, what was measured of the others is forgotten."""
-    record: dict[str, dict[str, Any]] = read_json(place / RECORD) or {}
+    noted = read_record(place / RECORD).items()
+    record: dict[str, dict[str, Any]] = {w: files for w, files in noted if isinstance(files, dict)}
     now = {
         what: {file.name: _state(file, record.get(what, {}).get(file.name)) for file in files}
         for what, files in inputs.items()

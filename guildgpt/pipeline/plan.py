@@ -9,17 +9,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from guildgpt.bases.base import load_tokenizer
 from guildgpt.data.examples import pack
 from guildgpt.pipeline.checks import check_names
 from guildgpt.pipeline.feedback import with_feedback
-from guildgpt.pipeline.prepare import gather, prepare, read_conversations
+from guildgpt.pipeline.prepare import Reading, gather, prepare
 from guildgpt.pipeline.stage import Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe
+from guildgpt.terminal import visible
 from guildgpt.train.config import PretrainConfig, RolloutConfig, TrainConfig
 from guildgpt.train.schedule import schedule
 
@@ -39,9 +39,9 @@ def dry_run(recipe: Recipe, console: Console) -> dict[str, Any]:
         "sources": {name: asdict(report) for name, report in data.dataset.report.items()},
         "stages": {},
     }
-    conversations = read_conversations(recipe, data, chat)  # once for all stages
+    read = Reading(recipe, data, chat)
     for stage in recipe.stages:
-        prepared = prepare(stage, recipe, data, chat, conversations)
+        prepared = prepare(stage, recipe, data, chat, read)
         if STAGES[stage].reads == "documents":
             plan["sources"] |= {item.name: asdict(report) for item, report in prepared.sources}
         plan["stages"][stage] = COUNTS[STAGES[stage].reads](
@@ -112,7 +112,7 @@ COUNTED = ("rows", "comparisons", "pairs", "prompts", "answers")  # whichever a 
 
 def _show(plan: Mapping[str, Any], console: Console) -> None:
     for warning in plan["warnings"]:
-        console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
+        console.print(visible(warning), style="yellow", soft_wrap=True)
     headings = ("tokens", "trained", "longest", "steps", "tokens seen")
     table = Table(
         "stage",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from guildgpt.bases import licences
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import Place, locate_base
 from guildgpt.bases.replit import is_replit
+from guildgpt.chat import Comparison, Conversation
 from guildgpt.data import (
     Document,
     Provenance,
@@ -33,7 +35,7 @@ from guildgpt.data.examples import (
 )
 from guildgpt.data.repeating import repeating_rows
 from guildgpt.data.split import digest, in_first_half
-from guildgpt.errors import DataError, RecipeError
+from guildgpt.errors import DataError, ModelError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.gguf import why_no_gguf
 from guildgpt.model.json_file import json_if_any
@@ -112,21 +114,20 @@ def prepare(
     recipe: Recipe,
     data: Gathered,
     chat: ChatTokenizer,
-    conversations: Conversations | None = None,
+    read: Reading | None = None,
 ) -> Prepared:
     """A stage's rows as token ids; DataError or RecipeError where nothing is left to train on.
 
-    `conversations` are those of the recipe, where they were read for another stage already.
+    `read` has what was made for other stages already.
     """
-    reads = STAGES[stage].reads
+    reads, read = STAGES[stage].reads, read or Reading(recipe, data, chat)
     if reads == "documents":
         return _prepare_documents(recipe, data, chat)
     if STAGES[stage].changes_answers:
         prompts_with_room(recipe, data.dataset, chat)
-    conversations = conversations or read_conversations(recipe, data, chat)
-    rows = _prepare_conversations(stage, recipe, data, conversations)
+    rows = _prepare_conversations(stage, read)
     if reads == "comparisons":
-        return replace(rows, compared=_prepare_comparisons(stage, recipe, data, chat))
+        return replace(rows, compared=_prepare_comparisons(stage, read))
     if reads == "prompts":
         prompts, too_long = prepare_prompts(stage, recipe, data.dataset, chat)
         settings = recipe.settings(stage)
@@ -138,12 +139,13 @@ def prepare(
     return _with_repeating(rows, recipe, chat)
 
 
-def foresee(stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> None:
+def foresee(stage: Stage, read: Reading) -> None:
     """DataError or RecipeError for what a stage would lack once it came to it: pairs and prompts
     that fit, room for answers. Asked while nothing is trained yet."""
+    recipe, data, chat = read.recipe, read.data, read.chat
     kind, settings = STAGES[stage], recipe.settings(stage)
     if kind.reads == "comparisons":
-        _prepare_comparisons(stage, recipe, data, chat)
+        _prepare_comparisons(stage, read)
     if isinstance(settings, RolloutConfig):
         prepare_prompts(stage, recipe, data.dataset, chat)
         if settings.demonstrations.weight and not data.dataset.train:
@@ -162,30 +164,17 @@ def _with_repeating(rows: Prepared, recipe: Recipe, chat: ChatTokenizer) -> Prep
     return replace(rows, train=[*rows.train, *more])
 
 
-def _prepare_comparisons(
-    stage: Stage, recipe: Recipe, data: Gathered, chat: ChatTokenizer
-) -> Compared:
+def _prepare_comparisons(stage: Stage, read: Reading) -> Compared:
     """A stage's comparisons; DataError where there are none.
 
     With a judge in the recipe, comparisons are shared out: one half trains the reward model and
-    DPO, the other the judge. A train row whose prompt is held out too is left out.
+    DPO, the other the judge.
     """
-    rows, overlapping = without_held_out_prompts(
-        data.dataset.train_comparisons, data.dataset.held_out_comparisons
-    )
-    if "judge" in recipe.stages:
-        rows = [row for row in rows if in_first_half(row) != STAGES[stage].judges]
-    shape = (chat.tokenizer, chat.template)
-    train, dropped = rankings(rows, *shape, context=recipe.model.context)
-    if overlapping:
-        dropped["whose prompt is held out too"] = overlapping
+    half = None if "judge" not in read.recipe.stages else not STAGES[stage].judges
+    train, dropped = read.comparisons(half)
     if not train:
         raise no_comparisons(stage, dropped)
-    held_out: dict[str, list[Ranking]] = {}
-    found, _ = rankings(data.dataset.held_out_comparisons, *shape, context=recipe.model.context)
-    for ranking in found:
-        held_out.setdefault(ranking.source, []).append(ranking)
-    return Compared(train, held_out, dropped)
+    return Compared(train, read.held_out_comparisons, dropped)
 
 
 def _without_gguf(
@@ -262,41 +251,91 @@ def _read_by(stage: Stage, reports: Mapping[Kind, SourceReport]) -> SourceReport
     return sum_of(reports.values())
 
 
-@dataclass(frozen=True)
-class Conversations:
-    """A recipe's conversations as token ids, whatever stage they are for."""
+class Reading:
+    """A recipe's rows as token ids, those of each kind made once, whatever stages they are for."""
 
-    train: list[Example]
-    held_out: dict[str, list[Example]]  # by source
-    dropped: Counter[str]
+    def __init__(self, recipe: Recipe, data: Gathered, chat: ChatTokenizer):
+        self.recipe, self.data, self.chat = recipe, data, chat
+        self.context = recipe.model.context
+        self._halves: dict[bool | None, tuple[list[Ranking], Counter[str]]] = {}
+
+    @cached_property
+    def conversations(self) -> tuple[list[Example], Counter[str]]:
+        """Those to train on, and what was left out; DataError for one that would train nothing."""
+        rows, too_long = self.data.dataset.train, self.recipe.sft.too_long
+        found, dropped = self._examples(rows, too_long=too_long, checked=True)
+        end = self.chat.eos_id
+        if found and all((example.ids[example.mask] == end).all() for example in found):
+            raise ModelError(
+                "its tokenizer makes no token of any answer's text",
+                where="model.base",
+                remedy="Its vocabulary is empty or another model's: take the tokenizer's files "
+                "again from where the base came from.",
+            )
+        return found, dropped
+
+    @cached_property
+    def held_out(self) -> dict[str, list[Example]]:
+        """Held-out conversations by source."""
+        rows = self.data.dataset.held_out
+        return {name: self._examples(some)[0] for name, some in rows.items()}
+
+    @cached_property
+    def held_out_comparisons(self) -> dict[str, list[Ranking]]:
+        """Held-out comparisons by source."""
+        found: dict[str, list[Ranking]] = {}
+        for ranking in self._rankings(self.data.dataset.held_out_comparisons)[0]:
+            found.setdefault(ranking.source, []).append(ranking)
+        return found
+
+    def comparisons(self, half: bool | None) -> tuple[list[Ranking], Counter[str]]:
+        """Comparisons to train on, all of them or one half, and what was left out."""
+        if half not in self._halves:
+            rows, overlapping = self._to_train_on
+            some = [row for row in rows if half is None or in_first_half(row) == half]
+            train, dropped = self._rankings(some)
+            if overlapping:
+                dropped["whose prompt is held out too"] = overlapping
+            self._halves[half] = train, dropped
+        return self._halves[half]
+
+    @cached_property
+    def _to_train_on(self) -> tuple[list[Comparison], int]:
+        """A train row whose prompt is held out too is left out; how many were."""
+        dataset = self.data.dataset
+        return without_held_out_prompts(dataset.train_comparisons, dataset.held_out_comparisons)
+
+    def _examples(
+        self, rows: Sequence[Conversation], **how: Any
+    ) -> tuple[list[Example], Counter[str]]:
+        chat, context = self.chat, self.context
+        return conversation_examples(rows, chat.tokenizer, chat.template, context=context, **how)
+
+    def _rankings(self, rows: Sequence[Comparison]) -> tuple[list[Ranking], Counter[str]]:
+        return rankings(rows, self.chat.tokenizer, self.chat.template, context=self.context)
 
 
-def read_conversations(recipe: Recipe, data: Gathered, chat: ChatTokenizer) -> Conversations:
-    """The conversations as token ids; DataError for a row that would train nothing."""
-    shape = (chat.tokenizer, chat.template)
-    context, too_long = recipe.model.context, recipe.sft.too_long
-    train, dropped = conversation_examples(
-        data.dataset.train, *shape, context=context, too_long=too_long, checked=True
-    )
-    held_out = {
-        name: conversation_examples(rows, *shape, context=context)[0]
-        for name, rows in data.dataset.held_out.items()
-    }
-    return Conversations(train, held_out, dropped)
-
-
-def _prepare_conversations(
-    stage: Stage, recipe: Recipe, data: Gathered, rows: Conversations
-) -> Prepared:
-    if not rows.train and STAGES[stage].reads == "conversations":
-        raise RecipeError(
-            "no row fits into the context",
-            where="model.context",
-            remedy=f"Raise it above {recipe.model.context}.",
-        )
-    dataset = data.dataset
+def _prepare_conversations(stage: Stage, read: Reading) -> Prepared:
+    (train, dropped), dataset = read.conversations, read.data.dataset
+    if not train and STAGES[stage].reads == "conversations":
+        raise _no_room(read)
     sources = [
         (item, _read_by(stage, reports))
         for item, reports in zip(dataset.provenance, dataset.reports.values(), strict=True)
     ]
-    return Prepared(dataset.train, rows.train, rows.held_out, rows.dropped, sources)
+    return Prepared(dataset.train, train, read.held_out, dropped, sources)
+
+
+def _no_room(read: Reading) -> RecipeError:
+    """The error for conversations of which none fits: how long the shortest is."""
+    chat, context = read.chat, read.context
+    whole = (
+        len(rendered.ids)
+        for row in read.data.dataset.train
+        for rendered, _ in chat.template.lessons(row.messages, chat.tokenizer)
+    )
+    return RecipeError(
+        f"no row fits into a context of {context:,} tokens; the shortest has {min(whole):,}",
+        where="model.context",
+        remedy="Raise it, as far as the base's positions reach, or shorten the rows.",
+    )

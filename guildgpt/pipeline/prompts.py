@@ -42,17 +42,36 @@ def prepare_prompts(
         found, longer = _with_constrained(found, settings, recipe.seed, chat, limit)
         too_long += longer
     if not found:
-        raise RecipeError(
-            "no prompt fits",
-            where=f"{stage}.max_prompt_tokens",
-            remedy="Raise it, or model.context.",
-        )
+        raise _none_fits(stage, recipe, prompts, chat, limit)
     origins: dict[tuple[Message, ...], Events] = {}
     for row in _prompted(dataset):
         origins.setdefault(row.prompt, set()).update(row.source.origin)
     return [
         replace(one, origin=frozenset(origins.get(one.messages, ()))) for one in found
     ], too_long
+
+
+def _none_fits(
+    stage: Stage,
+    recipe: Recipe,
+    prompts: Sequence[tuple[Message, ...]],
+    chat: ChatTokenizer,
+    limit: int,
+) -> RecipeError:
+    """The error for prompts of which none fits: what leaves so little room, how long they are."""
+    settings = recipe.settings(stage)
+    assert isinstance(settings, RolloutConfig)
+    sizes = [len(chat.template.prompt(one, chat.tokenizer)) for one in prompts]
+    there = f"; the shortest has {min(sizes):,}" if sizes else ""
+    by_key = settings.max_prompt_tokens <= limit
+    return RecipeError(
+        f"no prompt fits into {limit:,} tokens{there}",
+        where=f"{stage}.max_prompt_tokens" if by_key else f"{stage}.max_new_tokens",
+        remedy="Raise it, or name sources with shorter prompts."
+        if by_key
+        else f"A context of {recipe.model.context:,} leaves no more beside an answer: lower it, or "
+        "raise model.context, as far as the base's positions reach.",
+    )
 
 
 def _with_constrained(

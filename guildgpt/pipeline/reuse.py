@@ -10,7 +10,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from guildgpt.errors import GuildError, RecipeError, refuse_newer
-from guildgpt.pipeline.folder import differences, finished, forget_measured, read_json, write_json
+from guildgpt.pipeline.folder import (
+    differences,
+    finished,
+    forget_measured,
+    read_json,
+    read_record,
+    write_json,
+)
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage, section_of
 from guildgpt.train.config import RolloutConfig
@@ -115,7 +122,6 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def _take_seconds(earlier: Path, folder: Path, stages: list[Stage]) -> None:
     """What the stages took there counts here, too."""
-    known = read_json(folder / "phases.json") or {}
-    told = read_json(earlier / "phases.json") or {}
+    known, told = (read_record(one / "phases.json") for one in (folder, earlier))
     taken = {key: told[key] for key in told if key.partition(":")[0] in stages}
     write_json(folder / "phases.json", taken | known)

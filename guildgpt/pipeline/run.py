@@ -7,23 +7,21 @@ was interrupted goes on from its last checkpoint.
 from __future__ import annotations
 
 import gc
-import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 
 from guildgpt.bases.base import Base, load_base, load_tokenizer
-from guildgpt.errors import GuildError, disk_error
-from guildgpt.network.proof import prove
+from guildgpt.network.proof import prove, refuse_no_numbers
 from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
 from guildgpt.pipeline.checks import check_names, writes_answers
+from guildgpt.pipeline.failures import in_words
 from guildgpt.pipeline.feedback import with_feedback
 from guildgpt.pipeline.folder import (
     ADAPTER,
@@ -45,19 +43,19 @@ from guildgpt.pipeline.measuring import (
     measure_scores,
     preferences_line,
 )
-from guildgpt.pipeline.prepare import foresee, gather, prepare
+from guildgpt.pipeline.prepare import Reading, foresee, gather, prepare
 from guildgpt.pipeline.report import Figures, chat_command, publish, stage_report
 from guildgpt.pipeline.reuse import take_over
 from guildgpt.pipeline.saving import inherited_by, save_model
-from guildgpt.pipeline.stage import Prepared, StageRun
+from guildgpt.pipeline.stage import Prepared, StageRun, in_short
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.pipeline.tracking import TrackerName, final_figures, track_stage
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.report import Report
+from guildgpt.terminal import visible
 from guildgpt.train.progress import ProgressWatcher
 
 BAD_ROWS = "bad-rows.txt"  # what `on_bad_row` passed over: file, row and why
-NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|bad_alloc")
 
 
 def run(
@@ -77,8 +75,9 @@ def run(
     Before anything is loaded, all data is read and held against the recipe's policy.
     """
     wanted = recipe.chosen(stages)
-    check_names(recipe, folder)
-    with _in_words(folder), alone_in(folder):
+    with in_words(folder, recipe):
+        check_names(recipe, folder)
+    with in_words(folder, recipe), alone_in(folder):
         recipe = as_begun(folder, with_feedback(recipe, folder))
         if reuse:
             for stage in take_over(reuse, folder, recipe):
@@ -93,9 +92,10 @@ def run(
                 data = gather(recipe, missing, starts_from(missing[0], recipe, folder).base)
             claim_data(folder, data.provenance)
             if data.bad_rows:
-                (folder / BAD_ROWS).write_text("\n".join(data.bad_rows) + "\n", encoding="utf-8")
+                listed = "".join(f"{line}\n" for line in data.bad_rows)
+                (folder / BAD_ROWS).write_text(listed, "utf-8", "backslashreplace")
             for warning in data.warnings:
-                console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
+                console.print(visible(warning), style="yellow", soft_wrap=True)
         for stage in wanted:
             if stage in done:
                 console.print(f"{recipe.name}: {stage} is finished already", highlight=False)
@@ -104,25 +104,37 @@ def run(
                 start = starts_from(stage, recipe, folder)
                 claim_inputs(folder / stage, stage_inputs(stage, recipe, start))
                 console.rule(f"{recipe.name}: {stage}", align="left")
-                report = run_stage(
-                    StageRun(
-                        stage,
-                        STAGES[stage],
-                        recipe,
-                        recipe_text,
-                        folder,
-                        start,
-                        data,
-                        clock,
-                        console,
-                        world,
-                        later=missing[1:] if stage == missing[0] else (),
-                        track=track,
-                    )
+                one = StageRun(
+                    stage,
+                    STAGES[stage],
+                    recipe,
+                    recipe_text,
+                    folder,
+                    start,
+                    data,
+                    clock,
+                    console,
+                    world,
+                    later=missing[1:] if stage == missing[0] else (),
+                    track=track,
                 )
+                with in_words(folder, recipe, stage):
+                    report = run_stage(one)
             if world.is_main:
-                publish(report, stage, folder)
+                _published(report, stage, folder, console)
     return report
+
+
+def _published(report: Report, stage: Stage, folder: Path, console: Console) -> None:
+    """Write the report. The stage stands without it, and the same command writes it another time;
+    only a full disk stops the run."""
+    try:
+        publish(report, stage, folder)
+    except Exception as error:  # whatever it is, the model is worth more
+        if is_disk_full(error):
+            raise
+        line = f"the report of `{stage}` could not be written ({in_short(error)})"
+        console.print(visible(line), style="yellow", highlight=False, soft_wrap=True)
 
 
 def run_stage(run: StageRun) -> Report:
@@ -134,9 +146,7 @@ def run_stage(run: StageRun) -> Report:
         if run.start.earlier is None:
             prove_all(run, base)
         parameters = sum(p.numel() for p in base.model.parameters())
-        rows = prepare(run.stage, run.recipe, run.data, base.chat)
-        for stage in run.later:
-            foresee(stage, run.recipe, run.data, base.chat)
+        rows = _rows_of(run, base)
         _say_rows(run, rows)
         if base.adapter:
             run.say(
@@ -191,6 +201,7 @@ def run_stage(run: StageRun) -> Report:
 
 def prove_all(run: StageRun, base: Base) -> None:
     """ModelError where what comes could not be done with a base that is new to the run."""
+    refuse_no_numbers(base.model)
     model = base.model.to(run.world.device)
     prove(trunk_for(model, model.dtype), writes=writes_answers(run.recipe))
     base.model.to("cpu")
@@ -217,6 +228,15 @@ def ready(run: StageRun, base: Base) -> Base:
     return base
 
 
+def _rows_of(run: StageRun, base: Base) -> Prepared:
+    """The stage's rows; what a later one would lack is told with them, while nothing is trained."""
+    reading = Reading(run.recipe, run.data, base.chat)
+    rows = prepare(run.stage, run.recipe, run.data, base.chat, reading)
+    for stage in run.later:
+        foresee(stage, reading)
+    return rows
+
+
 def _say_rows(run: StageRun, rows: Prepared) -> None:
     for item, report in rows.sources:
         run.say(
@@ -239,24 +259,3 @@ def _say_rows(run: StageRun, rows: Prepared) -> None:
         run.say(f"{len(rows.prompts):,} prompts to answer, {rows.too_long:,} left out as too long")
         if rows.demonstrations:
             run.say(f"{len(rows.demonstrations):,} rows of fine-tuning are shown beside them")
-
-
-@contextmanager
-def _in_words(folder: Path) -> Iterator[None]:
-    """A full disk and a full memory, whoever meets them first, as errors that a person can read."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:  # torch's own for a GPU is a RuntimeError
-        if isinstance(error, RuntimeError) and not NO_MEMORY.search(str(error)):
-            raise
-        raise GuildError(
-            "there is not enough memory for this",
-            where=folder,
-            remedy="Lower micro_tokens of the stage, which may be changed at any time, and for "
-            "`ppo` and `grpo` sample_rows; the same command then goes on from the last checkpoint. "
-            "What the weights themselves need, a smaller base alone makes less.",
-        ) from error
-    except OSError as error:
-        if not is_disk_full(error):
-            raise
-        raise disk_error(error, "the run", folder) from error

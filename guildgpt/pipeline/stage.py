@@ -21,6 +21,7 @@ from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, is_disk_full
 from guildgpt.pipeline.tracking import TrackerName
 from guildgpt.recipe import Recipe, Stage
+from guildgpt.terminal import visible
 from guildgpt.train.config import TrainConfig
 from guildgpt.train.loop import Job, Outcome
 from guildgpt.train.progress import Watcher
@@ -146,7 +147,7 @@ class StageRun:
 
     def say(self, line: str, style: str | None = None) -> None:
         """A line of plain text on the console."""
-        self.console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(visible(line), style=style or "", highlight=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
         """The same for what went wrong and stops nothing; the report has it, too."""

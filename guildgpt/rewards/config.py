@@ -18,14 +18,14 @@ class Term(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    weight: float = Field(default=1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0, le=1000)
     """What its value is multiplied by; 0 turns it off."""
 
 
 class RepetitionTerm(Term):
     """Minus the share of repeated n-grams; minus one for a loop."""
 
-    ngram: int = Field(default=4, ge=1)
+    ngram: int = Field(default=4, ge=1, le=1000)
     """Tokens of what counts as repeated."""
 
 
@@ -33,11 +33,11 @@ class LengthTerm(Term):
     """Nothing inside a band of tokens, down to minus one outside it. It leaves alone the answers to
     prompts with constraints."""
 
-    shortest: int = Field(default=1, ge=0)
+    shortest: int = Field(default=1, ge=0, le=10_000_000)
     """Tokens, without the end of turn."""
-    longest: int = Field(default=256, ge=1)
+    longest: int = Field(default=256, ge=1, le=10_000_000)
     """Likewise."""
-    slack: int = Field(default=64, ge=1)
+    slack: int = Field(default=64, ge=1, le=10_000_000)
     """So many tokens outside the band the whole weight is lost."""
 
     @model_validator(mode="after")
@@ -86,13 +86,13 @@ class VerifyTerm(Term):
 
     partial: float = Field(default=0.5, ge=0, lt=1)
     """What passing nearly all tests is worth; passing all is worth 1."""
-    seconds: float = Field(default=10.0, gt=0)
+    seconds: float = Field(default=10.0, ge=0.01, le=86_400)
     """Wall time of one answer with its tests."""
-    cpu_seconds: int = Field(default=4, ge=1)
+    cpu_seconds: int = Field(default=4, ge=1, le=86_400)
     """Processor time of an answer with its tests."""
-    memory_mib: int = Field(default=512, ge=64)
+    memory_mib: int = Field(default=512, ge=64, le=1_000_000)
     """Memory of an answer with its tests, in MiB."""
-    workers: int = Field(default=2, ge=1)
+    workers: int = Field(default=2, ge=1, le=1024)
     """How many answers are tried side by side."""
 
     @property

@@ -86,7 +86,7 @@ def _gguf(model: Path, quantization: str, console: Console) -> dict[str, Any]:
         warnings.simplefilter("always", UserWarning)  # what the file cannot say
         path = write_gguf(model, model / f"model-{quantization}.gguf", quantization)
     size = path.stat().st_size
-    console.print(f"{path} ({size / 1e6:,.0f} MB)", highlight=False, soft_wrap=True)
+    say(console, f"{path} ({size / 1e6:,.0f} MB)")
     for note in dict.fromkeys(str(n.message) for n in notes if n.category is UserWarning):
         console.print(f"  {note}", highlight=False, soft_wrap=True, markup=False)
     return {"file": str(path), "bytes": size}
@@ -103,7 +103,7 @@ def _ollama(model: Path, gguf: list[str] | None, console: Console) -> list[dict[
         written = [_gguf(model, quantization, console) for quantization in gguf or ["Q8_0"]]
         there = Path(written[0]["file"])
     file, notes = write_modelfile(there)
-    console.print(f"{file} (names {there.name})", highlight=False, soft_wrap=True)
+    say(console, f"{file} (names {there.name})")
     say(console, *(f"  {note}" for note in notes))
     name = model.absolute()
     name = name.parent.parent if name.name == "model" else name
@@ -121,7 +121,7 @@ def _adapter(model: Path, base: str | None, console: Console) -> dict[str, Any]:
         origin = origin_of(model, base)
         found = write_adapter(model, origin, card=lambda it: adapter_card(model, origin, it))
     total = sum(file.stat().st_size for file in found.folder.iterdir())
-    console.print(f"{found.folder} ({size(total)})", highlight=False, soft_wrap=True)
+    say(console, f"{found.folder} ({size(total)})")
     rows = f", and {found.rows:,} rows of the vocabulary" if found.rows else ""
     say(
         console,

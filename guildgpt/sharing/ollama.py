@@ -101,13 +101,17 @@ def _template(gguf: Path, said: dict[str, Any]) -> tuple[ChatTemplate | None, tu
     if missing_for_training():
         why = "taking the chat template apart needs pip install 'guildgpt[train]'"
         return None, (f"There is no TEMPLATE: {why}. {left}",)
-    from guildgpt.bases.chat_template import own_template, special_tokens
-    from guildgpt.bases.template_pieces import NotExpressed
+    from tokenizers import Tokenizer as Backend
+
+    from guildgpt.bases.chat_template import own_template
     from guildgpt.bases.tokenizer import read_tokenizer
+    from guildgpt.chat.template_pieces import NotExpressed
+    from guildgpt.model.special_tokens import special_tokens
 
     try:
         tokenizer = read_tokenizer(folder)
-        return own_template(jinja, tokenizer, special_tokens(folder, tokenizer)), ()
+        special = special_tokens(folder, Backend.from_str(tokenizer).token_to_id)
+        return own_template(jinja, tokenizer, special), ()
     except NotExpressed as why:
         return None, (
             f"There is no TEMPLATE: the chat template is not made of turns ({why}). {left}",

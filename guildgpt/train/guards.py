@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from guildgpt.errors import GuildError
 from guildgpt.train.config import GuardConfig, KlConfig
@@ -35,6 +36,14 @@ class KlPenalty:
 
 class GuardError(GuildError):
     """Reinforcement learning went wrong in a way that has a name."""
+
+
+class LossError(GuildError):
+    """The loss, or the gradient, is no number at step `step` (from 1); no weight was changed."""
+
+    def __init__(self, step: int, what: str, **more: Any):
+        self.step = step
+        super().__init__(what, **more)
 
 
 @dataclass

@@ -23,6 +23,7 @@ from guildgpt.network.hardware import memory_in_use
 from guildgpt.network.world import World
 from guildgpt.train.checkpoint import latest_checkpoint, put_weights, save_checkpoint
 from guildgpt.train.config import TrainConfig
+from guildgpt.train.guards import LossError
 from guildgpt.train.log import MetricsLog
 from guildgpt.train.objective import Figures, Objective
 from guildgpt.train.optimizer import clip_gradients, make_optimizer
@@ -76,7 +77,7 @@ def run_loop(
     far, trained terms, tokens_per_second, flops_per_second, memory_bytes, seconds of training so
     far; a line a source for each held-out measurement, and whatever the objective adds). `lr_scale`
     multiplies the learning rate of the parameters it names. With a `selection`, training stops when
-    held-out rows say so, and the best weights are put back at its end. Raises GuildError when the
+    held-out rows say so, and the best weights are put back at its end. Raises LossError when the
     loss is not a number.
     """
     world = job.world
@@ -212,7 +213,7 @@ class _Stage:
     def take(self, step: int) -> _Taken:
         """A step of the loop: one optimizer step, or several on answers that a policy wrote.
 
-        GuildError where the loss is not a number; the weights are left as they are.
+        LossError where the loss is not a number; the weights are left as they are.
         """
         # The step's dropout. (A zero at the end of NumPy's entropy changes nothing.)
         world, entropy = self.job.world, [self.job.seed, step, self.job.world.rank]
@@ -232,11 +233,12 @@ class _Stage:
             world.sum_gradients(self.parameters.values())
             norm = clip_gradients(self.optimizer, self.config.clip)
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise GuildError(
+                raise LossError(
+                    step + 1,
                     f"the loss is {loss} and the gradient's norm {norm} at step {step + 1}",
                     where=self.job.folder,
-                    remedy="Lower learning_rate and give the run another --out folder. The last "
-                    "checkpoint here is from before this step.",
+                    remedy="Lower learning_rate. The last checkpoint here is from before this "
+                    "step.",
                 )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["lr_scale"]

@@ -371,3 +371,24 @@ def test_a_missing_file_brings_up_its_neighbours(tmp_path: Path) -> None:
         require_file(tmp_path / "nowhere" / "a.jsonl")
     with pytest.raises(DataError, match="a folder, not a file"):
         require_file(tmp_path)
+
+
+def test_a_row_with_wrong_quotes_is_passed_over_within_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('a,b\n1,2\n"x"y,3\n4,"5"\n"un""closed"z,\n6,7\n')
+    faults: list[DataError] = []
+    read = [row for _, row in read_records(path, fault=faults.append)]
+    assert read == [{"a": "1", "b": "2"}, {"a": "4", "b": "5"}, {"a": "6", "b": "7"}]
+    assert [fault.where for fault in faults] == [f"{path}:3", f"{path}:5"]
+
+
+@pytest.mark.parametrize("end", ['4"5,6\n7,8\n', "4,5\n6,7\n"])
+def test_quotes_over_several_lines_that_are_wrong_stop_all_the_same(
+    tmp_path: Path, end: str
+) -> None:
+    """Those lines may be one row or many."""
+    path = tmp_path / "a.csv"
+    path.write_text(f'a,b\n1,2\n"3\n{end}')
+    with pytest.raises(DataError, match="cannot be told") as raised:
+        list(read_records(path, fault=lambda _: None))
+    assert raised.value.where == f"{path}:3"

@@ -60,7 +60,9 @@ def test_context_system_and_group(write_lines) -> None:
     ("row", "reason"),
     [
         ({"messages": []}, "empty conversation"),
-        ({"messages": dicts(Q)}, "no assistant turn"),
+        ({"messages": [{"role": "system", "content": "Be kind."}]}, "no assistant turn"),
+        ({"messages": dicts(Q), "completion": None}, "no assistant turn"),
+        ({"messages": dicts(Q), "reply": "So it is, my friend."}, "no assistant turn"),
         ({"messages": dicts(Q, Message("assistant", "  "))}, "empty answer"),
         ({"prompt": "", "completion": "So."}, "empty prompt"),
         ({"prompt": "Why?", "completion": "No.", "label": False}, "labelled bad"),

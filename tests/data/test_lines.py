@@ -204,3 +204,97 @@ def test_clean_text_is_utf8_and_stays_clean(text: str) -> None:
     once = clean(text)
     once.encode("utf-8")
     assert clean(once) == once
+
+
+# A row that is broken in the middle of a list, and those around it.
+BROKEN_ROWS = [
+    '{"a": 1, "b": [{"a": 7}, {"a": 8}]',
+    '{"a": 1 "b": 2}',
+    '{"a": "one\ntwo"}',
+    '{"a": tru}',
+    '{"a": 1}}',
+    '{"a": [1, {"b": 2}}',
+    '{"a": ' + "9" * 5000 + "}",
+    "x",
+    '{"a": "',
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN_ROWS)
+@pytest.mark.parametrize("layout", ["[\n  ROWS\n]", "[\nROWS\n]\n", "[\n\tROWS]"])
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_broken_row_of_a_list_can_be_passed_over(
+    tmp_path: Path, broken: str, layout: str, place: int
+) -> None:
+    """Where each row begins a line of its own, the next is told from what is broken."""
+    path = tmp_path / "a.json"
+    rows = [json.dumps({"a": number, "b": [{"a": -1}]}) for number in range(3)]
+    rows.insert(place, broken)
+    edge = layout.partition("ROWS")[0].rpartition("\n")[2]
+    path.write_text(layout.replace("ROWS", f",\n{edge}".join(rows)))
+    faults: list[DataError] = []
+    read = [row["a"] for _, row in read_records(path, fault=faults.append)]
+    assert [a for a in read if a != 1 or broken != '{"a": 1}}'] in ([0, 1, 2], [0, 2])
+    assert faults
+    number = int(str(faults[0].where).rpartition(":")[2])
+    assert place + 2 <= number <= len(path.read_text().splitlines())
+    with pytest.raises(DataError):
+        rows_of(path)
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"a": 0}, {"a" 1}, {"a": 2}]', '[{"a": 0},\n{"a" 1}, {"a": 2}\n]', '[{"a" 1}, {}]']
+)
+def test_what_cannot_be_told_apart_stops_all_the_same(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="the JSON is broken here"):
+        list(read_records(path, fault=lambda _: None))
+
+
+def test_a_broken_object_over_several_lines_can_be_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{\n "a": 0\n}\n{\n "a": [{\n "b": 1}\n "c": 2\n}\n{\n "a": 2\n}\n')
+    faults: list[DataError] = []
+    assert [row for _, row in read_records(path, fault=faults.append)] == [{"a": 0}, {"a": 2}]
+    assert [fault.where for fault in faults] == [f"{path}:7"]
+
+
+def test_a_talk_with_a_broken_message_is_no_talk(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    talk = [json.dumps(message) for message in TALK]
+    path.write_text("[\n" + ",\n".join([talk[0], '{"role" "user"}', talk[1]]) + "\n]")
+    faults: list[DataError] = []
+    assert not list(read_records(path, fault=faults.append))
+    assert [fault.where for fault in faults] == [f"{path}:3", f"{path}:1"]
+
+
+def test_rows_of_a_wrapped_list_that_are_none_can_be_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"data": [{"a": 1}, [1, 2], {"a": 3}]}')
+    faults: list[DataError] = []
+    assert [row for _, row in read_records(path, fault=faults.append)] == [{"a": 1}, {"a": 3}]
+    assert len(faults) == 1
+
+
+@given(st.data())
+def test_of_a_list_with_broken_rows_the_others_are_read(tmp_path_factory, data) -> None:
+    """Whatever is broken, and however the text is cut into pieces."""
+    values = st.recursive(
+        st.none() | st.integers() | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+        max_leaves=5,
+    )
+    rows = data.draw(st.lists(st.fixed_dictionaries({"a": values}), min_size=1, max_size=6))
+    texts = [json.dumps(row) for row in rows]
+    bad = data.draw(st.sets(st.integers(0, len(rows) - 1)))
+    for index in bad:
+        cut = data.draw(st.integers(1, len(texts[index]) - 1))
+        texts[index] = texts[index][:cut]  # no whole object is left
+    text = "[\n" + ",\n".join(texts) + "\n]"
+    size = data.draw(st.integers(1, len(text)))
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    faults: list[DataError] = []
+    read = [row for _, row in json_records(Path("a.json"), iter(pieces), faults.append)]
+    assert read == [row for index, row in enumerate(rows) if index not in bad]
+    assert len(faults) == len(bad)

@@ -384,7 +384,7 @@ def test_a_base_may_change_until_something_is_trained(
     base = own_base(recipe, tmp_path / "base")
     with monkeypatch.context() as patched:
         patched.setitem(STAGES, "sft", replace(STAGES["sft"], train=breaks))
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(GuildError, match="ZeroDivisionError"):
             train(recipe, tmp_path / "run")
     before = tmp_path / "run" / "sft" / "before.json"
     measured = json.loads(before.read_text())

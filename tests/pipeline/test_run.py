@@ -304,7 +304,7 @@ def test_strict_refuses_the_starter_before_it_is_fetched(
     with pytest.raises(PolicyError, match="partly written by a model"):
         plan_of(load_recipe(recipe), Console(file=StringIO()))
     # What the remedy says can be done in the same folder.
-    with pytest.raises(AssertionError, match="no weights"):
+    with pytest.raises(GuildError, match="no weights"):
         train(recipe, tmp_path / "run", ["policy=open"])
 
 
@@ -335,7 +335,7 @@ def test_bad_rows_stop_a_run_or_are_listed_in_its_folder(
         train(recipe, tmp_path / "run", ["policy=open"])
     assert not (tmp_path / "run" / "bad-rows.txt").exists()
     recipe.write_text(recipe.read_text().replace('licence = "own"', 'on_bad_row = "skip"'))
-    with pytest.raises(AssertionError, match="the rows were read"):
+    with pytest.raises(GuildError, match="the rows were read"):
         train(recipe, tmp_path / "run", ["policy=open"])
     (listed,) = (tmp_path / "run" / "bad-rows.txt").read_text().splitlines()
     assert f"rows.jsonl:{line}: the row's keys (title) are of no known form" in listed
