@@ -119,8 +119,6 @@ def test_the_beginning_is_written_once(tmp_path: Path, name: str, foreign: bool)
         tuned(model, base)
     ollama(model)
     template = own_template(family.jinja, family.tokenizer, family.special)
-    if foreign and name == "qwen-3":  # such a file gets plain ChatML, whatever the folder says
-        template = CHATML
     said = read_head(model / "model-Q8_0.gguf").metadata
     begins = bool(said["tokenizer.ggml.add_bos_token"])
     assert begins == (foreign and bool(family.bos))
