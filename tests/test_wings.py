@@ -192,7 +192,10 @@ BELOW = {
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
     "vote": {"chat", "engines", "feedback", "model", "talk", "text"},
     "rewards": {"chat", "constraints", "text"},
-    "evaluate": {"bases", "chat", "constraints", "data", "engines", "model", "network", "text"},
+    "evaluate": {
+        *("bases", "chat", "constraints", "data", "engines", "model", "network"),
+        *("rewards", "text"),
+    },
     "report": {"data", "evaluate", "text", "train"},
     "train": {"bases", "chat", "data", "evaluate", "model", "network", "rewards", "text"},
     "pipeline": {

@@ -1,4 +1,4 @@
-"""`guildgpt eval --code`: Python tasks, answered by a model and tried in the sandbox."""
+"""`guildgpt eval MODEL --code TASKS`: Python tasks, answered by a model, tried in the sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`guildgpt eval --harness`: tasks of lm-evaluation-harness, answered by our own model."""
+"""`guildgpt eval MODEL --harness TASK`: tasks of lm-evaluation-harness, by our own model."""
 
 from __future__ import annotations
 

@@ -19,15 +19,9 @@ from commands import process
 from tiny import write_run
 
 from guildgpt.errors import GuildError
-from guildgpt.pipeline import tracking
-from guildgpt.pipeline.tracking import (
-    TrackedRun,
-    Tracking,
-    Wandb,
-    finite,
-    settings_of,
-    tracker_named,
-)
+from guildgpt.pipeline import trackers
+from guildgpt.pipeline.trackers import TrackedRun, Wandb, tracker_named
+from guildgpt.pipeline.tracking import Tracking, finite, settings_of
 from guildgpt.recipe import Recipe, load_recipe
 from guildgpt.train.progress import Watcher
 
@@ -265,7 +259,7 @@ def test_a_tracker_that_is_not_there_is_refused_before_anything(
     with pytest.raises(GuildError, match="there is no tracker `mlflow`") as error:
         tracker_named("mlflow")
     assert "trackio or wandb" in str(error.value)
-    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(GuildError, match="trackio is not installed") as error:
         tracker_named("trackio")
     assert "pip install trackio" in str(error.value)
