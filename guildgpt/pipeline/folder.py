@@ -9,6 +9,7 @@ runs/NAME/
     before.json            the figures of what the stage starts from
     checkpoints/           what an interrupted training goes on from
     metrics.jsonl          every step's figures
+    tracking.json          under which name a tracker was told them, with `--track`
     policy.safetensors     a trained policy's adapter, until it is held against what it came from
     model/                 the model folder
     done.json              training is over and the model folder stands
