@@ -20,6 +20,8 @@ from guildgpt.network.world import World
 
 __all__ = ["data", "model"]
 
+pytest.importorskip("lm_eval", reason="lm_eval is not installed; the extra `dev` has it")
+
 ROWS = [
     ("What is TLS?", ["a protocol", "a story, told by one who was there"], 0),
     ("Who owns a value in Rust? ", ["nobody", "one owner", "two owners"], 1),
