@@ -131,7 +131,7 @@ def train(
             print_json(result)
         return
     from guildgpt.pipeline.run import run
-    from guildgpt.pipeline.tracking import tracker_named
+    from guildgpt.pipeline.trackers import tracker_named
     from guildgpt.report.before_after import headline, summary_table
 
     tracker = tracker_named(track)
@@ -198,8 +198,7 @@ app.command(
         "guildgpt eval runs/starter/sft/model --samples",
         "guildgpt eval runs/starter/reward/model --comparisons starter",
         "guildgpt eval runs/starter/sft/model --harness arc_easy hellaswag --limit 100",
-        "guildgpt eval runs/starter/ppo/model --code humaneval:HumanEval.jsonl.gz --against "
-        "runs/starter/sft/model",
+        "guildgpt eval starter --code humaneval:HumanEval.jsonl.gz --limit 20",
     ),
 )(evaluate)
 app.command(

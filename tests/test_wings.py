@@ -196,7 +196,10 @@ BELOW = {
     "vote": {"chat", "engines", "feedback", "model", "talk", "text"},
     "serve": {"chat", "engines", "model", "talk"},
     "rewards": {"chat", "constraints", "text"},
-    "evaluate": {"bases", "chat", "constraints", "data", "engines", "model", "network", "text"},
+    "evaluate": {
+        *("bases", "chat", "constraints", "data", "engines", "model", "network"),
+        *("rewards", "text"),
+    },
     "report": {"data", "evaluate", "text", "train"},
     "train": {"bases", "chat", "data", "evaluate", "model", "network", "rewards", "text"},
     "pipeline": {

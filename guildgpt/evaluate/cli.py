@@ -115,14 +115,15 @@ def evaluate(
         ),
     ] = None,
     answers: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="With --code: answers to each task, for pass@1 (and pass@10 from 10 on).",
+            help="With --code: answers to each task, for pass@1 (and pass@10 from 10 on); 1 if not "
+            "given.",
             rich_help_panel=HARNESS_AND_CODE,
         ),
-    ] = 1,
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -132,21 +133,21 @@ def evaluate(
         ),
     ] = None,
     max_tokens: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
-            help="With --code: tokens of an answer at most.",
+            help="With --code: tokens of an answer at most; 512 if not given.",
             rich_help_panel=HARNESS_AND_CODE,
         ),
-    ] = 512,
+    ] = None,
     seed: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             help="With --code: other answers, with the same chances.",
             rich_help_panel=HARNESS_AND_CODE,
         ),
-    ] = 0,
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model: bits per byte and perplexity on each source, and how it answers.
@@ -166,6 +167,12 @@ def evaluate(
             "--code": code is not None,
         }
     )
+    _go_together(bool(harness), "--harness", {"--include": include, "--fewshot": fewshot})
+    for_code = {"--against": against, "--answers": answers, "--temperature": temperature}
+    for_code |= {"--max-tokens": max_tokens, "--seed": seed}
+    _go_together(code is not None, "--code", for_code)
+    _go_together(bool(harness or code), "--harness or --code", {"--chat or --plain": chat})
+    _go_together(not (harness or code), "--data or --comparisons", {"--context": context})
     needs_torch()
     from guildgpt.network.world import World
 
@@ -198,10 +205,10 @@ def evaluate(
                     code,
                     world,
                     against=against,
-                    answers=answers,
+                    answers=answers or 1,
                     temperature=temperature,
-                    max_tokens=max_tokens,
-                    seed=seed,
+                    max_tokens=max_tokens or 512,
+                    seed=seed or 0,
                     limit=limit,
                     chat=chat,
                     on_progress=status.update,
@@ -229,6 +236,12 @@ def evaluate(
     except ModelError as error:
         raise_in_words_of_the_command(error)
     give(result, as_json, show)
+
+
+def _go_together(there: bool, what: str, options: dict[str, Any]) -> None:
+    """GuildError for options that say nothing of what is measured."""
+    if not there and (given := [name for name, value in options.items() if value is not None]):
+        raise GuildError(f"this goes with {what}", where=given[0], remedy="Leave it out.")
 
 
 def _one_thing(asked: dict[str, bool]) -> None:

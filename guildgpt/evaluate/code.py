@@ -1,4 +1,4 @@
-"""`guildgpt eval --code`: Python tasks, answered by a model and tried in the sandbox."""
+"""`guildgpt eval MODEL --code TASKS`: Python tasks, answered by a model, tried in the sandbox."""
 
 from __future__ import annotations
 
@@ -167,6 +167,12 @@ def _write(
     ]
     room = opened.holds - sampling.max_new_tokens
     fits = [index for index, ids in enumerate(prompts) if len(ids) <= room]
+    if not fits:
+        raise DataError(
+            f"no task leaves room for an answer of {sampling.max_new_tokens:,} tokens",
+            where=name,
+            remedy=f"The model holds {opened.holds:,} tokens: lower --max-tokens.",
+        )
     written = [Written("", ended=False, ids=())] * len(rows)
     found = opened.write(
         [prompts[index] for index in fits],

@@ -1,4 +1,4 @@
-"""`guildgpt eval --harness`: tasks of lm-evaluation-harness, answered by our own model."""
+"""`guildgpt eval MODEL --harness TASK`: tasks of lm-evaluation-harness, by our own model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def evaluate_tasks(
     needs_harness()
     on_progress("looking for the tasks")
     with _hushed():
-        from lm_eval.evaluator import simple_evaluate
+        from lm_eval import evaluator
         from lm_eval.tasks import TaskManager
 
         manager = TaskManager(include_path=str(include) if include else None)
@@ -67,8 +68,8 @@ def evaluate_tasks(
         opened, lambda what, done, total: on_progress(f"{what}: {done:,} of {total:,}")
     )
     on_progress("reading the tasks")
-    with _hushed(), _in_words(names):
-        found = simple_evaluate(
+    with _hushed(), _without_the_machine(evaluator), _in_words(names):
+        found = evaluator.simple_evaluate(
             lm,
             tasks=names,
             task_manager=manager,
@@ -85,7 +86,7 @@ def evaluate_tasks(
     return {
         "model": model,
         "chat": chat,
-        "lm_eval": found["lm_eval_version"],
+        "lm_eval": version("lm_eval"),
         "tasks": {name: _task(name, found) for name in found["results"] if name not in groups},
         "groups": {
             name: _task(name, found) | {"tasks": found["group_subtasks"].get(name, [])}
@@ -122,7 +123,8 @@ def _figures(metric: Mapping[str, Any]) -> tuple[str, str, str]:
     between = ""
     if metric["low"] is not None:
         between = f"{decimals(metric['low'], 4)} to {decimals(metric['high'], 4)}"
-    return decimals(metric["value"], 4), decimals(metric["stderr"], 4), between
+    large = abs(metric["value"]) >= 1000  # a perplexity
+    return decimals(metric["value"], 1 if large else 4), decimals(metric["stderr"], 4), between
 
 
 def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +210,21 @@ def _hushed() -> Iterator[None]:
         logging.disable(logging.NOTSET)
         if not bars:
             datasets.enable_progress_bars()
+
+
+@contextmanager
+def _without_the_machine(evaluator: Any) -> Iterator[None]:
+    """Spare the harness to ask pip, git and the hardware what machine this is: it takes seconds,
+    git complains on the terminal, and the result is not shown."""
+    asked = ("get_git_commit_hash", "add_env_info")
+    own = {name: getattr(evaluator, name) for name in asked if hasattr(evaluator, name)}
+    for name in own:
+        setattr(evaluator, name, lambda *_: None)
+    try:
+        yield
+    finally:
+        for name, function in own.items():
+            setattr(evaluator, name, function)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoTokenizer
 
 from guildgpt.bases.base import context_limit, load_base, load_tokenizer, read_model
+from guildgpt.bases.chat_template import special_tokens
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
 from guildgpt.chat import ChatTemplate, Message
@@ -152,25 +153,34 @@ def _opened(
 ) -> Opened:
     dtype = torch.float32 if world.device.type == "cpu" else network.dtype
     network = network.to(world.device, dtype).eval()
-    with quiet():
-        own = AutoTokenizer.from_pretrained(locate_base(config).tokenizer, local_files_only=True)
-    ends = {spoken.eos_id} if chat else {own.eos_token_id} - {None}
-    if not ends:
-        ends = {spoken.pad_id}  # it never comes
-    begin = own.bos_token_id if own.bos_token_id is not None else own.eos_token_id
+    opening, begin, end = _borders(locate_base(config).tokenizer, spoken)
+    if chat or end is None:
+        end = spoken.eos_id if chat else spoken.pad_id  # the latter never comes
     return Opened(
         trunk_for(network, dtype),
         spoken.template if chat else None,
         spoken.tokenizer,
-        () if chat else _put_before(own),
-        begin if begin is not None else min(ends),
-        frozenset(ends),
+        () if chat else opening,
+        next(token for token in (begin, end) if token is not None),
+        frozenset([end]),
         context_limit(network.config) or HOLDS,
     )
 
 
-def _put_before(tokenizer: Any) -> tuple[int, ...]:
-    """What a tokenizer of transformers puts before a text."""
-    bare = tokenizer.encode("a", add_special_tokens=False)
-    whole = tokenizer.encode("a")
-    return tuple(whole[: whole.index(bare[0])]) if bare and bare[0] in whole else ()
+def _borders(folder: Path, spoken: ChatTokenizer) -> tuple[tuple[int, ...], int | None, int | None]:
+    """What the folder's own tokenizer puts before a text, and what it calls a text's beginning (or,
+    without one, its end) and end. Where transformers cannot read it, what its files call them."""
+    try:
+        with quiet():
+            own: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        bare, whole = own.encode("a", add_special_tokens=False), own.encode("a")
+    except Exception:  # it has many kinds, and remote code is not run
+        named = special_tokens(folder, spoken.json)
+        begin, end = (
+            spoken.tokenizer.token_id(named[name]) if name in named else None
+            for name in ("bos_token", "eos_token")
+        )
+        return (), end if begin is None else begin, end
+    opening = tuple(whole[: whole.index(bare[0])]) if bare and bare[0] in whole else ()
+    begin = own.eos_token_id if own.bos_token_id is None else own.bos_token_id
+    return opening, begin, own.eos_token_id

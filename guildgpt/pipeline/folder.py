@@ -11,6 +11,7 @@ runs/NAME/
     checkpoints/           what an interrupted training goes on from
     stopped.json           the step at which its loss was no number, if it ever was
     metrics.jsonl          every step's figures
+    tracking.json          under which name a tracker was told them, with `--track`
     policy.safetensors     a trained policy's adapter, until it is held against what it came from
     model/                 the model folder
     done.json              training is over and the model folder stands

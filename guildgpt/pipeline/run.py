@@ -49,7 +49,8 @@ from guildgpt.pipeline.reuse import take_over
 from guildgpt.pipeline.saving import inherited_by, save_model
 from guildgpt.pipeline.stage import Prepared, StageRun, in_short
 from guildgpt.pipeline.stages import STAGES
-from guildgpt.pipeline.tracking import TrackerName, final_figures, track_stage
+from guildgpt.pipeline.trackers import TrackerName
+from guildgpt.pipeline.tracking import final_figures, track_stage
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.report.report import Report
 from guildgpt.terminal import visible

@@ -19,7 +19,7 @@ from guildgpt.data.examples import Example, Ranking
 from guildgpt.errors import GuildError
 from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, is_disk_full
-from guildgpt.pipeline.tracking import TrackerName
+from guildgpt.pipeline.trackers import TrackerName
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.terminal import visible
 from guildgpt.train.config import TrainConfig

@@ -13,12 +13,14 @@ from model.tiny import sentencepiece_tokenizer, tiny_model, write_folder
 
 from guildgpt.chat import Message
 from guildgpt.errors import GuildError, ModelError
-from guildgpt.evaluate import harness
+from guildgpt.evaluate import harness, opening
 from guildgpt.evaluate.opening import open_model
 from guildgpt.network.sampler import Sampling
 from guildgpt.network.world import World
 
 __all__ = ["data", "model"]
+
+pytest.importorskip("lm_eval", reason="lm_eval is not installed; the extra `dev` has it")
 
 ROWS = [
     ("What is TLS?", ["a protocol", "a story, told by one who was there"], 0),
@@ -226,3 +228,30 @@ def test_a_base_that_never_saw_a_chat_is_not_asked_as_one(tmp_path: Path, tasks:
 def test_one_thing_is_measured_at_a_time(model: Path) -> None:
     error = refused(GuildError, "eval", model, "--harness", "x", "--code", "starter")
     assert error.what == "--harness and --code are measured one at a time"
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        (("--data", "starter", "--against", "starter"), "--against"),
+        (("--code", "starter", "--fewshot", "2"), "--fewshot"),
+        (("--harness", "x", "--seed", "2"), "--seed"),
+        (("--data", "starter", "--plain"), "--chat or --plain"),
+        (("--code", "starter", "--context", "64"), "--context"),
+    ],
+)
+def test_an_option_that_would_say_nothing_is_refused(
+    model: Path, given: tuple[str, ...], option: str
+) -> None:
+    assert refused(GuildError, "eval", model, *given).where == option
+
+
+def test_a_tokenizer_that_transformers_cannot_read(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(torch.device("cpu"))
+    usual = open_model(str(model), world)
+    monkeypatch.setattr(opening, "AutoTokenizer", None)
+    alone = open_model(str(model), world)
+    assert (alone.opening, alone.ends) == (usual.opening, usual.ends)
+    assert alone.begin == usual.begin
