@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.errors import EngineError, ModelError
 from guildgpt.model.gguf import write_gguf
 from guildgpt.model.locate import locate
+from guildgpt.repl import chat
 from guildgpt.talk.fleet import OpenedModel, open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:llama.cpp merges more pieces")
@@ -99,6 +101,17 @@ def test_or_where_there_is_none(tmp_path: Path) -> None:
     with opened(file) as model:
         assert model.template == CHATML
         assert "it holds none" in model.notices[0]
+
+
+def test_a_person_who_chats_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = foreign(tmp_path, "qwen-2.5", chat_template=WITH_NOTHING)
+    monkeypatch.setattr("sys.stdin", StringIO(""))
+    chat(str(file), params=SamplingParams())
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "it is asked in ChatML" in said.err
 
 
 def test_and_without_its_tokens_a_sentence_says_what_to_do(tmp_path: Path) -> None:
