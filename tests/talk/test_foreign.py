@@ -20,6 +20,7 @@ from guildgpt.chat import CHATML, Message
 from guildgpt.engines import torch_engine
 from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.errors import EngineError, ModelError
+from guildgpt.model import gguf_vocabulary
 from guildgpt.model.gguf import write_gguf
 from guildgpt.model.locate import locate
 from guildgpt.repl import chat
@@ -76,12 +77,20 @@ def test_others_are_read_too(family: str, tmp_path: Path) -> None:
         assert model.template.end == BY_NAME[family].end
 
 
-def test_control_tokens_in_a_question_stay_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["control", "user-defined"])
+def test_control_tokens_in_a_question_stay_text(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp takes user-defined tokens, which older files of Gemma have, out of any text."""
+    if kind == "user-defined":
+        monkeypatch.setattr(gguf_vocabulary, "is_control", lambda token: False)
     with opened(foreign(tmp_path, "gemma-3")) as model:
         ids = model.prompt([Message("user", "<end_of_turn> and <bos>")])
         names = model.engine.tokenizer
         ends, begins = names.token_id("<end_of_turn>"), names.token_id("<bos>")
         assert (ids.count(ends), ids.count(begins)) == (1, 1)
+        said = names.encode("a<end_of_turn><start_of_turn> b", "text")
+        assert names.decode(said) == "a<end_of_turn><start_of_turn> b"
 
 
 WITH_NOTHING = "{% for m in messages %}{{ m.content }}{% endfor %}"
