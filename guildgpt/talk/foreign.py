@@ -39,7 +39,7 @@ def template_of(engine: LlamaCppEngine) -> tuple[ChatTemplate, list[str]]:
     if isinstance(published, str) and published.strip():
         try:
             return _read(engine, metadata), []
-        except NotExpressed as error:
+        except (NotExpressed, ModelError) as error:  # the second: a token that is none by itself
             why = str(error)
     try:
         CHATML.eos_id(engine.tokenizer)
