@@ -6,6 +6,7 @@ posted to `/completion` as token ids: nothing here ever parses a text for contro
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, closing
@@ -20,7 +21,7 @@ from guildgpt.engines.held_file import HeldFile
 from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.engines.server_link import ServerLink
 from guildgpt.engines.stop_texts import until_stop
-from guildgpt.model.gguf_file import CONTROL_TOKEN
+from guildgpt.model.gguf_file import CONTROL_TOKEN, user_defined
 
 ADDS_BOS = "tokenizer.ggml.add_bos_token"
 RANDOM_SEED = 0xFFFF_FFFF
@@ -212,6 +213,13 @@ class GgufTokenizer:
 
     def encode(self, text: str, after: After = "nothing", /) -> list[int]:
         """The ids of plain text: no BOS, and never a control token."""
+        first, *others = self._parts(text)
+        ids = self._ids(first, after)
+        for part in others:
+            ids += self._ids(part, "text")
+        return ids
+
+    def _ids(self, text: str, after: After) -> list[int]:
         if after == "text" and self._prefixed:
             # llama.cpp puts a space before every text; a line break keeps it from this one.
             return list(self._encode(f"\n{text}")[len(self._encode("\n")) :])
@@ -233,6 +241,26 @@ class GgufTokenizer:
         """The ids that stand for no text."""
         types = self._gguf.head().metadata.get("tokenizer.ggml.token_type", ())
         return frozenset(i for i, kind in enumerate(types) if kind == CONTROL_TOKEN)
+
+    def _parts(self, text: str) -> list[str]:
+        """A text, cut within whatever llama.cpp takes for one of the file's user-defined tokens: it
+        does so in any text, and a turn may begin or end with one."""
+        parts = []
+        while self._whole and (found := self._whole.search(text)):
+            cut = found.start() + 1
+            parts.append(text[:cut])
+            text = text[cut:]
+        return [*parts, text]
+
+    @cached_property
+    def _whole(self) -> re.Pattern[str] | None:
+        """Finds the user-defined tokens that are more than whitespace and one character."""
+        metadata = self._gguf.head().metadata
+        kinds = metadata.get("tokenizer.ggml.token_type", ())
+        names = metadata.get("tokenizer.ggml.tokens", ())
+        found = user_defined(names, kinds)
+        longest_first = sorted((one for one in found if len(one) > 1), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     @cached_property
     def _prefixed(self) -> bool:

@@ -9,10 +9,12 @@ import math
 import mmap
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from guildgpt.chat.tokenizer import is_control
 from guildgpt.errors import EngineError
 
 MAGIC = b"GGUF"
@@ -30,7 +32,7 @@ SCALARS = {
     11: "q",
     12: "d",
 }
-CONTROL_TOKEN = 3  # a value of `tokenizer.ggml.token_type`
+CONTROL_TOKEN, USER_DEFINED_TOKEN = 3, 4  # values of `tokenizer.ggml.token_type`
 
 _PART = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 _FETCH_AGAIN = "Copy or download it again; a model folder of GuildGPT holds one ending in .gguf."
@@ -102,6 +104,13 @@ def head_of(file: BinaryIO, path: Path) -> Head:
             where=path,
             remedy=_FETCH_AGAIN,
         ) from error
+
+
+def user_defined(names: Sequence[bytes], kinds: Sequence[int]) -> list[str]:
+    """The user-defined tokens of a vocabulary, but for those that are bare whitespace."""
+    found = (name for name, kind in zip(names, kinds, strict=False) if kind == USER_DEFINED_TOKEN)
+    texts = (name.decode("utf-8", "replace") for name in found)
+    return [text for text in texts if is_control(text)]
 
 
 def check_whole(path: Path) -> Head:

@@ -48,7 +48,7 @@ class Settings:
         )
 
 
-WITHOUT_GGUF = "`guildgpt chat` talks to what `guildgpt train` made without one, through torch."
+WITHOUT_GGUF = "`guildgpt chat FOLDER` talks to a model without one, through torch."
 
 
 def read_settings(folder: Path) -> Settings:

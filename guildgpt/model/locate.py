@@ -153,8 +153,9 @@ def _in_folder(path: Path) -> Located:
         return found
     has_template = (path / TEMPLATE_FILE).is_file()
     files = sorted(path.glob("*.gguf"))
-    if not files and not has_template and _speaks(path, {one.name for one in path.iterdir()}):
-        return Located(str(path), _choose(path), path)  # of transformers, as others save it
+    if not has_template and _speaks(path, {one.name for one in path.iterdir()}):
+        # As transformers saves it; a GGUF of it says by itself how it is asked.
+        return Located(str(path), _choose(path), None if files else path)
     if files and not has_template:
         raise ModelError(
             f"this folder has no {TEMPLATE_FILE}, so it is not a model folder",
@@ -167,6 +168,13 @@ def _in_folder(path: Path) -> Located:
             where=path,
             remedy="A reward model scores answers (`guildgpt compare`) and cannot be talked to. "
             "Was the folder copied whole?",
+        )
+    if (path / "adapter_config.json").is_file():
+        raise ModelError(
+            "this is a peft adapter, which is no model without its base",
+            where=path,
+            remedy="`guildgpt train` makes one of the two: name this folder in model.base, with "
+            'model.adapter = "merge".',
         )
     refuse_run_folder(path)
     raise ModelError(

@@ -31,8 +31,7 @@ class Head:
         self.scale = float(getattr(causal, "logit_scale", None) or 1.0)
         self.scale *= float(getattr(causal.config, "lm_head_multiplier", None) or 1.0)  # Falcon-H1
         self.scale /= float(getattr(causal.config, "logits_scaling", None) or 1.0)  # Granite
-        caps = (getattr(causal.config, name, None) for name in CAPS)
-        self.cap: float | None = next((float(cap) for cap in caps if cap), None)
+        self.cap = cap_of(causal.config)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """All logits (K, V) in float32 of a few hidden states (K, d)."""
@@ -60,6 +59,12 @@ class Head:
             return hidden, self.weight
         hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], dim=1)
         return hidden, torch.cat([self.weight, self.bias[:, None].to(self.weight.dtype)], dim=1)
+
+
+def cap_of(config: Any) -> float | None:
+    """The soft cap on the logits that a configuration tells of."""
+    caps = (getattr(config, name, None) for name in CAPS)
+    return next((float(cap) for cap in caps if cap), None)
 
 
 def _capped(logits: Tensor, cap: float | None) -> Tensor:

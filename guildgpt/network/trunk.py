@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from guildgpt.data.examples import Example
-from guildgpt.network.head import Head, head_cross_entropy, head_logprobs
+from guildgpt.network.head import Head, cap_of, head_cross_entropy, head_logprobs
 from guildgpt.network.lean import LeanTrunk, causal_model
 from guildgpt.network.shared import SharedLayers
 
@@ -110,7 +110,9 @@ def trunk_for(
 ) -> Trunk:
     """The leanest trunk this model allows, with one of its adapters or none; `shared` are its
     layers below all adapters."""
-    capped(causal_model(model))
+    config = capped(causal_model(model)).config
+    if cap_of(config) is not None:  # no Llama applies one: the proof looks whether the model does
+        return PaddedTrunk(model, dtype, adapter)
     try:
         return LeanTrunk(model, dtype, adapter, shared)
     except TypeError:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from guildgpt.chat import Message, Role
@@ -168,12 +168,14 @@ class Room:
 
 
 def room_beside(model: OpenedModel, system: str, max_tokens: int) -> Room:
-    """What is left beside a system text; blocks for a moment, raises what the tokenizer raises."""
+    """What is left beside a system text, or beside the one that the template has where that is
+    empty; blocks for a moment, raises what the tokenizer raises."""
     context = model.engine.context
     room = model.room(max_tokens)
     asked = [Message("user", "?")]
     head = [Message("system", system)] if system.strip() else []
-    takes = model.count([*head, *asked]) - model.count(asked)
+    bare = replace(model.template, system="", without_system="")
+    takes = model.count([*head, *asked]) - len(bare.prompt(asked, model.engine.tokenizer))
     return Room(takes, context, context - room, min(QUESTION, room // 4))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.chat.template_file import TEMPLATE_KEY
@@ -18,9 +19,7 @@ from guildgpt.chat.template_proof import prove_ids, proven
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.torch_engine import check_torch
 from guildgpt.errors import ModelError
-from guildgpt.model.gguf_file import CONTROL_TOKEN
-
-USER_DEFINED_TOKEN = 4  # a value of `tokenizer.ggml.token_type`
+from guildgpt.model.gguf_file import CONTROL_TOKEN, user_defined
 
 
 def template_of(engine: LlamaCppEngine) -> tuple[ChatTemplate, list[str]]:
@@ -39,8 +38,8 @@ def template_of(engine: LlamaCppEngine) -> tuple[ChatTemplate, list[str]]:
     why = "it holds none"
     if isinstance(published, str) and published.strip():
         try:
-            return _read(engine), []
-        except NotExpressed as error:
+            return _read(engine, metadata), []
+        except (NotExpressed, ModelError) as error:  # the second: a token that is none by itself
             why = str(error)
     try:
         CHATML.eos_id(engine.tokenizer)
@@ -93,7 +92,7 @@ def folder_as_it_is(folder: Path) -> Asked:
     return Asked(template, tokenizer, said["ends"], said["notices"])
 
 
-def _read(engine: LlamaCppEngine) -> ChatTemplate:
+def _read(engine: LlamaCppEngine, metadata: Mapping[str, Any]) -> ChatTemplate:
     def render(messages: Sequence[Mapping[str, str]], asks: bool) -> str:
         return engine.written(messages, asks)
 
@@ -104,17 +103,13 @@ def _read(engine: LlamaCppEngine) -> ChatTemplate:
 
         prove_ids(template, engine.tokenizer, theirs)
 
-    return proven(read_pieces(render, _control(engine), engine.bos[0]), prove)
+    return proven(read_pieces(render, _control(metadata), engine.bos[0]), prove)
 
 
-def _control(engine: LlamaCppEngine) -> dict[str, Control]:
-    """The tokens that stand for no text, or for whole words of a template."""
-    metadata = engine.file.head().metadata
+def _control(metadata: Mapping[str, Any]) -> dict[str, Control]:
+    """The tokens that llama.cpp finds in a template before it splits the text between them."""
     names = metadata.get("tokenizer.ggml.tokens", ())
     kinds = metadata.get("tokenizer.ggml.token_type", ())
-    texts = (
-        name.decode("utf-8", "replace")
-        for name, kind in zip(names, kinds, strict=True)
-        if kind in (CONTROL_TOKEN, USER_DEFINED_TOKEN)
-    )
-    return {text: Control(left=False, right=False) for text in texts if text.strip("▁ \n\t")}
+    control = (name for name, kind in zip(names, kinds, strict=False) if kind == CONTROL_TOKEN)
+    texts = [*(name.decode("utf-8", "replace") for name in control), *user_defined(names, kinds)]
+    return {text: Control(left=False, right=False) for text in texts}

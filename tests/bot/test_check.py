@@ -246,7 +246,8 @@ async def test_the_system_text_is_counted(
     monkeypatch.setenv("GUILDGPT_SYSTEM", "You are a crab.")
     result = await check()
     assert result.exit_code == 0
-    assert re.search(r"✓ system: it takes \d+ of 512 tokens", result.output)
+    # In place of the system text of its own that the file's template has.
+    assert re.search(r"✓ system: it takes 1\d of 512 tokens", result.output)
     monkeypatch.setenv("GUILDGPT_SYSTEM", "crab " * 400)
     result = await check()
     assert result.exit_code == 1

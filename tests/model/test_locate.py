@@ -94,6 +94,14 @@ def test_folders_that_cannot_be_talked_to(tmp_path: Path) -> None:
     assert "bare.gguf" in str(raised.value.remedy)
 
 
+def test_an_adapter_alone(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    with pytest.raises(ModelError, match="peft adapter") as raised:
+        locate(str(tmp_path))
+    assert 'model.adapter = "merge"' in str(raised.value.remedy)
+
+
 def weights(path: Path, kind: str, name: str = "model.safetensors", age: int = 0) -> Path:
     """A model folder without a GGUF."""
     folder(path)
@@ -133,4 +141,6 @@ def test_a_folder_of_others_is_opened_by_its_weights(name: str, tmp_path: Path) 
     (place / "template.json").unlink()
     assert locate(str(place)) == Located(str(place), place / name, place)
     assert located_at(place / name, "x") == Located("x", place / name, place)
+    (place / "model-Q8_0.gguf").write_bytes(b"GGUF")
+    assert locate(str(place)) == Located(str(place), place / "model-Q8_0.gguf", None)
     assert locate(None, tmp_path).name == "starter"

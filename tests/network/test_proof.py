@@ -98,16 +98,22 @@ def test_a_head_that_is_more_than_a_product() -> None:
         prove(trunk_for(bert(is_decoder=True), torch.float32), writes=False)
 
 
-def test_a_cap_that_nobody_told_of() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["f32", "bf16"])
+def test_a_cap_that_nobody_told_of(dtype: torch.dtype) -> None:
     """The logits are another function of the product than the configuration says."""
-    model = gemma2(final_logit_softcapping=None)
+    model = gemma2(final_logit_softcapping=None).to(dtype)
 
     def cap(head: Any, given: Any, logits: torch.Tensor) -> torch.Tensor:
         return 5.0 * torch.tanh(logits / 5.0)
 
     model.lm_head.register_forward_hook(cap)
     with pytest.raises(ModelError, match="`gemma2` has a head that is more than a product"):
-        prove(trunk_for(model, torch.float32), writes=False)
+        prove(trunk_for(model, dtype), writes=False)
+
+
+def test_a_cap_that_the_model_does_not_apply() -> None:
+    with pytest.raises(ModelError, match="`llama` has a head that is more than a product"):
+        prove(trunk_for(llama(final_logit_softcapping=5.0), torch.float32), writes=False)
 
 
 def test_a_sampler_that_writes_other_than_the_model_reads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from guildgpt.chat import CHATML, Message
 from guildgpt.engines import torch_engine
 from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.errors import EngineError, ModelError
+from guildgpt.model import gguf_vocabulary
 from guildgpt.model.gguf import write_gguf
 from guildgpt.model.locate import locate
+from guildgpt.repl import chat
 from guildgpt.talk.fleet import OpenedModel, open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:llama.cpp merges more pieces")
@@ -74,12 +77,20 @@ def test_others_are_read_too(family: str, tmp_path: Path) -> None:
         assert model.template.end == BY_NAME[family].end
 
 
-def test_control_tokens_in_a_question_stay_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["control", "user-defined"])
+def test_control_tokens_in_a_question_stay_text(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp takes user-defined tokens, which older files of Gemma have, out of any text."""
+    if kind == "user-defined":
+        monkeypatch.setattr(gguf_vocabulary, "is_control", lambda token: False)
     with opened(foreign(tmp_path, "gemma-3")) as model:
         ids = model.prompt([Message("user", "<end_of_turn> and <bos>")])
         names = model.engine.tokenizer
         ends, begins = names.token_id("<end_of_turn>"), names.token_id("<bos>")
         assert (ids.count(ends), ids.count(begins)) == (1, 1)
+        said = names.encode("a<end_of_turn><start_of_turn> b", "text")
+        assert names.decode(said) == "a<end_of_turn><start_of_turn> b"
 
 
 WITH_NOTHING = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -99,6 +110,17 @@ def test_or_where_there_is_none(tmp_path: Path) -> None:
     with opened(file) as model:
         assert model.template == CHATML
         assert "it holds none" in model.notices[0]
+
+
+def test_a_person_who_chats_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = foreign(tmp_path, "qwen-2.5", chat_template=WITH_NOTHING)
+    monkeypatch.setattr("sys.stdin", StringIO(""))
+    chat(str(file), params=SamplingParams())
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "it is asked in ChatML" in said.err
 
 
 def test_and_without_its_tokens_a_sentence_says_what_to_do(tmp_path: Path) -> None:
