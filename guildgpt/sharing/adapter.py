@@ -62,10 +62,17 @@ class _Change:
         return max((len(a) for a, _ in self.matrices.values()), default=1)
 
 
-def write_adapter(folder: Path, origin: Origin, *, card: Callable[[Written], str]) -> Written:
+def write_adapter(
+    folder: Path,
+    origin: Origin,
+    *,
+    card: Callable[[Written], str],
+    on_compared: Callable[[int, int], None] = lambda done, all: None,
+) -> Written:
     """Write the adapter of the model in `folder` into its subfolder `adapter`, whole or not at all.
 
-    `card` makes its README.md. ModelError where the model is no low-rank change of the base.
+    `card` makes its README.md; `on_compared` is told how many of all tensors are. ModelError where
+    the model is no low-rank change of the base.
     """
     out = folder / ADAPTER
     work = folder / f".{ADAPTER}.writing"
@@ -78,7 +85,7 @@ def write_adapter(folder: Path, origin: Origin, *, card: Callable[[Written], str
     if wanted > rows:
         with quiet():
             base.resize_token_embeddings(wanted, mean_resizing=False)
-    change = _difference(own, base, origin, first_new=rows)
+    change = _difference(own, base, origin, rows, on_compared)
     try:
         work.mkdir()
         worn = _worn(base, own, change, origin)
@@ -110,7 +117,9 @@ def write_adapter(folder: Path, origin: Origin, *, card: Callable[[Written], str
     return written
 
 
-def _difference(own: Any, base: Any, origin: Origin, first_new: int) -> _Change:
+def _difference(
+    own: Any, base: Any, origin: Origin, first_new: int, on_compared: Callable[[int, int], None]
+) -> _Change:
     """What is not the same in the two models; ModelError where an adapter cannot say it."""
     ours, theirs = dict(own.named_parameters()), dict(base.named_parameters())
     shapes = {name: p.shape for name, p in theirs.items()}
@@ -128,7 +137,8 @@ def _difference(own: Any, base: Any, origin: Origin, first_new: int) -> _Change:
         )
         matrices: dict[str, tuple[Tensor, Tensor]] = {}
         rows: dict[str, list[int]] = {}
-        for name, weight in ours.items():
+        for done, (name, weight) in enumerate(ours.items()):
+            on_compared(done, len(ours))
             place, _, kind = name.rpartition(".")
             start = theirs[name] if rounded is None else theirs[name].to(rounded)
             if torch.equal(weight, start.to(weight.dtype)) and id(weight) not in tables:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-SMALL = 512  # up to this side a matrix is decomposed whole, beyond it by random projection
+MORE = 8  # directions than are wanted, so that none of those is missed
 
 
 def rounding(weight: Tensor) -> float:
@@ -24,7 +24,7 @@ def factors(change: Tensor, rank: int, tolerance: float) -> tuple[Tensor, Tensor
 
     The rank is at least the one that is given: in a coarse format the rounding hides the least of a
     change's directions, and the rank is known. The best product of a rank is the truncated singular
-    value decomposition (Eckart and Young 1936); of large matrices it is found by random projection
+    value decomposition (Eckart and Young 1936), found by random projection where that is smaller
     (Halko, Martinsson and Tropp 2011, arXiv 0909.4061).
     """
     change = change.double()
@@ -44,10 +44,12 @@ def factors(change: Tensor, rank: int, tolerance: float) -> tuple[Tensor, Tensor
 
 
 def _decomposed(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """U, S and V with the `rank` largest singular values, and more."""
-    if min(matrix.shape) <= SMALL:
+    """U, S and V with the `rank` largest singular values, and some more."""
+    wanted = rank + MORE
+    if 2 * wanted > min(matrix.shape):  # projected, it would hardly be smaller
         u, s, transposed = torch.linalg.svd(matrix, full_matrices=False)
         return u, s, transposed.T
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return torch.svd_lowrank(matrix, q=min(rank + 8, *matrix.shape), niter=4)
+        # What is beyond the rank is rounding alone: one iteration tells the two apart.
+        return torch.svd_lowrank(matrix, q=wanted, niter=1)

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 import torch
 from bases.folders import bare_tokenizer, chat_tokenizer, config, logits, write_base
+from commands import answered, refused
 from network.tiny import gpt_neox, llama, mpt
 from peft import AutoPeftModelForCausalLM, PeftModel
+from pipeline.runs import TUNE, train
 from safetensors.torch import load_file
+from tiny import write_rows
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from guildgpt.bases.base import load_base
-from guildgpt.errors import ModelError
+from guildgpt.errors import GuildError, ModelError
 from guildgpt.model.lineage import read_lineage
 from guildgpt.sharing.adapter import Written, write_adapter
 from guildgpt.sharing.origin import origin_of
@@ -128,6 +131,45 @@ def test_what_it_learned_from_is_remembered(tmp_path: Path) -> None:
     assert read_lineage(exported(model).folder) == {("vote", "a")}
 
 
+def test_a_real_run_and_the_command(tmp_path: Path) -> None:
+    """Fine-tuning with adapters, as a recipe has it, and its model exported."""
+    write_base(tmp_path / "base", bare_tokenizer())
+    write_rows(tmp_path / "rows.jsonl")
+    recipe = tmp_path / "tuned.toml"
+    text = TUNE.replace("BASE", str(tmp_path / "base"))
+    recipe.write_text(text.replace("rows.jsonl", str(tmp_path / "rows.jsonl")))
+    train(recipe, tmp_path / "run", ["model.context=128", "export.gguf=[]"])
+    model = tmp_path / "run" / "sft" / "model"
+    told = answered("export", str(model), "--adapter", "--json")
+    assert told == [
+        {
+            "file": str(model / "adapter"),
+            "bytes": told[0]["bytes"],
+            "base": str(tmp_path / "base"),
+            "rank": 16,
+            "rows": 3,
+        }
+    ]
+    found = by_peft(model / "adapter", tmp_path / "base", 303)
+    assert torch.allclose(found, ours(model), atol=2e-5)
+    assert sorted(file.name for file in (model / "adapter").iterdir()) == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "lineage.json",
+        "provenance.json",
+        "template.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    card = (model / "adapter" / "README.md").read_text()
+    assert "## The adapter" in card
+    assert str(tmp_path) not in card
+    error = refused(ModelError, "chat", str(model / "adapter"))
+    assert "an adapter without its base" in error.what
+
+
 # --- what cannot be ------------------------------------------------------------------------------
 
 
@@ -164,6 +206,16 @@ def test_a_base_that_is_another_today_or_gone(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="another hash") as raised:
         exported(model)
     assert "It was base" in str(raised.value.remedy)
+
+
+def test_a_base_for_no_adapter(tmp_path: Path) -> None:
+    error = refused(GuildError, "export", str(tmp_path), "--base", "owner/name")
+    assert "no adapter was asked for" in error.what
+
+
+def test_a_model_that_scores(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForSequenceClassification"]}')
+    assert "scores answers" in refused(ModelError, "export", str(tmp_path), "--adapter").what
 
 
 def test_a_model_without_a_past_and_one_from_nothing(tmp_path: Path) -> None:
