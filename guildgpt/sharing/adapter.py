@@ -154,7 +154,10 @@ def _difference(
             if isinstance(modules[place], (nn.Linear, Conv1D)) and kind == "weight":
                 turned = isinstance(modules[place], Conv1D)
                 change = weight.double() - start.double()
-                found = factors(change.T if turned else change, origin.rank, rounding(weight))
+                least = 1 if weight.dtype == torch.float32 else origin.rank
+                found = factors(
+                    change.T if turned else change, origin.rank, rounding(weight), least=least
+                )
             if found is None:
                 raise _trained_whole(name, origin)
             matrices[place] = found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -18,14 +16,18 @@ def rounding(weight: Tensor) -> float:
     return float(torch.finfo(weight.dtype).eps * weight.double().norm())
 
 
-def factors(change: Tensor, rank: int, tolerance: float) -> tuple[Tensor, Tensor] | None:
+def factors(
+    change: Tensor, rank: int, tolerance: float, *, least: int = 1
+) -> tuple[Tensor, Tensor] | None:
     """`A` (r, n) and `B` (m, r) in float32 whose product is `change` (m, n), but for `tolerance` in
     the Frobenius norm; None where no such product takes less room than the matrix itself.
 
-    The rank is at least the one that is given: in a coarse format the rounding hides the least of a
-    change's directions, and the rank is known. The best product of a rank is the truncated singular
-    value decomposition (Eckart and Young 1936), found by random projection where that is smaller
-    (Halko, Martinsson and Tropp 2011, arXiv 0909.4061).
+    r is as small as that allows, yet no less than `least`: in a coarse format the rounding hides
+    the least of a change's directions, and their number is known. `rank` is a guess.
+
+    The best product of a rank is the truncated singular value decomposition (Eckart and Young
+    1936), found by random projection where that is smaller (Halko, Martinsson and Tropp 2011, arXiv
+    0909.4061).
     """
     change = change.double()
     rows, columns = change.shape
@@ -34,8 +36,10 @@ def factors(change: Tensor, rank: int, tolerance: float) -> tuple[Tensor, Tensor
     rank = max(min(rank, most), 1)
     while True:
         u, s, v = _decomposed(change, rank)
-        left = math.sqrt(max(total - float(s[:rank].square().sum()), 0.0))
-        if left <= tolerance:
+        left = total - s[:rank].square().cumsum(0)  # by how many directions are taken
+        enough = (left <= tolerance**2).nonzero()
+        if len(enough):
+            rank = max(int(enough[0]) + 1, min(least, rank))
             root = s[:rank].sqrt()
             return (v[:, :rank] * root).T.float(), (u[:, :rank] * root).float()
         if rank >= most:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from bases.folders import bare_tokenizer, chat_tokenizer, config, logits, write_base
 from commands import answered, refused
-from network.tiny import gpt_neox, llama, mpt
+from network.tiny import gpt_neox, llama, mpt, with_lora
 from peft import AutoPeftModelForCausalLM, PeftModel
 from pipeline.runs import TUNE, train
 from safetensors.torch import load_file
@@ -105,6 +105,34 @@ def test_several_stages_are_one_adapter(tmp_path: Path, layers: int | None) -> N
     assert torch.allclose(by_peft(alone.folder, first, 303), ours(second), atol=2e-5)
     targets = json.loads((alone.folder / "adapter_config.json").read_text())["target_modules"]
     assert all("layers.1." in name for name in targets) == bool(layers)
+
+
+def test_a_base_that_had_an_adapter_of_its_own(tmp_path: Path) -> None:
+    """Merged before training: both together are one on the base of the two."""
+    base, other = tmp_path / "base", tmp_path / "other"
+    write_base(base, chat_tokenizer())
+    start = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with_lora(start, r=3).save_pretrained(other)
+    model = tuned(tmp_path / "model", other, adapter="merge")
+    origin = origin_of(model)
+    assert (origin.name, origin.rank) == (str(base), 4)
+    written = exported(model)
+    assert written.rank == 7
+    assert torch.allclose(by_peft(written.folder, base, 0), ours(model), atol=2e-5)
+
+
+def test_stages_that_came_later_do_not_count(tmp_path: Path) -> None:
+    """A recipe is whole in each of its model folders, the first stage's too."""
+    base = tmp_path / "base"
+    write_base(base, chat_tokenizer())
+    model = tuned(tmp_path / "run" / "sft" / "model", base)
+    record = json.loads((model / "provenance.json").read_text())
+    record["recipe"] |= {"stages": ["sft", "ppo"], "ppo": {"lora": {"rank": 16}}}
+    (model / "provenance.json").write_text(json.dumps(record))
+    assert origin_of(model).rank == 4
+    moved = model.rename(tmp_path / "moved")
+    assert origin_of(moved).rank == 20
+    assert exported(moved).rank == 4
 
 
 @pytest.mark.parametrize("stored", ["float32", "bfloat16"])
