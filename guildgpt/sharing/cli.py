@@ -138,6 +138,13 @@ def _adapter(model: Path, base: str | None, console: Console) -> dict[str, Any]:
         console,
         f"  Rank {found.rank} on {found.matrices:,} matrices{rows}; it goes onto {origin.name}.",
     )
+    if not found.exact:
+        say(
+            console,
+            "  Between its stages, or in the end, the weights were rounded to 16 bits: base and "
+            "adapter give the model's answers to that rounding. On the model before it (--base) "
+            "its last stage alone may be exact.",
+        )
     if origin.rounded:
         say(
             console,
@@ -149,6 +156,7 @@ def _adapter(model: Path, base: str | None, console: Console) -> dict[str, Any]:
         "bytes": total,
         "base": origin.name,
         "rank": found.rank,
+        "exact": found.exact,
         "rows": found.rows,
     }
 

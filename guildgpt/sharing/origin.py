@@ -35,7 +35,7 @@ class Origin:
     name: str  # a Hub id, or a folder
     revision: str
     folder: Path
-    rank: int  # of all the stages together that led to the model
+    rank: int  # of all the stages together that led to the model; 0: nobody says
     rounded: bool = False  # whether the base here is not quite the one that is named
 
 
@@ -118,8 +118,10 @@ def _past(model: Path, named: str | None) -> tuple[BaseConfig | None, int]:
         except ValidationError:
             break
         rank += _rank(model, recipe, last=folder.absolute().parent.name)
+        if config.adapter in ("merge", "continue"):
+            return config, 0  # another's, of whatever rank
         folder = Path(config.base).expanduser()
-    return config, max(rank, 1)
+    return config, rank
 
 
 def _rank(model: Path, recipe: dict[str, Any], last: str) -> int:

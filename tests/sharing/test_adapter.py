@@ -115,7 +115,7 @@ def test_a_base_that_had_an_adapter_of_its_own(tmp_path: Path) -> None:
     with_lora(start, r=3).save_pretrained(other)
     model = tuned(tmp_path / "model", other, adapter="merge")
     origin = origin_of(model)
-    assert (origin.name, origin.rank) == (str(base), 4)
+    assert (origin.name, origin.rank) == (str(base), 0)
     written = exported(model)
     assert written.rank == 7
     assert torch.allclose(by_peft(written.folder, base, 0), ours(model), atol=2e-5)
@@ -152,6 +152,27 @@ def test_a_base_that_was_rounded_for_training(tmp_path: Path, stored: Any) -> No
     assert float((found - ours(model)).std()) < (1e-5 if stored == "float32" else 0.02) * scale
 
 
+def test_stages_that_were_rounded_one_after_another(tmp_path: Path) -> None:
+    """Each begins with the weights of the one before, in bfloat16: what that took is no adapter's,
+    and nothing else is lost. On the stage before it, the last is exact."""
+    base = tmp_path / "base"
+    write_base(base, chat_tokenizer())
+    first = tuned(tmp_path / "first", base, trained_in=torch.bfloat16)
+    second = tuned(tmp_path / "second", first, rank=3, stage="dpo", trained_in=torch.bfloat16)
+    written = exported(second)
+    assert not written.exact
+    assert written.rank >= 7
+    start = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).float()
+    moved = (ours(second) - logits(start)).std()
+    found = logits(PeftModel.from_pretrained(start, str(written.folder)))
+    assert (found - ours(second)).std() < 0.05 * moved
+    alone = exported(second, str(first))
+    assert (alone.exact, alone.rank) == (True, 3)
+    start = AutoModelForCausalLM.from_pretrained(first, dtype=torch.bfloat16).float()
+    found = logits(PeftModel.from_pretrained(start, str(alone.folder)))
+    assert torch.allclose(found, ours(second), atol=2e-5)
+
+
 def test_what_it_learned_from_is_remembered(tmp_path: Path) -> None:
     base = tmp_path / "base"
     write_base(base, chat_tokenizer())
@@ -175,6 +196,7 @@ def test_a_real_run_and_the_command(tmp_path: Path) -> None:
             "bytes": told[0]["bytes"],
             "base": str(tmp_path / "base"),
             "rank": 16,
+            "exact": True,
             "rows": 3,
         }
     ]
@@ -259,6 +281,7 @@ def test_a_model_without_a_past_and_one_from_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nothing here says from which base") as raised:
         exported(model)
     assert "--base" in str(raised.value.remedy)
-    assert exported(model, str(base)).rank == 4
+    found = exported(model, str(base))
+    assert (found.rank, found.exact) == (4, True)
     with pytest.raises(ModelError, match=r"no weight of it was changed"):
         exported(base, str(base))
