@@ -130,7 +130,7 @@ def _exactly(
         tolerance = MERGED * rounding(weight, torch.float32)
         for format in formats:
             change = _change(weight, start, format, turned)
-            if pair := factors(change, rank, tolerance, most=2 * rank or None):
+            if pair := factors(change, rank, tolerance, most=rank or None):
                 return pair, format
     return None, None
 
