@@ -175,7 +175,7 @@ def _borders(folder: Path, spoken: ChatTokenizer) -> tuple[tuple[int, ...], int 
             own: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         bare, whole = own.encode("a", add_special_tokens=False), own.encode("a")
     except Exception:  # it has many kinds, and remote code is not run
-        named = special_tokens(folder, spoken.json)
+        named = special_tokens(folder, spoken.tokenizer.token_id)
         begin, end = (
             spoken.tokenizer.token_id(named[name]) if name in named else None
             for name in ("bos_token", "eos_token")

@@ -151,6 +151,13 @@ def _choose(folder: Path) -> Path:
 def _in_folder(path: Path) -> Located:
     if found := _newest(path):
         return found
+    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        raise ModelError(
+            "this is an adapter without its base, which cannot be talked to",
+            where=path,
+            remedy="Talk to the model that it was taken from, or train one of it: a recipe with "
+            'model.base = "this folder" and model.adapter = "merge".',
+        )
     has_template = (path / TEMPLATE_FILE).is_file()
     files = sorted(path.glob("*.gguf"))
     if not has_template and _speaks(path, {one.name for one in path.iterdir()}):

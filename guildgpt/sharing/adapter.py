@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from guildgpt.bases.base import read_model
@@ -25,7 +25,7 @@ from guildgpt.model.adapter import without_adapter
 from guildgpt.model.lineage import LINEAGE_FILE
 from guildgpt.model.provenance import PROVENANCE_FILE
 from guildgpt.model.quiet import quiet
-from guildgpt.sharing.low_rank import factors, rounding
+from guildgpt.sharing.difference import Change, difference
 from guildgpt.sharing.origin import REMEDY, Origin
 
 ADAPTER = "adapter"  # the folder, within the model's
@@ -33,7 +33,6 @@ TRAVELS = (
     *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "template.json"),
     *(PROVENANCE_FILE, LINEAGE_FILE),
 )
-FEW = 0.25  # of a table's rows: more than so many changed ones are a table trained whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +46,20 @@ class Written:
     new_rows: int  # of these, such as the base has no room for
     parameters: int
     dtype: str  # of the base, as it was trained on
+    exact: bool  # False: to what a coarse format rounded away between stages, or in the end
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """What training made of a base: pairs (A, B) by module, and rows of tables by module."""
-
-    matrices: dict[str, tuple[Tensor, Tensor]]
-    rows: dict[str, list[int]]
-    rounded: torch.dtype | None  # what the base was rounded to before it was trained
-
-    @property
-    def rank(self) -> int:
-        return max((len(a) for a, _ in self.matrices.values()), default=1)
-
-
-def write_adapter(folder: Path, origin: Origin, *, card: Callable[[Written], str]) -> Written:
+def write_adapter(
+    folder: Path,
+    origin: Origin,
+    *,
+    card: Callable[[Written], str],
+    on_compared: Callable[[int, int], None] = lambda done, all: None,
+) -> Written:
     """Write the adapter of the model in `folder` into its subfolder `adapter`, whole or not at all.
 
-    `card` makes its README.md. ModelError where the model is no low-rank change of the base.
+    `card` makes its README.md; `on_compared` is told how many of all tensors are. ModelError where
+    the model is no low-rank change of the base.
     """
     out = folder / ADAPTER
     work = folder / f".{ADAPTER}.writing"
@@ -78,7 +72,7 @@ def write_adapter(folder: Path, origin: Origin, *, card: Callable[[Written], str
     if wanted > rows:
         with quiet():
             base.resize_token_embeddings(wanted, mean_resizing=False)
-    change = _difference(own, base, origin, first_new=rows)
+    change = difference(own, base, origin, rows, on_compared)
     try:
         work.mkdir()
         worn = _worn(base, own, change, origin)
@@ -97,6 +91,7 @@ def write_adapter(folder: Path, origin: Origin, *, card: Callable[[Written], str
             new_rows=sum(row >= rows for row in table),
             parameters=sum(p.numel() for p in worn.parameters() if p.requires_grad),
             dtype=str(change.rounded or base.dtype).removeprefix("torch."),
+            exact=change.exact,
         )
         (work / "README.md").write_text(card(written), encoding="utf-8")
         for file in work.glob("*.safetensors"):
@@ -110,76 +105,7 @@ def write_adapter(folder: Path, origin: Origin, *, card: Callable[[Written], str
     return written
 
 
-def _difference(own: Any, base: Any, origin: Origin, first_new: int) -> _Change:
-    """What is not the same in the two models; ModelError where an adapter cannot say it."""
-    ours, theirs = dict(own.named_parameters()), dict(base.named_parameters())
-    shapes = {name: p.shape for name, p in theirs.items()}
-    if shapes != {name: p.shape for name, p in ours.items()}:
-        raise ModelError(
-            f"{origin.name} is not the base of this model: its weights have other names or sizes",
-            where=origin.folder,
-            remedy="Name the base that it was trained from with --base.",
-        )
-    tables = {id(t.weight) for t in (own.get_input_embeddings(), own.get_output_embeddings()) if t}
-    modules = dict(own.named_modules())
-    with torch.no_grad():
-        rounded = _rounded_to(
-            own.get_input_embeddings().weight, base.get_input_embeddings().weight, first_new
-        )
-        matrices: dict[str, tuple[Tensor, Tensor]] = {}
-        rows: dict[str, list[int]] = {}
-        for name, weight in ours.items():
-            place, _, kind = name.rpartition(".")
-            start = theirs[name] if rounded is None else theirs[name].to(rounded)
-            if torch.equal(weight, start.to(weight.dtype)) and id(weight) not in tables:
-                continue
-            if id(weight) in tables and kind == "weight":
-                changed = (weight != start.to(weight.dtype)).any(1)
-                changed[first_new:] = True
-                if float(changed[:first_new].float().mean()) > FEW:
-                    raise _trained_whole(place, origin)
-                rows[place] = changed.nonzero()[:, 0].tolist()
-                continue
-            found = None
-            if isinstance(modules[place], (nn.Linear, Conv1D)) and kind == "weight":
-                turned = isinstance(modules[place], Conv1D)
-                change = weight.double() - start.double()
-                found = factors(change.T if turned else change, origin.rank, rounding(weight))
-            if found is None:
-                raise _trained_whole(name, origin)
-            matrices[place] = found
-    rows = {place: some for place, some in rows.items() if some}
-    if not matrices and not rows:
-        raise ModelError(
-            f"this model is {origin.name} itself: no weight of it was changed",
-            where=origin.folder,
-            remedy="Name the base that it was trained from with --base.",
-        )
-    return _Change(matrices, rows, rounded)
-
-
-def _rounded_to(own: Tensor, base: Tensor, first_new: int) -> torch.dtype | None:
-    """The format that the base was in while it was trained, None for that of its files: the one in
-    which the rows that nobody trained are the same."""
-    best, most = None, -1
-    for dtype in (None, torch.bfloat16, torch.float16):
-        start = base if dtype is None else base.to(dtype)
-        same = int((own == start.to(own.dtype)).all(1)[:first_new].sum())
-        if same > most:
-            best, most = dtype, same
-    return best
-
-
-def _trained_whole(name: str, origin: Origin) -> ModelError:
-    return ModelError(
-        f"this model is no adapter on {origin.name}: all weights of {name} were trained, not only "
-        "low-rank matrices beside them",
-        where=origin.model,
-        remedy=f"{REMEDY} (Was it another base? Name it with --base.)",
-    )
-
-
-def _worn(base: Any, own: Any, change: _Change, origin: Origin) -> Any:
+def _worn(base: Any, own: Any, change: Change, origin: Origin) -> Any:
     """The base in peft's wrapper, wearing what was found."""
     from peft import LoraConfig, get_peft_model
 

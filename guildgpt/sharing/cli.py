@@ -56,6 +56,11 @@ def export(
 
     if adapter:
         needs_torch()
+    elif base is not None:
+        raise GuildError(
+            "--base says where an adapter's base lies, and no adapter was asked for",
+            remedy="Add --adapter, or leave --base out.",
+        )
     refuse_run_folder(model)
     if not (model / "config.json").is_file():
         alone = (model / "adapter_config.json").is_file()
@@ -117,9 +122,15 @@ def _adapter(model: Path, base: str | None, console: Console) -> dict[str, Any]:
     from guildgpt.sharing.origin import origin_of
     from guildgpt.text.figures import size
 
-    with busy(console, "comparing the model with its base"):
+    what = "comparing the model with its base"
+    with busy(console, what) as status:
         origin = origin_of(model, base)
-        found = write_adapter(model, origin, card=lambda it: adapter_card(model, origin, it))
+        found = write_adapter(
+            model,
+            origin,
+            card=lambda it: adapter_card(model, origin, it),
+            on_compared=lambda done, all: status.update(f"{what}: {done:,} of {all:,} tensors …"),
+        )
     total = sum(file.stat().st_size for file in found.folder.iterdir())
     say(console, f"{found.folder} ({size(total)})")
     rows = f", and {found.rows:,} rows of the vocabulary" if found.rows else ""
@@ -127,6 +138,13 @@ def _adapter(model: Path, base: str | None, console: Console) -> dict[str, Any]:
         console,
         f"  Rank {found.rank} on {found.matrices:,} matrices{rows}; it goes onto {origin.name}.",
     )
+    if not found.exact:
+        say(
+            console,
+            "  Between its stages, or in the end, the weights were rounded to 16 bits: base and "
+            "adapter give the model's answers to that rounding. On the model before it (--base) "
+            "its last stage alone may be exact.",
+        )
     if origin.rounded:
         say(
             console,
@@ -138,6 +156,7 @@ def _adapter(model: Path, base: str | None, console: Console) -> dict[str, Any]:
         "bytes": total,
         "base": origin.name,
         "rank": found.rank,
+        "exact": found.exact,
         "rows": found.rows,
     }
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TOKENS = "https://huggingface.co/settings/tokens"
 LOG_IN = f"Make one that may write at {TOKENS}, then `hf auth login`, or set HF_TOKEN to it."
+NETWORK = {"httpx", "httpx2", "httpcore", "requests", "urllib3", "hf_xet"}  # who sends
 _SECRET = re.compile(r"hf_\w+|https?://\S+")  # addresses to send to are signed
 
 
@@ -96,6 +97,12 @@ def in_words(error: Exception, repo: str) -> HubError:
     owner = repo.partition("/")[0]
     again = "What has arrived is there already: the same command goes on with the rest."
     match status:
+        case None if not _of_the_network(error):
+            return HubError(
+                f"it could not be sent ({said})",
+                where=repo,
+                remedy=f"Are the files whole, and readable? Then try again. {again}",
+            )
         case None:
             return HubError(
                 f"the Hub was not reached, or the connection broke off ({said})",
@@ -172,6 +179,16 @@ def _status(error: BaseException | None) -> int | None:
             return status
         error = error.__cause__
     return None
+
+
+def _of_the_network(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is one of a connection's."""
+    while error is not None:
+        libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+        if libraries & NETWORK or isinstance(error, ConnectionError | TimeoutError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _said(error: BaseException) -> str:

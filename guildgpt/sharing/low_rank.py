@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-SMALL = 512  # up to this side a matrix is decomposed whole, beyond it by random projection
+MORE = 8  # directions than are wanted, so that none of those is missed
 
 
-def rounding(weight: Tensor) -> float:
-    """The Frobenius norm that storing `weight` in its format may have cost it, at most.
+def rounding(weight: Tensor, dtype: torch.dtype) -> float:
+    """The Frobenius norm of what rounding `weight` to `dtype` costs.
 
-    Each entry is off by up to eps / 2 of itself; merging adds about as much.
+    An entry is off by at most half the distance u to its neighbour, all errors alike: u^2 / 12 is
+    their mean square.
     """
-    return float(torch.finfo(weight.dtype).eps * weight.double().norm())
+    exponents = torch.frexp(weight.double())[1] - 1
+    steps = torch.ldexp(torch.tensor(torch.finfo(dtype).eps, dtype=torch.float64), exponents)
+    steps[weight == 0] = 0.0
+    return float((steps.square() / 12).sum().sqrt())
 
 
-def factors(change: Tensor, rank: int, tolerance: float) -> tuple[Tensor, Tensor] | None:
+def factors(
+    change: Tensor, rank: int, tolerance: float, *, least: int = 1, most: int | None = None
+) -> tuple[Tensor, Tensor] | None:
     """`A` (r, n) and `B` (m, r) in float32 whose product is `change` (m, n), but for `tolerance` in
-    the Frobenius norm; None where no such product takes less room than the matrix itself.
+    the Frobenius norm. None where r would be above `most`, or such a product would take no less
+    room than the matrix itself.
 
-    The rank is at least the one that is given: in a coarse format the rounding hides the least of a
-    change's directions, and the rank is known. The best product of a rank is the truncated singular
-    value decomposition (Eckart and Young 1936); of large matrices it is found by random projection
-    (Halko, Martinsson and Tropp 2011, arXiv 0909.4061).
+    r is as small as that allows, yet no less than `least`: where the change was rounded coarsely,
+    that hides the least of its directions, and their number is known. `rank` is a guess.
+
+    The best product of a rank is the truncated singular value decomposition (Eckart and Young
+    1936), found by random projection where that is smaller (Halko, Martinsson and Tropp 2011, arXiv
+    0909.4061).
     """
     change = change.double()
     rows, columns = change.shape
-    most = rows * columns // (rows + columns)
+    most = min(rows * columns // (rows + columns), most or rows)
     total = float(change.square().sum())
     rank = max(min(rank, most), 1)
     while True:
-        u, s, v = _decomposed(change, rank)
-        left = math.sqrt(max(total - float(s[:rank].square().sum()), 0.0))
-        if left <= tolerance:
+        u, s, v = _decomposed(change, rank, passes=1 if least == 1 else 3)
+        left = total - s[:rank].square().cumsum(0)  # by how many directions are taken
+        enough = (left <= tolerance**2).nonzero()
+        if len(enough):
+            rank = max(int(enough[0]) + 1, min(least, rank))
             root = s[:rank].sqrt()
             return (v[:, :rank] * root).T.float(), (u[:, :rank] * root).float()
         if rank >= most:
@@ -43,11 +52,13 @@ def factors(change: Tensor, rank: int, tolerance: float) -> tuple[Tensor, Tensor
         rank = min(2 * rank, most)
 
 
-def _decomposed(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """U, S and V with the `rank` largest singular values, and more."""
-    if min(matrix.shape) <= SMALL:
+def _decomposed(matrix: Tensor, rank: int, *, passes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """U, S and V with the `rank` largest singular values, and some more. The nearer the others come
+    to these, the more `passes` it takes to tell them apart."""
+    wanted = rank + MORE
+    if 2 * wanted > min(matrix.shape):  # projected, it would hardly be smaller
         u, s, transposed = torch.linalg.svd(matrix, full_matrices=False)
         return u, s, transposed.T
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return torch.svd_lowrank(matrix, q=min(rank + 8, *matrix.shape), niter=4)
+        return torch.svd_lowrank(matrix, q=wanted, niter=passes)

@@ -35,7 +35,7 @@ class Origin:
     name: str  # a Hub id, or a folder
     revision: str
     folder: Path
-    rank: int  # of all the stages together that led to the model
+    rank: int  # of all the stages together that led to the model; 0: nobody says
     rounded: bool = False  # whether the base here is not quite the one that is named
 
 
@@ -117,15 +117,17 @@ def _past(model: Path, named: str | None) -> tuple[BaseConfig | None, int]:
             config = BaseConfig.model_validate(recipe.get("model"))
         except ValidationError:
             break
-        rank += _rank(model, recipe)
+        rank += _rank(model, recipe, last=folder.absolute().parent.name)
+        if config.adapter in ("merge", "continue"):
+            return config, 0  # another's, of whatever rank
         folder = Path(config.base).expanduser()
-    return config, max(rank, 1)
+    return config, rank
 
 
-def _rank(model: Path, recipe: dict[str, Any]) -> int:
-    """The sum of the ranks of a recipe's stages: what is not there yet adds a little too much."""
-    rank = 0
-    for stage in recipe.get("stages") or ():
+def _rank(model: Path, recipe: dict[str, Any], last: str) -> int:
+    """The sum of the ranks of a recipe's stages, up to the one whose folder it is."""
+    rank, stages = 0, list(recipe.get("stages") or ())
+    for stage in stages[: stages.index(last) + 1] if last in stages else stages:
         section = recipe.get(stage) or {}
         whole = stage == "pretrain" or (stage == "sft" and section.get("adapter") == "none")
         if whole and (recipe.get("model") or {}).get("base") != "scratch":

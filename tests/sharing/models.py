@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from bases.folders import config
@@ -29,11 +29,13 @@ def tuned(
     whole: bool = False,
     stage: str = "sft",
     layers: int | None = None,
+    adapter: Literal["merge"] | None = None,
     **changes: Any,
 ) -> Path:
     """A model folder: the base with a drawn adapter, and drawn rows of new tokens, merged into it;
     or with drawn changes to all its weights."""
-    start = load_base(config(base, licence="apache-2.0", written_by="people"))
+    told = config(base, licence="apache-2.0", written_by="people", adapter=adapter)
+    start = load_base(told)
     generator = torch.Generator().manual_seed(rank)
     if whole:
         model = start.model.float()
@@ -52,7 +54,7 @@ def tuned(
     recipe = {
         "name": "tuned",
         "stages": [stage],
-        "model": config(base).model_dump(mode="json"),
+        "model": told.model_dump(mode="json"),
         "data": {"held_out": 0.1, "sources": [{"source": f"jsonl:{folder}/rows.jsonl"}]},
         stage: section,
     }

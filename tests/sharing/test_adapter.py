@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 import torch
 from bases.folders import bare_tokenizer, chat_tokenizer, config, logits, write_base
-from network.tiny import gpt_neox, llama, mpt
+from commands import answered, refused
+from network.tiny import gpt_neox, llama, mpt, with_lora
 from peft import AutoPeftModelForCausalLM, PeftModel
+from pipeline.runs import TUNE, train
 from safetensors.torch import load_file
+from tiny import write_rows
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from guildgpt.bases.base import load_base
-from guildgpt.errors import ModelError
+from guildgpt.errors import GuildError, ModelError
 from guildgpt.model.lineage import read_lineage
 from guildgpt.sharing.adapter import Written, write_adapter
 from guildgpt.sharing.origin import origin_of
@@ -104,6 +107,34 @@ def test_several_stages_are_one_adapter(tmp_path: Path, layers: int | None) -> N
     assert all("layers.1." in name for name in targets) == bool(layers)
 
 
+def test_a_base_that_had_an_adapter_of_its_own(tmp_path: Path) -> None:
+    """Merged before training: both together are one on the base of the two."""
+    base, other = tmp_path / "base", tmp_path / "other"
+    write_base(base, chat_tokenizer())
+    start = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with_lora(start, r=3).save_pretrained(other)
+    model = tuned(tmp_path / "model", other, adapter="merge")
+    origin = origin_of(model)
+    assert (origin.name, origin.rank) == (str(base), 0)
+    written = exported(model)
+    assert written.rank == 7
+    assert torch.allclose(by_peft(written.folder, base, 0), ours(model), atol=2e-5)
+
+
+def test_stages_that_came_later_do_not_count(tmp_path: Path) -> None:
+    """A recipe is whole in each of its model folders, the first stage's too."""
+    base = tmp_path / "base"
+    write_base(base, chat_tokenizer())
+    model = tuned(tmp_path / "run" / "sft" / "model", base)
+    record = json.loads((model / "provenance.json").read_text())
+    record["recipe"] |= {"stages": ["sft", "ppo"], "ppo": {"lora": {"rank": 16}}}
+    (model / "provenance.json").write_text(json.dumps(record))
+    assert origin_of(model).rank == 4
+    moved = model.rename(tmp_path / "moved")
+    assert origin_of(moved).rank == 20
+    assert exported(moved).rank == 4
+
+
 @pytest.mark.parametrize("stored", ["float32", "bfloat16"])
 def test_a_base_that_was_rounded_for_training(tmp_path: Path, stored: Any) -> None:
     """On a GPU the frozen base is in bfloat16, and large models are saved so."""
@@ -121,11 +152,72 @@ def test_a_base_that_was_rounded_for_training(tmp_path: Path, stored: Any) -> No
     assert float((found - ours(model)).std()) < (1e-5 if stored == "float32" else 0.02) * scale
 
 
+def test_stages_that_were_rounded_one_after_another(tmp_path: Path) -> None:
+    """Each begins with the weights of the one before, in bfloat16: what that took is no adapter's,
+    and nothing else is lost. On the stage before it, the last is exact."""
+    base = tmp_path / "base"
+    write_base(base, chat_tokenizer())
+    first = tuned(tmp_path / "first", base, trained_in=torch.bfloat16)
+    second = tuned(tmp_path / "second", first, rank=3, stage="dpo", trained_in=torch.bfloat16)
+    written = exported(second)
+    assert not written.exact
+    assert written.rank >= 7
+    start = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).float()
+    moved = (ours(second) - logits(start)).std()
+    found = logits(PeftModel.from_pretrained(start, str(written.folder)))
+    assert (found - ours(second)).std() < 0.05 * moved
+    alone = exported(second, str(first))
+    assert (alone.exact, alone.rank) == (True, 3)
+    start = AutoModelForCausalLM.from_pretrained(first, dtype=torch.bfloat16).float()
+    found = logits(PeftModel.from_pretrained(start, str(alone.folder)))
+    assert torch.allclose(found, ours(second), atol=2e-5)
+
+
 def test_what_it_learned_from_is_remembered(tmp_path: Path) -> None:
     base = tmp_path / "base"
     write_base(base, chat_tokenizer())
     model = tuned(tmp_path / "model", base, lineage={("vote", "a")})
     assert read_lineage(exported(model).folder) == {("vote", "a")}
+
+
+def test_a_real_run_and_the_command(tmp_path: Path) -> None:
+    """Fine-tuning with adapters, as a recipe has it, and its model exported."""
+    write_base(tmp_path / "base", bare_tokenizer())
+    write_rows(tmp_path / "rows.jsonl")
+    recipe = tmp_path / "tuned.toml"
+    text = TUNE.replace("BASE", str(tmp_path / "base"))
+    recipe.write_text(text.replace("rows.jsonl", str(tmp_path / "rows.jsonl")))
+    train(recipe, tmp_path / "run", ["model.context=128", "export.gguf=[]"])
+    model = tmp_path / "run" / "sft" / "model"
+    told = answered("export", str(model), "--adapter", "--json")
+    assert told == [
+        {
+            "file": str(model / "adapter"),
+            "bytes": told[0]["bytes"],
+            "base": str(tmp_path / "base"),
+            "rank": 16,
+            "exact": True,
+            "rows": 3,
+        }
+    ]
+    found = by_peft(model / "adapter", tmp_path / "base", 303)
+    assert torch.allclose(found, ours(model), atol=2e-5)
+    assert sorted(file.name for file in (model / "adapter").iterdir()) == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "lineage.json",
+        "provenance.json",
+        "template.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    card = (model / "adapter" / "README.md").read_text()
+    assert "## The adapter" in card
+    assert str(tmp_path) not in card
+    error = refused(ModelError, "chat", str(model / "adapter"))
+    assert "an adapter without its base" in error.what
 
 
 # --- what cannot be ------------------------------------------------------------------------------
@@ -166,6 +258,16 @@ def test_a_base_that_is_another_today_or_gone(tmp_path: Path) -> None:
     assert "It was base" in str(raised.value.remedy)
 
 
+def test_a_base_for_no_adapter(tmp_path: Path) -> None:
+    error = refused(GuildError, "export", str(tmp_path), "--base", "owner/name")
+    assert "no adapter was asked for" in error.what
+
+
+def test_a_model_that_scores(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForSequenceClassification"]}')
+    assert "scores answers" in refused(ModelError, "export", str(tmp_path), "--adapter").what
+
+
 def test_a_model_without_a_past_and_one_from_nothing(tmp_path: Path) -> None:
     base, model = tmp_path / "base", tmp_path / "model"
     write_base(base, chat_tokenizer())
@@ -179,6 +281,7 @@ def test_a_model_without_a_past_and_one_from_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nothing here says from which base") as raised:
         exported(model)
     assert "--base" in str(raised.value.remedy)
-    assert exported(model, str(base)).rank == 4
+    found = exported(model, str(base))
+    assert (found.rank, found.exact) == (4, True)
     with pytest.raises(ModelError, match=r"no weight of it was changed"):
         exported(base, str(base))

@@ -15,6 +15,7 @@ from bases.folders import chat_tokenizer, write_base
 from fake_hub import COMMIT, TOKEN, FakeHub, Person, Repo, instead_of_the_hub, running
 from huggingface_hub import ModelCard
 from report.conftest import report
+from terminals import Terminal
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -120,6 +121,20 @@ def test_what_will_be_sent_is_shown_before_anybody_is_asked(hub: FakeHub, model:
     assert "lineage.json" in said
     assert hub.models == {}
     assert hub.received == []
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_a_person_is_asked(hub: FakeHub, model: Path, answer: str) -> None:
+    there = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "TERM": "dumb"}
+    terminal = Terminal("push", model, NAME, columns=100, **there)
+    shown = terminal.see(r"Send it\? \[y/N\]: ")
+    assert "stays here" in shown
+    assert hub.models == {}
+    terminal.type(f"{answer}\n")
+    rest = terminal.rest()
+    assert (NAME in hub.models) == (answer == "y")
+    assert ("It is there" if answer == "y" else "Nothing was sent.") in rest
+    assert TOKEN not in shown + rest
 
 
 def test_the_card_says_what_it_is_and_whom_to_thank(hub: FakeHub, model: Path) -> None:
@@ -356,6 +371,22 @@ def test_what_the_hub_refuses(hub: FakeHub, model: Path, part: str, status: int,
     error = refused(model, NAME)
     assert said in error.what
     assert hub.models[NAME].files == {}
+
+
+def test_a_file_that_is_gone_meanwhile(
+    hub: FakeHub, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the network's fault, and not called so."""
+    send = client.send
+
+    def lose(*arguments: Any, **options: Any) -> Any:
+        (model / "model.safetensors").unlink()
+        return send(*arguments, **options)
+
+    monkeypatch.setattr(client, "send", lose)
+    result = pushed(model, NAME)
+    assert isinstance(result.exception, GuildError)
+    assert "could not be sent" in result.exception.what
 
 
 def test_no_network(hub: FakeHub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
