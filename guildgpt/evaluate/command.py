@@ -81,7 +81,7 @@ def evaluate_model(
             rows[:limit], chat.tokenizer, chat.template, context=context
         )
         if not held_out[name]:
-            too_long = "None fits into the context: raise --context."
+            too_long = _too_long(context, context_limit(base.model.config))
             raise _no_conversation(name, too_long if rows else TRAINED_ON_ALL)
         notes[name] = "; ".join(
             filter(None, [_note(shares, dropped), _not_measured(item), *chat.notices])
@@ -117,6 +117,14 @@ def evaluate_model(
             name: [asdict(one) for one in found] for name, found in answered.items()
         }
     return result
+
+
+def _too_long(context: int, holds: int | None) -> str:
+    """What to do where no conversation fits."""
+    if holds and context >= holds:
+        return f"None fits into the {holds:,} tokens that the model holds: shorten the rows."
+    most = f", to {holds:,} at most" if holds else ""
+    return f"None fits into {context:,} tokens: raise --context{most}."
 
 
 def evaluate_reward_model(
