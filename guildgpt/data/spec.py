@@ -88,12 +88,6 @@ class SourceSpec(BaseModel):
         try:
             value = tomllib.loads(f"source = {text}") if text.startswith("{") else {"source": text}
             return cls.model_validate(value["source"])
-        except tomllib.TOMLDecodeError as error:
-            raise DataError(
-                f"this is no table ({error})",
-                where=text,
-                remedy='Write it as in a recipe: {source = "mine.jsonl", split = "test"}',
-            ) from error
         except ValidationError as error:
             problem = error.errors()[0]
             cause = problem.get("ctx", {}).get("error")
@@ -101,6 +95,12 @@ class SourceSpec(BaseModel):
                 raise DataError(cause.what, where=text, remedy=cause.remedy) from error
             key = ".".join(map(str, problem["loc"]))
             raise DataError(f"{key}: {problem['msg']}", where=text) from error
+        except (ValueError, RecursionError) as error:  # no TOML, too deep, or too long a number
+            raise DataError(
+                f"this is no table ({error})",
+                where=text,
+                remedy='Write it as in a recipe: {source = "mine.jsonl", split = "test"}',
+            ) from error
 
     @property
     def kind(self) -> str:

@@ -81,7 +81,7 @@ def evaluate_model(
             rows[:limit], chat.tokenizer, chat.template, context=context
         )
         if not held_out[name]:
-            too_long = "None fits into the context: raise --context."
+            too_long = _too_long(context, context_limit(base.model.config))
             raise _no_conversation(name, too_long if rows else TRAINED_ON_ALL)
         notes[name] = "; ".join(
             filter(None, [_note(shares, dropped), _not_measured(item), *chat.notices])
@@ -117,6 +117,14 @@ def evaluate_model(
             name: [asdict(one) for one in found] for name, found in answered.items()
         }
     return result
+
+
+def _too_long(context: int, holds: int | None) -> str:
+    """What to do where no conversation fits."""
+    if holds and context >= holds:
+        return f"None fits into the {holds:,} tokens that the model holds: shorten the rows."
+    most = f", to {holds:,} at most" if holds else ""
+    return f"None fits into {context:,} tokens: raise --context{most}."
 
 
 def evaluate_reward_model(
@@ -156,7 +164,7 @@ def evaluate_reward_model(
             raise DataError(
                 "there is no comparison to measure",
                 where=name,
-                remedy=remedy if item.comparisons else NO_COMPARISONS,
+                remedy=remedy if item.comparisons else _why_no_pair(item),
             )
         notes[name] = _note(shares, dropped)
     figures = measure_preferences(scorer, compared)
@@ -273,6 +281,17 @@ def _no_conversation(where: str, remedy: str) -> DataError:
     return DataError("there is no conversation to measure", where=where, remedy=remedy)
 
 
+def _why_no_pair(source: Loaded) -> str:
+    """What became of a source's rows, where none is a comparison."""
+    none = not (source.conversations or source.tasks)
+    return _left_out(source) if source.skipped and none else NO_COMPARISONS
+
+
+def _left_out(source: Loaded) -> str:
+    reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in source.skipped.most_common())
+    return f"All rows were left out ({reasons})."
+
+
 def _why_none(where: str, source: Loaded) -> str:
     """What a source without a conversation holds in their place."""
     if source.comparisons:
@@ -281,8 +300,7 @@ def _why_none(where: str, source: Loaded) -> str:
             f"order: guildgpt eval runs/NAME/reward/model --comparisons {where}"
         )
     if source.skipped:
-        reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in source.skipped.most_common())
-        return f"All rows were left out ({reasons})."
+        return _left_out(source)
     return "Name a source that has some."
 
 

@@ -12,7 +12,6 @@ import torch
 from transformers import AutoTokenizer
 
 from guildgpt.bases.base import context_limit, load_base, load_tokenizer, read_model
-from guildgpt.bases.chat_template import special_tokens
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
 from guildgpt.chat import ChatTemplate, Message
@@ -21,6 +20,7 @@ from guildgpt.errors import GuildError, ModelError
 from guildgpt.model.adapter import merge
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.quiet import quiet
+from guildgpt.model.special_tokens import special_tokens
 from guildgpt.network.reward_model import REWARD_FILE
 from guildgpt.network.sampler import Sampled, Sampling, sample
 from guildgpt.network.trunk import Trunk, trunk_for

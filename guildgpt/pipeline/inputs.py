@@ -15,8 +15,8 @@ from guildgpt.bases.locate import locate_base
 from guildgpt.errors import ModelError, RecipeError
 from guildgpt.hashes import file_sha256
 from guildgpt.model.adapter import files_of
+from guildgpt.pipeline.claims import REMEDY
 from guildgpt.pipeline.folder import (
-    REMEDY,
     is_trained,
     read_outcome,
     read_record,

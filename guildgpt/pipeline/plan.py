@@ -15,7 +15,8 @@ from guildgpt.bases.base import load_tokenizer
 from guildgpt.data.examples import pack
 from guildgpt.pipeline.checks import check_names
 from guildgpt.pipeline.feedback import with_feedback
-from guildgpt.pipeline.prepare import Reading, gather, prepare
+from guildgpt.pipeline.prepare import gather, prepare
+from guildgpt.pipeline.reading import Reading
 from guildgpt.pipeline.stage import Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe

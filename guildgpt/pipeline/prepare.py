@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from guildgpt.bases import licences
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import Place, locate_base
 from guildgpt.bases.replit import is_replit
-from guildgpt.chat import Comparison, Conversation
 from guildgpt.data import (
     Document,
     Provenance,
@@ -26,16 +23,11 @@ from guildgpt.data import (
 from guildgpt.data.dataset import Kind, sum_of
 from guildgpt.data.documents import document_side, documents_provenance
 from guildgpt.data.examples import (
-    Example,
-    Ranking,
-    conversation_examples,
     document_examples,
-    rankings,
-    without_held_out_prompts,
 )
 from guildgpt.data.repeating import repeating_rows
-from guildgpt.data.split import digest, in_first_half
-from guildgpt.errors import DataError, ModelError, RecipeError
+from guildgpt.data.split import digest
+from guildgpt.errors import DataError, RecipeError
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.gguf import why_no_gguf
 from guildgpt.model.json_file import json_if_any
@@ -50,6 +42,7 @@ from guildgpt.pipeline.checks import (
     wears_adapters,
 )
 from guildgpt.pipeline.prompts import prepare_prompts, prompts_with_room, unread_rules
+from guildgpt.pipeline.reading import Reading
 from guildgpt.pipeline.stage import Compared, Gathered, Prepared
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
@@ -249,70 +242,6 @@ def _read_by(stage: Stage, reports: Mapping[Kind, SourceReport]) -> SourceReport
     if reads in ("conversations", "comparisons"):
         return reports[reads]
     return sum_of(reports.values())
-
-
-class Reading:
-    """A recipe's rows as token ids, those of each kind made once, whatever stages they are for."""
-
-    def __init__(self, recipe: Recipe, data: Gathered, chat: ChatTokenizer):
-        self.recipe, self.data, self.chat = recipe, data, chat
-        self.context = recipe.model.context
-        self._halves: dict[bool | None, tuple[list[Ranking], Counter[str]]] = {}
-
-    @cached_property
-    def conversations(self) -> tuple[list[Example], Counter[str]]:
-        """Those to train on, and what was left out; DataError for one that would train nothing."""
-        rows, too_long = self.data.dataset.train, self.recipe.sft.too_long
-        found, dropped = self._examples(rows, too_long=too_long, checked=True)
-        end = self.chat.eos_id
-        if found and all((example.ids[example.mask] == end).all() for example in found):
-            raise ModelError(
-                "its tokenizer makes no token of any answer's text",
-                where="model.base",
-                remedy="Its vocabulary is empty or another model's: take the tokenizer's files "
-                "again from where the base came from.",
-            )
-        return found, dropped
-
-    @cached_property
-    def held_out(self) -> dict[str, list[Example]]:
-        """Held-out conversations by source."""
-        rows = self.data.dataset.held_out
-        return {name: self._examples(some)[0] for name, some in rows.items()}
-
-    @cached_property
-    def held_out_comparisons(self) -> dict[str, list[Ranking]]:
-        """Held-out comparisons by source."""
-        found: dict[str, list[Ranking]] = {}
-        for ranking in self._rankings(self.data.dataset.held_out_comparisons)[0]:
-            found.setdefault(ranking.source, []).append(ranking)
-        return found
-
-    def comparisons(self, half: bool | None) -> tuple[list[Ranking], Counter[str]]:
-        """Comparisons to train on, all of them or one half, and what was left out."""
-        if half not in self._halves:
-            rows, overlapping = self._to_train_on
-            some = [row for row in rows if half is None or in_first_half(row) == half]
-            train, dropped = self._rankings(some)
-            if overlapping:
-                dropped["whose prompt is held out too"] = overlapping
-            self._halves[half] = train, dropped
-        return self._halves[half]
-
-    @cached_property
-    def _to_train_on(self) -> tuple[list[Comparison], int]:
-        """A train row whose prompt is held out too is left out; how many were."""
-        dataset = self.data.dataset
-        return without_held_out_prompts(dataset.train_comparisons, dataset.held_out_comparisons)
-
-    def _examples(
-        self, rows: Sequence[Conversation], **how: Any
-    ) -> tuple[list[Example], Counter[str]]:
-        chat, context = self.chat, self.context
-        return conversation_examples(rows, chat.tokenizer, chat.template, context=context, **how)
-
-    def _rankings(self, rows: Sequence[Comparison]) -> tuple[list[Ranking], Counter[str]]:
-        return rankings(rows, self.chat.tokenizer, self.chat.template, context=self.context)
 
 
 def _prepare_conversations(stage: Stage, read: Reading) -> Prepared:

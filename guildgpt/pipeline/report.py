@@ -19,7 +19,8 @@ from guildgpt.evaluate.preferences import PreferenceFigures
 from guildgpt.evaluate.probes import probes, seen
 from guildgpt.evaluate.samples import Measured, Sample
 from guildgpt.network.hardware import describe
-from guildgpt.pipeline.folder import differences, finished
+from guildgpt.pipeline.claims import differences
+from guildgpt.pipeline.folder import finished
 from guildgpt.pipeline.stage import Prepared, StageRun
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage

@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from guildgpt.errors import GuildError, RecipeError, refuse_newer
+from guildgpt.pipeline.claims import differences
 from guildgpt.pipeline.folder import (
-    differences,
     finished,
     forget_measured,
     read_json,

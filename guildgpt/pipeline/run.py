@@ -21,15 +21,13 @@ from guildgpt.network.proof import prove, refuse_no_numbers
 from guildgpt.network.trunk import trunk_for
 from guildgpt.network.world import World
 from guildgpt.pipeline.checks import check_names, writes_answers
+from guildgpt.pipeline.claims import as_begun, claim, claim_data
 from guildgpt.pipeline.failures import in_words
 from guildgpt.pipeline.feedback import with_feedback
 from guildgpt.pipeline.folder import (
     ADAPTER,
     Clock,
     alone_in,
-    as_begun,
-    claim,
-    claim_data,
     finished,
     is_disk_full,
     read_outcome,
@@ -43,7 +41,8 @@ from guildgpt.pipeline.measuring import (
     measure_scores,
     preferences_line,
 )
-from guildgpt.pipeline.prepare import Reading, foresee, gather, prepare
+from guildgpt.pipeline.prepare import foresee, gather, prepare
+from guildgpt.pipeline.reading import Reading
 from guildgpt.pipeline.report import Figures, chat_command, publish, stage_report
 from guildgpt.pipeline.reuse import take_over
 from guildgpt.pipeline.saving import inherited_by, save_model

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildgpt.chat import Comparison, Conversation
+from guildgpt.chat import Comparison, Conversation, Task
 from guildgpt.data import forms
 from guildgpt.data.messages import WEIGHTS
 from guildgpt.data.notes import Notes
@@ -159,3 +159,39 @@ def test_the_properties_see_what_is_lost(tmp_path: Path, monkeypatch: pytest.Mon
     assert "sailor." not in " ".join(message.content for message in item.messages)
     assert not notes.unread
     assert not notes.others
+
+
+ASKS = talk("user") | talk("system", "user") | talk("user", "user")
+ALONE = (
+    st.fixed_dictionaries({"messages": ASKS})
+    | st.fixed_dictionaries({"conversations": ASKS})
+    | st.fixed_dictionaries({"prompt": SAID | ASKS})
+)
+BESIDE = st.dictionaries(
+    st.sampled_from(["id", "source", "label", "group", "completion", "reply", "tests", "system"]),
+    st.sampled_from(["a text", "So it is, my friend.", 1, None, True]),
+    max_size=2,
+)
+
+
+@settings(max_examples=300)
+@given(row=ALONE, more=BESIDE)
+def test_a_prompt_is_one_alone_only_where_nothing_may_be_its_answer(
+    tmp_path_factory, row: dict[str, Any], more: dict[str, Any]
+) -> None:
+    path: Path = tmp_path_factory.mktemp("row") / "a.jsonl"
+    path.write_text(json.dumps({**more, **row}) + '\n{"prompt": "a", "completion": "b"}\n')
+    notes = Notes()
+    try:
+        *items, _ = forms.read(path, name="a", notes=notes)
+    except DataError:
+        return
+    for item in items:
+        if isinstance(item, Task):
+            assert item.messages[-1].role == "user"
+            assert all(message.role != "assistant" for message in item.messages)
+            if not more.get("tests"):  # with rules it is a task, whatever stands beside it
+                assert not isinstance(more.get("reply"), str)
+                assert "completion" not in more
+    if not more:
+        assert [type(item) for item in items] == [Task]

@@ -270,3 +270,9 @@ def test_a_name_of_the_hub_without_its_kind_is_told(tmp_path: Path, monkeypatch)
     with pytest.raises(DataError) as caught:
         SourceSpec.parse("chats")
     assert "write `./chats`" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("text", ["{source = [", "{source = " + "[" * 5000, "{a = " + "9" * 5000])
+def test_a_table_on_the_command_line_that_is_none(text: str) -> None:
+    with pytest.raises(DataError, match="this is no table"):
+        SourceSpec.parse(text)

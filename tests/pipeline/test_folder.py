@@ -19,13 +19,10 @@ from tiny import write_run
 
 from guildgpt.data.provenance import Provenance
 from guildgpt.errors import DataError, GuildError, ModelError, RecipeError
+from guildgpt.pipeline.claims import as_begun, claim, claim_data, differences
 from guildgpt.pipeline.folder import (
     Clock,
     alone_in,
-    as_begun,
-    claim,
-    claim_data,
-    differences,
     finished,
     read_json,
     read_outcome,
