@@ -89,6 +89,7 @@ def test_it_names_the_file_that_is_there_or_is_asked_for(model: Path) -> None:
 
 
 def test_a_system_text_and_one_that_cannot_be_quoted(model: Path) -> None:
+    ollama(model, "--gguf", "F16")
     template = json.loads((model / "template.json").read_text())
     for system in ('You are "Gil".\n\nBe brief.', 'You say """.'):
         (model / "template.json").write_text(json.dumps({**template, "system": system}))
