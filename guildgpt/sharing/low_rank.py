@@ -15,7 +15,7 @@ def rounding(weight: Tensor, dtype: torch.dtype) -> float:
     their mean square.
     """
     exponents = torch.frexp(weight.double())[1] - 1
-    steps = torch.ldexp(torch.tensor(torch.finfo(dtype).eps, dtype=torch.float64), exponents)
+    steps = torch.finfo(dtype).eps * torch.exp2(exponents.double())
     steps[weight == 0] = 0.0
     return float((steps.square() / 12).sum().sqrt())
 
