@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from fastapi.sse import EventSourceResponse
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.serve.asking import DEFAULT, Asking, Begun, Piece, Prompts, conversation_ids, too_long
 from guildgpt.serve.choices import chat_reply, text_reply
 from guildgpt.serve.problems import Problem
-from guildgpt.serve.replies import Answers, Reply
+from guildgpt.serve.replies import Answers, Events, Reply
 from guildgpt.serve.requests import (
     ChatRequest,
     CompletionRequest,
@@ -116,7 +115,7 @@ class Api:
         first = await _unless_gone(request, _first(answers))
         if isinstance(first, Response):
             return first
-        return EventSourceResponse(reply.events(_after(first, answers)))
+        return Events(reply.events(_after(first, answers)))
 
     async def _told(self, name: str) -> dict[str, Any]:
         told = {"id": name, "object": "model", "created": self.started, "owned_by": "guildgpt"}

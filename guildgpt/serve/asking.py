@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from guildgpt.chat import Message
 from guildgpt.engines.engine import Chunk, SamplingParams
-from guildgpt.errors import EngineDied, ModelError
+from guildgpt.engines.server_link import KeyRefused
+from guildgpt.errors import EngineDied, EngineError
 from guildgpt.serve.problems import Problem
 from guildgpt.talk.fitting import keep_latest
 from guildgpt.talk.fleet import Fleet, OpenedModel
@@ -88,10 +89,15 @@ class Asking:
             drawn = params(model, len(ids))
             if drawn.seed is not None:  # each of several answers is another one
                 drawn = replace(drawn, seed=drawn.seed + index % n)
-            async with aclosing(model.engine.generate(ids, drawn)) as chunks:
-                async for chunk in chunks:
-                    said = True
-                    ready.put_nowait(Piece(index, chunk))
+            try:
+                async with aclosing(model.engine.generate(ids, drawn)) as chunks:
+                    async for chunk in chunks:
+                        said = True
+                        ready.put_nowait(Piece(index, chunk))
+            except EngineError as error:
+                if isinstance(error, (EngineDied, KeyRefused)):
+                    raise
+                raise Problem(400, error.what) from error
 
         async def work(model: OpenedModel) -> None:
             if said:
@@ -102,18 +108,20 @@ class Asking:
                 [write(i * n + k, model, ids) for i, ids in enumerate(told) for k in range(n)]
             )
 
-        async with self.queue.turn(guild=None, user=caller):
-            asking = asyncio.create_task(self.fleet.ask(work, version=version))
-            asking.add_done_callback(lambda _: ready.put_nowait(None))
-            try:
-                while (piece := await ready.get()) is not None:
-                    yield piece
-                await asking
-            except ModelError as error:
-                raise Problem(404, error.what, param="model", code="model_not_found") from error
-            finally:
-                asking.cancel()
-                await asyncio.wait({asking})
+        async def ask() -> None:
+            async with self.queue.turn(guild=None, user=caller):
+                await self.fleet.ask(work, version=version)
+
+        # The turn ends with the model's work: who reads slowly keeps nobody else waiting.
+        asking = asyncio.create_task(ask())
+        asking.add_done_callback(lambda _: ready.put_nowait(None))
+        try:
+            while (piece := await ready.get()) is not None:
+                yield piece
+            await asking
+        finally:
+            asking.cancel()
+            await asyncio.wait({asking})
 
 
 def conversation_ids(

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.served_at import ServedAt
@@ -70,24 +72,30 @@ async def _serve(
             say(f"{version.name} is open as {version.id}.")
         queue = FairQueue(
             settings.slots,
-            per_user=settings.waiting,
+            # A share of the places for each: nobody can take another's.
+            per_user=max(1, settings.waiting // max(1, len(settings.keys))),
             bound=settings.waiting,
             rate=10_000,
             clock=time.monotonic,
         )
         app = make_app(Asking(fleet, queue), usual=settings.usual, keys=settings.keys)
-        options = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=LEAVE_SECONDS, server_header=False
-        )
         host, port = listening.getsockname()[:2]
         say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
         looking = asyncio.create_task(_look_after(fleet))
         try:
-            await uvicorn.Server(options).serve(sockets=[listening])
+            await web_server(app).serve(sockets=[listening])
         finally:
             looking.cancel()
     finally:
         await fleet.close()
+
+
+def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
+    """The server of an app, `more` of whose settings are uvicorn's own."""
+    usual = {"log_level": "warning", "timeout_graceful_shutdown": LEAVE_SECONDS}
+    # h11 bounds what a client may send before its headers end; httptools does not.
+    settings = {"http": "h11", "ws": "none", "server_header": False, **usual, **more}
+    return uvicorn.Server(uvicorn.Config(app, **settings))
 
 
 async def _look_after(fleet: Fleet) -> None:
