@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from guildgpt.chat import Message
 from guildgpt.engines.engine import Chunk, SamplingParams
-from guildgpt.engines.server_link import KeyRefused
+from guildgpt.engines.server_link import KeyRefused, ServerBusy
 from guildgpt.errors import EngineDied, EngineError
 from guildgpt.serve.problems import Problem
 from guildgpt.talk.fitting import keep_latest
@@ -56,13 +56,7 @@ class Asking:
         by_name = [id for id in there if id.partition("@")[0] == name]
         if by_name:
             return by_name[-1]
-        listed = ", ".join([DEFAULT, *there])
-        raise Problem(
-            404,
-            f"there is no model `{name}` here, but {listed}",
-            param="model",
-            code="model_not_found",
-        )
+        raise unknown_model(name, there)
 
     async def context(self, version: str | None) -> int:
         """Tokens of a prompt and its answer at most; raises what opening the model raises."""
@@ -95,7 +89,7 @@ class Asking:
                         said = True
                         ready.put_nowait(Piece(index, chunk))
             except EngineError as error:
-                if isinstance(error, (EngineDied, KeyRefused)):
+                if isinstance(error, (EngineDied, KeyRefused, ServerBusy)):
                     raise
                 raise Problem(400, error.what) from error
 
@@ -110,6 +104,8 @@ class Asking:
 
         async def ask() -> None:
             async with self.queue.turn(guild=None, user=caller):
+                if version not in (None, *self.fleet.open_versions):  # retired meanwhile
+                    raise unknown_model(version, self.fleet.open_versions)
                 await self.fleet.ask(work, version=version)
 
         # The turn ends with the model's work: who reads slowly keeps nobody else waiting.
@@ -122,6 +118,13 @@ class Asking:
         finally:
             asking.cancel()
             await asyncio.wait({asking})
+
+
+def unknown_model(name: str | None, there: Iterable[str]) -> Problem:
+    """What who asks for a model that is not open is answered with."""
+    listed = ", ".join([DEFAULT, *there])
+    what = f"there is no model `{name}` here, but {listed}"
+    return Problem(404, what, param="model", code="model_not_found")
 
 
 def conversation_ids(

@@ -11,9 +11,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from guildgpt.errors import EngineDied, GuildError
+from guildgpt.engines.server_link import ServerBusy
+from guildgpt.errors import EngineDied, EngineError, GuildError
 from guildgpt.talk.waiting import Busy, TooMany
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,21 @@ class AsciiJson(JSONResponse):
     def render(self, content: Any) -> bytes:
         """The body."""
         return json.dumps(content, allow_nan=False).encode()
+
+
+class Wrong(BaseModel):
+    """What is wrong; `param` is the field that is."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Told(BaseModel):
+    """An answer that is an error."""
+
+    error: Wrong
 
 
 class Problem(Exception):
@@ -66,12 +83,15 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case Busy() | TooMany():
+        case Busy() | TooMany() | ServerBusy():
             wait = str(math.ceil(error.seconds) or 1)
             return Problem(429, str(error), code="rate_limit", headers={"Retry-After": wait})
         case EngineDied():
             log.warning("engine died: %s", error.what)
             return Problem(503, "the model has failed and is started anew: ask again")
+        case EngineError():
+            log.error("%s", error)
+            return Problem(503, "the model cannot answer now; the operator's log says why")
         case GuildError():
             log.error("%s", error)
         case _:

@@ -57,7 +57,7 @@ class Sampled(BaseModel):
         return stop
 
     def params(self, usual: SamplingParams, room: int, logprobs: int | None) -> SamplingParams:
-        """How an answer is drawn: as the request says, else as `usual`; of at most `room` tokens."""
+        """How an answer is drawn: as the request says, else as `usual`; at most `room` tokens."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return SamplingParams(
             temperature=usual.temperature if self.temperature is None else self.temperature,

@@ -9,8 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ import httpx
 import pytest
 from openai import APIError, RateLimitError
 
-from guildgpt.chat.tokenizer import Tokenizer
-from guildgpt.engines.engine import Chunk, SamplingParams
 from guildgpt.engines.llamacpp import LlamaCppEngine
-from guildgpt.errors import EngineDied
 from tests.ports import free_port
 
 from .conftest import serving
+from .slow import Slow, until
 
 ASKED = [{"role": "user", "content": "Tell me a story."}]
 HEAD = (
@@ -33,54 +29,9 @@ HEAD = (
 )
 
 
-class Slow:
-    """An engine that writes one word each time it is let, and counts who left."""
-
-    context = 512
-
-    def __init__(self, tokenizer: Tokenizer, words: int = 10**6):
-        self.tokenizer = tokenizer
-        self.words = words
-        self.running = self.left = 0
-        self.pause = 0.005
-        self.dies_after: int | None = None
-
-    async def generate(
-        self, ids: Sequence[int], params: SamplingParams
-    ) -> AsyncGenerator[Chunk, None]:
-        self.running += 1
-        try:
-            for number in range(self.words):
-                await asyncio.sleep(self.pause)
-                if number == self.dies_after:
-                    self.dies_after = None
-                    raise EngineDied("it is gone")
-                yield Chunk((5,), "word ")
-            yield Chunk((), "", "eos")
-        except (asyncio.CancelledError, GeneratorExit):
-            self.left += 1
-            raise
-        finally:
-            self.running -= 1
-
-    async def check(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
-
-
 @pytest.fixture
 def slow(engine: LlamaCppEngine) -> Slow:
     return Slow(engine.tokenizer)
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for what other threads do."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("stream", [True, False])
