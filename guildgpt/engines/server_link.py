@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, TypeVar
@@ -83,7 +83,7 @@ class ServerLink:
                 reply = connection.getresponse()
                 said = reply.read()
             if reply.status != OK:
-                raise self._refusal(reply.status, reply.headers, said)
+                raise self._refusal(reply.status, reply.headers.get, said)
             if "json" not in (kind := reply.headers.get("Content-Type", "json")):
                 raise EngineError(f"{self._name} answered {kind}, which is no JSON")
             return json.loads(said)
@@ -117,7 +117,7 @@ class ServerLink:
                 with closing(await self._unless_dead(posting)) as reply:
                     if reply.status != OK:
                         said = await reply.read()
-                        raise self._refusal(reply.status, reply.headers, said)
+                        raise self._refusal(reply.status, reply.headers.get, said)
                     while line := await self._unless_dead(reply.content.readline()):
                         if line.startswith((b"data: {", b"error: {")):  # others are pings
                             event = json.loads(line.partition(b": ")[2])
@@ -157,9 +157,11 @@ class ServerLink:
         fate = self._fate()
         return EngineDied(f"{self._name} does not answer any more" + (f": {fate}" if fate else ""))
 
-    def _refusal(self, status: int, headers: Mapping[str, str], said: bytes) -> EngineError:
+    def _refusal(
+        self, status: int, header: Callable[[str], str | None], said: bytes
+    ) -> EngineError:
         """What the body of an answer says that is no success, or else its status."""
-        after, elsewhere = headers.get("Retry-After"), headers.get("Location")
+        after, elsewhere = header("Retry-After"), header("Location")
         if status == TOO_MANY or (status == UNAVAILABLE and after):
             seconds = int(after) if after and after.isdecimal() else 1  # or a date
             return ServerBusy(f"{self._name} takes no more at the moment", min(seconds, HOUR))

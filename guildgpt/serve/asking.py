@@ -21,7 +21,7 @@ DEFAULT = "guildgpt"  # a name for whoever serves
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A model has taken the question: its tokenizer, its version, and the prompt's tokens."""
+    """A model has begun to answer: its tokenizer, its version, and the prompt's tokens."""
 
     model: OpenedModel
     prompt_tokens: int
@@ -78,14 +78,16 @@ class Asking:
         ready: asyncio.Queue[Begun | Piece | None] = asyncio.Queue()
         said = False
 
-        async def write(index: int, model: OpenedModel, ids: Sequence[int]) -> None:
+        async def write(index: int, begun: Begun, ids: Sequence[int]) -> None:
             nonlocal said
-            drawn = params(model, len(ids))
+            engine, drawn = begun.model.engine, params(begun.model, len(ids))
             if drawn.seed is not None:  # each of several answers is another one
                 drawn = replace(drawn, seed=drawn.seed + index % n)
             try:
-                async with aclosing(model.engine.generate(ids, drawn)) as chunks:
+                async with aclosing(engine.generate(ids, drawn)) as chunks:
                     async for chunk in chunks:
+                        if not said:
+                            ready.put_nowait(begun)
                         said = True
                         ready.put_nowait(Piece(index, chunk))
             except EngineError as error:
@@ -97,9 +99,9 @@ class Asking:
             if said:
                 raise EngineDied("the engine died within an answer")
             told = await asyncio.to_thread(prompts, model)
-            ready.put_nowait(Begun(model, sum(map(len, told))))
+            begun = Begun(model, sum(map(len, told)))
             await _together(
-                [write(i * n + k, model, ids) for i, ids in enumerate(told) for k in range(n)]
+                [write(i * n + k, begun, ids) for i, ids in enumerate(told) for k in range(n)]
             )
 
         async def ask() -> None:

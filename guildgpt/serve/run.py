@@ -70,15 +70,9 @@ async def _serve(
             )
             version = await fleet.open(opening)
             say(f"{version.name} is open as {version.id}.")
-        queue = FairQueue(
-            settings.slots,
-            # A share of the places for each: nobody can take another's.
-            per_user=max(1, settings.waiting // max(1, len(settings.keys))),
-            bound=settings.waiting,
-            rate=10_000,
-            clock=time.monotonic,
+        app = make_app(
+            Asking(fleet, fair_queue(settings)), usual=settings.usual, keys=settings.keys
         )
-        app = make_app(Asking(fleet, queue), usual=settings.usual, keys=settings.keys)
         host, port = listening.getsockname()[:2]
         say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
         looking = asyncio.create_task(_look_after(fleet))
@@ -90,12 +84,23 @@ async def _serve(
         await fleet.close()
 
 
+def fair_queue(settings: ServeSettings) -> FairQueue:
+    """The turns of all callers. Each has a share of the places to wait in, which no other takes."""
+    return FairQueue(
+        settings.slots,
+        per_user=max(1, settings.waiting // max(1, len(settings.keys))),
+        bound=max(settings.waiting, len(settings.keys)),
+        rate=10_000,
+        clock=time.monotonic,
+    )
+
+
 def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
     """The server of an app, `more` of whose settings are uvicorn's own."""
     usual = {"log_level": "warning", "timeout_graceful_shutdown": LEAVE_SECONDS}
     # h11 bounds what a client may send before its headers end; httptools does not.
-    settings = {"http": "h11", "ws": "none", "server_header": False, **usual, **more}
-    return uvicorn.Server(uvicorn.Config(app, **settings))
+    settings = {"http": "h11", "ws": "none", "lifespan": "off", "server_header": False}
+    return uvicorn.Server(uvicorn.Config(app, **settings | usual | more))
 
 
 async def _look_after(fleet: Fleet) -> None:

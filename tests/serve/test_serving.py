@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from openai import APIError, RateLimitError
 
 from guildgpt.engines.llamacpp import LlamaCppEngine
-from tests.ports import free_port
 
 from .conftest import serving
 from .slow import Slow, until
@@ -128,37 +121,3 @@ def test_many_streams_at_once_some_of_which_leave(slow: Slow) -> None:
         assert told == ["" if number % 4 == 0 else "word " * 20 for number in range(64)]
         until(lambda: slow.running == 0)
         assert served.asking.queue.running == 0
-
-
-def command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "guildgpt", "serve", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | environment,
-    )
-
-
-def test_the_command_serves_and_ends_at_a_signal(starter: Path) -> None:
-    port = free_port()
-    running = command("starter", "--port", port, "--context", 512)
-    try:
-        assert running.stdout
-        lines = [running.stdout.readline() for _ in range(2)]
-        assert f"http://127.0.0.1:{port}/v1" in lines[1]
-        url = f"http://127.0.0.1:{port}/v1"
-        body: dict[str, Any] = {"messages": ASKED, "max_tokens": 2}
-        ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60)
-        assert ready.json()["ready"] is True
-        assert httpx.post(f"{url}/chat/completions", json=body, timeout=120).status_code == 200
-        second = command("starter", "--port", port)
-        said, _ = second.communicate(timeout=120)
-        assert second.returncode == 1
-        assert f"port {port} of 127.0.0.1 is not to be had" in " ".join(said.split())
-        running.send_signal(signal.SIGTERM)
-        said, _ = running.communicate(timeout=120)
-        assert "Traceback" not in said
-    finally:
-        running.kill()
-        running.wait()
