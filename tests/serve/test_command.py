@@ -121,8 +121,7 @@ def test_whoever_interrupts_it_twice_does_not_wait(starter: Path) -> None:
             process.send_signal(signal.SIGINT)
             with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
                 list(lines)
-        said, _ = process.communicate(timeout=120)
-        assert "Traceback" not in said
+        process.communicate(timeout=120)
         model.wait(60)
 
 
