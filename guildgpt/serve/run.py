@@ -97,10 +97,15 @@ def fair_queue(settings: ServeSettings) -> FairQueue:
 
 def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
     """The server of an app, `more` of whose settings are uvicorn's own."""
-    usual: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": LEAVE_SECONDS}
+    usual = {"log_level": "warning", "timeout_graceful_shutdown": LEAVE_SECONDS}
     # h11 bounds what a client may send before its headers end; httptools does not.
-    settings = {"http": "h11", "ws": "none", "lifespan": "off", "server_header": False}
-    return uvicorn.Server(uvicorn.Config(app, **settings | usual | more))
+    settings: dict[str, Any] = {
+        "http": "h11",
+        "ws": "none",
+        "lifespan": "off",
+        "server_header": False,
+    }
+    return uvicorn.Server(uvicorn.Config(app, **(settings | usual | more)))
 
 
 async def _look_after(fleet: Fleet) -> None:
