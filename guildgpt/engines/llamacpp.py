@@ -210,6 +210,7 @@ class GgufTokenizer:
         self._link = link
         self._gguf = gguf
         self._encode = lru_cache(REMEMBERED)(self._ask)
+        self._decode = lru_cache(REMEMBERED)(self._ask_text)
 
     def encode(self, text: str, after: After = "nothing", /) -> list[int]:
         """The ids of plain text: no BOS, and never a control token."""
@@ -227,8 +228,7 @@ class GgufTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, control tokens left out."""
-        plain = [token for token in ids if token not in self.control_ids]
-        return str(self._link.call("/detokenize", {"tokens": plain})["content"])
+        return self._decode(tuple(token for token in ids if token not in self.control_ids))
 
     def token_id(self, token: str) -> int | None:
         """The id of a token by its exact name, or None."""
@@ -268,6 +268,9 @@ class GgufTokenizer:
         metadata = self._gguf.head().metadata
         spaces = metadata.get("tokenizer.ggml.model") in ("llama", "t5")
         return bool(metadata.get("tokenizer.ggml.add_space_prefix", spaces))
+
+    def _ask_text(self, ids: tuple[int, ...]) -> str:
+        return str(self._link.call("/detokenize", {"tokens": ids})["content"])
 
     def _ask(self, text: str) -> tuple[int, ...]:
         request = {"content": text, "parse_special": False, "add_special": False}

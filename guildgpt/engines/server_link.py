@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp.http import HttpProcessingError
 
 from guildgpt.errors import EngineDied, EngineError
 
@@ -18,12 +20,24 @@ T = TypeVar("T")
 
 TIMEOUT = 60.0  # seconds, for the short calls (`call`)
 SIGN_SECONDS = 30.0  # between signs of life that are asked for while a stream is read
-OK, NO_ENTRY, FAILED = 200, (401, 403), 500  # statuses of HTTP
+HOUR = 3600
+OK, NO_ENTRY, TOO_MANY, FAILED, UNAVAILABLE = 200, (401, 403), 429, 500, 503  # statuses of HTTP
 DONE = b"data: [DONE]"
+
+
+_CUT = (OSError, ValueError, RecursionError)  # what comes is cut off, or is no JSON
 
 
 class KeyRefused(EngineError):
     """The server answers nobody without a key, or with another one."""
+
+
+class ServerBusy(EngineError):
+    """The server takes no more at the moment; `seconds` is when to ask again, as it says."""
+
+    def __init__(self, what: str, seconds: float):
+        self.seconds = seconds
+        super().__init__(what, remedy=f"Ask again in {seconds:.0f} seconds.")
 
 
 class ServerLink:
@@ -56,8 +70,8 @@ class ServerLink:
     def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a POST of `body`, or to a GET without one; blocks.
 
-        Safe to call from several threads. Raises `EngineError` when the server refuses, and
-        `EngineDied` when it is gone or does not answer.
+        Safe to call from several threads. Raises `EngineError` when the server refuses, is not
+        trusted or answers no JSON, and `EngineDied` when it is gone or does not answer.
         """
         self._check_open()
         url = urlsplit(self.address)
@@ -68,10 +82,19 @@ class ServerLink:
                 connection.request(method, url.path + path, content, self._headers)
                 reply = connection.getresponse()
                 said = reply.read()
-                if reply.status != OK:
-                    raise self._refusal(reply.status, reply.reason, said)
-                return json.loads(said)
-        except (OSError, HTTPException, ValueError) as error:  # or the answer was cut off
+            if reply.status != OK:
+                raise self._refusal(reply.status, reply.headers.get, said)
+            if "json" not in (kind := reply.headers.get("Content-Type", "json")):
+                raise EngineError(f"{self._name} answered {kind}, which is no JSON")
+            return json.loads(said)
+        except ssl.SSLError as error:
+            raise EngineError(
+                f"{self._name} cannot be trusted: "
+                + getattr(error, "verify_message", str(error.reason)),
+                remedy="Is its name right, and TLS spoken there? Put a certificate of your own "
+                "into a file, and its path into the environment variable SSL_CERT_FILE.",
+            ) from error
+        except (*_CUT, HTTPException) as error:
             raise self._gone() from error
 
     async def check(self) -> None:
@@ -88,11 +111,13 @@ class ServerLink:
         self._check_open()
         async with ClientSession(timeout=ClientTimeout(), headers=self._headers) as session:
             try:
-                posting = session.post(self.address + path, data=_content(body))
+                posting = session.post(
+                    self.address + path, data=_content(body), allow_redirects=False
+                )
                 with closing(await self._unless_dead(posting)) as reply:
                     if reply.status != OK:
                         said = await reply.read()
-                        raise self._refusal(reply.status, str(reply.reason), said)
+                        raise self._refusal(reply.status, reply.headers.get, said)
                     while line := await self._unless_dead(reply.content.readline()):
                         if line.startswith((b"data: {", b"error: {")):  # others are pings
                             event = json.loads(line.partition(b": ")[2])
@@ -101,7 +126,7 @@ class ServerLink:
                             yield event
                         elif line.startswith(DONE):
                             return
-            except (OSError, ClientError) as error:
+            except (*_CUT, ClientError, HttpProcessingError) as error:
                 raise self._gone() from error
         raise self._gone()
 
@@ -132,12 +157,18 @@ class ServerLink:
         fate = self._fate()
         return EngineDied(f"{self._name} does not answer any more" + (f": {fate}" if fate else ""))
 
-    def _refusal(self, status: int, reason: str, said: bytes) -> EngineError:
+    def _refusal(
+        self, status: int, header: Callable[[str], str | None], said: bytes
+    ) -> EngineError:
         """What the body of an answer says that is no success, or else its status."""
+        after, elsewhere = header("Retry-After"), header("Location")
+        if status == TOO_MANY or (status == UNAVAILABLE and after):
+            seconds = int(after) if after and after.isdecimal() else 1  # or a date
+            return ServerBusy(f"{self._name} takes no more at the moment", min(seconds, HOUR))
         try:
             error = json.loads(said)["error"]
-        except (ValueError, KeyError, TypeError):
-            error = f"HTTP/1.1 {status} {reason}"
+        except (ValueError, LookupError, TypeError, RecursionError):
+            error = f"HTTP status {status}" + (f", see {elsewhere}" if elsewhere else "")
         return self._error(error, status)
 
     def _error(self, error: Any, status: int = FAILED) -> EngineError:

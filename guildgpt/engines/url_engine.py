@@ -55,8 +55,7 @@ class UrlEngine:
         self._link = ServerLink(root, at.key, name=at.url, alive=f"{self._api}/models")
         model = self._find([at.model] if at.model else names, named=bool(at.model))
         self.model = str(model["id"])
-        told = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
-        self.context = int(told or context)
+        self.context = _context(model) or context
         self._check_tokenizer()
         if not at.as_text:
             self._check_ids()
@@ -76,8 +75,11 @@ class UrlEngine:
         }
         async with aclosing(self._link.events(f"{self._api}/completions", request)) as events:
             async for event in events:
-                for choice in event.get("choices", ()):
-                    chunk = self._chunk(choice, params)
+                for choice in event.get("choices") or ():
+                    try:
+                        chunk = self._chunk(choice, params)
+                    except (AttributeError, LookupError, TypeError, ValueError) as error:
+                        raise EngineDied(f"{self.url} sent an event that is none") from error
                     yield chunk
                     if chunk.stop:
                         return
@@ -154,10 +156,11 @@ class UrlEngine:
                 remedy="Is the server up, and its address right? Most end in /v1.",
             ) from error
         except (EngineError, LookupError, TypeError, ValueError) as error:
-            if isinstance(error, KeyRefused):
+            if isinstance(error, KeyRefused) or getattr(error, "remedy", None):
                 raise
+            why = error.what if isinstance(error, EngineError) else "it lists no models"
             raise EngineError(
-                f"there is no OpenAI-compatible server at {self.url}",
+                f"there is no OpenAI-compatible server at {self.url}: {why}",
                 remedy="Most of their addresses end in /v1.",
             ) from error
         for name in names:
@@ -208,6 +211,13 @@ class UrlEngine:
                 "the model or the operator. vLLM, llama-server and GuildGPT take ids; "
                 f"text+{self.url} sends text all the same.",
             )
+
+
+def _context(model: dict[str, Any]) -> int | None:
+    """The context that a server names for a model, in vLLM's words or in llama-server's."""
+    meta = model.get("meta")
+    told = model.get("max_model_len") or (isinstance(meta, dict) and meta.get("n_ctx"))
+    return told if isinstance(told, int) and told > 0 else None
 
 
 def _logprobs(told: dict[str, Any], most: int) -> list[TokenLogprob]:

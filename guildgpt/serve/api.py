@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from fastapi.sse import EventSourceResponse
+from fastapi.security import HTTPBearer
 
 from guildgpt.engines.engine import SamplingParams
+from guildgpt.errors import GuildError
 from guildgpt.serve.asking import DEFAULT, Asking, Begun, Piece, Prompts, conversation_ids, too_long
 from guildgpt.serve.choices import chat_reply, text_reply
-from guildgpt.serve.problems import Problem
-from guildgpt.serve.replies import Answers, Reply
+from guildgpt.serve.problems import Problem, Told
+from guildgpt.serve.replies import Answers, Events, Reply
 from guildgpt.serve.requests import (
     ChatRequest,
     CompletionRequest,
@@ -29,6 +30,14 @@ from guildgpt.talk.fleet import OpenedModel
 
 T = TypeVar("T")
 Sent = dict[str, Any] | Response
+# What the description at /openapi.json says of answers, and of the key that `Guard` looks at.
+_FAILURES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Told, "description": "The request cannot be answered."},
+    "5XX": {"model": Told, "description": "The server or its model has failed."},
+}
+_KEY = HTTPBearer(auto_error=False, description="A key, where the server was given any.")
+_WHOLE: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+_EITHER = _WHOLE | {"text/event-stream": {}}
 GONE = 499  # nginx's word for a client that does not wait; nobody reads it
 
 
@@ -42,16 +51,19 @@ class Api:
 
     def router(self) -> APIRouter:
         """All routes."""
-        router = APIRouter(prefix="/v1")
-        for method, path, answer in (
-            ("GET", "/models", self.models),
-            ("GET", "/models/{model:path}", self.model),
-            ("POST", "/chat/completions", self.chat),
-            ("POST", "/completions", self.complete),
-            ("POST", "/responses", self.respond),
-            ("POST", "/embeddings", self.embed),
+        router = APIRouter(prefix="/v1", responses=_FAILURES, dependencies=[Depends(_KEY)])
+        for method, path, answer, kinds in (
+            ("GET", "/models", self.models, _WHOLE),
+            ("GET", "/models/{model:path}", self.model, _WHOLE),
+            ("POST", "/chat/completions", self.chat, _EITHER),
+            ("POST", "/completions", self.complete, _EITHER),
+            ("POST", "/responses", self.respond, _EITHER),
+            ("POST", "/embeddings", self.embed, _WHOLE),
         ):
-            router.add_api_route(path, answer, methods=[method], response_model=None)
+            told: dict[int | str, dict[str, Any]] = {200: {"content": kinds}}
+            router.add_api_route(
+                path, answer, methods=[method], responses=told, response_model=None
+            )
         return router
 
     async def models(self) -> dict[str, Any]:
@@ -116,11 +128,14 @@ class Api:
         first = await _unless_gone(request, _first(answers))
         if isinstance(first, Response):
             return first
-        return EventSourceResponse(reply.events(_after(first, answers)))
+        return Events(reply.events(_after(first, answers)))
 
     async def _told(self, name: str) -> dict[str, Any]:
         told = {"id": name, "object": "model", "created": self.started, "owned_by": "guildgpt"}
-        return told | {"max_model_len": await self.asking.context(self.asking.version(name))}
+        context = None
+        with suppress(GuildError):  # it has died and does not open: /readyz tells of it
+            context = await self.asking.context(self.asking.version(name))
+        return told | {"max_model_len": context}
 
 
 def _prompts(conversation: Conversation, limit: int | None) -> Prompts:

@@ -15,7 +15,7 @@ from guildgpt.engines.engine import SamplingParams
 from guildgpt.serve.api import Api
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.guard import LOCAL, Guard
-from guildgpt.serve.problems import tell_problems
+from guildgpt.serve.problems import AsciiJson, tell_problems
 
 
 def make_app(
@@ -26,7 +26,13 @@ def make_app(
     hosts: tuple[str, ...] = LOCAL,
 ) -> FastAPI:
     """The API over the models that `asking` asks; see `Guard` for `keys` and `hosts`."""
-    app = FastAPI(title="GuildGPT", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="GuildGPT",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        default_response_class=AsciiJson,
+    )
     app.include_router(Api(asking, usual, int(time.time())).router())
     tell_problems(app)
     registry = CollectorRegistry()

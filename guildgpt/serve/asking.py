@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from guildgpt.chat import Message
 from guildgpt.engines.engine import Chunk, SamplingParams
-from guildgpt.errors import EngineDied, ModelError
+from guildgpt.engines.server_link import KeyRefused, ServerBusy
+from guildgpt.errors import EngineDied, EngineError
 from guildgpt.serve.problems import Problem
 from guildgpt.talk.fitting import keep_latest
 from guildgpt.talk.fleet import Fleet, OpenedModel
@@ -20,7 +21,7 @@ DEFAULT = "guildgpt"  # a name for whoever serves
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A model has taken the question: its tokenizer, its version, and the prompt's tokens."""
+    """A model has begun to answer: its tokenizer, its version, and the prompt's tokens."""
 
     model: OpenedModel
     prompt_tokens: int
@@ -55,13 +56,7 @@ class Asking:
         by_name = [id for id in there if id.partition("@")[0] == name]
         if by_name:
             return by_name[-1]
-        listed = ", ".join([DEFAULT, *there])
-        raise Problem(
-            404,
-            f"there is no model `{name}` here, but {listed}",
-            param="model",
-            code="model_not_found",
-        )
+        raise unknown_model(name, there)
 
     async def context(self, version: str | None) -> int:
         """Tokens of a prompt and its answer at most; raises what opening the model raises."""
@@ -83,37 +78,55 @@ class Asking:
         ready: asyncio.Queue[Begun | Piece | None] = asyncio.Queue()
         said = False
 
-        async def write(index: int, model: OpenedModel, ids: Sequence[int]) -> None:
+        async def write(index: int, begun: Begun, ids: Sequence[int]) -> None:
             nonlocal said
-            drawn = params(model, len(ids))
+            engine, drawn = begun.model.engine, params(begun.model, len(ids))
             if drawn.seed is not None:  # each of several answers is another one
                 drawn = replace(drawn, seed=drawn.seed + index % n)
-            async with aclosing(model.engine.generate(ids, drawn)) as chunks:
-                async for chunk in chunks:
-                    said = True
-                    ready.put_nowait(Piece(index, chunk))
+            try:
+                async with aclosing(engine.generate(ids, drawn)) as chunks:
+                    async for chunk in chunks:
+                        if not said:
+                            ready.put_nowait(begun)
+                        said = True
+                        ready.put_nowait(Piece(index, chunk))
+            except EngineError as error:
+                if isinstance(error, (EngineDied, KeyRefused, ServerBusy)):
+                    raise
+                raise Problem(400, error.what) from error
 
         async def work(model: OpenedModel) -> None:
             if said:
                 raise EngineDied("the engine died within an answer")
             told = await asyncio.to_thread(prompts, model)
-            ready.put_nowait(Begun(model, sum(map(len, told))))
+            begun = Begun(model, sum(map(len, told)))
             await _together(
-                [write(i * n + k, model, ids) for i, ids in enumerate(told) for k in range(n)]
+                [write(i * n + k, begun, ids) for i, ids in enumerate(told) for k in range(n)]
             )
 
-        async with self.queue.turn(guild=None, user=caller):
-            asking = asyncio.create_task(self.fleet.ask(work, version=version))
-            asking.add_done_callback(lambda _: ready.put_nowait(None))
-            try:
-                while (piece := await ready.get()) is not None:
-                    yield piece
-                await asking
-            except ModelError as error:
-                raise Problem(404, error.what, param="model", code="model_not_found") from error
-            finally:
-                asking.cancel()
-                await asyncio.wait({asking})
+        async def ask() -> None:
+            async with self.queue.turn(guild=None, user=caller):
+                if version not in (None, *self.fleet.open_versions):  # retired meanwhile
+                    raise unknown_model(version, self.fleet.open_versions)
+                await self.fleet.ask(work, version=version)
+
+        # The turn ends with the model's work: who reads slowly keeps nobody else waiting.
+        asking = asyncio.create_task(ask())
+        asking.add_done_callback(lambda _: ready.put_nowait(None))
+        try:
+            while (piece := await ready.get()) is not None:
+                yield piece
+            await asking
+        finally:
+            asking.cancel()
+            await asyncio.wait({asking})
+
+
+def unknown_model(name: str | None, there: Iterable[str]) -> Problem:
+    """What who asks for a model that is not open is answered with."""
+    listed = ", ".join([DEFAULT, *there])
+    what = f"there is no model `{name}` here, but {listed}"
+    return Problem(404, what, param="model", code="model_not_found")
 
 
 def conversation_ids(

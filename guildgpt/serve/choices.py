@@ -66,7 +66,8 @@ class ChoicesReply:
                     begun = one
                     continue
                 assert begun
-                found.setdefault(one.index, Answer()).add(one.chunk, self._tokens(begun, one.chunk))
+                told = await self._tokens(begun, one.chunk)
+                found.setdefault(one.index, Answer()).add(one.chunk, told)
         assert begun
         choices = []
         for index, said in sorted(found.items()):
@@ -101,7 +102,7 @@ class ChoicesReply:
                         found[one.index] = Answer()
                         if self.first is not None:
                             yield event([index | self.first])
-                    answer, told = found[one.index], self._tokens(begun, one.chunk)
+                    answer, told = found[one.index], await self._tokens(begun, one.chunk)
                     if one.chunk.text or one.chunk.ids:
                         written = self.logprobs(told, len(answer.text)) if self.logprobs else None
                         choice = self.part(one.chunk.text, None, written) | self._ids(one.chunk.ids)
@@ -117,8 +118,8 @@ class ChoicesReply:
             yield event([], usage(begun.prompt_tokens, tokens))
         yield b"data: [DONE]\n\n"
 
-    def _tokens(self, begun: Begun, chunk: Chunk) -> list[Token]:
-        return tokens_of(begun, chunk, named_by_id=self.named_by_id)
+    async def _tokens(self, begun: Begun, chunk: Chunk) -> list[Token]:
+        return await tokens_of(begun, chunk, named_by_id=self.named_by_id)
 
     def _head(self, kind: str, version: str) -> Json:
         """What every object begins with."""

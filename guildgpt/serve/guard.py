@@ -45,15 +45,14 @@ class Guard:
             await self._app(scope, _again(body, receive), send)
 
     def _caller(self, path: str, headers: Headers) -> str:
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         origin = headers.get("origin")
-        if origin and urlsplit(origin).netloc != headers.get("host"):
+        if origin and origin.partition("://")[2] != headers.get("host"):
             raise Problem(403, "a page from elsewhere may not ask here", code="origin")
         if path in OPEN:
             return ""
         if not self._keys:
-            if host not in self._hosts:
-                raise Problem(403, f"this server is not called {host or 'nothing'}", code="host")
+            if _name(headers.get("host", "")) not in self._hosts:
+                raise Problem(403, "this server is not called by that name", code="host")
             return "local"
         given = headers.get("authorization", "").removeprefix("Bearer ").strip()
         for name, key in self._keys.items():
@@ -65,6 +64,14 @@ class Guard:
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
+
+
+def _name(host: str) -> str | None:
+    """The name in a `Host` header, None where it has none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # a bracket too many
+        return None
 
 
 async def _body(headers: Headers, receive: Receive) -> bytes | None:

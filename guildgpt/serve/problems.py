@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from guildgpt.engines.server_link import ServerBusy
 from guildgpt.errors import EngineDied, EngineError, GuildError
 from guildgpt.talk.waiting import Busy, TooMany
 
@@ -26,6 +29,30 @@ _KINDS = {
     500: "server_error",
     503: "server_error",
 }
+
+
+class AsciiJson(JSONResponse):
+    """JSON that is ASCII: half a surrogate pair, which JSON can bring and which is told back, has
+    no bytes of its own."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, allow_nan=False).encode()
+
+
+class Wrong(BaseModel):
+    """What is wrong; `param` is the field that is."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Told(BaseModel):
+    """An answer that is an error."""
+
+    error: Wrong
 
 
 class Problem(Exception):
@@ -46,9 +73,9 @@ class Problem(Exception):
         kind = _KINDS.get(status, _KINDS[400] if status < 500 else _KINDS[500])
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
-    def response(self) -> JSONResponse:
+    def response(self) -> AsciiJson:
         """The whole answer."""
-        return JSONResponse(self.body, self.status, self.headers)
+        return AsciiJson(self.body, self.status, self.headers)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -56,14 +83,15 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case Busy() | TooMany():
+        case Busy() | TooMany() | ServerBusy():
             wait = str(math.ceil(error.seconds) or 1)
             return Problem(429, str(error), code="rate_limit", headers={"Retry-After": wait})
         case EngineDied():
             log.warning("engine died: %s", error.what)
             return Problem(503, "the model has failed and is started anew: ask again")
         case EngineError():
-            return Problem(400, str(error))
+            log.error("%s", error)
+            return Problem(503, "the model cannot answer now; the operator's log says why")
         case GuildError():
             log.error("%s", error)
         case _:
@@ -82,17 +110,20 @@ def tell_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _wrong(error.errors()[0]).response()
+        # The deepest: where a field may be of several kinds, the kind that it nearly was.
+        return _wrong(max(error.errors(), key=lambda one: len(one["loc"]))).response()
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:
-        message = f"{error.detail}: {request.method} {request.url.path}"
+        message = f"{error.detail}: {request.method} {request.scope['path']}"
         return Problem(error.status_code, message, headers=error.headers).response()
 
 
 def _wrong(first: Mapping[str, Any]) -> Problem:
-    """The first thing that is wrong with a body, by its place in it."""
-    place = [str(part) for part in first["loc"] if part != "body"]
+    """What is wrong with a body, by its place in it."""
+    # Beside fields and numbers, pydantic names the kind that it tried: "str", "list[int]".
+    parts = [str(part) for part in first["loc"] if part not in ("body", "str")]
+    place = [part for part in parts if "[" not in part]
     if first["type"] == "json_invalid":
         return Problem(400, f"the body is no JSON: {first.get('ctx', {}).get('error', '')}")
     param = ".".join(place) or None

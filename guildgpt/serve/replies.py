@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fastapi.sse import format_sse_event
+from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Message, Send
 
 from guildgpt.engines.engine import Chunk, StopReason
 from guildgpt.serve.asking import Begun, Piece
 
 Json = dict[str, Any]
 Answers = AsyncGenerator[Begun | Piece, None]
+
+
+UNREAD_SECONDS = 60.0  # that a client may leave the events of a stream unread
+
+
+class Events(EventSourceResponse):
+    """A stream of events, which no cache keeps and no proxy holds back. Who does not read is left:
+    what waits for a reader keeps its memory."""
+
+    def __init__(self, events: AsyncIterator[bytes]):
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+    async def stream_response(self, send: Send) -> None:
+        """Send all of it."""
+
+        async def in_time(message: Message) -> None:
+            async with asyncio.timeout(UNREAD_SECONDS):
+                await send(message)
+
+        with suppress(TimeoutError):
+            await super().stream_response(in_time)
 
 
 class Reply(Protocol):
@@ -52,9 +76,15 @@ class Answer:
         self.stop = chunk.stop
 
 
-def tokens_of(begun: Begun, chunk: Chunk, *, named_by_id: bool = False) -> list[Token]:
+async def tokens_of(begun: Begun, chunk: Chunk, *, named_by_id: bool = False) -> list[Token]:
     """The log-probabilities of a chunk, with texts in place of ids. Of a character that several
     tokens write an engine may know the last one's alone: it stands for all of them."""
+    if not chunk.logprobs:
+        return []
+    return await asyncio.to_thread(_tokens_of, begun, chunk, named_by_id)  # decoding may block
+
+
+def _tokens_of(begun: Begun, chunk: Chunk, named_by_id: bool) -> list[Token]:
     decode = begun.model.engine.tokenizer.decode
     alone = len(chunk.logprobs) == 1
 
@@ -83,5 +113,5 @@ def logprob_of(one: Token) -> Json:
 
 
 def event_of(body: Json, name: str | None = None) -> bytes:
-    """An event of a stream."""
-    return format_sse_event(data_str=json.dumps(body, ensure_ascii=False), event=name)
+    """An event of a stream, in ASCII as `AsciiJson`: clients also break lines at U+2028."""
+    return format_sse_event(data_str=json.dumps(body, allow_nan=False), event=name)

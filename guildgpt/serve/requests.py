@@ -19,7 +19,9 @@ MOST_CHOICES = 8
 MOST_STOPS = 16
 MOST_LOGPROBS = 20
 NO_FORM = "this model cannot promise a form"
+LARGEST = 2**31 - 1  # whole numbers that engines take
 Count = Annotated[int, Field(ge=1)]
+TokenId = Annotated[int, Field(ge=0, le=LARGEST, strict=True)]
 # The system text, what was said, and the question.
 Conversation: TypeAlias = tuple[str, list[Message], Message]
 
@@ -41,7 +43,7 @@ class Sampled(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: int | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
@@ -55,16 +57,15 @@ class Sampled(BaseModel):
         return stop
 
     def params(self, usual: SamplingParams, room: int, logprobs: int | None) -> SamplingParams:
-        """How an answer is drawn: as the request says, else as `usual`; of at most `room` tokens
-        where it does not say."""
+        """How an answer is drawn: as the request says, else as `usual`; at most `room` tokens."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return SamplingParams(
             temperature=usual.temperature if self.temperature is None else self.temperature,
-            top_k=usual.top_k if self.top_k is None else max(self.top_k, 0),
+            top_k=usual.top_k if self.top_k is None else min(max(self.top_k, 0), LARGEST),
             top_p=self.top_p or usual.top_p,
             min_p=usual.min_p if self.min_p is None else self.min_p,
             repeat_penalty=self.repetition_penalty or usual.repeat_penalty,
-            max_tokens=self.limit or room,
+            max_tokens=min(self.limit or room, room),
             seed=None if self.seed is None else self.seed % 2**32,
             stop=stop,
             logprobs=logprobs,
@@ -190,7 +191,7 @@ def conversation_of(messages: Sequence[Said], place: str) -> Conversation:
 class CompletionRequest(Sampled):
     """The body of /v1/completions: a text, or token ids as they are, or several of either."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: str | list[TokenId] | list[str] | list[list[TokenId]]
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
     echo: bool | None = None
     return_token_ids: bool | None = None

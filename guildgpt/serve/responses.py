@@ -39,7 +39,7 @@ class ResponseReply:
                 if isinstance(one, Begun):
                     begun = one
                 elif begun:
-                    answer.add(one.chunk, tokens_of(begun, one.chunk))
+                    answer.add(one.chunk, await tokens_of(begun, one.chunk))
         assert begun
         return self._ended(begun, answer)
 
@@ -55,7 +55,7 @@ class ResponseReply:
                             yield event
                         continue
                     assert begun
-                    told = tokens_of(begun, one.chunk)
+                    told = await tokens_of(begun, one.chunk)
                     answer.add(one.chunk, told)
                     if one.chunk.text or told:
                         logprobs = self._logprobs(told)

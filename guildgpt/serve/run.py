@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.served_at import ServedAt
@@ -68,26 +70,42 @@ async def _serve(
             )
             version = await fleet.open(opening)
             say(f"{version.name} is open as {version.id}.")
-        queue = FairQueue(
-            settings.slots,
-            per_user=settings.waiting,
-            bound=settings.waiting,
-            rate=10_000,
-            clock=time.monotonic,
-        )
-        app = make_app(Asking(fleet, queue), usual=settings.usual, keys=settings.keys)
-        options = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=LEAVE_SECONDS, server_header=False
+        app = make_app(
+            Asking(fleet, fair_queue(settings)), usual=settings.usual, keys=settings.keys
         )
         host, port = listening.getsockname()[:2]
         say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
         looking = asyncio.create_task(_look_after(fleet))
         try:
-            await uvicorn.Server(options).serve(sockets=[listening])
+            await web_server(app).serve(sockets=[listening])
         finally:
             looking.cancel()
     finally:
         await fleet.close()
+
+
+def fair_queue(settings: ServeSettings) -> FairQueue:
+    """The turns of all callers. Each has a share of the places to wait in, which no other takes."""
+    return FairQueue(
+        settings.slots,
+        per_user=max(1, settings.waiting // max(1, len(settings.keys))),
+        bound=max(settings.waiting, len(settings.keys)),
+        rate=10_000,
+        clock=time.monotonic,
+    )
+
+
+def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
+    """The server of an app, `more` of whose settings are uvicorn's own."""
+    usual = {"log_level": "warning", "timeout_graceful_shutdown": LEAVE_SECONDS}
+    # h11 bounds what a client may send before its headers end; httptools does not.
+    settings: dict[str, Any] = {
+        "http": "h11",
+        "ws": "none",
+        "lifespan": "off",
+        "server_header": False,
+    }
+    return uvicorn.Server(uvicorn.Config(app, **(settings | usual | more)))
 
 
 async def _look_after(fleet: Fleet) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-import uvicorn
 from engines.conftest import engine, file_tokenizer  # noqa: F401 (fixtures)
 from openai import OpenAI
 
@@ -21,6 +20,7 @@ from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.model.version import Version
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
+from guildgpt.serve.run import web_server
 from guildgpt.talk.fleet import Fleet, OpenedModel
 from guildgpt.talk.waiting import FairQueue
 
@@ -63,7 +63,7 @@ def serving(
     queue = FairQueue(workers, per_user=waiting, bound=waiting, rate=10_000, clock=time.monotonic)
     asking = Asking(fleet, queue)
     app = make_app(asking, usual=GREEDY, keys=keys or {})
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    server = web_server(app, port=0, log_level="error")
 
     async def run() -> None:
         await fleet.open(lambda: OpenedModel(Kept(), CHATML, lambda: VERSION))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,8 @@ from openai import AuthenticationError
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import GuildError
 from guildgpt.serve.guard import LARGEST_BODY
-from guildgpt.serve.run import ServeSettings, read_keys, serve
+from guildgpt.serve.run import ServeSettings, fair_queue, read_keys, serve
+from guildgpt.talk.waiting import TooMany
 
 from .conftest import Served, serving
 
@@ -107,6 +109,26 @@ def test_keys_that_are_none_are_refused_and_not_shown(text: str) -> None:
         read_keys(text)
     assert "short=" not in str(refused.value)
     assert KEYS["anna"] not in str(refused.value)
+
+
+async def test_a_key_that_floods_takes_no_place_of_another() -> None:
+    queue = fair_queue(ServeSettings(models=[], slots=1, waiting=4, keys=KEYS))
+    order = []
+
+    async def ask(caller: str) -> None:
+        async with queue.turn(guild=None, user=caller):
+            order.append(caller)
+            await asyncio.sleep(0)
+
+    async with queue.turn(guild=None, user="anna"):
+        asked = [asyncio.create_task(ask("anna")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooMany):
+            await ask("anna")
+        asked += [asyncio.create_task(ask("ben")) for _ in range(2)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*asked)
+    assert order == ["anna", "ben", "anna", "ben"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "box.example"])

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from openai import APIError, RateLimitError
 
-from guildgpt.chat.tokenizer import Tokenizer
-from guildgpt.engines.engine import Chunk, SamplingParams
 from guildgpt.engines.llamacpp import LlamaCppEngine
-from guildgpt.errors import EngineDied
-from tests.ports import free_port
 
 from .conftest import serving
+from .slow import Slow, until
 
 ASKED = [{"role": "user", "content": "Tell me a story."}]
 HEAD = (
@@ -33,54 +22,9 @@ HEAD = (
 )
 
 
-class Slow:
-    """An engine that writes one word each time it is let, and counts who left."""
-
-    context = 512
-
-    def __init__(self, tokenizer: Tokenizer, words: int = 10**6):
-        self.tokenizer = tokenizer
-        self.words = words
-        self.running = self.left = 0
-        self.pause = 0.005
-        self.dies_after: int | None = None
-
-    async def generate(
-        self, ids: Sequence[int], params: SamplingParams
-    ) -> AsyncGenerator[Chunk, None]:
-        self.running += 1
-        try:
-            for number in range(self.words):
-                await asyncio.sleep(self.pause)
-                if number == self.dies_after:
-                    self.dies_after = None
-                    raise EngineDied("it is gone")
-                yield Chunk((5,), "word ")
-            yield Chunk((), "", "eos")
-        except (asyncio.CancelledError, GeneratorExit):
-            self.left += 1
-            raise
-        finally:
-            self.running -= 1
-
-    async def check(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
-
-
 @pytest.fixture
 def slow(engine: LlamaCppEngine) -> Slow:
     return Slow(engine.tokenizer)
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for what other threads do."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -177,37 +121,3 @@ def test_many_streams_at_once_some_of_which_leave(slow: Slow) -> None:
         assert told == ["" if number % 4 == 0 else "word " * 20 for number in range(64)]
         until(lambda: slow.running == 0)
         assert served.asking.queue.running == 0
-
-
-def command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "guildgpt", "serve", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | environment,
-    )
-
-
-def test_the_command_serves_and_ends_at_a_signal(starter: Path) -> None:
-    port = free_port()
-    running = command("starter", "--port", port, "--context", 512)
-    try:
-        assert running.stdout
-        lines = [running.stdout.readline() for _ in range(2)]
-        assert f"http://127.0.0.1:{port}/v1" in lines[1]
-        url = f"http://127.0.0.1:{port}/v1"
-        body: dict[str, Any] = {"messages": ASKED, "max_tokens": 2}
-        ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60)
-        assert ready.json()["ready"] is True
-        assert httpx.post(f"{url}/chat/completions", json=body, timeout=120).status_code == 200
-        second = command("starter", "--port", port)
-        said, _ = second.communicate(timeout=120)
-        assert second.returncode == 1
-        assert f"port {port} of 127.0.0.1 is not to be had" in " ".join(said.split())
-        running.send_signal(signal.SIGTERM)
-        said, _ = running.communicate(timeout=120)
-        assert "Traceback" not in said
-    finally:
-        running.kill()
-        running.wait()

@@ -1,0 +1,135 @@
+"""`guildgpt serve` as a process: signals, addresses, and a model that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.ports import free_port
+
+ASKED = [{"role": "user", "content": "Tell me a story."}]
+# So hot that hardly anything ends an answer but its length.
+LONG = {
+    "prompt": "The",
+    "max_tokens": 400,
+    "temperature": 5,
+    "top_k": 0,
+    "top_p": 1,
+    "stream": True,
+}
+
+
+def command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "guildgpt", "serve", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_the_command_serves_and_ends_at_a_signal(starter: Path) -> None:
+    port = free_port()
+    running = command("starter", "--port", port, "--context", 512)
+    try:
+        assert running.stdout
+        lines = [running.stdout.readline() for _ in range(2)]
+        assert f"http://127.0.0.1:{port}/v1" in lines[1]
+        url = f"http://127.0.0.1:{port}/v1"
+        body: dict[str, Any] = {"messages": ASKED, "max_tokens": 2}
+        ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60)
+        assert ready.json()["ready"] is True
+        assert httpx.post(f"{url}/chat/completions", json=body, timeout=120).status_code == 200
+        second = command("starter", "--port", port)
+        said, _ = second.communicate(timeout=120)
+        assert second.returncode == 1
+        assert f"port {port} of 127.0.0.1 is not to be had" in " ".join(said.split())
+        running.send_signal(signal.SIGTERM)
+        said, _ = running.communicate(timeout=120)
+        assert "Traceback" not in said
+    finally:
+        running.kill()
+        running.wait()
+
+
+@contextmanager
+def running(*arguments: object, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command while it serves, and where."""
+    process = command(*arguments, "--port", free_port(), "--context", 512, **environment)
+    try:
+        assert process.stdout
+        told = ""
+        while "API at " not in told:
+            told = process.stdout.readline()
+            assert told, "it did not start"
+        yield process, told.split()[-1]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def choices(line: str) -> list[dict[str, Any]]:
+    return json.loads(line.removeprefix("data: ")).get("choices", [])
+
+
+@pytest.mark.parametrize("host", ["localhost", "::1"])
+def test_its_model_is_killed_within_a_stream_and_a_signal_ends_it_after_one(
+    starter: Path, host: str
+) -> None:
+    with running(starter, "--host", host) as (process, url), httpx.Client(timeout=120) as client:
+        with client.stream("POST", f"{url}/completions", json=LONG) as stream:
+            lines = filter(None, stream.iter_lines())
+            assert choices(next(lines))
+            [model] = psutil.Process(process.pid).children()
+            model.send_signal(signal.SIGKILL)
+            *_, last = lines
+        assert json.loads(last.removeprefix("data: "))["error"]["type"] == "server_error"
+        body = {"messages": ASKED, "max_tokens": 2}
+        assert client.post(f"{url}/chat/completions", json=body).status_code == 200
+        with client.stream("POST", f"{url}/completions", json=LONG | {"max_tokens": 60}) as stream:
+            lines = filter(None, stream.iter_lines())
+            assert choices(next(lines))
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)  # whoever is impatient waits all the same
+            *_, end, done = lines
+        assert choices(end)[0]["finish_reason"] == "length"
+        assert done == "data: [DONE]"
+        said, _ = process.communicate(timeout=120)
+        assert "Traceback" not in said
+
+
+def test_whoever_interrupts_it_twice_does_not_wait(starter: Path) -> None:
+    with running(starter) as (process, url), httpx.Client(timeout=120) as client:
+        [model] = psutil.Process(process.pid).children()
+        with client.stream("POST", f"{url}/completions", json=LONG) as stream:
+            lines = filter(None, stream.iter_lines())
+            assert choices(next(lines))
+            process.send_signal(signal.SIGINT)
+            assert [choices(next(lines)) for _ in range(20)]  # it goes on
+            process.send_signal(signal.SIGINT)
+            with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+                list(lines)
+        process.communicate(timeout=120)
+        model.wait(60)
+
+
+def test_a_truncated_model(starter: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(starter.read_bytes()[:1_000_000])
+    process = command(cut, "--port", 0)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "cut.gguf" in said
+    assert "Traceback" not in said
