@@ -7,6 +7,7 @@ not there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ ABOUT = frozenset(
     )
 )
 MAPPED = (
-    'A column of another name is named in the source: columns = { prompt = "…", completion = "…" }'
+    "Where yours have other names, say in the source which is which, on the command line too: "
+    '\'{source = "mine.csv", columns = {prompt = "…", completion = "…"}}\'; of a comparison '
+    "prompt, chosen, rejected"
 )
 
 Item = Conversation | Comparison | Task
@@ -140,6 +143,8 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
     elif question and _is_alone(row, alone := with_system(row, asked(row, question))):
         return Task(alone, source), row.fault or problem(alone, answered=False)
     else:
+        if row.absent:
+            raise _no_column(row)
         null = f"; null: {', '.join(row.null)}" if row.null else ""
         raise DataError(
             f"the row's keys ({', '.join(row.values) or 'none'}{null}) are of no known form",
@@ -150,6 +155,19 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
     if source.rules and messages and messages[-1].role == "user":
         return Task(messages, source), row.fault or problem(messages, answered=False)
     return Conversation(messages, source), row.fault or problem(messages)
+
+
+def _no_column(row: Row) -> DataError:
+    """A name in `columns` that the row does not have explains best why its form is not known."""
+    name, there = next(iter(row.absent.items()))
+    near = [one for one in there if one.casefold() == name.casefold()]
+    near = near or get_close_matches(name, there, n=1)
+    meant = f"Did you mean `{near[0]}`? " if near else ""
+    return DataError(
+        f"the row has no column `{name}`, which `columns` names",
+        where=row.where,
+        remedy=f"{meant}It has {', '.join(there) or 'none'}. Change `columns` in the source.",
+    )
 
 
 def _is_alone(row: Row, turns: Turns) -> bool:

@@ -146,7 +146,7 @@ def head_to_head_lines(result: HeadToHead) -> list[str]:
             f"held-out reward {result.reward_before:+.2f} before, {result.reward_after:+.2f} after"
         )
     if result.kl is not None:
-        lines.append(f"{result.kl:.1f} nats an answer away from it")
+        lines.append(f"{result.kl:z.1f} nats an answer away from the model it came from")
     return lines
 
 

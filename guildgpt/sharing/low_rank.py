@@ -15,7 +15,8 @@ def rounding(weight: Tensor, dtype: torch.dtype) -> float:
     their mean square.
     """
     exponents = torch.frexp(weight.double())[1] - 1
-    steps = torch.ldexp(torch.tensor(torch.finfo(dtype).eps, dtype=torch.float64), exponents)
+    eps = torch.full_like(exponents, torch.finfo(dtype).eps, dtype=torch.float64)
+    steps = torch.ldexp(eps, exponents)
     steps[weight == 0] = 0.0
     return float((steps.square() / 12).sum().sqrt())
 
