@@ -53,6 +53,10 @@ MAPPED = (
     '\'{source = "mine.csv", columns = {prompt = "…", completion = "…"}}\'; of a comparison '
     "prompt, chosen, rejected"
 )
+EMPTY = (
+    "`{}` is empty here. Fill it, or delete the row; with the option "
+    'on_bad_row = "skip" in the source such rows are left out and counted.'
+)
 
 Item = Conversation | Comparison | Task
 
@@ -146,10 +150,11 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
         if row.absent:
             raise _no_column(row)
         null = f"; null: {', '.join(row.null)}" if row.null else ""
+        empty = next((name for name in row.null if name in {*QUESTION, *ANSWER, *TURNS}), None)
         raise DataError(
             f"the row's keys ({', '.join(row.values) or 'none'}{null}) are of no known form",
             where=row.where,
-            remedy=f"The forms are {FORMS}. {MAPPED}",
+            remedy=f"The forms are {FORMS}. {MAPPED}" if empty is None else EMPTY.format(empty),
         )
     messages = with_system(row, messages)
     if source.rules and messages and messages[-1].role == "user":

@@ -64,7 +64,8 @@ def evaluate_model(
     if not sources and not samples and not constraints:
         raise GuildError(
             "there is nothing to measure",
-            remedy="Give --data SOURCE, --samples, --constraints N, --code TASKS or --harness TASK.",
+            remedy="Give --data SOURCE, --samples, --constraints N, --code TASKS or --harness "
+            "TASK.",
         )
     loaded = [load(SourceSpec.parse(text)) for text in sources]
     for text, item in zip(sources, loaded, strict=True):

@@ -232,6 +232,16 @@ def test_a_column_that_a_row_has_not_explains_why_its_form_is_not_known(write_li
     assert "no column" not in str(caught.value)  # it is there, and null
 
 
+def test_an_empty_cell_is_named_and_can_be_passed_over(write_lines) -> None:
+    path = write_lines("a.csv", ["prompt,completion", "Why?,So.", "When?,"])
+    with pytest.raises(DataError, match=r"a\.csv:3: ") as caught:
+        load(SourceSpec(source=str(path)))
+    assert str(caught.value.remedy).startswith("`completion` is empty here.")
+    assert 'on_bad_row = "skip"' in str(caught.value.remedy)
+    loaded = load(SourceSpec(source=str(path), on_bad_row="skip"))
+    assert len(loaded.conversations) == loaded.notes.skipped["a row that cannot be read"] == 1
+
+
 def test_the_remedy_for_an_unknown_form_is_a_source_that_can_be_read(write_lines) -> None:
     """Whoever meets it first did so on the command line, where no recipe is open."""
     path = write_lines("mine.csv", [{"Frage": "Why?", "Antwort": "So."}])
