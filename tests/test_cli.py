@@ -229,6 +229,16 @@ def test_a_dry_run_says_what_a_short_context_leaves_out(
     assert plan["stages"]["sft"]["dropped"]["longer than the context"] == over
 
 
+def test_a_dry_run_refuses_a_context_that_the_base_does_not_hold(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    """It counted tokens and was content, and the run itself was refused."""
+    path = recipe(tmp_path, data, model)
+    error = refused(ModelError, "train", path, "--dry-run", "--set", "model.context=100000")
+    assert error.where == "model.context"
+    assert error.remedy == f"Set it to {CONTEXT} or less."
+
+
 def test_a_dry_run_is_a_table_for_people(data: Path, model: Path, tmp_path: Path) -> None:
     result = ask("train", recipe(tmp_path, data, model), "--dry-run")
     assert result.exit_code == 0

@@ -63,7 +63,7 @@ def load_base(config: BaseConfig, *, documents: Sequence[str] = ()) -> Base:
     rows = len(model.get_input_embeddings().weight)
     chat = _chat(config, told, tokenizer_json, rows)
     chat = replace(chat, new_tokens=sorted({*chat.new_tokens, *_never_trained(model, chat)}))
-    _check_context(model.config, config)
+    check_context(model.config, config)
     _make_room(model, chat, rows)
     return Base(model, chat, provenance, adapter)
 
@@ -149,7 +149,8 @@ def context_limit(shape: Any) -> int | None:
     return int(limit) if limit else None
 
 
-def _check_context(shape: Any, config: BaseConfig) -> None:
+def check_context(shape: Any, config: BaseConfig) -> None:
+    """ModelError where a recipe asks for rows longer than the model holds."""
     limit = context_limit(shape)
     if limit and config.context > limit:
         raise ModelError(

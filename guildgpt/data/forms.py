@@ -7,6 +7,7 @@ not there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,13 @@ ABOUT = frozenset(
     )
 )
 MAPPED = (
-    'A column of another name is named in the source: columns = { prompt = "…", completion = "…" }'
+    "Where yours have other names, say in the source which is which, on the command line too: "
+    '\'{source = "mine.csv", columns = {prompt = "…", completion = "…"}}\'; of a comparison '
+    "prompt, chosen, rejected"
+)
+EMPTY = (
+    "`{}` is empty here. Fill it, or delete the row; with the option "
+    'on_bad_row = "skip" in the source such rows are left out and counted.'
 )
 
 Item = Conversation | Comparison | Task
@@ -140,16 +147,32 @@ def _item(row: Row, source: Source) -> tuple[Item, str | None]:
     elif question and _is_alone(row, alone := with_system(row, asked(row, question))):
         return Task(alone, source), row.fault or problem(alone, answered=False)
     else:
+        if row.absent:
+            raise _no_column(row)
         null = f"; null: {', '.join(row.null)}" if row.null else ""
+        empty = next((name for name in row.null if name in {*QUESTION, *ANSWER, *TURNS}), None)
         raise DataError(
             f"the row's keys ({', '.join(row.values) or 'none'}{null}) are of no known form",
             where=row.where,
-            remedy=f"The forms are {FORMS}. {MAPPED}",
+            remedy=f"The forms are {FORMS}. {MAPPED}" if empty is None else EMPTY.format(empty),
         )
     messages = with_system(row, messages)
     if source.rules and messages and messages[-1].role == "user":
         return Task(messages, source), row.fault or problem(messages, answered=False)
     return Conversation(messages, source), row.fault or problem(messages)
+
+
+def _no_column(row: Row) -> DataError:
+    """A name in `columns` that the row does not have explains best why its form is not known."""
+    name, there = next(iter(row.absent.items()))
+    near = [one for one in there if one.casefold() == name.casefold()]
+    near = near or get_close_matches(name, there, n=1)
+    meant = f"Did you mean `{near[0]}`? " if near else ""
+    return DataError(
+        f"the row has no column `{name}`, which `columns` names",
+        where=row.where,
+        remedy=f"{meant}It has {', '.join(there) or 'none'}. Change `columns` in the source.",
+    )
 
 
 def _is_alone(row: Row, turns: Turns) -> bool:

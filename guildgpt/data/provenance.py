@@ -68,6 +68,7 @@ REMEDY = (
     'Set `policy = "open"` in the recipe to be warned instead; or, for a file of your own, say '
     '`licence = "own"` (or the id of its licence) and `written_by = "people"` in its source.'
 )
+OF_A_BASE = " Of a base say `model.licence`, if you know it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,16 @@ def refusal(item: Provenance) -> str | None:
     return WRITTEN_BY_A_MODEL.get(item.written_by)
 
 
+def _lacks_licence(item: Provenance) -> bool:
+    return item.kind == "base" and item.licence.lower() in ("", UNKNOWN)
+
+
 def check(policy: Policy, items: Sequence[Provenance]) -> list[str]:
-    """Warnings under `open`; under `strict` one PolicyError that names every refused item."""
+    """Warnings under `open`; under `strict` one PolicyError that names every refused item.
+
+    What a base learned from before and now learns from again counts once.
+    """
+    items = list({(one.name, one.origin, refusal(one)): one for one in items}.values())
     refused = [
         f"{item.name} ({item.origin}): {why}" if item.origin else f"{item.name}: {why}"
         for item in items
@@ -138,7 +147,7 @@ def check(policy: Policy, items: Sequence[Provenance]) -> list[str]:
         raise PolicyError(
             f"the strict policy refuses {count} source{'s' if len(items) > 1 else ''}\n"
             + "\n".join(f"  - {line}" for line in refused),
-            remedy=REMEDY,
+            remedy=REMEDY + OF_A_BASE * any(map(_lacks_licence, items)),
         )
     return refused
 

@@ -142,6 +142,7 @@ class Row:
         columns: Mapping[str, str] | None = None,
         roles: Mapping[str, Role] | None = None,
     ):
+        self.absent = {name: [*values] for name in (columns or {}).values() if lacks(values, name)}
         values = renamed(values, columns) if columns else values
         self.values = {key: value for key, value in values.items() if value is not None}
         self.null = [key for key, value in values.items() if value is None]
@@ -209,6 +210,11 @@ def found(values: Mapping[str, Any], name: str) -> Any:
     first, _, rest = name.partition(".")
     inner = values.get(first) if rest else None
     return found(inner, rest) if isinstance(inner, dict) else None
+
+
+def lacks(values: Mapping[str, Any], name: str) -> bool:
+    """Whether neither the name nor the path that it may be is there, be it null."""
+    return name.partition(".")[0] not in values and name not in values
 
 
 def is_no(value: object) -> bool | None:

@@ -292,7 +292,7 @@ def compare(
     """Say which of two models answers better, and whether the figures allow saying so.
 
     Both answer the same prompts, on which neither was trained, and a reward model judges every
-    pair of answers. The win rate is given at equal length, with its 95 % interval.
+    pair of answers. The win rate is given at equal length, with its 95% interval.
     """
     needs_torch()
     from guildgpt.evaluate.compare_models import compare_models, show

@@ -251,7 +251,7 @@ def show_code(result: Mapping[str, Any], console: Console) -> None:
         row(f"pass@{k}", *(percent(one["pass_at"][k]) for one in models))
         if k == "1":
             between = (f"{percent(one['low'])} to {percent(one['high'])}" for one in models)
-            row("  95 % interval", *between)
+            row("  95% interval", *between)
     table.add_section()
     for outcome in OUTCOMES:
         row(outcome, *(f"{one['outcomes'][outcome]:,}" for one in models))

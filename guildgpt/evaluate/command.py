@@ -64,7 +64,8 @@ def evaluate_model(
     if not sources and not samples and not constraints:
         raise GuildError(
             "there is nothing to measure",
-            remedy="Give --data SOURCE, --samples or --constraints N.",
+            remedy="Give --data SOURCE, --samples, --constraints N, --code TASKS or --harness "
+            "TASK.",
         )
     loaded = [load(SourceSpec.parse(text)) for text in sources]
     for text, item in zip(sources, loaded, strict=True):
@@ -212,7 +213,7 @@ def show_model(result: Mapping[str, Any], console: Console) -> None:
 def show_reward_model(result: Mapping[str, Any], console: Console) -> None:
     """`evaluate_reward_model`'s figures as tables, and each source's in a sentence."""
     say(console, *result["warnings"])
-    headings = ("prompts", "pairs", "right", "95 % interval", "length", "chance")
+    headings = ("prompts", "pairs", "right", "95% interval", "length", "chance")
     table = Table(
         "source",
         *(Column(heading, justify="right") for heading in headings),
@@ -308,7 +309,7 @@ def _kept(sets: Mapping[str, Any]) -> Table:
     """Constraints kept: of each set all of a prompt and each, then of each kind."""
     table = Table(
         "constraints kept",
-        *(Column(heading, justify="right") for heading in ("asked", "kept", "95 % interval")),
+        *(Column(heading, justify="right") for heading in ("asked", "kept", "95% interval")),
         title="held-out prompts with constraints",
         title_justify="left",
     )

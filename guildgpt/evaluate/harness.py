@@ -104,7 +104,7 @@ def show_tasks(result: Mapping[str, Any], console: Console) -> None:
         "task",
         *(Column(heading, justify="right") for heading in ("rows", "shots")),
         "metric",
-        *(Column(heading, justify="right") for heading in ("value", "stderr", "95 % interval")),
+        *(Column(heading, justify="right") for heading in ("value", "stderr", "95% interval")),
         title=visible(f"{result['model']}, {asked}"),
         title_justify="left",
     )

@@ -47,7 +47,7 @@ def show_stats(counts: Mapping[str, Any], result: Mapping[str, Any], console: Co
         say(
             console,
             f"The left answer wins {left['share']:.0%} of {left['of']:,} decided votes "
-            f"(95 % interval {left['low']:.0%} to {left['high']:.0%}; 50 % is no bias).",
+            f"(95% interval {left['low']:.0%} to {left['high']:.0%}; 50% is no bias).",
         )
     if counts["versions"]:
         console.print(_versions(counts["versions"], result["win_rates"]))

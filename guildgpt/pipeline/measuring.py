@@ -137,7 +137,7 @@ def head_to_head_lines(result: HeadToHead) -> list[str]:
     if v := result.verdicts:
         lines.append(
             f"the judge prefers it to the model it came from in {v.controlled:.1%} of "
-            f"{v.comparisons:,} comparisons at equal length (95 % interval {v.controlled_low:.1%} "
+            f"{v.comparisons:,} comparisons at equal length (95% interval {v.controlled_low:.1%} "
             f"to {v.controlled_high:.1%}), {v.rate:.1%} as they are"
         )
         lines.append(result.judge_words)
@@ -146,7 +146,7 @@ def head_to_head_lines(result: HeadToHead) -> list[str]:
             f"held-out reward {result.reward_before:+.2f} before, {result.reward_after:+.2f} after"
         )
     if result.kl is not None:
-        lines.append(f"{result.kl:.1f} nats an answer away from it")
+        lines.append(f"{result.kl:z.1f} nats an answer away from the model it came from")
     return lines
 
 
@@ -155,8 +155,8 @@ def preferences_line(source: str, figures: PreferenceFigures) -> str:
     further = f"; {figures.further}" if figures.further else ""
     return (
         f"{source}: {figures.accuracy:.1%} of {figures.pairs:,} held-out pairs in the right order "
-        f"(95 % interval {figures.low:.1%} to {figures.high:.1%}; by length alone "
-        f"{figures.by_length:.1%}, by chance 50 %){further}"
+        f"(95% interval {figures.low:.1%} to {figures.high:.1%}; by length alone "
+        f"{figures.by_length:.1%}, by chance 50%){further}"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from guildgpt.bases import licences
+from guildgpt.bases.base import check_context
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import Place, locate_base
 from guildgpt.bases.replit import is_replit
@@ -84,6 +85,7 @@ def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathere
     place, provenance = _found(base)
     if place and not is_replit(json_if_any(place.folder / "config.json")):
         model = rehearse(place.folder, adapters=wears_adapters(stages, recipe))
+        check_context(model.config, base)
         notices += _without_gguf(recipe, stages, model, place)
     provenance += dataset.provenance
     if documents:

@@ -239,6 +239,9 @@ def _rows_of(run: StageRun, base: Base) -> Prepared:
 
 def _say_rows(run: StageRun, rows: Prepared) -> None:
     for item, report in rows.sources:
+        if not any((report.train, report.held_out, report.duplicates, report.skipped)):
+            run.say(f"{item.name}: no rows for `{run.stage}`")
+            continue
         run.say(
             f"{item.name}: {report.train:,} to train on, {report.held_out:,} held out, "
             f"{report.duplicates:,} duplicates, {sum(report.skipped.values()):,} left out"

@@ -60,7 +60,18 @@ class Trackio:
                 auto_log_gpu=False,
                 auto_log_cpu=False,
             )
+        self.run.finish = self._silently(self.run.finish)  # which is called at exit once more
         self.last = int(getattr(self.run, "_next_step", 0)) - 1
+
+    @staticmethod
+    def _silently(finish: Callable[[], None]) -> Callable[[], None]:
+        """Without what it prints: "Uploading logs", even where all of them stay here."""
+
+        def silent() -> None:
+            with redirect_stdout(io.StringIO()):
+                finish()
+
+        return silent
 
     def log(self, step: int, figures: Figures) -> None:
         """See `Tracker.log`."""
@@ -69,8 +80,7 @@ class Trackio:
     def finish(self, figures: Figures) -> None:
         """See `Tracker.finish`."""
         self.run.log(dict(figures))
-        with redirect_stdout(io.StringIO()):
-            self.run.finish()
+        self.run.finish()
 
 
 class Wandb:

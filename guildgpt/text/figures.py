@@ -62,7 +62,7 @@ def whole(value: float | None) -> str:
 
 def decimals(value: float | None, digits: int = 3) -> str:
     """A measure: "1.052"."""
-    return NONE if value is None else f"{value:,.{digits}f}"
+    return NONE if value is None else f"{value:z,.{digits}f}"
 
 
 def percent(share: float | None) -> str:
@@ -72,12 +72,12 @@ def percent(share: float | None) -> str:
 
 def signed(value: float | None, unit: str = "%") -> str:
     """A change in hundredths: "−14.6%", "+56.0 points"."""
-    return NONE if value is None else f"{100 * value:+.1f}{unit}".replace("-", "−")
+    return NONE if value is None else f"{100 * value:+z.1f}{unit}".replace("-", "−")
 
 
 def sign(value: float | None, digits: int = 2) -> str:
     """A score, or a difference of scores, with its sign: "+0.15", "−0.16"."""
-    return NONE if value is None else f"{value:+,.{digits}f}".replace("-", "−")
+    return NONE if value is None else f"{value:+z,.{digits}f}".replace("-", "−")
 
 
 def finite(value: float | None) -> float | None:

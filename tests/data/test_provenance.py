@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -93,6 +93,23 @@ def test_strict_names_every_refused_source_at_once() -> None:
     assert "dolly" not in text
     assert 'policy = "open"' in text
     assert 'written_by = "people"' in text
+
+
+def test_the_remedy_for_a_base_without_a_licence_is_one_for_a_base() -> None:
+    base = Provenance("mine", "base", origin="mine")
+    with pytest.raises(PolicyError, match=r"the only source.*\n.*\n.*`model\.licence`"):
+        check("strict", [base])
+    assert check("strict", [replace(base, licence="MIT")]) == []
+    with pytest.raises(PolicyError) as caught:
+        check("strict", [DOLLY, Provenance("chat")])
+    assert "model.licence" not in str(caught.value)
+
+
+def test_a_source_that_the_base_has_learned_from_before_is_told_once() -> None:
+    chat = Provenance("chat", origin="c.jsonl")
+    assert len(check("open", [chat, DOLLY, replace(chat, rows=3)])) == 1
+    with pytest.raises(PolicyError, match="1 of 2"):
+        check("strict", [chat, DOLLY, replace(chat, rows=3)])
 
 
 def test_open_warns_of_the_same_and_strict_is_silent_when_all_is_well() -> None:

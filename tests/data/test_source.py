@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -217,6 +218,39 @@ def test_a_column_that_no_row_has_is_named(write_lines) -> None:
     with pytest.raises(DataError, match="no row has the column `ask`") as caught:
         load(SourceSpec(source=str(path), columns={"system": "ask"}))
     assert "The first row has prompt, completion" in str(caught.value.remedy)
+
+
+def test_a_column_that_a_row_has_not_explains_why_its_form_is_not_known(write_lines) -> None:
+    row = {"Frage": "Why?", "Antwort": "So.", "nr": None}
+    path = write_lines("a.jsonl", [row])
+    columns = {"prompt": "frage", "completion": "Antwort"}
+    with pytest.raises(DataError, match=r"a\.jsonl:1: the row has no column `frage`") as caught:
+        load(SourceSpec(source=str(path), columns=columns))
+    assert str(caught.value.remedy).startswith("Did you mean `Frage`? It has Frage, Antwort, nr.")
+    with pytest.raises(DataError, match="are of no known form") as caught:
+        load(SourceSpec(source=str(path), columns={"prompt": "Frage", "completion": "nr"}))
+    assert "no column" not in str(caught.value)  # it is there, and null
+
+
+def test_an_empty_cell_is_named_and_can_be_passed_over(write_lines) -> None:
+    path = write_lines("a.csv", ["prompt,completion", "Why?,So.", "When?,"])
+    with pytest.raises(DataError, match=r"a\.csv:3: ") as caught:
+        load(SourceSpec(source=str(path)))
+    assert str(caught.value.remedy).startswith("`completion` is empty here.")
+    assert 'on_bad_row = "skip"' in str(caught.value.remedy)
+    loaded = load(SourceSpec(source=str(path), on_bad_row="skip"))
+    assert len(loaded.conversations) == loaded.notes.skipped["a row that cannot be read"] == 1
+
+
+def test_the_remedy_for_an_unknown_form_is_a_source_that_can_be_read(write_lines) -> None:
+    """Whoever meets it first did so on the command line, where no recipe is open."""
+    path = write_lines("mine.csv", [{"Frage": "Why?", "Antwort": "So."}])
+    with pytest.raises(DataError) as caught:
+        load(SourceSpec(source=str(path)))
+    (quoted,) = re.findall(r"'(\{source.*\}\})'", str(caught.value.remedy))
+    told = quoted.replace("mine.csv", str(path)).replace("…", "Frage", 1).replace("…", "Antwort")
+    loaded = load(SourceSpec.parse(told))
+    assert [turn.content for turn in loaded.conversations[0].messages] == ["Why?", "So."]
 
 
 def test_bad_rows_stop_the_reading_or_are_counted_and_listed(write_lines) -> None:

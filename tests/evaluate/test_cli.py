@@ -263,7 +263,7 @@ def test_the_table_shows_the_baselines_and_the_margins(models: Path) -> None:
     result = ask("eval", models / "reward" / "model", "--comparisons", source)
     assert result.exit_code == 0, repr(result.exception)
     words = " ".join(result.output.split())
-    for piece in ("right", "95 % interval", "length", "chance", "pairs, by margin"):
+    for piece in ("right", "95% interval", "length", "chance", "pairs, by margin"):
         assert piece in words
     assert "better than length alone" in words
     assert "pairs: at equal length" in words

@@ -160,6 +160,6 @@ def test_eval_of_what_is_not_there(data: Path, model: Path, tmp_path: Path) -> N
     error = refused(GuildError, "eval", model)
     assert (error.what, error.remedy) == (
         "there is nothing to measure",
-        "Give --data SOURCE, --samples or --constraints N.",
+        "Give --data SOURCE, --samples, --constraints N, --code TASKS or --harness TASK.",
     )
     assert refused(ModelError, "eval", tmp_path, "--data", f"jsonl:{data}").where == str(tmp_path)

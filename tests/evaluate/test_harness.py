@@ -180,7 +180,7 @@ def test_chat_limit_and_a_table_for_people(model: Path, tasks: Path) -> None:
         ["choose", "2", "0"],
         ["write", "2", "0"],
     ]
-    assert "95 % interval" in result.stdout
+    assert "95% interval" in result.stdout
     assert "it/s" not in result.output  # no bars of others
 
 

@@ -301,7 +301,9 @@ def test_a_stage_counts_the_rows_that_it_reads(road: Road) -> None:
     assert reports["reward"]["pairs"].train > 0
     assert reports["ppo"]["rows"].train == rows.train
     assert reports["ppo"]["pairs"].train == reports["reward"]["pairs"].train
-    assert "pairs: 0 to train on" in road.printed
+    assert "pairs: no rows for `sft`" in road.printed
+    assert "rows: no rows for `reward`" in road.printed
+    assert ": 0 to train on" not in road.printed
 
 
 def test_a_dry_run_counts_prompts_that_are_too_long(road: Road) -> None:

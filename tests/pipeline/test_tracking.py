@@ -78,6 +78,7 @@ def test_a_killed_run_goes_on_in_the_same_run_of_trackio(tmp_path: Path) -> None
     second = process(*command, TRACKIO_DIR=str(kept))
     assert second.returncode == 0, second.stderr
     assert "Trackio project" not in second.stdout  # it does not speak in between
+    assert "Uploading" not in second.stdout  # nor at exit, of what does not leave this machine
 
     runs = told(kept)
     assert sorted(name.rpartition("-")[0] for name in runs) == ["tiny-pretrain", "tiny-sft"]

@@ -29,7 +29,7 @@ from guildgpt.report.report import (
     read_metrics,
     read_report,
 )
-from guildgpt.text.figures import duration, signed, size
+from guildgpt.text.figures import decimals, duration, sign, signed, size
 from guildgpt.train.loop import Outcome
 from tests.report.conftest import EMPTY, UNTRAINED
 
@@ -282,3 +282,5 @@ def test_figures_are_written_for_a_reader() -> None:
         "–",
     ]
     assert signed(-0.146) == "−14.6%"
+    nothing = [signed(-1e-9), decimals(-1e-9, 1), sign(-1e-9)]
+    assert nothing == ["+0.0%", "0.0", "+0.00"]  # and no minus before it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
@@ -12,6 +14,13 @@ def drawn(rows: int, columns: int, rank: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     left = torch.randn(rows, rank, generator=generator)
     return left @ torch.randn(rank, columns, generator=generator) / rank
+
+
+def test_rounding_says_nothing_on_the_screen() -> None:
+    """torch warned of every shape, between the lines that `guildgpt export` prints."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert rounding(torch.ones(24, 40), torch.float32) > 0
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (60, 40), (900, 700)], ids=str)
