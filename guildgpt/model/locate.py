@@ -176,13 +176,6 @@ def _in_folder(path: Path) -> Located:
             remedy="A reward model scores answers (`guildgpt compare`) and cannot be talked to. "
             "Was the folder copied whole?",
         )
-    if (path / "adapter_config.json").is_file():
-        raise ModelError(
-            "this is a peft adapter, which is no model without its base",
-            where=path,
-            remedy="`guildgpt train` makes one of the two: name this folder in model.base, with "
-            'model.adapter = "merge".',
-        )
     refuse_run_folder(path)
     raise ModelError(
         "there is no model here",
