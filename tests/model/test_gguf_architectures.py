@@ -259,7 +259,7 @@ def changes() -> list[Any]:
 def test_each_change_is_needed(
     name: str, change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, llama.cpp writes something else in one of the cases, or does not load the file."""
+    """Without it llama.cpp writes something else in one of the cases, or does not load the file."""
     family = FAMILIES[name]
     left = {
         module: tuple(one for one in several if one is not change)
