@@ -28,6 +28,7 @@ from guildgpt.model.starter import starter_gguf
 CONTEXT = 512
 PROMPT = 32  # tokens
 ANSWER = 64  # tokens
+SETTLE_SECONDS = 5.0  # an engine takes the cores that are idle when it is opened: all, to both
 ROUNDS = 3  # requests that each stream makes, one after another
 
 
@@ -89,6 +90,7 @@ def main() -> None:
     asked = parser.parse_args()
     for streams in asked.streams:
         process, ours = serve(streams)
+        time.sleep(SETTLE_SECONDS)
         raw = LlamaCppEngine(starter_gguf(), context=CONTEXT, slots=streams)
         key = {"Authorization": f"Bearer {raw._link.key}"}
         theirs = f"{raw._link.address}/v1"
