@@ -26,6 +26,7 @@ from guildgpt.serve.cli import serve
 from guildgpt.sharing.cli import export, push
 from guildgpt.terminal import (
     FLAG,
+    STOPPED,
     EngineOption,
     Json,
     console_for,
@@ -142,7 +143,7 @@ def train(
             loaded, text, folder, stages=stages, reuse=reuse, track=tracker, console=console
         )
     except (KeyboardInterrupt, Terminated):
-        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         raise  # exit status 130 or 143, as shells have it
     if as_json:
         print_json(report.as_dict())

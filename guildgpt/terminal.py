@@ -21,6 +21,7 @@ SOURCES = (
     "a file, a folder, a pattern such as 'shards/*.parquet', hub:OWNER/NAME, dolly, oasst1, "
     "oasst2, starter, constrained, dolly:PATH, oasst:PATH or stackexchange:PATH"
 )
+STOPPED = "\nStopped. The same command goes on from the last checkpoint, if there is one yet."
 FLAG = ""  # what a switch shows in place of a value
 EngineOption = Annotated[
     str | None,
@@ -109,7 +110,7 @@ def needs_torch() -> None:
     """GuildError, with the command that helps, where the training wing is not installed."""
     if missing := missing_for_training():
         raise GuildError(
-            f"training needs {', '.join(missing)}, not installed here",
+            f"this needs {', '.join(missing)}, not installed here",
             remedy="pip install 'guildgpt[train]'",
         )
 

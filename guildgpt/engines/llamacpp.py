@@ -71,8 +71,7 @@ class LlamaCppEngine:
 
     def generate(self, ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[Chunk, None]:
         """Stream the answer to a prompt; see `Engine.generate`."""
-        chunks = self._generate(ids, params)
-        return until_stop(chunks, params.stop) if params.stop else chunks
+        return until_stop(self._generate(ids, params), params.stop)
 
     async def _generate(
         self, ids: Sequence[int], params: SamplingParams

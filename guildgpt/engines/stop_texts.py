@@ -9,14 +9,21 @@ from dataclasses import replace
 from guildgpt.engines.engine import Chunk
 
 
-async def until_stop(
+def until_stop(
     chunks: AsyncGenerator[Chunk, None], stops: Sequence[str]
 ) -> AsyncGenerator[Chunk, None]:
-    """`chunks` up to the text of `stops` that is whole first; then the work is ended.
+    """`chunks` up to the text of `stops` that is whole first; then the work is ended. All of them
+    as they are where there are no `stops`.
 
     Text that a stop text may begin with is held back. A token comes with the beginning of its text;
     those whose text begins with the stop text or behind it are left out.
     """
+    return _until_stop(chunks, stops) if stops else chunks
+
+
+async def _until_stop(
+    chunks: AsyncGenerator[Chunk, None], stops: Sequence[str]
+) -> AsyncGenerator[Chunk, None]:
     waiting: list[Chunk] = []
     async with aclosing(chunks):
         async for chunk in chunks:

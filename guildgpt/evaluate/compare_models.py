@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from guildgpt.bases.base import context_limit, load_base, load_tokenizer
 from guildgpt.bases.config import BaseConfig
 from guildgpt.bases.locate import locate_base
-from guildgpt.chat import ChatTemplate, Message
+from guildgpt.chat import Message
 from guildgpt.data import SourceSpec, load, starter_prompts
 from guildgpt.data.split import digest, unseen
 from guildgpt.errors import DataError, GuildError, ModelError
@@ -27,6 +27,7 @@ from guildgpt.evaluate.head_to_head import (
     head_to_head,
     verdict_sentence,
 )
+from guildgpt.evaluate.opening import as_trained
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.provenance import PROVENANCE_FILE, trained_on
 from guildgpt.network.lean import in_format
@@ -171,14 +172,6 @@ def _verdict(result: HeadToHead) -> dict[str, Any]:
     }
 
 
-def _config(model: str) -> BaseConfig:
-    """The model as it was trained: with the system prompt that its own template holds."""
-    folder = Path(model).expanduser()
-    with suppress(GuildError, OSError):
-        return BaseConfig(base=model, context=32, system=ChatTemplate.load(folder).system)
-    return BaseConfig(base=model, context=32)
-
-
 def _checked(model: str, judge: Path) -> ChatTokenizer:
     """A model's tokenizer; ModelError if it writes no answers, or none that the judge can read."""
     if (Path(model).expanduser() / REWARD_FILE).is_file():
@@ -187,7 +180,7 @@ def _checked(model: str, judge: Path) -> ChatTokenizer:
             where=model,
             remedy="Name two models that answer, and this one after --judge.",
         )
-    chat = load_tokenizer(_config(model))[0]
+    chat = load_tokenizer(as_trained(model))[0]
     try:
         check_same_language(judge, chat)
     except ModelError as error:
@@ -241,7 +234,7 @@ def _answers(
     world: World,
 ) -> Answers:
     dtype = world.dtype("auto")
-    network = in_format(load_base(_config(model)).model, dtype).to(world.device).eval()
+    network = in_format(load_base(as_trained(model)).model, dtype).to(world.device).eval()
     return write(trunk_for(network, dtype), chat, prompts, sampling, seed=seed)
 
 

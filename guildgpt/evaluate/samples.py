@@ -122,24 +122,33 @@ async def sample(
     return [task.result() for task in tasks]
 
 
+def sampled_prompts(config: EvaluateConfig) -> list[tuple[Message, ...]]:
+    """The probes, and as many of the starter pack's held-out prompts as are wanted."""
+    prompts = [probe.messages for probe in probes()]
+    return prompts + [(Message("user", p.prompt),) for p in starter_prompts()[: config.prompts]]
+
+
 def sample_answers(
     chat: ChatTokenizer, gguf: Path, config: EvaluateConfig, seed: int
 ) -> list[Sample]:
-    """What the model in `gguf` answers to the probes and to the held-out prompts."""
-    prompts = [probe.messages for probe in probes()]
-    prompts += [(Message("user", p.prompt),) for p in starter_prompts()[: config.prompts]]
+    """What the model in `gguf` answers to the probes and to the held-out prompts. A prompt that
+    leaves no room in what the model holds is left out; EngineError where all of them do."""
+    prompts = sampled_prompts(config)
     params = SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens)
-    longest = max(len(chat.template.prompt(prompt, chat.tokenizer)) for prompt in prompts)
+    lengths = [len(chat.template.prompt(prompt, chat.tokenizer)) for prompt in prompts]
 
     async def all_of_them() -> list[Sample]:
         async with LlamaCppEngine(
             gguf,
             tokenizer=chat.tokenizer,
-            context=longest + params.max_tokens + 16,
+            context=max(lengths) + params.max_tokens + 16,
             slots=config.concurrency,
         ) as engine:
+            pairs = zip(prompts, lengths, strict=True)
+            fitting = [prompt for prompt, length in pairs if length < engine.context]
+            asked = fitting or prompts[:1]  # which is refused in the engine's words
             return await sample(
-                engine, chat.template, prompts, params, seed=seed, concurrency=config.concurrency
+                engine, chat.template, asked, params, seed=seed, concurrency=config.concurrency
             )
 
     return asyncio.run(all_of_them())

@@ -11,7 +11,16 @@ import typer
 
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
 from guildgpt.inherited import Terminated
-from guildgpt.terminal import FLAG, Json, console_for, examples, needs_torch, print_json, say
+from guildgpt.terminal import (
+    FLAG,
+    STOPPED,
+    Json,
+    console_for,
+    examples,
+    needs_torch,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from guildgpt.feedback.records import Decision
@@ -107,7 +116,7 @@ def learn(
     try:
         decision = take_turn(options)
     except (KeyboardInterrupt, Terminated):
-        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         raise
     lines = [f"{decision.candidate_id or 'The candidate'}: {decision.state.replace('_', ' ')}"]
     lines[0] += f" ({decision.why})." if decision.why else "."

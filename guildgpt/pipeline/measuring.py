@@ -17,7 +17,7 @@ from guildgpt.evaluate.bits import measure_bits
 from guildgpt.evaluate.constrained import constrained_answers
 from guildgpt.evaluate.head_to_head import HeadToHead, divergence, head_to_head
 from guildgpt.evaluate.preferences import PreferenceFigures, measure_preferences
-from guildgpt.evaluate.samples import Measured, sample_answers
+from guildgpt.evaluate.samples import Measured, sample_answers, sampled_prompts
 from guildgpt.model.folder import write_model_folder
 from guildgpt.network.hats import JUDGE, POLICY, Hats
 from guildgpt.network.reward_model import (
@@ -190,6 +190,8 @@ def _measure(run: StageRun, base: Base, rows: Prepared, gguf: Path | None) -> Me
         except EngineError as error:  # such as a context too short for a question
             _say_unsampled(run, error)
             samples = []
+        if samples and (left := len(sampled_prompts(recipe.evaluate)) - len(samples)):
+            run.say(f"{left} of the sampled prompts leave no room for an answer.", style="yellow")
         constrained = {}
         if count := recipe.evaluate.constrained:
             tokens = recipe.evaluate.max_tokens

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from guildgpt import __version__
+from guildgpt.chat import Message
 from guildgpt.data.provenance import Provenance
 from guildgpt.evaluate.head_to_head import HeadToHead
 from guildgpt.evaluate.kept import kept_change, kept_figures
@@ -99,8 +100,8 @@ def stage_report(
         probes=tuple(
             ProbeResult(
                 probe,
-                before=_shown(before.samples, index),
-                after=_shown(after.samples, index),
+                before=_shown(before.samples, probe.messages),
+                after=_shown(after.samples, probe.messages),
                 seen=probe.id in known,
                 base=first.probes[index].before if first else None,
             )
@@ -193,8 +194,8 @@ def _kept(before: Measured, after: Measured, first: Report | None) -> tuple[Kept
     )
 
 
-def _shown(samples: Sequence[Sample], index: int) -> ProbeAnswer | None:
-    if index >= len(samples):
-        return None
-    one = samples[index]
-    return ProbeAnswer(one.answer_text, one.stop, one.looped, len(one.ids))
+def _shown(samples: Sequence[Sample], prompt: tuple[Message, ...]) -> ProbeAnswer | None:
+    for one in samples:
+        if one.prompt == prompt:
+            return ProbeAnswer(one.answer_text, one.stop, one.looped, len(one.ids))
+    return None

@@ -48,7 +48,8 @@ def make_app(
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> JSONResponse:
-        versions = {id: str(why) if why else "ok" for id, why in asking.fleet.open_versions.items()}
+        there = asking.fleet.open_versions.items()  # anybody may ask: why not is the log's
+        versions = {id: "does not open" if why else "ok" for id, why in there}
         well = asking.fleet.well and bool(versions)
         return JSONResponse({"ready": well, "versions": versions}, 200 if well else 503)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,9 @@ from guildgpt.serve.asking import Asking
 from guildgpt.talk.fleet import Fleet, open_model
 from guildgpt.talk.waiting import FairQueue
 
+log = logging.getLogger(__name__)
 KEYS_VARIABLE = "GUILDGPT_SERVE_KEYS"
+LEAST_KEY = 16  # characters
 LOOK_SECONDS = 5.0  # between looks whether the engines live
 LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopped
 
@@ -109,13 +112,17 @@ def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
 
 
 async def _look_after(fleet: Fleet) -> None:
-    """Open engines anew that have died; for ever."""
+    """Open engines anew that have died; for ever. Why one does not open is logged once."""
+    logged = ""
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         try:
             await fleet.look()
-        except Exception:  # whatever it is, /readyz tells of it
-            continue
+            logged = ""
+        except Exception as error:  # whatever it is, it may be mended
+            if str(error) != logged:
+                log.error("an engine does not open: %s", error)
+            logged = str(error)
 
 
 def read_keys(text: str) -> dict[str, str]:
@@ -136,9 +143,6 @@ def read_keys(text: str) -> dict[str, str]:
             )
         keys[name] = key
     return keys
-
-
-LEAST_KEY = 16
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -180,7 +180,7 @@ async def test_an_engine_that_hangs_mid_answer_is_replaced(
 ) -> None:
     monkeypatch.setattr(server_link, "TIMEOUT", 2.0)
     monkeypatch.setattr(server_link, "SIGN_SECONDS", 0.1)
-    await real.open(folder, max_tokens=200, context=2048)
+    await real.open(folder, max_tokens=600, context=2048)  # it must not be whole too soon
     asked = await real.house.say("Tell me a very long story about a lighthouse.")
     await real.house.begun(asked)
     hanging = real.process

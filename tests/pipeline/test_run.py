@@ -270,14 +270,17 @@ def test_changed_data_is_refused_in_words(scratch: Scratch, tmp_path: Path) -> N
         rows.write_bytes(kept)
 
 
-def test_a_context_too_short_for_the_questions(tmp_path: Path) -> None:
-    """The run goes on without sampled answers; pretraining alone needs no conversations."""
+def test_a_context_too_short_for_some_questions(tmp_path: Path) -> None:
+    """The others are asked, before and after alike; pretraining alone needs no conversations."""
     recipe = tiny.write_run(tmp_path)
     overrides = ["model.context=48", "pretrain.steps=2", 'stages=["pretrain"]', "data.sources=[]"]
     report, printed = train(recipe, tmp_path / "run", overrides)
-    assert "Answers are not sampled: the prompt is" in printed
+    assert "of the sampled prompts leave no room for an answer" in printed
     assert report.title == "tiny"
-    assert report.samples_after is None
+    answered = [probe for probe in report.probes if probe.after]
+    assert 0 < len(answered) < len(report.probes)
+    assert all((probe.before is None) == (probe.after is None) for probe in report.probes)
+    assert report.samples_after is not None
     assert [held_out.source for held_out in report.held_out] == ["documents"]
     assert "# model.context = 48" in report.recipe_text
 

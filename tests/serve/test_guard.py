@@ -50,6 +50,7 @@ def test_health_needs_no_key_and_metrics_do(locked: Served) -> None:
     assert httpx.get(f"{locked.url}/healthz").json() == {"status": "ok"}
     ready = httpx.get(f"{locked.url}/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    assert [*ready.json()["versions"].values()] == ["ok"]
     assert httpx.get(f"{locked.url}/metrics").status_code == 401
     keyed = {"Authorization": f"Bearer {KEYS['anna']}"}
     assert "guildgpt_waiting 0.0" in httpx.get(f"{locked.url}/metrics", headers=keyed).text

@@ -210,7 +210,7 @@ def test_a_signal_stops_it_and_the_same_command_goes_on(
     process = held_at(4, log, *command, before=IGNORE)
     os.kill(process.pid, number)
     assert process.wait() == 128 + number, process.output()
-    said = "\nStopped. The same command goes on from the last checkpoint.\n"
+    said = "\nStopped. The same command goes on from the last checkpoint, if there is one yet.\n"
     assert process.output().endswith(said)
     assert "Traceback" not in process.output()
     assert "going on from step" in start(*command).finish()
