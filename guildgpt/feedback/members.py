@@ -35,7 +35,7 @@ class Members:
         """The member who votes under this name without Discord, made at first sight."""
         hashed = self.account_hash(kind, name)
         member = await self._of_hash(hashed)
-        row = {"id": new_id(), "member_id": member.id, "kind": kind, "name": name, "secret": None}
+        row = {"id": new_id(), "member_id": member.id, "kind": kind, "name": name}
         noting = self._database.insert(accounts).on_conflict_do_nothing()
         await self._database.execute(noting, row | {"created_at": self._clock.now()})
         return member

@@ -13,12 +13,14 @@ from guildgpt.chat import Role
 from guildgpt.model.version import Version
 
 Consent = Literal["none", "chat", "train"]
-ConversationKind = Literal["chain", "thread", "dm", "slash", "terminal", "import", "round"]
+ConversationKind = Literal["chain", "thread", "dm", "slash", "terminal", "import", "round", "web"]
 Passed = Literal["partly", "wholly"]
 NOT_THEIRS = "not_theirs"  # in a message's `extra`: how far its member passed on what others wrote
 DeliveryState = Literal["pending", "answering", "done", "failed", "skipped"]
 Verdict = Literal["ranked", "tie", "both_bad", "skip"]
 AccountKind = Literal["terminal", "web"]
+AccountRole = Literal["voter", "operator"]
+CorrectionState = Literal["offered", "accepted", "refused"]
 PromptState = Literal["offered", "accepted", "refused"]
 Purpose = Literal["train", "decide"]
 Place = Literal["discord", "terminal", "web"]
@@ -149,13 +151,17 @@ class Rating:
 @dataclass(frozen=True, slots=True)
 class Correction:
     """A person's own wording of an answer; of several of one member the newest counts. One without
-    words takes back those before it."""
+    words takes back those before it. `licence` is what they gave it under; one that is `offered`
+    waits for the operator's review."""
 
     id: str
     message_id: str
     member_id: str | None
     text: str
     created_at: datetime
+    licence: str = ""
+    state: CorrectionState = "accepted"
+    decided_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0004"  # the newest migration: a store that has it is opened without loading Alembic
+HEAD = "0005"  # the newest migration: a store that has it is opened without loading Alembic
 VERSION_TABLE = "guildgpt_version"  # Alembic's mark of the migration that a database has
 
 
@@ -114,7 +114,8 @@ versions = Table(
     Column("trouble", Text),
 )
 
-# Who votes at a terminal or on the web page: a member under a name, without Discord.
+# Who votes at a terminal or on the web page: a member under a name, without Discord. Of one that
+# `ended_at`, no session counts.
 accounts = Table(
     "accounts",
     metadata,
@@ -122,9 +123,76 @@ accounts = Table(
     Column("member_id", ForeignKey("members.id"), nullable=False, unique=True),
     Column("kind", String, nullable=False),
     Column("name", String, nullable=False),
-    Column("secret", String),
     _moment("created_at"),
+    Column("role", String, nullable=False, server_default="voter"),
+    _moment("ended_at", nullable=True),
     UniqueConstraint("kind", "name"),
+)
+
+# Links that make an account, or sign one in again (`account_id`), once. Of a link, a session and a
+# key the store has the hash alone.
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sha256", String, nullable=False, unique=True),
+    Column("role", String, nullable=False),
+    Column("name", String),
+    Column("account_id", ForeignKey("accounts.id")),
+    _moment("created_at"),
+    _moment("expires_at"),
+    _moment("used_at", nullable=True),
+    Index(None, "account_id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sha256", String, nullable=False, unique=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("device", String, nullable=False),
+    _moment("created_at"),
+    _moment("seen_at"),
+    _moment("expires_at"),
+    Index(None, "account_id"),
+)
+
+# Who may ask the API, and how much.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("sha256", String, nullable=False, unique=True),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_day", BigInteger),
+    _moment("created_at"),
+    _moment("seen_at", nullable=True),
+    _moment("ended_at", nullable=True),
+)
+
+# What was asked with a key: by minute (requests) and by day (tokens), in UTC.
+api_usage = Table(
+    "api_usage",
+    metadata,
+    Column("key_id", ForeignKey("api_keys.id"), primary_key=True),
+    Column("span", String, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+)
+
+# Answers of /v1/responses that were to be stored. `owner` stands for the key that asked.
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("previous_id", String),
+    _json("body"),
+    _moment("created_at"),
+    Index(None, "owner"),
+    Index(None, "created_at"),
 )
 
 conversations = Table(
@@ -141,6 +209,17 @@ conversations = Table(
     Index(None, "guild_id"),
     Index(None, "channel_id"),
     Index(None, "home_id"),
+)
+
+# Conversations of the web page: each is its member's alone.
+chats = Table(
+    "chats",
+    metadata,
+    Column("conversation_id", ForeignKey("conversations.id"), primary_key=True),
+    Column("member_id", ForeignKey("members.id"), nullable=False),
+    Column("title", Text, nullable=False),
+    _moment("changed_at"),
+    Index(None, "member_id", "changed_at"),
 )
 
 messages = Table(
@@ -262,7 +341,8 @@ reports = Table(
     Index(None, "member_id"),
 )
 
-# A person's own wording of an answer.
+# A person's own wording of an answer: `licence` is what they gave it under, and the operator reviews
+# what comes from the web page.
 corrections = Table(
     "corrections",
     metadata,
@@ -271,8 +351,12 @@ corrections = Table(
     Column("member_id", ForeignKey("members.id")),
     Column("text", Text, nullable=False),
     _moment("created_at"),
+    Column("licence", String, nullable=False, server_default=""),
+    Column("state", String, nullable=False, server_default="accepted"),
+    _moment("decided_at", nullable=True),
     Index(None, "message_id", "member_id"),
     Index(None, "member_id"),
+    Index(None, "state"),
 )
 
 # The prompt pool. `sha256` is that of the text as it is compared; `purpose` follows from it.
