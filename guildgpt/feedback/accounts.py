@@ -59,8 +59,8 @@ class Accounts:
         if role not in get_args(AccountRole):
             raise ValueError(f"no role: {role!r}")
         token, now = new_secret(), self._clock.now()
-        row = {"id": new_id(), "sha256": digest_of(token), "role": role, "account_id": account_id}
-        row |= {"created_at": now, "expires_at": now + lasts}
+        row: dict[str, object] = {"id": new_id(), "sha256": digest_of(token), "role": role}
+        row |= {"account_id": account_id, "created_at": now, "expires_at": now + lasts}
         row["name"] = None if name is None or account_id else clean_name(name)
 
         def work(connection: Connection) -> None:
@@ -222,7 +222,7 @@ class Accounts:
     def _make(self, connection: Connection, account: Account) -> Account:
         """Write an account and its member down; one that is there already stays as it is."""
         hashed = self._members.account_hash("web", account.name)
-        row = {"id": account.member_id, "hash": hashed, "consent": "chat"}
+        row: dict[str, object] = {"id": account.member_id, "hash": hashed, "consent": "chat"}
         row |= {"created_at": account.created_at, "seen_at": account.created_at}
         connection.execute(self._database.insert(members).on_conflict_do_nothing(), row)
         member = connection.scalar(select(members.c.id).where(members.c.hash == hashed))

@@ -90,7 +90,7 @@ async def test_a_link_expires_and_can_be_withdrawn(store: Store, clock: Clock) -
 async def test_a_name_is_somebodys(store: Store, taken: str) -> None:
     await store.accounts.accept(await store.accounts.invite("voter"), "Anna", FIREFOX)
     link = await store.accounts.invite("voter")
-    with pytest.raises(SignInRefused, match="is called .* already") as caught:
+    with pytest.raises(SignInRefused, match=r"is called .* already") as caught:
         await store.accounts.accept(link, taken, FIREFOX)
     assert caught.value.remedy == "Choose another name."
     with pytest.raises(SignInRefused):
