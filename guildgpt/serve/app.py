@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from guildgpt import __version__
 from guildgpt.engines.engine import SamplingParams
+from guildgpt.feedback.store import Store
 from guildgpt.serve.api import Api
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.guard import LOCAL, Guard
@@ -24,8 +25,12 @@ def make_app(
     usual: SamplingParams,
     keys: Mapping[str, str],
     hosts: tuple[str, ...] = LOCAL,
+    store: Store | None = None,
 ) -> FastAPI:
-    """The API over the models that `asking` asks; see `Guard` for `keys` and `hosts`."""
+    """The API over the models that `asking` asks; see `Guard` for `keys` and `hosts`.
+
+    The store is `app.state.store`: None where it is not open yet, and set once it is.
+    """
     app = FastAPI(
         title="GuildGPT",
         version=__version__,
@@ -33,6 +38,7 @@ def make_app(
         redoc_url=None,
         default_response_class=AsciiJson,
     )
+    app.state.store = store
     app.include_router(Api(asking, usual, int(time.time())).router())
     tell_problems(app)
     registry = CollectorRegistry()
