@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import generate_latest
 
 from guildgpt import __version__
 from guildgpt.engines.engine import SamplingParams
@@ -29,7 +29,8 @@ def make_app(
 ) -> FastAPI:
     """The API over the models that `asking` asks; see `Guard` for `keys` and `hosts`.
 
-    The store is `app.state.store`: None where it is not open yet, and set once it is.
+    The store is `app.state.store`: None where it is not open yet, and set once it is; `asking` is
+    `app.state.asking`.
     """
     app = FastAPI(
         title="GuildGPT",
@@ -39,14 +40,12 @@ def make_app(
         default_response_class=AsciiJson,
     )
     app.state.store = store
+    app.state.asking = asking
     app.include_router(Api(asking, usual, int(time.time())).router())
     tell_problems(app)
-    registry = CollectorRegistry()
-    for name, text, value in (
-        ("answering", "Answers on their way", lambda: asking.queue.running),
-        ("waiting", "Questions that wait", lambda: asking.queue.waiting),
-    ):
-        Gauge(f"guildgpt_{name}", text, registry=registry).set_function(value)
+    metrics = asking.metrics
+    metrics.answering.set_function(lambda: asking.queue.running)
+    metrics.waiting.set_function(lambda: asking.queue.waiting)
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, Any]:
@@ -60,8 +59,9 @@ def make_app(
         return JSONResponse({"ready": well, "versions": versions}, 200 if well else 503)
 
     @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+    async def told() -> Response:
+        metrics.open_versions(asking.fleet.open_versions)
+        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
-    app.add_middleware(Guard, keys=keys, hosts=hosts)
+    app.add_middleware(Guard, keys=keys, hosts=hosts, metrics=metrics)
     return app
