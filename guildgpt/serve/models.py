@@ -135,9 +135,19 @@ class Models:
         following = [self.following.keep()] if self.following else []
         await asyncio.gather(self.watch(store), *following)
 
+    @property
+    def release(self) -> int:
+        """The number of the release that is served; 0 where none is."""
+        return self.following.number if self.following else 0
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What anybody may know of the release and the store."""
+        return {"release": self.release or None, "store": self.store_is_well}
+
     def show(self, metrics: Metrics) -> None:
         """Have the metrics tell of releases and of the store."""
-        metrics.release.set_function(lambda: self.following.number if self.following else 0)
+        metrics.release.set_function(lambda: self.release)
         metrics.store.set_function(lambda: self.store_is_well)
         metrics.postponed.set_function(lambda: len(self.postponed))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -65,41 +65,54 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
 async def _serve(
     settings: ServeSettings, listening: socket.socket, say: Callable[[str], None]
 ) -> None:
+    opening = Opening(settings.context, settings.slots, settings.at)
+    async with opened_app(settings, opening, say) as app:
+        host, port = listening.getsockname()[:2]
+        say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        await web_server(app).serve(sockets=[listening])
+
+
+@asynccontextmanager
+async def opened_app(
+    settings: ServeSettings, opening: Opening, say: Callable[[str], None]
+) -> AsyncGenerator[FastAPI]:
+    """The app while its models are open, its store, too, and releases are followed."""
     async with AsyncExitStack() as stack:
         fleet = Fleet()
         stack.push_async_callback(fleet.close)
-        models = Models(
-            fleet, Opening(settings.context, settings.slots, settings.at), settings.models, say
-        )
+        models = Models(fleet, opening, settings.models, say)
         store = await open_store(settings.store, say) if settings.store else None
         asking = Asking(fleet, fair_queue(settings))
-        app = make_app(asking, usual=settings.usual, keys=settings.keys, store=store)
+        app = make_app(asking, usual=settings.usual, keys=settings.keys, store=store, models=models)
         stack.push_async_callback(_close_store, app)
-        models.show(asking.metrics)
         if store:
             await models.use(store)
         await models.open()
-        host, port = listening.getsockname()[:2]
-        say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
-        working = [
-            asyncio.create_task(models.look_after()),
-            asyncio.create_task(_with_store(settings, app, models)),
-        ]
-        try:
-            await web_server(app).serve(sockets=[listening])
-        finally:
-            for task in working:
-                task.cancel()
-            await asyncio.wait(working)
+        await stack.enter_async_context(
+            _beside(models.look_after(), _with_store(settings, app, models))
+        )
+        yield app
 
 
 async def _with_store(settings: ServeSettings, app: FastAPI, models: Models) -> None:
-    """Write and follow; where the store is not open yet, as soon as it is. For ever."""
+    """Follow releases and write what waits; where the store is not open yet, as soon as it is."""
     if settings.store and not app.state.store:
         app.state.store = await open_later(settings.store)
         await models.use(app.state.store)
     if app.state.store:
         await models.keep(app.state.store)
+
+
+@asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Work that goes on until the block ends."""
+    working = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
 
 
 async def _close_store(app: FastAPI) -> None:
