@@ -60,8 +60,8 @@ def serve(
         list[str] | None,
         typer.Argument(
             metavar="MODEL…",
-            help="Model folders, GGUF files or `starter`; the newest trained one if none is given. "
-            "The last one answers who names none.",
+            help="Model folders, GGUF files or `starter`: the last one answers who names none. "
+            "Without any, who is released in the store, else the newest trained one.",
             show_default=False,
         ),
     ] = None,
@@ -88,14 +88,18 @@ def serve(
     """
     if ctx.invoked_subcommand:
         return
+    import logging
+
     from guildgpt.engines.engine import SamplingParams
     from guildgpt.engines.served_at import served_at
     from guildgpt.serve.run import KEYS_VARIABLE, ServeSettings, read_keys
     from guildgpt.serve.run import serve as run
 
     console = console_for()
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("guildgpt").setLevel(logging.INFO)
     settings = ServeSettings(
-        models=models or [None],
+        models=models or [],
         host=host,
         port=port,
         context=context,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -19,25 +17,25 @@ from fastapi import FastAPI
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import GuildError
-from guildgpt.model.locate import locate
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
+from guildgpt.serve.models import Models
 from guildgpt.serve.opened_store import open_later, open_store
-from guildgpt.talk.fleet import Fleet, open_model
+from guildgpt.talk.fleet import Fleet
+from guildgpt.talk.following import Opening
 from guildgpt.talk.waiting import FairQueue
 
-log = logging.getLogger(__name__)
 KEYS_VARIABLE = "GUILDGPT_SERVE_KEYS"
 LEAST_KEY = 16  # characters
-LOOK_SECONDS = 5.0  # between looks whether the engines live
 LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopped
+END_SECONDS = 5  # for the errors that the others end with to be sent
 
 
 @dataclass(frozen=True)
 class ServeSettings:
     """What the command line asks for; `keys` are secrets by their names."""
 
-    models: Sequence[str | None]
+    models: Sequence[str]  # without any, whom the store's releases want, or the newest trained one
     host: str = "127.0.0.1"
     port: int = 8000
     context: int = 4096
@@ -67,36 +65,54 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
 async def _serve(
     settings: ServeSettings, listening: socket.socket, say: Callable[[str], None]
 ) -> None:
+    opening = Opening(settings.context, settings.slots, settings.at)
+    async with opened_app(settings, opening, say) as app:
+        host, port = listening.getsockname()[:2]
+        say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        await web_server(app).serve(sockets=[listening])
+
+
+@asynccontextmanager
+async def opened_app(
+    settings: ServeSettings, opening: Opening, say: Callable[[str], None]
+) -> AsyncGenerator[FastAPI]:
+    """The app while its models are open, its store, too, and releases are followed."""
     async with AsyncExitStack() as stack:
         fleet = Fleet()
         stack.push_async_callback(fleet.close)
+        models = Models(fleet, opening, settings.models, say)
         store = await open_store(settings.store, say) if settings.store else None
         asking = Asking(fleet, fair_queue(settings))
-        app = make_app(asking, usual=settings.usual, keys=settings.keys, store=store)
+        app = make_app(asking, usual=settings.usual, keys=settings.keys, store=store, models=models)
         stack.push_async_callback(_close_store, app)
-        for model in settings.models:
-            found = locate(model, on_progress=say)
-            opening = partial(
-                open_model, found, context=settings.context, slots=settings.slots, at=settings.at
-            )
-            version = await fleet.open(opening)
-            say(f"{version.name} is open as {version.id}.")
-        host, port = listening.getsockname()[:2]
-        say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
-        beside = [_look_after(fleet)]
-        if settings.store and not store:
-            beside.append(_open_store_later(settings.store, app))
-        working = [asyncio.create_task(work) for work in beside]
-        try:
-            await web_server(app).serve(sockets=[listening])
-        finally:
-            for task in working:
-                task.cancel()
-            await asyncio.wait(working)
+        if store:
+            await models.use(store)
+        await models.open()
+        await stack.enter_async_context(
+            _beside(models.look_after(), _with_store(settings, app, models))
+        )
+        yield app
 
 
-async def _open_store_later(url: str, app: FastAPI) -> None:
-    app.state.store = await open_later(url)
+async def _with_store(settings: ServeSettings, app: FastAPI, models: Models) -> None:
+    """Follow releases and write what waits; where the store is not open yet, as soon as it is."""
+    if settings.store and not app.state.store:
+        app.state.store = await open_later(settings.store)
+        await models.use(app.state.store)
+    if app.state.store:
+        await models.keep(app.state.store)
+
+
+@asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Work that goes on until the block ends."""
+    working = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
 
 
 async def _close_store(app: FastAPI) -> None:
@@ -116,8 +132,11 @@ def fair_queue(settings: ServeSettings) -> FairQueue:
 
 
 def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
-    """The server of an app, `more` of whose settings are uvicorn's own."""
-    usual = {"log_level": "warning", "timeout_graceful_shutdown": LEAVE_SECONDS}
+    """The server of an app that `make_app` made, `more` of whose settings are uvicorn's own."""
+    usual = {
+        "log_level": "warning",
+        "timeout_graceful_shutdown": LEAVE_SECONDS + END_SECONDS,
+    }
     # h11 bounds what a client may send before its headers end; httptools does not.
     settings: dict[str, Any] = {
         "http": "h11",
@@ -125,21 +144,23 @@ def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
         "lifespan": "off",
         "server_header": False,
     }
-    return uvicorn.Server(uvicorn.Config(app, **(settings | usual | more)))
+    return _Server(uvicorn.Config(app, **(settings | usual | more)), app.state.asking)
 
 
-async def _look_after(fleet: Fleet) -> None:
-    """Open engines anew that have died; for ever. Why one does not open is logged once."""
-    logged = ""
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
+class _Server(uvicorn.Server):
+    """Ends answers by an error that are not over in time when it is stopped."""
+
+    def __init__(self, config: uvicorn.Config, asking: Asking):
+        super().__init__(config)
+        self._asking = asking
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`."""
+        ending = asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._asking.end)
         try:
-            await fleet.look()
-            logged = ""
-        except Exception as error:  # whatever it is, it may be mended
-            if str(error) != logged:
-                log.error("an engine does not open: %s", error)
-            logged = str(error)
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
 
 
 def read_keys(text: str) -> dict[str, str]:
