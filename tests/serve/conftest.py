@@ -129,3 +129,9 @@ def client(served: Served) -> OpenAI:
 @pytest.fixture
 def gguf(starter: Path) -> Path:
     return starter
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A server that is started here makes no store among those of whoever runs the tests."""
+    monkeypatch.setenv("GUILDGPT_STORE", str(tmp_path / "feedback.db"))
