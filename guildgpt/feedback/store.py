@@ -6,9 +6,9 @@ and channels, `deliveries` what is being answered, `votes`, `ratings` and `corre
 think, `prompts` what rounds ask, `rounds` what members vote on, `reports` what somebody should look
 at, `versions` which models answer and what they learned from, `releases` who answers how much,
 `decisions` what becomes of candidates, `privacy` erasure, retention and what a member may see,
-`leases` which process may answer, `traces` what was deleted and is still in the file. Every method raises
-StoreError, in words, when the database is locked, full, read-only, damaged or gone; each write is
-one transaction, done whole or not at all.
+`leases` which process may answer, `traces` what was deleted and is still in the file. Every method
+raises StoreError, in words, when the database is locked, full, read-only, damaged or gone; each
+write is one transaction, done whole or not at all.
 """
 
 from __future__ import annotations
