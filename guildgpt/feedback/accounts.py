@@ -170,6 +170,12 @@ class Accounts:
         newest = wanted.order_by(sessions.c.seen_at.desc(), sessions.c.id)
         return [Session(*row) for row in await self._database.rows(newest)]
 
+    async def session(self, token: str) -> Session | None:
+        """The session with this token, so that its own browser is known among several."""
+        wanted = select(*_SESSION).where(sessions.c.sha256 == digest_of(token))
+        found = await self._database.row(wanted)
+        return Session(*found) if found else None
+
     async def end_session(self, session_id: str, account_id: str) -> bool:
         """Sign an account out on one device; False if it has no such session."""
         this = (sessions.c.id == session_id) & (sessions.c.account_id == account_id)

@@ -12,11 +12,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from guildgpt.errors import StoreError
-from guildgpt.feedback.keys import LimitReached
 from guildgpt.feedback.records import ApiKey
 from guildgpt.feedback.rows import digest_of
 from guildgpt.feedback.store import Store
@@ -25,7 +23,6 @@ log = logging.getLogger(__name__)
 FRESH_SECONDS = 3.0  # that what the store said is taken for true
 NEWS_SECONDS = 1.0  # after which a secret that nobody knows is looked for in the store
 PATIENCE_SECONDS = 1.0  # for a store that is slow; then a request is judged by what is known
-LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +34,20 @@ class Caller:
     key: ApiKey | None = None  # of the store
 
 
-AT_THIS_MACHINE = Caller(LOCAL, LOCAL)
+AT_THIS_MACHINE = Caller("local", "local")  # who needs no key
+NOBODY = Caller("", "")  # who asks for what is anybody's, or comes by the web page
 
 
 @dataclass(eq=False)
 class KeyRing:
-    """`fixed` are the environment's secrets by their names; `store` tells of a store once it is
-    open, and `expects_store` that there will be one; `changed` hears how many keys there are."""
+    """`fixed` are the environment's secrets by their names. `store` tells of a store once it is
+    open, and `expects_store` that there will be one. A `public` server is never asked without a
+    key. `changed` hears how many keys there are."""
 
     fixed: Mapping[str, str] = field(default_factory=dict, repr=False)
     store: Callable[[], Store | None] = lambda: None
     expects_store: bool = False
+    public: bool = False
     changed: Callable[[int], None] = lambda count: None
     clock: Callable[[], float] = time.monotonic
     _callers: dict[str, Caller] = field(default_factory=dict, repr=False)  # by hash
@@ -77,7 +77,7 @@ class KeyRing:
     async def is_needed(self) -> bool | None:
         """Whether there are keys, so that whoever asks needs one; None while nobody knows, since
         the store with the keys was never open."""
-        if self._callers:
+        if self._callers or self.public:
             return True
         await self._look(FRESH_SECONDS)
         if self._of_store:
@@ -89,17 +89,26 @@ class KeyRing:
         if caller.key is None:
             return
         store, key = self.store(), caller.key
-        if key.tokens_per_day is not None and self._tokens[key.id]:
-            await self._write(store)  # what was just used counts at once
-        if store is not None:
-            with suppress(StoreError):  # it is gone: whoever has a key may go on
-                await store.keys.take(key)
+        if store is not None and not self._failed:
+            if self._tokens[key.id] and key.tokens_per_day is not None:
+                await self._write(store)  # what was just used counts at once
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await store.keys.take(key)
+            except (StoreError, TimeoutError):  # it is gone: whoever has a key may go on
+                self._failed = True
         self._requests[key.id] += 1
 
     def used(self, caller: Caller, tokens: int) -> None:
         """Count the tokens of a prompt and its answers."""
         if caller.key is not None:
             self._tokens[caller.key.id] += tokens
+
+    async def keep(self) -> None:
+        """Look at the store every now and then; for ever."""
+        while True:
+            await self._look(FRESH_SECONDS)
+            await asyncio.sleep(FRESH_SECONDS)
 
     async def close(self) -> None:
         """Write what was used."""
@@ -121,12 +130,13 @@ class KeyRing:
     async def _ask(self, store: Store) -> None:
         asked = self.clock()
         try:
-            found = {one.sha256: Caller(one.name, one.sha256, one) for one in await store.keys.all()}
+            keys = await store.keys.all()
         except StoreError as error:
             if not self._failed:
                 log.warning("the store does not tell its keys, those it had count: %s", error.what)
             self._failed = True
         else:
+            found = {one.sha256: Caller(one.name, one.sha256, one) for one in keys}
             if self._of_store.keys() != found.keys():
                 self.changed(len(self._callers) + len(found))
             self._of_store, self._known, self._failed = found, True, False
@@ -145,6 +155,3 @@ class KeyRing:
         except StoreError:
             self._tokens.update(tokens)
             self._requests.update(requests)
-
-
-__all__ = ["AT_THIS_MACHINE", "LOCAL", "Caller", "KeyRing", "LimitReached"]
