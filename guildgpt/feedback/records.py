@@ -95,6 +95,18 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """What a program had stored: `body` is as the API tells it, with what was asked. `owner` is the
+    hash of the key that asked."""
+
+    id: str
+    owner: str
+    previous_id: str | None
+    body: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StoredConversation:
     """A tree of messages: where it takes place, or which file it came from (`source`).
 

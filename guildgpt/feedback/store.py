@@ -35,6 +35,7 @@ from guildgpt.feedback.records import Snapshot, Stats
 from guildgpt.feedback.releases import Releases
 from guildgpt.feedback.removal import Remover
 from guildgpt.feedback.reports import Reports
+from guildgpt.feedback.responses import Responses
 from guildgpt.feedback.revisions import Revisions
 from guildgpt.feedback.rounds import Rounds
 from guildgpt.feedback.rows import Clock, utcnow
@@ -56,6 +57,7 @@ class Store:
         self.members = Members(database, clock, key)
         self.accounts = Accounts(database, clock, self.members)
         self.keys = Keys(database, clock)
+        self.responses = Responses(database, clock)
         self.conversations = Conversations(database, clock)
         self.revisions = Revisions(database, remover)
         self.places = Places(database, clock, remover)
