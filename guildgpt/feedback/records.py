@@ -82,6 +82,19 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """Who may ask the API. `sha256` is that of the secret; a limit that is None is none."""
+
+    id: str
+    name: str
+    sha256: str
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+    created_at: datetime
+    seen_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredConversation:
     """A tree of messages: where it takes place, or which file it came from (`source`).
 

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import GuildError
+from guildgpt.feedback.store import Store
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.models import Models
@@ -50,13 +51,8 @@ class ServeSettings:
 def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `say` is told where. Raises `GuildError` for an address that
     needs a key and has none, a port that is taken, and a model that cannot be opened."""
-    if not settings.keys and not _is_loopback(settings.host):
-        raise GuildError(
-            f"{settings.host} can be reached by others, and without a key anybody there could use "
-            "this model",
-            remedy=f"Set {KEYS_VARIABLE} to name=key, several with commas between, or leave --host "
-            "out.",
-        )
+    if _is_open(settings) and not settings.store:
+        raise _nobody_let_in(settings.host)
     listening = _listen(settings.host, settings.port)
     with listening:
         asyncio.run(_serve(settings, listening, say))
@@ -83,13 +79,22 @@ async def opened_app(
         models = Models(fleet, opening, settings.models, say)
         store = await open_store(settings.store, say) if settings.store else None
         asking = Asking(fleet, fair_queue(settings))
-        app = make_app(asking, usual=settings.usual, keys=settings.keys, store=store, models=models)
+        app = make_app(
+            asking,
+            usual=settings.usual,
+            keys=settings.keys,
+            store=store,
+            models=models,
+            public=not _is_loopback(settings.host),
+            expects_store=settings.store is not None,
+        )
         stack.push_async_callback(_close_store, app)
+        await _check_closed(settings, store)
         if store:
             await models.use(store)
         await models.open()
         await stack.enter_async_context(
-            _beside(models.look_after(), _with_store(settings, app, models))
+            _beside(models.look_after(), _with_store(settings, app, models), app.state.ring.keep())
         )
         yield app
 
@@ -115,7 +120,37 @@ async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
         await asyncio.wait(working)
 
 
+async def _check_closed(settings: ServeSettings, store: Store | None) -> None:
+    """Raise `GuildError` for an address that others can reach, where nobody was let in yet."""
+    if not _is_open(settings):
+        return
+    if store is None:
+        raise GuildError(
+            f"{settings.host} can be reached by others, and the store does not tell who may come",
+            remedy=f"Mend it, or set {KEYS_VARIABLE} to name=key, several with commas between.",
+        )
+    accounts = store.accounts
+    if not (
+        await store.keys.all() or await accounts.somebody_came() or await accounts.invitations()
+    ):
+        raise _nobody_let_in(settings.host)
+
+
+def _is_open(settings: ServeSettings) -> bool:
+    """Whether others can reach the server, and nothing but the store may know who comes."""
+    return not settings.keys and not _is_loopback(settings.host)
+
+
+def _nobody_let_in(host: str) -> GuildError:
+    return GuildError(
+        f"{host} can be reached by others, and without a key anybody there could use this model",
+        remedy="`guildgpt serve keys add NAME` makes a key for a program, `guildgpt serve invite` "
+        "a link for a person. Or leave --host out.",
+    )
+
+
 async def _close_store(app: FastAPI) -> None:
+    await app.state.ring.close()
     if app.state.store:
         await app.state.store.close()
 
