@@ -6,7 +6,7 @@ deleted and edited on Discord, `places` guilds and channels, `deliveries` what i
 members vote on, `reports` what somebody should look at, `versions` which models answer and what
 they learned from, `releases` who answers how much, `decisions` what becomes of candidates,
 `privacy` erasure, retention and what a member may see, `leases` which process may answer, `traces`
-what was deleted and is still in the file. Every method
+what was deleted and is still in the file, `seen` who was shown what. Every method
 raises StoreError, in words, when the database is locked, full, read-only, damaged or gone; each
 write is one transaction, done whole or not at all.
 """
@@ -35,6 +35,7 @@ from guildgpt.feedback.reports import Reports
 from guildgpt.feedback.revisions import Revisions
 from guildgpt.feedback.rounds import Rounds
 from guildgpt.feedback.rows import Clock, utcnow
+from guildgpt.feedback.seen import Seen
 from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
 from guildgpt.feedback.statistics import Counting
 from guildgpt.feedback.traces import Traces
@@ -66,6 +67,7 @@ class Store:
         self.versions = Versions(database, clock)
         self.privacy = Privacy(database, clock, self.members, remover, self.traces)
         self.leases = Leases(database, clock)
+        self.seen = Seen(key)
 
     @classmethod
     async def open(
