@@ -68,6 +68,10 @@ class DecidedMeanwhile(StoreError):
     """A decision that somebody else has made in the meantime."""
 
 
+class SignInRefused(GuildError):
+    """A link that signs nobody in, or a name that nobody can have."""
+
+
 FORMAT = 1  # of the files that outlast a version, where they carry none
 
 

@@ -46,6 +46,44 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """A member under a name on the web page, and what they may do there; of one that `ended_at`,
+    nobody is signed in any more."""
+
+    id: str
+    member_id: str
+    name: str
+    role: AccountRole
+    created_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A link that makes an account, or signs one in again (`account_id`), until it is used or
+    expires."""
+
+    id: str
+    role: AccountRole
+    name: str | None
+    account_id: str | None
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that is signed in; `device` is what it says of itself."""
+
+    id: str
+    account_id: str
+    device: str
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StoredConversation:
     """A tree of messages: where it takes place, or which file it came from (`source`).
 
