@@ -1,4 +1,4 @@
-"""Different answers to one prompt, for people to say which is better without knowing whose it is."""
+"""Different answers to one prompt, for people to say which is better not knowing whose it is."""
 
 from __future__ import annotations
 

@@ -65,7 +65,9 @@ class Shown:
     said: Vote | None = None
 
 
-def ending(held: Ballots, current: Decision | None, now: datetime) -> Literal["closed", "cancelled"] | None:
+def ending(
+    held: Ballots, current: Decision | None, now: datetime
+) -> Literal["closed", "cancelled"] | None:
     """What becomes of an open round now: it is closed, or nobody voted on it and it is cancelled;
     None while it stays open. `current` is the candidate that is being tried."""
     voters = [vote for vote in held.votes if vote.verdict != "skip"]
@@ -123,9 +125,9 @@ class SharedRounds:
                 and one.round.decision_id == (current.id if current else None)
             ]
             for one in held:
-                if one.round.id not in without and not is_full(one) and not _said(one, member_id):
-                    if shown := await self._shown(one, member_id):
-                        return shown
+                passed = one.round.id in without or is_full(one) or _said(one, member_id)
+                if not passed and (shown := await self._shown(one, member_id)):
+                    return shown
             if current and place == "web" and len(held) >= DECIDING:
                 raise AllVoted
             task = self._write(count, place, current)
