@@ -16,6 +16,16 @@ from guildgpt.feedback.store import Store
 Places = Sequence[int | Sequence[int]]
 
 
+class KeepsNothing(StoreError):
+    """A vote by somebody who wants nothing kept."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "you chose that nothing of yours is kept, and a vote would be",
+            remedy="Choose otherwise under your account, and vote.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """A vote as it comes from a page: `ranking` has places as they were shown, from 0, and `id` is
@@ -32,7 +42,7 @@ async def cast(store: Store, member_id: str, given: Given) -> Vote:
     """Note a vote; what the member said of these answers before counts no more.
 
     Raises NotSeen where they were not shown to them, RecordGone where they were erased, RoundClosed
-    where it is too late, StoreError for who wants nothing kept, ValueError for no ranking.
+    where it is too late, KeepsNothing, ValueError for no ranking.
     """
     store.seen.check(given.ticket, given.comparison_id, member_id)
     await check_keeps(store, member_id)
@@ -58,15 +68,12 @@ async def cast(store: Store, member_id: str, given: Given) -> Vote:
 
 
 async def check_keeps(store: Store, member_id: str) -> None:
-    """Raise StoreError for who wants nothing kept: a vote would be."""
+    """Raise KeepsNothing for who wants nothing kept: a vote would be."""
     member = await store.members.by_id(member_id)
     if member is None:
         raise RecordGone("you were erased here", remedy="Ask for a new invitation.")
     if member.consent == "none":
-        raise StoreError(
-            "you chose that nothing of yours is kept, and a vote would be",
-            remedy="Choose otherwise under your account, and vote.",
-        )
+        raise KeepsNothing
 
 
 def is_secret(versions: Iterable[str | None], current: Decision | None) -> bool:
