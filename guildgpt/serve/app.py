@@ -12,10 +12,12 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from guildgpt import __version__
 from guildgpt.engines.engine import SamplingParams
+from guildgpt.feedback.store import Store
 from guildgpt.serve.api import Api
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.guard import LOCAL, Guard
 from guildgpt.serve.problems import AsciiJson, tell_problems
+from guildgpt.serve.web.site import add_site
 
 
 def make_app(
@@ -24,8 +26,12 @@ def make_app(
     usual: SamplingParams,
     keys: Mapping[str, str],
     hosts: tuple[str, ...] = LOCAL,
+    store: Store | None = None,
 ) -> FastAPI:
-    """The API over the models that `asking` asks; see `Guard` for `keys` and `hosts`."""
+    """The API over the models that `asking` asks; see `Guard` for `keys` and `hosts`.
+
+    The store is `app.state.store`: None where it is not open yet, and set once it is.
+    """
     app = FastAPI(
         title="GuildGPT",
         version=__version__,
@@ -33,7 +39,9 @@ def make_app(
         redoc_url=None,
         default_response_class=AsciiJson,
     )
+    app.state.store = store
     app.include_router(Api(asking, usual, int(time.time())).router())
+    add_site(app, asking, usual)
     tell_problems(app)
     registry = CollectorRegistry()
     for name, text, value in (

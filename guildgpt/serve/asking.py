@@ -67,10 +67,18 @@ class Asking:
         return await self.fleet.ask(look, version=version, answers=False)
 
     async def answers(
-        self, prompts: Prompts, params: Params, *, n: int, version: str | None, caller: str
+        self,
+        prompts: Prompts,
+        params: Params,
+        *,
+        n: int,
+        version: str | None,
+        caller: str,
+        conversation: str | None = None,
     ) -> AsyncGenerator[Begun | Piece, None]:
         """`n` answers to each of the prompts that `prompts` makes of a model, chunk by chunk as
-        they come: those of the first prompt have the indices 0 to `n` - 1.
+        they come: those of the first prompt have the indices 0 to `n` - 1. Without a `version`,
+        the release decides whose share the conversation of that id belongs to.
 
         Closing the generator stops the work. An engine that dies is asked once more if nothing
         was said yet. Raises `Busy`, `TooMany`, `Problem`, and what engines raise.
@@ -108,7 +116,7 @@ class Asking:
             async with self.queue.turn(guild=None, user=caller):
                 if version not in (None, *self.fleet.open_versions):  # retired meanwhile
                     raise unknown_model(version, self.fleet.open_versions)
-                await self.fleet.ask(work, version=version)
+                await self.fleet.ask(work, version=version, conversation=conversation)
 
         # The turn ends with the model's work: who reads slowly keeps nobody else waiting.
         asking = asyncio.create_task(ask())

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from guildgpt.feedback.commands import StoreOption, store_url
 from guildgpt.terminal import EngineOption, console_for, say
 
 
@@ -33,6 +34,7 @@ def serve(
         float, typer.Option(min=0, help="Where a request does not say; 0 is greedy.")
     ] = 0.7,
     engine: EngineOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Serve models to programs: OpenAI's API on this machine.
 
@@ -55,5 +57,6 @@ def serve(
         usual=SamplingParams(temperature=temperature),
         keys=read_keys(os.environ.get(KEYS_VARIABLE, "")),
         at=served_at(engine),
+        store=store_url(store, make=True),
     )
     run(settings, lambda line: say(console, line))

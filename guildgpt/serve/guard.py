@@ -1,19 +1,23 @@
-"""Who may ask: a key, an address and a page of our own, and a body of bounded length."""
+"""Who may ask: a key or the page of our own, an address, and a body of bounded length."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guildgpt.serve.problems import Problem
+from guildgpt.serve.web.registry import is_web
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/healthz", "/readyz")  # a load balancer has no key
 LARGEST_BODY = 4 * 2**20  # bytes
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_ELSEWHERE = Problem(403, "a page from elsewhere may not ask here", code="origin")
 _TOO_LONG = Problem(413, f"a request holds {LARGEST_BODY:,} bytes at most")
 
 
@@ -23,6 +27,10 @@ class Guard:
     `keys` are the keys by their names; without any, whoever reaches the address may ask: then
     `hosts` are the names that it may be called by, so that no page elsewhere can reach it by a
     name of its own. A page that is not ours is refused in any case.
+
+    The web page has accounts in place of keys: what is its own passes here by being asked for by
+    itself, and its routes look at the session. `state.local` tells them whether who asks sits at
+    this machine: without keys, by a name of loopback, and by no proxy's hand.
     """
 
     def __init__(self, app: ASGIApp, *, keys: Mapping[str, str], hosts: tuple[str, ...] = LOCAL):
@@ -36,7 +44,9 @@ class Guard:
             return
         try:
             headers = Headers(scope=scope)
-            scope.setdefault("state", {})["caller"] = self._caller(scope["path"], headers)
+            state = scope.setdefault("state", {})
+            state["caller"] = self._caller(scope, headers)
+            state["local"] = not self._keys and _at_this_machine(scope, headers)
             body = await _body(headers, receive)
         except Problem as problem:
             await problem.response()(scope, receive, send)
@@ -44,16 +54,20 @@ class Guard:
         if body is not None:
             await self._app(scope, _again(body, receive), send)
 
-    def _caller(self, path: str, headers: Headers) -> str:
-        origin = headers.get("origin")
+    def _caller(self, scope: Scope, headers: Headers) -> str:
+        path, origin = scope["path"], headers.get("origin")
         if origin and origin.partition("://")[2] != headers.get("host"):
-            raise Problem(403, "a page from elsewhere may not ask here", code="origin")
+            raise _ELSEWHERE
         if path in OPEN:
             return ""
         if not self._keys:
             if _name(headers.get("host", "")) not in self._hosts:
                 raise Problem(403, "this server is not called by that name", code="host")
-            return "local"
+            if not is_web(path):
+                return "local"
+        if is_web(path):
+            _check_page(scope["method"], path, headers)
+            return ""
         given = headers.get("authorization", "").removeprefix("Bearer ").strip()
         for name, key in self._keys.items():
             if hmac.compare_digest(given.encode(), key.encode()):
@@ -64,6 +78,32 @@ class Guard:
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
+
+
+def _check_page(method: str, path: str, headers: Headers) -> None:
+    """Raise `Problem` for what our page would not send: whoever is signed in has a browser that
+    other pages may try to use. That a page comes from here, browsers say in two ways, of which old
+    ones know one; JSON is a kind that no form can send."""
+    if not path.startswith("/api/"):
+        return
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise _ELSEWHERE
+    if method in ("GET", "HEAD"):
+        return
+    if "origin" not in headers:
+        raise Problem(403, "what changes something is asked for by the page alone", code="origin")
+    if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Problem(415, "the page sends JSON", code="json")
+
+
+def _at_this_machine(scope: Scope, headers: Headers) -> bool:
+    """Whether the other end is this machine, and is nobody who hands on what others ask."""
+    client = scope.get("client")
+    try:
+        near = client is not None and ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+    return near and not any(name in headers for name in FORWARDED)
 
 
 def _name(host: str) -> str | None:

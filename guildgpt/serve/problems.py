@@ -15,7 +15,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from guildgpt.engines.server_link import ServerBusy
-from guildgpt.errors import EngineDied, EngineError, GuildError
+from guildgpt.errors import (
+    EngineDied,
+    EngineError,
+    GuildError,
+    RecordGone,
+    SignInRefused,
+    StoreError,
+)
 from guildgpt.talk.waiting import Busy, TooMany
 
 log = logging.getLogger(__name__)
@@ -92,6 +99,13 @@ def problem_of(error: Exception) -> Problem:
         case EngineError():
             log.error("%s", error)
             return Problem(503, "the model cannot answer now; the operator's log says why")
+        case SignInRefused():
+            return Problem(403, f"{error.what}. {error.remedy}", code="sign_in_refused")
+        case RecordGone():
+            return Problem(404, "this is not there any more", code="gone")
+        case StoreError():
+            log.error("%s", error)
+            return Problem(503, "the store cannot be reached now; the operator's log says why")
         case GuildError():
             log.error("%s", error)
         case _:

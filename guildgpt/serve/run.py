@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
@@ -21,6 +22,7 @@ from guildgpt.errors import GuildError
 from guildgpt.model.locate import locate
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
+from guildgpt.serve.opened_store import open_later, open_store
 from guildgpt.talk.fleet import Fleet, open_model
 from guildgpt.talk.waiting import FairQueue
 
@@ -44,6 +46,7 @@ class ServeSettings:
     usual: SamplingParams = field(default_factory=SamplingParams)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     at: ServedAt | None = None
+    store: str | None = None  # its URL; without one nothing is kept
 
 
 def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
@@ -64,8 +67,13 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
 async def _serve(
     settings: ServeSettings, listening: socket.socket, say: Callable[[str], None]
 ) -> None:
-    fleet = Fleet()
-    try:
+    async with AsyncExitStack() as stack:
+        fleet = Fleet()
+        stack.push_async_callback(fleet.close)
+        store = await open_store(settings.store, say) if settings.store else None
+        asking = Asking(fleet, fair_queue(settings))
+        app = make_app(asking, usual=settings.usual, keys=settings.keys, store=store)
+        stack.push_async_callback(_close_store, app)
         for model in settings.models:
             found = locate(model, on_progress=say)
             opening = partial(
@@ -73,18 +81,27 @@ async def _serve(
             )
             version = await fleet.open(opening)
             say(f"{version.name} is open as {version.id}.")
-        app = make_app(
-            Asking(fleet, fair_queue(settings)), usual=settings.usual, keys=settings.keys
-        )
         host, port = listening.getsockname()[:2]
         say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
-        looking = asyncio.create_task(_look_after(fleet))
+        beside = [_look_after(fleet)]
+        if settings.store and not store:
+            beside.append(_open_store_later(settings.store, app))
+        working = [asyncio.create_task(work) for work in beside]
         try:
             await web_server(app).serve(sockets=[listening])
         finally:
-            looking.cancel()
-    finally:
-        await fleet.close()
+            for task in working:
+                task.cancel()
+            await asyncio.wait(working)
+
+
+async def _open_store_later(url: str, app: FastAPI) -> None:
+    app.state.store = await open_later(url)
+
+
+async def _close_store(app: FastAPI) -> None:
+    if app.state.store:
+        await app.state.store.close()
 
 
 def fair_queue(settings: ServeSettings) -> FairQueue:
