@@ -8,8 +8,8 @@ at, `versions` which models answer and what they learned from, `releases` who an
 `decisions` what becomes of candidates, `privacy` erasure, retention and what a member may see,
 `leases` which process may answer, `traces` what was deleted and is still in the file, `seen` who
 was shown what. Every method raises StoreError, in words, when the database is locked, full,
-read-only, damaged or gone; each write is one transaction, done whole or
-not at all.
+read-only, damaged or gone; each write is one transaction, done whole or not at
+all.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def _round(shown: Shown) -> dict[str, Any]:
         "decides": shown.round.decision_id is not None,
         "prompt": shown.prompt.text,
         "credit": shown.prompt.credit,
-        "answers": [{"text": text, "html": html_of(text)} for text in shown.answers],
+        "answers": [{"text": text, "html": ""} for text in shown.answers],
     }
 
 
