@@ -18,6 +18,14 @@ def router() -> APIRouter:
     """The routes."""
     routes = APIRouter()
 
+    @routes.get("/office")
+    async def office(operator: Operator, store: Opened) -> dict[str, int]:
+        """How much waits behind each page."""
+        return {
+            "pool": len(await store.prompts.all("offered")),
+            "reports": len(await store.reports.newest(limit=PAGE)),
+        }
+
     @routes.get("/reports")
     async def reports(
         operator: Operator, store: Opened, resolved: bool = False, older: str | None = None

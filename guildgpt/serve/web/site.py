@@ -20,9 +20,7 @@ from guildgpt.serve.web.voting import Tables
 from guildgpt.serve.web.voting import router as voting
 
 
-def add_site(
-    app: FastAPI, asking: Asking, usual: SamplingParams, *, runs: Path = RUNS
-) -> None:
+def add_site(app: FastAPI, asking: Asking, usual: SamplingParams, *, runs: Path = RUNS) -> None:
     """Add the page to an app whose `state.store` is the store, or None while it is not open.
 
     `runs` is the folder whose reports the operator sees.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
@@ -12,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineError, GuildError, RecordGone, RoundClosed
 from guildgpt.feedback.blind import Given, KeepsNothing, cast, is_secret
-from guildgpt.feedback.records import Account, Ballots, Decision, Verdict, Vote
+from guildgpt.feedback.records import Account, Ballots, Decision, RoundState, Verdict, Vote
 from guildgpt.feedback.seen import NotSeen
 from guildgpt.feedback.store import Store
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.problems import Problem
+from guildgpt.serve.web.rendering import Rendering
 from guildgpt.serve.web.who import Opened, SignedIn
 from guildgpt.talk.asked_prompts import NoPrompt
 from guildgpt.talk.moderation import moderators
@@ -49,6 +51,7 @@ class Tables:
 
     asking: Asking
     usual: SamplingParams
+    rendering: Rendering = field(default_factory=Rendering)
     _now: dict[int, SharedRounds] = field(default_factory=dict)
 
     def over(self, store: Store) -> SharedRounds:
@@ -77,7 +80,8 @@ def router(tables: Tables) -> APIRouter:
             shown = await tables.over(store).next(account.member_id, count=answers, without=seen)
         except Exception as error:
             raise told(error) from error
-        return {"round": shown and _round(shown), "retry": shown is None}
+        html = await asyncio.to_thread(_html, tables.rendering, shown) if shown else []
+        return {"round": shown and _round(shown, html), "retry": shown is None}
 
     @routes.post("/votes")
     async def vote(ballot: Ballot, account: SignedIn, store: Opened) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def router(tables: Tables) -> APIRouter:
     async def mine(account: SignedIn, store: Opened) -> list[dict[str, Any]]:
         """What they said, the last first; and who wrote which, where that may be told."""
         await tables.over(store).settle()
-        states = ("open", "closed")
+        states: tuple[RoundState, ...] = ("open", "closed")
         held = await store.rounds.ballots(member_id=account.member_id, states=states)
         current = await store.decisions.current()
         voted = [(one, vote) for one in held if (vote := _of(one, account))]
@@ -133,7 +137,11 @@ def _words(error: GuildError) -> str:
     return f"{error.what}. {error.remedy}" if error.remedy else error.what
 
 
-def _round(shown: Shown) -> dict[str, Any]:
+def _html(rendering: Rendering, shown: Shown) -> list[str]:
+    return [rendering.html(text) for text in shown.answers]
+
+
+def _round(shown: Shown, html: Sequence[str]) -> dict[str, Any]:
     """A round for the page. Nothing in it says who wrote what."""
     return {
         "id": shown.round.id,
@@ -142,7 +150,9 @@ def _round(shown: Shown) -> dict[str, Any]:
         "decides": shown.round.decision_id is not None,
         "prompt": shown.prompt.text,
         "credit": shown.prompt.credit,
-        "answers": [{"text": text, "html": ""} for text in shown.answers],
+        "answers": [
+            {"text": text, "html": made} for text, made in zip(shown.answers, html, strict=True)
+        ],
     }
 
 
