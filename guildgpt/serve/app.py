@@ -24,8 +24,9 @@ def make_app(
     usual: SamplingParams,
     keys: Mapping[str, str],
     hosts: tuple[str, ...] = LOCAL,
+    public: tuple[str, ...] = (),
 ) -> FastAPI:
-    """The API over the models that `asking` asks; see `Guard` for `keys` and `hosts`."""
+    """The API over the models that `asking` asks; see `Guard` for `keys`, `hosts` and `public`."""
     app = FastAPI(
         title="GuildGPT",
         version=__version__,
@@ -57,5 +58,5 @@ def make_app(
     async def metrics() -> Response:
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
-    app.add_middleware(Guard, keys=keys, hosts=hosts)
+    app.add_middleware(Guard, keys=keys, hosts=hosts, public=public)
     return app

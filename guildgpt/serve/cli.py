@@ -33,6 +33,14 @@ def serve(
         float, typer.Option(min=0, help="Where a request does not say; 0 is greedy.")
     ] = 0.7,
     engine: EngineOption = None,
+    public_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a proxy before this server is called: chat.example.org. May be given "
+            "several times; needs a key.",
+        ),
+    ] = None,
 ) -> None:
     """Serve models to programs: OpenAI's API on this machine.
 
@@ -41,7 +49,7 @@ def serve(
     """
     from guildgpt.engines.engine import SamplingParams
     from guildgpt.engines.served_at import served_at
-    from guildgpt.serve.run import KEYS_VARIABLE, ServeSettings, read_keys
+    from guildgpt.serve.run import KEYS_VARIABLE, ServeSettings, read_keys, read_public
     from guildgpt.serve.run import serve as run
 
     console = console_for()
@@ -55,5 +63,6 @@ def serve(
         usual=SamplingParams(temperature=temperature),
         keys=read_keys(os.environ.get(KEYS_VARIABLE, "")),
         at=served_at(engine),
+        public=read_public(public_name or ()),
     )
     run(settings, lambda line: say(console, line))

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from guildgpt.serve.problems import Problem
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
+# What a proxy tells of whoever asked it: any of these, and the request is not this machine's own.
+PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 OPEN = ("/healthz", "/readyz")  # a load balancer has no key
 LARGEST_BODY = 4 * 2**20  # bytes
 _TOO_LONG = Problem(413, f"a request holds {LARGEST_BODY:,} bytes at most")
@@ -22,13 +24,23 @@ class Guard:
 
     `keys` are the keys by their names; without any, whoever reaches the address may ask: then
     `hosts` are the names that it may be called by, so that no page elsewhere can reach it by a
-    name of its own. A page that is not ours is refused in any case.
+    name of its own. What a proxy passes on comes from elsewhere, whatever its name. A page that is
+    not ours is refused in any case: ours is called as the request is, or by one of the `public`
+    names, which a proxy may replace by another.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: Mapping[str, str], hosts: tuple[str, ...] = LOCAL):
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Mapping[str, str],
+        hosts: tuple[str, ...] = LOCAL,
+        public: tuple[str, ...] = (),
+    ):
         self._app = app
         self._keys = dict(keys)
         self._hosts = hosts
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,14 +57,16 @@ class Guard:
             await self._app(scope, _again(body, receive), send)
 
     def _caller(self, path: str, headers: Headers) -> str:
-        origin = headers.get("origin")
-        if origin and origin.partition("://")[2] != headers.get("host"):
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if origin and origin.partition("://")[2] not in (host, *self._public):
             raise Problem(403, "a page from elsewhere may not ask here", code="origin")
         if path in OPEN:
             return ""
         if not self._keys:
-            if _name(headers.get("host", "")) not in self._hosts:
+            if _name(host) not in self._hosts:
                 raise Problem(403, "this server is not called by that name", code="host")
+            if any(name in headers for name in PASSED_ON):
+                raise Problem(403, "a proxy passed this on, and there are no keys", code="proxy")
             return "local"
         given = headers.get("authorization", "").removeprefix("Bearer ").strip()
         for name, key in self._keys.items():

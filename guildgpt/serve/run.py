@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -29,11 +30,14 @@ KEYS_VARIABLE = "GUILDGPT_SERVE_KEYS"
 LEAST_KEY = 16  # characters
 LOOK_SECONDS = 5.0  # between looks whether the engines live
 LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopped
+# Where a proxy may stand whose word counts for who asked, and whether by https: no public address.
+PROXIES = "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What the command line asks for; `keys` are secrets by their names."""
+    """What the command line asks for; `keys` are secrets by their names, and `public` the names
+    that a proxy is called by."""
 
     models: Sequence[str | None]
     host: str = "127.0.0.1"
@@ -44,17 +48,19 @@ class ServeSettings:
     usual: SamplingParams = field(default_factory=SamplingParams)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     at: ServedAt | None = None
+    public: tuple[str, ...] = ()
 
 
 def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `say` is told where. Raises `GuildError` for an address that
     needs a key and has none, a port that is taken, and a model that cannot be opened."""
-    if not settings.keys and not _is_loopback(settings.host):
+    reached = [*settings.public, *([] if _is_loopback(settings.host) else [settings.host])]
+    if not settings.keys and reached:
         raise GuildError(
-            f"{settings.host} can be reached by others, and without a key anybody there could use "
+            f"{reached[0]} can be reached by others, and without a key anybody there could use "
             "this model",
-            remedy=f"Set {KEYS_VARIABLE} to name=key, several with commas between, or leave --host "
-            "out.",
+            remedy=f"Set {KEYS_VARIABLE} to name=key, several with commas between, or leave "
+            "--host and --public-name out.",
         )
     listening = _listen(settings.host, settings.port)
     with listening:
@@ -74,7 +80,10 @@ async def _serve(
             version = await fleet.open(opening)
             say(f"{version.name} is open as {version.id}.")
         app = make_app(
-            Asking(fleet, fair_queue(settings)), usual=settings.usual, keys=settings.keys
+            Asking(fleet, fair_queue(settings)),
+            usual=settings.usual,
+            keys=settings.keys,
+            public=settings.public,
         )
         host, port = listening.getsockname()[:2]
         say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
@@ -107,6 +116,7 @@ def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
         "ws": "none",
         "lifespan": "off",
         "server_header": False,
+        "forwarded_allow_ips": PROXIES,
     }
     return uvicorn.Server(uvicorn.Config(app, **(settings | usual | more)))
 
@@ -143,6 +153,27 @@ def read_keys(text: str) -> dict[str, str]:
             )
         keys[name] = key
     return keys
+
+
+def read_public(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as browsers send them in `Host` and `Origin`. Raises `GuildError` for what is none."""
+    found = []
+    for name in names:
+        try:
+            parts = urlsplit(f"//{name.strip().lower()}")
+            known = parts.hostname and parts.netloc == name.strip().lower() and "@" not in name
+            known = known and parts.port != 0
+        except ValueError:  # its port is none
+            known = None
+        if not known:
+            raise GuildError(
+                f"{name or 'nothing'} is no name of a server",
+                where="--public-name",
+                remedy="As in the address bar, without https:// and without a path: "
+                "chat.example.org, or chat.example.org:8443.",
+            )
+        found.append(parts.netloc)
+    return tuple(found)
 
 
 def _listen(host: str, port: int) -> socket.socket:
