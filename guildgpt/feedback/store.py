@@ -3,13 +3,13 @@
 `members` who they are and what they chose, `accounts` who signs in on the web page, `keys` who asks
 the API, `responses` what programs had stored, `conversations` what was said, `revisions` what is
 deleted and edited on Discord, `places` guilds and channels, `deliveries` what is being answered,
-`votes`, `ratings` and `corrections` what members think, `prompts` what rounds ask, `rounds` what
-members vote on, `reports` what somebody should look at, `versions` which models answer and what
-they learned from, `releases` who answers how much, `decisions` what becomes of candidates,
-`privacy` erasure, retention and what a member may see,
-`leases` which process may answer, `traces` what was deleted and is still in the file. Every method
-raises StoreError, in words, when the database is locked, full, read-only, damaged or gone; each
-write is one transaction, done whole or not at all.
+`votes`, `ratings` and `corrections` what members think, `seen` who was shown what, `prompts` what
+rounds ask, `rounds` what members vote on, `reports` what somebody should look at, `versions` which
+models answer and what they learned from, `releases` who answers how much, `decisions` what becomes
+of candidates, `privacy` erasure, retention and what a member may see, `leases` which process may
+answer, `traces` what was deleted and is still in the file. Every method raises StoreError, in
+words, when the database is locked, full, read-only, damaged or gone; each write is one transaction,
+done whole or not at all.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from guildgpt.feedback.responses import Responses
 from guildgpt.feedback.revisions import Revisions
 from guildgpt.feedback.rounds import Rounds
 from guildgpt.feedback.rows import Clock, utcnow
+from guildgpt.feedback.seen import Seen
 from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
 from guildgpt.feedback.statistics import Counting
 from guildgpt.feedback.traces import Traces
@@ -73,6 +74,7 @@ class Store:
         self.versions = Versions(database, clock)
         self.privacy = Privacy(database, clock, self.members, remover, self.traces)
         self.leases = Leases(database, clock)
+        self.seen = Seen(key)
 
     @classmethod
     async def open(

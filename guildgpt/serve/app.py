@@ -31,9 +31,11 @@ def make_app(
     store: Store | None = None,
     models: Models | None = None,
     public: bool = False,
+    public_names: tuple[str, ...] = (),
     expects_store: bool = False,
 ) -> FastAPI:
-    """The API over the models that `asking` asks; see `Guard` for `hosts`.
+    """The API over the models that `asking` asks; see `Guard` for `hosts` and
+    `public_names`.
 
     `keys` are secrets by their names, beside those of the store; a `public` server asks everybody
     for one. The store is `app.state.store`: None where it is not open yet, and set once it is, if
@@ -88,5 +90,5 @@ def make_app(
         metrics.open_versions(asking.fleet.open_versions)
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
-    app.add_middleware(Guard, ring=app.state.ring, hosts=hosts, metrics=metrics)
+    app.add_middleware(Guard, ring=app.state.ring, hosts=hosts, names=public_names, metrics=metrics)
     return app

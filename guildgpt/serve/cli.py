@@ -79,6 +79,14 @@ def serve(
     ] = 0.7,
     engine: EngineOption = None,
     store: StoreOption = None,
+    public_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What a proxy before this server is called: chat.example.org. May be given "
+            "several times; needs a key.",
+        ),
+    ] = None,
 ) -> None:
     """Serve models to programs: OpenAI's API on this machine.
 
@@ -92,7 +100,7 @@ def serve(
 
     from guildgpt.engines.engine import SamplingParams
     from guildgpt.engines.served_at import served_at
-    from guildgpt.serve.run import KEYS_VARIABLE, ServeSettings, read_keys
+    from guildgpt.serve.run import KEYS_VARIABLE, ServeSettings, read_keys, read_public
     from guildgpt.serve.run import serve as run
 
     console = console_for()
@@ -109,5 +117,6 @@ def serve(
         keys=read_keys(os.environ.get(KEYS_VARIABLE, "")),
         at=served_at(engine),
         store=store_url(store, make=True),
+        public=read_public(public_name or ()),
     )
     run(settings, lambda line: say(console, line))

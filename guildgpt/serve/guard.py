@@ -23,8 +23,10 @@ OPEN = ("/healthz", "/readyz")  # a load balancer has no key
 LARGEST_BODY = 4 * 2**20  # bytes
 MOST_HELD = 128 * 2**20  # bytes of all requests that are on their way together
 AGAIN_SECONDS = 10  # until who found no room for a long request may try again
+# What a proxy tells of whoever asked it: any of these, and the request is not this machine's own.
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _ELSEWHERE = Problem(403, "a page from elsewhere may not ask here", code="origin")
+_PASSED_ON = Problem(403, "a proxy passed this on, and there are no keys", code="proxy")
 _NOT_YET = Problem(
     503,
     "the store that holds the keys is not open yet: ask again",
@@ -38,7 +40,8 @@ class Guard:
 
     `ring` holds the keys; without any, whoever sits at this machine may ask: then `hosts` are the
     names that it may be called by, so that no page elsewhere can reach it by a name of its own. A
-    page that is not ours is refused in any case, and so is a key that has reached its limits.
+    page that is not ours is refused in any case, and so is a key that has reached its limits. Ours
+    is called as the request is, or by one of the public `names`, which a proxy may replace.
 
     The web page has accounts in place of keys: what is its own passes here by being asked for by
     itself, and its routes look at the session. `state.local` tells them whether who asks sits at
@@ -51,11 +54,13 @@ class Guard:
         *,
         ring: KeyRing,
         hosts: tuple[str, ...] = LOCAL,
+        names: tuple[str, ...] = (),
         metrics: Metrics | None = None,
     ):
         self._app = app
         self._ring = ring
         self._hosts = hosts
+        self._names = names
         self._metrics = metrics or Metrics()
         self._held = Held(MOST_HELD)
         self._metrics.held.set_function(lambda: self._held.bytes)
@@ -100,7 +105,7 @@ class Guard:
 
     async def _caller(self, scope: Scope, headers: Headers, needed: bool) -> Caller:
         path, origin = scope["path"], headers.get("origin")
-        if origin and origin.partition("://")[2] != headers.get("host"):
+        if origin and origin.partition("://")[2] not in (headers.get("host"), *self._names):
             raise _ELSEWHERE
         if path in OPEN:
             return NOBODY
@@ -108,6 +113,8 @@ class Guard:
             if _name(headers.get("host", "")) not in self._hosts:
                 raise Problem(403, "this server is not called by that name", code="host")
             if not is_web(path):
+                if not _at_this_machine(scope, headers):
+                    raise _PASSED_ON
                 return AT_THIS_MACHINE
         if is_web(path):
             _check_page(scope["method"], path, headers)

@@ -108,10 +108,8 @@ class Models:
                 await self.fleet.open(self._own)
         for id in self.fleet.open_versions:
             self.say(f"{id.partition('@')[0]} is open as {id}.")
-        if released and self.following:
-            self.say(
-                f"Release {self.following.number} of the store is served, and what follows it."
-            )
+        if released:
+            self.say(f"Release {self.fleet.release} is served, and what is released after it.")
         elif self.following:
             self.say("Nothing is released in the store yet: what will be is taken up.")
         elif self.named:
@@ -136,18 +134,13 @@ class Models:
         await asyncio.gather(self.watch(store), *following)
 
     @property
-    def release(self) -> int:
-        """The number of the release that is served; 0 where none is."""
-        return self.following.number if self.following else 0
-
-    @property
     def state(self) -> dict[str, Any]:
         """What anybody may know of the release and the store."""
-        return {"release": self.release or None, "store": self.store_is_well}
+        return {"release": self.fleet.release or None, "store": self.store_is_well}
 
     def show(self, metrics: Metrics) -> None:
         """Have the metrics tell of releases and of the store."""
-        metrics.release.set_function(lambda: self.release)
+        metrics.release.set_function(lambda: self.fleet.release)
         metrics.store.set_function(lambda: self.store_is_well)
         metrics.postponed.set_function(lambda: len(self.postponed))
 

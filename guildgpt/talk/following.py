@@ -57,7 +57,7 @@ class Failed:
         return _mark(self.path) != self.mark or time.monotonic() >= self.again
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class Opening:
     """How models are opened; see `open_model`."""
 
