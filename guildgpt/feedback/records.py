@@ -231,6 +231,14 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingCorrection:
+    """A correction that waits for the operator, and what was said, up to the answer it is of."""
+
+    correction: Correction
+    said: tuple[StoredMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PoolPrompt:
     """A prompt of the pool: who wrote it, under which licence, and what it may be used for.
 

@@ -22,6 +22,7 @@ from typing import Self
 from guildgpt.errors import StoreError
 from guildgpt.feedback.accounts import Accounts
 from guildgpt.feedback.conversations import Conversations
+from guildgpt.feedback.corrections import Corrections
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.decisions import Decisions
 from guildgpt.feedback.deliveries import Deliveries
@@ -44,7 +45,7 @@ from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
 from guildgpt.feedback.statistics import Counting
 from guildgpt.feedback.traces import Traces
 from guildgpt.feedback.versions import Versions
-from guildgpt.feedback.votes import Corrections, Ratings, Votes
+from guildgpt.feedback.votes import Ratings, Votes
 
 
 class Store:
