@@ -15,6 +15,7 @@ import typer
 
 from guildgpt.errors import GuildError
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
+from guildgpt.feedback.corrections_cli import corrections_app
 from guildgpt.feedback.policy import RULE_21
 from guildgpt.feedback.prompts_cli import prompts_app
 from guildgpt.terminal import FLAG, Json, console_for, examples, print_json
@@ -27,6 +28,7 @@ feedback_app = typer.Typer(
     help="Votes, ratings and conversations: count, export, import, erase.", no_args_is_help=True
 )
 feedback_app.add_typer(prompts_app, name="prompts")
+feedback_app.add_typer(corrections_app, name="corrections")
 
 Guild = Annotated[int | None, typer.Option("--guild", metavar="ID", help="Only of this server.")]
 
