@@ -7,7 +7,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +24,9 @@ from .exported import origins, rows
 from .guild import BEGIN, Guild
 
 NAMES = ("newcomer", "teacher", "skeptic")
+# What is allowed comes more often: else there is little that could leave by mistake.
+CONSENTS: list[Consent] = ["train", "train", "chat", "none"]
+STATES: list[CorrectionState] = ["accepted", "accepted", "refused", "offered"]
 SWITCHES = [Switches(), Switches(slash=True), Switches(members=True)]
 
 
@@ -33,11 +36,11 @@ def guilds(draw: st.DrawFn) -> Guild:
     wordings that repeat an answer."""
     guild = Guild()
     for name in NAMES:
-        guild.member(name, draw(st.sampled_from(get_args(Consent))))
+        guild.member(name, draw(st.sampled_from(CONSENTS)))
     who = st.sampled_from([*NAMES, None])
     for number in range(draw(st.integers(1, 3))):
         speaker = draw(who)
-        kind = draw(st.sampled_from(["web", "terminal", "slash", "chain"]))
+        kind = draw(st.sampled_from(["web", "web", "terminal", "slash", "chain"]))
         text = f"asked-{number} by {speaker}"
         asked = guild.say(text, kind=kind, member_id=speaker, name=speaker)  # type: ignore[arg-type]
         if draw(st.booleans()) and purpose_of(sha256_of(text)) == "decide":
@@ -58,9 +61,9 @@ def guilds(draw: st.DrawFn) -> Guild:
                 guild.vote(comparison, draw(who), *order)
         for _ in range(draw(st.integers(0, 3))):
             guild.rate(draw(st.sampled_from(shown)), draw(who), draw(st.sampled_from([-1, 1])))
-        for n in range(draw(st.integers(0, 4))):
-            wording = draw(st.sampled_from([f"worded-{number}-{n}", "", shown[0].text]))
-            state = draw(st.sampled_from(get_args(CorrectionState))) if wording else "accepted"
+        for n in range(draw(st.integers(1, 5))):
+            wording = draw(st.sampled_from([*[f"worded-{number}-{n}"] * 4, "", shown[0].text]))
+            state = draw(st.sampled_from(STATES)) if wording else "accepted"
             guild.correct(draw(st.sampled_from(shown)), draw(who), wording, state)
     return guild
 
@@ -100,11 +103,11 @@ def may_leave(guild: Guild, asked: StoredMessage, switches: Switches, row: Any) 
     return place.kind == "web" and by == {asked.member_id}
 
 
-@given(guilds(), st.sampled_from(FORMS), st.sampled_from(SWITCHES))
+@given(guilds(), st.sampled_from(SWITCHES))
 @EXAMPLES
-def test_nothing_leaves_that_may_not(guild: Guild, form: Any, switches: Switches) -> None:
+def test_nothing_leaves_that_may_not(guild: Guild, switches: Switches) -> None:
     deleted = {one.text for one in guild.rows.messages if one.deleted}
-    for row in rows(guild, form, switches=switches):
+    for row in [row for form in FORMS for row in rows(guild, form, switches=switches)]:
         said = repr(row)
         for one in guild.rows.corrections:
             if one.text.startswith("worded") and f"'{one.text}'" in said:
