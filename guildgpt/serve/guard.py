@@ -18,7 +18,7 @@ from guildgpt.serve.problems import Problem
 LOCAL = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/healthz", "/readyz")  # a load balancer has no key
 LARGEST_BODY = 4 * 2**20  # bytes
-MOST_HELD = 128 * 2**20  # bytes of all requests that are on their way together
+MOST_HELD = 64 * 2**20  # bytes of all requests that are on their way together
 AGAIN_SECONDS = 10  # until who found no room for a long request may try again
 _TOO_LONG = Problem(413, f"a request holds {LARGEST_BODY:,} bytes at most")
 
