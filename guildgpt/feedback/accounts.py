@@ -122,14 +122,17 @@ class Accounts:
                 account = self._make(connection, made)
                 if account.id != made.id:  # somebody else took the name at the same moment
                     raise _taken(chosen)
+            # Who came by it, their account alone says: it takes the link along when it is erased.
+            came_by = update(invitations).where(invitations.c.id == invited.id)
+            connection.execute(came_by.values(account_id=account.id, name=None))
             connection.execute(
                 sessions.insert(),
                 {"id": session_id, "sha256": digest_of(secret), "account_id": account.id}
                 | {"device": storable(device)[:_LONGEST_DEVICE]}
                 | {"created_at": now, "seen_at": now, "expires_at": now + STAYS},
             )
-            came = self._database.insert(facts).values(name=_SOMEBODY_CAME, value="yes")
-            connection.execute(came.on_conflict_do_nothing())
+            noting = self._database.insert(facts).values(name=_SOMEBODY_CAME, value="yes")
+            connection.execute(noting.on_conflict_do_nothing())
             return account
 
         return await self._database.write(work), secret
@@ -166,6 +169,12 @@ class Accounts:
         wanted = select(*_SESSION).where(sessions.c.account_id == account_id, valid)
         newest = wanted.order_by(sessions.c.seen_at.desc(), sessions.c.id)
         return [Session(*row) for row in await self._database.rows(newest)]
+
+    async def session(self, token: str) -> Session | None:
+        """The session with this token, so that its own browser is known among several."""
+        wanted = select(*_SESSION).where(sessions.c.sha256 == digest_of(token))
+        found = await self._database.row(wanted)
+        return Session(*found) if found else None
 
     async def end_session(self, session_id: str, account_id: str) -> bool:
         """Sign an account out on one device; False if it has no such session."""

@@ -16,8 +16,10 @@ from guildgpt.feedback.store import Store
 from guildgpt.serve.api import Api
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.guard import LOCAL, Guard
+from guildgpt.serve.keyring import KeyRing
 from guildgpt.serve.models import Models
 from guildgpt.serve.problems import AsciiJson, tell_problems
+from guildgpt.serve.web.site import add_site
 
 
 def make_app(
@@ -28,11 +30,17 @@ def make_app(
     hosts: tuple[str, ...] = LOCAL,
     store: Store | None = None,
     models: Models | None = None,
+    public: bool = False,
+    public_names: tuple[str, ...] = (),
+    expects_store: bool = False,
 ) -> FastAPI:
-    """The API over the models that `asking` asks; see `Guard` for `keys` and `hosts`.
+    """The API over the models that `asking` asks; see `Guard` for `hosts` and
+    `public_names`.
 
-    The store is `app.state.store`: None where it is not open yet, and set once it is. `asking` is
-    `app.state.asking`, and `models`, which knows of releases, `app.state.models`.
+    `keys` are secrets by their names, beside those of the store; a `public` server asks everybody
+    for one. The store is `app.state.store`: None where it is not open yet, and set once it is, if
+    it is expected. `asking` is `app.state.asking`, `models`, which knows of releases,
+    `app.state.models`, and the keys `app.state.ring`.
     """
     app = FastAPI(
         title="GuildGPT",
@@ -44,7 +52,20 @@ def make_app(
     app.state.store = store
     app.state.asking = asking
     app.state.models = models
+
+    def share(count: int) -> None:
+        """Each key has a share of the places to wait in."""
+        asking.queue.per_user = max(1, asking.queue.bound // max(1, count))
+
+    app.state.ring = KeyRing(
+        keys,
+        store=lambda: app.state.store,
+        expects_store=expects_store or store is not None,
+        public=public,
+        changed=share,
+    )
     app.include_router(Api(asking, usual, int(time.time())).router())
+    add_site(app, asking, usual)
     tell_problems(app)
     metrics = asking.metrics
     metrics.answering.set_function(lambda: asking.queue.running)
@@ -69,5 +90,5 @@ def make_app(
         metrics.open_versions(asking.fleet.open_versions)
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
-    app.add_middleware(Guard, keys=keys, hosts=hosts, metrics=metrics)
+    app.add_middleware(Guard, ring=app.state.ring, hosts=hosts, names=public_names, metrics=metrics)
     return app

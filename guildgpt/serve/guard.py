@@ -1,47 +1,66 @@
-"""Who may ask: a key, an address and a page of our own, and a body of bounded length."""
+"""Who may ask: a key or the page of our own, an address, and a body of bounded length."""
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from guildgpt.feedback.keys import LimitReached
+from guildgpt.serve.keyring import AT_THIS_MACHINE, NOBODY, Caller, KeyRing
 from guildgpt.serve.metrics import Metrics
-from guildgpt.serve.problems import Problem
+from guildgpt.serve.problems import Problem, problem_of
+from guildgpt.serve.web.registry import is_web
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/healthz", "/readyz")  # a load balancer has no key
 LARGEST_BODY = 4 * 2**20  # bytes
 MOST_HELD = 64 * 2**20  # bytes of all requests that are on their way together
 AGAIN_SECONDS = 10  # until who found no room for a long request may try again
+# What a proxy tells of whoever asked it: any of these, and the request is not this machine's own.
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_ELSEWHERE = Problem(403, "a page from elsewhere may not ask here", code="origin")
+_PASSED_ON = Problem(403, "a proxy passed this on, and there are no keys", code="proxy")
+_NOT_YET = Problem(
+    503,
+    "the store that holds the keys is not open yet: ask again",
+    headers={"Retry-After": str(AGAIN_SECONDS)},
+)
 _TOO_LONG = Problem(413, f"a request holds {LARGEST_BODY:,} bytes at most")
 
 
 class Guard:
     """Refuses requests before anything reads them.
 
-    `keys` are the keys by their names; without any, whoever reaches the address may ask: then
-    `hosts` are the names that it may be called by, so that no page elsewhere can reach it by a
-    name of its own. A page that is not ours is refused in any case.
+    `ring` holds the keys; without any, whoever sits at this machine may ask: then `hosts` are the
+    names that it may be called by, so that no page elsewhere can reach it by a name of its own. A
+    page that is not ours is refused in any case, and so is a key that has reached its limits. Ours
+    is called as the request is, or by one of the public `names`, which a proxy may replace.
+
+    The web page has accounts in place of keys: what is its own passes here by being asked for by
+    itself, and its routes look at the session. `state.local` tells them whether who asks sits at
+    this machine: without keys, by a name of loopback, and by no proxy's hand.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        keys: Mapping[str, str],
+        ring: KeyRing,
         hosts: tuple[str, ...] = LOCAL,
+        names: tuple[str, ...] = (),
         metrics: Metrics | None = None,
     ):
         self._app = app
-        self._keys = dict(keys)
+        self._ring = ring
         self._hosts = hosts
+        self._names = names
         self._metrics = metrics or Metrics()
         self._held = Held(MOST_HELD)
         self._metrics.held.set_function(lambda: self._held.bytes)
@@ -53,12 +72,19 @@ class Guard:
         send = self._counted(send)
         try:
             headers = Headers(scope=scope)
-            caller = self._caller(scope["path"], headers)
-            scope.setdefault("state", {})["caller"] = caller
-            with self._held.by(caller) as hold:
+            needed = scope["path"] in OPEN or await self._is_needed(scope, headers)
+            caller = await self._caller(scope, headers, needed)
+            if scope["method"] == "POST" and scope["path"].startswith("/v1/"):
+                await self._ring.take(caller)
+            state = scope.setdefault("state", {})
+            state["caller"], state["holder"] = caller.name, caller
+            state["local"] = not needed and _at_this_machine(scope, headers)
+            with self._held.by(caller.name) as hold:
                 body = await _body(headers, receive, hold)
                 if body is not None:
                     await self._app(scope, _again(body, receive), send)
+        except LimitReached as limit:
+            await problem_of(limit).response()(scope, receive, send)
         except Problem as problem:
             await problem.response()(scope, receive, send)
 
@@ -70,26 +96,64 @@ class Guard:
 
         return counted
 
-    def _caller(self, path: str, headers: Headers) -> str:
-        origin = headers.get("origin")
-        if origin and origin.partition("://")[2] != headers.get("host"):
-            raise Problem(403, "a page from elsewhere may not ask here", code="origin")
+    async def _is_needed(self, scope: Scope, headers: Headers) -> bool:
+        """Whether who asks needs a key. Raises `Problem` where nobody can say."""
+        needed = await self._ring.is_needed()
+        if needed is None and not _at_this_machine(scope, headers):
+            raise _NOT_YET
+        return bool(needed)
+
+    async def _caller(self, scope: Scope, headers: Headers, needed: bool) -> Caller:
+        path, origin = scope["path"], headers.get("origin")
+        if origin and origin.partition("://")[2] not in (headers.get("host"), *self._names):
+            raise _ELSEWHERE
         if path in OPEN:
-            return ""
-        if not self._keys:
+            return NOBODY
+        if not needed:
             if _name(headers.get("host", "")) not in self._hosts:
                 raise Problem(403, "this server is not called by that name", code="host")
-            return "local"
+            if not is_web(path):
+                if not _at_this_machine(scope, headers):
+                    raise _PASSED_ON
+                return AT_THIS_MACHINE
+        if is_web(path):
+            _check_page(scope["method"], path, headers)
+            return NOBODY
         given = headers.get("authorization", "").removeprefix("Bearer ").strip()
-        for name, key in self._keys.items():
-            if hmac.compare_digest(given.encode(), key.encode()):
-                return name
+        if caller := await self._ring.caller(given):
+            return caller
         raise Problem(
             401,
             "Incorrect API key provided." if given else "You didn't provide an API key.",
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
+
+
+def _check_page(method: str, path: str, headers: Headers) -> None:
+    """Raise `Problem` for what our page would not send: whoever is signed in has a browser that
+    other pages may try to use. That a page comes from here, browsers say in two ways, of which old
+    ones know one; JSON is a kind that no form can send."""
+    if not path.startswith("/api/"):
+        return
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise _ELSEWHERE
+    if method in ("GET", "HEAD"):
+        return
+    if "origin" not in headers:
+        raise Problem(403, "what changes something is asked for by the page alone", code="origin")
+    if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Problem(415, "the page sends JSON", code="json")
+
+
+def _at_this_machine(scope: Scope, headers: Headers) -> bool:
+    """Whether the other end is this machine, and is nobody who hands on what others ask."""
+    client = scope.get("client")
+    try:
+        near = client is not None and ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+    return near and not any(name in headers for name in FORWARDED)
 
 
 def _name(host: str) -> str | None:

@@ -15,7 +15,15 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from guildgpt.engines.server_link import ServerBusy
-from guildgpt.errors import EngineDied, EngineError, GuildError
+from guildgpt.errors import (
+    EngineDied,
+    EngineError,
+    GuildError,
+    RecordGone,
+    SignInRefused,
+    StoreError,
+)
+from guildgpt.feedback.keys import LimitReached
 from guildgpt.talk.waiting import Busy, TooMany
 
 log = logging.getLogger(__name__)
@@ -86,12 +94,24 @@ def problem_of(error: Exception) -> Problem:
         case Busy() | TooMany() | ServerBusy():
             wait = str(math.ceil(error.seconds) or 1)
             return Problem(429, str(error), code="rate_limit", headers={"Retry-After": wait})
+        case LimitReached():
+            wait = str(math.ceil(error.seconds))
+            return Problem(
+                429, error.what, code="rate_limit_exceeded", headers={"Retry-After": wait}
+            )
         case EngineDied():
             log.warning("engine died: %s", error.what)
             return Problem(503, "the model has failed and is started anew: ask again")
         case EngineError():
             log.error("%s", error)
             return Problem(503, "the model cannot answer now; the operator's log says why")
+        case SignInRefused():
+            return Problem(403, f"{error.what}. {error.remedy}", code="sign_in_refused")
+        case RecordGone():
+            return Problem(404, "this is not there any more", code="gone")
+        case StoreError():
+            log.error("%s", error)
+            return Problem(503, "the store cannot be reached now; the operator's log says why")
         case GuildError():
             log.error("%s", error)
         case _:

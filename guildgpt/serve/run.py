@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,6 +18,7 @@ from fastapi import FastAPI
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import GuildError
+from guildgpt.feedback.store import Store
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.models import Models
@@ -29,11 +31,14 @@ KEYS_VARIABLE = "GUILDGPT_SERVE_KEYS"
 LEAST_KEY = 16  # characters
 LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopped
 END_SECONDS = 5  # for the errors that the others end with to be sent
+# Where a proxy may stand whose word counts for who asked, and whether by https: no public address.
+PROXIES = "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What the command line asks for; `keys` are secrets by their names."""
+    """What the command line asks for; `keys` are secrets by their names, and `public` the names
+    that a proxy is called by."""
 
     models: Sequence[str]  # without any, whom the store's releases want, or the newest trained one
     host: str = "127.0.0.1"
@@ -45,18 +50,14 @@ class ServeSettings:
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     at: ServedAt | None = None
     store: str | None = None  # its URL; without one nothing is kept
+    public: tuple[str, ...] = ()
 
 
 def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `say` is told where. Raises `GuildError` for an address that
     needs a key and has none, a port that is taken, and a model that cannot be opened."""
-    if not settings.keys and not _is_loopback(settings.host):
-        raise GuildError(
-            f"{settings.host} can be reached by others, and without a key anybody there could use "
-            "this model",
-            remedy=f"Set {KEYS_VARIABLE} to name=key, several with commas between, or leave --host "
-            "out.",
-        )
+    if _is_open(settings) and not settings.store:
+        raise _nobody_let_in(_reached(settings))
     listening = _listen(settings.host, settings.port)
     with listening:
         asyncio.run(_serve(settings, listening, say))
@@ -83,13 +84,23 @@ async def opened_app(
         models = Models(fleet, opening, settings.models, say)
         store = await open_store(settings.store, say) if settings.store else None
         asking = Asking(fleet, fair_queue(settings))
-        app = make_app(asking, usual=settings.usual, keys=settings.keys, store=store, models=models)
+        app = make_app(
+            asking,
+            usual=settings.usual,
+            keys=settings.keys,
+            store=store,
+            models=models,
+            public=_is_reached(settings),
+            public_names=settings.public,
+            expects_store=settings.store is not None,
+        )
         stack.push_async_callback(_close_store, app)
+        await _check_closed(settings, store)
         if store:
             await models.use(store)
         await models.open()
         await stack.enter_async_context(
-            _beside(models.look_after(), _with_store(settings, app, models))
+            _beside(models.look_after(), _with_store(settings, app, models), app.state.ring.keep())
         )
         yield app
 
@@ -115,7 +126,47 @@ async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
         await asyncio.wait(working)
 
 
+async def _check_closed(settings: ServeSettings, store: Store | None) -> None:
+    """Raise `GuildError` for an address that others can reach, where nobody was let in yet."""
+    if not _is_open(settings):
+        return
+    if store is None:
+        raise GuildError(
+            f"{_reached(settings)} can be reached by others, and the store does not tell who may "
+            "come",
+            remedy=f"Mend it, or set {KEYS_VARIABLE} to name=key, several with commas between.",
+        )
+    accounts = store.accounts
+    if not (
+        await store.keys.all() or await accounts.somebody_came() or await accounts.invitations()
+    ):
+        raise _nobody_let_in(_reached(settings))
+
+
+def _is_open(settings: ServeSettings) -> bool:
+    """Whether others can reach the server, and nothing but the store may know who comes."""
+    return not settings.keys and _is_reached(settings)
+
+
+def _is_reached(settings: ServeSettings) -> bool:
+    return bool(settings.public) or not _is_loopback(settings.host)
+
+
+def _reached(settings: ServeSettings) -> str:
+    """The name by which others reach the server."""
+    return settings.public[0] if settings.public else settings.host
+
+
+def _nobody_let_in(host: str) -> GuildError:
+    return GuildError(
+        f"{host} can be reached by others, and without a key anybody there could use this model",
+        remedy="`guildgpt serve keys add NAME` makes a key for a program, `guildgpt serve invite` "
+        "a link for a person. Or leave --host and --public-name out.",
+    )
+
+
 async def _close_store(app: FastAPI) -> None:
+    await app.state.ring.close()
     if app.state.store:
         await app.state.store.close()
 
@@ -143,6 +194,7 @@ def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
         "ws": "none",
         "lifespan": "off",
         "server_header": False,
+        "forwarded_allow_ips": PROXIES,
     }
     return _Server(uvicorn.Config(app, **(settings | usual | more)), app.state.asking)
 
@@ -181,6 +233,27 @@ def read_keys(text: str) -> dict[str, str]:
             )
         keys[name] = key
     return keys
+
+
+def read_public(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as browsers send them in `Host` and `Origin`. Raises `GuildError` for what is none."""
+    found = []
+    for name in names:
+        try:
+            parts = urlsplit(f"//{name.strip().lower()}")
+            known = parts.hostname and parts.netloc == name.strip().lower() and "@" not in name
+            known = known and parts.port != 0
+        except ValueError:  # its port is none
+            known = None
+        if not known:
+            raise GuildError(
+                f"{name or 'nothing'} is no name of a server",
+                where="--public-name",
+                remedy="As in the address bar, without https:// and without a path: "
+                "chat.example.org, or chat.example.org:8443.",
+            )
+        found.append(parts.netloc)
+    return tuple(found)
 
 
 def _listen(host: str, port: int) -> socket.socket:
