@@ -31,6 +31,8 @@ ReleaseKind = Literal["serve", "canary", "promote", "drop", "rollback"]
 DecisionState = Literal[
     "training", "canary", "preferred", "not_preferred", "undecided", "promoted", "dropped"
 ]
+Ranking = tuple[int | tuple[int, ...], ...]
+"""Positions of a comparison's answers, the best first; equals of a place together."""
 OPEN_STATES: tuple[DecisionState, ...] = ("training", "canary", "preferred")
 """Of decisions that stand in the way of the next candidate."""
 
@@ -79,6 +81,19 @@ class Session:
     created_at: datetime
     seen_at: datetime
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """Who may ask the API. `sha256` is that of the secret; a limit that is None is none."""
+
+    id: str
+    name: str
+    sha256: str
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+    created_at: datetime
+    seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +205,8 @@ class StoredComparison:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One verdict on a comparison; `ranking` are positions, the best first, if it is `ranked`.
+    """One verdict on a comparison; `ranking` are positions, the best first, if it is `ranked`, and
+    `(0, (1, 3))` holds 1 and 3 equal. Those left out share the last place.
 
     Of several votes of one member the newest counts. A vote without a member replaces none.
     """
@@ -199,7 +215,7 @@ class Vote:
     comparison_id: str
     member_id: str | None
     verdict: Verdict
-    ranking: tuple[int, ...]
+    ranking: Ranking
     created_at: datetime
 
 

@@ -1,5 +1,6 @@
 """The feedback store: one object, and in it one for each subject.
 
+<<<<<<< HEAD
 `members` who they are and what they chose, `accounts` who signs in on the web page,
 `conversations` what was said, `chats` what was asked on that page, `revisions` what is deleted and
 edited on Discord, `places` guilds and channels, `deliveries` what is being answered, `votes`,
@@ -9,6 +10,18 @@ learned from, `releases` who answers how much, `decisions` what becomes of candi
 erasure, retention and what a member may see, `leases` which process may answer, `traces` what was
 deleted and is still in the file. Every method raises StoreError, in words, when the database is
 locked, full, read-only, damaged or gone; each write is one transaction, done whole or not at all.
+=======
+`members` who they are and what they chose, `accounts` who signs in on the web page, `keys` who asks
+the API, `responses` what programs had stored, `conversations` what was said, `revisions` what is
+deleted and edited on Discord, `places` guilds and channels, `deliveries` what is being answered,
+`votes`, `ratings` and `corrections` what members think, `seen` who was shown what, `prompts` what
+rounds ask, `rounds` what members vote on, `reports` what somebody should look at, `versions` which
+models answer and what they learned from, `releases` who answers how much, `decisions` what becomes
+of candidates, `privacy` erasure, retention and what a member may see, `leases` which process may
+answer, `traces` what was deleted and is still in the file. Every method raises StoreError, in
+words, when the database is locked, full, read-only, damaged or gone; each write is one transaction,
+done whole or not at all.
+>>>>>>> int
 """
 
 from __future__ import annotations
@@ -25,6 +38,7 @@ from guildgpt.feedback.conversations import Conversations
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.decisions import Decisions
 from guildgpt.feedback.deliveries import Deliveries
+from guildgpt.feedback.keys import Keys
 from guildgpt.feedback.leases import Leases
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.places import Places
@@ -37,6 +51,7 @@ from guildgpt.feedback.reports import Reports
 from guildgpt.feedback.revisions import Revisions
 from guildgpt.feedback.rounds import Rounds
 from guildgpt.feedback.rows import Clock, utcnow
+from guildgpt.feedback.seen import Seen
 from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
 from guildgpt.feedback.statistics import Counting
 from guildgpt.feedback.traces import Traces
@@ -54,6 +69,7 @@ class Store:
         remover = Remover(database, clock, self.traces)
         self.members = Members(database, clock, key)
         self.accounts = Accounts(database, clock, self.members)
+        self.keys = Keys(database, clock)
         self.conversations = Conversations(database, clock)
         self.chats = Chats(database, clock, remover)
         self.revisions = Revisions(database, remover)
@@ -70,6 +86,7 @@ class Store:
         self.versions = Versions(database, clock)
         self.privacy = Privacy(database, clock, self.members, remover, self.traces)
         self.leases = Leases(database, clock)
+        self.seen = Seen(key)
 
     @classmethod
     async def open(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
@@ -115,12 +116,15 @@ class Api:
         def params(model: OpenedModel, tokens: int) -> SamplingParams:
             return asked.params(self.usual, model.engine.context - tokens, most)
 
-        answers = self.asking.answers(
-            prompts,
-            params,
-            n=asked.n or 1,
-            version=self.asking.version(asked.model),
-            caller=request.state.caller,
+        answers = _counted(
+            self.asking.answers(
+                prompts,
+                params,
+                n=asked.n or 1,
+                version=self.asking.version(asked.model),
+                caller=request.state.caller,
+            ),
+            partial(request.app.state.ring.used, request.state.holder),
         )
         if not asked.stream:
             return await _unless_gone(request, reply.whole(answers))
@@ -143,6 +147,18 @@ def _prompts(conversation: Conversation, limit: int | None) -> Prompts:
         return [conversation_ids(model, *conversation, limit)]
 
     return prompts
+
+
+async def _counted(answers: Answers, count: Callable[[int], None]) -> Answers:
+    """The answers; of as much of them as was written, the tokens are counted with the prompt's."""
+    tokens = 0
+    try:
+        async with aclosing(answers):
+            async for one in answers:
+                tokens += one.prompt_tokens if isinstance(one, Begun) else len(one.chunk.ids)
+                yield one
+    finally:
+        count(tokens)
 
 
 async def _first(answers: Answers) -> Begun | Piece:

@@ -35,6 +35,15 @@ class Page:
 
 PAGES = (
     Page("chat", "Chat", "voter", styles=("prose",)),
+    Page("rounds", "Rounds", "voter", styles=("prose", "votes")),
+    Page("ranking", "Ranking", "voter", styles=("prose", "votes")),
+    Page("compare", "Side by side", "voter", styles=("prose", "votes")),
+    Page("versions", "Versions", "operator", styles=("office",)),
+    Page("pool", "Prompts", "operator", in_menu=False, styles=("office",)),
+    Page("corrections", "Corrections", "operator", in_menu=False, styles=("prose", "office")),
+    Page("reports", "Reports", "operator", in_menu=False, styles=("prose", "office")),
+    Page("people", "People", "operator", in_menu=False, styles=("office",)),
+    Page("runs", "Runs", "operator", in_menu=False, styles=("office",)),
     Page("account", "Your account", "voter", in_menu=False),
     Page("join", "Sign in", "anybody", in_menu=False),
     Page("refused", "Not for you", "anybody", in_menu=False),

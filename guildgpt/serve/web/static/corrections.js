@@ -1,0 +1,3 @@
+// Corrections: reviewed before anything learns from them.
+import { office } from "./office.js";
+office();
