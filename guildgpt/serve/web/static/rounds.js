@@ -1,6 +1,6 @@
 // Rounds: a prompt, two blind answers, one key a verdict; the next pair is fetched while one is read.
 import { get } from "./api.js";
-import { el, find, notice } from "./dom.js";
+import { el, find } from "./dom.js";
 import { newId } from "./outbox.js";
 import { LETTERS, listen, outbox, prompt, quiet, sleep, text } from "./voting.js";
 
@@ -92,22 +92,22 @@ function verdicts() {
 
 function undoButton() {
   if (!last) return null;
-  return el("button", { type: "button", onclick: undo }, `Take back “${SAID[last.verdict]}”`, el("kbd", { "aria-hidden": "true" }, "U"));
+  return el("button", { type: "button", onclick: undo }, "Take it back", el("kbd", { "aria-hidden": "true" }, "U"));
 }
 
 function aside(before) {
-  const told = before ? `You said: ${SAID[before]}. Say it anew.` : count ? `${count} ${count === 1 ? "vote" : "votes"} so far.` : "";
+  const told = before ? `You said: ${SAID[before]}. Say it anew.` : count ? `${SAID[last.verdict]}: noted. ${count} so far.` : "";
   const right = before
     ? el("button", { type: "button", onclick: () => ask(current) }, "Leave it")
     : el("span", { class: "row" }, undoButton(), el("button", { type: "button", data: { said: "skip" }, onclick: () => say("skip") }, "Skip", el("kbd", { "aria-hidden": "true" }, "S")));
-  return el("div", { class: "aside" }, el("span", { role: "status" }, told), right);
+  return el("div", { class: "aside" }, el("span", {}, told), right);
 }
 
 function say(said) {
   if (!asked) return;
   const round = asked;
   votes.cast({ id: newId(), comparison: round.comparison, ticket: round.ticket, verdict: said });
-  notice(`${SAID[said]}.`);
+  find("#said").textContent = `${SAID[said]}.`;
   const again = round === last?.round;
   if (!again) count += 1;
   last = { round, verdict: said };

@@ -32,7 +32,7 @@ function fact(name, ...what) {
 function wins(one) {
   if (!one.wins || one.wins.share === null) return fact("won", "—", el("small", {}, "met nobody yet"));
   const { share, low, high, of } = one.wins;
-  return fact("won", percent(share), el("small", {}, `${percent(low)} to ${percent(high)}, ${many(of, "duel")}`), bar(low, share, high, 0, 1));
+  return fact("won", percent(share), el("small", {}, `${percent(low)} to ${percent(high)}`), bar(low, share, high, 0, 1));
 }
 
 function score(one) {
@@ -79,7 +79,7 @@ function version(one) {
       registered ? el("span", { class: "soft small plain" }, learned ? `learned from ${learned}` : "learned from no votes") : null),
     el("dl", { class: "facts" },
       wins(one), score(one),
-      fact("votes", one.votes.toLocaleString(), el("small", {}, `${one.up.toLocaleString()} 👍 ${one.down.toLocaleString()} 👎 of ${many(one.answers, "answer")}`)),
+      fact("votes", `${one.votes.toLocaleString()} in ${many(one.wins?.of ?? 0, "duel")}`, el("small", {}, `${many(one.answers, "answer")}: ${one.up.toLocaleString()} up, ${one.down.toLocaleString()} down`)),
       fact("size", size(one.size)), speed(one)));
 }
 
