@@ -18,19 +18,21 @@ let asked = null; // which of them is shown
 let ahead = null; // the next one, on its way
 let shownAt = 0;
 let count = 0;
+const seen = [];
 let waiting = 0;
 
-/** The next round, asked for again while it is being written. */
-async function fetchNext(without) {
+/** The next round, asked for again while it is being written. None of those that were shown here: a
+ *  vote on them may still be on its way. */
+async function fetchNext() {
   for (;;) {
-    const found = await get(`/rounds/next?without=${without}`);
+    const found = await get(`/rounds/next?without=${seen.join(",")}`);
     if (found.round) return found.round;
     await sleep(500);
   }
 }
 
 function fetchAhead() {
-  ahead = fetchNext(current.id);
+  ahead = fetchNext();
   ahead.catch(() => {}); // looked at when it is needed
 }
 
@@ -41,14 +43,16 @@ async function next() {
   ahead = null;
   const writing = setTimeout(() => show(quiet("Two answers are on their way …", "The models are writing them.")), 300);
   try {
-    current = await (coming || fetchNext(last ? last.round.id : ""));
+    current = await (coming || fetchNext());
   } catch (error) {
     // What was fetched ahead may have failed for a reason that has passed.
-    current = coming ? await fetchNext(last ? last.round.id : "").catch(fail) : fail(error);
+    current = coming ? await fetchNext().catch(fail) : fail(error);
   } finally {
     clearTimeout(writing);
   }
   if (!current) return;
+  seen.push(current.id);
+  if (seen.length > 20) seen.shift();
   ask(current);
   fetchAhead();
 }

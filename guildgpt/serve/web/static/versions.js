@@ -101,7 +101,7 @@ const KINDS = { serve: "served", canary: "tried", promote: "promoted", drop: "dr
 function releases(all) {
   if (!all.length) return el("p", { class: "soft" }, "Nothing was released: the server answers with the model that it was started with.");
   return el("table", { class: "history" },
-    el("thead", {}, el("tr", {}, ["", "when", "what", "who answers", "why"].map((name) => el("th", { scope: "col" }, name)))),
+    el("thead", {}, el("tr", {}, ["no.", "when", "what", "who answers", "why"].map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, all.map((one) => el("tr", {},
       el("td", { class: "soft" }, String(one.number)), el("td", {}, when(one.at)), el("td", {}, KINDS[one.kind] || one.kind),
       el("td", {}, Object.entries(one.shares).map(([id, share]) => el("div", {}, el("code", {}, id), ` ${percent(share)}`))),
