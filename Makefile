@@ -7,11 +7,12 @@ PIP := $(BIN)/pip --disable-pip-version-check
 JOBS ?= 2
 TEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo guild-demo circle-demo test quick lint format docs bench clean
+.PHONY: help demo guild-demo circle-demo serve-demo test quick lint format docs bench clean
 
 help:
 	@echo "make demo        from a base to a model taught by feedback, and a report (14 to 30 minutes)"
 	@echo "make guild-demo  watch the bot in a simulated Discord server (a minute)"
+	@echo "make serve-demo  serve the starter to programs and in the browser (within a minute)"
 	@echo "make circle-demo one turn of the circle with simulated members (6 to 15 minutes)"
 	@echo "make test        all tests"
 	@echo "make quick       all but the slowest tests"
@@ -28,6 +29,9 @@ guild-demo: $(VENV)/.core
 circle-demo: $(VENV)/.train
 	test -e runs/starter/sft/done.json || $(BIN)/guildgpt train starter --stage sft
 	$(BIN)/python -m simguild.circle
+
+serve-demo: $(VENV)/.core
+	$(BIN)/guildgpt serve starter
 
 test: $(VENV)/.dev
 	$(TEST)

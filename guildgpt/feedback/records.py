@@ -84,6 +84,19 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """Who may ask the API. `sha256` is that of the secret; a limit that is None is none."""
+
+    id: str
+    name: str
+    sha256: str
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+    created_at: datetime
+    seen_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredConversation:
     """A tree of messages: where it takes place, or which file it came from (`source`).
 
@@ -98,6 +111,35 @@ class StoredConversation:
     lang: str
     created_at: datetime
     home_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation of the web page, by its conversation's id."""
+
+    id: str
+    title: str
+    created_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChat:
+    """A chat in which something was looked for, and what stands around it."""
+
+    chat: Chat
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one member thinks of an answer: thumbs (1, -1 or 0), and how they would have worded it,
+    with what the operator made of that."""
+
+    value: int
+    reason: str | None
+    correction: str
+    state: CorrectionState | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
@@ -17,7 +18,7 @@ from guildgpt.errors import GuildError
 from guildgpt.serve.asking import DEFAULT, Asking, Begun, Piece, Prompts, conversation_ids, too_long
 from guildgpt.serve.choices import chat_reply, text_reply
 from guildgpt.serve.problems import Problem, Told
-from guildgpt.serve.replies import Answers, Events, Reply
+from guildgpt.serve.replies import Answers, Events, Reply, left
 from guildgpt.serve.requests import (
     ChatRequest,
     CompletionRequest,
@@ -115,12 +116,15 @@ class Api:
         def params(model: OpenedModel, tokens: int) -> SamplingParams:
             return asked.params(self.usual, model.engine.context - tokens, most)
 
-        answers = self.asking.answers(
-            prompts,
-            params,
-            n=asked.n or 1,
-            version=self.asking.version(asked.model),
-            caller=request.state.caller,
+        answers = _counted(
+            self.asking.answers(
+                prompts,
+                params,
+                n=asked.n or 1,
+                version=self.asking.version(asked.model),
+                caller=request.state.caller,
+            ),
+            partial(request.app.state.ring.used, request.state.holder),
         )
         if not asked.stream:
             return await _unless_gone(request, reply.whole(answers))
@@ -145,6 +149,18 @@ def _prompts(conversation: Conversation, limit: int | None) -> Prompts:
     return prompts
 
 
+async def _counted(answers: Answers, count: Callable[[int], None]) -> Answers:
+    """The answers; of as much of them as was written, the tokens are counted with the prompt's."""
+    tokens = 0
+    try:
+        async with aclosing(answers):
+            async for one in answers:
+                tokens += one.prompt_tokens if isinstance(one, Begun) else len(one.chunk.ids)
+                yield one
+    finally:
+        count(tokens)
+
+
 async def _first(answers: Answers) -> Begun | Piece:
     return await anext(answers)
 
@@ -159,7 +175,7 @@ async def _after(first: Begun | Piece, others: Answers) -> Answers:
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | Response:
     """What `work` comes to; it is stopped where the client does not wait for it."""
     working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_left(request))
+    leaving = asyncio.create_task(left(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         return await working if working.done() else Response(status_code=GONE)
@@ -167,8 +183,3 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | Re
         for task in (working, leaving):
             task.cancel()
         await asyncio.wait({working, leaving})
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -23,6 +23,7 @@ from guildgpt.errors import (
     SignInRefused,
     StoreError,
 )
+from guildgpt.feedback.keys import LimitReached
 from guildgpt.talk.waiting import Busy, TooMany
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,11 @@ def problem_of(error: Exception) -> Problem:
         case Busy() | TooMany() | ServerBusy():
             wait = str(math.ceil(error.seconds) or 1)
             return Problem(429, str(error), code="rate_limit", headers={"Retry-After": wait})
+        case LimitReached():
+            wait = str(math.ceil(error.seconds))
+            return Problem(
+                429, error.what, code="rate_limit_exceeded", headers={"Retry-After": wait}
+            )
         case EngineDied():
             log.warning("engine died: %s", error.what)
             return Problem(503, "the model has failed and is started anew: ask again")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,25 +18,29 @@ from fastapi import FastAPI
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import GuildError
-from guildgpt.model.locate import locate
+from guildgpt.feedback.store import Store
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
+from guildgpt.serve.models import Models
 from guildgpt.serve.opened_store import open_later, open_store
-from guildgpt.talk.fleet import Fleet, open_model
+from guildgpt.talk.fleet import Fleet
+from guildgpt.talk.following import Opening
 from guildgpt.talk.waiting import FairQueue
 
-log = logging.getLogger(__name__)
 KEYS_VARIABLE = "GUILDGPT_SERVE_KEYS"
 LEAST_KEY = 16  # characters
-LOOK_SECONDS = 5.0  # between looks whether the engines live
 LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopped
+END_SECONDS = 5  # for the errors that the others end with to be sent
+# Where a proxy may stand whose word counts for who asked, and whether by https: no public address.
+PROXIES = "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What the command line asks for; `keys` are secrets by their names."""
+    """What the command line asks for; `keys` are secrets by their names, and `public` the names
+    that a proxy is called by."""
 
-    models: Sequence[str | None]
+    models: Sequence[str]  # without any, whom the store's releases want, or the newest trained one
     host: str = "127.0.0.1"
     port: int = 8000
     context: int = 4096
@@ -47,18 +50,14 @@ class ServeSettings:
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     at: ServedAt | None = None
     store: str | None = None  # its URL; without one nothing is kept
+    public: tuple[str, ...] = ()
 
 
 def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `say` is told where. Raises `GuildError` for an address that
     needs a key and has none, a port that is taken, and a model that cannot be opened."""
-    if not settings.keys and not _is_loopback(settings.host):
-        raise GuildError(
-            f"{settings.host} can be reached by others, and without a key anybody there could use "
-            "this model",
-            remedy=f"Set {KEYS_VARIABLE} to name=key, several with commas between, or leave --host "
-            "out.",
-        )
+    if _is_open(settings) and not settings.store:
+        raise _nobody_let_in(_reached(settings))
     listening = _listen(settings.host, settings.port)
     with listening:
         asyncio.run(_serve(settings, listening, say))
@@ -67,39 +66,107 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
 async def _serve(
     settings: ServeSettings, listening: socket.socket, say: Callable[[str], None]
 ) -> None:
+    opening = Opening(settings.context, settings.slots, settings.at)
+    async with opened_app(settings, opening, say) as app:
+        host, port = listening.getsockname()[:2]
+        say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        await web_server(app).serve(sockets=[listening])
+
+
+@asynccontextmanager
+async def opened_app(
+    settings: ServeSettings, opening: Opening, say: Callable[[str], None]
+) -> AsyncGenerator[FastAPI]:
+    """The app while its models are open, its store, too, and releases are followed."""
     async with AsyncExitStack() as stack:
         fleet = Fleet()
         stack.push_async_callback(fleet.close)
+        models = Models(fleet, opening, settings.models, say)
         store = await open_store(settings.store, say) if settings.store else None
         asking = Asking(fleet, fair_queue(settings))
-        app = make_app(asking, usual=settings.usual, keys=settings.keys, store=store)
+        app = make_app(
+            asking,
+            usual=settings.usual,
+            keys=settings.keys,
+            store=store,
+            models=models,
+            public=_is_reached(settings),
+            public_names=settings.public,
+            expects_store=settings.store is not None,
+        )
         stack.push_async_callback(_close_store, app)
-        for model in settings.models:
-            found = locate(model, on_progress=say)
-            opening = partial(
-                open_model, found, context=settings.context, slots=settings.slots, at=settings.at
-            )
-            version = await fleet.open(opening)
-            say(f"{version.name} is open as {version.id}.")
-        host, port = listening.getsockname()[:2]
-        say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
-        beside = [_look_after(fleet)]
-        if settings.store and not store:
-            beside.append(_open_store_later(settings.store, app))
-        working = [asyncio.create_task(work) for work in beside]
-        try:
-            await web_server(app).serve(sockets=[listening])
-        finally:
-            for task in working:
-                task.cancel()
-            await asyncio.wait(working)
+        await _check_closed(settings, store)
+        if store:
+            await models.use(store)
+        await models.open()
+        await stack.enter_async_context(
+            _beside(models.look_after(), _with_store(settings, app, models), app.state.ring.keep())
+        )
+        yield app
 
 
-async def _open_store_later(url: str, app: FastAPI) -> None:
-    app.state.store = await open_later(url)
+async def _with_store(settings: ServeSettings, app: FastAPI, models: Models) -> None:
+    """Follow releases and write what waits; where the store is not open yet, as soon as it is."""
+    if settings.store and not app.state.store:
+        app.state.store = await open_later(settings.store)
+        await models.use(app.state.store)
+    if app.state.store:
+        await models.keep(app.state.store)
+
+
+@asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Work that goes on until the block ends."""
+    working = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+
+
+async def _check_closed(settings: ServeSettings, store: Store | None) -> None:
+    """Raise `GuildError` for an address that others can reach, where nobody was let in yet."""
+    if not _is_open(settings):
+        return
+    if store is None:
+        raise GuildError(
+            f"{_reached(settings)} can be reached by others, and the store does not tell who may "
+            "come",
+            remedy=f"Mend it, or set {KEYS_VARIABLE} to name=key, several with commas between.",
+        )
+    accounts = store.accounts
+    if not (
+        await store.keys.all() or await accounts.somebody_came() or await accounts.invitations()
+    ):
+        raise _nobody_let_in(_reached(settings))
+
+
+def _is_open(settings: ServeSettings) -> bool:
+    """Whether others can reach the server, and nothing but the store may know who comes."""
+    return not settings.keys and _is_reached(settings)
+
+
+def _is_reached(settings: ServeSettings) -> bool:
+    return bool(settings.public) or not _is_loopback(settings.host)
+
+
+def _reached(settings: ServeSettings) -> str:
+    """The name by which others reach the server."""
+    return settings.public[0] if settings.public else settings.host
+
+
+def _nobody_let_in(host: str) -> GuildError:
+    return GuildError(
+        f"{host} can be reached by others, and without a key anybody there could use this model",
+        remedy="`guildgpt serve keys add NAME` makes a key for a program, `guildgpt serve invite` "
+        "a link for a person. Or leave --host and --public-name out.",
+    )
 
 
 async def _close_store(app: FastAPI) -> None:
+    await app.state.ring.close()
     if app.state.store:
         await app.state.store.close()
 
@@ -116,30 +183,36 @@ def fair_queue(settings: ServeSettings) -> FairQueue:
 
 
 def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
-    """The server of an app, `more` of whose settings are uvicorn's own."""
-    usual = {"log_level": "warning", "timeout_graceful_shutdown": LEAVE_SECONDS}
+    """The server of an app that `make_app` made, `more` of whose settings are uvicorn's own."""
+    usual = {
+        "log_level": "warning",
+        "timeout_graceful_shutdown": LEAVE_SECONDS + END_SECONDS,
+    }
     # h11 bounds what a client may send before its headers end; httptools does not.
     settings: dict[str, Any] = {
         "http": "h11",
         "ws": "none",
         "lifespan": "off",
         "server_header": False,
+        "forwarded_allow_ips": PROXIES,
     }
-    return uvicorn.Server(uvicorn.Config(app, **(settings | usual | more)))
+    return _Server(uvicorn.Config(app, **(settings | usual | more)), app.state.asking)
 
 
-async def _look_after(fleet: Fleet) -> None:
-    """Open engines anew that have died; for ever. Why one does not open is logged once."""
-    logged = ""
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
+class _Server(uvicorn.Server):
+    """Ends answers by an error that are not over in time when it is stopped."""
+
+    def __init__(self, config: uvicorn.Config, asking: Asking):
+        super().__init__(config)
+        self._asking = asking
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`."""
+        ending = asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._asking.end)
         try:
-            await fleet.look()
-            logged = ""
-        except Exception as error:  # whatever it is, it may be mended
-            if str(error) != logged:
-                log.error("an engine does not open: %s", error)
-            logged = str(error)
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
 
 
 def read_keys(text: str) -> dict[str, str]:
@@ -160,6 +233,27 @@ def read_keys(text: str) -> dict[str, str]:
             )
         keys[name] = key
     return keys
+
+
+def read_public(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as browsers send them in `Host` and `Origin`. Raises `GuildError` for what is none."""
+    found = []
+    for name in names:
+        try:
+            parts = urlsplit(f"//{name.strip().lower()}")
+            known = parts.hostname and parts.netloc == name.strip().lower() and "@" not in name
+            known = known and parts.port != 0
+        except ValueError:  # its port is none
+            known = None
+        if not known:
+            raise GuildError(
+                f"{name or 'nothing'} is no name of a server",
+                where="--public-name",
+                remedy="As in the address bar, without https:// and without a path: "
+                "chat.example.org, or chat.example.org:8443.",
+            )
+        found.append(parts.netloc)
+    return tuple(found)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -13,7 +13,7 @@ from openai import AuthenticationError
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import GuildError
 from guildgpt.serve.guard import LARGEST_BODY
-from guildgpt.serve.run import ServeSettings, fair_queue, read_keys, serve
+from guildgpt.serve.run import ServeSettings, fair_queue, read_keys, read_public, serve
 from guildgpt.talk.waiting import TooMany
 
 from .conftest import Served, serving
@@ -139,3 +139,22 @@ def test_open_to_others_it_needs_a_key(host: str) -> None:
 
     with pytest.raises(GuildError, match="without a key anybody there could"):
         serve(ServeSettings(models=["starter"], host=host), say)
+    with pytest.raises(GuildError, match=r"chat.example.org can be reached by others"):
+        serve(ServeSettings(models=["starter"], public=("chat.example.org",)), say)
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
+def test_what_a_proxy_passes_on_is_not_this_machines(served: Served, name: str) -> None:
+    """Most proxies ask by the address that they were given: the name says nothing."""
+    reply = asked(served, **{name: "1.2.3.4"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "proxy")
+
+
+def test_names_of_a_proxy() -> None:
+    assert read_public(["Chat.Example.org", " a.example:8443"]) == (
+        "chat.example.org",
+        "a.example:8443",
+    )
+    for name in ("", "https://a.example", "a.example/chat", "user@a.example", "a.example:x"):
+        with pytest.raises(GuildError, match="no name of a server"):
+            read_public([name])
