@@ -194,6 +194,41 @@ def test_an_order_that_nobody_touched_is_asked_about(site: Site, opened: Open) -
     until(page, site, 1)
 
 
+def test_a_question_is_answered_twice_and_the_better_one_goes_on(site: Site, opened: Open) -> None:
+    page = come_in(opened, site, "/compare")
+    page.get_by_label("Your question").fill("Why does bread rise?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("group", name="Your verdict")).to_be_visible()
+    first = answers(page)
+    page.locator("h1").click()  # out of the field: keys are verdicts then
+    press(page, "b")
+    expect(page.get_by_label("The answer that goes on")).to_contain_text(first[1][-20:])
+    (vote,) = until(page, site, 1)
+    assert _text(site, vote, 0) == first[1]
+    page.get_by_label("Your question").fill("And salt?")
+    page.get_by_role("button", name="Ask").click()
+    page.get_by_role("button", name="Both bad").click()
+    second = until(page, site, 2)[-1]
+    assert second.verdict == "both_bad"
+    asked = [one for one in site.run(site.store.snapshot()).messages if one.role == "user"]
+    by_text = {one.text: one for one in asked}
+    answer = site.run(site.store.conversations.message(by_text["And salt?"].parent_id))
+    assert answer.text.replace("*", "") == first[1]  # what was chosen
+
+
+def test_who_stops_both_answers_may_ask_again(site: Site, opened: Open) -> None:
+    page = come_in(opened, site, "/compare")
+    site.engine.holds_after = 3
+    page.get_by_label("Your question").fill("Why does bread rise?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer .text").first).to_contain_text("Bread")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+    site.engine.holds_after = None
+    page.get_by_role("button", name="Ask again").click()
+    expect(page.get_by_role("button", name="A is better")).to_be_visible()
+
+
 def test_a_candidate_is_dropped_from_its_page_once_that_is_confirmed(
     site: Site, opened: Open
 ) -> None:
