@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from guildgpt.feedback.keys import LimitReached
+from guildgpt.errors import LimitReached
 from guildgpt.serve.keyring import AT_THIS_MACHINE, NOBODY, Caller, KeyRing
 from guildgpt.serve.metrics import Metrics
 from guildgpt.serve.problems import Problem, problem_of
