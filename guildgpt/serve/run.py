@@ -100,7 +100,12 @@ async def opened_app(
             await models.use(store)
         await models.open()
         await stack.enter_async_context(
-            _beside(models.look_after(), _with_store(settings, app, models), app.state.ring.keep())
+            _beside(
+                models.look_after(),
+                _with_store(settings, app, models),
+                app.state.ring.keep(),
+                app.state.tables.keep(app),
+            )
         )
         yield app
 

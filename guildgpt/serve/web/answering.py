@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
 
 from guildgpt.chat import Message
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import RecordGone
+from guildgpt.feedback.blind import secret_versions
 from guildgpt.feedback.records import Account, Chat, StoredMessage
 from guildgpt.feedback.rows import new_id
 from guildgpt.feedback.store import Store
@@ -23,6 +24,7 @@ from guildgpt.serve.asking import Asking, Begun, conversation_ids
 from guildgpt.serve.problems import Problem, problem_of
 from guildgpt.serve.replies import event_of
 from guildgpt.serve.web.rendering import Growing, Rendering
+from guildgpt.serve.web.telling import Json
 from guildgpt.talk.fleet import OpenedModel
 
 LONGEST_ANSWER = 2048  # tokens
@@ -33,9 +35,12 @@ BROKEN_OFF = "…"  # ends an answer that was stopped, for the model to see as w
 
 
 @dataclass
-class _Answer:
-    """One answer as far as it has come."""
+class Answer:
+    """One answer as far as it has come: by a `version` or by who serves the chat, and how it is
+    drawn."""
 
+    version: str | None
+    usual: SamplingParams
     id: str = field(default_factory=new_id)
     text: str = ""
     begun: Begun | None = None
@@ -71,18 +76,37 @@ class Answering:
         path: Sequence[StoredMessage],
         gone: asyncio.Future[None],
     ) -> AsyncGenerator[bytes, None]:
-        """The answer to the last message of `path` as events: `begun` (its id and version), `text`
-        (HTML that is done, and its open end), and at last `whole` (HTML in place of all that came)
-        where that is something else, then `end`, or `error`. It is stopped by closing the
-        generator, and as soon as who asked is `gone`."""
-        answer = _Answer()
+        """The answer to the last message of `path` as events of a stream; see `heard`."""
+        told = self.heard(store, account, chat, path, gone, self.begin())
+        async with aclosing(told):
+            async for data, name in told:
+                yield event_of(data, name)
+
+    def begin(self, version: str | None = None, usual: SamplingParams | None = None) -> Answer:
+        """An answer that nobody was asked for yet."""
+        return Answer(version, usual or self.usual)
+
+    async def heard(
+        self,
+        store: Store,
+        account: Account,
+        chat: Chat,
+        path: Sequence[StoredMessage],
+        gone: asyncio.Future[None],
+        answer: Answer,
+    ) -> AsyncGenerator[tuple[Json, str], None]:
+        """The answer to the last message of `path` as what happens and its name: `begun` (its id,
+        and the version where that may be told), `text` (HTML that is done, and its open end), and
+        at last `whole` (HTML in place of all that came) where that is something else, then `end`,
+        or `error`. It is stopped by closing the generator, and as soon as who asked is `gone`."""
+        secret = await secret_versions(store)
         task = asyncio.create_task(self._write(answer, store, account, chat, path))
         gone.add_done_callback(lambda _: task.cancel())
         self._tasks.add(task)
         self._asked[account.id] += 1
         task.add_done_callback(lambda _: self._ended(task, account))
         try:
-            async for event in self._told(answer):
+            async for event in self._told(answer, secret):
                 yield event
         finally:
             task.cancel()
@@ -99,7 +123,9 @@ class Answering:
         if not task.cancelled():
             task.exception()
 
-    async def _told(self, answer: _Answer) -> AsyncGenerator[bytes, None]:
+    async def _told(
+        self, answer: Answer, secret: Collection[str]
+    ) -> AsyncGenerator[tuple[Json, str], None]:
         growing, shown, told = Growing(self.rendering), "", False
         while True:
             await answer.news.wait()
@@ -107,29 +133,30 @@ class Answering:
             over = answer.over  # what comes after this moment is told the next time
             if answer.begun and not told:
                 told = True
-                yield event_of({"id": answer.id, "version": answer.begun.model.version.id}, "begun")
+                version = answer.begun.model.version.id
+                yield {"id": answer.id, "version": None if version in secret else version}, "begun"
             began = time.monotonic()
             if answer.text != shown and not over:
                 shown = answer.text
                 done, rest = await asyncio.to_thread(growing.grow, shown)
-                yield event_of({"done": done, "rest": rest}, "text")
+                yield {"done": done, "rest": rest}, "text"
             if over:
                 break
             await asyncio.sleep(max(PAUSE, SHARE * (time.monotonic() - began)))
         if answer.text:
             done, rest, whole = await asyncio.to_thread(growing.end, answer.text)
-            yield event_of({"done": done, "rest": rest}, "text")
+            yield {"done": done, "rest": rest}, "text"
             if whole is not None:
-                yield event_of({"html": whole}, "whole")
+                yield {"html": whole}, "whole"
         if answer.failure:
             error = problem_of(answer.failure).body["error"]
-            yield event_of({"message": error["message"], "kept": bool(answer.kept)}, "error")
+            yield {"message": error["message"], "kept": bool(answer.kept)}, "error"
         else:
-            yield event_of({"id": answer.id, "stop": answer.stop}, "end")
+            yield {"id": answer.id, "stop": answer.stop}, "end"
 
     async def _write(
         self,
-        answer: _Answer,
+        answer: Answer,
         store: Store,
         account: Account,
         chat: Chat,
@@ -151,7 +178,7 @@ class Answering:
             answer.news.set()
 
     async def _ask(
-        self, answer: _Answer, account: Account, chat: Chat, path: Sequence[StoredMessage]
+        self, answer: Answer, account: Account, chat: Chat, path: Sequence[StoredMessage]
     ) -> None:
         *said, question = _messages(path)
 
@@ -160,11 +187,11 @@ class Answering:
 
         def params(model: OpenedModel, tokens: int) -> SamplingParams:
             room = min(LONGEST_ANSWER, model.engine.context - tokens)
-            answer.params = replace(self.usual, max_tokens=room)
+            answer.params = replace(answer.usual, max_tokens=room)
             return answer.params
 
         asked = self.asking.answers(
-            prompts, params, n=1, version=None, caller=account.id, conversation=chat.id
+            prompts, params, n=1, version=answer.version, caller=account.id, conversation=chat.id
         )
         async with aclosing(asked) as pieces:
             async for one in pieces:
@@ -176,7 +203,7 @@ class Answering:
                 answer.news.set()
 
     async def _keep(
-        self, answer: _Answer, store: Store, chat: Chat, path: Sequence[StoredMessage]
+        self, answer: Answer, store: Store, chat: Chat, path: Sequence[StoredMessage]
     ) -> None:
         """Write the answer down, if there is one."""
         if answer.begun is None or (not answer.text and answer.stop == "cancelled"):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
+from guildgpt.feedback.blind import secret_versions
 from guildgpt.feedback.chats import LONGEST_TITLE
 from guildgpt.feedback.records import Account, Chat, StoredMessage
 from guildgpt.feedback.store import Store
@@ -18,7 +19,7 @@ from guildgpt.serve.replies import Events, event_of, left
 from guildgpt.serve.web.answering import Answering
 from guildgpt.serve.web.exporting import as_json, as_markdown
 from guildgpt.serve.web.pages import CLOSED
-from guildgpt.serve.web.telling import Json, chat_told, message_told
+from guildgpt.serve.web.telling import Json, chat_told, message_told, untold
 from guildgpt.serve.web.tree import Tree
 from guildgpt.serve.web.who import Opened, SignedIn
 
@@ -116,14 +117,19 @@ class Chats:
         """All of it as JSON, or the way that is shown as Markdown."""
         chat = await _chat(store, id, account)
         tree = Tree(await store.chats.messages(id))
+        secret = await secret_versions(store)
         if form == "json":
             body, kind, end = (
-                as_json(chat, list(tree.messages.values())),
+                as_json(chat, untold(tree.messages.values(), secret)),
                 "application/json",
                 "json",
             )
         else:
-            body, kind, end = as_markdown(chat, tree.path(at)), "text/markdown", "md"
+            body, kind, end = (
+                as_markdown(chat, untold(tree.path(at), secret)),
+                "text/markdown",
+                "md",
+            )
         name = f'attachment; filename="chat-{chat.created_at:%Y-%m-%d}.{end}"'
         headers = CLOSED | {"Content-Disposition": name, "Cache-Control": "no-store"}
         return Response(body, headers=headers, media_type=f"{kind}; charset=utf-8")
@@ -188,6 +194,7 @@ class Chats:
     ) -> list[Json]:
         answers = [one.id for one in path if one.role == "assistant"]
         opinions = await store.chats.opinions(answers, account.member_id)
+        path = untold(path, await secret_versions(store))
 
         def told() -> list[Json]:
             rendering = self._answering.rendering

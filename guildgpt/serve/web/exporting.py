@@ -35,6 +35,7 @@ def as_markdown(chat: Chat, path: Sequence[StoredMessage]) -> bytes:
     parts = [f"# {chat.title or 'Chat'}"]
     for one in path:
         if not one.deleted:
-            who = "You" if one.role == "user" else f"Model ({one.version_id})"
+            model = f"Model ({one.version_id})" if one.version_id else "Model"
+            who = "You" if one.role == "user" else model
             parts.append(f"## {who}\n\n{one.text.strip()}")
     return ("\n\n".join(parts) + "\n").encode()

@@ -12,6 +12,7 @@ from guildgpt.serve.asking import Asking
 from guildgpt.serve.web import opinions, signing
 from guildgpt.serve.web.answering import Answering
 from guildgpt.serve.web.chats import Chats
+from guildgpt.serve.web.comparing import Comparing
 from guildgpt.serve.web.deciding import router as deciding
 from guildgpt.serve.web.pages import Pages
 from guildgpt.serve.web.people import router as people
@@ -31,7 +32,9 @@ def add_site(app: FastAPI, asking: Asking, usual: SamplingParams, *, runs: Path 
     app.state.answering = answering
     app.include_router(Pages.read().router())
     own = (signing.router(), Chats(answering).router(), opinions.router())
-    votes = (voting(Tables(asking, usual)),)
+    tables = Tables(asking, usual, answering.rendering)
+    app.state.tables = tables
+    votes = (voting(tables), Comparing(answering).router())
     operators = (deciding(asking), pooling(), reviewing(), people(), reports(runs))
     for router in (*own, *votes, *operators):
         app.include_router(router, prefix="/api", include_in_schema=False)

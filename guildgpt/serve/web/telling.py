@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from guildgpt.feedback.records import Chat, Opinion, StoredMessage
@@ -13,6 +15,11 @@ Json = dict[str, Any]
 def chat_told(chat: Chat) -> Json:
     """A chat in the list."""
     return {"id": chat.id, "title": chat.title, "changed_at": chat.changed_at.isoformat()}
+
+
+def untold(messages: Iterable[StoredMessage], secret: Collection[str]) -> list[StoredMessage]:
+    """The messages, without who wrote them where that is a secret."""
+    return [replace(one, version_id=None) if one.version_id in secret else one for one in messages]
 
 
 def message_told(
