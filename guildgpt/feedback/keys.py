@@ -8,29 +8,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from guildgpt.errors import GuildError
+from guildgpt.errors import GuildError, LimitReached
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.records import ApiKey
-from guildgpt.feedback.rows import Clock, digest_of, new_id, new_secret, storable
+from guildgpt.feedback.rows import (
+    Clock,
+    digest_of,
+    new_id,
+    new_secret,
+    seconds_until_tomorrow,
+    storable,
+)
 from guildgpt.feedback.schema import api_keys, api_usage
 
 PREFIX = "gg-"  # so that tools which look for secrets in files know one
 LONGEST_NAME = 60  # characters
 _LISTED = "`guildgpt serve keys list` shows them."
 _KEY = tuple(api_keys.c[name] for name in ApiKey.__dataclass_fields__)
-
-
-class LimitReached(GuildError):
-    """A key has asked as much as it may; in so many `seconds` it may ask again."""
-
-    def __init__(self, what: str, seconds: float):
-        super().__init__(what)
-        self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +105,8 @@ class Keys:
         def work(connection: Connection) -> None:
             most = key.tokens_per_day
             if most is not None and (connection.scalar(wanted) or 0) >= most:
-                tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time())
-                seconds = (tomorrow.replace(tzinfo=now.tzinfo) - now).total_seconds()
-                raise LimitReached(f"this key may use {most:,} tokens a day", seconds)
+                what = f"this key may use {most:,} tokens a day"
+                raise LimitReached(what, seconds_until_tomorrow(now))
             most = key.requests_per_minute
             if most is None:
                 return

@@ -97,6 +97,18 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """What a program had stored: `body` is as the API tells it, with what was asked. `owner` is the
+    hash of the key that asked."""
+
+    id: str
+    owner: str
+    previous_id: str | None
+    body: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StoredConversation:
     """A tree of messages: where it takes place, or which file it came from (`source`).
 
@@ -245,6 +257,14 @@ class Correction:
     licence: str = ""
     state: CorrectionState = "accepted"
     decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCorrection:
+    """A correction that waits for the operator, and what was said, up to the answer it is of."""
+
+    correction: Correction
+    said: tuple[StoredMessage, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,12 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def seconds_until_tomorrow(now: datetime) -> float:
+    """Until the next day begins, in UTC."""
+    begun = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return (begun + timedelta(days=1) - now).total_seconds()
+
+
 def among(
     connection: Connection, column: ColumnElement[Any], values: Iterable[object]
 ) -> ColumnElement[bool]:

@@ -35,6 +35,7 @@ from guildgpt.errors import StoreError
 from guildgpt.feedback.accounts import Accounts
 from guildgpt.feedback.chats import Chats
 from guildgpt.feedback.conversations import Conversations
+from guildgpt.feedback.corrections import Corrections
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.decisions import Decisions
 from guildgpt.feedback.deliveries import Deliveries
@@ -48,6 +49,7 @@ from guildgpt.feedback.records import Snapshot, Stats
 from guildgpt.feedback.releases import Releases
 from guildgpt.feedback.removal import Remover
 from guildgpt.feedback.reports import Reports
+from guildgpt.feedback.responses import Responses
 from guildgpt.feedback.revisions import Revisions
 from guildgpt.feedback.rounds import Rounds
 from guildgpt.feedback.rows import Clock, utcnow
@@ -56,7 +58,7 @@ from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
 from guildgpt.feedback.statistics import Counting
 from guildgpt.feedback.traces import Traces
 from guildgpt.feedback.versions import Versions
-from guildgpt.feedback.votes import Corrections, Ratings, Votes
+from guildgpt.feedback.votes import Ratings, Votes
 
 
 class Store:
@@ -70,6 +72,7 @@ class Store:
         self.members = Members(database, clock, key)
         self.accounts = Accounts(database, clock, self.members)
         self.keys = Keys(database, clock)
+        self.responses = Responses(database, clock)
         self.conversations = Conversations(database, clock)
         self.chats = Chats(database, clock, remover)
         self.revisions = Revisions(database, remover)

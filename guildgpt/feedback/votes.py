@@ -1,4 +1,4 @@
-"""Votes on answers that are compared, and ratings and corrections of single ones.
+"""Votes on answers that are compared, and ratings of single ones.
 
 They are events that are only ever added: of one member the newest counts.
 """
@@ -17,14 +17,13 @@ from guildgpt.feedback.database import Database
 from guildgpt.feedback.rankings import as_ranking, positions_of
 from guildgpt.feedback.records import (
     OVER,
-    Correction,
     Rating,
     StoredComparison,
     Verdict,
     Vote,
 )
 from guildgpt.feedback.rows import Clock, new_id, storable
-from guildgpt.feedback.schema import candidates, comparisons, corrections, ratings, rounds, votes
+from guildgpt.feedback.schema import candidates, comparisons, ratings, rounds, votes
 from guildgpt.feedback.trouble import GONE, Known
 
 
@@ -133,36 +132,6 @@ class Ratings:
             adding = self._database.insert(ratings).on_conflict_do_nothing()
             connection.execute(adding, asdict(rating))
             return rating
-
-        return await self._database.write(work)
-
-
-@dataclass(frozen=True, slots=True)
-class Corrections:
-    """Answers as members would have worded them: of one member the newest counts."""
-
-    _database: Database
-    _clock: Clock
-
-    async def add(self, message_id: str, member_id: str | None, text: str) -> Correction:
-        """Add a correction of an answer. RecordGone if the answer is gone."""
-        if not text.strip():
-            raise ValueError("a correction has words")
-        return await self._add(message_id, member_id, text.strip())
-
-    async def take_back(self, message_id: str, member_id: str) -> None:
-        """What a member has worded better counts no more: one without words is their newest.
-        RecordGone if the answer is gone."""
-        await self._add(message_id, member_id, "")
-
-    async def _add(self, message_id: str, member_id: str | None, text: str) -> Correction:
-        now = self._clock.later()
-        made = Correction(new_id(), message_id, member_id, storable(text), now)
-
-        def work(connection: Connection) -> Correction:
-            check_there(connection, [message_id])
-            connection.execute(corrections.insert(), asdict(made))
-            return made
 
         return await self._database.write(work)
 

@@ -15,6 +15,7 @@ from fastapi.security import HTTPBearer
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import GuildError
+from guildgpt.serve import stored
 from guildgpt.serve.asking import DEFAULT, Asking, Begun, Piece, Prompts, conversation_ids, too_long
 from guildgpt.serve.choices import chat_reply, text_reply
 from guildgpt.serve.problems import Problem, Told
@@ -59,6 +60,9 @@ class Api:
             ("POST", "/chat/completions", self.chat, _EITHER),
             ("POST", "/completions", self.complete, _EITHER),
             ("POST", "/responses", self.respond, _EITHER),
+            ("GET", "/responses/{id}", stored.tell, _WHOLE),
+            ("DELETE", "/responses/{id}", stored.delete, _WHOLE),
+            ("GET", "/responses/{id}/input_items", stored.items, _WHOLE),
             ("POST", "/embeddings", self.embed, _WHOLE),
         ):
             told: dict[int | str, dict[str, Any]] = {200: {"content": kinds}}
@@ -86,8 +90,10 @@ class Api:
         """The same in the newer form."""
         asked.n = None  # it has one answer
         most = (asked.top_logprobs or 0) if asked.with_logprobs else None
-        prompts = _prompts(asked.conversation(), asked.limit)
-        reply = ResponseReply(asked, asked.params(self.usual, 1, most))
+        earlier = await stored.earlier(asked, request)
+        prompts = _prompts(asked.conversation(earlier), asked.limit)
+        keep = stored.keeping(asked, request) if asked.store else None
+        reply = ResponseReply(asked, asked.params(self.usual, 1, most), keep)
         return await self._reply(asked, request, prompts, reply, most)
 
     async def complete(self, asked: CompletionRequest, request: Request) -> Sent:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from guildgpt.feedback.keys import LimitReached
+from guildgpt.errors import LimitReached
 from guildgpt.serve.keyring import AT_THIS_MACHINE, NOBODY, Caller, KeyRing
 from guildgpt.serve.metrics import Metrics
 from guildgpt.serve.problems import Problem, problem_of
@@ -21,7 +21,7 @@ from guildgpt.serve.web.registry import is_web
 LOCAL = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/healthz", "/readyz")  # a load balancer has no key
 LARGEST_BODY = 4 * 2**20  # bytes
-MOST_HELD = 128 * 2**20  # bytes of all requests that are on their way together
+MOST_HELD = 64 * 2**20  # bytes of all requests that are on their way together
 AGAIN_SECONDS = 10  # until who found no room for a long request may try again
 # What a proxy tells of whoever asked it: any of these, and the request is not this machine's own.
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")

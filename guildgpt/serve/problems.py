@@ -19,11 +19,12 @@ from guildgpt.errors import (
     EngineDied,
     EngineError,
     GuildError,
+    LimitReached,
+    OfferRefused,
     RecordGone,
     SignInRefused,
     StoreError,
 )
-from guildgpt.feedback.keys import LimitReached
 from guildgpt.talk.waiting import Busy, TooMany
 
 log = logging.getLogger(__name__)
@@ -96,9 +97,10 @@ def problem_of(error: Exception) -> Problem:
             return Problem(429, str(error), code="rate_limit", headers={"Retry-After": wait})
         case LimitReached():
             wait = str(math.ceil(error.seconds))
-            return Problem(
-                429, error.what, code="rate_limit_exceeded", headers={"Retry-After": wait}
-            )
+            what = ". ".join(filter(None, (error.what, error.remedy)))
+            return Problem(429, what, code="rate_limit_exceeded", headers={"Retry-After": wait})
+        case OfferRefused():
+            return Problem(400, f"{error.what}. {error.remedy}", code="offer_refused")
         case EngineDied():
             log.warning("engine died: %s", error.what)
             return Problem(503, "the model has failed and is started anew: ask again")

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 from sqlalchemy import select
 
-from guildgpt.errors import GuildError
-from guildgpt.feedback.keys import LONGEST_NAME, LimitReached
+from guildgpt.errors import GuildError, LimitReached
+from guildgpt.feedback.keys import LONGEST_NAME
 from guildgpt.feedback.schema import api_keys, api_usage
 from guildgpt.feedback.store import Store
 

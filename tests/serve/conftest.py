@@ -19,6 +19,7 @@ from openai import OpenAI
 from guildgpt.chat import CHATML
 from guildgpt.engines.engine import Engine, SamplingParams
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.feedback.location import KEY_VARIABLE, STORE_VARIABLE
 from guildgpt.feedback.store import Store
 from guildgpt.model.version import Version
 from guildgpt.serve.app import make_app
@@ -133,5 +134,7 @@ def gguf(starter: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A server that is started here makes no store among those of whoever runs the tests."""
-    monkeypatch.setenv("GUILDGPT_STORE", str(tmp_path / "feedback.db"))
+    """A server that is started here makes no store among those of whoever runs the tests, nor a
+    key."""
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "feedback.db"))
+    monkeypatch.setenv(KEY_VARIABLE, "07" * 32)

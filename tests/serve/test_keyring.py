@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from guildgpt.errors import StoreError
-from guildgpt.feedback.keys import Keys, LimitReached
+from guildgpt.errors import LimitReached, StoreError
+from guildgpt.feedback.keys import Keys
 from guildgpt.feedback.store import Store
 from guildgpt.serve.keyring import FRESH_SECONDS, NEWS_SECONDS, KeyRing
 
