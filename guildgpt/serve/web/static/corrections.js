@@ -17,7 +17,7 @@ function correction(one) {
     }
   } }, label);
   return el("article", { class: "card" },
-    el("p", { class: "plain" }, el("strong", {}, one.question)),
+    el("h2", { class: "asked plain" }, one.question),
     el("div", { class: "beside" }, side(one.version ? `The model (${one.version})` : "The model", one.answer), side("As they word it", one.correction)),
     el("div", { class: "row ends" },
       el("span", { class: "soft small" }, `${when(one.at)} · ${one.licence}${one.before ? ` · after ${one.before} earlier messages` : ""}`),

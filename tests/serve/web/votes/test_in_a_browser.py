@@ -249,6 +249,15 @@ def test_a_candidate_is_dropped_from_its_page_once_that_is_confirmed(
     )
 
 
+def test_a_correction_is_accepted_on_its_page(furnished: Site, opened: Open) -> None:
+    page = come_in(opened, furnished, "/corrections", "operator")
+    expect(page.locator(".beside")).to_contain_text("In my words.")
+    page.get_by_role("button", name="Accept the correction").click()
+    expect(page.locator("#corrections")).to_contain_text("Nothing waits for you")
+    (made,) = furnished.run(furnished.store.corrections.all())
+    assert made.state == "accepted"
+
+
 def test_a_link_is_shown_once_and_lets_somebody_in(site: Site, opened: Open) -> None:
     page = come_in(opened, site, "/people", "operator")
     page.get_by_role("button", name="Invite …").click()
@@ -278,6 +287,8 @@ def furnished(site: Site) -> Site:
         answer = next(one for one in snapshot.messages if one.role == "assistant")
         await store.reports.add(answer.id, None, "rude")
         await store.accounts.invite("voter", "Gustav")
+        member = (await store.accounts.all())[0].member_id
+        await store.corrections.offer(answer.id, member, "In **my** words.", "CC0-1.0")
 
     site.run(more())
     return site
