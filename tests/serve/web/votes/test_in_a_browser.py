@@ -216,6 +216,23 @@ def test_a_question_is_answered_twice_and_the_better_one_goes_on(site: Site, ope
     assert answer.text.replace("*", "") == first[1]  # what was chosen
 
 
+def test_a_question_of_the_chat_gets_two_answers_and_the_chosen_one_goes_on_there(
+    site: Site, opened: Open
+) -> None:
+    page = come_in(opened, site, "/")
+    page.get_by_label("Your question").fill("Why does bread rise?")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Two answers, side by side").click()
+    expect(page.get_by_role("group", name="Your verdict")).to_be_visible()
+    chosen = answers(page)[0]
+    press(page, "a")
+    page.get_by_role("link", name="go on in the chat").click()
+    shown = page.get_by_label("The model answered")
+    expect(shown).to_contain_text(chosen[-20:])
+    expect(shown).to_contain_text("/3")  # the first answer and both of these
+    until(page, site, 1)
+
+
 def test_who_stops_both_answers_may_ask_again(site: Site, opened: Open) -> None:
     page = come_in(opened, site, "/compare")
     site.engine.holds_after = 3
