@@ -85,6 +85,15 @@ def is_secret(versions: Iterable[str | None], current: Decision | None) -> bool:
     return any(_file(version) == tried for version in versions)
 
 
+async def secret_versions(store: Store) -> frozenset[str]:
+    """The versions of whose answers nobody may be told while one of them is being tried: it, and
+    who serves."""
+    current = await store.decisions.current()
+    if current is None or current.state not in ("canary", "preferred"):
+        return frozenset()
+    return frozenset(id for id in (current.candidate_id, current.baseline_id) if id)
+
+
 def _file(id: str | None) -> str:
     """What stands for the version's file in its id."""
     return (id or "").rpartition("@")[2]

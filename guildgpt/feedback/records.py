@@ -126,6 +126,35 @@ class StoredConversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation of the web page, by its conversation's id."""
+
+    id: str
+    title: str
+    created_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChat:
+    """A chat in which something was looked for, and what stands around it."""
+
+    chat: Chat
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one member thinks of an answer: thumbs (1, -1 or 0), and how they would have worded it,
+    with what the operator made of that."""
+
+    value: int
+    reason: str | None
+    correction: str
+    state: CorrectionState | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredMessage:
     """One message of a tree.
 

@@ -1,5 +1,16 @@
 """The feedback store: one object, and in it one for each subject.
 
+<<<<<<< HEAD
+`members` who they are and what they chose, `accounts` who signs in on the web page,
+`conversations` what was said, `chats` what was asked on that page, `revisions` what is deleted and
+edited on Discord, `places` guilds and channels, `deliveries` what is being answered, `votes`,
+`ratings` and `corrections` what members think, `prompts` what rounds ask, `rounds` what members
+vote on, `reports` what somebody should look at, `versions` which models answer and what they
+learned from, `releases` who answers how much, `decisions` what becomes of candidates, `privacy`
+erasure, retention and what a member may see, `leases` which process may answer, `traces` what was
+deleted and is still in the file. Every method raises StoreError, in words, when the database is
+locked, full, read-only, damaged or gone; each write is one transaction, done whole or not at all.
+=======
 `members` who they are and what they chose, `accounts` who signs in on the web page, `keys` who asks
 the API, `responses` what programs had stored, `conversations` what was said, `revisions` what is
 deleted and edited on Discord, `places` guilds and channels, `deliveries` what is being answered,
@@ -10,6 +21,7 @@ of candidates, `privacy` erasure, retention and what a member may see, `leases` 
 answer, `traces` what was deleted and is still in the file. Every method raises StoreError, in
 words, when the database is locked, full, read-only, damaged or gone; each write is one transaction,
 done whole or not at all.
+>>>>>>> int
 """
 
 from __future__ import annotations
@@ -21,6 +33,7 @@ from typing import Self
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.accounts import Accounts
+from guildgpt.feedback.chats import Chats
 from guildgpt.feedback.conversations import Conversations
 from guildgpt.feedback.corrections import Corrections
 from guildgpt.feedback.database import Database
@@ -61,6 +74,7 @@ class Store:
         self.keys = Keys(database, clock)
         self.responses = Responses(database, clock)
         self.conversations = Conversations(database, clock)
+        self.chats = Chats(database, clock, remover)
         self.revisions = Revisions(database, remover)
         self.places = Places(database, clock, remover)
         self.deliveries = Deliveries(database, clock)

@@ -19,7 +19,7 @@ from guildgpt.serve import stored
 from guildgpt.serve.asking import DEFAULT, Asking, Begun, Piece, Prompts, conversation_ids, too_long
 from guildgpt.serve.choices import chat_reply, text_reply
 from guildgpt.serve.problems import Problem, Told
-from guildgpt.serve.replies import Answers, Events, Reply
+from guildgpt.serve.replies import Answers, Events, Reply, left
 from guildgpt.serve.requests import (
     ChatRequest,
     CompletionRequest,
@@ -181,7 +181,7 @@ async def _after(first: Begun | Piece, others: Answers) -> Answers:
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | Response:
     """What `work` comes to; it is stopped where the client does not wait for it."""
     working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_left(request))
+    leaving = asyncio.create_task(left(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         return await working if working.done() else Response(status_code=GONE)
@@ -189,8 +189,3 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | Re
         for task in (working, leaving):
             task.cancel()
         await asyncio.wait({working, leaving})
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -100,7 +100,12 @@ async def opened_app(
             await models.use(store)
         await models.open()
         await stack.enter_async_context(
-            _beside(models.look_after(), _with_store(settings, app, models), app.state.ring.keep())
+            _beside(
+                models.look_after(),
+                _with_store(settings, app, models),
+                app.state.ring.keep(),
+                app.state.tables.keep(app),
+            )
         )
         yield app
 
@@ -166,6 +171,9 @@ def _nobody_let_in(host: str) -> GuildError:
 
 
 async def _close_store(app: FastAPI) -> None:
+    """Close the store, once what was said until now is written down."""
+    app.state.asking.end()
+    await app.state.answering.finish()
     await app.state.ring.close()
     if app.state.store:
         await app.state.store.close()

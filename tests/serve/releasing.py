@@ -69,7 +69,6 @@ class Releasing(Served):
     said: list[str]
     store_url: str
     server: uvicorn.Server
-    store: Store
     ids: dict[str, str] = field(default_factory=dict)
 
     def stop(self) -> None:
@@ -126,7 +125,14 @@ def releasing(
             address = f"http://127.0.0.1:{port}"
             started.append(
                 Releasing(
-                    address, app.state.asking, app.state.models, said, url, server, app.state.store
+                    address,
+                    app.state.asking,
+                    app,
+                    asyncio.get_running_loop(),
+                    models=app.state.models,
+                    said=said,
+                    store_url=url,
+                    server=server,
                 )
             )
             await serving

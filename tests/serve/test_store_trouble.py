@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from engines.conftest import file_tokenizer  # noqa: F401 (a fixture)
-from feedback.conftest import cluster  # noqa: F401 (a fixture)
 from feedback.postgres import Cluster
 
 from guildgpt.chat import FileTokenizer
@@ -84,9 +83,10 @@ def test_a_locked_file(stand_ins: StandIns, tmp_path: Path) -> None:
 
 def test_a_database_server_that_is_gone_for_a_while(
     stand_ins: StandIns,
-    cluster: Cluster,  # noqa: F811
+    database: str,
+    cluster: Cluster,
 ) -> None:
-    with releasing(stand_ins, cluster.url()) as served:
+    with releasing(stand_ins, database) as served:
         served.release(old=1)
         until(lambda: open_there(served) == [served.ids["old"]])
         cluster.stop()
@@ -98,14 +98,3 @@ def test_a_database_server_that_is_gone_for_a_while(
         until(lambda: metric(served, "guildgpt_store_open") == 1)
         served.release(new=1)
         until(lambda: open_there(served) == [served.ids["new"]])
-
-
-def test_two_servers_on_one_database_take_up_a_release_both(
-    stand_ins: StandIns,
-    cluster: Cluster,  # noqa: F811
-) -> None:
-    url = cluster.url()
-    with releasing(stand_ins, url) as one, releasing(stand_ins, url) as other:
-        one.release(both=1)
-        until(lambda: open_there(one) == open_there(other) == [one.ids["both"]])
-        assert (who(one), who(other)) == ("both", "both")

@@ -6,12 +6,11 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from guildgpt.feedback.accounts import STAYS
 from guildgpt.feedback.records import Account
-from guildgpt.serve.problems import Problem
+from guildgpt.serve.problems import AsciiJson, Problem
 from guildgpt.serve.web.who import COOKIE, Opened, SignedIn
 
 Token = Annotated[str, Field(min_length=1, max_length=200)]
@@ -52,7 +51,7 @@ def router() -> APIRouter:
     async def join(coming: Coming, request: Request, store: Opened) -> Response:
         device = request.headers.get("user-agent", "")
         account, token = await store.accounts.accept(coming.token, coming.name, device)
-        response = JSONResponse(told(account))
+        response = AsciiJson(told(account))
         _set(response, request, token, int(STAYS.total_seconds()))
         return response
 
@@ -61,7 +60,7 @@ def router() -> APIRouter:
         """Sign out here."""
         if token := request.cookies.get(COOKIE):
             await store.accounts.sign_out(token)
-        response = JSONResponse({})
+        response = AsciiJson({})
         _set(response, request, "", 0)
         return response
 

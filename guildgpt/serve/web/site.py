@@ -9,13 +9,16 @@ from fastapi import FastAPI
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.model.locate import RUNS
 from guildgpt.serve.asking import Asking
+from guildgpt.serve.web import opinions, signing
+from guildgpt.serve.web.answering import Answering
+from guildgpt.serve.web.chats import Chats
+from guildgpt.serve.web.comparing import Comparing
 from guildgpt.serve.web.deciding import router as deciding
 from guildgpt.serve.web.pages import Pages
 from guildgpt.serve.web.people import router as people
 from guildgpt.serve.web.pooling import router as pooling
 from guildgpt.serve.web.reviewing import router as reviewing
 from guildgpt.serve.web.runs import router as reports
-from guildgpt.serve.web.signing import router as signing
 from guildgpt.serve.web.voting import Tables
 from guildgpt.serve.web.voting import router as voting
 
@@ -25,8 +28,19 @@ def add_site(app: FastAPI, asking: Asking, usual: SamplingParams, *, runs: Path 
 
     `runs` is the folder whose reports the operator sees.
     """
+    answering = Answering(asking, usual)
+    app.state.answering = answering
     app.include_router(Pages.read().router())
-    votes = (voting(Tables(asking, usual)),)
-    operators = (deciding(asking), pooling(), reviewing(), people(), reports(runs))
-    for router in (signing(), *votes, *operators):
+    own = (signing.router(), Chats(answering).router(), opinions.router())
+    tables = Tables(asking, usual, answering.rendering)
+    app.state.tables = tables
+    votes = (voting(tables), Comparing(answering).router())
+    operators = (
+        deciding(asking),
+        pooling(),
+        reviewing(answering.rendering),
+        people(),
+        reports(runs),
+    )
+    for router in (*own, *votes, *operators):
         app.include_router(router, prefix="/api", include_in_schema=False)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from guildgpt.engines.engine import SamplingParams
-from guildgpt.errors import EngineError, GuildError, RecordGone, RoundClosed
+from guildgpt.errors import EngineError, GuildError, RecordGone, RoundClosed, StoreError
 from guildgpt.feedback.blind import Given, KeepsNothing, cast, is_secret
 from guildgpt.feedback.records import Account, Ballots, Decision, RoundState, Verdict, Vote
 from guildgpt.feedback.seen import NotSeen
@@ -25,6 +26,7 @@ from guildgpt.talk.moderation import moderators
 from guildgpt.talk.shared_rounds import AllVoted, SharedRounds, Shown
 
 MAX_TOKENS = 256  # of an answer in a round: two have to be read side by side
+LOOK_SECONDS = 60.0  # between looks whether a round is over
 REMEMBERED = 30  # of somebody's own rounds, which they can look up
 Said = Literal["left", "right", "ranked", "tie", "both_bad", "skip"]
 Id = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[\w-]+$")]
@@ -51,7 +53,7 @@ class Tables:
 
     asking: Asking
     usual: SamplingParams
-    rendering: Rendering = field(default_factory=Rendering)
+    rendering: Rendering
     _now: dict[int, SharedRounds] = field(default_factory=dict)
 
     def over(self, store: Store) -> SharedRounds:
@@ -62,6 +64,14 @@ class Tables:
             rounds = SharedRounds(store, asking.fleet, asking.queue, params, moderators())
             self._now = {id(store): rounds}
         return self._now[id(store)]
+
+    async def keep(self, app: FastAPI) -> None:
+        """Close rounds whose time is over, though nobody comes by; for ever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if app.state.store:
+                with suppress(StoreError):  # whoever votes is told; it is tried again
+                    await self.over(app.state.store).settle()
 
 
 def router(tables: Tables) -> APIRouter:

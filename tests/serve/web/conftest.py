@@ -47,8 +47,10 @@ class Site(Served):
     def signed_in(self, name: str, role: AccountRole = "voter") -> httpx.Client:
         """A client as the page is one, signed in by a link."""
         token = self.link(role).partition("#")[2]
+        coming = {"token": token, "name": name}
+        joined = httpx.post(f"{self.url}/api/join", json=coming, headers={"Origin": self.url})
         client = self.client_of_page()
-        client.post("/api/join", json={"token": token, "name": name}).raise_for_status()
+        client.cookies = joined.raise_for_status().cookies
         return client
 
     def client_of_page(self, **headers: str) -> httpx.Client:
@@ -100,7 +102,8 @@ def opened(chromium: Browser) -> Iterator[Open]:
     trouble: list[str] = []
 
     def open_(url: str, *, expects: tuple[str, ...] = (), **more: Any) -> Page:
-        context = chromium.new_context(**more)
+        # Without motion: what is looked at half-way has colours of its own.
+        context = chromium.new_context(**{"reduced_motion": "reduce"} | more)
         contexts.append(context)
         context.set_default_timeout(30_000)
         context.add_init_script(

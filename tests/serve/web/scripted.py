@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from guildgpt.chat.tokenizer import Tokenizer
 from guildgpt.engines.engine import Chunk, SamplingParams
+from guildgpt.errors import EngineDied
 
 from ..slow import Slow
 
@@ -34,6 +35,9 @@ class Scripted(Slow):
                 await asyncio.sleep(self.pause)
                 while self.holds_after is not None and number >= self.holds_after:
                     await asyncio.sleep(0.01)
+                if number == self.dies_after:
+                    self.dies_after = None
+                    raise EngineDied("it is gone")
                 yield Chunk((5,), piece)
             yield Chunk((), "", "eos")
         except (asyncio.CancelledError, GeneratorExit):

@@ -1,6 +1,6 @@
 // Rankings: three to five blind answers are put in order, equals together.
 import { get } from "./api.js";
-import { confirm, el, find, iconButton, notice } from "./dom.js";
+import { confirm, el, find, iconButton } from "./dom.js";
 import { newId } from "./outbox.js";
 import { LETTERS, listen, outbox, prompt, quiet, sleep, text } from "./voting.js";
 
@@ -10,6 +10,7 @@ const EQUAL = "M5 9h14M5 15h14";
 const stage = find("#stage");
 const many = find("#many");
 const votes = outbox();
+const tell = (words) => (find("#said").textContent = words);
 
 let round = null;
 let order = []; // the answers' places as they came, the best first
@@ -64,6 +65,7 @@ function draw(focused = null) {
     const letter = LETTERS[answer];
     const above = index > 0 ? LETTERS[order[index - 1]] : "";
     return el("li", { tabindex: 0, data: { answer }, class: `${same[index] ? "equal" : ""} ${same[index + 1] ? "followed" : ""}`, "aria-label": `Answer ${letter}, place ${numbers[index]}${shared ? ", shared" : ""}`, onkeydown: (event) => keyed(event, index) },
+      el("h2", { class: "unseen" }, `Answer ${letter}`),
       el("div", { class: "place" }, `${numbers[index]}.`, el("small", {}, shared ? `${letter}, equal` : letter)),
       text(round.answers[answer]),
       el("div", { class: "moves" },
@@ -99,7 +101,7 @@ function move(index, by) {
   [order[index], order[to]] = [order[to], order[index]];
   moved = true;
   draw(answer);
-  notice(`${LETTERS[answer]} is at place ${places()[to]}.`);
+  tell(`${LETTERS[answer]} is at place ${places()[to]}.`);
 }
 
 function equal(index) {
@@ -107,7 +109,7 @@ function equal(index) {
   same[index] = !same[index];
   moved = true;
   draw(order[index]);
-  notice(same[index] ? `${LETTERS[order[index]]} and ${LETTERS[order[index - 1]]} are equal.` : `${LETTERS[order[index]]} is below ${LETTERS[order[index - 1]]}.`);
+  tell(same[index] ? `${LETTERS[order[index]]} and ${LETTERS[order[index - 1]]} are equal.` : `${LETTERS[order[index]]} is below ${LETTERS[order[index - 1]]}.`);
 }
 
 /** The order with equals together: [[2], [0, 3], [1]]. */
@@ -128,7 +130,7 @@ async function save() {
 function say(verdict, tiers = []) {
   if (!round) return;
   votes.cast({ id: newId(), comparison: round.comparison, ticket: round.ticket, verdict, ranking: tiers });
-  notice({ ranked: "Your order is noted.", tie: "All equal.", both_bad: "All bad.", skip: "Skipped." }[verdict]);
+  tell({ ranked: "Your order is noted.", tie: "All equal.", both_bad: "All bad.", skip: "Skipped." }[verdict]);
   next();
 }
 

@@ -1,6 +1,6 @@
 // Rounds: a prompt, two blind answers, one key a verdict; the next pair is fetched while one is read.
 import { get } from "./api.js";
-import { el, find, notice } from "./dom.js";
+import { el, find } from "./dom.js";
 import { newId } from "./outbox.js";
 import { LETTERS, listen, outbox, prompt, quiet, sleep, text } from "./voting.js";
 
@@ -18,19 +18,21 @@ let asked = null; // which of them is shown
 let ahead = null; // the next one, on its way
 let shownAt = 0;
 let count = 0;
+const seen = [];
 let waiting = 0;
 
-/** The next round, asked for again while it is being written. */
-async function fetchNext(without) {
+/** The next round, asked for again while it is being written. None of those that were shown here: a
+ *  vote on them may still be on its way. */
+async function fetchNext() {
   for (;;) {
-    const found = await get(`/rounds/next?without=${without}`);
+    const found = await get(`/rounds/next?without=${seen.join(",")}`);
     if (found.round) return found.round;
     await sleep(500);
   }
 }
 
 function fetchAhead() {
-  ahead = fetchNext(current.id);
+  ahead = fetchNext();
   ahead.catch(() => {}); // looked at when it is needed
 }
 
@@ -41,14 +43,16 @@ async function next() {
   ahead = null;
   const writing = setTimeout(() => show(quiet("Two answers are on their way …", "The models are writing them.")), 300);
   try {
-    current = await (coming || fetchNext(last ? last.round.id : ""));
+    current = await (coming || fetchNext());
   } catch (error) {
     // What was fetched ahead may have failed for a reason that has passed.
-    current = coming ? await fetchNext(last ? last.round.id : "").catch(fail) : fail(error);
+    current = coming ? await fetchNext().catch(fail) : fail(error);
   } finally {
     clearTimeout(writing);
   }
   if (!current) return;
+  seen.push(current.id);
+  if (seen.length > 20) seen.shift();
   ask(current);
   fetchAhead();
 }
@@ -92,22 +96,22 @@ function verdicts() {
 
 function undoButton() {
   if (!last) return null;
-  return el("button", { type: "button", onclick: undo }, `Take back “${SAID[last.verdict]}”`, el("kbd", { "aria-hidden": "true" }, "U"));
+  return el("button", { type: "button", onclick: undo }, "Take it back", el("kbd", { "aria-hidden": "true" }, "U"));
 }
 
 function aside(before) {
-  const told = before ? `You said: ${SAID[before]}. Say it anew.` : count ? `${count} ${count === 1 ? "vote" : "votes"} so far.` : "";
+  const told = before ? `You said: ${SAID[before]}. Say it anew.` : count ? `${SAID[last.verdict]}: noted. ${count} so far.` : "";
   const right = before
     ? el("button", { type: "button", onclick: () => ask(current) }, "Leave it")
     : el("span", { class: "row" }, undoButton(), el("button", { type: "button", data: { said: "skip" }, onclick: () => say("skip") }, "Skip", el("kbd", { "aria-hidden": "true" }, "S")));
-  return el("div", { class: "aside" }, el("span", { role: "status" }, told), right);
+  return el("div", { class: "aside" }, el("span", {}, told), right);
 }
 
 function say(said) {
   if (!asked) return;
   const round = asked;
   votes.cast({ id: newId(), comparison: round.comparison, ticket: round.ticket, verdict: said });
-  notice(`${SAID[said]}.`);
+  find("#said").textContent = `${SAID[said]}.`;
   const again = round === last?.round;
   if (!again) count += 1;
   last = { round, verdict: said };

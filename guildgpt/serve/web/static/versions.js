@@ -32,7 +32,7 @@ function fact(name, ...what) {
 function wins(one) {
   if (!one.wins || one.wins.share === null) return fact("won", "—", el("small", {}, "met nobody yet"));
   const { share, low, high, of } = one.wins;
-  return fact("won", percent(share), el("small", {}, `${percent(low)} to ${percent(high)}, ${many(of, "duel")}`), bar(low, share, high, 0, 1));
+  return fact("won", percent(share), el("small", {}, `${percent(low)} to ${percent(high)}`), bar(low, share, high, 0, 1));
 }
 
 function score(one) {
@@ -73,13 +73,13 @@ function version(one) {
   ];
   return el("article", { class: "card version", "aria-labelledby": `v-${one.id}` },
     el("div", { class: "name" },
-      el("h3", { id: `v-${one.id}` }, one.id),
+      el("h2", { id: `v-${one.id}` }, one.id),
       el("div", { class: "row" }, tags),
       one.since ? el("span", { class: "soft small" }, `since ${when(one.since)}`) : null,
       registered ? el("span", { class: "soft small plain" }, learned ? `learned from ${learned}` : "learned from no votes") : null),
     el("dl", { class: "facts" },
       wins(one), score(one),
-      fact("votes", one.votes.toLocaleString(), el("small", {}, `${one.up.toLocaleString()} 👍 ${one.down.toLocaleString()} 👎 of ${many(one.answers, "answer")}`)),
+      fact("votes", `${one.votes.toLocaleString()} in ${many(one.wins?.of ?? 0, "duel")}`, el("small", {}, `${many(one.answers, "answer")}: ${one.up.toLocaleString()} up, ${one.down.toLocaleString()} down`)),
       fact("size", size(one.size)), speed(one)));
 }
 
@@ -101,7 +101,7 @@ const KINDS = { serve: "served", canary: "tried", promote: "promoted", drop: "dr
 function releases(all) {
   if (!all.length) return el("p", { class: "soft" }, "Nothing was released: the server answers with the model that it was started with.");
   return el("table", { class: "history" },
-    el("thead", {}, el("tr", {}, ["", "when", "what", "who answers", "why"].map((name) => el("th", { scope: "col" }, name)))),
+    el("thead", {}, el("tr", {}, ["no.", "when", "what", "who answers", "why"].map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, all.map((one) => el("tr", {},
       el("td", { class: "soft" }, String(one.number)), el("td", {}, when(one.at)), el("td", {}, KINDS[one.kind] || one.kind),
       el("td", {}, Object.entries(one.shares).map(([id, share]) => el("div", {}, el("code", {}, id), ` ${percent(share)}`))),

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import httpx
-import pytest
 
-from guildgpt.engines.llamacpp import LlamaCppEngine
-
-from ..conftest import VERSION
-from .conftest import Site, site_over
-from .voters import NEW, Talker, ballot, next_round, try_out
-
-
-@pytest.fixture
-def scripted(engine: LlamaCppEngine) -> Talker:
-    return Talker(engine.tokenizer)
-
-
-@pytest.fixture
-def site(scripted: Talker, tmp_path: Path) -> Iterator[Site]:
-    with site_over(scripted, tmp_path) as there:
-        yield there
+from ...conftest import VERSION
+from ..conftest import Site
+from .voters import NEW, ballot, next_round, try_out
 
 
 def votes(site: Site) -> list[tuple[str, tuple]]:  # type: ignore[type-arg]

@@ -14,9 +14,9 @@ from guildgpt.feedback.records import Decision
 from guildgpt.model.version import Version
 from guildgpt.talk.fleet import OpenedModel
 
-from ..conftest import VERSION
-from .conftest import Site
-from .scripted import Scripted
+from ...conftest import VERSION
+from ..conftest import Site
+from ..scripted import Scripted
 
 NEW = Version("night@3f2c91ab", "night", "/nowhere/night.gguf", "3f2c91ab")
 _NUMBERS = itertools.count(1)
