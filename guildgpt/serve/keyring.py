@@ -125,7 +125,8 @@ class KeyRing:
         if self._looking is None:
             self._looking = asyncio.create_task(self._ask(store))
         if not self._failed:
-            await asyncio.wait({self._looking}, timeout=PATIENCE_SECONDS)
+            _, late = await asyncio.wait({self._looking}, timeout=PATIENCE_SECONDS)
+            self._failed = self._failed or bool(late)  # no other request waits for it
 
     async def _ask(self, store: Store) -> None:
         asked = self.clock()
