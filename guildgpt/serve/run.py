@@ -171,6 +171,7 @@ def _nobody_let_in(host: str) -> GuildError:
 
 
 async def _close_store(app: FastAPI) -> None:
+    await app.state.answering.finish()
     await app.state.ring.close()
     if app.state.store:
         await app.state.store.close()
