@@ -35,6 +35,12 @@ def add_site(app: FastAPI, asking: Asking, usual: SamplingParams, *, runs: Path 
     tables = Tables(asking, usual, answering.rendering)
     app.state.tables = tables
     votes = (voting(tables), Comparing(answering).router())
-    operators = (deciding(asking), pooling(), reviewing(), people(), reports(runs))
+    operators = (
+        deciding(asking),
+        pooling(),
+        reviewing(answering.rendering),
+        people(),
+        reports(runs),
+    )
     for router in (*chats, *votes, *operators):
         app.include_router(router, prefix="/api", include_in_schema=False)

@@ -155,4 +155,5 @@ document.addEventListener("keydown", (event) => {
 });
 
 chats.load();
-open(new URLSearchParams(location.search).get("chat"), { push: false });
+const wanted = new URLSearchParams(location.search);
+open(wanted.get("chat"), { at: wanted.get("at"), push: false });
