@@ -13,7 +13,7 @@ from guildgpt.engines.engine import Chunk, SamplingParams
 from guildgpt.engines.server_link import KeyRefused, ServerBusy
 from guildgpt.errors import EngineDied, EngineError
 from guildgpt.serve.metrics import Counting, Metrics
-from guildgpt.serve.problems import Problem
+from guildgpt.serve.problems import Problem, engine_died
 from guildgpt.talk.fitting import keep_latest
 from guildgpt.talk.fleet import Fleet, OpenedModel
 from guildgpt.talk.waiting import FairQueue
@@ -117,7 +117,8 @@ class Asking:
 
         async def work(model: OpenedModel) -> None:
             if said:
-                raise EngineDied("the engine died within an answer")
+                # To the fleet no death: its engine is a new one, in which others answer.
+                raise engine_died()
             told = await asyncio.to_thread(prompts, model)
             begun = Begun(model, sum(map(len, told)))
             counting.begin(model.version.id, begun.prompt_tokens, len(told) * n)

@@ -25,14 +25,6 @@ MOST_HELD = 64 * 2**20  # bytes of all requests that are on their way together
 AGAIN_SECONDS = 10  # until who found no room for a long request may try again
 # What a proxy tells of whoever asked it: any of these, and the request is not this machine's own.
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-_ELSEWHERE = Problem(403, "a page from elsewhere may not ask here", code="origin")
-_PASSED_ON = Problem(403, "a proxy passed this on, and there are no keys", code="proxy")
-_NOT_YET = Problem(
-    503,
-    "the store that holds the keys is not open yet: ask again",
-    headers={"Retry-After": str(AGAIN_SECONDS)},
-)
-_TOO_LONG = Problem(413, f"a request holds {LARGEST_BODY:,} bytes at most")
 
 
 class Guard:
@@ -100,13 +92,13 @@ class Guard:
         """Whether who asks needs a key. Raises `Problem` where nobody can say."""
         needed = await self._ring.is_needed()
         if needed is None and not _at_this_machine(scope, headers):
-            raise _NOT_YET
+            raise _not_yet()
         return bool(needed)
 
     async def _caller(self, scope: Scope, headers: Headers, needed: bool) -> Caller:
         path, origin = scope["path"], headers.get("origin")
         if origin and origin.partition("://")[2] not in (headers.get("host"), *self._names):
-            raise _ELSEWHERE
+            raise _elsewhere()
         if path in OPEN:
             return NOBODY
         if not needed:
@@ -114,7 +106,7 @@ class Guard:
                 raise Problem(403, "this server is not called by that name", code="host")
             if not is_web(path):
                 if not _at_this_machine(scope, headers):
-                    raise _PASSED_ON
+                    raise _passed_on()
                 return AT_THIS_MACHINE
         if is_web(path):
             _check_page(scope["method"], path, headers)
@@ -130,6 +122,29 @@ class Guard:
         )
 
 
+# Each is made anew: one that is raised again keeps what it was raised in, bodies among it.
+
+
+def _elsewhere() -> Problem:
+    return Problem(403, "a page from elsewhere may not ask here", code="origin")
+
+
+def _passed_on() -> Problem:
+    return Problem(403, "a proxy passed this on, and there are no keys", code="proxy")
+
+
+def _not_yet() -> Problem:
+    return Problem(
+        503,
+        "the store that holds the keys is not open yet: ask again",
+        headers={"Retry-After": str(AGAIN_SECONDS)},
+    )
+
+
+def _too_long() -> Problem:
+    return Problem(413, f"a request holds {LARGEST_BODY:,} bytes at most")
+
+
 def _check_page(method: str, path: str, headers: Headers) -> None:
     """Raise `Problem` for what our page would not send: whoever is signed in has a browser that
     other pages may try to use. That a page comes from here, browsers say in two ways, of which old
@@ -137,7 +152,7 @@ def _check_page(method: str, path: str, headers: Headers) -> None:
     if not path.startswith("/api/"):
         return
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise _ELSEWHERE
+        raise _elsewhere()
     if method in ("GET", "HEAD"):
         return
     if "origin" not in headers:
@@ -207,13 +222,13 @@ async def _body(headers: Headers, receive: Receive, hold: Callable[[int], None])
     Raises `Problem` where it is too long: it may say so, and it may come without a length."""
     said, body = headers.get("content-length", "0"), bytearray()
     if not said.isdecimal() or int(said) > LARGEST_BODY:
-        raise _TOO_LONG
+        raise _too_long()
     while (message := await receive())["type"] == "http.request":
         part = message.get("body", b"")
         hold(len(part))
         body += part
         if len(body) > LARGEST_BODY:
-            raise _TOO_LONG
+            raise _too_long()
         if not message.get("more_body"):
             return bytes(body)
     return None

@@ -87,6 +87,11 @@ class Problem(Exception):
         return AsciiJson(self.body, self.status, self.headers)
 
 
+def engine_died() -> Problem:
+    """What who asked an engine that died is answered with."""
+    return Problem(503, "the model has failed and is started anew: ask again")
+
+
 def problem_of(error: Exception) -> Problem:
     """What a failure is to who asked; what is nobody's business goes to the log alone."""
     match error:
@@ -103,7 +108,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(400, f"{error.what}. {error.remedy}", code="offer_refused")
         case EngineDied():
             log.warning("engine died: %s", error.what)
-            return Problem(503, "the model has failed and is started anew: ask again")
+            return engine_died()
         case EngineError():
             log.error("%s", error)
             return Problem(503, "the model cannot answer now; the operator's log says why")

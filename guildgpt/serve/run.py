@@ -171,6 +171,9 @@ def _nobody_let_in(host: str) -> GuildError:
 
 
 async def _close_store(app: FastAPI) -> None:
+    """Close the store, once what was said until now is written down."""
+    app.state.asking.end()
+    await app.state.answering.finish()
     await app.state.ring.close()
     if app.state.store:
         await app.state.store.close()

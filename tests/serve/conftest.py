@@ -7,6 +7,7 @@ import time
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 import pytest
 from engines.conftest import engine, file_tokenizer  # noqa: F401 (fixtures)
 from fastapi import FastAPI
+from feedback.conftest import cluster  # noqa: F401 (a fixture)
+from feedback.postgres import Cluster
 from openai import OpenAI
 
 from guildgpt.chat import CHATML
@@ -31,6 +34,7 @@ from guildgpt.talk.waiting import FairQueue
 VERSION = Version("starter@b179c952", "starter", "", "b179c952")
 GREEDY = SamplingParams(temperature=0)
 STORE_KEY = b"the tests' own"
+_NUMBERS = count()
 T = TypeVar("T")
 
 
@@ -138,3 +142,12 @@ def own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     key."""
     monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "feedback.db"))
     monkeypatch.setenv(KEY_VARIABLE, "07" * 32)
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[str]:  # noqa: F811
+    """The URL of an empty database in PostgreSQL."""
+    name = f"serve_{next(_NUMBERS)}"
+    asyncio.run(cluster.execute(f"CREATE DATABASE {name}"))
+    yield cluster.url(name)
+    asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))

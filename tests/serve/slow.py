@@ -23,6 +23,7 @@ class Slow:
         self.running = self.left = self.closed = 0
         self.pause = 0.005
         self.dies_after: int | None = None
+        self.dead = False
 
     async def generate(
         self, ids: Sequence[int], params: SamplingParams
@@ -33,6 +34,8 @@ class Slow:
                 await asyncio.sleep(self.pause)
                 if number == self.dies_after:
                     self.dies_after = None
+                    raise EngineDied("it is gone")
+                if self.dead and number:
                     raise EngineDied("it is gone")
                 yield Chunk((5,), self.word)
             yield Chunk((), "", "eos")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +119,10 @@ def test_whoever_interrupts_it_twice_does_not_wait(starter: Path) -> None:
             process.send_signal(signal.SIGINT)
             assert [choices(next(lines)) for _ in range(20)]  # it goes on
             process.send_signal(signal.SIGINT)
-            with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
-                list(lines)
+            heard: list[str] = []
+            with suppress(httpx.RemoteProtocolError, httpx.ReadError):
+                heard.extend(lines)
+            assert "data: [DONE]" not in heard
         process.communicate(timeout=120)
         model.wait(60)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,6 +94,17 @@ def test_a_body_that_is_too_long(served: Served) -> None:
         reply = httpx.post(f"{served.url}/v1/chat/completions", content=content, timeout=60)
         assert reply.status_code == 413
         assert "bytes at most" in reply.json()["error"]["message"]
+
+
+def test_what_is_refused_is_not_kept(served: Served) -> None:
+    """An exception that is raised again and again holds all that was there when it was."""
+    for _ in range(3):
+        content = b"x" * (LARGEST_BODY + 1)
+        reply = httpx.post(f"{served.url}/v1/chat/completions", content=content, timeout=60)
+        assert reply.status_code == 413
+        assert asked(served, Origin="https://evil.example").status_code == 403
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, Problem) and one.__traceback__]
 
 
 @pytest.mark.parametrize(

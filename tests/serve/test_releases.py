@@ -222,3 +222,29 @@ def test_swaps_under_load_drop_no_stream_and_leave_nothing_behind(
         assert len(words) == 1
     assert left
     assert {word for lines in kept for word in written(lines)[1]} == {"one", "two", "three"}
+
+
+def test_an_engine_that_dies_under_many_streams_is_opened_anew_once(
+    stand_ins: StandIns, store: Path
+) -> None:
+    """Each of its streams ends by an error; the new engine is nobody's to close."""
+    stand_ins.words = 10**6
+    with releasing(stand_ins, store, "mine", slots=16) as served:
+        [dying] = stand_ins.engines
+
+        async def scenario() -> list[list[str]]:
+            async with httpx.AsyncClient(timeout=120) as client:
+                streams = [
+                    asyncio.create_task(streamed(client, served.url, None)) for _ in range(16)
+                ]
+                while dying.running < 16:
+                    await asyncio.sleep(0.01)
+                stand_ins.words = 3  # of those that are opened later
+                dying.dead = True
+                return await asyncio.gather(*streams)
+
+        for lines in asyncio.run(scenario()):
+            assert json.loads(lines[-1])["error"]["type"] == "server_error"
+        assert who(served) == "mine"
+        assert [engine.closed for engine in stand_ins.engines] == [1, 0]
+        assert served.asking.queue.running == served.asking.queue.waiting == 0

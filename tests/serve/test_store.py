@@ -28,6 +28,7 @@ def test_a_store_that_does_not_open_is_told_of_and_opened_later(
         url = f"{said.split()[-1]}/chat/completions"
         assert httpx.post(url, json=body, timeout=120).status_code == 200
         there.unlink()
+        there.mkdir()
         until((there / "feedback.db").exists)
         assert httpx.post(url, json=body, timeout=120).status_code == 200
     finally:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 from engines.conftest import file_tokenizer  # noqa: F401 (a fixture)
-from feedback.conftest import cluster  # noqa: F401 (a fixture)
 from feedback.postgres import Cluster
 
 from guildgpt.chat import FileTokenizer
@@ -22,7 +18,6 @@ from .releasing import StandIns, releasing
 from .slow import until
 from .test_releases import metric, open_there, who
 
-_NUMBERS = count()
 TROUBLES = {
     "full": ("the disk is full", "write"),
     "read-only": ("the database is read-only", "write"),
@@ -38,15 +33,6 @@ def stand_ins(
     monkeypatch.setattr(following, "FOLLOW_SECONDS", 0.05)
     monkeypatch.setattr(models, "WATCH_SECONDS", 0.05)
     return StandIns(file_tokenizer)
-
-
-@pytest.fixture
-def url(cluster: Cluster) -> Iterator[str]:  # noqa: F811
-    """An empty database."""
-    name = f"serve_{next(_NUMBERS)}"
-    asyncio.run(cluster.execute(f"CREATE DATABASE {name}"))
-    yield cluster.url(name)
-    asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
@@ -97,10 +83,10 @@ def test_a_locked_file(stand_ins: StandIns, tmp_path: Path) -> None:
 
 def test_a_database_server_that_is_gone_for_a_while(
     stand_ins: StandIns,
-    url: str,
-    cluster: Cluster,  # noqa: F811
+    database: str,
+    cluster: Cluster,
 ) -> None:
-    with releasing(stand_ins, url) as served:
+    with releasing(stand_ins, database) as served:
         served.release(old=1)
         until(lambda: open_there(served) == [served.ids["old"]])
         cluster.stop()
@@ -112,10 +98,3 @@ def test_a_database_server_that_is_gone_for_a_while(
         until(lambda: metric(served, "guildgpt_store_open") == 1)
         served.release(new=1)
         until(lambda: open_there(served) == [served.ids["new"]])
-
-
-def test_two_servers_on_one_database_take_up_a_release_both(stand_ins: StandIns, url: str) -> None:
-    with releasing(stand_ins, url) as one, releasing(stand_ins, url) as other:
-        one.release(both=1)
-        until(lambda: open_there(one) == open_there(other) == [one.ids["both"]])
-        assert (who(one), who(other)) == ("both", "both")
