@@ -55,10 +55,9 @@ async function begin() {
   if (!token) {
     try {
       // A link from elsewhere brings no cookie along; from here it does.
-      const response = await fetch("/api/me");
-      if (response.ok) return location.replace(next);
-    } catch {
-      // said below
+      if ((await get("/signed-in")).signed_in) return location.replace(next);
+    } catch (error) {
+      return show(el("h1", {}, "Sign in"), el("p", {}, error.message));
     }
     return nobody();
   }
