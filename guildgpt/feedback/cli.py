@@ -21,7 +21,7 @@ from guildgpt.feedback.prompts_cli import prompts_app
 from guildgpt.terminal import FLAG, Json, console_for, examples, print_json
 
 if TYPE_CHECKING:
-    from guildgpt.feedback.records import AbuseReport, AccountKind, Erasure, Snapshot
+    from guildgpt.feedback.records import AbuseReport, AccountKind, Erasure
     from guildgpt.feedback.store import Store
 
 feedback_app = typer.Typer(
@@ -42,13 +42,15 @@ Guild = Annotated[int | None, typer.Option("--guild", metavar="ID", help="Only o
 )
 def stats(store: StoreOption = None, guild: Guild = None, as_json: Json = False) -> None:
     """Count what is in the store, and say how far the votes agree."""
+    from guildgpt.feedback.blind import first_shown
     from guildgpt.feedback.show import show_stats, trust
 
-    async def look(opened: Store) -> tuple[dict[str, Any], Snapshot]:
-        return asdict(await opened.stats(guild)), await opened.snapshot(guild_id=guild)
+    async def look(opened: Store) -> tuple[dict[str, Any], dict[str, Any]]:
+        snapshot = await opened.snapshot(guild_id=guild)
+        return asdict(await opened.stats(guild)), trust(snapshot, first_shown(opened, snapshot))
 
-    counts, snapshot = with_store(store, look)
-    result = {**counts, **trust(snapshot)}
+    counts, trusted = with_store(store, look)
+    result = {**counts, **trusted}
     if as_json:
         print_json(result)
     else:

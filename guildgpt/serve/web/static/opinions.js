@@ -111,7 +111,7 @@ function wording(message, close) {
     el("label", { for: "wording" }, "Your answer"), field,
     el("fieldset", {}, el("legend", {}, "Who may use it?"),
       licence("CC0-1.0", "Anybody, for anything (CC0)", true),
-      licence("CC-BY-SA-4.0", "Anybody who shares alike, and names this server’s people (CC BY-SA 4.0)", false)),
+      licence("CC-BY-SA-4.0", "Anybody who says where it is from, and shares alike (CC BY-SA 4.0)", false)),
     el("label", { class: "tick" }, own, el("span", {}, "I wrote this myself, and may give it away so.")),
     el("div", { class: "ends" },
       message.correction ? el("button", { type: "button", class: "danger", onclick: () => close({ back: true }) }, "Take it back") : null,
