@@ -7,15 +7,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from guildgpt.feedback.corrections import LONGEST
 from guildgpt.feedback.records import Account
 from guildgpt.feedback.store import Store
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.telling import Json
-from guildgpt.serve.web.who import Opened, SignedIn
+from guildgpt.serve.web.who import Id, Opened, SignedIn
 
 LONGEST_REASON = 2000  # characters
-LONGEST_CORRECTION = 20_000
-LICENCES = ("CC0-1.0", "CC-BY-SA-4.0")
 
 
 class Rated(BaseModel):
@@ -28,7 +27,7 @@ class Rated(BaseModel):
 class Corrected(BaseModel):
     """An answer as the person would have worded it, and under which licence they give that."""
 
-    text: Annotated[str, Field(max_length=LONGEST_CORRECTION)]
+    text: Annotated[str, Field(max_length=LONGEST)]
     licence: Literal["CC0-1.0", "CC-BY-SA-4.0"]
     own: Literal[True]  # they wrote it themselves
 
@@ -38,22 +37,22 @@ def router() -> APIRouter:
     routes = APIRouter(prefix="/messages/{id}")
 
     @routes.post("/rating")
-    async def rate(id: str, rated: Rated, account: SignedIn, store: Opened) -> Json:
+    async def rate(id: Id, rated: Rated, account: SignedIn, store: Opened) -> Json:
         await _answer(store, id, account)
         reason = (rated.reason or "").strip() or None
         await store.ratings.add(id, account.member_id, rated.value, reason)
         return {"value": rated.value, "reason": reason}
 
     @routes.post("/correction")
-    async def correct(id: str, corrected: Corrected, account: SignedIn, store: Opened) -> Json:
+    async def correct(id: Id, corrected: Corrected, account: SignedIn, store: Opened) -> Json:
         await _answer(store, id, account)
-        if not corrected.text.strip():
-            raise Problem(400, "a correction has words", param="text")
-        made = await store.corrections.add(id, account.member_id, corrected.text)
+        made = await store.corrections.offer(
+            id, account.member_id, corrected.text, corrected.licence
+        )
         return {"correction": made.text, "correction_state": made.state}
 
     @routes.delete("/correction")
-    async def take_back(id: str, account: SignedIn, store: Opened) -> Json:
+    async def take_back(id: Id, account: SignedIn, store: Opened) -> Json:
         await _answer(store, id, account)
         await store.corrections.take_back(id, account.member_id)
         return {"correction": "", "correction_state": None}

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from guildgpt.feedback.accounts import STAYS
 from guildgpt.feedback.records import Account
 from guildgpt.serve.problems import AsciiJson, Problem
-from guildgpt.serve.web.who import COOKIE, Opened, SignedIn
+from guildgpt.serve.web.who import COOKIE, Id, Opened, SignedIn, account_of
 
 Token = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -36,6 +36,15 @@ def router() -> APIRouter:
     async def me(account: SignedIn) -> dict[str, Any]:
         return told(account)
 
+    @routes.get("/signed-in")
+    async def signed_in(request: Request) -> dict[str, bool]:
+        """Whether they are: for the page that asks people to, where it is no error not to be."""
+        try:
+            await account_of(request)
+        except Problem:
+            return {"signed_in": False}
+        return {"signed_in": True}
+
     @routes.post("/invitation")
     async def invitation(link: Link, store: Opened) -> dict[str, Any]:
         """What a link is for, before it is used."""
@@ -52,7 +61,7 @@ def router() -> APIRouter:
         device = request.headers.get("user-agent", "")
         account, token = await store.accounts.accept(coming.token, coming.name, device)
         response = AsciiJson(told(account))
-        _set(response, request, token, int(STAYS.total_seconds()))
+        set_cookie(response, request, token, int(STAYS.total_seconds()))
         return response
 
     @routes.post("/leave")
@@ -61,7 +70,7 @@ def router() -> APIRouter:
         if token := request.cookies.get(COOKIE):
             await store.accounts.sign_out(token)
         response = AsciiJson({})
-        _set(response, request, "", 0)
+        set_cookie(response, request, "", 0)
         return response
 
     @routes.get("/sessions")
@@ -73,7 +82,7 @@ def router() -> APIRouter:
         return [asdict(one) | {"here": one == current} for one in found]
 
     @routes.delete("/sessions/{id}")
-    async def end(id: str, account: SignedIn, store: Opened) -> dict[str, Any]:
+    async def end(id: Id, account: SignedIn, store: Opened) -> dict[str, Any]:
         """Sign out there."""
         if not await store.accounts.end_session(id, account.id):
             raise Problem(404, "you are not signed in there any more")
@@ -87,7 +96,7 @@ def told(account: Account) -> dict[str, Any]:
     return {"id": account.id, "name": account.name, "role": account.role}
 
 
-def _set(response: Response, request: Request, token: str, seconds: int) -> None:
+def set_cookie(response: Response, request: Request, token: str, seconds: int) -> None:
     """Set the cookie, or end it. Behind https, which the page's own origin tells, it is sent by no
     other way; no script reads it, and no page from elsewhere has it sent along."""
     response.set_cookie(

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.model.locate import RUNS
 from guildgpt.serve.asking import Asking
-from guildgpt.serve.web import opinions, signing
+from guildgpt.serve.web import opinions, own, signing
 from guildgpt.serve.web.answering import Answering
 from guildgpt.serve.web.chats import Chats
 from guildgpt.serve.web.comparing import Comparing
@@ -31,10 +31,16 @@ def add_site(app: FastAPI, asking: Asking, usual: SamplingParams, *, runs: Path 
     answering = Answering(asking, usual)
     app.state.answering = answering
     app.include_router(Pages.read().router())
-    own = (signing.router(), Chats(answering).router(), opinions.router())
+    chats = (signing.router(), own.router(), Chats(answering).router(), opinions.router())
     tables = Tables(asking, usual, answering.rendering)
     app.state.tables = tables
     votes = (voting(tables), Comparing(answering).router())
-    operators = (deciding(asking), pooling(), reviewing(), people(), reports(runs))
-    for router in (*own, *votes, *operators):
+    operators = (
+        deciding(asking),
+        pooling(),
+        reviewing(answering.rendering),
+        people(),
+        reports(runs),
+    )
+    for router in (*chats, *votes, *operators):
         app.include_router(router, prefix="/api", include_in_schema=False)

@@ -102,7 +102,8 @@ def opened(chromium: Browser) -> Iterator[Open]:
     trouble: list[str] = []
 
     def open_(url: str, *, expects: tuple[str, ...] = (), **more: Any) -> Page:
-        context = chromium.new_context(**more)
+        # Without motion: what is looked at half-way has colours of its own.
+        context = chromium.new_context(**{"reduced_motion": "reduce"} | more)
         contexts.append(context)
         context.set_default_timeout(30_000)
         context.add_init_script(

@@ -66,6 +66,7 @@ async function ask(body, text) {
   stage.replaceChildren(asked(text), el("div", { class: "pair" }, cards.map((one) => one.whole)));
   find("#said").textContent = "Two answers are being written.";
   busy(true);
+  field.disabled = true;
   stopping = new AbortController();
   try {
     chat ||= (await send("POST", "/chats")).id;
@@ -77,6 +78,7 @@ async function ask(body, text) {
   } finally {
     busy(false);
   }
+  field.disabled = false;
 }
 
 function fail(question, text, why) {
@@ -89,6 +91,7 @@ function fail(question, text, why) {
 function judge(text) {
   find("#said").textContent = "Both answers are there. Which one is better?";
   shownAt = performance.now();
+  find("#ask").hidden = true; // until it is said which one goes on
   if (pair.same) {
     stage.append(el("div", { class: "aside" }, el("span", {}, "Both said the same."), el("button", { type: "button", onclick: () => goOn(0, text) }, "Go on")));
     return;
@@ -112,10 +115,11 @@ function say(said, text) {
 /** One answer stays, and the next question stands below it. */
 function goOn(place, text, verdict = "") {
   keyed = null;
+  find("#ask").hidden = false;
   parent = pair.answers[place];
   const kept = el("div", { class: "text prose" });
   kept.append(...cards[place].done.childNodes, ...cards[place].rest.childNodes);
-  talk.append(asked(text), el("article", { class: "answer", "aria-label": "The answer that goes on" }, verdict ? el("h2", {}, `You said: ${verdict}`) : null, kept));
+  talk.append(asked(text), el("article", { class: "answer", "aria-label": "The answer that goes on" }, el("h2", {}, verdict ? `You said: ${verdict}` : "The answer"), kept));
   stage.replaceChildren(el("div", { class: "aside" }, el("span", {}, "Ask on, or "),
     el("a", { class: "button", href: `/?chat=${chat}&at=${parent}` }, "go on in the chat")));
   field.focus();
@@ -125,7 +129,6 @@ find("#ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = field.value;
   if (!text.trim() || !stop.hidden) return;
-  if (pair && keyed) return notice("First say which of the two is better.");
   field.value = "";
   ask({ text, parent }, text);
 });

@@ -65,6 +65,7 @@ function draw(focused = null) {
     const letter = LETTERS[answer];
     const above = index > 0 ? LETTERS[order[index - 1]] : "";
     return el("li", { tabindex: 0, data: { answer }, class: `${same[index] ? "equal" : ""} ${same[index + 1] ? "followed" : ""}`, "aria-label": `Answer ${letter}, place ${numbers[index]}${shared ? ", shared" : ""}`, onkeydown: (event) => keyed(event, index) },
+      el("h2", { class: "unseen" }, `Answer ${letter}`),
       el("div", { class: "place" }, `${numbers[index]}.`, el("small", {}, shared ? `${letter}, equal` : letter)),
       text(round.answers[answer]),
       el("div", { class: "moves" },

@@ -73,7 +73,7 @@ function version(one) {
   ];
   return el("article", { class: "card version", "aria-labelledby": `v-${one.id}` },
     el("div", { class: "name" },
-      el("h3", { id: `v-${one.id}` }, one.id),
+      el("h2", { id: `v-${one.id}` }, one.id),
       el("div", { class: "row" }, tags),
       one.since ? el("span", { class: "soft small" }, `since ${when(one.since)}`) : null,
       registered ? el("span", { class: "soft small plain" }, learned ? `learned from ${learned}` : "learned from no votes") : null),

@@ -94,6 +94,13 @@ def test_keys_mean_nothing_where_one_types_or_has_not_read(site: Site, opened: O
     page.keyboard.press("q")
     assert answers(page) == shown
     assert votes(site) == []
+    page.get_by_label("Single keys are votes").uncheck()
+    press(page, "a")
+    page.reload()
+    answers(page)
+    press(page, "a")
+    assert votes(site) == []
+    page.get_by_label("Single keys are votes").check()
     press(page, "b")
     page.locator(".answer").first.wait_for()
     page.keyboard.press("b")  # at once: of what was not read
@@ -121,7 +128,7 @@ def test_while_the_server_is_away_the_vote_is_kept_and_sent_once(site: Site, ope
     store, site.app.state.store = site.store, None
     page.keyboard.press("a")
     expect(page.locator("#kept")).to_contain_text("kept in this browser")
-    assert len(page.evaluate("JSON.parse(localStorage[Object.keys(localStorage)[0]])")) == 1
+    assert page.evaluate("Object.keys(localStorage).length") == 1
     site.app.state.store = store
     page.reload()  # even a page that was closed meanwhile sends it
     until(page, site, 1)
@@ -216,6 +223,23 @@ def test_a_question_is_answered_twice_and_the_better_one_goes_on(site: Site, ope
     assert answer.text.replace("*", "") == first[1]  # what was chosen
 
 
+def test_a_question_of_the_chat_gets_two_answers_and_the_chosen_one_goes_on_there(
+    site: Site, opened: Open
+) -> None:
+    page = come_in(opened, site, "/")
+    page.get_by_label("Your question").fill("Why does bread rise?")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Two answers, side by side").click()
+    expect(page.get_by_role("group", name="Your verdict")).to_be_visible()
+    chosen = answers(page)[0]
+    press(page, "a")
+    page.get_by_role("link", name="go on in the chat").click()
+    shown = page.get_by_label("The model answered")
+    expect(shown).to_contain_text(chosen[-20:])
+    expect(shown).to_contain_text("/3")  # the first answer and both of these
+    until(page, site, 1)
+
+
 def test_who_stops_both_answers_may_ask_again(site: Site, opened: Open) -> None:
     page = come_in(opened, site, "/compare")
     site.engine.holds_after = 3
@@ -249,6 +273,15 @@ def test_a_candidate_is_dropped_from_its_page_once_that_is_confirmed(
     )
 
 
+def test_a_correction_is_accepted_on_its_page(furnished: Site, opened: Open) -> None:
+    page = come_in(opened, furnished, "/corrections", "operator")
+    expect(page.locator(".beside")).to_contain_text("In my words.")
+    page.get_by_role("button", name="Accept the correction").click()
+    expect(page.locator("#corrections")).to_contain_text("Nothing waits for you")
+    (made,) = furnished.run(furnished.store.corrections.all())
+    assert made.state == "accepted"
+
+
 def test_a_link_is_shown_once_and_lets_somebody_in(site: Site, opened: Open) -> None:
     page = come_in(opened, site, "/people", "operator")
     page.get_by_role("button", name="Invite …").click()
@@ -278,6 +311,8 @@ def furnished(site: Site) -> Site:
         answer = next(one for one in snapshot.messages if one.role == "assistant")
         await store.reports.add(answer.id, None, "rude")
         await store.accounts.invite("voter", "Gustav")
+        member = (await store.accounts.all())[0].member_id
+        await store.corrections.offer(answer.id, member, "In **my** words.", "CC0-1.0")
 
     site.run(more())
     return site

@@ -28,6 +28,8 @@ PATHS = (
     ("POST", "/api/pool/x/judge"),
     ("GET", "/api/reports"),
     ("POST", "/api/reports/x/resolve"),
+    ("GET", "/api/corrections"),
+    ("POST", "/api/corrections/x/review"),
     ("GET", "/api/people"),
     ("POST", "/api/people/invite"),
     ("POST", "/api/people/x/link"),
@@ -192,6 +194,30 @@ def test_reports_are_looked_at_and_done(site: Site) -> None:
     boss.post(f"/api/reports/{one['id']}/resolve", json={}).raise_for_status()
     assert boss.get("/api/reports").json()["reports"] == []
     assert boss.post("/api/reports/none/resolve", json={}).status_code == 410
+
+
+def test_corrections_are_reviewed(site: Site) -> None:
+    boss = site.signed_in("Boss", "operator")
+    next_round(boss)
+    snapshot = site.run(site.store.snapshot())
+    question = next(one for one in snapshot.messages if one.role == "user")
+    answer = next(one for one in snapshot.messages if one.role == "assistant")
+    member = _account(site, "Boss").member_id
+    for words in ("In **my** words.", "<script>alert(1)</script>"):
+        site.run(site.store.corrections.offer(answer.id, member, words, "CC0-1.0"))
+    assert boss.get("/api/office").json()["corrections"] == 1  # the newer one of the two
+    (one,) = boss.get("/api/corrections").json()["corrections"]
+    assert (one["question"], one["licence"]) == (question.text, "CC0-1.0")
+    assert "<script>" not in one["correction"]["html"]
+    assert member not in str(one)
+    reviewed = boss.post(f"/api/corrections/{one['id']}/review", json={"state": "accepted"})
+    assert reviewed.json()["state"] == "accepted"
+    assert boss.get("/api/corrections").json()["corrections"] == []
+    for id, body, status in (
+        ("none", {"state": "refused"}, 410),
+        (one["id"], {"state": "offered"}, 400),
+    ):
+        assert boss.post(f"/api/corrections/{id}/review", json=body).status_code == status
 
 
 def test_reports_of_runs_are_found_and_open_closed_off(
