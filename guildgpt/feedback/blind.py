@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from guildgpt.errors import RecordGone, StoreError
-from guildgpt.feedback.records import Decision, Verdict, Vote
+from guildgpt.feedback.records import Decision, Snapshot, Verdict, Vote
 from guildgpt.feedback.store import Store
 
 Places = Sequence[int | Sequence[int]]
@@ -74,6 +74,26 @@ async def check_keeps(store: Store, member_id: str) -> None:
         raise RecordGone("you were erased here", remedy="Ask for a new invitation.")
     if member.consent == "none":
         raise KeepsNothing
+
+
+def first_shown(store: Store, snapshot: Snapshot) -> dict[str, int]:
+    """By vote, the position that its member was shown first, of those who had an order of their
+    own: on the web page, whose rounds at a terminal's place have a time at which they close."""
+    chats = {one.id for one in snapshot.conversations if one.kind == "web"}
+    asked = {one.id for one in snapshot.messages if one.conversation_id in chats}
+    shown = {
+        one.comparison_id for one in snapshot.rounds if one.place != "discord" and one.closes_at
+    }
+    counts = {
+        one.id: len(one.candidates)
+        for one in snapshot.comparisons
+        if one.id in shown or one.question_id in asked
+    }
+    return {
+        vote.id: store.seen.order(vote.comparison_id, vote.member_id, counts[vote.comparison_id])[0]
+        for vote in snapshot.votes
+        if vote.member_id and vote.comparison_id in counts
+    }
 
 
 def is_secret(versions: Iterable[str | None], current: Decision | None) -> bool:

@@ -209,14 +209,21 @@ def wilson(count: float, of: int, z: float = 1.959963984540054) -> Share:
     return Share(count, of, p, max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p)))
 
 
-def position_bias(comparisons: Iterable[StoredComparison], votes: Iterable[Vote]) -> Share:
+def position_bias(
+    comparisons: Iterable[StoredComparison],
+    votes: Iterable[Vote],
+    first: Mapping[str, int] | None = None,
+) -> Share:
     """The share of decided votes between two answers that the left one, shown first, has won.
 
-    Candidates are shuffled, so without a bias it is one half: the interval should hold 0.5.
+    Candidates are shuffled, so without a bias it is one half: the interval should hold 0.5. `first`
+    has the position that a vote's member was shown first, by the vote's id, where that is not 0.
     """
+    left = first or {}
     two = {item.id for item in comparisons if len(item.candidates) == 2}
     decided = [v for v in latest(votes) if v.comparison_id in two and v.verdict == "ranked"]
-    return wilson(sum(tuple(vote.ranking[:1]) == (0,) for vote in decided), len(decided))
+    won = sum(vote.ranking[0] == left.get(vote.id, 0) for vote in decided)
+    return wilson(won, len(decided))
 
 
 @dataclass(frozen=True, slots=True)

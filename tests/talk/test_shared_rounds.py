@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
@@ -21,7 +22,8 @@ from vote.conftest import NEW, OLD, Teller, engines, fleet  # noqa: F401 (fixtur
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineDied, RecordGone, RoundClosed, StoreError
-from guildgpt.feedback.blind import Given, cast, is_secret
+from guildgpt.feedback.blind import Given, cast, first_shown, is_secret
+from guildgpt.feedback.rankings import position_bias
 from guildgpt.feedback.records import Decision, Verdict
 from guildgpt.feedback.seen import NotSeen
 from guildgpt.feedback.store import Store
@@ -105,6 +107,37 @@ async def test_everybody_votes_on_the_same_round_in_an_order_of_their_own(
         best = await store.conversations.message(comparison.candidates[vote.ranking[0]])  # type: ignore[index]
         assert best is not None
         assert best.text == one.answers[1]  # what they saw on the right
+
+
+async def test_who_always_clicks_the_left_one_is_seen_to_do_so(
+    rounds: SharedRounds,
+    store: Store,  # noqa: F811
+    people: list[str],
+) -> None:
+    for member in people[:VOTERS]:
+        for _ in range(4):
+            one = await shown(rounds, member)
+            await cast(store, member, given(one, ranking=(0, 1)))
+    snapshot = await store.snapshot()
+    assert len({vote.ranking for vote in snapshot.votes}) == 2  # of the two positions any
+    found = position_bias(snapshot.comparisons, snapshot.votes, first_shown(store, snapshot))
+    assert (found.count, found.of) == (20, 20)
+
+
+async def test_two_servers_close_a_round_once(
+    rounds: SharedRounds,
+    store: Store,  # noqa: F811
+    clock: Clock,  # noqa: F811
+    people: list[str],
+    canary: Decision,
+) -> None:
+    other = replace(rounds, _writing={})
+    for member, server in zip(people[:VOTERS], [rounds, other] * 3, strict=False):
+        await cast(store, member, given(await shown(server, member)))
+    clock.pass_(seconds=UNDO.total_seconds() + 1)
+    await asyncio.gather(*(server.settle() for server in [rounds, other] * 4))
+    (mean,) = await store.rounds.means(canary.id)
+    assert mean.voters == VOTERS
 
 
 async def test_a_round_closes_once_five_have_voted_and_may_still_be_taken_back(

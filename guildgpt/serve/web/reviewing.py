@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from guildgpt.errors import RecordGone
+from guildgpt.feedback.blind import secret_versions
 from guildgpt.feedback.records import AbuseReport, WaitingCorrection
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.rendering import Rendering
@@ -43,7 +45,9 @@ def router(rendering: Rendering) -> APIRouter:
     ) -> dict[str, Any]:
         """What members reported; who did is nobody's business."""
         found = await store.reports.newest(resolved=resolved, older_than=older, limit=PAGE + 1)
-        return {"reports": [_shown(one) for one in found[:PAGE]], "more": len(found) > PAGE}
+        secret = await secret_versions(store)
+        told = [_shown(one, secret) for one in found[:PAGE]]
+        return {"reports": told, "more": len(found) > PAGE}
 
     @routes.post("/reports/{id}/resolve")
     async def resolve(id: str, operator: Operator, store: Opened) -> dict[str, Any]:
@@ -57,9 +61,10 @@ def router(rendering: Rendering) -> APIRouter:
     async def corrections(operator: Operator, store: Opened) -> dict[str, Any]:
         """What waits for a review, the oldest first. Whose words they are is nobody's business."""
         found = (await store.corrections.waiting())[:PAGE]
+        secret = await secret_versions(store)
 
         def told() -> list[dict[str, Any]]:
-            return [_correction(one, rendering) for one in found]
+            return [_correction(one, rendering, secret) for one in found]
 
         return {"corrections": await asyncio.to_thread(told)}
 
@@ -75,14 +80,16 @@ def router(rendering: Rendering) -> APIRouter:
     return routes
 
 
-def _correction(waiting: WaitingCorrection, rendering: Rendering) -> dict[str, Any]:
+def _correction(
+    waiting: WaitingCorrection, rendering: Rendering, secret: Collection[str]
+) -> dict[str, Any]:
     made, (*said, answer) = waiting.correction, waiting.said
     asked = [one for one in said if one.role == "user"]
     return {
         "id": made.id,
         "at": made.created_at,
         "licence": made.licence,
-        "version": answer.version_id,
+        "version": None if answer.version_id in secret else answer.version_id,
         "question": asked[-1].text if asked else "",
         "before": max(0, len(said) - 1),
         "answer": {"text": answer.text, "html": rendering.html(answer.text)},
@@ -90,5 +97,7 @@ def _correction(waiting: WaitingCorrection, rendering: Rendering) -> dict[str, A
     }
 
 
-def _shown(one: AbuseReport) -> dict[str, Any]:
-    return asdict(one) | {"link": one.link}
+def _shown(one: AbuseReport, secret: Collection[str] = ()) -> dict[str, Any]:
+    """Who looks at it may vote, too: who wrote it is told as little as elsewhere."""
+    version = None if one.version_id in secret else one.version_id
+    return asdict(one) | {"link": one.link, "version_id": version}

@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from guildgpt.engines.engine import SamplingParams
-from guildgpt.errors import EngineError, GuildError, RecordGone, RoundClosed, StoreError
+from guildgpt.errors import EngineError, GuildError, ModelError, RecordGone, RoundClosed, StoreError
 from guildgpt.feedback.blind import Given, KeepsNothing, cast, is_secret
 from guildgpt.feedback.records import Account, Ballots, Decision, RoundState, Verdict, Vote
 from guildgpt.feedback.seen import NotSeen
@@ -136,7 +136,7 @@ def told(error: Exception) -> Exception:
             return Problem(410, _words(error), code="gone")
         case ValueError():
             return Problem(400, str(error), code="ranking")
-        case EngineError():
+        case EngineError() | ModelError():
             return Problem(503, "the models cannot answer now: try again soon", code="model")
         case GuildError() if type(error) is GuildError:  # all answers were the same
             return Problem(409, f"{error.what}: there is nothing to choose between", code="same")
@@ -158,6 +158,7 @@ def _round(shown: Shown, html: Sequence[str]) -> dict[str, Any]:
         "comparison": shown.round.comparison_id,
         "ticket": shown.ticket,
         "decides": shown.round.decision_id is not None,
+        "alone": shown.round.place == "terminal",
         "prompt": shown.prompt.text,
         "credit": shown.prompt.credit,
         "answers": [

@@ -66,7 +66,10 @@ function fail(error) {
 }
 
 function show(...children) {
+  const within = stage.contains(document.activeElement);
   stage.replaceChildren(...children);
+  // Who goes by Tab goes on from here, not from the top of the page.
+  if (within) stage.focus({ preventScroll: true });
   shownAt = performance.now();
 }
 
@@ -78,9 +81,12 @@ function ask(round) {
     el("article", { class: `answer${before === ["left", "right"][place] ? " chosen" : ""}`, "aria-labelledby": `answer-${place}` },
       el("h2", { id: `answer-${place}` }, el("span", { class: "letter", "aria-hidden": "true" }, LETTERS[place]), `Answer ${LETTERS[place]}`),
       text(answer)));
-  about.textContent = round.decides
-    ? "A new version is being tried: these votes decide on it. Nobody sees who wrote what."
-    : "Two answers, blind: what you prefer, the next model learns.";
+  about.textContent = !round.decides
+    ? "Two answers, blind: what you prefer, the next model learns."
+    : round.alone
+      ? "A new version is being tried: a day of your votes is one piece of advice on it."
+      : "A new version is being tried: these votes decide on it. Nobody sees who wrote what.";
+  if (last) find("#said").textContent = `${SAID[last.verdict]}: noted. ${before ? "Say it anew" : "Next"}: ${round.prompt}`;
   show(prompt(round), el("div", { class: "pair" }, cards), verdicts(), aside(before));
 }
 
@@ -111,7 +117,6 @@ function say(said) {
   if (!asked) return;
   const round = asked;
   votes.cast({ id: newId(), comparison: round.comparison, ticket: round.ticket, verdict: said });
-  find("#said").textContent = `${SAID[said]}.`;
   const again = round === last?.round;
   if (!again) count += 1;
   last = { round, verdict: said };

@@ -29,9 +29,15 @@ export function quiet(heading, why, ...acts) {
 /** Keys that mean something on the page: `keys[name]()` by the key's name in small letters. None
  *  while somebody types, within a dialog, or before what is shown could be read. */
 export function listen(keys, shownAt) {
+  const box = document.querySelector("#keys");
+  const kept = "guildgpt_keys";
+  if (box) {
+    box.checked = localStorage.getItem(kept) !== "off";
+    box.addEventListener("change", () => localStorage.setItem(kept, box.checked ? "on" : "off"));
+  }
   addEventListener("keydown", (event) => {
-    const typing = event.target.closest?.("input, textarea, select, dialog, [contenteditable]");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    const typing = event.target.closest?.("input:not([type=checkbox]), textarea, select, dialog, pre, .scroll");
+    if (typing || localStorage.getItem(kept) === "off" || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     const act = keys[event.key.toLowerCase()];
     if (!act || document.querySelector("dialog[open]")) return;
     if (performance.now() - shownAt() < BLINK) return;
