@@ -272,6 +272,18 @@ def test_only_the_page_changes_anything(site: Site, anna: httpx.Client) -> None:
     assert anna.get("/api/chats", headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
 
 
+def test_no_cache_keeps_what_is_ones_own(anna: httpx.Client) -> None:
+    for path in (
+        "/api/chats",
+        "/api/me/data",
+        "/api/chats/x",
+        f"/api/chats/{started(anna)}/export",
+    ):
+        headers = anna.get(path).headers
+        assert headers["cache-control"] == "no-store", path
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
 def test_a_key_opens_the_api_and_not_the_page(scripted: Any, tmp_path: Any) -> None:
     from .conftest import site_over
 
