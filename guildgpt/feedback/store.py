@@ -1,27 +1,15 @@
 """The feedback store: one object, and in it one for each subject.
 
-<<<<<<< HEAD
-`members` who they are and what they chose, `accounts` who signs in on the web page,
-`conversations` what was said, `chats` what was asked on that page, `revisions` what is deleted and
-edited on Discord, `places` guilds and channels, `deliveries` what is being answered, `votes`,
-`ratings` and `corrections` what members think, `prompts` what rounds ask, `rounds` what members
-vote on, `reports` what somebody should look at, `versions` which models answer and what they
-learned from, `releases` who answers how much, `decisions` what becomes of candidates, `privacy`
-erasure, retention and what a member may see, `leases` which process may answer, `traces` what was
-deleted and is still in the file. Every method raises StoreError, in words, when the database is
-locked, full, read-only, damaged or gone; each write is one transaction, done whole or not at all.
-=======
 `members` who they are and what they chose, `accounts` who signs in on the web page, `keys` who asks
-the API, `responses` what programs had stored, `conversations` what was said, `revisions` what is
-deleted and edited on Discord, `places` guilds and channels, `deliveries` what is being answered,
-`votes`, `ratings` and `corrections` what members think, `seen` who was shown what, `prompts` what
-rounds ask, `rounds` what members vote on, `reports` what somebody should look at, `versions` which
-models answer and what they learned from, `releases` who answers how much, `decisions` what becomes
-of candidates, `privacy` erasure, retention and what a member may see, `leases` which process may
-answer, `traces` what was deleted and is still in the file. Every method raises StoreError, in
-words, when the database is locked, full, read-only, damaged or gone; each write is one transaction,
-done whole or not at all.
->>>>>>> int
+the API, `responses` what programs had stored, `conversations` what was said, `chats` what was asked
+on the page, `revisions` what is deleted and edited on Discord, `places` guilds and channels,
+`deliveries` what is being answered, `votes`, `ratings` and `corrections` what members think, `seen`
+who was shown what, `prompts` what rounds ask, `rounds` what members vote on, `reports` what
+somebody should look at, `versions` which models answer and what they learned from, `releases` who
+answers how much, `decisions` what becomes of candidates, `privacy` erasure, retention and what a
+member may see, `leases` which process may answer, `traces` what was deleted and is still in the
+file. Every method raises StoreError, in words, when the database is locked, full, read-only,
+damaged or gone; each write is one transaction, done whole or not at all.
 """
 
 from __future__ import annotations

@@ -69,7 +69,10 @@ async def _serve(
     opening = Opening(settings.context, settings.slots, settings.at)
     async with opened_app(settings, opening, say) as app:
         host, port = listening.getsockname()[:2]
-        say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        if settings.store:
+            say(f"Web page at {address}/")
+        say(f"OpenAI-compatible API at {address}/v1")
         await web_server(app).serve(sockets=[listening])
 
 

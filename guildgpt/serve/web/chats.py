@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
 from guildgpt.feedback.blind import secret_versions
 from guildgpt.feedback.chats import LONGEST_TITLE
@@ -21,11 +22,20 @@ from guildgpt.serve.web.exporting import as_json, as_markdown
 from guildgpt.serve.web.pages import CLOSED
 from guildgpt.serve.web.telling import Json, chat_told, message_told, untold
 from guildgpt.serve.web.tree import Tree
-from guildgpt.serve.web.who import Opened, SignedIn
+from guildgpt.serve.web.who import Id, Opened, SignedIn
 
 AT_ONCE = 50  # chats of the list that are sent together
 LONGEST_QUESTION = 100_000  # characters
-Id = Annotated[str, Field(max_length=100)]
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:  # at the ends of the calendar
+        raise ValueError("no moment that a chat could be of") from error
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class Asked(BaseModel):
@@ -71,7 +81,7 @@ class Chats:
         account: SignedIn,
         store: Opened,
         search: Annotated[str, Query(max_length=200)] = "",
-        before: AwareDatetime | None = None,
+        before: Moment | None = None,
     ) -> Json:
         """Their chats, the last changed first; those that a text stands in."""
         if search.strip():
@@ -85,20 +95,20 @@ class Chats:
         """A new chat; its first question gives it a title."""
         return chat_told(await store.chats.start(account.member_id))
 
-    async def read(self, id: str, account: SignedIn, store: Opened, at: str | None = None) -> Json:
+    async def read(self, id: Id, account: SignedIn, store: Opened, at: Id | None = None) -> Json:
         """A chat on the way past the message `at` to the newest below it; on the newest way of all
         without one."""
         chat = await _chat(store, id, account)
         tree = Tree(await store.chats.messages(id))
         return chat_told(chat) | {"messages": await self._told(store, account, tree, tree.path(at))}
 
-    async def rename(self, id: str, named: Named, account: SignedIn, store: Opened) -> Json:
+    async def rename(self, id: Id, named: Named, account: SignedIn, store: Opened) -> Json:
         """Give it another title."""
         await store.chats.rename(id, account.member_id, named.title)
         return chat_told(await _chat(store, id, account))
 
     async def delete(
-        self, id: str, account: SignedIn, store: Opened, later: BackgroundTasks
+        self, id: Id, account: SignedIn, store: Opened, later: BackgroundTasks
     ) -> Json:
         """Take it out of the store, and then out of the store's file."""
         if not await store.chats.delete(id, account.member_id):
@@ -108,11 +118,11 @@ class Chats:
 
     async def export(
         self,
-        id: str,
+        id: Id,
         account: SignedIn,
         store: Opened,
         form: Literal["json", "markdown"] = "json",
-        at: str | None = None,
+        at: Id | None = None,
     ) -> Response:
         """All of it as JSON, or the way that is shown as Markdown."""
         chat = await _chat(store, id, account)
@@ -135,7 +145,7 @@ class Chats:
         return Response(body, headers=headers, media_type=f"{kind}; charset=utf-8")
 
     async def ask(
-        self, id: str, asked: Asked, account: SignedIn, store: Opened, request: Request
+        self, id: Id, asked: Asked, account: SignedIn, store: Opened, request: Request
     ) -> Events:
         """Put a question into a chat and answer it. Beside another question with the same `parent`
         it is a branch: so a question is edited."""
@@ -158,7 +168,7 @@ class Chats:
         return await self._answer(store, account, chat, [*above, question], request)
 
     async def retry(
-        self, id: str, again: Again, account: SignedIn, store: Opened, request: Request
+        self, id: Id, again: Again, account: SignedIn, store: Opened, request: Request
     ) -> Events:
         """Another answer to a question, beside those it has."""
         chat = await _chat(store, id, account)
@@ -206,7 +216,7 @@ class Chats:
         return await asyncio.to_thread(told)  # a long chat takes a while to render
 
 
-async def _chat(store: Store, id: str, account: Account) -> Chat:
+async def _chat(store: Store, id: Id, account: Account) -> Chat:
     """The account's chat; another's is as little there as one that never was."""
     chat = await store.chats.chat(id, account.member_id)
     if chat is None:

@@ -12,7 +12,7 @@ from guildgpt.feedback.records import Account
 from guildgpt.feedback.store import Store
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.telling import Json
-from guildgpt.serve.web.who import Opened, SignedIn
+from guildgpt.serve.web.who import Id, Opened, SignedIn
 
 LONGEST_REASON = 2000  # characters
 
@@ -37,14 +37,14 @@ def router() -> APIRouter:
     routes = APIRouter(prefix="/messages/{id}")
 
     @routes.post("/rating")
-    async def rate(id: str, rated: Rated, account: SignedIn, store: Opened) -> Json:
+    async def rate(id: Id, rated: Rated, account: SignedIn, store: Opened) -> Json:
         await _answer(store, id, account)
         reason = (rated.reason or "").strip() or None
         await store.ratings.add(id, account.member_id, rated.value, reason)
         return {"value": rated.value, "reason": reason}
 
     @routes.post("/correction")
-    async def correct(id: str, corrected: Corrected, account: SignedIn, store: Opened) -> Json:
+    async def correct(id: Id, corrected: Corrected, account: SignedIn, store: Opened) -> Json:
         await _answer(store, id, account)
         made = await store.corrections.offer(
             id, account.member_id, corrected.text, corrected.licence
@@ -52,7 +52,7 @@ def router() -> APIRouter:
         return {"correction": made.text, "correction_state": made.state}
 
     @routes.delete("/correction")
-    async def take_back(id: str, account: SignedIn, store: Opened) -> Json:
+    async def take_back(id: Id, account: SignedIn, store: Opened) -> Json:
         await _answer(store, id, account)
         await store.corrections.take_back(id, account.member_id)
         return {"correction": "", "correction_state": None}

@@ -39,8 +39,7 @@ def router() -> APIRouter:
 
     @routes.put("/choice")
     async def choose(chosen: Chosen, account: SignedIn, store: Opened) -> Json:
-        consent = "train" if chosen.train else "chat"
-        await store.members.set_consent(account.member_id, consent)
+        await store.members.set_consent(account.member_id, "train" if chosen.train else "chat")
         return {"train": chosen.train}
 
     @routes.get("/data")

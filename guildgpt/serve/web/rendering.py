@@ -49,7 +49,7 @@ _CLASSES = {
     "td": {"left", "right", "center"},
     "th": {"left", "right", "center"},
 }
-_STARTS = {"start"}
+SCHEMES = {"http", "https", "mailto"}
 
 
 class Rendering:
@@ -88,18 +88,19 @@ class Rendering:
     @cached_property
     def _markdown(self) -> MarkdownIt:
         options = {"html": False, "linkify": False, "typographer": False, "maxNesting": DEEPEST}
-        return MarkdownIt("commonmark", options, renderer_cls=_Renderer).enable(
-            ["table", "strikethrough"]
-        )
+        markdown = MarkdownIt("commonmark", options, renderer_cls=_Renderer)
+        markdown.validateLink = _leads_away  # type: ignore[method-assign]
+        return markdown.enable(["table", "strikethrough"])
 
     def _clean(self, made: str) -> str:
         return nh3.clean(
             made,
             tags=TAGS,
             clean_content_tags={"script", "style"},
-            attributes={"a": {"href", "title", "target"}, "ol": _STARTS},
+            attributes={"a": {"href", "title", "target"}, "ol": {"start"}},
             allowed_classes=_CLASSES,
-            url_schemes={"http", "https", "mailto"},
+            attribute_filter=_kept,
+            url_schemes=SCHEMES,
             link_rel="noopener noreferrer nofollow",
             set_tag_attribute_values={"a": {"target": "_blank"}},
         )
@@ -130,6 +131,16 @@ class Growing:
         done, rest = self.grow(text)
         whole = self._rendering.html(text)
         return done, rest, None if self._sent + rest == whole else whole
+
+
+def _leads_away(url: str) -> bool:
+    """Whether a link leads to somewhere else: none may call this server's own addresses."""
+    return url.strip().lower().partition(":")[0] in SCHEMES and ":" in url
+
+
+def _kept(tag: str, name: str, value: str) -> str | None:
+    """What the second wall makes of an attribute."""
+    return None if name == "href" and not _leads_away(value) else value
 
 
 def _blocks(tokens: Sequence[Token]) -> list[list[Token]]:

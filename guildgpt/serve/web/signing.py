@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from guildgpt.feedback.accounts import STAYS
 from guildgpt.feedback.records import Account
 from guildgpt.serve.problems import AsciiJson, Problem
-from guildgpt.serve.web.who import COOKIE, Opened, SignedIn, account_of
+from guildgpt.serve.web.who import COOKIE, Id, Opened, SignedIn, account_of
 
 Token = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -82,7 +82,7 @@ def router() -> APIRouter:
         return [asdict(one) | {"here": one == current} for one in found]
 
     @routes.delete("/sessions/{id}")
-    async def end(id: str, account: SignedIn, store: Opened) -> dict[str, Any]:
+    async def end(id: Id, account: SignedIn, store: Opened) -> dict[str, Any]:
         """Sign out there."""
         if not await store.accounts.end_session(id, account.id):
             raise Problem(404, "you are not signed in there any more")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import AfterValidator
 
 from guildgpt.feedback.records import Account
+from guildgpt.feedback.rows import storable
 from guildgpt.feedback.store import Store
 from guildgpt.serve.problems import Problem
 
@@ -46,6 +48,8 @@ async def operator_of(request: Request) -> Account:
     return account
 
 
+# An id as it comes: what no database could hold, PostgreSQL would not even look for.
+Id = Annotated[str, AfterValidator(storable)]
 Opened = Annotated[Store, Depends(store_of)]
 SignedIn = Annotated[Account, Depends(account_of)]
 Operator = Annotated[Account, Depends(operator_of)]

@@ -16,7 +16,7 @@ function nobody() {
   show(
     el("h1", {}, "You are not signed in"),
     el("p", {}, "People come here by a link that the operator of this server gives them. It works once, and from then on this browser is signed in."),
-    el("p", { class: "soft" }, "You run this server? ", el("code", {}, "guildgpt serve invite --role operator"), " prints a link for you."),
+    el("p", { class: "soft" }, "You run this server? ", el("code", {}, "guildgpt serve invite --operator"), " makes a link for you, and ", el("code", {}, "guildgpt serve accounts sign-in operator"), " one for who was the operator at the machine itself."),
   );
 }
 

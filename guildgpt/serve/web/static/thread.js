@@ -5,8 +5,8 @@ import { opinion } from "./opinions.js";
 
 const COPY = "M9 9h11v11H9zM5 15H4V4h11v1";
 const EDIT = "M4 20h4L19 9l-4-4L4 16z";
-const TWICE = "M4 5h7v14H4zM13 5h7v14h-7z";
 const AGAIN = "M20 11.500A8 8 0 1 0 17.700 17.200M20 5v6.500h-6.500";
+const TWICE = "M4 5h7v14H4zM13 5h7v14h-7z";
 const BACK = "M14.500 6l-6 6 6 6";
 const ON = "M9.500 6l6 6-6 6";
 const NEAR = 60; // pixels from the end at which one still reads along
