@@ -20,6 +20,7 @@ import time
 from dataclasses import dataclass
 from random import Random
 
+import psutil
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
 from guildgpt.engines.llamacpp import LlamaCppEngine
@@ -29,7 +30,7 @@ CONTEXT = 512
 PROMPT = 32  # tokens
 ANSWER = 64  # tokens
 SETTLE_SECONDS = 5.0  # an engine takes the cores that are idle when it is opened: all, to both
-ROUNDS = 3  # requests that each stream makes, one after another
+ROUNDS = 2  # requests that each stream makes, one after another
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,18 @@ def serve(streams: int) -> tuple[subprocess.Popen[str], str]:
     raise SystemExit("guildgpt serve did not start")
 
 
+def threads_of(process: int) -> int:
+    """The threads of the llama.cpp that a process runs: of two opened alike as many, unless one
+    found a core busy."""
+    [engine] = psutil.Process(process).children()
+    return int(engine.num_threads())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--verbose", action="store_true", help="each pair, too")
     asked = parser.parse_args()
     for streams in asked.streams:
         process, ours = serve(streams)
@@ -106,6 +115,8 @@ def main() -> None:
                     url, headers = (theirs, key) if name == "raw" else (ours, {})
                     both[name] = asyncio.run(measure(url, headers, streams, chance))
                 rows.append((both["serve"], both["raw"]))
+                if asked.verbose:
+                    print(both, flush=True)
         finally:
             process.terminate()
             process.wait()

@@ -11,7 +11,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, StreamReader
 from aiohttp.http import HttpProcessingError
 
 from guildgpt.errors import EngineDied, EngineError
@@ -23,6 +23,7 @@ SIGN_SECONDS = 30.0  # between signs of life that are asked for while a stream i
 HOUR = 3600
 OK, NO_ENTRY, TOO_MANY, FAILED, UNAVAILABLE = 200, (401, 403), 429, 500, 503  # statuses of HTTP
 DONE = b"data: [DONE]"
+LONGEST_LINE = 2**17  # bytes of an event
 
 
 _CUT = (OSError, ValueError, RecursionError)  # what comes is cut off, or is no JSON
@@ -118,7 +119,7 @@ class ServerLink:
                     if reply.status != OK:
                         said = await reply.read()
                         raise self._refusal(reply.status, reply.headers.get, said)
-                    while line := await self._unless_dead(reply.content.readline()):
+                    async for line in self._lines(reply.content):
                         if line.startswith((b"data: {", b"error: {")):  # others are pings
                             event = json.loads(line.partition(b": ")[2])
                             if "error" in event or line.startswith(b"error"):
@@ -129,6 +130,27 @@ class ServerLink:
             except (*_CUT, ClientError, HttpProcessingError) as error:
                 raise self._gone() from error
         raise self._gone()
+
+    async def _lines(self, content: StreamReader) -> AsyncGenerator[bytes, None]:
+        """The lines of a stream, all that have come at once. Silence alone may be a long prompt:
+        see `_unless_dead`, which a token has no time for. Raises ValueError where one does not
+        end."""
+        begun = b""
+        while True:
+            try:
+                async with asyncio.timeout(SIGN_SECONDS):
+                    block = await content.readany()
+            except TimeoutError:
+                await self.check()
+                continue
+            *lines, begun = (begun + block).split(b"\n")
+            if len(begun) > LONGEST_LINE:
+                raise ValueError("a line without an end")
+            for line in lines:
+                yield line
+            if not block:
+                yield begun
+                return
 
     async def _unless_dead(self, reading: Awaitable[T]) -> T:
         """What was to be read. Silence alone may be a long prompt: the server is asked for a sign

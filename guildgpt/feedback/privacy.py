@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from guildgpt.feedback.database import Database
 from guildgpt.feedback.means import forget_who_was_alone
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.own_data import kept_of
-from guildgpt.feedback.records import AccountKind, Erasure
+from guildgpt.feedback.records import AccountKind, ConversationKind, Erasure
 from guildgpt.feedback.removal import Removal, Remover, about, remove_messages
 from guildgpt.feedback.retention import drop_expired, drop_old
 from guildgpt.feedback.rows import Clock, among
@@ -94,8 +95,11 @@ class Privacy:
             await self._traces.scrub()
         return erasure
 
-    async def retain(self, days: int, *, scrub: bool = True) -> Counter[str]:
-        """Drop what is older than so many days; how many rows of each kind.
+    async def retain(
+        self, days: int, *, kinds: Sequence[ConversationKind] = (), scrub: bool = True
+    ) -> Counter[str]:
+        """Drop what is older than so many days; how many rows of each kind. With `kinds`, only of
+        the messages in conversations of these.
 
         Messages go by their own age, with the votes, ratings and reports on them. In the place of
         an old one with newer ones below it stands an empty one; a conversation goes when nothing is
@@ -110,7 +114,7 @@ class Privacy:
         before = now - timedelta(days=days)
 
         def work(connection: Connection) -> Counter[str]:
-            dropped = drop_old(connection, before) + drop_expired(connection, now)
+            dropped = drop_old(connection, before, kinds) + drop_expired(connection, now)
             if dropped:
                 self._traces.note(connection)
             return dropped

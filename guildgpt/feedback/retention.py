@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, exists, or_, select
+from sqlalchemy import Connection, delete, exists, or_, select, true
 
+from guildgpt.feedback.records import ConversationKind
 from guildgpt.feedback.removal import IS_HUSK, Removal, remove_messages
 from guildgpt.feedback.schema import (
     accounts,
@@ -30,15 +32,22 @@ STORED = timedelta(days=30)  # a response that a program asked to have stored
 COUNTED = timedelta(days=32)  # what keys asked
 
 
-def drop_old(connection: Connection, before: datetime) -> Counter[str]:
-    """Everything that is older; how many rows of each kind."""
+def drop_old(
+    connection: Connection, before: datetime, kinds: Sequence[ConversationKind] = ()
+) -> Counter[str]:
+    """Everything that is older, or only conversations of these kinds; how many rows of each."""
     removal = Removal(connection)
     kept = select(conversations.c.id).where(conversations.c.kind == "import")
     old = (messages.c.created_at < before) & messages.c.conversation_id.not_in(kept)
+    meant = conversations.c.kind.in_(kinds) if kinds else true()
+    if kinds:
+        old &= messages.c.conversation_id.in_(select(conversations.c.id).where(meant))
     doomed = connection.scalars(select(messages.c.id).where(old, ~IS_HUSK))
     remove_messages(removal, set(doomed))
     silent = conversations.c.id.not_in(select(messages.c.conversation_id))
-    removal.delete(conversations, silent & (conversations.c.created_at < before))
+    removal.delete(conversations, silent & meant & (conversations.c.created_at < before))
+    if kinds:
+        return +removal.counts
     removal.delete(deliveries, deliveries.c.updated_at < before)
     silent_members = ~or_(
         *(

@@ -77,6 +77,9 @@ def serve(
     temperature: Annotated[
         float, typer.Option(min=0, help="Where a request does not say; 0 is greedy.")
     ] = 0.7,
+    retention_days: Annotated[
+        int, typer.Option(min=1, help="Days that chats of the web page are kept.")
+    ] = 180,
     engine: EngineOption = None,
     store: StoreOption = None,
     public_name: Annotated[
@@ -116,6 +119,7 @@ def serve(
         usual=SamplingParams(temperature=temperature),
         keys=read_keys(os.environ.get(KEYS_VARIABLE, "")),
         at=served_at(engine),
+        retention_days=retention_days,
         store=store_url(store, make=True),
         public=read_public(public_name or ()),
     )

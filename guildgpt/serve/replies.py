@@ -20,6 +20,7 @@ Json = dict[str, Any]
 Answers = AsyncGenerator[Begun | Piece, None]
 
 
+_written = json.JSONEncoder(allow_nan=False).encode  # which json.dumps would make for each token
 UNREAD_SECONDS = 60.0  # that a client may leave the events of a stream unread
 
 
@@ -121,4 +122,4 @@ def logprob_of(one: Token) -> Json:
 
 def event_of(body: Json, name: str | None = None) -> bytes:
     """An event of a stream, in ASCII as `AsciiJson`: clients also break lines at U+2028."""
-    return format_sse_event(data_str=json.dumps(body, allow_nan=False), event=name)
+    return format_sse_event(data_str=_written(body), event=name)

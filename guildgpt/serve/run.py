@@ -21,6 +21,7 @@ from guildgpt.errors import GuildError
 from guildgpt.feedback.store import Store
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
+from guildgpt.serve.housekeeping import Housekeeping
 from guildgpt.serve.models import Models
 from guildgpt.serve.opened_store import open_later, open_store
 from guildgpt.talk.fleet import Fleet
@@ -51,6 +52,7 @@ class ServeSettings:
     at: ServedAt | None = None
     store: str | None = None  # its URL; without one nothing is kept
     public: tuple[str, ...] = ()
+    retention_days: int = 180  # that chats of the web page are kept
 
 
 def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
@@ -107,6 +109,11 @@ async def opened_app(
                 models.look_after(),
                 _with_store(settings, app, models),
                 app.state.ring.keep(),
+                Housekeeping(
+                    lambda: app.state.store,
+                    lambda: asking.queue.running > 0,
+                    settings.retention_days,
+                ).keep(),
                 app.state.tables.keep(app),
             )
         )
