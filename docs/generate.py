@@ -283,7 +283,7 @@ def commands(group: Any, words: str = "guildgpt") -> Iterator[Row]:
         if len(within) == 1 and not command.invoke_without_command:
             yield from commands(command, f"{words} {name}")
         elif within:
-            yield [f"`{words} {name}`", told(command)]
+            yield [f"`{words} {name}{arguments(command)}`", told(command)]
         else:
             yield [f"`{words} {name}{arguments(command)}`", told(command)]
 

@@ -22,7 +22,7 @@ from guildgpt.feedback.versions_cli import versions_app
 from guildgpt.inherited import Terminated, set_right
 from guildgpt.learn.cli import learn_app
 from guildgpt.preview import preview_data
-from guildgpt.serve.cli import serve
+from guildgpt.serve.cli import serve_app
 from guildgpt.sharing.cli import export, push
 from guildgpt.terminal import (
     FLAG,
@@ -245,13 +245,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 app.command(epilog=examples("guildgpt bot --check", "guildgpt bot starter"))(bot)
-app.command(
-    epilog=examples(
-        "guildgpt serve",
-        "guildgpt serve starter runs/starter/ppo/model --port 9000",
-        "GUILDGPT_SERVE_KEYS=anna=… guildgpt serve --host 0.0.0.0",
-    )
-)(serve)
+app.add_typer(serve_app, name="serve")
 app.command(
     epilog=examples(
         "guildgpt vote",

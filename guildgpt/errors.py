@@ -68,6 +68,22 @@ class DecidedMeanwhile(StoreError):
     """A decision that somebody else has made in the meantime."""
 
 
+class SignInRefused(GuildError):
+    """A link that signs nobody in, or a name that nobody can have."""
+
+
+class OfferRefused(GuildError):
+    """Something that a person offers and that is not taken, in words for them."""
+
+
+class LimitReached(GuildError):
+    """Somebody has asked or given as much as they may; in so many `seconds` they may again."""
+
+    def __init__(self, what: str, seconds: float, *, remedy: str | None = None):
+        super().__init__(what, remedy=remedy)
+        self.seconds = seconds
+
+
 FORMAT = 1  # of the files that outlast a version, where they carry none
 
 

@@ -7,7 +7,7 @@ member as noted is in the store. Times are those of the fake's clock, in seconds
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -205,7 +205,7 @@ async def missing_opinions(journal: Journal, store: Store) -> list[str]:
     return missing
 
 
-def kind_of(verdict: str, ranking: tuple[int, ...]) -> str:
+def kind_of(verdict: str, ranking: Sequence[object]) -> str:
     """The button that gives this verdict."""
     if verdict == "ranked":
         return "left" if ranking[0] == 0 else "right"

@@ -194,7 +194,7 @@ BELOW = {
     "feedback": {"chat", "data", "model", "text"},
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
     "vote": {"chat", "engines", "feedback", "model", "talk", "text"},
-    "serve": {"chat", "engines", "model", "talk"},
+    "serve": {"chat", "engines", "feedback", "model", "talk", "text"},
     "rewards": {"chat", "constraints", "text"},
     "evaluate": {
         *("bases", "chat", "constraints", "data", "engines", "model", "network"),

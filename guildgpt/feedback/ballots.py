@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, select
 
-from guildgpt.feedback.rankings import latest
+from guildgpt.feedback.rankings import as_ranking, latest
 from guildgpt.feedback.records import Ballots, Vote
 from guildgpt.feedback.rows import among
 from guildgpt.feedback.schema import candidates, messages, votes
@@ -75,6 +75,6 @@ def newest_votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[V
     wanted = select(votes).where(among(connection, votes.c.comparison_id, ids))
     found: dict[str, list[Vote]] = {}
     rows = [row._asdict() for row in connection.execute(wanted)]
-    for vote in latest(Vote(**row | {"ranking": tuple(row["ranking"])}) for row in rows):
+    for vote in latest(Vote(**row | {"ranking": as_ranking(row["ranking"])}) for row in rows):
         found.setdefault(vote.comparison_id, []).append(vote)
     return found

@@ -35,8 +35,9 @@ def store_url(store: str | None, *, make: bool = False) -> str:
         raise GuildError(
             "there is no feedback store yet",
             where=file,
-            remedy="`guildgpt bot`, `guildgpt vote`, `guildgpt versions serve MODEL` and "
-            "`guildgpt feedback import` make one; --store or $GUILDGPT_STORE names another place.",
+            remedy="`guildgpt bot`, `guildgpt serve`, `guildgpt vote`, `guildgpt versions serve "
+            "MODEL` and `guildgpt feedback import` make one; --store or $GUILDGPT_STORE names "
+            "another place.",
         )
     return url
 

@@ -140,8 +140,7 @@ class Conversations:
 
     async def path_to(self, message_id: str) -> list[StoredMessage]:
         """The messages from the root of the tree to this one; empty if it is gone."""
-        found = await self._database.rows(_path(), {"last": message_id})
-        return [StoredMessage(**row._asdict()) for row in found]
+        return await self._database.read(lambda connection: path_in(connection, message_id))
 
     async def channel_tail(self, channel_id: int) -> StoredMessage | None:
         """The newest message of the thread or the direct messages that the channel is."""
@@ -186,6 +185,12 @@ class Conversations:
             set_={c.key: adding.excluded[c.key] for c in messages.c if c.key not in fixed},
             where=and_(~messages.c.deleted, *same),
         )
+
+
+def path_in(connection: Connection, message_id: str) -> list[StoredMessage]:
+    """The messages from the root of the tree to this one; empty if it is gone."""
+    found = connection.execute(_path(), {"last": message_id})
+    return [StoredMessage(**row._asdict()) for row in found]
 
 
 def check_there(connection: Connection, wanted: Sequence[str]) -> None:

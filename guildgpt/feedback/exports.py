@@ -3,7 +3,8 @@
 preference  {prompt, chosen, rejected[, margin]}: TRL's conversational preference format
 kto         {prompt, completion, label[, reasons]}: TRL's unpaired preference format; the reasons of
             👎 are members' own text, and leave only as that does
-sft         {messages}: conversations to imitate
+sft         {messages[, licence]}: conversations to imitate; people's own wordings with the licence
+            that they gave them under
 arena       {question_id, model_a, model_b, winner, judge, conversation_a, conversation_b, …}:
             battles as Chatbot Arena publishes them
 oasst       trees; see `guildgpt.feedback.oasst`
@@ -27,10 +28,11 @@ from typing import Any, Literal, get_args
 
 from guildgpt.data.origin import Events
 from guildgpt.feedback import oasst
+from guildgpt.feedback.demonstrations import Order, add_demonstrations, add_pairs
 from guildgpt.feedback.rankings import Ballot, lock, margins, seen
-from guildgpt.feedback.records import Correction, Snapshot, StoredMessage, Vote
+from guildgpt.feedback.records import Snapshot, StoredMessage, Vote
 from guildgpt.feedback.rows import write_whole
-from guildgpt.feedback.view import Export, Switches, View, model_of, passed_review
+from guildgpt.feedback.view import Export, Switches, View, model_of, unfit
 
 Form = Literal["oasst", "preference", "kto", "sft", "arena"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -71,9 +73,10 @@ def preference(view: View, *, margin: bool = False) -> Export:
     imported as one vote. A pair gives a row if more voters who saw both prefer the one than the
     other, and if ranked pairs upholds it against stronger pairs, so that rows never contradict
     each other. `margin` adds the lead in votes by all votes on that pair, above 0 and at most 1,
-    which TRL's reward trainer takes off the difference of the rewards.
+    which TRL's reward trainer takes off the difference of the rewards. Each correction gives a row,
+    too.
     """
-    export = Export(left_out=Counter(view.uncounted_votes))
+    export, order = Export(left_out=Counter(view.uncounted_votes)), Order()
     for question in view.questions():
         casts = view.casts(question.id)
         ranking = view.imported_ranking(question.id)
@@ -88,11 +91,14 @@ def preference(view: View, *, margin: bool = False) -> Export:
                     export.left_out["as many votes for the one as for the other"] += 1
                 continue
             chosen, rejected = view.messages[better], view.messages[worse]
-            reason = _unfit(view, path, chosen, rejected)
+            reason = unfit(view, path, chosen, rejected)
             if (better, worse) not in held:
                 reason = "outvoted by stronger pairs (the votes go in a circle)"
             elif reason is None and view.text(chosen).strip() == view.text(rejected).strip():
                 reason = "both answers are the same"
+            texts = (view.text(chosen).strip(), view.text(rejected).strip())
+            if reason is None and not order.takes(question.id, *texts):
+                reason = "says the opposite of stronger rows"  # an answer was given twice
             if reason:
                 export.left_out[reason] += 1
                 continue
@@ -107,30 +113,8 @@ def preference(view: View, *, margin: bool = False) -> Export:
                 row["margin"] = leads[better, worse] / len(both)
             votes = [cast.vote for cast in casts if {better, worse} <= seen(cast.ballot)]
             export.add(row, _said(*path, chosen, rejected) | _cast(*votes))
-    for correction in view.corrections():
-        _correct(view, correction, export, margin=margin)
+    add_pairs(view, export, order, margin=margin)
     return export
-
-
-def _correct(view: View, correction: Correction, export: Export, *, margin: bool) -> None:
-    """A row in which a person's own wording is better than the answer that it corrects."""
-    answer = view.messages[correction.message_id]
-    path = view.path(answer.id)[:-1]
-    reason = view.refusal(answer) or _unfit(view, path, answer)
-    if reason is None and correction.text.strip() == view.text(answer).strip():
-        reason = "both answers are the same"
-    if reason:
-        export.left_out[reason] += 1
-        return
-    row: dict[str, Any] = {
-        "prompt": [view.turn(turn) for turn in path],
-        "chosen": [{"role": "assistant", "content": correction.text}],
-        "rejected": [view.turn(answer)],
-        "group": view.group(path),
-    }
-    if margin:
-        row["margin"] = 1.0
-    export.add(row, _said(*path, answer) | {("correction", correction.id)})
 
 
 def kto(view: View) -> Export:
@@ -154,12 +138,15 @@ def kto(view: View) -> Export:
 
 
 def sft(view: View) -> Export:
-    """Conversations that end with an answer rated up at least once and down never.
+    """Conversations that end with an answer rated up at least once and down never, and those that
+    end with a person's own wording.
 
     Training imitates every answer of a row, so none before the last may be rated down either, and
-    the last must not be cut off. A conversation that goes on in a longer row has none of its own.
+    the last must not be cut off; nor may any be one that somebody worded better. A conversation
+    that goes on in a longer row has none of its own.
     """
     export = Export(left_out=Counter(view.uncounted_ratings))
+    corrected = {one.message_id for one in view.corrections()}
     fit: dict[str, list[StoredMessage]] = {}
     for answer, path in _rated(view, export):
         ups, downs = view.ups_and_downs(answer.id)
@@ -167,6 +154,8 @@ def sft(view: View) -> Export:
             export.left_out["rated down"] += 1
         elif any(view.ups_and_downs(turn.id)[1] for turn in path):
             export.left_out["an earlier answer was rated down"] += 1
+        elif corrected & {answer.id, *(turn.id for turn in path)}:
+            export.left_out["somebody worded it better"] += 1
         elif answer.stop in ("length", "cancelled"):
             export.left_out["the answer was cut off"] += 1
         else:
@@ -178,6 +167,7 @@ def sft(view: View) -> Export:
             continue
         row = {"messages": [view.turn(turn) for turn in turns], "group": turns[0].id}
         export.add(row, _said(*turns) | _rated_by(view, *turns))
+    add_demonstrations(view, export)
     return export
 
 
@@ -195,7 +185,7 @@ def arena(view: View) -> Export:
             continue
         first, second = (view.messages[answer] for answer in comparison.candidates)
         path = view.path(comparison.question_id)
-        if reason := _unfit(view, path, first, second):
+        if reason := unfit(view, path, first, second):
             export.left_out[reason] += 1
             continue
         winner = "tie (bothbad)" if vote.verdict == "both_bad" else "tie"
@@ -228,23 +218,11 @@ def _rated(view: View, export: Export) -> list[tuple[StoredMessage, list[StoredM
         path = view.path(message.id)[:-1]
         if message.role != "assistant":
             export.left_out["rated, but not an answer"] += 1
-        elif reason := view.refusal(message) or _unfit(view, path, message):
+        elif reason := view.refusal(message) or unfit(view, path, message):
             export.left_out[reason] += 1
         else:
             found.append((message, path))
     return found
-
-
-def _unfit(view: View, path: list[StoredMessage], *answers: StoredMessage) -> str | None:
-    """Why a prompt or its answers cannot be trained on or may not leave."""
-    refused = [reason for reason in map(view.refusal, path) if reason]
-    if refused:
-        return refused[0]
-    if not any(turn.role == "user" for turn in path):
-        return "no question before the answer"
-    if not all(map(passed_review, (*path, *answers))):
-        return "not passed in review"
-    return None
 
 
 def _pairs_seen(ballots: list[Ballot]) -> set[tuple[str, str]]:

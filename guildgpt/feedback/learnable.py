@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from guildgpt.data.origin import Events
 from guildgpt.data.spec import SourceSpec
 from guildgpt.feedback.exports import preference, write_lines
 from guildgpt.feedback.records import Snapshot
@@ -40,7 +41,7 @@ def learnable(snapshot: Snapshot) -> tuple[Export, Taken]:
         comparisons=len(export.rows),
         corrections=kinds["correction"],
         left_out=dict(export.left_out.most_common()),
-        attribution=_credits(snapshot),
+        attribution=_credits(snapshot, export.events),
     )
     return export, taken
 
@@ -77,12 +78,18 @@ def as_source(spec: SourceSpec, folder: Path, taken: Taken) -> SourceSpec:
     return spec.model_copy(update={**known, **given, "source": f"jsonl:{folder / ROWS}"})
 
 
-def _credits(snapshot: Snapshot) -> str:
-    """Whom the prompts that were asked are by."""
+def _credits(snapshot: Snapshot, learned: Events) -> str:
+    """Whom the prompts that were asked are by, and under which licences people worded answers."""
     asked = {round.prompt_id for round in snapshot.rounds}
     named = {
         f"{one.credit} ({one.licence})"
         for one in snapshot.prompts
         if one.id in asked and one.credit and one.member_id is None
     }
-    return "; ".join(f"prompts by {name}" for name in sorted(named))
+    given = {
+        one.licence
+        for one in snapshot.corrections
+        if one.licence and ("correction", one.id) in learned
+    }
+    credits = [f"prompts by {name}" for name in sorted(named)]
+    return "; ".join(credits + [f"answers by members ({one})" for one in sorted(given)])

@@ -16,7 +16,7 @@ from guildgpt.feedback.rows import Clock, new_id
 from guildgpt.feedback.schema import accounts, facts, members
 from guildgpt.feedback.trouble import GONE
 
-_SEEN_AGAIN = timedelta(hours=1)  # how old `seen_at` may get: else every message would write it
+SEEN_AGAIN = timedelta(hours=1)  # how old `seen_at` may get: else every message would write it
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Members:
             return connection.execute(wanted).one()
 
         found = await self._database.row(wanted)
-        if found is None or now - found.seen_at > _SEEN_AGAIN:
+        if found is None or now - found.seen_at > SEEN_AGAIN:
             found = await self._database.write(make)
         return Member(found.id, found.consent)
 

@@ -15,10 +15,12 @@ from guildgpt.feedback.records import NOT_THEIRS
 from guildgpt.feedback.rows import among, write_whole
 from guildgpt.feedback.schema import (
     accounts,
+    chats,
     comparisons,
     conversations,
     corrections,
     deliveries,
+    invitations,
     lineage,
     members,
     messages,
@@ -26,6 +28,7 @@ from guildgpt.feedback.schema import (
     prompts,
     ratings,
     reports,
+    sessions,
     votes,
 )
 from guildgpt.feedback.votes import comparisons_where
@@ -40,6 +43,9 @@ SECTIONS = (
     "corrections",
     "prompts",
     "accounts",
+    "sessions",
+    "invitations",
+    "chats",
     "events",
 )
 """The parts of a member's data that are lists, in this order."""
@@ -49,10 +55,10 @@ def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
     """All rows under the member with this hash, ready for JSON; None if there are none.
 
     Their messages with the model's answers to them, their ratings, votes and reports, the
-    comparisons they asked for, the events of Discord's that were theirs, and the versions that
-    learned from any of it. Other people's words are not in it: what they only forwarded is there
-    without its text. Ids of Discord's are texts: as numbers they are larger than some programs
-    read.
+    comparisons they asked for, their account, where it is signed in and their conversations on the
+    web page, the events of Discord's that were theirs, and the versions that learned from any of
+    it. Other people's words are not in it: what they only forwarded is there without its text. Ids
+    of Discord's are texts: as numbers they are larger than some programs read.
     """
     member = connection.execute(select(members).where(members.c.hash == hashed)).one_or_none()
     if member is None:
@@ -60,6 +66,7 @@ def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
     id = member.id
     said = _messages(connection, id)
     asked = among(connection, comparisons.c.question_id, [one["id"] for one in said])
+    named = _under(connection, accounts, id)
     record: dict[str, Any] = {
         "member": {
             "id": id,
@@ -90,7 +97,8 @@ def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
         ],
         "corrections": [
             {"id": row.id, "answer": row.message_id, "text": row.text}
-            | {"given_at": _moment(row.created_at)}
+            | {"licence": row.licence, "state": row.state}
+            | {"given_at": _moment(row.created_at), "decided_at": _moment(row.decided_at)}
             for row in _under(connection, corrections, id)
         ],
         "prompts": [
@@ -99,10 +107,21 @@ def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
             for row in _under(connection, prompts, id)
         ],
         "accounts": [
-            {"id": row.id, "kind": row.kind, "name": row.name}
-            | {"made_at": _moment(row.created_at)}
-            for row in _under(connection, accounts, id)
+            {"id": row.id, "kind": row.kind, "name": row.name, "role": row.role}
+            | {"made_at": _moment(row.created_at), "ended_at": _moment(row.ended_at)}
+            for row in named
         ],
+        "sessions": [
+            {"id": row.id, "device": row.device, "begun_at": _moment(row.created_at)}
+            | {"seen_at": _moment(row.seen_at), "expires_at": _moment(row.expires_at)}
+            for row in _of(connection, sessions, named)
+        ],
+        "invitations": [
+            {"id": row.id, "made_at": _moment(row.created_at), "used_at": _moment(row.used_at)}
+            | {"expires_at": _moment(row.expires_at)}
+            for row in _of(connection, invitations, named)
+        ],
+        "chats": _chats(connection, id),
         "events": _events(connection, id),
     }
     return {**record, "learned": _learned(connection, record)}
@@ -122,6 +141,27 @@ def _under(connection: Connection, table: Any, member_id: str) -> list[Any]:
     """The rows of a table that name the member, oldest first."""
     wanted = select(table).where(table.c.member_id == member_id)
     return list(connection.execute(wanted.order_by(table.c.created_at)))
+
+
+def _of(connection: Connection, table: Any, named: list[Any]) -> list[Any]:
+    """The rows of a table that name one of these accounts, oldest first."""
+    wanted = select(table).where(table.c.account_id.in_([row.id for row in named]))
+    return list(connection.execute(wanted.order_by(table.c.created_at)))
+
+
+def _chats(connection: Connection, member_id: str) -> Rows:
+    """Their conversations on the web page; what is said in them is among their messages."""
+    wanted = (
+        select(chats, conversations.c.created_at)
+        .join(conversations, conversations.c.id == chats.c.conversation_id)
+        .where(chats.c.member_id == member_id)
+        .order_by(conversations.c.created_at)
+    )
+    return [
+        {"id": row.conversation_id, "title": row.title}
+        | {"begun_at": _moment(row.created_at), "changed_at": _moment(row.changed_at)}
+        for row in connection.execute(wanted)
+    ]
 
 
 def _messages(connection: Connection, member_id: str) -> Rows:

@@ -87,6 +87,16 @@ def read(source: str, how: Reading | None = None) -> Found:
     return found
 
 
+def of_texts(texts: Iterable[str], source: str, how: Reading) -> Found:
+    """The prompts that somebody wrote, all under one licence. Raises DataError where nothing says
+    which, or whom it wants to be named."""
+    licence, credit = _rights(how.licence, how.credit, source)
+    found = Found()
+    new = (NewPrompt(clean(text), source, licence, credit, how.lang) for text in texts)
+    found.prompts += _usable((one for one in new if one.text), found.left_out)
+    return found
+
+
 def starter_pool() -> list[NewPrompt]:
     """The starter pack's prompts that no training row asks."""
     licence = KINDS["starter"].licence

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Text, cast, delete, exists, or_, select, true, update
+from sqlalchemy import Connection, Select, Text, cast, delete, or_, select, true, update
 
 from guildgpt.feedback.blanking import blank_answers
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.means import forget_who_was_alone
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.own_data import kept_of
-from guildgpt.feedback.records import AccountKind, Erasure
-from guildgpt.feedback.removal import IS_HUSK, Removal, Remover, about, remove_messages
+from guildgpt.feedback.records import AccountKind, ConversationKind, Erasure
+from guildgpt.feedback.removal import Removal, Remover, about, remove_messages
+from guildgpt.feedback.retention import drop_expired, drop_old
 from guildgpt.feedback.rows import Clock, among
 from guildgpt.feedback.schema import (
     accounts,
     channel_marks,
+    chats,
     conversations,
     corrections,
     deliveries,
@@ -53,10 +56,16 @@ class Privacy:
         hashed = self._members.hash_of(user_id)
         return await self._database.read(lambda connection: kept_of(connection, hashed))
 
+    async def kept_of_account(self, kind: AccountKind, name: str) -> dict[str, Any] | None:
+        """The same of who votes under a name without Discord."""
+        hashed = self._members.account_hash(kind, name)
+        return await self._database.read(lambda connection: kept_of(connection, hashed))
+
     async def erase(self, user_id: int, *, scrub: bool = True) -> Erasure:
         """Erase everything of the member with this Discord id.
 
-        Theirs is their row and hash, their direct messages with all in them, what they wrote, what
+        Theirs is their row and hash, their direct messages and their conversations on the web page
+        with all in them, their account with its sessions and links, what they wrote, what
         the model answered them (it may quote them), everybody's votes, ratings and reports on
         either, their own on other things, and every id of these. Answers to others that quote any
         of it, or name them, are blanked. Where others' messages hang below
@@ -86,20 +95,26 @@ class Privacy:
             await self._traces.scrub()
         return erasure
 
-    async def retain(self, days: int, *, scrub: bool = True) -> Counter[str]:
-        """Drop what is older than so many days; how many rows of each kind.
+    async def retain(
+        self, days: int, *, kinds: Sequence[ConversationKind] = (), scrub: bool = True
+    ) -> Counter[str]:
+        """Drop what is older than so many days; how many rows of each kind. With `kinds`, only of
+        the messages in conversations of these.
 
         Messages go by their own age, with the votes, ratings and reports on them. In the place of
         an old one with newer ones below it stands an empty one; a conversation goes when nothing is
         left in it. What was imported stays. Members go who have nothing left, have not been seen
-        since, and have chosen nothing. Lineage stays: its ids say nothing about anybody.
+        since, and have chosen nothing; an account that was ended by then and has nothing left goes
+        with its member. Lineage stays: its ids say nothing about anybody. What has expired goes,
+        too: see `expire`.
         """
         if days < 1:
             raise ValueError(f"nothing can be kept for {days} days")
-        before = self._clock.now() - timedelta(days=days)
+        now = self._clock.now()
+        before = now - timedelta(days=days)
 
         def work(connection: Connection) -> Counter[str]:
-            dropped = _drop(connection, before)
+            dropped = drop_old(connection, before, kinds) + drop_expired(connection, now)
             if dropped:
                 self._traces.note(connection)
             return dropped
@@ -108,6 +123,19 @@ class Privacy:
         if scrub:
             await self._traces.scrub()
         return dropped
+
+    async def expire(self) -> Counter[str]:
+        """Drop what has an end of its own: sessions and links that are over, responses that were
+        stored for programs, counts of what keys asked; how many rows of each kind."""
+        now = self._clock.now()
+
+        def work(connection: Connection) -> Counter[str]:
+            dropped = drop_expired(connection, now)
+            if dropped:
+                self._traces.note(connection)
+            return dropped
+
+        return await self._database.write(work)
 
 
 @dataclass
@@ -132,10 +160,15 @@ class _Erasing:
         remove_messages(self.removal, said)
         for table in (votes, ratings, reports, corrections, prompts, accounts):
             self.removal.delete(table, table.c.member_id == self.member_id)
+        self.removal.delete(conversations, conversations.c.id.in_(self._chats()))  # the empty ones
         self._channels(private)
         if self.user_id is not None:
             self._mentions()
         self.removal.delete(members, members.c.id == self.member_id)
+
+    def _chats(self) -> Select[Any]:
+        """Their conversations on the web page."""
+        return select(chats.c.conversation_id).where(chats.c.member_id == self.member_id)
 
     def _private_channels(self) -> list[int]:
         """The channels of their direct messages."""
@@ -152,7 +185,7 @@ class _Erasing:
 
     def _messages(self, private: list[int]) -> tuple[set[str], set[str]]:
         """What they said; and that with what they were answered, and all that is in their direct
-        messages."""
+        messages and on the web page."""
         own = messages.c.member_id == self.member_id
         mine = select(messages.c.id).where(own)
         asked = select(deliveries.c.answer_id).where(
@@ -166,9 +199,8 @@ class _Erasing:
             conversations.c.kind == "dm",
             or_(conversations.c.channel_id.in_(private), conversations.c.id.in_(spoken)),
         )
-        wanted = select(messages.c.id, messages.c.discord_id).where(
-            or_(own, answers, messages.c.conversation_id.in_(direct))
-        )
+        alone = messages.c.conversation_id.in_(direct.union(self._chats()))
+        wanted = select(messages.c.id, messages.c.discord_id).where(or_(own, answers, alone))
         said = {row.id: row.discord_id for row in self.connection.execute(wanted)}
         self.theirs |= {*said, *said.values()}
         return set(self.connection.scalars(mine)), set(said)
@@ -221,19 +253,3 @@ class _Erasing:
             return [self._without(item) for item in value]
         is_theirs = isinstance(value, str | int) and not isinstance(value, bool)
         return None if is_theirs and value in self.theirs else value
-
-
-def _drop(connection: Connection, before: datetime) -> Counter[str]:
-    removal = Removal(connection)
-    kept = select(conversations.c.id).where(conversations.c.kind == "import")
-    old = (messages.c.created_at < before) & messages.c.conversation_id.not_in(kept)
-    doomed = connection.scalars(select(messages.c.id).where(old, ~IS_HUSK))
-    remove_messages(removal, set(doomed))
-    silent = conversations.c.id.not_in(select(messages.c.conversation_id))
-    removal.delete(conversations, silent & (conversations.c.created_at < before))
-    removal.delete(deliveries, deliveries.c.updated_at < before)
-    idle = (members.c.consent == "chat") & (members.c.seen_at < before)
-    for table in (messages, votes, ratings, reports, deliveries, corrections, prompts, accounts):
-        idle &= ~exists().where(table.c.member_id == members.c.id)
-    removal.delete(members, idle)
-    return +removal.counts

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt
 
-from guildgpt.feedback.records import StoredComparison, Vote
+from guildgpt.feedback.records import Ranking, StoredComparison, Vote
 
 Ballot = tuple[frozenset[str], ...]  # what one ranker saw: best first, equals together
 Pair = tuple[str, str]  # (better, worse)
@@ -32,6 +32,25 @@ def latest(votes: Iterable[Vote]) -> list[Vote]:
     return [vote for vote in ordered if vote.id in kept]
 
 
+def as_ranking(places: Iterable[int | Iterable[int]]) -> Ranking:
+    """A ranking as votes have it, from lists, say: whoever is alone in a place stands for it."""
+    ranking: list[int | tuple[int, ...]] = []
+    for place in places:
+        equals = (place,) if isinstance(place, int) else tuple(place)
+        if equals:
+            ranking.append(equals[0] if len(equals) == 1 else equals)
+    return tuple(ranking)
+
+
+def positions_of(ranking: Ranking) -> list[int]:
+    """Every position that a ranking names, the best first."""
+    return [
+        position
+        for place in ranking
+        for position in ((place,) if isinstance(place, int) else place)
+    ]
+
+
 def ballot(comparison: StoredComparison, vote: Vote) -> Ballot | None:
     """The vote as an order of the answers shown; None if it was skipped.
 
@@ -43,9 +62,14 @@ def ballot(comparison: StoredComparison, vote: Vote) -> Ballot | None:
         return None
     if vote.verdict != "ranked":
         return (frozenset(shown),)
-    named = [shown[position] for position in vote.ranking if 0 <= position < len(shown)]
-    rest = frozenset(shown) - frozenset(named)
-    tiers = [frozenset([answer]) for answer in dict.fromkeys(named)]
+    left = set(range(len(shown)))
+    tiers = []
+    for place in vote.ranking:
+        named = left & ({place} if isinstance(place, int) else set(place))
+        left -= named
+        if named:
+            tiers.append(frozenset(shown[position] for position in named))
+    rest = frozenset(shown[position] for position in left)
     return tuple(tiers + [rest] * bool(rest))
 
 
@@ -165,16 +189,16 @@ def _same_pairs(counts: Counter[tuple[object, ...]]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share with Wilson's 95 % interval; all None where nothing was counted."""
+    """A share with Wilson's 95 % interval; all None where nothing was counted. Ties count half."""
 
-    count: int
+    count: float
     of: int
     share: float | None
     low: float | None
     high: float | None
 
 
-def wilson(count: int, of: int, z: float = 1.959963984540054) -> Share:
+def wilson(count: float, of: int, z: float = 1.959963984540054) -> Share:
     """`count` out of `of`: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n), p = count / n."""
     if not of:
         return Share(count, of, None, None, None)
@@ -185,14 +209,21 @@ def wilson(count: int, of: int, z: float = 1.959963984540054) -> Share:
     return Share(count, of, p, max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p)))
 
 
-def position_bias(comparisons: Iterable[StoredComparison], votes: Iterable[Vote]) -> Share:
+def position_bias(
+    comparisons: Iterable[StoredComparison],
+    votes: Iterable[Vote],
+    first: Mapping[str, int] | None = None,
+) -> Share:
     """The share of decided votes between two answers that the left one, shown first, has won.
 
-    Candidates are shuffled, so without a bias it is one half: the interval should hold 0.5.
+    Candidates are shuffled, so without a bias it is one half: the interval should hold 0.5. `first`
+    has the position that a vote's member was shown first, by the vote's id, where that is not 0.
     """
+    left = first or {}
     two = {item.id for item in comparisons if len(item.candidates) == 2}
     decided = [v for v in latest(votes) if v.comparison_id in two and v.verdict == "ranked"]
-    return wilson(sum(tuple(vote.ranking[:1]) == (0,) for vote in decided), len(decided))
+    won = sum(vote.ranking[0] == left.get(vote.id, 0) for vote in decided)
+    return wilson(won, len(decided))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ ReleaseKind = Literal["serve", "canary", "promote", "drop", "rollback"]
 DecisionState = Literal[
     "training", "canary", "preferred", "not_preferred", "undecided", "promoted", "dropped"
 ]
+Ranking = tuple[int | tuple[int, ...], ...]
+"""Positions of a comparison's answers, the best first; equals of a place together."""
 OPEN_STATES: tuple[DecisionState, ...] = ("training", "canary", "preferred")
 """Of decisions that stand in the way of the next candidate."""
 
@@ -41,6 +43,69 @@ class Member:
 
     id: str
     consent: Consent
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A member under a name on the web page, and what they may do there; of one that `ended_at`,
+    nobody is signed in any more."""
+
+    id: str
+    member_id: str
+    name: str
+    role: AccountRole
+    created_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A link that makes an account, or signs one in again (`account_id`), until it is used or
+    expires."""
+
+    id: str
+    role: AccountRole
+    name: str | None
+    account_id: str | None
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that is signed in; `device` is what it says of itself."""
+
+    id: str
+    account_id: str
+    device: str
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """Who may ask the API. `sha256` is that of the secret; a limit that is None is none."""
+
+    id: str
+    name: str
+    sha256: str
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+    created_at: datetime
+    seen_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """What a program had stored: `body` is as the API tells it, with what was asked. `owner` is the
+    hash of the key that asked."""
+
+    id: str
+    owner: str
+    previous_id: str | None
+    body: dict[str, Any]
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +123,35 @@ class StoredConversation:
     lang: str
     created_at: datetime
     home_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation of the web page, by its conversation's id."""
+
+    id: str
+    title: str
+    created_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChat:
+    """A chat in which something was looked for, and what stands around it."""
+
+    chat: Chat
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one member thinks of an answer: thumbs (1, -1 or 0), and how they would have worded it,
+    with what the operator made of that."""
+
+    value: int
+    reason: str | None
+    correction: str
+    state: CorrectionState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +217,8 @@ class StoredComparison:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One verdict on a comparison; `ranking` are positions, the best first, if it is `ranked`.
+    """One verdict on a comparison; `ranking` are positions, the best first, if it is `ranked`, and
+    `(0, (1, 3))` holds 1 and 3 equal. Those left out share the last place.
 
     Of several votes of one member the newest counts. A vote without a member replaces none.
     """
@@ -132,7 +227,7 @@ class Vote:
     comparison_id: str
     member_id: str | None
     verdict: Verdict
-    ranking: tuple[int, ...]
+    ranking: Ranking
     created_at: datetime
 
 
@@ -162,6 +257,14 @@ class Correction:
     licence: str = ""
     state: CorrectionState = "accepted"
     decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingCorrection:
+    """A correction that waits for the operator, and what was said, up to the answer it is of."""
+
+    correction: Correction
+    said: tuple[StoredMessage, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,19 +23,23 @@ from guildgpt.feedback.means import forget_rounds
 from guildgpt.feedback.records import Erasure
 from guildgpt.feedback.rows import Clock, among, new_id
 from guildgpt.feedback.schema import (
+    accounts,
     candidates,
+    chats,
     comparisons,
     conversations,
     corrections,
     decisions,
     deliveries,
     erasures,
+    invitations,
     lineage,
     messages,
     parts,
     ratings,
     reports,
     rounds,
+    sessions,
     versions,
     votes,
 )
@@ -59,11 +63,18 @@ class Removal:
         self.ids |= ids
 
     def delete(self, table: Table, which: ColumnElement[bool]) -> None:
-        """Delete rows; a delivery's parts with it."""
+        """Delete rows; a delivery's parts with it, a conversation's title on the web page, and an
+        account's sessions and links."""
         ids = set(self.connection.scalars(select(table.c.id).where(which)))
         if table is deliveries:
             theirs = among(self.connection, parts.c.delivery_id, ids)
             self.connection.execute(delete(parts).where(theirs))
+        elif table is conversations:
+            theirs = among(self.connection, chats.c.conversation_id, ids)
+            self.connection.execute(delete(chats).where(theirs))
+        elif table is accounts:
+            for one in (sessions, invitations):
+                self.delete(one, among(self.connection, one.c.account_id, ids))
         if ids:
             self.connection.execute(delete(table).where(among(self.connection, table.c.id, ids)))
         self.note(table.name, ids)

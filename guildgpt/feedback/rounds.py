@@ -172,16 +172,21 @@ class Rounds:
         *,
         decision_id: str | None = None,
         round_id: str | None = None,
+        member_id: str | None = None,
         states: Sequence[RoundState] = ("closed",),
     ) -> list[Ballots]:
         """Rounds with the votes that count, in the order in which they closed (those still open
-        last): of a decision, or one, or all. Whoever wants nothing kept casts none."""
+        last): of a decision, or one, or those in which a member voted, or all. Whoever wants
+        nothing kept casts none."""
         wanted = select(rounds, prompts.c.purpose).join(prompts, prompts.c.id == rounds.c.prompt_id)
         wanted = wanted.where(rounds.c.state.in_(states))
         if decision_id is not None:
             wanted = wanted.where(rounds.c.decision_id == decision_id)
         if round_id is not None:
             wanted = wanted.where(rounds.c.id == round_id)
+        if member_id is not None:
+            theirs = select(votes.c.comparison_id).where(votes.c.member_id == member_id)
+            wanted = wanted.where(rounds.c.comparison_id.in_(theirs))
 
         def work(connection: Connection) -> list[Ballots]:
             found = [row._asdict() for row in connection.execute(wanted)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,6 +43,22 @@ class Clock:
 def new_id() -> str:
     """An id for a row of ours."""
     return str(uuid4())
+
+
+def new_secret() -> str:
+    """What lets its holder in: a link's end, a session, a key."""
+    return secrets.token_urlsafe(32)
+
+
+def digest_of(secret: str) -> str:
+    """What the store has of a secret. It is long and random, so nothing slower is needed."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def seconds_until_tomorrow(now: datetime) -> float:
+    """Until the next day begins, in UTC."""
+    begun = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return (begun + timedelta(days=1) - now).total_seconds()
 
 
 def among(

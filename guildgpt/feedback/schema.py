@@ -341,8 +341,8 @@ reports = Table(
     Index(None, "member_id"),
 )
 
-# A person's own wording of an answer: `licence` is what they gave it under, and the operator reviews
-# what comes from the web page.
+# A person's own wording of an answer: `licence` is what they gave it under, and the operator
+# reviews what comes from the web page.
 corrections = Table(
     "corrections",
     metadata,

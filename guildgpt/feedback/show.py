@@ -15,15 +15,15 @@ from guildgpt.feedback.view import View
 from guildgpt.terminal import say, visible
 
 
-def trust(snapshot: Snapshot) -> dict[str, Any]:
-    """Agreement, position bias and win rates, over the votes that count."""
+def trust(snapshot: Snapshot, first: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Agreement, position bias (see there for `first`) and win rates, over the votes that count."""
     votes = View(snapshot).votes
     agreed = agreement(votes)
     versions = {m.id: m.version_id for m in snapshot.messages if m.version_id}
     rates = win_rates(snapshot.comparisons, votes, versions)
     return {
         "agreement": {**asdict(agreed), "share": agreed.share},
-        "left_wins": asdict(position_bias(snapshot.comparisons, votes)),
+        "left_wins": asdict(position_bias(snapshot.comparisons, votes, first)),
         "win_rates": {name: {**asdict(rate), "rate": rate.rate} for name, rate in rates.items()},
     }
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Table, select, true
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.database import Database
+from guildgpt.feedback.rankings import as_ranking
 from guildgpt.feedback.records import (
     Correction,
     Member,
@@ -122,7 +123,9 @@ def read_snapshot(connection: Connection, guild_id: int | None) -> Snapshot:
         conversations=[StoredConversation(**row) for row in rows(conversations, there)],
         messages=[StoredMessage(**row) for row in rows(messages, said)],
         comparisons=comparisons_where(connection, asked),
-        votes=[Vote(**row | {"ranking": tuple(row["ranking"])}) for row in rows(votes, compared)],
+        votes=[
+            Vote(**row | {"ranking": as_ranking(row["ranking"])}) for row in rows(votes, compared)
+        ],
         ratings=[Rating(**row) for row in rows(ratings, rated)],
         corrections=[Correction(**row) for row in rows(corrections, corrected)],
         prompts=[PoolPrompt(**row) for row in rows(prompts, true())],

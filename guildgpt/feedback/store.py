@@ -1,14 +1,15 @@
 """The feedback store: one object, and in it one for each subject.
 
-`members` who they are and what they chose, `conversations` what was said, `revisions` what is
-deleted and edited on Discord, `places` guilds and channels, `deliveries` what is being answered,
-`votes`, `ratings` and `corrections` what members think, `prompts` what rounds ask, `rounds` what
-members vote on, `reports` what somebody should look at, `versions` which models answer and what
-they learned from, `releases` who answers how much, `decisions` what becomes of candidates,
-`privacy` erasure, retention and what a member may see, `leases` which process may answer, `traces`
-what was deleted and is still in the file. Every method
-raises StoreError, in words, when the database is locked, full, read-only, damaged or gone; each
-write is one transaction, done whole or not at all.
+`members` who they are and what they chose, `accounts` who signs in on the web page, `keys` who asks
+the API, `responses` what programs had stored, `conversations` what was said, `chats` what was asked
+on the page, `revisions` what is deleted and edited on Discord, `places` guilds and channels,
+`deliveries` what is being answered, `votes`, `ratings` and `corrections` what members think, `seen`
+who was shown what, `prompts` what rounds ask, `rounds` what members vote on, `reports` what
+somebody should look at, `versions` which models answer and what they learned from, `releases` who
+answers how much, `decisions` what becomes of candidates, `privacy` erasure, retention and what a
+member may see, `leases` which process may answer, `traces` what was deleted and is still in the
+file. Every method raises StoreError, in words, when the database is locked, full, read-only,
+damaged or gone; each write is one transaction, done whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from datetime import datetime
 from typing import Self
 
 from guildgpt.errors import StoreError
+from guildgpt.feedback.accounts import Accounts
+from guildgpt.feedback.chats import Chats
 from guildgpt.feedback.conversations import Conversations
+from guildgpt.feedback.corrections import Corrections
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.decisions import Decisions
 from guildgpt.feedback.deliveries import Deliveries
+from guildgpt.feedback.keys import Keys
 from guildgpt.feedback.leases import Leases
 from guildgpt.feedback.members import Members
 from guildgpt.feedback.places import Places
@@ -32,14 +37,16 @@ from guildgpt.feedback.records import Snapshot, Stats
 from guildgpt.feedback.releases import Releases
 from guildgpt.feedback.removal import Remover
 from guildgpt.feedback.reports import Reports
+from guildgpt.feedback.responses import Responses
 from guildgpt.feedback.revisions import Revisions
 from guildgpt.feedback.rounds import Rounds
 from guildgpt.feedback.rows import Clock, utcnow
+from guildgpt.feedback.seen import Seen
 from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
 from guildgpt.feedback.statistics import Counting
 from guildgpt.feedback.traces import Traces
 from guildgpt.feedback.versions import Versions
-from guildgpt.feedback.votes import Corrections, Ratings, Votes
+from guildgpt.feedback.votes import Ratings, Votes
 
 
 class Store:
@@ -51,7 +58,11 @@ class Store:
         self.traces = Traces(database)
         remover = Remover(database, clock, self.traces)
         self.members = Members(database, clock, key)
+        self.accounts = Accounts(database, clock, self.members)
+        self.keys = Keys(database, clock)
+        self.responses = Responses(database, clock)
         self.conversations = Conversations(database, clock)
+        self.chats = Chats(database, clock, remover)
         self.revisions = Revisions(database, remover)
         self.places = Places(database, clock, remover)
         self.deliveries = Deliveries(database, clock)
@@ -66,6 +77,7 @@ class Store:
         self.versions = Versions(database, clock)
         self.privacy = Privacy(database, clock, self.members, remover, self.traces)
         self.leases = Leases(database, clock)
+        self.seen = Seen(key)
 
     @classmethod
     async def open(

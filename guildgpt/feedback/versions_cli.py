@@ -38,11 +38,12 @@ Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Noted beside th
 
 
 @versions_app.command("list", epilog=examples("guildgpt versions list"))
-def list_versions(store: StoreOption = None, as_json: Json = False) -> None:
+def show(store: StoreOption = None, as_json: Json = False) -> None:
     """Show every version: how much it answers since when, what it learned from, where it lies."""
+    from guildgpt.feedback.listing import list_versions
     from guildgpt.feedback.show import show_versions
 
-    listed = with_store(store, _listed)
+    listed = with_store(store, list_versions)
     if as_json:
         print_json(listed)
     else:
@@ -172,29 +173,6 @@ def rollback(why: Why = "", store: StoreOption = None, as_json: Json = False) ->
     told = [f"passed over, {id}: {reason}." for id, reason in done.passed_over]
     told.append(f"{done.to} answers everything again, {done.instead_of} nothing any more.")
     tell(as_json, asdict(done), *told, NEXT)
-
-
-async def _listed(store: Store) -> dict[str, Any]:
-    """Every version with what is to be known of it, and the decision that is open."""
-    from guildgpt.feedback import registering, releasing
-    from guildgpt.feedback.deciding import in_words, look
-
-    history = await store.releases.history()
-    learned = await store.versions.learned_from()
-    decision = await store.decisions.current()
-    versions = []
-    for one in await store.versions.all():
-        share, since = releasing.share_since(history, one.id)
-        row = asdict(one) | {"share": share, "since": since, "learned": learned.get(one.id, {})}
-        row["candidate"] = decision is not None and decision.candidate_id == one.id
-        row["flaw"] = registering.flaw(one)
-        versions.append(row)
-    stands = None
-    if decision is not None and decision.candidate_id:
-        decision, standing = await look(store, decision)
-        says = f"{decision.candidate_id} is the candidate ({decision.state}). {in_words(standing)}"
-        stands = asdict(decision) | {"says": says}
-    return {"versions": versions, "decision": stands}
 
 
 def _released(released: list[Release]) -> Mapping[str, Any]:

@@ -9,13 +9,16 @@ What of a member may leave:
 - what they only forwarded or linked to, never: nobody knows who wrote it;
 - their votes and ratings unless their consent is `none`; the reason of a rating is their own text,
   submitted through a form;
-- a prompt that they submitted to the pool, and a correction, unless their consent is `none`: the
-  form in which they wrote it says that it is to be learned from;
+- a prompt that they submitted to the pool, and a correction that is accepted, unless their consent
+  is `none`: the form in which they wrote it says that it is to be learned from;
+- on the web page, what they said above an answer that they worded better, if their consent is
+  `train` and the operator has accepted the correction with what was said above it;
 - never a prompt that is kept for decisions, with all that was answered to it;
 - never their names, their ids, or anything that was deleted or blanked, nor an answer to a text
   that says something else by now.
 
-Turns without a member or name (written by the operator, bundled, imported) always may.
+Turns without a member or name (written by the operator, bundled, imported) always may; not on the
+web page, where they are somebody's whom nobody knows any more.
 """
 
 from __future__ import annotations
@@ -27,9 +30,18 @@ from typing import Any
 
 from guildgpt.data import origin
 from guildgpt.data.origin import Events
+from guildgpt.feedback.corrections import in_force
 from guildgpt.feedback.prompts import sha256_of
 from guildgpt.feedback.rankings import Ballot, ballot, latest
-from guildgpt.feedback.records import NOT_THEIRS, Correction, Rating, Snapshot, StoredMessage, Vote
+from guildgpt.feedback.records import (
+    NOT_THEIRS,
+    ConversationKind,
+    Correction,
+    Rating,
+    Snapshot,
+    StoredMessage,
+    Vote,
+)
 from guildgpt.feedback.rows import storable
 
 _MENTION = re.compile(r"<@!?\d+>")  # Discord writes a member's id into the text
@@ -120,8 +132,9 @@ class View:
         """What keeps rows on one side of a split: the prompt of the pool, else the tree."""
         return self._prompt_of.get(path[-1].id) or path[0].id
 
-    def refusal(self, message: StoredMessage) -> str | None:
-        """Why this message itself may not leave, in words; None if it may."""
+    def refusal(self, message: StoredMessage, under: Correction | None = None) -> str | None:
+        """Why this message itself may not leave, in words; None if it may. What stands above an
+        answer may leave `under` a correction of it by the same member."""
         if message.deleted or not message.text.strip():
             return "deleted or blank"
         if message.outdated:
@@ -132,8 +145,11 @@ class View:
             return "text that a member only passed on"
         if message.role == "user" and self._decide and sha256_of(message.text) in self._decide:
             return "prompt that is kept for decisions"
-        if message.role == "assistant" or (message.member_id is None and message.name is None):
+        if message.role == "assistant":
             return None
+        if message.member_id is None and message.name is None:
+            anonymous = message.role == "user" and self._kind(message) == "web"
+            return "text of nobody who is on record" if anonymous else None
         member = self.snapshot.members.get(message.member_id or "")
         if member is None:
             return "text of a speaker who is not on record"
@@ -141,6 +157,13 @@ class View:
             return None
         if member.consent != "train":
             return f"text of a member with consent {member.consent}"
+        if (
+            under is not None
+            and under.decided_at is not None
+            and under.member_id == member.id
+            and self._kind(message) == "web"
+        ):
+            return None
         if self.switches.members or (self.switches.slash and self._in_slash(message)):
             return None
         return "text of members (the operator's switch is off)"
@@ -194,14 +217,12 @@ class View:
         return said
 
     def corrections(self) -> list[Correction]:
-        """Each member's newest correction of each answer that may leave, unless it was taken back;
-        the oldest first."""
-        ordered = sorted(self.snapshot.corrections, key=lambda one: (one.created_at, one.id))
-        newest = {(one.message_id, one.member_id or one.id): one for one in ordered}
+        """Each member's newest accepted correction of each answer, unless it was taken back; the
+        oldest first. What nobody is known to have written is none."""
         return [
             one
-            for one in newest.values()
-            if one.text and one.message_id in self.messages and self._consents(one.member_id)
+            for one in in_force(self.snapshot.corrections)
+            if one.member_id and one.message_id in self.messages and self._consents(one.member_id)
         ]
 
     def score(self, message_id: str) -> int:
@@ -214,14 +235,21 @@ class View:
         text = str(storable(message.text))
         return text if is_imported(message) else _MENTION.sub("@member", text)
 
+    def wording(self, correction: Correction) -> str:
+        """A correction's text as it may leave."""
+        return _MENTION.sub("@member", str(storable(correction.text)))
+
     def turn(self, message: StoredMessage) -> dict[str, str]:
         """`{"role": …, "content": …}`."""
         return {"role": message.role, "content": self.text(message)}
 
     def _in_slash(self, message: StoredMessage) -> bool:
         """Whether it was typed into a slash command: later turns are ordinary messages."""
-        is_slash = self.conversations[message.conversation_id].kind == "slash"
+        is_slash = self._kind(message) == "slash"
         return is_slash and all(turn.role == "system" for turn in self.path(message.id)[:-1])
+
+    def _kind(self, message: StoredMessage) -> ConversationKind:
+        return self.conversations[message.conversation_id].kind
 
     def _counts(self, event: Vote | Rating, what: str, uncounted: Counter[str]) -> bool:
         if self._consents(event.member_id):
@@ -267,6 +295,23 @@ class View:
         cast = Cast(vote, tiers)
         self.cast.append(cast)
         self._casts.setdefault(comparison.question_id, []).append(cast)
+
+
+def unfit(
+    view: View,
+    path: list[StoredMessage],
+    *answers: StoredMessage,
+    under: Correction | None = None,
+) -> str | None:
+    """Why a prompt or its answers cannot be trained on or may not leave; see `View.refusal`."""
+    refused = [reason for turn in path if (reason := view.refusal(turn, under))]
+    if refused:
+        return refused[0]
+    if not any(turn.role == "user" for turn in path):
+        return "no question before the answer"
+    if not all(map(passed_review, (*path, *answers))):
+        return "not passed in review"
+    return None
 
 
 def is_imported(message: StoredMessage) -> bool:

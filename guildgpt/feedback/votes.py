@@ -1,4 +1,4 @@
-"""Votes on answers that are compared, and ratings and corrections of single ones.
+"""Votes on answers that are compared, and ratings of single ones.
 
 They are events that are only ever added: of one member the newest counts.
 """
@@ -14,16 +14,16 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from guildgpt.errors import RoundClosed
 from guildgpt.feedback.conversations import check_there
 from guildgpt.feedback.database import Database
+from guildgpt.feedback.rankings import as_ranking, positions_of
 from guildgpt.feedback.records import (
     OVER,
-    Correction,
     Rating,
     StoredComparison,
     Verdict,
     Vote,
 )
 from guildgpt.feedback.rows import Clock, new_id, storable
-from guildgpt.feedback.schema import candidates, comparisons, corrections, ratings, rounds, votes
+from guildgpt.feedback.schema import candidates, comparisons, ratings, rounds, votes
 from guildgpt.feedback.trouble import GONE, Known
 
 
@@ -68,17 +68,26 @@ class Votes:
         return found[0] if found else None
 
     async def cast(
-        self, comparison_id: str, member_id: str, verdict: Verdict, ranking: Sequence[int] = ()
+        self,
+        comparison_id: str,
+        member_id: str,
+        verdict: Verdict,
+        ranking: Sequence[int | Sequence[int]] = (),
+        *,
+        id: str | None = None,
     ) -> Vote:
-        """Add a vote. `ranking` has positions of the comparison, the best first, if and only if the
-        verdict is `ranked`; positions left out share the last place. Raises RoundClosed for a
-        comparison whose round is over."""
+        """Add a vote. `ranking` has positions of the comparison, the best first, equals together,
+        if and only if the verdict is `ranked`; positions left out share the last place. With the
+        `id` of a vote that is there already nothing is added: it was sent twice. Raises RoundClosed
+        for a comparison whose round is over."""
         if verdict not in get_args(Verdict):
             raise ValueError(f"no verdict: {verdict!r}")
-        if (verdict == "ranked") != bool(ranking) or len(set(ranking)) < len(ranking):
+        placed = as_ranking(ranking)
+        positions = positions_of(placed)
+        if (verdict == "ranked") != bool(placed) or len(set(positions)) < len(positions):
             raise ValueError(f"no ranking of a {verdict} vote: {tuple(ranking)}")
         now = self._clock.later()
-        vote = Vote(new_id(), comparison_id, member_id, verdict, tuple(ranking), now)
+        vote = Vote(id or new_id(), comparison_id, member_id, verdict, placed, now)
         count = select(func.count()).where(candidates.c.comparison_id == comparison_id)
         round_state = (
             select(rounds.c.state)
@@ -90,9 +99,11 @@ class Votes:
             shown = connection.scalar(count) or 0
             if not shown:
                 raise Known(GONE)
+            if id is not None and connection.scalar(select(votes.c.id).where(votes.c.id == id)):
+                return vote
             if connection.scalar(round_state) in OVER:
                 raise RoundClosed("this round is closed", remedy="The next one comes.")
-            if not all(0 <= position < shown for position in ranking):
+            if not all(0 <= position < shown for position in positions):
                 raise ValueError(f"no ranking of {shown} answers: {tuple(ranking)}")
             connection.execute(self._database.insert(votes).on_conflict_do_nothing(), asdict(vote))
             return vote
@@ -121,36 +132,6 @@ class Ratings:
             adding = self._database.insert(ratings).on_conflict_do_nothing()
             connection.execute(adding, asdict(rating))
             return rating
-
-        return await self._database.write(work)
-
-
-@dataclass(frozen=True, slots=True)
-class Corrections:
-    """Answers as members would have worded them: of one member the newest counts."""
-
-    _database: Database
-    _clock: Clock
-
-    async def add(self, message_id: str, member_id: str | None, text: str) -> Correction:
-        """Add a correction of an answer. RecordGone if the answer is gone."""
-        if not text.strip():
-            raise ValueError("a correction has words")
-        return await self._add(message_id, member_id, text.strip())
-
-    async def take_back(self, message_id: str, member_id: str) -> None:
-        """What a member has worded better counts no more: one without words is their newest.
-        RecordGone if the answer is gone."""
-        await self._add(message_id, member_id, "")
-
-    async def _add(self, message_id: str, member_id: str | None, text: str) -> Correction:
-        now = self._clock.later()
-        made = Correction(new_id(), message_id, member_id, storable(text), now)
-
-        def work(connection: Connection) -> Correction:
-            check_there(connection, [message_id])
-            connection.execute(corrections.insert(), asdict(made))
-            return made
 
         return await self._database.write(work)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
@@ -14,10 +15,11 @@ from fastapi.security import HTTPBearer
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import GuildError
+from guildgpt.serve import stored
 from guildgpt.serve.asking import DEFAULT, Asking, Begun, Piece, Prompts, conversation_ids, too_long
 from guildgpt.serve.choices import chat_reply, text_reply
 from guildgpt.serve.problems import Problem, Told
-from guildgpt.serve.replies import Answers, Events, Reply
+from guildgpt.serve.replies import Answers, Events, Reply, left
 from guildgpt.serve.requests import (
     ChatRequest,
     CompletionRequest,
@@ -58,6 +60,9 @@ class Api:
             ("POST", "/chat/completions", self.chat, _EITHER),
             ("POST", "/completions", self.complete, _EITHER),
             ("POST", "/responses", self.respond, _EITHER),
+            ("GET", "/responses/{id}", stored.tell, _WHOLE),
+            ("DELETE", "/responses/{id}", stored.delete, _WHOLE),
+            ("GET", "/responses/{id}/input_items", stored.items, _WHOLE),
             ("POST", "/embeddings", self.embed, _WHOLE),
         ):
             told: dict[int | str, dict[str, Any]] = {200: {"content": kinds}}
@@ -85,8 +90,10 @@ class Api:
         """The same in the newer form."""
         asked.n = None  # it has one answer
         most = (asked.top_logprobs or 0) if asked.with_logprobs else None
-        prompts = _prompts(asked.conversation(), asked.limit)
-        reply = ResponseReply(asked, asked.params(self.usual, 1, most))
+        earlier = await stored.earlier(asked, request)
+        prompts = _prompts(asked.conversation(earlier), asked.limit)
+        keep = stored.keeping(asked, request) if asked.store else None
+        reply = ResponseReply(asked, asked.params(self.usual, 1, most), keep)
         return await self._reply(asked, request, prompts, reply, most)
 
     async def complete(self, asked: CompletionRequest, request: Request) -> Sent:
@@ -115,12 +122,15 @@ class Api:
         def params(model: OpenedModel, tokens: int) -> SamplingParams:
             return asked.params(self.usual, model.engine.context - tokens, most)
 
-        answers = self.asking.answers(
-            prompts,
-            params,
-            n=asked.n or 1,
-            version=self.asking.version(asked.model),
-            caller=request.state.caller,
+        answers = _counted(
+            self.asking.answers(
+                prompts,
+                params,
+                n=asked.n or 1,
+                version=self.asking.version(asked.model),
+                caller=request.state.caller,
+            ),
+            partial(request.app.state.ring.used, request.state.holder),
         )
         if not asked.stream:
             return await _unless_gone(request, reply.whole(answers))
@@ -145,6 +155,18 @@ def _prompts(conversation: Conversation, limit: int | None) -> Prompts:
     return prompts
 
 
+async def _counted(answers: Answers, count: Callable[[int], None]) -> Answers:
+    """The answers; of as much of them as was written, the tokens are counted with the prompt's."""
+    tokens = 0
+    try:
+        async with aclosing(answers):
+            async for one in answers:
+                tokens += one.prompt_tokens if isinstance(one, Begun) else len(one.chunk.ids)
+                yield one
+    finally:
+        count(tokens)
+
+
 async def _first(answers: Answers) -> Begun | Piece:
     return await anext(answers)
 
@@ -159,7 +181,7 @@ async def _after(first: Begun | Piece, others: Answers) -> Answers:
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | Response:
     """What `work` comes to; it is stopped where the client does not wait for it."""
     working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_left(request))
+    leaving = asyncio.create_task(left(request))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         return await working if working.done() else Response(status_code=GONE)
@@ -167,8 +189,3 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | Re
         for task in (working, leaving):
             task.cancel()
         await asyncio.wait({working, leaving})
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

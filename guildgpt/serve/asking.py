@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from guildgpt.chat import Message
 from guildgpt.engines.engine import Chunk, SamplingParams
 from guildgpt.engines.server_link import KeyRefused, ServerBusy
 from guildgpt.errors import EngineDied, EngineError
-from guildgpt.serve.problems import Problem
+from guildgpt.serve.metrics import Counting, Metrics
+from guildgpt.serve.problems import Problem, engine_died
 from guildgpt.talk.fitting import keep_latest
 from guildgpt.talk.fleet import Fleet, OpenedModel
 from guildgpt.talk.waiting import FairQueue
@@ -45,6 +47,14 @@ class Asking:
 
     fleet: Fleet
     queue: FairQueue
+    metrics: Metrics = field(default_factory=Metrics)
+    clock: Callable[[], float] = time.monotonic
+    _on_their_way: set[asyncio.Queue[Begun | Piece | Problem | None]] = field(default_factory=set)
+
+    def end(self) -> None:
+        """End all answers that are on their way, each by an error."""
+        for ready in self._on_their_way:
+            ready.put_nowait(Problem(503, "the server is stopped: ask again"))
 
     def version(self, name: str | None) -> str | None:
         """The id of the version by that name, None for whoever serves. Raises `Problem`."""
@@ -67,15 +77,24 @@ class Asking:
         return await self.fleet.ask(look, version=version, answers=False)
 
     async def answers(
-        self, prompts: Prompts, params: Params, *, n: int, version: str | None, caller: str
+        self,
+        prompts: Prompts,
+        params: Params,
+        *,
+        n: int,
+        version: str | None,
+        caller: str,
+        conversation: str | None = None,
     ) -> AsyncGenerator[Begun | Piece, None]:
         """`n` answers to each of the prompts that `prompts` makes of a model, chunk by chunk as
-        they come: those of the first prompt have the indices 0 to `n` - 1.
+        they come: those of the first prompt have the indices 0 to `n` - 1. Without a `version`,
+        the release decides whose share the conversation of that id belongs to.
 
         Closing the generator stops the work. An engine that dies is asked once more if nothing
         was said yet. Raises `Busy`, `TooMany`, `Problem`, and what engines raise.
         """
-        ready: asyncio.Queue[Begun | Piece | None] = asyncio.Queue()
+        ready: asyncio.Queue[Begun | Piece | Problem | None] = asyncio.Queue()
+        counting = Counting(self.metrics, self.clock)
         said = False
 
         async def write(index: int, begun: Begun, ids: Sequence[int]) -> None:
@@ -89,6 +108,7 @@ class Asking:
                         if not said:
                             ready.put_nowait(begun)
                         said = True
+                        counting.chunk(index, chunk)
                         ready.put_nowait(Piece(index, chunk))
             except EngineError as error:
                 if isinstance(error, (EngineDied, KeyRefused, ServerBusy)):
@@ -97,9 +117,11 @@ class Asking:
 
         async def work(model: OpenedModel) -> None:
             if said:
-                raise EngineDied("the engine died within an answer")
+                # To the fleet no death: its engine is a new one, in which others answer.
+                raise engine_died()
             told = await asyncio.to_thread(prompts, model)
             begun = Begun(model, sum(map(len, told)))
+            counting.begin(model.version.id, begun.prompt_tokens, len(told) * n)
             await _together(
                 [write(i * n + k, begun, ids) for i, ids in enumerate(told) for k in range(n)]
             )
@@ -108,16 +130,24 @@ class Asking:
             async with self.queue.turn(guild=None, user=caller):
                 if version not in (None, *self.fleet.open_versions):  # retired meanwhile
                     raise unknown_model(version, self.fleet.open_versions)
-                await self.fleet.ask(work, version=version)
+                await self.fleet.ask(work, version=version, conversation=conversation)
+
+        def over(asking: asyncio.Task[None]) -> None:
+            counting.end("cancelled" if asking.cancelled() else "error")
+            ready.put_nowait(None)
 
         # The turn ends with the model's work: who reads slowly keeps nobody else waiting.
         asking = asyncio.create_task(ask())
-        asking.add_done_callback(lambda _: ready.put_nowait(None))
+        asking.add_done_callback(over)
+        self._on_their_way.add(ready)
         try:
             while (piece := await ready.get()) is not None:
+                if isinstance(piece, Problem):
+                    raise piece
                 yield piece
             await asking
         finally:
+            self._on_their_way.discard(ready)
             asking.cancel()
             await asyncio.wait({asking})
 

@@ -1,22 +1,67 @@
-"""`guildgpt serve`: the OpenAI-compatible API."""
+"""`guildgpt serve`: the OpenAI-compatible API and the web page, and who may come to them."""
 
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from guildgpt.terminal import EngineOption, console_for, say
+from guildgpt.feedback.commands import StoreOption, store_url
+from guildgpt.serve.accounts_cli import accounts_app, invite
+from guildgpt.serve.keys_cli import keys_app
+from guildgpt.terminal import EngineOption, console_for, examples, say
 
 
+class ModelsOrCommand(TyperGroup):
+    """What stands first is one of the commands; anything else is a model, with options anywhere.
+
+    A model's folder that is called like a command is `./keys`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click."""
+        ctx.allow_interspersed_args = not (args and args[0] in self.commands)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """See click: before a command there are no models."""
+        told = super().get_params(ctx)
+        if ctx.allow_interspersed_args:
+            return told
+        return [one for one in told if one.param_type_name != "argument"]
+
+
+serve_app = typer.Typer(
+    cls=ModelsOrCommand, invoke_without_command=True, subcommand_metavar="| COMMAND [ARGS]..."
+)
+serve_app.add_typer(keys_app, name="keys")
+serve_app.command(
+    epilog=examples(
+        "guildgpt serve invite --name anna",
+        "guildgpt serve invite --operator --address https://guild.example",
+    )
+)(invite)
+serve_app.add_typer(accounts_app, name="accounts")
+
+
+@serve_app.callback(
+    epilog=examples(
+        "guildgpt serve",
+        "guildgpt serve starter runs/starter/ppo/model --port 9000",
+        "guildgpt serve keys add anna",
+        "guildgpt serve --host 0.0.0.0",
+    )
+)
 def serve(
+    ctx: typer.Context,
     models: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="MODEL…",
-            help="Model folders, GGUF files or `starter`; the newest trained one if none is given. "
-            "The last one answers who names none.",
+            help="Model folders, GGUF files or `starter`: the last one answers who names none. "
+            "Without any, who is released in the store, else the newest trained one.",
             show_default=False,
         ),
     ] = None,
@@ -32,7 +77,11 @@ def serve(
     temperature: Annotated[
         float, typer.Option(min=0, help="Where a request does not say; 0 is greedy.")
     ] = 0.7,
+    retention_days: Annotated[
+        int, typer.Option(min=1, help="Days that chats of the web page are kept.")
+    ] = 180,
     engine: EngineOption = None,
+    store: StoreOption = None,
     public_name: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,17 +93,24 @@ def serve(
 ) -> None:
     """Serve models to programs: OpenAI's API on this machine.
 
-    $GUILDGPT_SERVE_KEYS holds the keys of those who may ask, as name=key, several with commas
-    between. Without any, only programs on this machine may.
+    Who may ask has a key: `guildgpt serve keys add NAME` makes one, and $GUILDGPT_SERVE_KEYS may
+    hold others, as name=key, several with commas between. Without any, only programs on this
+    machine may.
     """
+    if ctx.invoked_subcommand:
+        return
+    import logging
+
     from guildgpt.engines.engine import SamplingParams
     from guildgpt.engines.served_at import served_at
     from guildgpt.serve.run import KEYS_VARIABLE, ServeSettings, read_keys, read_public
     from guildgpt.serve.run import serve as run
 
     console = console_for()
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("guildgpt").setLevel(logging.INFO)
     settings = ServeSettings(
-        models=models or [None],
+        models=models or [],
         host=host,
         port=port,
         context=context,
@@ -63,6 +119,8 @@ def serve(
         usual=SamplingParams(temperature=temperature),
         keys=read_keys(os.environ.get(KEYS_VARIABLE, "")),
         at=served_at(engine),
+        retention_days=retention_days,
+        store=store_url(store, make=True),
         public=read_public(public_name or ()),
     )
     run(settings, lambda line: say(console, line))

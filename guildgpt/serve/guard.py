@@ -1,83 +1,174 @@
-"""Who may ask: a key, an address and a page of our own, and a body of bounded length."""
+"""Who may ask: a key or the page of our own, an address, and a body of bounded length."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from guildgpt.serve.problems import Problem
+from guildgpt.errors import LimitReached
+from guildgpt.serve.keyring import AT_THIS_MACHINE, NOBODY, Caller, KeyRing
+from guildgpt.serve.metrics import Metrics
+from guildgpt.serve.problems import Problem, problem_of
+from guildgpt.serve.web.registry import is_web
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
-# What a proxy tells of whoever asked it: any of these, and the request is not this machine's own.
-PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 OPEN = ("/healthz", "/readyz")  # a load balancer has no key
 LARGEST_BODY = 4 * 2**20  # bytes
-_TOO_LONG = Problem(413, f"a request holds {LARGEST_BODY:,} bytes at most")
+MOST_HELD = 64 * 2**20  # bytes of all requests that are on their way together
+AGAIN_SECONDS = 10  # until who found no room for a long request may try again
+# What a proxy tells of whoever asked it: any of these, and the request is not this machine's own.
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 class Guard:
     """Refuses requests before anything reads them.
 
-    `keys` are the keys by their names; without any, whoever reaches the address may ask: then
-    `hosts` are the names that it may be called by, so that no page elsewhere can reach it by a
-    name of its own. What a proxy passes on comes from elsewhere, whatever its name. A page that is
-    not ours is refused in any case: ours is called as the request is, or by one of the `public`
-    names, which a proxy may replace by another.
+    `ring` holds the keys; without any, whoever sits at this machine may ask: then `hosts` are the
+    names that it may be called by, so that no page elsewhere can reach it by a name of its own. A
+    page that is not ours is refused in any case, and so is a key that has reached its limits. Ours
+    is called as the request is, or by one of the public `names`, which a proxy may replace.
+
+    The web page has accounts in place of keys: what is its own passes here by being asked for by
+    itself, and its routes look at the session. `state.local` tells them whether who asks sits at
+    this machine: without keys, by a name of loopback, and by no proxy's hand.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        keys: Mapping[str, str],
+        ring: KeyRing,
         hosts: tuple[str, ...] = LOCAL,
-        public: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
+        metrics: Metrics | None = None,
     ):
         self._app = app
-        self._keys = dict(keys)
+        self._ring = ring
         self._hosts = hosts
-        self._public = public
+        self._names = names
+        self._metrics = metrics or Metrics()
+        self._held = Held(MOST_HELD)
+        self._metrics.held.set_function(lambda: self._held.bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        send = self._counted(send)
         try:
             headers = Headers(scope=scope)
-            scope.setdefault("state", {})["caller"] = self._caller(scope["path"], headers)
-            body = await _body(headers, receive)
+            needed = scope["path"] in OPEN or await self._is_needed(scope, headers)
+            caller = await self._caller(scope, headers, needed)
+            if scope["method"] == "POST" and scope["path"].startswith("/v1/"):
+                await self._ring.take(caller)
+            state = scope.setdefault("state", {})
+            state["caller"], state["holder"] = caller.name, caller
+            state["local"] = not needed and _at_this_machine(scope, headers)
+            with self._held.by(caller.name) as hold:
+                body = await _body(headers, receive, hold)
+                if body is not None:
+                    await self._app(scope, _again(body, receive), send)
+        except LimitReached as limit:
+            await problem_of(limit).response()(scope, receive, send)
         except Problem as problem:
             await problem.response()(scope, receive, send)
-            return
-        if body is not None:
-            await self._app(scope, _again(body, receive), send)
 
-    def _caller(self, path: str, headers: Headers) -> str:
-        origin, host = headers.get("origin"), headers.get("host", "")
-        if origin and origin.partition("://")[2] not in (host, *self._public):
-            raise Problem(403, "a page from elsewhere may not ask here", code="origin")
+    def _counted(self, send: Send) -> Send:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.requests.labels(str(message["status"])).inc()
+            await send(message)
+
+        return counted
+
+    async def _is_needed(self, scope: Scope, headers: Headers) -> bool:
+        """Whether who asks needs a key. Raises `Problem` where nobody can say."""
+        needed = await self._ring.is_needed()
+        if needed is None and not _at_this_machine(scope, headers):
+            raise _not_yet()
+        return bool(needed)
+
+    async def _caller(self, scope: Scope, headers: Headers, needed: bool) -> Caller:
+        path, origin = scope["path"], headers.get("origin")
+        if origin and origin.partition("://")[2] not in (headers.get("host"), *self._names):
+            raise _elsewhere()
         if path in OPEN:
-            return ""
-        if not self._keys:
-            if _name(host) not in self._hosts:
+            return NOBODY
+        if not needed:
+            if _name(headers.get("host", "")) not in self._hosts:
                 raise Problem(403, "this server is not called by that name", code="host")
-            if any(name in headers for name in PASSED_ON):
-                raise Problem(403, "a proxy passed this on, and there are no keys", code="proxy")
-            return "local"
+            if not is_web(path):
+                if not _at_this_machine(scope, headers):
+                    raise _passed_on()
+                return AT_THIS_MACHINE
+        if is_web(path):
+            _check_page(scope["method"], path, headers)
+            return NOBODY
         given = headers.get("authorization", "").removeprefix("Bearer ").strip()
-        for name, key in self._keys.items():
-            if hmac.compare_digest(given.encode(), key.encode()):
-                return name
+        if caller := await self._ring.caller(given):
+            return caller
         raise Problem(
             401,
             "Incorrect API key provided." if given else "You didn't provide an API key.",
             code="invalid_api_key",
             headers={"WWW-Authenticate": "Bearer"},
         )
+
+
+# Each is made anew: one that is raised again keeps what it was raised in, bodies among it.
+
+
+def _elsewhere() -> Problem:
+    return Problem(403, "a page from elsewhere may not ask here", code="origin")
+
+
+def _passed_on() -> Problem:
+    return Problem(403, "a proxy passed this on, and there are no keys", code="proxy")
+
+
+def _not_yet() -> Problem:
+    return Problem(
+        503,
+        "the store that holds the keys is not open yet: ask again",
+        headers={"Retry-After": str(AGAIN_SECONDS)},
+    )
+
+
+def _too_long() -> Problem:
+    return Problem(413, f"a request holds {LARGEST_BODY:,} bytes at most")
+
+
+def _check_page(method: str, path: str, headers: Headers) -> None:
+    """Raise `Problem` for what our page would not send: whoever is signed in has a browser that
+    other pages may try to use. That a page comes from here, browsers say in two ways, of which old
+    ones know one; JSON is a kind that no form can send."""
+    if not path.startswith("/api/"):
+        return
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise _elsewhere()
+    if method in ("GET", "HEAD"):
+        return
+    if "origin" not in headers:
+        raise Problem(403, "what changes something is asked for by the page alone", code="origin")
+    if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Problem(415, "the page sends JSON", code="json")
+
+
+def _at_this_machine(scope: Scope, headers: Headers) -> bool:
+    """Whether the other end is this machine, and is nobody who hands on what others ask."""
+    client = scope.get("client")
+    try:
+        near = client is not None and ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+    return near and not any(name in headers for name in FORWARDED)
 
 
 def _name(host: str) -> str | None:
@@ -88,16 +179,56 @@ def _name(host: str) -> str | None:
         return None
 
 
-async def _body(headers: Headers, receive: Receive) -> bytes | None:
-    """The whole body, None where the client leaves before its end. Raises `Problem` where it is too
-    long: it may say so, and it may come without a length."""
+@dataclass(eq=False)
+class Held:
+    """What requests on their way take of memory, which is bounded: 500 may wait, and each may be
+    long. A caller may hold as much as they leave free for others, so that nobody is shut out by
+    one alone."""
+
+    most: int
+    bytes: int = 0
+    _by_caller: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def by(self, caller: str) -> Iterator[Callable[[int], None]]:
+        """Counts the bytes of one request until the block ends. Raises `Problem` where there is no
+        room for them."""
+        mine = 0
+
+        def hold(more: int) -> None:
+            nonlocal mine
+            if self._by_caller[caller] + more > self.most - self.bytes:
+                raise Problem(
+                    429,
+                    "too many long requests are on their way: ask again later",
+                    code="rate_limit",
+                    headers={"Retry-After": str(AGAIN_SECONDS)},
+                )
+            mine += more
+            self.bytes += more
+            self._by_caller[caller] += more
+
+        try:
+            yield hold
+        finally:
+            self.bytes -= mine
+            self._by_caller[caller] -= mine
+            if not self._by_caller[caller]:
+                del self._by_caller[caller]
+
+
+async def _body(headers: Headers, receive: Receive, hold: Callable[[int], None]) -> bytes | None:
+    """The whole body, None where the client leaves before its end; `hold` is told of each part.
+    Raises `Problem` where it is too long: it may say so, and it may come without a length."""
     said, body = headers.get("content-length", "0"), bytearray()
     if not said.isdecimal() or int(said) > LARGEST_BODY:
-        raise _TOO_LONG
+        raise _too_long()
     while (message := await receive())["type"] == "http.request":
-        body += message.get("body", b"")
+        part = message.get("body", b"")
+        hold(len(part))
+        body += part
         if len(body) > LARGEST_BODY:
-            raise _TOO_LONG
+            raise _too_long()
         if not message.get("more_body"):
             return bytes(body)
     return None

@@ -15,7 +15,16 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from guildgpt.engines.server_link import ServerBusy
-from guildgpt.errors import EngineDied, EngineError, GuildError
+from guildgpt.errors import (
+    EngineDied,
+    EngineError,
+    GuildError,
+    LimitReached,
+    OfferRefused,
+    RecordGone,
+    SignInRefused,
+    StoreError,
+)
 from guildgpt.talk.waiting import Busy, TooMany
 
 log = logging.getLogger(__name__)
@@ -78,6 +87,11 @@ class Problem(Exception):
         return AsciiJson(self.body, self.status, self.headers)
 
 
+def engine_died() -> Problem:
+    """What who asked an engine that died is answered with."""
+    return Problem(503, "the model has failed and is started anew: ask again")
+
+
 def problem_of(error: Exception) -> Problem:
     """What a failure is to who asked; what is nobody's business goes to the log alone."""
     match error:
@@ -86,12 +100,25 @@ def problem_of(error: Exception) -> Problem:
         case Busy() | TooMany() | ServerBusy():
             wait = str(math.ceil(error.seconds) or 1)
             return Problem(429, str(error), code="rate_limit", headers={"Retry-After": wait})
+        case LimitReached():
+            wait = str(math.ceil(error.seconds))
+            what = ". ".join(filter(None, (error.what, error.remedy)))
+            return Problem(429, what, code="rate_limit_exceeded", headers={"Retry-After": wait})
+        case OfferRefused():
+            return Problem(400, f"{error.what}. {error.remedy}", code="offer_refused")
         case EngineDied():
             log.warning("engine died: %s", error.what)
-            return Problem(503, "the model has failed and is started anew: ask again")
+            return engine_died()
         case EngineError():
             log.error("%s", error)
             return Problem(503, "the model cannot answer now; the operator's log says why")
+        case SignInRefused():
+            return Problem(403, f"{error.what}. {error.remedy}", code="sign_in_refused")
+        case RecordGone():
+            return Problem(404, "this is not there any more", code="gone")
+        case StoreError():
+            log.error("%s", error)
+            return Problem(503, "the store cannot be reached now; the operator's log says why")
         case GuildError():
             log.error("%s", error)
         case _:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fastapi import Request
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.types import Message, Send
 
@@ -39,6 +40,12 @@ class Events(EventSourceResponse):
 
         with suppress(TimeoutError):
             await super().stream_response(in_time)
+
+
+async def left(request: Request) -> None:
+    """Wait until the client leaves; what it sent has been read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class Reply(Protocol):

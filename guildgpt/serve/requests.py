@@ -139,6 +139,7 @@ class ResponsesRequest(Sampled):
     text: dict[str, Any] | None = None
     metadata: dict[str, str] | None = None
     previous_response_id: str | None = None
+    store: bool | None = None
 
     @property
     def limit(self) -> int | None:
@@ -150,26 +151,31 @@ class ResponsesRequest(Sampled):
         """Whether log-probabilities are asked for."""
         return "message.output_text.logprobs" in (self.include or ())
 
-    def conversation(self) -> Conversation:
-        """What was said, the instructions first; raises `Problem` as `conversation_of` does."""
-        if self.previous_response_id:
-            what = "nothing is stored here: send the whole conversation as input"
-            raise Problem(400, what, param="previous_response_id")
+    @property
+    def items(self) -> list[Said]:
+        """What is said, item by item."""
+        if isinstance(self.input, str):
+            return [Said(role="user", content=self.input)]
+        return self.input
+
+    def conversation(self, earlier: Sequence[Said] = ()) -> Conversation:
+        """What was said, the instructions first and what was said `earlier` next; raises `Problem`
+        as `conversation_of` does."""
         form = (self.text or {}).get("format") or {}
         if not isinstance(form, dict) or form.get("type") not in (None, "text"):
             raise Problem(400, NO_FORM, param="text.format")
-        said = self.input
-        if isinstance(said, str):
-            said = [Said(role="user", content=said)]
-        system, path, question = conversation_of(said, "input")
+        if not self.items:
+            raise Problem(400, "the input is empty", param="input")
+        system, path, question = conversation_of([*earlier, *self.items], "input", -len(earlier))
         return "\n\n".join(filter(None, (self.instructions, system))), path, question
 
 
-def conversation_of(messages: Sequence[Said], place: str) -> Conversation:
-    """The system text, what was said, and the question; `place` is the messages' field. Raises
-    `Problem` where the last message is not a user's, or one is not text."""
+def conversation_of(messages: Sequence[Said], place: str, first: int = 0) -> Conversation:
+    """The system text, what was said, and the question; `place` is the messages' field, and the
+    first of them has the number `first`. Raises `Problem` where the last message is not a user's,
+    or one is not text."""
     system, said = [], []
-    for number, one in enumerate(messages):
+    for number, one in enumerate(messages, first):
         where = f"{place}.{number}"
         if one.type == "reasoning":  # an agent hands back what another model thought
             continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from guildgpt.serve.problems import problem_of
 from guildgpt.serve.replies import Answer, Answers, Json, Token, event_of, logprob_of, tokens_of
 from guildgpt.serve.requests import ResponsesRequest
 
+Keep = Callable[[Json], Awaitable[None]]
 PLACE = {"output_index": 0, "content_index": 0}
 
 
@@ -26,6 +27,7 @@ class ResponseReply:
 
     asked: ResponsesRequest
     params: SamplingParams
+    keep: Keep | None = None  # stores the whole response, before its end is told
     id: str = field(default_factory=lambda: f"resp_{secrets.token_hex(24)}")
     item_id: str = field(default_factory=lambda: f"msg_{secrets.token_hex(24)}")
     created: int = field(default_factory=lambda: int(time.time()))
@@ -41,7 +43,10 @@ class ResponseReply:
                 elif begun:
                     answer.add(one.chunk, await tokens_of(begun, one.chunk))
         assert begun
-        return self._ended(begun, answer)
+        response = self._ended(begun, answer)
+        if self.keep:
+            await self.keep(response)
+        return response
 
     async def events(self, answers: Answers) -> AsyncIterator[bytes]:
         """The reply as server-sent events; a failure on the way is the last of them."""
@@ -66,14 +71,20 @@ class ResponseReply:
             failure = problem_of(error).body["error"]
             if begun is None:
                 yield self._event("error", **failure | {"code": failure["code"] or failure["type"]})
-                return
-            told_error = {"code": "server_error", "message": failure["message"]}
-            failed = self._response(begun, "failed", []) | {"error": told_error}
-            yield self._event("response.failed", response=failed)
+            else:
+                yield self._failed(begun, failure["message"])
             return
         assert begun
-        for event in self._ending(begun, answer):
+        response = self._ended(begun, answer)
+        for event in self._ending(response, answer):
             yield event
+        try:  # whoever has read the end may go on from it at once
+            if self.keep:
+                await self.keep(response)
+        except Exception as error:
+            yield self._failed(begun, problem_of(error).body["error"]["message"])
+        else:
+            yield self._event(f"response.{response['status']}", response=response)
 
     def _beginning(self, begun: Begun) -> list[bytes]:
         response = self._response(begun, "in_progress", [])
@@ -85,8 +96,12 @@ class ResponseReply:
             self._of_text("content_part.added", part=_part("", [])),
         ]
 
-    def _ending(self, begun: Begun, answer: Answer) -> list[bytes]:
-        response = self._ended(begun, answer)
+    def _failed(self, begun: Begun, message: str | None) -> bytes:
+        error = {"code": "server_error", "message": message}
+        response = self._response(begun, "failed", []) | {"error": error}
+        return self._event("response.failed", response=response)
+
+    def _ending(self, response: Json, answer: Answer) -> list[bytes]:
         [item] = response["output"]
         [part] = item["content"]
         logprobs = self._logprobs(answer.told)
@@ -94,7 +109,6 @@ class ResponseReply:
             self._of_text("output_text.done", text=answer.text, logprobs=logprobs),
             self._of_text("content_part.done", part=part),
             self._event("response.output_item.done", output_index=0, item=item),
-            self._event(f"response.{response['status']}", response=response),
         ]
 
     def _ended(self, begun: Begun, answer: Answer) -> Json:
@@ -128,9 +142,9 @@ class ResponseReply:
             "model": begun.model.version.id,
             "output": output,
             "parallel_tool_calls": False,
-            "previous_response_id": None,
+            "previous_response_id": self.asked.previous_response_id or None,
             "reasoning": {"effort": None, "summary": None},
-            "store": False,
+            "store": self.keep is not None,
             "temperature": self.params.temperature,
             "text": {"format": {"type": "text"}},
             "tool_choice": "auto",

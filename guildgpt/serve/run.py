@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,17 +18,20 @@ from fastapi import FastAPI
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import GuildError
-from guildgpt.model.locate import locate
+from guildgpt.feedback.store import Store
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
-from guildgpt.talk.fleet import Fleet, open_model
+from guildgpt.serve.housekeeping import Housekeeping
+from guildgpt.serve.models import Models
+from guildgpt.serve.opened_store import open_later, open_store
+from guildgpt.talk.fleet import Fleet
+from guildgpt.talk.following import Opening
 from guildgpt.talk.waiting import FairQueue
 
-log = logging.getLogger(__name__)
 KEYS_VARIABLE = "GUILDGPT_SERVE_KEYS"
 LEAST_KEY = 16  # characters
-LOOK_SECONDS = 5.0  # between looks whether the engines live
 LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopped
+END_SECONDS = 5  # for the errors that the others end with to be sent
 # Where a proxy may stand whose word counts for who asked, and whether by https: no public address.
 PROXIES = "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 
@@ -39,7 +41,7 @@ class ServeSettings:
     """What the command line asks for; `keys` are secrets by their names, and `public` the names
     that a proxy is called by."""
 
-    models: Sequence[str | None]
+    models: Sequence[str]  # without any, whom the store's releases want, or the newest trained one
     host: str = "127.0.0.1"
     port: int = 8000
     context: int = 4096
@@ -48,20 +50,16 @@ class ServeSettings:
     usual: SamplingParams = field(default_factory=SamplingParams)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     at: ServedAt | None = None
+    store: str | None = None  # its URL; without one nothing is kept
     public: tuple[str, ...] = ()
+    retention_days: int = 180  # that chats of the web page are kept
 
 
 def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `say` is told where. Raises `GuildError` for an address that
     needs a key and has none, a port that is taken, and a model that cannot be opened."""
-    reached = [*settings.public, *([] if _is_loopback(settings.host) else [settings.host])]
-    if not settings.keys and reached:
-        raise GuildError(
-            f"{reached[0]} can be reached by others, and without a key anybody there could use "
-            "this model",
-            remedy=f"Set {KEYS_VARIABLE} to name=key, several with commas between, or leave "
-            "--host and --public-name out.",
-        )
+    if _is_open(settings) and not settings.store:
+        raise _nobody_let_in(_reached(settings))
     listening = _listen(settings.host, settings.port)
     with listening:
         asyncio.run(_serve(settings, listening, say))
@@ -70,30 +68,125 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
 async def _serve(
     settings: ServeSettings, listening: socket.socket, say: Callable[[str], None]
 ) -> None:
-    fleet = Fleet()
-    try:
-        for model in settings.models:
-            found = locate(model, on_progress=say)
-            opening = partial(
-                open_model, found, context=settings.context, slots=settings.slots, at=settings.at
-            )
-            version = await fleet.open(opening)
-            say(f"{version.name} is open as {version.id}.")
+    opening = Opening(settings.context, settings.slots, settings.at)
+    async with opened_app(settings, opening, say) as app:
+        host, port = listening.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        if settings.store:
+            say(f"Web page at {address}/")
+        say(f"OpenAI-compatible API at {address}/v1")
+        await web_server(app).serve(sockets=[listening])
+
+
+@asynccontextmanager
+async def opened_app(
+    settings: ServeSettings, opening: Opening, say: Callable[[str], None]
+) -> AsyncGenerator[FastAPI]:
+    """The app while its models are open, its store, too, and releases are followed."""
+    async with AsyncExitStack() as stack:
+        fleet = Fleet()
+        stack.push_async_callback(fleet.close)
+        models = Models(fleet, opening, settings.models, say)
+        store = await open_store(settings.store, say) if settings.store else None
+        asking = Asking(fleet, fair_queue(settings))
         app = make_app(
-            Asking(fleet, fair_queue(settings)),
+            asking,
             usual=settings.usual,
             keys=settings.keys,
-            public=settings.public,
+            store=store,
+            models=models,
+            public=_is_reached(settings),
+            public_names=settings.public,
+            expects_store=settings.store is not None,
         )
-        host, port = listening.getsockname()[:2]
-        say(f"OpenAI-compatible API at http://{f'[{host}]' if ':' in host else host}:{port}/v1")
-        looking = asyncio.create_task(_look_after(fleet))
-        try:
-            await web_server(app).serve(sockets=[listening])
-        finally:
-            looking.cancel()
+        stack.push_async_callback(_close_store, app)
+        await _check_closed(settings, store)
+        if store:
+            await models.use(store)
+        await models.open()
+        await stack.enter_async_context(
+            _beside(
+                models.look_after(),
+                _with_store(settings, app, models),
+                app.state.ring.keep(),
+                Housekeeping(
+                    lambda: app.state.store,
+                    lambda: asking.queue.running > 0,
+                    settings.retention_days,
+                ).keep(),
+                app.state.tables.keep(app),
+            )
+        )
+        yield app
+
+
+async def _with_store(settings: ServeSettings, app: FastAPI, models: Models) -> None:
+    """Follow releases and write what waits; where the store is not open yet, as soon as it is."""
+    if settings.store and not app.state.store:
+        app.state.store = await open_later(settings.store)
+        await models.use(app.state.store)
+    if app.state.store:
+        await models.keep(app.state.store)
+
+
+@asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Work that goes on until the block ends."""
+    working = [asyncio.create_task(one) for one in work]
+    try:
+        yield
     finally:
-        await fleet.close()
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+
+
+async def _check_closed(settings: ServeSettings, store: Store | None) -> None:
+    """Raise `GuildError` for an address that others can reach, where nobody was let in yet."""
+    if not _is_open(settings):
+        return
+    if store is None:
+        raise GuildError(
+            f"{_reached(settings)} can be reached by others, and the store does not tell who may "
+            "come",
+            remedy=f"Mend it, or set {KEYS_VARIABLE} to name=key, several with commas between.",
+        )
+    accounts = store.accounts
+    if not (
+        await store.keys.all() or await accounts.somebody_came() or await accounts.invitations()
+    ):
+        raise _nobody_let_in(_reached(settings))
+
+
+def _is_open(settings: ServeSettings) -> bool:
+    """Whether others can reach the server, and nothing but the store may know who comes."""
+    return not settings.keys and _is_reached(settings)
+
+
+def _is_reached(settings: ServeSettings) -> bool:
+    return bool(settings.public) or not _is_loopback(settings.host)
+
+
+def _reached(settings: ServeSettings) -> str:
+    """The name by which others reach the server."""
+    return settings.public[0] if settings.public else settings.host
+
+
+def _nobody_let_in(host: str) -> GuildError:
+    return GuildError(
+        f"{host} can be reached by others, and without a key anybody there could use this model",
+        remedy="`guildgpt serve keys add NAME` makes a key for a program, `guildgpt serve invite` "
+        "a link for a person. Or leave --host and --public-name out.",
+    )
+
+
+async def _close_store(app: FastAPI) -> None:
+    """Close the store, once what was said until now is written down."""
+    app.state.asking.end()
+    await app.state.answering.finish()
+    await app.state.ring.close()
+    if app.state.store:
+        await app.state.store.close()
 
 
 def fair_queue(settings: ServeSettings) -> FairQueue:
@@ -108,8 +201,11 @@ def fair_queue(settings: ServeSettings) -> FairQueue:
 
 
 def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
-    """The server of an app, `more` of whose settings are uvicorn's own."""
-    usual = {"log_level": "warning", "timeout_graceful_shutdown": LEAVE_SECONDS}
+    """The server of an app that `make_app` made, `more` of whose settings are uvicorn's own."""
+    usual = {
+        "log_level": "warning",
+        "timeout_graceful_shutdown": LEAVE_SECONDS + END_SECONDS,
+    }
     # h11 bounds what a client may send before its headers end; httptools does not.
     settings: dict[str, Any] = {
         "http": "h11",
@@ -118,21 +214,23 @@ def web_server(app: FastAPI, **more: Any) -> uvicorn.Server:
         "server_header": False,
         "forwarded_allow_ips": PROXIES,
     }
-    return uvicorn.Server(uvicorn.Config(app, **(settings | usual | more)))
+    return _Server(uvicorn.Config(app, **(settings | usual | more)), app.state.asking)
 
 
-async def _look_after(fleet: Fleet) -> None:
-    """Open engines anew that have died; for ever. Why one does not open is logged once."""
-    logged = ""
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
+class _Server(uvicorn.Server):
+    """Ends answers by an error that are not over in time when it is stopped."""
+
+    def __init__(self, config: uvicorn.Config, asking: Asking):
+        super().__init__(config)
+        self._asking = asking
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`."""
+        ending = asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._asking.end)
         try:
-            await fleet.look()
-            logged = ""
-        except Exception as error:  # whatever it is, it may be mended
-            if str(error) != logged:
-                log.error("an engine does not open: %s", error)
-            logged = str(error)
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
 
 
 def read_keys(text: str) -> dict[str, str]:

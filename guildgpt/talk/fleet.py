@@ -160,6 +160,11 @@ class Fleet:
         self._shares, self._number = dict(shares), number
 
     @property
+    def release(self) -> int:
+        """The number of the release whose shares decide who answers; 0 before the first."""
+        return self._number
+
+    @property
     def open_versions(self) -> dict[str, Exception | None]:
         """The versions that can be asked; of one that died and does not open again, why not."""
         return {kept.version: kept.failure for kept in self._models if not kept.retired}

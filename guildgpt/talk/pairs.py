@@ -1,8 +1,9 @@
-"""Two answers to one prompt, for people to say which is better without knowing whose it is."""
+"""Different answers to one prompt, for people to say which is better not knowing whose it is."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from random import Random
 
@@ -30,21 +31,34 @@ async def write_pair(
     None stands for the version that serves. The order is drawn. Where both said the same, they are
     asked again, more warmly; None if they said the same to the end. Raises what `Fleet.ask` raises.
     """
-    first, second = versions
-    if first == second:
+    written = await write_answers(fleet, text, versions, params, chance, system=system)
+    return (written[0], written[1]) if written else None
+
+
+async def write_answers(
+    fleet: Fleet,
+    text: str,
+    versions: Sequence[str | None],
+    params: SamplingParams,
+    chance: Random,
+    *,
+    system: str = "",
+) -> list[Candidate] | None:
+    """The same with an answer for each of the versions, no two of which say the same."""
+    if len(set(versions)) < len(versions):
         params = replace(params, temperature=max(params.temperature, COOLEST))
     for _ in range(TRIES):
         seeds = [chance.getrandbits(31) for _ in versions]
-        pair = await asyncio.gather(
+        written = await asyncio.gather(
             *(
                 _write(fleet, text, version, replace(params, seed=seed), system)
                 for version, seed in zip(versions, seeds, strict=True)
             )
         )
-        said = {one.text.strip() for one in pair}
-        if len(said) == 2 and all(said):
-            chance.shuffle(pair)
-            return pair[0], pair[1]
+        said = {one.text.strip() for one in written}
+        if len(said) == len(versions) and all(said):
+            chance.shuffle(written)
+            return written
         params = replace(params, temperature=max(params.temperature, COOLEST) * HOTTER)
     return None
 

@@ -17,12 +17,13 @@ from guildgpt.errors import GuildError
 from guildgpt.feedback.location import member_key
 from guildgpt.feedback.pool import fill_if_empty
 from guildgpt.feedback.store import Store
+from guildgpt.talk.asked_prompts import NoPrompt
 from guildgpt.talk.fleet import Fleet
 from guildgpt.vote.contest import Contest, find, open_fleet
 from guildgpt.vote.keys import Keys
 from guildgpt.vote.play import Game
 from guildgpt.vote.screen import Screen
-from guildgpt.vote.session import NoPrompt, Session
+from guildgpt.vote.session import Session
 from guildgpt.vote.summary import Summary, show, summarise
 
 

@@ -18,24 +18,11 @@ from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineError, GuildError, RoundClosed
 from guildgpt.feedback.records import Candidate, Decision, PoolPrompt, Purpose, Round, Verdict
 from guildgpt.feedback.store import Store
+from guildgpt.talk.asked_prompts import AskedPrompts
 from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.pairs import write_pair
 
 LEFT_ALONE = timedelta(hours=1)  # after which a round of another session was left behind
-ENGINE_TRIES = 3  # prompts one after the other on which an engine may die
-TRIES = 8  # prompts one after the other to which both may give the same answer
-
-
-class NoPrompt(GuildError):
-    """The pool has none for what is asked of it."""
-
-    def __init__(self, purpose: Purpose):
-        what = "decides on a candidate" if purpose == "decide" else "is for learning"
-        super().__init__(
-            f"the pool has no prompt that {what}",
-            remedy="`guildgpt feedback prompts add starter` brings 30 of each kind, "
-            "`guildgpt feedback prompts add oasst1 --limit 1000` more.",
-        )
 
 
 @dataclass(eq=False, slots=True)
@@ -168,27 +155,13 @@ class Session:
 
     async def _write(self) -> tuple[PoolPrompt, tuple[Candidate, Candidate]]:
         """A prompt and two different answers to it."""
-        decision_id = self.decision.id if self.decision else None
-        failed = 0
-        for _ in range(TRIES):
-            prompt = await self.store.prompts.next(
-                self.purpose, self.chance, decision_id=decision_id
+
+        async def write(prompt: PoolPrompt) -> Sequence[Candidate] | None:
+            return await write_pair(
+                self.fleet, prompt.text, self.versions, self.params, self.chance
             )
-            if prompt is None:
-                raise NoPrompt(self.purpose)
-            try:
-                pair = await write_pair(
-                    self.fleet, prompt.text, self.versions, self.params, self.chance
-                )
-            except EngineError as error:
-                failed += 1
-                if failed == ENGINE_TRIES:
-                    raise
-                self.troubles.append(error)
-                continue
-            if pair is not None:
-                return prompt, pair
-        raise GuildError(
-            f"both answers were the same to {TRIES} prompts",
-            remedy="Are they different models? A higher --temperature makes answers differ.",
-        )
+
+        asked = AskedPrompts(self.store, write, self.chance, self.troubles)
+        decision_id = self.decision.id if self.decision else None
+        prompt, (first, second) = await asked.next(self.purpose, decision_id)
+        return prompt, (first, second)

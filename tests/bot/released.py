@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from guildgpt.bot.operating import following
 from guildgpt.chat import CHATML
 from guildgpt.feedback.versions import KnownVersion
 from guildgpt.model.version import Version
+from guildgpt.talk import following
 from guildgpt.talk.fleet import OpenedModel
 from simguild.engine import PacedEngine
 from simguild.fake import FakeMessage

@@ -13,11 +13,11 @@ import pytest
 from ports import free_port
 from typer.testing import CliRunner
 
-from guildgpt.bot.operating import following
 from guildgpt.cli import app
 from guildgpt.errors import EngineError, StoreError
 from guildgpt.feedback.releases import Releases
 from guildgpt.feedback.schema import versions
+from guildgpt.talk import following
 from guildgpt.talk.shares import version_for
 
 from .house import FAST, House

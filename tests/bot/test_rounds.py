@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.bot.operating import following
 from guildgpt.bot.text import rounds as say
 from guildgpt.bot.text import sentences
 from guildgpt.feedback.prompts import NewPrompt
+from guildgpt.talk import following
 from simguild.fake import Refused
 from simguild.journal import buttons
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from guildgpt.feedback.records import (
     Consent,
     ConversationKind,
+    Correction,
+    CorrectionState,
     Member,
     Rating,
     Snapshot,
@@ -94,6 +97,21 @@ class Guild:
         self.rows.votes.append(vote)
         return vote
 
+    def correct(
+        self,
+        message: StoredMessage,
+        member: str | None,
+        text: str,
+        state: CorrectionState = "accepted",
+        licence: str = "CC0-1.0",
+    ) -> Correction:
+        """A correction that was reviewed, unless it is offered still."""
+        made = Correction(self._id("correction"), message.id, member, text, self._now(), licence)
+        decided = None if state == "offered" else self._now()
+        made = replace(made, state=state, decided_at=decided)
+        self.rows.corrections.append(made)
+        return made
+
     def rate(
         self, message: StoredMessage, member: str | None, value: int, reason: str | None = None
     ) -> Rating:
@@ -112,6 +130,9 @@ class Guild:
             rows.ratings,
             self.members,
             self.versions,
+            rows.corrections,
+            rows.prompts,
+            rows.rounds,
         )
 
     def _id(self, kind: str) -> str:

@@ -14,11 +14,12 @@ import pytest
 import pytest_asyncio
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.database import Database, migrate
-from guildgpt.feedback.schema import HEAD, VERSION_TABLE, metadata
+from guildgpt.feedback.exports import export
+from guildgpt.feedback.schema import HEAD, VERSION_TABLE, accounts, metadata
 from guildgpt.feedback.store import Store
 
 from .conftest import KEY
@@ -155,6 +156,40 @@ async def test_a_store_from_before_means_were_kept(empty_url: str) -> None:
         ]
         assert await store.rounds.end("r3")  # and not once more
         assert len(await store.rounds.means("d")) == 3
+
+
+async def test_a_store_from_before_the_web_page(empty_url: str) -> None:
+    """Corrections that nobody had to review count as before; accounts are voters'."""
+    now = "'2026-01-01 00:00:00+00:00'"
+    rows = [
+        f"INSERT INTO members VALUES ('m', 'hash', 'chat', {now}, {now})",
+        "INSERT INTO accounts (id, member_id, kind, name, secret, created_at) "
+        f"VALUES ('n', 'm', 'terminal', 'anna', null, {now})",
+        "INSERT INTO conversations (id, kind, source, lang, created_at) "
+        f"VALUES ('c', 'terminal', 'terminal', 'en', {now})",
+        *(
+            "INSERT INTO messages (id, conversation_id, parent_id, role, text, synthetic, deleted, "
+            f"extra, created_at) VALUES ('{id}', 'c', {above}, '{role}', '{text}', "
+            f"false, false, '{{}}', {now})"
+            for id, above, role, text in (
+                ("q", "null", "user", "which?"),
+                ("a", "'q'", "assistant", "this wombat"),
+            )
+        ),
+        "INSERT INTO corrections (id, message_id, member_id, text, created_at) "
+        f"VALUES ('k', 'a', 'm', 'that wombat', {now})",
+    ]
+    await fill_older(empty_url, "0004", rows)
+    async with await Store.open(empty_url, key=KEY) as store:
+        found = await store.snapshot()
+        [correction] = found.corrections
+        assert (correction.text, correction.state) == ("that wombat", "accepted")
+        assert (correction.licence, correction.decided_at) == ("", None)
+        [row] = await store.database.rows(select(accounts))
+        assert (row.name, row.role, row.ended_at) == ("anna", "voter", None)
+        assert await store.accounts.all() == []  # of the web page
+        [pair] = export(found, "preference").rows
+        assert pair["chosen"] == [{"role": "assistant", "content": "that wombat"}]
 
 
 def _old_round(

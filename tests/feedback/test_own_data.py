@@ -111,7 +111,10 @@ async def test_every_table_that_names_a_member_is_looked_at(store: Store) -> Non
         "corrections",
         "prompts",
         "accounts",
+        "chats",
     }
+    naming = {table.name for table in metadata.sorted_tables if "account_id" in table.c}
+    assert naming == {"invitations", "sessions"}
 
 
 async def test_versions_that_learned_from_it(store: Store) -> None:

@@ -19,9 +19,11 @@ class Slow:
     def __init__(self, tokenizer: Tokenizer, words: int = 10**6):
         self.tokenizer = tokenizer
         self.words = words
-        self.running = self.left = 0
+        self.word = "word "
+        self.running = self.left = self.closed = 0
         self.pause = 0.005
         self.dies_after: int | None = None
+        self.dead = False
 
     async def generate(
         self, ids: Sequence[int], params: SamplingParams
@@ -33,7 +35,9 @@ class Slow:
                 if number == self.dies_after:
                     self.dies_after = None
                     raise EngineDied("it is gone")
-                yield Chunk((5,), "word ")
+                if self.dead and number:
+                    raise EngineDied("it is gone")
+                yield Chunk((5,), self.word)
             yield Chunk((), "", "eos")
         except (asyncio.CancelledError, GeneratorExit):
             self.left += 1
@@ -45,7 +49,7 @@ class Slow:
         pass
 
     async def close(self) -> None:
-        pass
+        self.closed += 1
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:

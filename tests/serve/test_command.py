@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ def test_the_command_serves_and_ends_at_a_signal(starter: Path) -> None:
     running = command("starter", "--port", port, "--context", 512)
     try:
         assert running.stdout
-        lines = [running.stdout.readline() for _ in range(2)]
-        assert f"http://127.0.0.1:{port}/v1" in lines[1]
+        lines = [running.stdout.readline() for _ in range(3)]
+        assert f"http://127.0.0.1:{port}/v1" in lines[2]
         url = f"http://127.0.0.1:{port}/v1"
         body: dict[str, Any] = {"messages": ASKED, "max_tokens": 2}
         ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60)
@@ -119,8 +119,10 @@ def test_whoever_interrupts_it_twice_does_not_wait(starter: Path) -> None:
             process.send_signal(signal.SIGINT)
             assert [choices(next(lines)) for _ in range(20)]  # it goes on
             process.send_signal(signal.SIGINT)
-            with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
-                list(lines)
+            heard: list[str] = []
+            with suppress(httpx.RemoteProtocolError, httpx.ReadError):
+                heard.extend(lines)
+            assert "data: [DONE]" not in heard
         process.communicate(timeout=120)
         model.wait(60)
 

@@ -33,11 +33,12 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def quick(engine: LlamaCppEngine) -> Iterator[Served]:
+def quick(engine: LlamaCppEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """An engine that answers two words at once: its server is what is tried."""
     writer = Slow(engine.tokenizer, words=2)
     writer.pause = 0
-    with serving(writer, keys={"anna": KEY}) as there:
+    store = tmp_path_factory.mktemp("store") / "feedback.db"
+    with serving(writer, keys={"anna": KEY}, store=f"sqlite:///{store}") as there:
         yield there
 
 
@@ -52,6 +53,9 @@ OPERATIONS = [
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/completions"),
     ("POST", "/v1/responses"),
+    ("GET", "/v1/responses/{id}"),
+    ("DELETE", "/v1/responses/{id}"),
+    ("GET", "/v1/responses/{id}/input_items"),
     ("POST", "/v1/embeddings"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +13,14 @@ from openai import AuthenticationError
 
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import GuildError
-from guildgpt.serve.guard import LARGEST_BODY
+from guildgpt.serve import guard
+from guildgpt.serve.guard import LARGEST_BODY, Held
+from guildgpt.serve.problems import Problem
 from guildgpt.serve.run import ServeSettings, fair_queue, read_keys, read_public, serve
 from guildgpt.talk.waiting import TooMany
 
 from .conftest import Served, serving
+from .slow import Slow
 
 KEYS = {"anna": "key-of-anna-0123456789", "ben": "key-of-ben-0123456789"}
 BODY = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
@@ -92,6 +96,17 @@ def test_a_body_that_is_too_long(served: Served) -> None:
         assert "bytes at most" in reply.json()["error"]["message"]
 
 
+def test_what_is_refused_is_not_kept(served: Served) -> None:
+    """An exception that is raised again and again holds all that was there when it was."""
+    for _ in range(3):
+        content = b"x" * (LARGEST_BODY + 1)
+        reply = httpx.post(f"{served.url}/v1/chat/completions", content=content, timeout=60)
+        assert reply.status_code == 413
+        assert asked(served, Origin="https://evil.example").status_code == 403
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, Problem) and one.__traceback__]
+
+
 @pytest.mark.parametrize(
     ("text", "keys"),
     [
@@ -158,3 +173,56 @@ def test_names_of_a_proxy() -> None:
     for name in ("", "https://a.example", "a.example/chat", "user@a.example", "a.example:x"):
         with pytest.raises(GuildError, match="no name of a server"):
             read_public([name])
+
+
+def test_nobody_holds_all_memory_for_long_requests() -> None:
+    """A caller may hold as much as is left free, so another always finds some room."""
+    held = Held(1000)
+    with held.by("anna") as anna, held.by("ben") as ben:
+        anna(500)
+        with pytest.raises(Problem, match="ask again later") as refused:
+            anna(1)
+        assert refused.value.status == 429
+        assert int(refused.value.headers["Retry-After"]) > 0
+        ben(250)
+        with held.by("anna") as more, pytest.raises(Problem):
+            more(1)
+        assert held.bytes == 750
+    with held.by("ben") as ben:
+        ben(500)
+    assert held.bytes == 0
+
+
+async def test_long_requests_that_wait_have_bounded_room(
+    engine: LlamaCppEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "MOST_HELD", 400_000)
+    slow = Slow(engine.tokenizer)
+    messages = [{"role": "user", "content": "Hi"}]
+    long = {"messages": messages, "of_no_meaning": "x" * 60_000}
+    with serving(slow, workers=1, waiting=50) as served:
+        queue = served.asking.queue
+
+        async def asks(body: dict[str, Any]) -> asyncio.Task[httpx.Response]:
+            """Asks, and waits until it is refused or has its place."""
+            places = queue.running + queue.waiting
+            asking = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+            while not asking.done() and queue.running + queue.waiting == places:
+                await asyncio.sleep(0.01)
+            return asking
+
+        async with httpx.AsyncClient(base_url=served.url, timeout=120) as client:
+            asked = [await asks(long) for _ in range(3)]
+            assert not any(one.done() for one in asked)
+            refused = (await asks(long)).result()
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) > 0
+            assert not (await asks({"messages": messages})).done()  # there is room for it
+            for one in asyncio.all_tasks() - {asyncio.current_task()}:
+                one.cancel()
+        told = ""
+        while "guildgpt_held_bytes 0.0" not in told:
+            told = httpx.get(f"{served.url}/metrics").text
+    assert (queue.running, queue.waiting) == (0, 0)
+    assert 'guildgpt_requests_total{status="429"} 1.0' in told

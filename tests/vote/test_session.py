@@ -12,8 +12,9 @@ from guildgpt.errors import EngineDied, GuildError, RoundClosed
 from guildgpt.feedback.exports import export
 from guildgpt.feedback.records import Ballots, Decision
 from guildgpt.feedback.store import Store
+from guildgpt.talk.asked_prompts import ENGINE_TRIES, NoPrompt
 from guildgpt.talk.fleet import Fleet
-from guildgpt.vote.session import ENGINE_TRIES, NoPrompt, Played, Session
+from guildgpt.vote.session import Played, Session
 
 from .conftest import KEY, NEW, OLD, Teller, begin
 

@@ -25,11 +25,12 @@ from guildgpt.bot.answers.systems import Systems
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.health import Metrics
 from guildgpt.bot.operating.logs import EventLog
-from guildgpt.bot.operating.postponed import Postponed, insist, or_else
+from guildgpt.bot.operating.postponed import insist, or_else
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineError, ModelError, RecordGone, StoreError
+from guildgpt.feedback.postponed import Postponed
 from guildgpt.feedback.records import Delivery, Member
 from guildgpt.feedback.store import Store
 from guildgpt.talk.fleet import Fleet
@@ -59,7 +60,7 @@ class Service:
     def __post_init__(self) -> None:
         settings = self.settings
         self.guilds = Guilds(self.store, settings)
-        self.postponed = Postponed()
+        self.postponed = Postponed(log)
         self.pacer = Pacer(self.clock)
         self.writer = ChannelWriter(self.pacer, self.clock)
         self.sampling = SamplingParams(

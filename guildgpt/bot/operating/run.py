@@ -15,7 +15,7 @@ from typing import Any
 from guildgpt.bot.adapter.client import GuildClient
 from guildgpt.bot.answers.service import Service
 from guildgpt.bot.answers.systems import check_operators
-from guildgpt.bot.operating.following import Following, OpenVersion
+from guildgpt.bot.operating.following import followed
 from guildgpt.bot.operating.health import Metrics, health_server
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
@@ -25,6 +25,7 @@ from guildgpt.feedback.location import member_key
 from guildgpt.feedback.purging import purge
 from guildgpt.feedback.store import Store
 from guildgpt.talk.fleet import Fleet, Open
+from guildgpt.talk.following import OpenVersion
 from guildgpt.talk.moderation import moderators
 
 log = EventLog(__name__)
@@ -87,10 +88,11 @@ async def serve(
             chance=random.Random(),
             metrics=metrics,
         )
-        following = Following(
+        following = followed(
             store, fleet, service.postponed, settings, metrics, open_it, open_version
         )
-        await following.begin()
+        if await following.begin() and settings.model:
+            log("settings_model_not_served", reason="a release goes before it")
         check_operators(await service.systems.generator.room(settings.system))
         client = await stack.enter_async_context(GuildClient(service, **options))
         keeper = Housekeeper(client, settings)

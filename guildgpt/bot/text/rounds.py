@@ -11,6 +11,7 @@ from guildgpt.bot.text.shown import answer_text
 from guildgpt.feedback.betting import Standing
 from guildgpt.feedback.deciding import in_words
 from guildgpt.feedback.policy import RULE_21
+from guildgpt.feedback.rankings import positions_of
 from guildgpt.feedback.records import Ballots
 
 Every = Literal["daily", "weekly"]
@@ -74,7 +75,7 @@ def _question(shown: Shown) -> str:
 def result(ballots: Ballots) -> str:
     """How many voted, for what, and how clear that is."""
     counts = Counter(
-        "AB"[vote.ranking[0]] if vote.verdict == "ranked" else vote.verdict
+        "AB"[positions_of(vote.ranking)[0]] if vote.verdict == "ranked" else vote.verdict
         for vote in ballots.votes
         if vote.verdict != "skip"
     )

@@ -1,0 +1,110 @@
+"""Coming and going: links that let somebody in, their sessions, and signing out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from guildgpt.feedback.accounts import STAYS
+from guildgpt.feedback.records import Account
+from guildgpt.serve.problems import AsciiJson, Problem
+from guildgpt.serve.web.who import COOKIE, Id, Opened, SignedIn, account_of
+
+Token = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Link(BaseModel):
+    """A link's token: it came behind the address' `#`, so that it is in no log."""
+
+    token: Token
+
+
+class Coming(Link):
+    """A link is used, under a name if it makes a new account."""
+
+    name: Annotated[str, Field(max_length=1000)] | None = None
+
+
+def router() -> APIRouter:
+    """The routes."""
+    routes = APIRouter()
+
+    @routes.get("/me")
+    async def me(account: SignedIn) -> dict[str, Any]:
+        return told(account)
+
+    @routes.get("/signed-in")
+    async def signed_in(request: Request) -> dict[str, bool]:
+        """Whether they are: for the page that asks people to, where it is no error not to be."""
+        try:
+            await account_of(request)
+        except Problem:
+            return {"signed_in": False}
+        return {"signed_in": True}
+
+    @routes.post("/invitation")
+    async def invitation(link: Link, store: Opened) -> dict[str, Any]:
+        """What a link is for, before it is used."""
+        found = await store.accounts.invitation(link.token)
+        if found is None:
+            what = (
+                "this link was used, is too old, or was never one: ask who invited you for another"
+            )
+            raise Problem(404, what, code="link")
+        return {"role": found.role, "name": found.name, "again": found.account_id is not None}
+
+    @routes.post("/join")
+    async def join(coming: Coming, request: Request, store: Opened) -> Response:
+        device = request.headers.get("user-agent", "")
+        account, token = await store.accounts.accept(coming.token, coming.name, device)
+        response = AsciiJson(told(account))
+        set_cookie(response, request, token, int(STAYS.total_seconds()))
+        return response
+
+    @routes.post("/leave")
+    async def leave(request: Request, store: Opened) -> Response:
+        """Sign out here."""
+        if token := request.cookies.get(COOKIE):
+            await store.accounts.sign_out(token)
+        response = AsciiJson({})
+        set_cookie(response, request, "", 0)
+        return response
+
+    @routes.get("/sessions")
+    async def sessions(account: SignedIn, store: Opened, request: Request) -> list[dict[str, Any]]:
+        """Where they are signed in."""
+        here = request.cookies.get(COOKIE, "")
+        current = await store.accounts.session(here) if here else None
+        found = await store.accounts.sessions(account.id)
+        return [asdict(one) | {"here": one == current} for one in found]
+
+    @routes.delete("/sessions/{id}")
+    async def end(id: Id, account: SignedIn, store: Opened) -> dict[str, Any]:
+        """Sign out there."""
+        if not await store.accounts.end_session(id, account.id):
+            raise Problem(404, "you are not signed in there any more")
+        return {}
+
+    return routes
+
+
+def told(account: Account) -> dict[str, Any]:
+    """An account as its page knows it."""
+    return {"id": account.id, "name": account.name, "role": account.role}
+
+
+def set_cookie(response: Response, request: Request, token: str, seconds: int) -> None:
+    """Set the cookie, or end it. Behind https, which the page's own origin tells, it is sent by no
+    other way; no script reads it, and no page from elsewhere has it sent along."""
+    response.set_cookie(
+        COOKIE,
+        token,
+        max_age=seconds,
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=request.headers.get("origin", "").startswith("https://"),
+    )

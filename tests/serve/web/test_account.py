@@ -1,0 +1,110 @@
+"""Coming by a link, leaving, and what is kept of a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Page, expect
+
+from .conftest import PHONE, Open, Site, site_over
+from .scripted import Scripted
+from .test_chat_page import accessible, ask, done
+
+
+def come(site: Site, opened: Open, name: str, **more: object) -> Page:
+    """A window of somebody who came by a link."""
+    page = opened(site.link(), **more)
+    page.get_by_label("What shall we call you?").fill(name)
+    accessible(page)
+    page.get_by_role("button", name="Come in").click()
+    page.wait_for_url(f"{site.url}/")
+    return page
+
+
+def test_a_link_lets_one_in_once(site: Site, opened: Open) -> None:
+    link = site.link(name="Anna")
+    page = opened(link)
+    assert page.get_by_label("What shall we call you?").input_value() == "Anna"
+    assert page.url == f"{site.url}/join"  # the token is in no history
+    page.get_by_role("button", name="Come in").click()
+    page.wait_for_url(f"{site.url}/")
+    again = opened(link, expects=("404",))
+    expect(again.locator("h1")).to_have_text("This link does not work")
+    cookie = next(one for one in page.context.cookies() if one["name"] == "guildgpt_session")
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+
+
+def test_a_name_that_is_taken_can_be_another(site: Site, opened: Open) -> None:
+    come(site, opened, "Anna")
+    page = opened(site.link(), expects=("403",))
+    field = page.get_by_label("What shall we call you?")
+    field.fill("anna")
+    page.get_by_role("button", name="Come in").click()
+    expect(page.get_by_role("alert")).to_contain_text("is called anna already")
+    field.fill("Ben")
+    page.get_by_role("button", name="Come in").click()
+    page.wait_for_url(f"{site.url}/")
+
+
+def test_sessions_are_seen_and_ended(site: Site, opened: Open) -> None:
+    page = come(site, opened, "Anna")
+    account = next(one for one in site.run(site.store.accounts.all()) if one.name == "Anna")
+    token = site.run(site.store.accounts.invite("voter", account_id=account.id))
+    other = opened(f"{site.url}/join#{token}")
+    other.get_by_role("button", name="Sign in").click()
+    other.wait_for_url(f"{site.url}/")
+    page.goto(f"{site.url}/account")
+    expect(page.locator("#devices li")).to_have_count(2)
+    accessible(page)
+    page.get_by_role("button", name="End the session").click()
+    expect(page.locator("#devices li")).to_have_count(1)
+    other.goto(f"{site.url}/account")
+    other.wait_for_url(f"{site.url}/join?to=%2Faccount")
+    page.get_by_role("button", name="Sign out here").click()
+    expect(page.locator("h1")).to_have_text("You are not signed in")
+
+
+def test_everything_is_taken_along_and_erased(site: Site, opened: Open) -> None:
+    page = come(site, opened, "Anna", viewport=PHONE)
+    ask(page, "Is xylophonic a word?")
+    done(page)
+    page.goto(f"{site.url}/account")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Take it along").click()
+    assert "xylophonic" in download.value.path().read_text(encoding="utf-8")
+    page.get_by_label("A model may learn").check()
+    expect(page.get_by_text("Your choice is kept.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("A model may learn")).to_be_checked()
+    page.get_by_role("button", name="Erase everything of mine").click()
+    page.get_by_label("Write your name").fill("Anna")
+    accessible(page)
+    page.get_by_role("dialog").get_by_role("button", name="Erase everything").click()
+    page.wait_for_url(f"{site.url}/join")
+    expect(page.locator("h1")).to_have_text("You are not signed in")
+    assert site.run(site.store.snapshot()).messages == []
+
+
+def test_a_slip_erases_nothing(site: Site) -> None:
+    anna = site.signed_in("Anna")
+    assert anna.post("/api/me/erase", json={"name": "Ann"}).status_code == 400
+    assert anna.get("/api/me").json()["name"] == "Anna"
+
+
+def test_a_voter_sees_no_page_of_the_operators(site: Site) -> None:
+    anna = site.signed_in("Anna")
+    refused = anna.get("/versions")
+    assert refused.status_code == 403
+    assert "the operator’s" in refused.text
+    assert "/versions" not in anna.get("/account").text
+
+
+def test_behind_https_the_cookie_goes_no_other_way(scripted: Scripted, tmp_path: Path) -> None:
+    with site_over(scripted, tmp_path, keys={"anna": "key-of-anna-0123456789"}) as site:
+        for scheme, is_secure in (("https", True), ("http", False)):
+            headers = {"Origin": f"{scheme}://chat.example", "Host": "chat.example"}
+            coming = {"token": site.link().partition("#")[2], "name": scheme}
+            reply = httpx.post(f"{site.url}/api/join", json=coming, headers=headers)
+            assert ("Secure" in reply.raise_for_status().headers["set-cookie"]) is is_secure

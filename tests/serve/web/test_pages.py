@@ -1,0 +1,60 @@
+"""Pages and files: who sees which, and how closed they are."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from guildgpt.serve.web.pages import POLICY, STATIC
+from guildgpt.serve.web.registry import PAGES
+
+from .conftest import Open, Site
+
+CLOSED = ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'")
+
+
+def test_every_page_and_file_is_closed_to_others(site: Site) -> None:
+    paths = [page.path for page in PAGES]
+    paths += [f"/static/{file.name}" for file in STATIC.iterdir() if file.suffix != ".html"]
+    for path in paths:
+        reply = httpx.get(f"{site.url}{path}")
+        assert reply.status_code == 200, path
+        assert all(part in reply.headers["content-security-policy"] for part in CLOSED)
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["referrer-policy"] == "no-referrer"
+        again = httpx.get(f"{site.url}{path}", headers={"If-None-Match": reply.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert "unsafe" not in POLICY
+
+
+@pytest.mark.parametrize("path", ["shell.html", "nothing.js", "..%2fpages.py", "%2e%2e/who.py"])
+def test_nothing_else_is_handed_out(site: Site, path: str) -> None:
+    assert httpx.get(f"{site.url}/static/{path}").status_code == 404
+
+
+def test_at_the_machine_itself_one_is_the_operator(site: Site) -> None:
+    me = httpx.get(f"{site.url}/api/me").json()
+    assert (me["name"], me["role"]) == ("operator", "operator")
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"])
+def test_who_comes_by_a_proxy_is_not_at_the_machine(site: Site, header: str) -> None:
+    assert httpx.get(f"{site.url}/api/me", headers={header: "1.2.3.4"}).status_code == 401
+
+
+def test_once_somebody_was_let_in_everybody_signs_in(site: Site) -> None:
+    anna = site.signed_in("Anna")
+    assert anna.get("/api/me").json()["name"] == "Anna"
+    assert httpx.get(f"{site.url}/api/me").status_code == 401
+    led = httpx.get(f"{site.url}/account")
+    assert (led.status_code, led.headers["location"]) == (303, "/join?to=%2Faccount")
+
+
+def test_a_name_is_shown_and_never_read_as_html(site: Site, opened: Open) -> None:
+    name = '<img src=x onerror="alert(1)">"&{{page}}'
+    page = opened(site.link())
+    page.get_by_label("What shall we call you?").fill(name)
+    page.get_by_role("button", name="Come in").click()
+    page.wait_for_url(f"{site.url}/")
+    assert page.locator("a.me").inner_text() == name
+    assert page.locator("img").count() == 0
