@@ -22,11 +22,11 @@ from guildgpt.feedback.store import Store
 from guildgpt.serve.problems import Problem, problem_of
 from guildgpt.serve.replies import Events, event_of, left
 from guildgpt.serve.web.answering import Answering
-from guildgpt.serve.web.chats import LONGEST_QUESTION, Id
+from guildgpt.serve.web.chats import LONGEST_QUESTION
 from guildgpt.serve.web.telling import Json
 from guildgpt.serve.web.tree import Tree
 from guildgpt.serve.web.voting import told
-from guildgpt.serve.web.who import Opened, SignedIn
+from guildgpt.serve.web.who import Id, Opened, SignedIn
 from guildgpt.talk.pairs import COOLEST
 
 
