@@ -15,19 +15,25 @@ import typer
 
 from guildgpt.errors import GuildError
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
+from guildgpt.feedback.corrections_cli import corrections_app
 from guildgpt.feedback.policy import RULE_21
 from guildgpt.feedback.prompts_cli import prompts_app
 from guildgpt.terminal import FLAG, Json, console_for, examples, print_json
 
 if TYPE_CHECKING:
-    from guildgpt.feedback.records import AbuseReport, Erasure, Snapshot
+    from guildgpt.feedback.records import AbuseReport, AccountKind, Erasure, Snapshot
     from guildgpt.feedback.store import Store
 
 feedback_app = typer.Typer(
     help="Votes, ratings and conversations: count, export, import, erase.", no_args_is_help=True
 )
 feedback_app.add_typer(prompts_app, name="prompts")
+feedback_app.add_typer(corrections_app, name="corrections")
 
+Web = Annotated[
+    bool,
+    typer.Option("--web", metavar=FLAG, help="It is the name of their account on the web page."),
+]
 Guild = Annotated[int | None, typer.Option("--guild", metavar="ID", help="Only of this server.")]
 
 
@@ -277,6 +283,7 @@ def member(
         str, typer.Argument(metavar="USER_ID", help="The Discord id of a user: 17 to 20 digits.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A file of JSON to write.")],
+    web: Web = False,
     store: StoreOption = None,
     force: Annotated[
         bool, typer.Option("--force", metavar=FLAG, help="Overwrite the file.")
@@ -290,10 +297,15 @@ def member(
     """
     from guildgpt.feedback.own_data import SECTIONS, write_record
 
-    user = _user_id(user_id)
+    user = user_id if web else _user_id(user_id)
     _check_out(out, force)
 
-    kept = with_store(store, lambda opened: opened.privacy.kept_of(user))
+    async def look(opened: Store) -> dict[str, Any] | None:
+        if isinstance(user, str):
+            return await opened.privacy.kept_of_account("web", user)
+        return await opened.privacy.kept_of(user)
+
+    kept = with_store(store, look)
     if kept is None:
         raise GuildError(
             "nothing of this user is in the store",
@@ -308,7 +320,9 @@ def member(
 
 @feedback_app.command(
     epilog=examples(
-        "guildgpt feedback erase 80351110224678912", "guildgpt feedback erase anna --account"
+        "guildgpt feedback erase 80351110224678912",
+        "guildgpt feedback erase anna --account",
+        "guildgpt feedback erase anna --web",
     )
 )
 def erase(
@@ -321,13 +335,15 @@ def erase(
             "--account", metavar=FLAG, help="It is the name under which they `guildgpt vote`."
         ),
     ] = False,
+    web: Web = False,
     store: StoreOption = None,
     yes: Annotated[bool, typer.Option("--yes", metavar=FLAG, help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Erase everything of a member, and name the model versions that learned from it."""
 
-    user = user_id if account else _user_id(user_id)
+    kind: AccountKind | None = "web" if web else "terminal" if account else None
+    user = user_id if kind else _user_id(user_id)
     store_url(store)  # say what is wrong before asking
     if not yes:
         typer.confirm(
@@ -339,10 +355,10 @@ def erase(
     from guildgpt.feedback.purging import purge
 
     async def work(opened: Store) -> tuple[Erasure, int]:
-        if isinstance(user, str):
-            erasure = await opened.privacy.erase_account("terminal", user)
+        if kind is not None:
+            erasure = await opened.privacy.erase_account(kind, user_id)
         else:
-            erasure = await opened.privacy.erase(user)
+            erasure = await opened.privacy.erase(int(user))
         return erasure, await purge(opened)
 
     erasure, files = with_store(store, work)
