@@ -130,7 +130,8 @@ def main() -> None:
         first = statistics.median(a.first for a, _ in rows)
         print(
             f"{streams:3d} streams, {threads} threads each: {mine:6.0f} tokens/s, "
-            f"llama.cpp {other:6.0f}: {ratio:.3f} of it; first token after {first:.0f} ms, {later:+.0f} ms",
+            f"llama.cpp {other:6.0f}: {ratio:.3f} of it; "
+            f"first token after {first:.0f} ms, {later:+.0f} ms",
             flush=True,
         )
 
