@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
@@ -279,10 +281,15 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        raise GuildError(
-            f"port {port} of {host} is not to be had: {error.strerror}",
-            remedy="Another one: --port, 0 for any that is free.",
-        ) from error
+        if error.errno == errno.EADDRINUSE:
+            what = f"port {port} of {host} is taken: another program listens there"
+            remedy = "Another port, --port 8001, or 0 for any that is free. Or end that program."
+        else:
+            known = error.errno in errno.errorcode  # then Python adds to its words
+            why = os.strerror(error.errno) if known and error.errno else error.strerror
+            what = f"port {port} of {host} is not to be had: {why}"
+            remedy = "Another --host, an address of this machine, or another --port above 1023."
+        raise GuildError(what, remedy=remedy) from error
 
 
 def _is_loopback(host: str) -> bool:
