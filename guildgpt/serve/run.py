@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+<<<<<<< HEAD
 import errno
+=======
+>>>>>>> int
 import os
 import socket
 import time
@@ -281,6 +284,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
+<<<<<<< HEAD
         if error.errno == errno.EADDRINUSE:
             what = f"port {port} of {host} is taken: another program listens there"
             remedy = "Another port, --port 8001, or 0 for any that is free. Or end that program."
@@ -290,6 +294,12 @@ def _listen(host: str, port: int) -> socket.socket:
             what = f"port {port} of {host} is not to be had: {why}"
             remedy = "Another --host, an address of this machine, or another --port above 1023."
         raise GuildError(what, remedy=remedy) from error
+=======
+        raise GuildError(
+            f"port {port} of {host} is not to be had: {os.strerror(error.errno or 0)}",
+            remedy="Another one: --port, 0 for any that is free.",
+        ) from error
+>>>>>>> int
 
 
 def _is_loopback(host: str) -> bool:
