@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
-import errno
-=======
->>>>>>> int
-import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +21,7 @@ from guildgpt.feedback.store import Store
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.housekeeping import Housekeeping
+from guildgpt.serve.listening import is_loopback, listen
 from guildgpt.serve.models import Models
 from guildgpt.serve.opened_store import open_later, open_store
 from guildgpt.talk.fleet import Fleet
@@ -65,7 +60,7 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
     needs a key and has none, a port that is taken, and a model that cannot be opened."""
     if _is_open(settings) and not settings.store:
         raise _nobody_let_in(_reached(settings))
-    listening = _listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port)
     with listening:
         asyncio.run(_serve(settings, listening, say))
 
@@ -169,7 +164,7 @@ def _is_open(settings: ServeSettings) -> bool:
 
 
 def _is_reached(settings: ServeSettings) -> bool:
-    return bool(settings.public) or not _is_loopback(settings.host)
+    return bool(settings.public) or not is_loopback(settings.host)
 
 
 def _reached(settings: ServeSettings) -> str:
@@ -277,33 +272,3 @@ def read_public(names: Sequence[str]) -> tuple[str, ...]:
             )
         found.append(parts.netloc)
     return tuple(found)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-<<<<<<< HEAD
-        if error.errno == errno.EADDRINUSE:
-            what = f"port {port} of {host} is taken: another program listens there"
-            remedy = "Another port, --port 8001, or 0 for any that is free. Or end that program."
-        else:
-            known = error.errno in errno.errorcode  # then Python adds to its words
-            why = os.strerror(error.errno) if known and error.errno else error.strerror
-            what = f"port {port} of {host} is not to be had: {why}"
-            remedy = "Another --host, an address of this machine, or another --port above 1023."
-        raise GuildError(what, remedy=remedy) from error
-=======
-        raise GuildError(
-            f"port {port} of {host} is not to be had: {os.strerror(error.errno or 0)}",
-            remedy="Another one: --port, 0 for any that is free.",
-        ) from error
->>>>>>> int
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -45,16 +45,11 @@ def test_the_command_serves_and_ends_at_a_signal(starter: Path) -> None:
     running = command("starter", "--port", port, "--context", 512)
     try:
         assert running.stdout
-<<<<<<< HEAD
         told = ""
         while "API at " not in told:
             told = running.stdout.readline()
             assert told, "it did not start"
         assert f"http://127.0.0.1:{port}/v1" in told
-=======
-        lines = [running.stdout.readline() for _ in range(4)]
-        assert f"http://127.0.0.1:{port}/v1" in lines[3]
->>>>>>> int
         url = f"http://127.0.0.1:{port}/v1"
         body: dict[str, Any] = {"messages": ASKED, "max_tokens": 2}
         ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60)
