@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -255,6 +256,23 @@ def test_too_many_answers_at_once(site: Site, anna: httpx.Client) -> None:
         one.close()
     site.engine.holds_after = None
     until(lambda: anna.post(f"/api/chats/{chat}/questions", json={"text": "Who?"}).is_success)
+
+
+def test_too_many_answers_asked_for_in_one_moment(site: Site, anna: httpx.Client) -> None:
+    site.engine.holds_after = 0
+    chat = started(anna)
+
+    def ask(_: int) -> str:
+        reply = anna.post(f"/api/chats/{chat}/questions", json={"text": "Who?"})
+        return reply.text if reply.is_success else "answers are on their way"
+
+    with ThreadPoolExecutor(20) as threads:
+        asking = [threads.submit(ask, number) for number in range(20)]
+        until(lambda: sum(one.done() for one in asking) >= 16)
+        site.engine.holds_after = None
+    said = [one.result() for one in asking]
+    assert len(site.engine.asked) == 4
+    assert sum("answers are on their way" in one for one in said) == 16
 
 
 def test_only_the_page_changes_anything(site: Site, anna: httpx.Client) -> None:
