@@ -87,6 +87,17 @@ def test_everything_is_taken_along_and_erased(site: Site, opened: Open) -> None:
     assert site.run(site.store.snapshot()).messages == []
 
 
+def test_without_its_store_the_page_says_why(site: Site, opened: Open) -> None:
+    store, site.app.state.store = site.store, None
+    try:
+        page = opened(site.url, expects=("503",))
+        expect(page.locator("#join p")).to_contain_text("The store is not open")
+    finally:
+        site.app.state.store = store
+    page.reload()
+    page.wait_for_url(f"{site.url}/")  # where one is let in again by oneself
+
+
 def test_a_slip_erases_nothing(site: Site) -> None:
     anna = site.signed_in("Anna")
     assert anna.post("/api/me/erase", json={"name": "Ann"}).status_code == 400
