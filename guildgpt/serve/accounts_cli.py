@@ -129,7 +129,9 @@ def _tell_link(address: str, token: str, days: int, as_json: bool) -> None:
     # Behind the `#` it is in no server's log, and no page is told where its visitor came from.
     link = f"{address.rstrip('/')}/join#{token}"
     said = f"Good once, for {days} day{'s' * (days > 1)}; who has it comes in, so send it to them "
-    tell(as_json, {"link": link, "days": days}, f"{said}alone:", link)
+    here = f"It leads to {_HERE}; --address names another place, where others find the page."
+    lines = [here] if address == _HERE else []
+    tell(as_json, {"link": link, "days": days}, *lines, f"{said}alone:", link)
 
 
 def _show(found: dict[str, Any], console: Console) -> None:

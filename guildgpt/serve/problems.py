@@ -154,4 +154,8 @@ def _wrong(first: Mapping[str, Any]) -> Problem:
     if first["type"] == "json_invalid":
         return Problem(400, f"the body is no JSON: {first.get('ctx', {}).get('error', '')}")
     param = ".".join(place) or None
+    if param is None and first["type"].endswith("attributes_type"):
+        # A body of another kind comes as its bytes: that is what curl sends unless it is told.
+        what = "the body is no JSON object; send one, and `Content-Type: application/json` with it"
+        return Problem(400, what)
     return Problem(400, f"{param or 'the body'}: {first['msg']}", param=param)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
@@ -280,7 +281,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise GuildError(
-            f"port {port} of {host} is not to be had: {error.strerror}",
+            f"port {port} of {host} is not to be had: {os.strerror(error.errno or 0)}",
             remedy="Another one: --port, 0 for any that is free.",
         ) from error
 

@@ -275,6 +275,18 @@ def test_a_body_that_is_none(served: Served, content: bytes) -> None:
     assert reply.json()["error"]["message"]
 
 
+def test_a_body_whose_kind_is_not_said(served: Served) -> None:
+    """curl -d sends it as a form's."""
+    reply = httpx.post(
+        f"{served.url}/v1/chat/completions",
+        content=b'{"messages": []}',
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+        timeout=60,
+    )
+    assert reply.status_code == 400
+    assert "Content-Type: application/json" in reply.json()["error"]["message"]
+
+
 def test_no_embeddings_and_no_such_path(served: Served) -> None:
     assert post(served, "/v1/embeddings", input="a").status_code == 400
     for reply in (post(served, "/v1/nothing"), httpx.get(f"{served.url}/v1/chat/completions")):

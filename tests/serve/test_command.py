@@ -45,8 +45,8 @@ def test_the_command_serves_and_ends_at_a_signal(starter: Path) -> None:
     running = command("starter", "--port", port, "--context", 512)
     try:
         assert running.stdout
-        lines = [running.stdout.readline() for _ in range(3)]
-        assert f"http://127.0.0.1:{port}/v1" in lines[2]
+        lines = [running.stdout.readline() for _ in range(4)]
+        assert f"http://127.0.0.1:{port}/v1" in lines[3]
         url = f"http://127.0.0.1:{port}/v1"
         body: dict[str, Any] = {"messages": ASKED, "max_tokens": 2}
         ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60)

@@ -88,7 +88,10 @@ def test_people_are_invited_and_signed_in_again(within: Callable[..., T]) -> Non
 
 
 def test_an_operator_and_whoever_sits_at_the_machine(within: Callable[..., T]) -> None:
-    *_, link = told("serve", "invite", "--operator").split()
+    elsewhere = told("serve", "invite", "--operator", "--address", "https://guild.example")
+    *_, link = elsewhere.split()
+    assert link.startswith("https://guild.example/join#")
+    assert "--address" in told("serve", "invite")  # nobody may have meant port 8000 of this machine
     own = told("serve", "accounts", "sign-in", "operator").split("#")[-1].strip()
     berta, _ = within(lambda store: store.accounts.accept(link.partition("#")[2], "Berta", ""))
     assert berta.role == "operator"

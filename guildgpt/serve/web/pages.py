@@ -79,7 +79,7 @@ class Pages:
         """A page as this account sees it."""
         role = account.role if account else None
         menu = [
-            f'<a href="{one.path}"{_CURRENT if one is page else ""}>{html.escape(one.title)}</a>'
+            f'<a href="{one.path}"{_current(one, page)}>{html.escape(one.in_menu)}</a>'
             for one in PAGES
             if one.in_menu and one.is_for(role) and account
         ]
@@ -108,7 +108,8 @@ class Pages:
     def _showing(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def show(request: Request) -> Response:
             """The page; who has not signed in is led to where one does."""
-            account = await _account(request)
+            # Where one signs in, nobody is, even who needs no account at this machine.
+            account = None if page.seen_by == "anybody" else await _account(request)
             shown = page
             if not page.is_for(account.role if account else None):
                 if account is None:
@@ -121,9 +122,15 @@ class Pages:
         return show
 
 
-_CURRENT = ' aria-current="page"'
 _FRESH = {"Cache-Control": "no-cache"}
 _REFUSED = next(page for page in PAGES if page.name == "refused")
+
+
+def _current(entry: Page, page: Page) -> str:
+    """How an entry of the menu is marked on a page: as that page, or as the wing that it is in."""
+    if entry is page:
+        return ' aria-current="page"'
+    return ' aria-current="true"' if entry.name == page.wing else ""
 
 
 async def _account(request: Request) -> Account | None:

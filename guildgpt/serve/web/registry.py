@@ -13,13 +13,15 @@ SeenBy = Literal["anybody", "voter", "operator"]
 class Page:
     """A page by the name of its files; `styles` are further style sheets of others that it takes.
 
-    Whoever is not signed in sees only what `anybody` may; an operator sees all of them.
+    Whoever is not signed in sees only what `anybody` may; an operator sees all of them. The menu
+    names it by `in_menu`, "" if it does not; pages of a `wing` stand behind that one's entry.
     """
 
     name: str
     title: str
     seen_by: SeenBy
-    in_menu: bool = True
+    in_menu: str = ""
+    wing: str = ""
     styles: tuple[str, ...] = ()
 
     @property
@@ -34,19 +36,19 @@ class Page:
 
 
 PAGES = (
-    Page("chat", "Chat", "voter", styles=("prose",)),
-    Page("rounds", "Rounds", "voter", styles=("prose", "votes")),
-    Page("ranking", "Ranking", "voter", styles=("prose", "votes")),
-    Page("compare", "Side by side", "voter", styles=("prose", "votes")),
-    Page("versions", "Versions", "operator", styles=("office",)),
-    Page("pool", "Prompts", "operator", in_menu=False, styles=("office",)),
-    Page("corrections", "Corrections", "operator", in_menu=False, styles=("prose", "office")),
-    Page("reports", "Reports", "operator", in_menu=False, styles=("prose", "office")),
-    Page("people", "People", "operator", in_menu=False, styles=("office",)),
-    Page("runs", "Runs", "operator", in_menu=False, styles=("office",)),
-    Page("account", "Your account", "voter", in_menu=False),
-    Page("join", "Sign in", "anybody", in_menu=False),
-    Page("refused", "Not for you", "anybody", in_menu=False),
+    Page("chat", "Chat", "voter", "Chat", styles=("prose",)),
+    Page("rounds", "Rounds", "voter", "Rounds", styles=("prose", "votes")),
+    Page("ranking", "Ranking", "voter", "Ranking", styles=("prose", "votes")),
+    Page("compare", "Side by side", "voter", "Side by side", styles=("prose", "votes")),
+    Page("versions", "Versions", "operator", "Manage", styles=("office",)),
+    Page("pool", "Prompts", "operator", wing="versions", styles=("office",)),
+    Page("corrections", "Corrections", "operator", wing="versions", styles=("prose", "office")),
+    Page("reports", "Reports", "operator", wing="versions", styles=("prose", "office")),
+    Page("people", "People", "operator", wing="versions", styles=("office",)),
+    Page("runs", "Runs", "operator", wing="versions", styles=("office",)),
+    Page("account", "Your account", "voter"),
+    Page("join", "Sign in", "anybody"),
+    Page("refused", "Not for you", "anybody"),
 )
 
 

@@ -72,7 +72,7 @@ def test_everything_is_taken_along_and_erased(site: Site, opened: Open) -> None:
     done(page)
     page.goto(f"{site.url}/account")
     with page.expect_download() as download:
-        page.get_by_role("link", name="Take it along").click()
+        page.get_by_role("link", name="Download all of it").click()
     assert "xylophonic" in download.value.path().read_text(encoding="utf-8")
     page.get_by_label("A model may learn").check()
     expect(page.get_by_text("Your choice is kept.")).to_be_visible()

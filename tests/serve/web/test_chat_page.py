@@ -98,10 +98,10 @@ def test_an_answer_is_asked_for_again_and_both_stay(site: Site, opened: Open) ->
     done(page)
     page.get_by_role("button", name="Answer again").click()
     expect(page.locator(".prose")).to_have_text("Second.")
-    group = page.get_by_role("group", name="Version 2 of 2")
+    group = page.get_by_role("group", name="Answer 2 of 2")
     group.get_by_role("button", name="The one before").click()
     expect(page.locator(".prose")).to_have_text("First.")
-    page.get_by_role("group", name="Version 1 of 2").wait_for()
+    page.get_by_role("group", name="Answer 1 of 2").wait_for()
 
 
 def test_a_question_is_edited_into_a_branch(site: Site, opened: Open) -> None:
@@ -120,7 +120,7 @@ def test_a_question_is_edited_into_a_branch(site: Site, opened: Open) -> None:
     field.press("Enter")
     expect(page.locator(".prose").last).to_have_text("Third.")
     assert page.locator(".bubble").all_inner_texts() == ["One?", "Three?"]
-    page.get_by_role("group", name="Version 2 of 2").get_by_label("The one before").click()
+    page.get_by_role("group", name="Question 2 of 2").get_by_label("The one before").click()
     expect(page.locator(".prose").last).to_have_text("Second.")
 
 
@@ -179,7 +179,7 @@ def test_an_answer_is_worded_better(site: Site, opened: Open) -> None:
     field = page.get_by_label("Your answer")
     assert field.input_value() == "Hello."
     field.fill("Good day.")
-    give = page.get_by_role("button", name="Give it")
+    give = page.get_by_role("button", name="Send it")
     give.click()  # not before they say that it is theirs
     expect(page.get_by_role("dialog")).to_be_visible()
     page.get_by_label("I wrote this myself").check()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 
@@ -35,6 +37,14 @@ def test_nothing_else_is_handed_out(site: Site, path: str) -> None:
 def test_at_the_machine_itself_one_is_the_operator(site: Site) -> None:
     me = httpx.get(f"{site.url}/api/me").json()
     assert (me["name"], me["role"]) == ("operator", "operator")
+
+
+@pytest.mark.parametrize(
+    ("path", "marked"), [("/", ["Chat"]), ("/versions", ["Manage"]), ("/people", ["Manage"])]
+)
+def test_the_menu_says_where_one_is(site: Site, path: str, marked: list[str]) -> None:
+    page = httpx.get(f"{site.url}{path}").text
+    assert re.findall(r'<a href="[^"]+" aria-current="\w+">([^<]+)</a>', page) == marked
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"])

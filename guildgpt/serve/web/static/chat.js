@@ -120,8 +120,8 @@ deeds.append(
     const said = await askText("Rename this chat", "Title", title.textContent, "Rename");
     if (said) await tried(async () => named((await send("PATCH", `/chats/${chat}`, { title: said })).title));
   }),
-  iconButton("M12 4v11M7 11l5 5 5-5M5 20h14", "Take this chat along", () =>
-    ask("Take this chat along", (close) => {
+  iconButton("M12 4v11M7 11l5 5 5-5M5 20h14", "Export this chat", () =>
+    ask("Export this chat", (close) => {
       const at = messages.last() || "";
       const link = (form, text) => el("a", { class: "button", href: `/api/chats/${chat}/export?form=${form}&at=${at}`, download: true, onclick: () => close(null) }, text);
       return el("div", {}, el("p", {}, "What you see as a text to read, or all of it, with every branch, for programs."),

@@ -120,8 +120,8 @@ function goOn(place, text, verdict = "") {
   const kept = el("div", { class: "text prose" });
   kept.append(...cards[place].done.childNodes, ...cards[place].rest.childNodes);
   talk.append(asked(text), el("article", { class: "answer", "aria-label": "The answer that goes on" }, el("h2", {}, verdict ? `You said: ${verdict}` : "The answer"), kept));
-  stage.replaceChildren(el("div", { class: "aside" }, el("span", {}, "Ask on, or "),
-    el("a", { class: "button", href: `/?chat=${chat}&at=${parent}` }, "go on in the chat")));
+  stage.replaceChildren(el("div", { class: "aside" }, el("span", {}, "Ask on below, or leave for the chat with this answer."),
+    el("a", { class: "button", href: `/?chat=${chat}&at=${parent}` }, "Go on in the chat")));
   field.focus();
 }
 

@@ -116,6 +116,6 @@ function wording(message, close) {
     el("div", { class: "ends" },
       message.correction ? el("button", { type: "button", class: "danger", onclick: () => close({ back: true }) }, "Take it back") : null,
       el("button", { type: "button", onclick: () => close(null) }, "Cancel"),
-      el("button", { class: "main" }, "Give it")));
+      el("button", { class: "main" }, "Send it")));
   return form;
 }

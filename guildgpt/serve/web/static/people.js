@@ -5,13 +5,18 @@ import { attempt, fill, office, when } from "./office.js";
 
 const ROLES = { voter: "voter", operator: "operator" };
 
+const AT_HOME = ["localhost", "127.0.0.1", "[::1]"]; // names by which no other machine finds this one
+
 /** Show a link, once: the server keeps no more of it than a hash. */
-function showLink(token, whose) {
+function showLink(token, whose, { elsewhere = true } = {}) {
   const link = `${location.origin}/join#${token}`;
   return ask("Here is the link", (close) => {
     const field = el("input", { id: "link", readonly: true, value: link, onfocus: () => field.select() });
     return el("div", {},
-      el("p", {}, `Give it to ${whose}, and to nobody else: whoever opens it is let in. It works once, for seven days, and is shown only now.`),
+      el("p", {}, `It is for ${whose}, and for nobody else: whoever opens it is let in. It works once, for seven days, and is shown only now.`),
+      elsewhere && AT_HOME.includes(location.hostname)
+        ? el("p", { class: "soft small" }, `${location.host} is this machine, and leads nowhere from others. For somebody elsewhere, serve at an address that they reach (--host or --public-name), open this page there, and invite them from it.`)
+        : null,
       el("label", { for: "link" }, "Link"),
       el("div", { class: "token" }, field, el("button", { type: "button", class: "main", autofocus: true, onclick: () => copy(link) }, "Copy")),
       el("div", { class: "ends" }, el("button", { type: "button", onclick: () => close(true) }, "Done")));
@@ -49,7 +54,7 @@ async function invite() {
 async function again(one) {
   const made = await attempt(() => send("POST", `/people/${one.id}/link`));
   if (!made) return;
-  await showLink(made.token, one.you ? "nobody: it signs you in on another device" : one.name);
+  await showLink(made.token, one.you ? "you, on this device or another" : one.name, { elsewhere: !one.you });
   load();
 }
 

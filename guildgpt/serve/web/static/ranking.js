@@ -75,13 +75,13 @@ function draw(focused = null) {
   });
   show(
     prompt(round),
+    el("p", { class: "soft small ways" }, "The best goes to the top. Move answers with the arrows beside them, or choose one with Tab and move it with ↑ and ↓; = makes it equal to the one above."),
     el("ol", { class: "places", "aria-label": "Answers, the best first" }, items),
     el("div", { class: "verdicts ranked", role: "group", "aria-label": "Your verdict" },
       el("button", { type: "button", class: "main", onclick: save }, "Save this order", el("kbd", { "aria-hidden": "true" }, "Enter")),
       el("button", { type: "button", onclick: () => say("tie") }, "All equal"),
       el("button", { type: "button", onclick: () => say("both_bad") }, "All bad"),
       el("button", { type: "button", onclick: () => say("skip") }, "Skip")),
-    el("div", { class: "aside" }, el("span", {}, "Choose an answer with Tab, move it with ↑ and ↓, make it equal to the one above with =.")),
   );
   if (focused !== null) find(`[data-answer="${focused}"]`).focus();
 }

@@ -41,7 +41,7 @@ async function next() {
   current = asked = null;
   const coming = ahead;
   ahead = null;
-  const writing = setTimeout(() => show(quiet("Two answers are on their way …", "The models are writing them.")), 300);
+  const writing = setTimeout(() => show(quiet("Two answers are on their way …", last ? `${SAID[last.verdict]}: noted. The next ones are being written.` : "The models are writing them.")), 300);
   try {
     current = await (coming || fetchNext());
   } catch (error) {

@@ -150,7 +150,7 @@ export function thread({ ask, retry }) {
     const number = all.indexOf(message.id);
     const step = (path, label, to) =>
       iconButton(path, label, () => branch(all[to]), { disabled: all[to] === undefined });
-    return el("div", { class: "branches", role: "group", "aria-label": `Version ${number + 1} of ${all.length}` },
+    return el("div", { class: "branches", role: "group", "aria-label": `${message.role === "user" ? "Question" : "Answer"} ${number + 1} of ${all.length}` },
       step(BACK, "The one before", number - 1), `${number + 1}/${all.length}`, step(ON, "The next one", number + 1));
   }
 

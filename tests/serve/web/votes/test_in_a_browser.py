@@ -237,7 +237,7 @@ def test_a_question_of_the_chat_gets_two_answers_and_the_chosen_one_goes_on_ther
     expect(page.get_by_role("group", name="Your verdict")).to_be_visible()
     chosen = answers(page)[0]
     press(page, "a")
-    page.get_by_role("link", name="go on in the chat").click()
+    page.get_by_role("link", name="Go on in the chat").click()
     shown = page.get_by_label("The model answered")
     expect(shown).to_contain_text(chosen[-20:])
     expect(shown).to_contain_text("/3")  # the first answer and both of these
@@ -292,6 +292,7 @@ def test_a_link_is_shown_once_and_lets_somebody_in(site: Site, opened: Open) -> 
     page.get_by_label("Name").fill("Hanna")
     page.get_by_role("button", name="Make a link").click()
     link = page.get_by_label("Link", exact=True).input_value()
+    expect(page.get_by_role("dialog")).to_contain_text("leads nowhere from others")
     page.get_by_role("button", name="Done").click()
     expect(page.locator("#people")).to_contain_text("Hanna")
     assert link.partition("#")[2] not in page.content()
