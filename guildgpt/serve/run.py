@@ -66,16 +66,23 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
         asyncio.run(_serve(settings, listening, say))
 
 
+# What stands for every address of this machine is none to go to: here is one that is.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
 async def _serve(
     settings: ServeSettings, listening: socket.socket, say: Callable[[str], None]
 ) -> None:
     opening = Opening(settings.context, settings.slots, settings.at)
     async with opened_app(settings, opening, say) as app:
         host, port = listening.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        here = _EVERYWHERE.get(host, host)
+        address = f"http://{f'[{here}]' if ':' in here else here}:{port}"
         if settings.store:
             say(f"Web page at {address}/")
         say(f"OpenAI-compatible API at {address}/v1")
+        if host in _EVERYWHERE:
+            say(f"Others reach both by this machine's own address, at port {port}.")
         await web_server(app).serve(sockets=[listening])
 
 
