@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from random import Random
@@ -76,19 +77,21 @@ def serve(streams: int) -> tuple[subprocess.Popen[str], str]:
     """`guildgpt serve` in a process of its own, and its address."""
     command = [sys.executable, "-m", "guildgpt", "serve", "starter", "--port", "0"]
     command += ["--context", str(CONTEXT), "--slots", str(streams), "--waiting", "1000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    store = tempfile.mkdtemp(prefix="bench-serving-")
+    environment = {**os.environ, "GUILDGPT_STORE": f"sqlite:///{store}/store.db"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout
     for line in process.stdout:
-        if "http://" in line:
+        if "API at" in line:
             return process, line[line.index("http://") :].strip()
     raise SystemExit("guildgpt serve did not start")
 
 
-def threads_of(process: int) -> int:
-    """The threads of the llama.cpp that a process runs: of two opened alike as many, unless one
-    found a core busy."""
-    [engine] = psutil.Process(process).children()
-    return int(engine.num_threads())
+def engines_threads() -> list[int]:
+    """The threads of each llama.cpp that has answered: as many in both, unless one of them found a
+    core busy when it was opened."""
+    processes = psutil.Process().children(recursive=True)
+    return [one.num_threads() for one in processes if "llamacpp_child" in one.cmdline()[-1]]
 
 
 def main() -> None:
@@ -108,6 +111,8 @@ def main() -> None:
             chance = Random(0)
             asyncio.run(measure(ours, {}, 1, chance))  # warm
             asyncio.run(measure(theirs, key, 1, chance))
+            if len(set(engines_threads())) > 1:
+                raise SystemExit("one of both found a core busy, and computes with fewer threads")
             for number in range(asked.pairs):
                 both = {}
                 for name in ("raw", "serve") if number % 2 else ("serve", "raw"):

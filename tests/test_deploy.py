@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -23,16 +24,19 @@ import pytest
 import typer
 import yaml
 from aiohttp import ClientSession
+from fastapi import FastAPI
 from packaging.requirements import Requirement
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
-from starlette.routing import Route
 
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.cli import app
-from guildgpt.serve.guard import Guard
+from guildgpt.engines.engine import SamplingParams
+from guildgpt.serve.app import make_app
+from guildgpt.serve.asking import Asking
 from guildgpt.serve.run import KEYS_VARIABLE, LEAVE_SECONDS, read_public, web_server
+from guildgpt.talk.fleet import Fleet
+from guildgpt.talk.waiting import FairQueue
 from tests.ports import free_port
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -223,6 +227,20 @@ async def behind_nginx(app: Any, folder: Path) -> AsyncIterator[str]:
         await serving
 
 
+KEY = {"Authorization": "Bearer key-of-anna-0123456789"}
+OURS, ANOTHER = {"Origin": "https://chat.example.org"}, {"Origin": "https://evil.example"}
+
+
+def app_with(answer: Any, **keys: str) -> FastAPI:
+    """The server's own app without a model, with a route more."""
+    queue = FairQueue(1, clock=time.monotonic)
+    names = read_public(["chat.example.org"])
+    asking = Asking(Fleet(), queue)
+    app = make_app(asking, usual=SamplingParams(), keys=keys, public_names=names)
+    app.add_route("/v1/here", answer)
+    return app
+
+
 async def test_tokens_come_through_nginx_one_by_one(tmp_path: Path) -> None:
     read = asyncio.Event()
 
@@ -234,59 +252,40 @@ async def test_tokens_come_through_nginx_one_by_one(tmp_path: Path) -> None:
 
         return StreamingResponse(written(), media_type="text/event-stream")
 
-    app = Starlette(routes=[Route("/tokens", tokens)])
+    headers = KEY | {"Host": "chat.example.org", "X-Forwarded-For": "9.9.9.9"}
     async with (
         asyncio.timeout(60),
-        behind_nginx(app, tmp_path) as at,
-        ClientSession(headers={"Host": "chat.example.org"}) as session,
-        session.get(f"{at}/tokens", ssl=False, headers={"X-Forwarded-For": "9.9.9.9"}) as reply,
+        behind_nginx(app_with(tokens, anna="key-of-anna-0123456789"), tmp_path) as at,
+        ClientSession(headers=headers) as session,
+        session.get(f"{at}/v1/here", ssl=False) as reply,
     ):
         first = await reply.content.readuntil(b"\n\n")
-        assert first == b"data: https://chat.example.org/tokens 127.0.0.1\n\n"
+        assert first == b"data: https://chat.example.org/v1/here 127.0.0.1\n\n"
         read.set()  # what nginx kept would wait for this
         assert await reply.content.readuntil(b"\n\n") == b"data: second\n\n"
-
-
-KEY = {"Authorization": "Bearer key-of-anna-0123456789"}
-OURS, ANOTHER = {"Origin": "https://chat.example.org"}, {"Origin": "https://evil.example"}
 
 
 async def test_who_may_ask_through_nginx(tmp_path: Path) -> None:
     async def hello(request: Request) -> JSONResponse:
         return JSONResponse(request.state.caller)
 
-    def guarded(**keys: str) -> Starlette:
-        app = Starlette(routes=[Route("/hello", hello)])
-        app.add_middleware(Guard, keys=keys, public=read_public(["chat.example.org"]))
-        return app
-
     async def status(at: str, **headers: str) -> int:
         async with (
             ClientSession() as session,
-            session.get(f"{at}/hello", ssl=False, headers=headers) as reply,
+            session.get(f"{at}/v1/here", ssl=False, headers=headers) as reply,
         ):
             return reply.status
 
-    async with behind_nginx(guarded(anna="key-of-anna-0123456789"), tmp_path) as at:
+    async with behind_nginx(app_with(hello, anna="key-of-anna-0123456789"), tmp_path) as at:
         assert await status(at, Host="chat.example.org") == 401
         assert await status(at, Host="chat.example.org", **KEY) == 200
         assert await status(at, Host="chat.example.org", **KEY, **OURS) == 200
         assert await status(at, Host="chat.example.org", **KEY, **ANOTHER) == 403
         assert await status(at, Host="another.example", **KEY, **OURS) == 200  # a proxy of proxies
     # Without keys whoever comes through a proxy is a stranger, whatever name it asks by.
-    async with behind_nginx(guarded(), tmp_path) as at:
+    async with behind_nginx(app_with(hello), tmp_path) as at:
         assert await status(at, Host="localhost") == 403
         assert await status(at, Host="chat.example.org") == 403
-
-
-def test_the_image_starts_the_bot() -> None:
-    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-    [command] = re.findall(r"^CMD (\[.*\])$", text, re.M)
-    assert parses(" ".join(re.findall(r'"([^"]+)"', command)))
-    assert "USER bot" in text
-    [port] = re.findall(r"GUILDGPT_HEALTH_PORT=(\d+)", text)
-    assert f"127.0.0.1:{port}/healthz" in text
-    assert "HEALTHCHECK" in text
 
 
 # What the image lacks

@@ -17,7 +17,9 @@ from guildgpt.engines.llamacpp import logprob_of, sampling_fields
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.engines.server_link import KeyRefused, ServerLink
 from guildgpt.engines.stop_texts import until_stop
-from guildgpt.errors import EngineDied, EngineError
+from guildgpt.errors import EngineDied, EngineError, ModelError
+from guildgpt.model.locate import Located
+from guildgpt.model.version import Version, is_id, version_of
 
 PROBE = "Is the fox quick? Très vite: 42 km/h."  # a text that tells tokenizers apart
 _STOPS: dict[str, StopReason] = {"stop": "eos", "length": "length"}
@@ -165,7 +167,8 @@ class UrlEngine:
         for name in names:
             if name in there:
                 return there[name]
-        if len(there) == 1 and not named:
+        # The only one is taken by whatever name, but for a name that says it is another version.
+        if len(there) == 1 and not named and not (names and is_id(next(iter(there)))):
             return there.popitem()[1]
         raise EngineError(
             f"{self.url} serves {len(there)} models, none by the name of {' or '.join(names)}"
@@ -210,6 +213,33 @@ class UrlEngine:
                 "the model or the operator. vLLM, llama-server and GuildGPT take ids; "
                 f"text+{self.url} sends text all the same.",
             )
+
+
+def open_at(
+    at: ServedAt,
+    found: Located,
+    tokenizer: FileTokenizer,
+    ends: Sequence[int],
+    *,
+    context: int = 4096,
+) -> tuple[UrlEngine, Version]:
+    """A model folder's model where it is served: under its version's id, or the name of its run or
+    stage. Raises `ModelError` for what is no folder, and what `UrlEngine` raises."""
+    if not found.folder:
+        raise served_by_folder(found)
+    version = version_of(found)
+    names = (version.id, found.name, found.folder.parent.name)
+    return UrlEngine(at, tokenizer, ends, names=names, context=context), version
+
+
+def served_by_folder(found: Located) -> ModelError:
+    """The error for a file alone, of which nobody knows how it is asked."""
+    return ModelError(
+        "a model that is served elsewhere is asked in its own words, and this file has neither "
+        "template nor tokenizer beside it",
+        where=found.gguf,
+        remedy="Name the model folder that the server runs.",
+    )
 
 
 def _context(model: dict[str, Any]) -> int | None:

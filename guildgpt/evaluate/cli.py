@@ -12,6 +12,7 @@ from guildgpt.errors import GuildError, ModelError
 from guildgpt.terminal import (
     FLAG,
     SOURCES,
+    EngineOption,
     Json,
     busy,
     console_for,
@@ -148,6 +149,7 @@ def evaluate(
             rich_help_panel=HARNESS_AND_CODE,
         ),
     ] = None,
+    engine: EngineOption = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model: bits per byte and perplexity on each source, and how it answers.
@@ -158,6 +160,9 @@ def evaluate(
 
     With --harness: tasks of lm-evaluation-harness (the extra `harness`). With --code: Python tasks,
     whose answers are run in the sandbox.
+
+    With --engine, the answers of --samples, --constraints and --code come from a server; whatever
+    is read from probabilities, rows of --data above all, is measured here, from the weights.
     """
     _one_thing(
         {
@@ -173,9 +178,12 @@ def evaluate(
     _go_together(code is not None, "--code", for_code)
     _go_together(bool(harness or code), "--harness or --code", {"--chat or --plain": chat})
     _go_together(not (harness or code), "--data or --comparisons", {"--context": context})
+    _answers_alone(engine, {"--data": data, "--comparisons": comparisons, "--harness": harness})
     needs_torch()
+    from guildgpt.engines.served_at import served_at
     from guildgpt.network.world import World
 
+    at = served_at(engine)
     world, console = World(), console_for(as_json)
     console.file = console.file  # as it is now: the harness's own lines are kept from it
     show: Callable[[Any, Console], None]
@@ -211,6 +219,7 @@ def evaluate(
                     seed=seed or 0,
                     limit=limit,
                     chat=chat,
+                    at=at,
                     on_progress=status.update,
                 )
         else:
@@ -232,6 +241,7 @@ def evaluate(
                     context=context,
                     samples=samples,
                     constraints=constraints,
+                    at=at,
                 )
     except ModelError as error:
         raise_in_words_of_the_command(error)
@@ -242,6 +252,18 @@ def _go_together(there: bool, what: str, options: dict[str, Any]) -> None:
     """GuildError for options that say nothing of what is measured."""
     if not there and (given := [name for name, value in options.items() if value is not None]):
         raise GuildError(f"this goes with {what}", where=given[0], remedy="Leave it out.")
+
+
+def _answers_alone(engine: str | None, options: dict[str, Any]) -> None:
+    """GuildError for a server that is to tell more than answers."""
+    if engine and (given := [name for name, value in options.items() if value]):
+        raise GuildError(
+            f"{given[0]} is measured by the probabilities that weights give to a text, and a "
+            "server writes answers alone",
+            where="--engine",
+            remedy="Leave --engine out, and torch reads the model's folder here; or measure its "
+            "answers: --samples, --constraints N, --code TASKS.",
+        )
 
 
 def _one_thing(asked: dict[str, bool]) -> None:
@@ -287,14 +309,17 @@ def compare(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")] = 160,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(min=0, help="Other answers, with the same chances.")] = 0,
+    engine: EngineOption = None,
     as_json: Json = False,
 ) -> None:
     """Say which of two models answers better, and whether the figures allow saying so.
 
     Both answer the same prompts, on which neither was trained, and a reward model judges every
-    pair of answers. The win rate is given at equal length, with its 95% interval.
+    pair of answers. The win rate is given at equal length, with its 95% interval. With --engine
+    both answer where they are served; the judge reads here.
     """
     needs_torch()
+    from guildgpt.engines.served_at import served_at
     from guildgpt.evaluate.compare_models import compare_models, show
     from guildgpt.network.world import World
 
@@ -311,6 +336,7 @@ def compare(
                 max_tokens=max_tokens,
                 temperature=temperature,
                 seed=seed,
+                at=served_at(engine),
                 on_progress=status.update,
             )
     except ModelError as error:

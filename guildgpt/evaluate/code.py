@@ -15,10 +15,12 @@ from rich.table import Column, Table
 
 from guildgpt.chat import Message
 from guildgpt.engines.cores import usable_cores
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import DataError
 from guildgpt.evaluate.code_tasks import CodeTask, CodeTasks, read_code_tasks
 from guildgpt.evaluate.intervals import paired_difference, wilson
 from guildgpt.evaluate.opening import Opened, Written, open_model
+from guildgpt.evaluate.served import ServedModel, open_served
 from guildgpt.model.provenance import trained_on
 from guildgpt.network.sampler import Sampling
 from guildgpt.network.world import World
@@ -66,6 +68,7 @@ def evaluate_code(
     seed: int = 0,
     limit: int | None = None,
     chat: bool | None = None,
+    at: ServedAt | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """What `guildgpt eval --code` reports, as plain values.
@@ -73,7 +76,8 @@ def evaluate_code(
     A model is asked as a chat if its control tokens were trained, else it continues plain text;
     `chat` says otherwise. An answer that did not end within `max_tokens` counts as failed and is
     not run. With `against`, both models answer the same tasks, one of them in memory at a time, and
-    the differences are those of the first model less the other.
+    the differences are those of the first model less the other. `at` is where they are served, if
+    they are not computed here: asked as chats then, if `chat` does not say otherwise.
     """
     tasks = read_code_tasks(source)
     if level() == "none":
@@ -89,11 +93,12 @@ def evaluate_code(
     asked = tasks.tasks[:limit]
     sampling = Sampling(max_tokens, temperature)
     names = [model, *([against] if against else [])]
+    served = open_served(names, at, chat=chat is not False) if at else []
     tried = []
-    for name in names:
+    for index, name in enumerate(names):
         shown = visible(name).plain
         on_progress(f"{shown}: loading")
-        opened = open_model(name, world, chat=chat)
+        opened = served[index] if at else open_model(name, world, chat=chat)
         tried.append(_try(opened, asked, sampling, answers, seed, shown, on_progress))
         del opened
     ks = [k for k in KS if k <= answers]
@@ -113,7 +118,7 @@ def evaluate_code(
 
 
 def _try(
-    opened: Opened,
+    opened: Opened | ServedModel,
     tasks: Sequence[CodeTask],
     sampling: Sampling,
     answers: int,
@@ -122,7 +127,7 @@ def _try(
     on_progress: Callable[[str], None],
 ) -> Tried:
     """Ask for every task so many answers, and run their code."""
-    chat = opened.template is not None
+    chat = opened.chat
     rows = [task for task in tasks for _ in range(answers)]
     written = _write(opened, rows, sampling, seed, name, on_progress)
     codes = [
@@ -151,7 +156,7 @@ def _try(
 
 
 def _write(
-    opened: Opened,
+    opened: Opened | ServedModel,
     rows: Sequence[CodeTask],
     sampling: Sampling,
     seed: int,
@@ -160,7 +165,7 @@ def _write(
 ) -> list[Written]:
     """An answer to each row. A question that leaves no room for one is not asked: it is not
     finished."""
-    chat = opened.template is not None
+    chat = opened.chat
     prompts = [
         opened.asking([Message("user", task.question)]) if chat else opened.plain(task.begun)
         for task in rows

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,19 @@ from guildgpt.data import Loaded, SourceSpec, load
 from guildgpt.data.dataset import distinct_names
 from guildgpt.data.examples import Example, Ranking, conversation_examples, rankings
 from guildgpt.data.split import unseen
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.bits import measure_bits
 from guildgpt.evaluate.config import EvaluateConfig
-from guildgpt.evaluate.constrained import constrained_answers
-from guildgpt.evaluate.kept import kept_figures
+from guildgpt.evaluate.constrained import constrained_answers, judged_answers
+from guildgpt.evaluate.kept import ConstrainedAnswer, kept_figures
 from guildgpt.evaluate.preferences import measure_preferences
-from guildgpt.evaluate.samples import Measured, sample_answers
+from guildgpt.evaluate.samples import Measured, Sample, answers_of, sample_answers
+from guildgpt.evaluate.served import open_served
 from guildgpt.model.locate import locate
 from guildgpt.model.provenance import trained_on
 from guildgpt.network.reward_model import REWARD_FILE, load_reward_model, read_record
+from guildgpt.network.sampler import Sampling
 from guildgpt.network.world import World
 from guildgpt.terminal import say, visible
 from guildgpt.text.figures import percent
@@ -47,13 +52,15 @@ def evaluate_model(
     context: int | None = None,
     samples: bool = False,
     constraints: int = 0,
+    at: ServedAt | None = None,
 ) -> dict[str, Any]:
     """What `guildgpt eval` reports, as plain values.
 
     Of a source that the model folder's provenance names (by its file's hash), only the rows that
     were held out of training are measured. With `constraints`, so many prompts of each set of
     `guildgpt.data.constrained` are answered greedily. `context` is 1024 tokens if not given, or
-    what the model holds if that is less.
+    what the model holds if that is less. `at` is where its answers come from, if it is served: then
+    there are no `sources`, whose bits are read from its weights.
     """
     if (Path(model).expanduser() / REWARD_FILE).is_file():
         raise ModelError(
@@ -67,6 +74,8 @@ def evaluate_model(
             remedy="Give --data SOURCE, --samples, --constraints N, --code TASKS or --harness "
             "TASK.",
         )
+    if at:
+        return _evaluate_served(model, at, samples=samples, constraints=constraints)
     loaded = [load(SourceSpec.parse(text)) for text in sources]
     for text, item in zip(sources, loaded, strict=True):
         if not item.conversations:
@@ -105,19 +114,47 @@ def evaluate_model(
         "warnings": [line for item in loaded for line in item.warnings],
     }
     if gguf:
-        measured = Measured(bits, sample_answers(chat, gguf, EvaluateConfig(), seed=0))
-        result["samples"] = asdict(measured.of_samples)
-        result["answers"] = [
-            {"prompt": one.prompt[-1].content, "answer": one.answer_text, "stop": one.stop}
-            for one in measured.samples
-        ]
+        result |= _of_samples(sample_answers(chat, gguf, EvaluateConfig(), seed=0))
     if constraints:
         answered = constrained_answers(base, world, constraints, EvaluateConfig().max_tokens)
-        result["constraints"] = {name: asdict(kept_figures(one)) for name, one in answered.items()}
-        result["constrained_answers"] = {
-            name: [asdict(one) for one in found] for name, found in answered.items()
-        }
+        result |= _of_constraints(answered)
     return result
+
+
+def _evaluate_served(
+    model: str, at: ServedAt, *, samples: bool, constraints: int
+) -> dict[str, Any]:
+    """What `evaluate_model` reports of a model's answers alone."""
+    config = EvaluateConfig()
+    [served] = open_served([model], at)
+    result: dict[str, Any] = {"model": model, "engine": at.url, "sources": {}, "warnings": []}
+    if samples:
+        answers = answers_of(served.engine, served.template, config, seed=0)
+        result |= _of_samples(asyncio.run(answers))
+    if constraints:
+        greedy = Sampling(config.max_tokens, temperature=0)
+        write = partial(served.answers, sampling=greedy, seed=0)
+        result |= _of_constraints(judged_answers(write, constraints))
+    return result
+
+
+def _of_samples(found: list[Sample]) -> dict[str, Any]:
+    return {
+        "samples": asdict(Measured({}, found).of_samples),
+        "answers": [
+            {"prompt": one.prompt[-1].content, "answer": one.answer_text, "stop": one.stop}
+            for one in found
+        ],
+    }
+
+
+def _of_constraints(answered: Mapping[str, list[ConstrainedAnswer]]) -> dict[str, Any]:
+    return {
+        "constraints": {name: asdict(kept_figures(one)) for name, one in answered.items()},
+        "constrained_answers": {
+            name: [asdict(one) for one in found] for name, found in answered.items()
+        },
+    }
 
 
 def _too_long(context: int, holds: int | None) -> str:

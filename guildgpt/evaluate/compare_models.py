@@ -19,6 +19,7 @@ from guildgpt.bases.locate import locate_base
 from guildgpt.chat import Message
 from guildgpt.data import SourceSpec, load, starter_prompts
 from guildgpt.data.split import digest, unseen
+from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import DataError, GuildError, ModelError
 from guildgpt.evaluate.agreement import judge_data
 from guildgpt.evaluate.answers import Answers, write
@@ -28,6 +29,7 @@ from guildgpt.evaluate.head_to_head import (
     verdict_sentence,
 )
 from guildgpt.evaluate.opening import as_trained
+from guildgpt.evaluate.served import open_served
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.model.provenance import PROVENANCE_FILE, trained_on
 from guildgpt.network.lean import in_format
@@ -59,6 +61,7 @@ def compare_models(
     max_tokens: int = 160,
     temperature: float = 0.7,
     seed: int = 0,
+    at: ServedAt | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """What `guildgpt compare` reports, as plain values; the win rate is B's over A.
@@ -67,7 +70,8 @@ def compare_models(
     the three models was trained on, only what was held out from all of them is asked. Both models
     draw with the same seed, so that with A and B exchanged the same answers meet again. One of
     them is in memory at a time. Where B's or A's run has the reward model that it was trained
-    against, the judge is held against it.
+    against, the judge is held against it. `at` is where both are served, if they are not computed
+    here; the judge is, in any case.
     """
     models = {"a": model_a, "b": model_b}
     folder = Path(judge).expanduser()
@@ -78,7 +82,9 @@ def compare_models(
     )
     if limit is not None:  # some of every source
         asked = sorted(asked, key=lambda prompt: digest("compare", _key(prompt)))[:limit]
-    holds = min(_holds(name) for name in (*models.values(), judge))
+    served = dict(zip(models, open_served([*models.values()], at), strict=True)) if at else {}
+    room_there = [one.holds for one in served.values()]
+    holds = min([*(_holds(name) for name in (*models.values(), judge)), *room_there])
     chat = chats["a"]
     room = holds - max_tokens
     fits = [one for one in asked if len(chat.template.prompt(one, chat.tokenizer)) <= room]
@@ -91,7 +97,11 @@ def compare_models(
     written = {}
     for side, name in models.items():
         on_progress(f"{visible(name)} answers {len(fits):,} prompts")
-        written[side] = _answers(name, chats[side], fits, sampling, seed, world)
+        written[side] = (
+            served[side].answers(fits, sampling, seed=seed)
+            if at
+            else _answers(name, chats[side], fits, sampling, seed, world)
+        )
     on_progress("the judge reads")
     scorer = load_reward_model(folder, world.dtype("auto"), world.device)
     against = _reward_model((model_b, model_a), folder, chat, world)
@@ -106,6 +116,7 @@ def compare_models(
         "prompts_from": list(sources) or ["starter"],
         "too_long": len(asked) - len(fits),
         "sampling": {"max_tokens": max_tokens, "temperature": temperature, "seed": seed},
+        "engine": at.url if at else None,
         **_verdict(result),
         "notes": [
             f"{name} was trained against this judge, or on the comparisons that it learned from: "

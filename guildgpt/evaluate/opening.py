@@ -42,6 +42,11 @@ class Opened:
     ends: frozenset[int]  # what ends an answer
     holds: int  # tokens
 
+    @property
+    def chat(self) -> bool:
+        """Whether it is asked by its chat template."""
+        return self.template is not None
+
     def plain(self, text: str) -> list[int]:
         """The ids of a text from its beginning; control tokens in it stay text."""
         return [*self.opening, *self.tokenizer.encode(text)]
@@ -153,7 +158,7 @@ def _opened(
 ) -> Opened:
     dtype = torch.float32 if world.device.type == "cpu" else network.dtype
     network = network.to(world.device, dtype).eval()
-    opening, begin, end = _borders(locate_base(config).tokenizer, spoken)
+    opening, begin, end = borders(locate_base(config).tokenizer, spoken)
     if chat or end is None:
         end = spoken.eos_id if chat else spoken.pad_id  # the latter never comes
     return Opened(
@@ -167,7 +172,7 @@ def _opened(
     )
 
 
-def _borders(folder: Path, spoken: ChatTokenizer) -> tuple[tuple[int, ...], int | None, int | None]:
+def borders(folder: Path, spoken: ChatTokenizer) -> tuple[tuple[int, ...], int | None, int | None]:
     """What the folder's own tokenizer puts before a text, and what it calls a text's beginning (or,
     without one, its end) and end. Where transformers cannot read it, what its files call them."""
     try:

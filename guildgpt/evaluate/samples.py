@@ -17,7 +17,7 @@ import numpy as np
 from guildgpt.chat import ChatTemplate, Message
 from guildgpt.chat.repetition import distinct_n, loops
 from guildgpt.data import starter_prompts
-from guildgpt.engines.engine import Engine, SamplingParams, StopReason, complete
+from guildgpt.engines.engine import Completion, Engine, SamplingParams, StopReason, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.evaluate.bits import Bits
 from guildgpt.evaluate.config import EvaluateConfig
@@ -106,17 +106,32 @@ async def sample(
     not used), so that what is drawn does not depend on which requests run side by side. The first
     failure cancels the rest and is raised.
     """
+    asked = [template.prompt(prompt, engine.tokenizer) for prompt in prompts]
+    found = await complete_all(engine, asked, params, seed=seed, concurrency=concurrency)
+    return [
+        Sample(prompt, one.text, one.ids, one.stop, loops(one.ids))
+        for prompt, one in zip(prompts, found, strict=True)
+    ]
+
+
+async def complete_all(
+    engine: Engine,
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams,
+    *,
+    seed: int,
+    concurrency: int = 8,
+) -> list[Completion]:
+    """What `sample` does, for prompts of token ids."""
     gate = asyncio.Semaphore(concurrency)
 
-    async def one(index: int, prompt: tuple[Message, ...]) -> Sample:
-        ids = template.prompt(prompt, engine.tokenizer)
+    async def one(index: int, ids: Sequence[int]) -> Completion:
         async with gate:
-            given = await complete(engine, ids, replace(params, seed=prompt_seed(seed, index)))
-        return Sample(prompt, given.text, given.ids, given.stop, loops(given.ids))
+            return await complete(engine, ids, replace(params, seed=prompt_seed(seed, index)))
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(index, prompt)) for index, prompt in enumerate(prompts)]
+            tasks = [group.create_task(one(index, ids)) for index, ids in enumerate(prompts)]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None  # the one message a person is meant to read
     return [task.result() for task in tasks]
@@ -134,21 +149,28 @@ def sample_answers(
     """What the model in `gguf` answers to the probes and to the held-out prompts. A prompt that
     leaves no room in what the model holds is left out; EngineError where all of them do."""
     prompts = sampled_prompts(config)
-    params = SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens)
-    lengths = [len(chat.template.prompt(prompt, chat.tokenizer)) for prompt in prompts]
+    longest = max(len(chat.template.prompt(prompt, chat.tokenizer)) for prompt in prompts)
 
     async def all_of_them() -> list[Sample]:
         async with LlamaCppEngine(
             gguf,
             tokenizer=chat.tokenizer,
-            context=max(lengths) + params.max_tokens + 16,
+            context=longest + config.max_tokens + 16,
             slots=config.concurrency,
         ) as engine:
-            pairs = zip(prompts, lengths, strict=True)
-            fitting = [prompt for prompt, length in pairs if length < engine.context]
-            asked = fitting or prompts[:1]  # which is refused in the engine's words
-            return await sample(
-                engine, chat.template, asked, params, seed=seed, concurrency=config.concurrency
-            )
+            return await answers_of(engine, chat.template, config, seed)
 
     return asyncio.run(all_of_them())
+
+
+async def answers_of(
+    engine: Engine, template: ChatTemplate, config: EvaluateConfig, seed: int
+) -> list[Sample]:
+    """The same of a model that is open."""
+    prompts = sampled_prompts(config)
+    lengths = [len(template.prompt(prompt, engine.tokenizer)) for prompt in prompts]
+    pairs = zip(prompts, lengths, strict=True)
+    fitting = [prompt for prompt, length in pairs if length < engine.context]
+    asked = fitting or prompts[:1]  # which is refused in the engine's words
+    params = SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens)
+    return await sample(engine, template, asked, params, seed=seed, concurrency=config.concurrency)

@@ -98,6 +98,8 @@ class Accounts:
         was used, has expired or never was, and for a name that is taken, has no words or is too
         long: then the link stays good.
         """
+        if await self.invitation(token) is None:  # nobody is kept waiting by what is no link
+            raise _no_link()
         secret, now = new_secret(), self._clock.now()
         session_id, account_id, member_id = new_id(), new_id(), new_id()
 
@@ -110,9 +112,7 @@ class Accounts:
             )
             invited = connection.execute(used).one_or_none()
             if invited is None:
-                raise SignInRefused(
-                    "this link was used, is too old, or was never one", remedy=_NEW_LINK
-                )
+                raise _no_link()
             if invited.account_id is not None:
                 account = _account(connection, invited.account_id)
             else:
@@ -135,7 +135,8 @@ class Accounts:
             connection.execute(noting.on_conflict_do_nothing())
             return account
 
-        return await self._database.write(work), secret
+        # Alone, or two who come at one moment took names that read alike.
+        return await self._database.write(work, alone=True), secret
 
     async def of_session(self, token: str) -> Account | None:
         """Who is signed in with this session; None if it has expired, or was ended."""
@@ -275,6 +276,10 @@ def _refuse_taken(connection: Connection, name: str) -> None:
     taken = {_as_read(one) for one in [LOCAL_NAME, *connection.scalars(wanted)]}
     if _as_read(name) in taken:
         raise _taken(name)
+
+
+def _no_link() -> SignInRefused:
+    return SignInRefused("this link was used, is too old, or was never one", remedy=_NEW_LINK)
 
 
 def _taken(name: str) -> SignInRefused:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from guildgpt.errors import RecordGone, StoreError
+from guildgpt.feedback.decisions import secret_of
 from guildgpt.feedback.records import Decision, Snapshot, Verdict, Vote
 from guildgpt.feedback.store import Store
 
@@ -106,12 +107,8 @@ def is_secret(versions: Iterable[str | None], current: Decision | None) -> bool:
 
 
 async def secret_versions(store: Store) -> frozenset[str]:
-    """The versions of whose answers nobody may be told while one of them is being tried: it, and
-    who serves."""
-    current = await store.decisions.current()
-    if current is None or current.state not in ("canary", "preferred"):
-        return frozenset()
-    return frozenset(id for id in (current.candidate_id, current.baseline_id) if id)
+    """The versions of whose answers nobody may be told now."""
+    return secret_of(await store.decisions.current())
 
 
 def _file(id: str | None) -> str:

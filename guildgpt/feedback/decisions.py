@@ -36,7 +36,7 @@ class Decisions:
         """Open a decision. Raises StoreError while another one is open."""
 
         def work(connection: Connection) -> tuple[Decision, bool]:
-            if found := _current(connection):
+            if found := current_in(connection):
                 return found, False
             now = self._clock.later()
             newest = connection.scalar(select(func.max(decisions.c.created_at)))
@@ -70,7 +70,7 @@ class Decisions:
 
     async def current(self) -> Decision | None:
         """The one that is open; None if there is none."""
-        return await self._database.read(_current)
+        return await self._database.read(current_in)
 
     async def by_id(self, id: str) -> Decision | None:
         """The decision, if it is there."""
@@ -115,7 +115,16 @@ class Decisions:
         return found
 
 
-def _current(connection: Connection) -> Decision | None:
+def secret_of(current: Decision | None) -> frozenset[str]:
+    """The versions of whose answers nobody may be told while one of them is being tried: it, and
+    who serves."""
+    if current is None or current.state not in ("canary", "preferred"):
+        return frozenset()
+    return frozenset(id for id in (current.candidate_id, current.baseline_id) if id)
+
+
+def current_in(connection: Connection) -> Decision | None:
+    """The one that is open."""
     wanted = select(decisions).where(decisions.c.state.in_(OPEN_STATES))
     found = connection.execute(wanted.order_by(decisions.c.created_at)).first()
     return Decision(**found._mapping) if found else None

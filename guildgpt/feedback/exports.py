@@ -32,7 +32,8 @@ from guildgpt.feedback.demonstrations import Order, add_demonstrations, add_pair
 from guildgpt.feedback.rankings import Ballot, lock, margins, seen
 from guildgpt.feedback.records import Snapshot, StoredMessage, Vote
 from guildgpt.feedback.rows import write_whole
-from guildgpt.feedback.view import Export, Switches, View, model_of, unfit
+from guildgpt.feedback.turns import model_of
+from guildgpt.feedback.view import Export, Switches, View, unfit
 
 Form = Literal["oasst", "preference", "kto", "sft", "arena"]
 FORMS: tuple[Form, ...] = get_args(Form)

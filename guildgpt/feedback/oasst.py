@@ -32,7 +32,8 @@ from guildgpt.data.oasst import READY
 from guildgpt.data.origin import Events
 from guildgpt.feedback.rankings import Ballot, common, ranked_pairs
 from guildgpt.feedback.records import StoredMessage
-from guildgpt.feedback.view import Cast, Export, View, carried, is_imported
+from guildgpt.feedback.turns import carried, is_imported
+from guildgpt.feedback.view import Cast, Export, View
 
 TURNS = 200
 # In this order, whatever order a database gives them.

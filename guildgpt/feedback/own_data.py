@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from guildgpt.feedback.decisions import current_in, secret_of
 from guildgpt.feedback.records import NOT_THEIRS
 from guildgpt.feedback.rows import among, write_whole
 from guildgpt.feedback.schema import (
@@ -57,8 +58,9 @@ def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
     Their messages with the model's answers to them, their ratings, votes and reports, the
     comparisons they asked for, their account, where it is signed in and their conversations on the
     web page, the events of Discord's that were theirs, and the versions that learned from any of
-    it. Other people's words are not in it: what they only forwarded is there without its text. Ids
-    of Discord's are texts: as numbers they are larger than some programs read.
+    it. Other people's words are not in it: what they only forwarded is there without its text. Nor
+    is who wrote an answer while a candidate is tried: they may be about to vote on it. Ids of
+    Discord's are texts: as numbers they are larger than some programs read.
     """
     member = connection.execute(select(members).where(members.c.hash == hashed)).one_or_none()
     if member is None:
@@ -174,6 +176,7 @@ def _messages(connection: Connection, member_id: str) -> Rows:
         .order_by(messages.c.created_at)
     )
     rows = list(connection.execute(wanted))
+    secret = secret_of(current_in(connection))
     answers = defaultdict(list)
     below = select(messages).where(
         among(connection, messages.c.parent_id, [row.id for row in rows]),
@@ -198,7 +201,7 @@ def _messages(connection: Connection, member_id: str) -> Rows:
                 {
                     "id": answer.id,
                     "text": answer.text,
-                    "version": answer.version_id,
+                    "version": None if answer.version_id in secret else answer.version_id,
                     "deleted": answer.deleted,
                     "written_at": _moment(answer.created_at),
                 }

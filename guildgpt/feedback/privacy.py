@@ -105,8 +105,10 @@ class Privacy:
         an old one with newer ones below it stands an empty one; a conversation goes when nothing is
         left in it. What was imported stays. Members go who have nothing left, have not been seen
         since, and have chosen nothing; an account that was ended by then and has nothing left goes
-        with its member. Lineage stays: its ids say nothing about anybody. What has expired goes,
-        too: see `expire`.
+        with its member. Lineage stays: its ids say nothing about anybody.
+
+        What has an end of its own goes, too, whatever `days` and `kinds`: sessions and links that
+        are over, responses that were stored for programs, counts of what keys asked.
         """
         if days < 1:
             raise ValueError(f"nothing can be kept for {days} days")
@@ -123,19 +125,6 @@ class Privacy:
         if scrub:
             await self._traces.scrub()
         return dropped
-
-    async def expire(self) -> Counter[str]:
-        """Drop what has an end of its own: sessions and links that are over, responses that were
-        stored for programs, counts of what keys asked; how many rows of each kind."""
-        now = self._clock.now()
-
-        def work(connection: Connection) -> Counter[str]:
-            dropped = drop_expired(connection, now)
-            if dropped:
-                self._traces.note(connection)
-            return dropped
-
-        return await self._database.write(work)
 
 
 @dataclass

@@ -106,6 +106,7 @@ _OF_ANOTHER_HOST = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRE
 # By SQLSTATE, whole or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRES = {
     "08": _AWAY,
+    "22021": GONE,  # an id with NUL in it: no row has one, and what is written has none
     "23503": GONE,
     "26000": _UNNOTICED_POOLER,
     "42P05": _UNNOTICED_POOLER,

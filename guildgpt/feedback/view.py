@@ -43,6 +43,7 @@ from guildgpt.feedback.records import (
     Vote,
 )
 from guildgpt.feedback.rows import storable
+from guildgpt.feedback.turns import is_imported, passed_review, place_of
 
 _MENTION = re.compile(r"<@!?\d+>")  # Discord writes a member's id into the text
 BELOW = "reply to a message that was left out"
@@ -104,7 +105,7 @@ class View:
         self.votes = [vote for vote in votes if self._counts(vote, "vote", self.uncounted_votes)]
         self.ratings = self._latest_ratings()
         self._replies: dict[str | None, list[StoredMessage]] = {}
-        for message in sorted(snapshot.messages, key=_place):
+        for message in sorted(snapshot.messages, key=place_of):
             parent = message.parent_id if message.parent_id in self.messages else None
             self._replies.setdefault(parent, []).append(message)
         self._casts: dict[str, list[Cast]] = {}  # by question
@@ -312,28 +313,3 @@ def unfit(
     if not all(map(passed_review, (*path, *answers))):
         return "not passed in review"
     return None
-
-
-def is_imported(message: StoredMessage) -> bool:
-    """Whether the message came out of a file of Open-Assistant trees."""
-    return "oasst" in message.extra
-
-
-def carried(message: StoredMessage) -> dict[str, Any]:
-    """What its row in that file said besides text and replies; empty for our own messages."""
-    return dict(message.extra.get("oasst", {}))
-
-
-def passed_review(message: StoredMessage) -> bool:
-    """False for an imported message that reviewers refused or have not seen."""
-    return bool(carried(message).get("review_result", True))
-
-
-def model_of(message: StoredMessage) -> str:
-    """Who wrote an answer: its version, the model that an import names, `human`, `unknown`."""
-    name = message.version_id or carried(message).get("model_name")
-    return str(name) if name else "unknown" if message.synthetic else "human"
-
-
-def _place(message: StoredMessage) -> tuple[float, Any, str]:
-    return (message.extra.get("place", float("inf")), message.created_at, message.id)

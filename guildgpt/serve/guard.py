@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guildgpt.errors import LimitReached
@@ -62,6 +62,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         send = self._counted(send)
+        if scope["path"].startswith("/api/"):
+            send = _private(send)
         try:
             headers = Headers(scope=scope)
             needed = scope["path"] in OPEN or await self._is_needed(scope, headers)
@@ -215,6 +217,20 @@ class Held:
             self._by_caller[caller] -= mine
             if not self._by_caller[caller]:
                 del self._by_caller[caller]
+
+
+def _private(send: Send) -> Send:
+    """Answers that are one person's: no cache keeps them, and no other page embeds them."""
+
+    async def private(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.setdefault("Cache-Control", "no-store")
+            headers.setdefault("X-Content-Type-Options", "nosniff")
+            headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        await send(message)
+
+    return private
 
 
 async def _body(headers: Headers, receive: Receive, hold: Callable[[int], None]) -> bytes | None:

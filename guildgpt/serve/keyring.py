@@ -90,10 +90,10 @@ class KeyRing:
             return
         store, key = self.store(), caller.key
         if store is not None and not self._failed:
-            if self._tokens[key.id] and key.tokens_per_day is not None:
-                await self._write(store)  # what was just used counts at once
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
+                    if self._tokens[key.id] and key.tokens_per_day is not None:
+                        await self._write(store)  # what was just used counts at once
                     await store.keys.take(key)
             except (StoreError, TimeoutError):  # it is gone: whoever has a key may go on
                 self._failed = True
@@ -125,7 +125,8 @@ class KeyRing:
         if self._looking is None:
             self._looking = asyncio.create_task(self._ask(store))
         if not self._failed:
-            await asyncio.wait({self._looking}, timeout=PATIENCE_SECONDS)
+            _, late = await asyncio.wait({self._looking}, timeout=PATIENCE_SECONDS)
+            self._failed = self._failed or bool(late)  # no other request waits for it
 
     async def _ask(self, store: Store) -> None:
         asked = self.clock()

@@ -90,17 +90,16 @@ def _table(found: list[dict[str, Any]], console: Console) -> None:
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("name", overflow="fold")
-    for column in ("requests/min", "tokens/day", "made", "seen"):
+    for column in ("per minute", "tokens a day", "seen"):
         table.add_column(column)
-    for column in ("requests today", "tokens today"):
+    for column in ("asked today", "tokens today"):
         table.add_column(column, justify="right")
     for one in found:
         limits = [one["requests_per_minute"], one["tokens_per_day"]]
-        times = [one["made"], one["seen"]]
         table.add_row(
             visible(one["name"]),
             *("any" if limit is None else f"{limit:,}" for limit in limits),
-            *("never" if at is None else f"{at:%Y-%m-%d}" for at in times),
+            "never" if one["seen"] is None else f"{one['seen']:%Y-%m-%d}",
             *(f"{one[count]:,}" for count in ("requests_today", "tokens_today")),
         )
     console.print(table)

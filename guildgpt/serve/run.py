@@ -35,6 +35,8 @@ LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopp
 END_SECONDS = 5  # for the errors that the others end with to be sent
 # Where a proxy may stand whose word counts for who asked, and whether by https: no public address.
 PROXIES = "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+# What stands for every address of this machine is none to go to: here is one that is.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,6 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
     listening = _listen(settings.host, settings.port)
     with listening:
         asyncio.run(_serve(settings, listening, say))
-
-
-# What stands for every address of this machine is none to go to: here is one that is.
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 async def _serve(

@@ -16,7 +16,7 @@ from guildgpt.engines.engine import Engine, SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.engines.torch_engine import TorchEngine
-from guildgpt.engines.url_engine import UrlEngine
+from guildgpt.engines.url_engine import open_at, served_by_folder
 from guildgpt.errors import EngineDied, ModelError
 from guildgpt.model.locate import Located
 from guildgpt.model.starter import STARTER
@@ -107,17 +107,9 @@ def _open_in_torch(found: Located, folder: Path, asked: Asked, context: int) -> 
 
 
 def _open_at(found: Located, at: ServedAt, asked: Asked | None, context: int) -> OpenedModel:
-    """A model where it is served, under its version's id, or the name of its run or stage."""
-    if not (found.folder and asked):
-        raise ModelError(
-            "a model that is served elsewhere is asked in its own words, and this file has neither "
-            "template nor tokenizer beside it",
-            where=found.gguf,
-            remedy="Name the model folder that the server runs.",
-        )
-    version = version_of(found)
-    names = (version.id, found.name, found.folder.parent.name)
-    engine = UrlEngine(at, asked.tokenizer, asked.ends, names=names, context=context)
+    if asked is None:
+        raise served_by_folder(found)
+    engine, version = open_at(at, found, asked.tokenizer, asked.ends, context=context)
     return OpenedModel(engine, asked.template, lambda: version, tuple(asked.notices))
 
 

@@ -156,6 +156,16 @@ def test_the_model_among_several(engine: LlamaCppEngine, file_tokenizer: FileTok
             UrlEngine(ServedAt.read(f"{fake.url}/v1#two", KEY), file_tokenizer, [EOS])
 
 
+def test_the_only_model_of_a_server_may_say_that_it_is_another_version(
+    engine: LlamaCppEngine, file_tokenizer: FileTokenizer
+) -> None:
+    with FakeVllm(engine, file_tokenizer, EOS, models=("ppo@12345678",)).serving() as fake:
+        at = ServedAt.read(fake.url, KEY)
+        assert UrlEngine(at, file_tokenizer, [EOS], names=("ppo@12345678", "ppo")).model
+        with pytest.raises(EngineError, match="none by the name of ppo@87654321 or ppo"):
+            UrlEngine(at, file_tokenizer, [EOS], names=("ppo@87654321", "ppo"))
+
+
 @pytest.mark.parametrize("key", [None, "guessed"])
 def test_a_wrong_key(vllm: FakeVllm, file_tokenizer: FileTokenizer, key: str | None) -> None:
     with pytest.raises(KeyRefused, match="refused the key"):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -199,6 +202,78 @@ def test_answers_that_do_not_fit_are_told(models: Path) -> None:
     error = refused(DataError, *asked)
     assert "leaves room for an answer of 512 tokens" in error.what
     assert "--max-tokens" in (error.remedy or "")
+
+
+# --- where they are served -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served(models: Path) -> Iterator[str]:
+    """The address of a GuildGPT that serves two of them."""
+    folders = [str(models / one / "model") for one in ("pretrain", "sft")]
+    command = [sys.executable, "-m", "guildgpt", "serve", *folders, "--port", "0"]
+    command += ["--context", "512"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        told = ""
+        while "API at " not in told:
+            told = process.stdout.readline()
+            assert told, "it did not start"
+        yield told.split()[-1]
+        process.terminate()
+
+
+def test_answers_are_judged_that_a_server_writes(models: Path, served: str) -> None:
+    more = ("--temperature", 0, "--limit", 12)
+    here = compared(models, "pretrain", "sft", *more)
+    there = compared(models, "pretrain", "sft", *more, "--engine", served)
+    assert (here["engine"], there["engine"]) == (None, served)
+    for side in ("a", "b"):  # the file that is served is rounded, and one slip makes another answer
+        texts = [[one[side] for one in result["answers"]] for result in (here, there)]
+        same = sum(a == b for a, b in zip(*texts, strict=True))
+        assert same > 6, texts
+    assert [one["a"] for one in there["answers"]] != [one["b"] for one in there["answers"]]
+    sides = compared(models, "sft", "pretrain", *more, "--engine", served)
+    assert sides["win_rate"]["wins"] == there["win_rate"]["losses"]
+
+
+def test_one_model_of_a_server_is_not_compared_with_itself(models: Path, served: str) -> None:
+    folders = (models / one / "model" for one in ("pretrain", "sft"))
+    judge = ("--judge", models / "judge" / "model")
+    error = refused(ModelError, "compare", *folders, *judge, "--engine", f"{served}#guildgpt")
+    assert "would be answered by guildgpt" in error.what
+
+
+def test_eval_of_answers_that_a_server_writes(models: Path, served: str) -> None:
+    model = models / "sft" / "model"
+    result = answered("eval", model, "--samples", "--constraints", 2, "--engine", served)
+    assert result["engine"] == served
+    assert result["samples"]["answers"] == len(result["answers"]) > 20
+    own = answered("eval", model, "--constraints", 2)
+    for name, found in own["constrained_answers"].items():
+        told = result["constrained_answers"][name]
+        assert [one["prompt"] for one in told] == [one["prompt"] for one in found]
+        assert [one["kinds"] for one in told] == [one["kinds"] for one in found]
+
+
+@pytest.mark.parametrize("asked", ["--chat", "--plain"])
+def test_code_that_a_server_writes(models: Path, served: str, asked: str) -> None:
+    model, other = models / "sft" / "model", models / "pretrain" / "model"
+    more = ("--limit", 2, "--max-tokens", 12, "--against", other, asked)
+    result = answered("eval", model, "--code", "starter", *more, "--engine", served)
+    assert [one["chat"] for one in result["models"]] == [asked == "--chat"] * 2
+    assert all(sum(one["outcomes"].values()) == 2 for one in result["models"])
+    texts = [one["answer"] for task in result["tried"] for each in task["answers"] for one in each]
+    assert len(texts) == 4
+    assert any(texts)
+
+
+@pytest.mark.parametrize("option", ["--data", "--comparisons", "--harness"])
+def test_what_a_server_cannot_tell_is_said_in_words(models: Path, option: str) -> None:
+    engine = ("--engine", "http://127.0.0.1:9/v1")  # nobody is asked
+    error = refused(GuildError, "eval", models / "sft" / "model", option, "starter", *engine)
+    assert f"{option} is measured by the probabilities" in error.what
+    assert "--samples" in str(error.remedy)
 
 
 # --- guildgpt eval REWARD_MODEL --comparisons ------------------------------------------------

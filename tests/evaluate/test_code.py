@@ -274,7 +274,7 @@ class Writer:
     """In place of a model: asked as it would be, it writes what a test has it write."""
 
     def __init__(self, write: Callable[[str, int], Written], *, chat: bool):
-        self.template = object() if chat else None
+        self.chat = chat
         self.holds, self.write_one, self.asked = 2048, write, list[str]()
 
     def plain(self, text: str) -> list[int]:

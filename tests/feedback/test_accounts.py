@@ -99,6 +99,23 @@ async def test_a_name_is_somebodys(store: Store, taken: str) -> None:
     assert berta.name == "Berta"
 
 
+async def test_of_those_who_come_at_once_one_gets_a_name_and_none_a_link_twice(
+    store: Store,
+) -> None:
+    names = ["Anna", "ANNA", "anna", "ＡＮＮＡ"]
+    for _ in range(5):
+        links = [await store.accounts.invite("voter") for _ in names]
+        coming = map(store.accounts.accept, links, names, [FIREFOX] * len(names))
+        came = await asyncio.gather(*coming, return_exceptions=True)
+        assert all(isinstance(one, tuple | SignInRefused) for one in came), came
+        (anna,) = (one[0] for one in came if isinstance(one, tuple))
+        await store.privacy.erase_account("web", anna.name)
+    link = await store.accounts.invite("voter")
+    coming = (store.accounts.accept(link, name, FIREFOX) for name in ("A", "B", "C", "D"))
+    came = await asyncio.gather(*coming, return_exceptions=True)
+    assert sum(isinstance(one, tuple) for one in came) == 1
+
+
 @pytest.mark.parametrize("name", ["", " ", "\u202e", "\0", "!?", "a" * (LONGEST_NAME + 1)])
 async def test_a_name_that_is_none(store: Store, name: str) -> None:
     link = await store.accounts.invite("voter")

@@ -64,7 +64,7 @@ async def test_after_a_month_it_is_gone_before_it_is_purged(store: Store, clock:
     assert await store.responses.of(id, "anna") is None
     with pytest.raises(RecordGone):
         await store.responses.chain(id, "anna")
-    assert await store.privacy.expire() == {"responses": 1}
+    assert await store.privacy.retain(1000) == {"responses": 1}
 
 
 async def test_a_conversation_that_is_too_long(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest_asyncio
 from guildgpt.errors import LimitReached, StoreError
 from guildgpt.feedback.keys import Keys
 from guildgpt.feedback.store import Store
+from guildgpt.serve import keyring
 from guildgpt.serve.keyring import FRESH_SECONDS, NEWS_SECONDS, KeyRing
 
 from .conftest import STORE_KEY
@@ -137,6 +139,29 @@ async def test_while_the_store_is_gone_those_keys_count_that_it_had(
     assert (used["requests"], used["tokens"]) == (3, 21)  # and what was used meanwhile counts
     with pytest.raises(LimitReached):
         await ring.take(lab)
+
+
+async def test_a_store_that_says_nothing_keeps_one_request_waiting(
+    store: Store, ring: KeyRing, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = await store.keys.add("lab")
+    assert await ring.caller(secret)
+    answered = asyncio.Event()
+
+    async def silent(_keys: Keys) -> list[Any]:
+        await answered.wait()
+        return []
+
+    monkeypatch.setattr(Flaky, "all", silent)
+    watch.now += FRESH_SECONDS + 0.1
+    monkeypatch.setattr(keyring, "PATIENCE_SECONDS", 0.01)
+    assert await ring.caller(secret)  # by what is known
+    monkeypatch.setattr(keyring, "PATIENCE_SECONDS", 3600)
+    assert await ring.caller(secret)
+    assert await ring.is_needed()
+    answered.set()
+    await ring.close()
+    assert await ring.caller(secret) is None
 
 
 async def test_limits(store: Store, ring: KeyRing) -> None:

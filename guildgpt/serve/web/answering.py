@@ -100,6 +100,11 @@ class Answering:
         at last `whole` (HTML in place of all that came) where that is something else, then `end`,
         or `error`. It is stopped by closing the generator, and as soon as who asked is `gone`."""
         secret = await secret_versions(store)
+        try:
+            self.check(account)  # once more: others came at the same moment
+        except Problem as full:
+            yield {"message": str(full), "kept": False}, "error"
+            return
         task = asyncio.create_task(self._write(answer, store, account, chat, path))
         gone.add_done_callback(lambda _: task.cancel())
         self._tasks.add(task)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Annotated
 
 from fastapi import APIRouter, Request
@@ -43,6 +44,7 @@ class Comparing:
     """Has two answers written at once."""
 
     answering: Answering
+    chance: Random = field(default_factory=Random)
 
     def router(self) -> APIRouter:
         """The route."""
@@ -86,7 +88,8 @@ class Comparing:
         return Events(events())
 
     async def _versions(self, store: Store) -> tuple[str | None, str | None]:
-        """Whose answers meet."""
+        """Whose answers meet, in an order that is drawn: the first one is begun first, which shows,
+        and stands first in the comparison."""
         current = await store.decisions.current()
         if current is None or current.state != "canary":
             return None, None
@@ -94,7 +97,8 @@ class Comparing:
         if current.candidate_id not in there or current.baseline_id not in there:
             what = "one of the two versions is not open on this server yet: try again soon"
             raise Problem(503, what, code="model")
-        return current.baseline_id, current.candidate_id
+        pair = (current.baseline_id, current.candidate_id)
+        return pair if self.chance.random() < 0.5 else pair[::-1]
 
     async def _question(
         self, store: Store, account: Account, chat: Chat, tree: Tree, asked: AskedTwice

@@ -108,7 +108,8 @@ class Pages:
     def _showing(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def show(request: Request) -> Response:
             """The page; who has not signed in is led to where one does."""
-            account = await _account(request)
+            # Where one signs in, nobody is, even who needs no account at this machine.
+            account = None if page.seen_by == "anybody" else await _account(request)
             shown = page
             if not page.is_for(account.role if account else None):
                 if account is None:

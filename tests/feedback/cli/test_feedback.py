@@ -163,6 +163,21 @@ def test_who_votes_at_a_terminal_is_erased_by_their_name(store: str) -> None:
     assert "Nothing of this user was in the store." in said
 
 
+def test_who_comes_by_the_web_page_is_known_by_their_name(store: str, tmp_path: Path) -> None:
+    async def come(opened: Store) -> None:
+        await opened.accounts.accept(await opened.accounts.invite("voter"), "anna", "a phone")
+
+    with_store(store, come)
+    out = tmp_path / "anna.json"
+    told("member", "anna", "--web", "--out", out, "--store", store)
+    assert json.loads(out.read_bytes())["sessions"][0]["device"] == "a phone"
+    said = told("erase", "anna", "--account", "--store", store, "--yes")
+    assert "Nothing of this user was in the store." in said  # that is somebody at a terminal
+    assert "sessions: 1" in told("erase", "anna", "--web", "--store", store, "--yes")
+    error = refused("member", "anna", "--web", "--out", out, "--force", "--store", store)
+    assert "nothing of this user" in error.what
+
+
 def test_nothing_of_an_erased_member_is_in_any_export(store: str, tmp_path: Path) -> None:
     erased = json.loads(told("erase", NEWCOMER, "--store", store, "--yes", "--json"))
     assert erased["versions"] == []

@@ -284,3 +284,24 @@ def test_the_first_paint_is_light(site: Site, opened: Open) -> None:
     )
     assert len(sizes) > 5
     assert sum(sizes) < 100_000
+
+
+def test_an_answer_goes_on_while_another_chat_is_looked_at(site: Site, opened: Open) -> None:
+    site.engine.says = ["First.", "one two three four", "Third."]
+    page = opened(site.url)
+    ask(page, "What is bread?")
+    done(page)
+    page.get_by_role("button", name="New chat").click()
+    site.engine.holds_after = 3
+    ask(page, "Count.")
+    expect(page.locator(".prose")).to_have_text("one two")
+    page.get_by_role("link", name="What is bread?").click()
+    expect(page.locator(".prose")).to_have_text("First.")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    page.get_by_role("link", name="Count.").click()
+    expect(page.locator(".prose")).to_have_text("one two")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    site.engine.holds_after = None
+    done(page)
+    assert answers(page) == ["one two three four"]
+    assert page.locator(".bubble").all_inner_texts() == ["Count."]

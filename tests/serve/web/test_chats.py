@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -257,6 +258,23 @@ def test_too_many_answers_at_once(site: Site, anna: httpx.Client) -> None:
     until(lambda: anna.post(f"/api/chats/{chat}/questions", json={"text": "Who?"}).is_success)
 
 
+def test_too_many_answers_asked_for_in_one_moment(site: Site, anna: httpx.Client) -> None:
+    site.engine.holds_after = 0
+    chat = started(anna)
+
+    def ask(_: int) -> str:
+        reply = anna.post(f"/api/chats/{chat}/questions", json={"text": "Who?"})
+        return reply.text if reply.is_success else "answers are on their way"
+
+    with ThreadPoolExecutor(20) as threads:
+        asking = [threads.submit(ask, number) for number in range(20)]
+        until(lambda: sum(one.done() for one in asking) >= 16)
+        site.engine.holds_after = None
+    said = [one.result() for one in asking]
+    assert len(site.engine.asked) == 4
+    assert sum("answers are on their way" in one for one in said) == 16
+
+
 def test_only_the_page_changes_anything(site: Site, anna: httpx.Client) -> None:
     chat = started(anna)
     for headers in (
@@ -270,6 +288,18 @@ def test_only_the_page_changes_anything(site: Site, anna: httpx.Client) -> None:
     bare = httpx.post(f"{site.url}/api/chats", json={}, cookies=dict(anna.cookies))
     assert bare.status_code == 403  # a program has no origin
     assert anna.get("/api/chats", headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
+
+
+def test_no_cache_keeps_what_is_ones_own(anna: httpx.Client) -> None:
+    for path in (
+        "/api/chats",
+        "/api/me/data",
+        "/api/chats/x",
+        f"/api/chats/{started(anna)}/export",
+    ):
+        headers = anna.get(path).headers
+        assert headers["cache-control"] == "no-store", path
+        assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
 def test_a_key_opens_the_api_and_not_the_page(scripted: Any, tmp_path: Any) -> None:

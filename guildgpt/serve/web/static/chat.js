@@ -8,7 +8,7 @@ import { thread } from "./thread.js";
 const title = find("#title");
 const deeds = find("#deeds");
 let chat = null; // the id of the one that is open
-let writing = null; // what stops the answer that is on its way
+const writing = new Map(); // what stops the answers that are on their way, by their chats
 
 const messages = thread({ ask: (parent, text) => question(text, parent), retry });
 const chats = list({ open, closed: () => find("#question").focus() });
@@ -20,12 +20,12 @@ function address(id) {
 
 /** Open a chat, or a new one. */
 async function open(id, { at = null, push = true } = {}) {
-  if (writing) stop();
   chat = id;
+  box.busy(writing.has(id));
   if (push) history.pushState(null, "", address(id));
   chats.mark(id);
   try {
-    await show(at);
+    await show(at || messages.answering(id));
   } catch (error) {
     chat = null;
     history.replaceState(null, "", "/");
@@ -53,7 +53,7 @@ function named(text) {
 
 /** Ask below an answer, or at the beginning. */
 async function question(text, parent) {
-  if (writing) return;
+  if (writing.has(chat)) return;
   try {
     if (!chat) {
       const made = await send("POST", "/chats");
@@ -69,36 +69,39 @@ async function question(text, parent) {
 }
 
 async function retry(id) {
-  if (!writing) await answered("answers", { question: id }, () => messages.again(chat, id));
+  if (!writing.has(chat)) await answered("answers", { question: id }, () => messages.again(chat, id));
 }
 
-/** Have an answer written, and shown as it comes. */
+/** Have an answer written, and shown as it comes; it goes on while another chat is looked at. */
 async function answered(path, body, begin) {
   const own = chat;
-  writing = new AbortController();
+  const stopper = new AbortController();
+  writing.set(own, stopper);
   box.busy(true);
-  begin();
-  let at = null;
-  try {
-    at = await messages.write(`/chats/${own}/${path}`, body, writing.signal);
-  } finally {
-    writing = null;
+  const written = begin();
+  const at = await messages.write(written, `/chats/${own}/${path}`, body, { signal: stopper.signal, kept: listed });
+  writing.delete(own);
+  if (chat === own) {
     box.busy(false);
+    await settled(own, at, written);
   }
-  if (chat !== own) return chats.load();
-  await Promise.all([settled(own, at), chats.load()]);
+  await listed();
+}
+
+async function listed() {
+  await chats.load();
   chats.mark(chat);
 }
 
 /** Show what was kept: an answer that was stopped is written down a moment later. */
-async function settled(own, at) {
+async function settled(own, at, written) {
   for (let tries = 0; tries < 20 && chat === own; tries += 1) {
     try {
       const found = await get(`/chats/${own}${at ? `?at=${encodeURIComponent(at)}` : ""}`);
       if (chat !== own) return;
       named(found.title);
       if (!at || tries === 19 || found.messages.some((one) => one.id === at)) {
-        messages.show(found.messages, { id: own, at, adopt: true });
+        messages.show(found.messages, { id: own, at, written });
         return;
       }
     } catch (error) {
@@ -109,7 +112,7 @@ async function settled(own, at) {
 }
 
 function stop() {
-  writing?.abort();
+  writing.get(chat)?.abort();
 }
 
 deeds.append(
@@ -137,8 +140,7 @@ deeds.append(
 async function tried(work) {
   try {
     await work();
-    await chats.load();
-    chats.mark(chat);
+    await listed();
   } catch (error) {
     notice(error.message);
   }
@@ -148,10 +150,10 @@ find("#new").addEventListener("click", () => {
   chats.close();
   open(null);
 });
-messages.onbranch((id) => !writing && show(id).catch((error) => notice(error.message)));
+messages.onbranch((id) => !writing.has(chat) && show(id).catch((error) => notice(error.message)));
 addEventListener("popstate", () => open(new URLSearchParams(location.search).get("chat"), { push: false }));
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && writing && !document.querySelector("dialog[open]")) stop();
+  if (event.key === "Escape" && writing.has(chat) && !document.querySelector("dialog[open]")) stop();
 });
 
 chats.load();

@@ -87,7 +87,7 @@ function ask(round) {
       ? "A new version is being tried: a day of your votes is one piece of advice on it."
       : "A new version is being tried: these votes decide on it. Nobody sees who wrote what.";
   if (last) find("#said").textContent = `${SAID[last.verdict]}: noted. ${before ? "Say it anew" : "Next"}: ${round.prompt}`;
-  show(prompt(round), el("div", { class: "pair" }, cards), verdicts(), aside(before));
+  show(prompt(round), el("div", { class: "pair" }, cards), el("div", { class: "bar" }, verdicts(), aside(before)));
 }
 
 function verdict(said, label, key, main = false) {

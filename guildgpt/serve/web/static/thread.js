@@ -19,8 +19,7 @@ export function thread({ ask, retry }) {
   let shown = new Map(); // elements by the ids of their messages, and what they were made from
   let path = [];
   let current = null; // the chat
-  let fresh = null; // the answer that is being written
-  let broken = ""; // why the last answer came to nothing
+  const running = new Map(); // answers that are being written, by their chats
   let branch = () => {};
 
   /** Change what stands there; who reads at the end stays at the end, and others where they are. */
@@ -39,32 +38,38 @@ export function thread({ ask, retry }) {
     while (place.children.length > elements.length) place.lastChild.remove();
   }
 
-  /** Show a way through a chat. `adopt`: the answer that was just written stays as it stands. */
-  function show(messages, { id, at = null, adopt = false }) {
+  /** Show a way through a chat. `written` is an answer that was written just now: it stays as it
+   *  stands. An answer that is being written is at the end. */
+  function show(messages, { id, at = null, written = null }) {
     const other = id !== current;
-    if (!adopt) broken = "";
+    const fresh = running.get(id);
     current = id;
-    path = messages;
+    path = fresh ? upTo(messages, fresh.question) : messages;
     const before = shown;
     shown = new Map();
-    for (const message of messages) {
+    for (const message of path) {
       const made = JSON.stringify(message);
       const known = before.get(message.id);
       let element = known?.made === made ? known.element : null;
-      if (!element && adopt && fresh && fresh.id === message.id) {
-        element = fresh.element;
-        finish(element, message);
+      if (!element && written?.id === message.id) {
+        element = written.element;
+        finish(element, message, written.broken);
       }
       shown.set(message.id, { made, element: element || build(message) });
     }
-    fresh = null;
     const elements = [...shown.values()].map((one) => one.element);
-    if (!messages.length) elements.push(empty());
-    const last = messages.at(-1);
-    if (last?.role === "user" && !last.deleted) elements.push(unanswered(last));
+    const last = path.at(-1);
+    if (fresh) elements.push(fresh.element);
+    else if (!last) elements.push(empty());
+    else if (last.role === "user" && !last.deleted) elements.push(unanswered(last, written?.broken));
     keepingPlace(() => put(elements));
     if (other) frame.scrollTop = frame.scrollHeight;
-    else if (at && !adopt) shown.get(at)?.element.scrollIntoView({ block: "nearest" });
+    else if (at && !written) shown.get(at)?.element.scrollIntoView({ block: "nearest" });
+  }
+
+  /** The beginning of a way, up to this message. */
+  function upTo(messages, id) {
+    return messages.slice(0, messages.findIndex((one) => one.id === id) + 1 || messages.length);
   }
 
   function build(message) {
@@ -124,7 +129,7 @@ export function thread({ ask, retry }) {
   }
 
   /** What stands below an answer that is written. */
-  function finish(element, message) {
+  function finish(element, message, broken = "") {
     dress(element);
     element.querySelectorAll(".deeds, .note, .failed, .theirs, .reason").forEach((one) => one.remove());
     element.querySelector(".about").textContent = message.version;
@@ -149,7 +154,7 @@ export function thread({ ask, retry }) {
       step(BACK, "The one before", number - 1), `${number + 1}/${all.length}`, step(ON, "The next one", number + 1));
   }
 
-  function unanswered(question) {
+  function unanswered(question, broken = "") {
     return el("div", { class: "failed" }, el("p", {}, broken || "This was not answered."),
       el("button", { type: "button", onclick: () => retry(question.id) }, broken ? "Ask again" : "Answer it"));
   }
@@ -162,48 +167,51 @@ export function thread({ ask, retry }) {
   /** Cut the way that is shown of a chat after a message, and begin an answer there. */
   function begin(id, after, question) {
     current = id;
-    const kept = after === null ? [] : path.slice(0, path.findIndex((one) => one.id === after) + 1);
-    path = kept;
-    const elements = kept.map((one) => shown.get(one.id).element);
+    path = after === null ? [] : upTo(path, after);
+    const elements = path.map((one) => shown.get(one.id).element);
     if (question) elements.push(questionOf(question));
     const body = el("div", { class: "prose" }, el("div", { class: "rest" }, thinking()));
     const element = el("article", { class: "said assistant", "aria-label": "The model answers", "aria-busy": "true" },
       el("p", { class: "about" }), body);
-    fresh = { id: null, element, body, rest: body.firstChild };
+    const fresh = { chat: id, id: null, question: question ? null : after, element, body, rest: body.firstChild, broken: "" };
+    running.set(id, fresh);
     put([...elements, element]);
     frame.scrollTop = frame.scrollHeight;
     status.textContent = "The model answers.";
+    return fresh;
   }
 
-  /** Take the answer as it comes; the id of what is last in the chat then. */
-  async function write(address, body, signal) {
-    const own = fresh;
-    let question = body.question ?? null;
+  /** Take an answer as it comes, whichever chat is shown; the id of what is last in its chat then.
+   *  `kept` is called once its question is in the store. */
+  async function write(fresh, address, body, { signal, kept }) {
     let said = false;
-    broken = "";
     try {
       await stream(address, body, { signal, on: {
-        asked: (event) => (question = event.question),
+        asked(event) {
+          fresh.question = event.question;
+          kept();
+        },
         begun(event) {
-          own.id = event.id;
-          own.element.querySelector(".about").textContent = event.version;
+          fresh.id = event.id;
+          fresh.element.querySelector(".about").textContent = event.version;
         },
         text(event) {
           said = true;
           keepingPlace(() => {
-            own.rest.insertAdjacentHTML("beforebegin", event.done); // rendered and cleaned by the server
-            own.rest.innerHTML = event.rest;
+            fresh.rest.insertAdjacentHTML("beforebegin", event.done); // rendered and cleaned by the server
+            fresh.rest.innerHTML = event.rest;
           });
         },
-        whole: (event) => (own.body.innerHTML = event.html),
-        error: (event) => (broken = sentence(event.message)),
+        whole: (event) => (fresh.body.innerHTML = event.html),
+        error: (event) => (fresh.broken = sentence(event.message)),
       } });
     } catch (error) {
-      if (error.name !== "AbortError") broken = error.message;
+      if (error.name !== "AbortError") fresh.broken = error.message;
     }
-    own.element.removeAttribute("aria-busy");
-    status.textContent = broken || "The answer is complete.";
-    return said ? own.id : question;
+    running.delete(fresh.chat);
+    fresh.element.removeAttribute("aria-busy");
+    if (fresh.chat === current) status.textContent = fresh.broken || "The answer is complete.";
+    return said ? fresh.id : fresh.question;
   }
 
   return {
@@ -211,6 +219,7 @@ export function thread({ ask, retry }) {
     write,
     asked: (id, text, parent) => begin(id, parent, { role: "user", text, parent }),
     again: (id, question) => begin(id, question, null),
+    answering: (id) => running.get(id)?.question ?? null,
     last: () => path.findLast((one) => one.role === "assistant")?.id ?? null,
     onbranch: (listener) => (branch = listener),
   };

@@ -79,7 +79,7 @@ function version(one) {
       registered ? el("span", { class: "soft small plain" }, learned ? `learned from ${learned}` : "learned from no votes") : null),
     el("dl", { class: "facts" },
       wins(one), score(one),
-      fact("votes", `${one.votes.toLocaleString()} in ${many(one.wins?.of ?? 0, "duel")}`, el("small", {}, `${many(one.answers, "answer")}: ${one.up.toLocaleString()} up, ${one.down.toLocaleString()} down`)),
+      fact("votes", one.wins ? `${one.votes.toLocaleString()} in ${many(one.wins.of, "duel")}` : one.votes.toLocaleString(), el("small", {}, `${many(one.answers, "answer")}: ${one.up.toLocaleString()} up, ${one.down.toLocaleString()} down`)),
       fact("size", size(one.size)), speed(one)));
 }
 

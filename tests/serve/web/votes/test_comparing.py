@@ -63,13 +63,28 @@ def test_a_candidate_meets_who_serves_and_nothing_says_which_is_which(site: Site
         if message.id in pair["answers"]
     }
     assert wrote == {NEW.id, VERSION.id}
-    for path in (f"/api/chats/{pair['chat']}", f"/api/chats/{pair['chat']}/export"):
+    chat = f"/api/chats/{pair['chat']}"
+    for path in (chat, f"{chat}/export", f"{chat}/export?form=markdown", "/api/me/data"):
         shown = anna.get(path).text
         assert NEW.id not in shown
         assert VERSION.id not in shown
     site.run(_drop(site))
-    shown = anna.get(f"/api/chats/{pair['chat']}/export").text
-    assert NEW.id in shown
+    for path in (f"{chat}/export", "/api/me/data"):
+        assert NEW.id in anna.get(path).text
+
+
+def test_neither_is_always_begun_first_nor_always_stands_first(site: Site) -> None:
+    try_out(site)
+    anna = site.signed_in("Anna")
+    pairs = [ask(anna) for _ in range(20)]
+    wrote = {one.id: one.version_id for one in site.run(site.store.snapshot()).messages}
+    begun = set()
+    for pair in pairs:
+        first = next(data["place"] for name, data in pair["heard"] if name == "begun")
+        begun.add(wrote[pair["answers"][first]])
+    assert begun == {NEW.id, VERSION.id}
+    compared = site.run(site.store.snapshot()).comparisons
+    assert {wrote[one.candidates[0]] for one in compared} == {NEW.id, VERSION.id}
 
 
 async def _drop(site: Site) -> None:
