@@ -50,8 +50,8 @@ def blank_answers(
     """
     connection = removal.connection
     taken_back = among(connection, messages.c.id, gone | edited.keys())
-    places = select(messages.c.conversation_id).where(taken_back)
-    for place in sorted(set(connection.scalars(places))):
+    places = set(connection.scalars(select(messages.c.conversation_id).where(taken_back)))
+    for place in sorted(places - _leaving(connection, places, gone | with_them)):
         said = _told_together(connection, place)
         tree = _Tree(said, gone, with_them, edited, names)
         quoting, outdated = tree.judged()
@@ -61,6 +61,19 @@ def blank_answers(
         if outdated:
             old = update(messages).where(among(connection, messages.c.id, outdated))
             connection.execute(old.values(outdated=True))
+
+
+def _leaving(connection: Connection, places: Set[str], going: Set[str]) -> set[str]:
+    """Chats of the web page in which nothing stays that could quote anything: somebody may have
+    thousands, and writers wait meanwhile. Elsewhere threads may hang from what goes."""
+    wanted = (
+        select(messages.c.conversation_id, messages.c.id)
+        .join(conversations, conversations.c.id == messages.c.conversation_id)
+        .where(conversations.c.kind == "web", among(connection, conversations.c.id, places))
+    )
+    found = connection.execute(wanted).all()
+    staying = {place for place, id in found if id not in going}
+    return {place for place, _ in found} - staying
 
 
 def _told_together(connection: Connection, conversation_id: str) -> dict[str, _Said]:

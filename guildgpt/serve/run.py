@@ -34,6 +34,8 @@ LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopp
 END_SECONDS = 5  # for the errors that the others end with to be sent
 # Where a proxy may stand whose word counts for who asked, and whether by https: no public address.
 PROXIES = "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+# What stands for every address of this machine is none to go to: here is one that is.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,13 @@ async def _serve(
     opening = Opening(settings.context, settings.slots, settings.at)
     async with opened_app(settings, opening, say) as app:
         host, port = listening.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        here = _EVERYWHERE.get(host, host)
+        address = f"http://{f'[{here}]' if ':' in here else here}:{port}"
         if settings.store:
             say(f"Web page at {address}/")
         say(f"OpenAI-compatible API at {address}/v1")
+        if host in _EVERYWHERE:
+            say(f"Others reach both by this machine's own address, at port {port}.")
         await web_server(app).serve(sockets=[listening])
 
 

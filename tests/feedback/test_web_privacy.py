@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from sqlalchemy import insert, select
 
+from guildgpt.feedback import blanking
 from guildgpt.feedback.own_data import as_json
 from guildgpt.feedback.records import Account
 from guildgpt.feedback.schema import api_keys, api_usage, chats, conversations, responses, sessions
@@ -103,6 +105,23 @@ async def test_who_is_erased_leaves_nothing(store: Store, clock: Clock) -> None:
     assert await store.accounts.all() == [berta]
     anew, _ = await sign_in(store, "Anna")  # the name is free again
     assert anew.member_id != anna.member_id
+
+
+async def test_chats_that_go_whole_are_not_searched_for_quotes(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Word by word that takes 30 ms a chat, in which nobody else can write.
+    searched: list[str] = []
+    search = blanking._told_together
+    monkeypatch.setattr(
+        blanking, "_told_together", lambda *at: searched.append(at[1]) or search(*at)
+    )
+    anna, _ = await sign_in(store, "Anna")
+    for _ in range(3):
+        await chat(store, anna, clock, words="What is TLS, and who needs it?")
+    await store.privacy.erase_account("web", "Anna")
+    assert searched == []
+    assert (await store.snapshot()).messages == []
 
 
 async def test_a_conversation_goes_with_its_title(store: Store, clock: Clock) -> None:

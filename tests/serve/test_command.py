@@ -83,6 +83,18 @@ def running(*arguments: object, **environment: str) -> Iterator[tuple[subprocess
         process.wait()
 
 
+def test_on_every_address_it_says_one_to_go_to(starter: Path, tmp_path: Path) -> None:
+    arguments = (starter, "--host", "0.0.0.0", "--store", tmp_path / "feedback.db")
+    key = "key-of-anna-0123456789"
+    with running(*arguments, GUILDGPT_SERVE_KEYS=f"anna={key}") as (process, url):
+        assert "//127.0.0.1:" in url
+        assert process.stdout
+        assert "Others reach both" in process.stdout.readline()
+        asked = httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=60)
+        assert asked.status_code == 200
+        assert httpx.get(f"{url}/models", timeout=60).status_code == 401
+
+
 def choices(line: str) -> list[dict[str, Any]]:
     return json.loads(line.removeprefix("data: ")).get("choices", [])
 

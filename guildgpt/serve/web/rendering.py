@@ -26,15 +26,16 @@ from pygments.util import ClassNotFound
 from guildgpt.text.visible import harmless
 
 LONGEST = 200_000  # characters that are read as Markdown; longer texts are shown as they are
-LONGEST_CODE = 30_000  # characters of a block that is coloured, and of one of its lines
+LONGEST_CODE = 10_000  # characters of a block that is coloured, and of one of its lines
 LONGEST_LINE = 2_000
 DEEPEST = 20  # quotes and lists inside one another
 # Pygments knows hundreds of languages, some of them by patterns that a hostile text keeps busy for
-# minutes: these are read by many eyes.
+# minutes, and the whole process with them: C#, Java, INI and console sessions are such. These are
+# read by many eyes.
 _LANGUAGES = """
-bash c console cpp c++ cs csharp css diff docker dockerfile go golang html http ini java javascript
-js json jsx kotlin kt lua make makefile markdown md php powershell py python python3 r rb ruby rs
-rust scala sh shell sql swift toml ts tsx typescript xml yaml yml zsh
+bash c cpp c++ css diff docker dockerfile go golang html http javascript js json jsx kotlin kt lua
+make makefile markdown md php powershell py python python3 r rb ruby rs rust scala sh shell sql
+swift toml ts tsx typescript xml yaml yml zsh
 """
 _TAGS = """
 a blockquote br code div em figcaption figure h3 h4 h5 h6 hr li ol p pre s span strong table tbody
