@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--waiting", type=int, default=500)
     parser.add_argument("--swap", type=float, default=30, help="seconds between two releases")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(run(asked, Path(folder)))

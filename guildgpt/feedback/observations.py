@@ -3,7 +3,8 @@
 Members share a round's prompt, and a member's votes resemble each other, so a vote is no
 observation. Nor is a person's day where others voted in the same rounds: of four people with a
 round a day, one observation each, an equal candidate was promoted in 7 % of cases, in 3 % with one
-for all of them (`bench/canaries.py`; asked are 5). Who plays at a terminal shares no round.
+for all of them (`bench/canaries.py`; asked are 5). Who plays at a terminal shares no round; on the
+web page people do (`talk/shared_rounds.py`), and their rounds count as a guild's.
 
 Which kind counts is settled by where rounds were held and by how many people voted, never by what
 they said. Kinds are not mixed, and only a guild's rounds decide: whatever the operator is advised

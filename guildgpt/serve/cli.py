@@ -66,7 +66,7 @@ def serve(
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any but loopback needs a key.")
+        str, typer.Option(help="Address to listen on; any but loopback needs a key or a link.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
     context: Annotated[
@@ -87,15 +87,16 @@ def serve(
         typer.Option(
             metavar="NAME",
             help="What a proxy before this server is called: chat.example.org. May be given "
-            "several times; needs a key.",
+            "several times; needs a key or a link.",
         ),
     ] = None,
 ) -> None:
-    """Serve models to programs: OpenAI's API on this machine.
+    """Serve models: OpenAI's API, and a web page.
 
-    Who may ask has a key: `guildgpt serve keys add NAME` makes one, and $GUILDGPT_SERVE_KEYS may
-    hold others, as name=key, several with commas between. Without any, only programs on this
-    machine may.
+    Who may ask the API has a key: `guildgpt serve keys add NAME` makes one, and
+    $GUILDGPT_SERVE_KEYS may hold others, as name=key, several with commas between. Without any,
+    only programs on this machine may. People come to the page by links: `guildgpt serve invite`
+    makes one.
     """
     if ctx.invoked_subcommand:
         return

@@ -113,7 +113,9 @@ class Models:
         elif self.following:
             self.say("Nothing is released in the store yet: what will be is taken up.")
         elif self.named:
-            self.say("Releases in the store are not followed, since models are named here.")
+            self.say(
+                "Releases are not followed, since a model is named: leave it out to follow them."
+            )
 
     async def look_after(self) -> None:
         """Open engines anew that have died; for ever. Why one does not open is logged once."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +21,7 @@ from guildgpt.feedback.store import Store
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.housekeeping import Housekeeping
+from guildgpt.serve.listening import is_loopback, listen
 from guildgpt.serve.models import Models
 from guildgpt.serve.opened_store import open_later, open_store
 from guildgpt.talk.fleet import Fleet
@@ -35,6 +34,8 @@ LEAVE_SECONDS = 30  # for answers that are on their way when the server is stopp
 END_SECONDS = 5  # for the errors that the others end with to be sent
 # Where a proxy may stand whose word counts for who asked, and whether by https: no public address.
 PROXIES = "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+# What stands for every address of this machine is none to go to: here is one that is.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
     needs a key and has none, a port that is taken, and a model that cannot be opened."""
     if _is_open(settings) and not settings.store:
         raise _nobody_let_in(_reached(settings))
-    listening = _listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port)
     with listening:
         asyncio.run(_serve(settings, listening, say))
 
@@ -72,10 +73,13 @@ async def _serve(
     opening = Opening(settings.context, settings.slots, settings.at)
     async with opened_app(settings, opening, say) as app:
         host, port = listening.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        here = _EVERYWHERE.get(host, host)
+        address = f"http://{f'[{here}]' if ':' in here else here}:{port}"
         if settings.store:
             say(f"Web page at {address}/")
         say(f"OpenAI-compatible API at {address}/v1")
+        if host in _EVERYWHERE:
+            say(f"Others reach both by this machine's own address, at port {port}.")
         await web_server(app).serve(sockets=[listening])
 
 
@@ -165,7 +169,7 @@ def _is_open(settings: ServeSettings) -> bool:
 
 
 def _is_reached(settings: ServeSettings) -> bool:
-    return bool(settings.public) or not _is_loopback(settings.host)
+    return bool(settings.public) or not is_loopback(settings.host)
 
 
 def _reached(settings: ServeSettings) -> str:
@@ -273,21 +277,3 @@ def read_public(names: Sequence[str]) -> tuple[str, ...]:
             )
         found.append(parts.netloc)
     return tuple(found)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise GuildError(
-            f"port {port} of {host} is not to be had: {os.strerror(error.errno or 0)}",
-            remedy="Another one: --port, 0 for any that is free.",
-        ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -39,6 +39,7 @@ OPEN_FOR = timedelta(days=1)
 LONGEST = timedelta(days=7)
 UNDO = timedelta(seconds=30)  # in which the last vote can be taken back
 DECIDING = 5  # rounds that decide and are open at once
+AHEAD = 4  # rounds that wait for one person's vote, at most
 PATIENCE = 20.0  # seconds that somebody waits for answers; then they ask again
 
 
@@ -124,9 +125,12 @@ class SharedRounds:
                 and one.round.place == place
                 and one.round.decision_id == (current.id if current else None)
             ]
-            for one in held:
-                passed = one.round.id in without or is_full(one) or _said(one, member_id)
-                if not passed and (shown := await self._shown(one, member_id)):
+            theirs = [one for one in held if not is_full(one) and not _said(one, member_id)]
+            fresh = [one for one in theirs if one.round.id not in without]
+            if not fresh and len(theirs) >= AHEAD:  # nobody has rounds written without end
+                fresh = theirs
+            for one in fresh:
+                if shown := await self._shown(one, member_id):
                     return shown
             if current and place == "web" and len(held) >= DECIDING:
                 raise AllVoted

@@ -45,8 +45,11 @@ def test_the_command_serves_and_ends_at_a_signal(starter: Path) -> None:
     running = command("starter", "--port", port, "--context", 512)
     try:
         assert running.stdout
-        lines = [running.stdout.readline() for _ in range(4)]
-        assert f"http://127.0.0.1:{port}/v1" in lines[3]
+        told = ""
+        while "API at " not in told:
+            told = running.stdout.readline()
+            assert told, "it did not start"
+        assert f"http://127.0.0.1:{port}/v1" in told
         url = f"http://127.0.0.1:{port}/v1"
         body: dict[str, Any] = {"messages": ASKED, "max_tokens": 2}
         ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60)
@@ -55,7 +58,7 @@ def test_the_command_serves_and_ends_at_a_signal(starter: Path) -> None:
         second = command("starter", "--port", port)
         said, _ = second.communicate(timeout=120)
         assert second.returncode == 1
-        assert f"port {port} of 127.0.0.1 is not to be had" in " ".join(said.split())
+        assert f"port {port} of 127.0.0.1 is taken" in " ".join(said.split())
         running.send_signal(signal.SIGTERM)
         said, _ = running.communicate(timeout=120)
         assert "Traceback" not in said
@@ -78,6 +81,18 @@ def running(*arguments: object, **environment: str) -> Iterator[tuple[subprocess
     finally:
         process.kill()
         process.wait()
+
+
+def test_on_every_address_it_says_one_to_go_to(starter: Path, tmp_path: Path) -> None:
+    arguments = (starter, "--host", "0.0.0.0", "--store", tmp_path / "feedback.db")
+    key = "key-of-anna-0123456789"
+    with running(*arguments, GUILDGPT_SERVE_KEYS=f"anna={key}") as (process, url):
+        assert "//127.0.0.1:" in url
+        assert process.stdout
+        assert "Others reach both" in process.stdout.readline()
+        asked = httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=60)
+        assert asked.status_code == 200
+        assert httpx.get(f"{url}/models", timeout=60).status_code == 401
 
 
 def choices(line: str) -> list[dict[str, Any]]:
@@ -125,6 +140,26 @@ def test_whoever_interrupts_it_twice_does_not_wait(starter: Path) -> None:
             assert "data: [DONE]" not in heard
         process.communicate(timeout=120)
         model.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "there is no model called 'nowhere'"),
+        (["--host", "192.0.2.1"], "192.0.2.1 is not to be had: Cannot assign requested address"),
+        (["starter", "--store", "mysql://here/there"], "The store does not open"),
+    ],
+)
+def test_what_a_newcomer_gets_wrong(arguments: list[str], says: str) -> None:
+    process = command("--port", 0, *arguments)
+    assert process.stdout
+    said = ""
+    while says not in " ".join(said.split()):
+        said += (line := process.stdout.readline())
+        assert line, said
+    process.kill()
+    process.communicate()
+    assert "Traceback" not in said
 
 
 def test_a_truncated_model(starter: Path, tmp_path: Path) -> None:

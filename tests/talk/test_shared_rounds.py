@@ -31,6 +31,7 @@ from guildgpt.talk.asked_prompts import ENGINE_TRIES
 from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.moderation import moderators
 from guildgpt.talk.shared_rounds import (
+    AHEAD,
     DECIDING,
     LONGEST,
     OPEN_FOR,
@@ -290,6 +291,18 @@ async def test_an_answer_is_written_once_for_all_who_wait(
 ) -> None:
     await asyncio.gather(*(rounds.next(member) for member in people))
     assert sum(engine.answers for engine in engines.values()) == 2
+
+
+async def test_nobody_has_rounds_written_without_end(
+    rounds: SharedRounds,
+    store: Store,  # noqa: F811
+    people: list[str],
+) -> None:
+    seen: list[str] = []
+    for _ in range(3 * AHEAD):
+        seen.append((await shown(rounds, people[0], without=seen)).round.id)
+    assert len(set(seen)) == AHEAD
+    assert len(await store.rounds.in_state("open")) == AHEAD
 
 
 async def test_who_waits_too_long_asks_again(

@@ -41,7 +41,9 @@ def router() -> APIRouter:
         """Whether they are: for the page that asks people to, where it is no error not to be."""
         try:
             await account_of(request)
-        except Problem:
+        except Problem as problem:
+            if problem.status != 401:  # nobody can say, without the store
+                raise
             return {"signed_in": False}
         return {"signed_in": True}
 

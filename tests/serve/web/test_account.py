@@ -63,7 +63,7 @@ def test_sessions_are_seen_and_ended(site: Site, opened: Open) -> None:
     other.goto(f"{site.url}/account")
     other.wait_for_url(f"{site.url}/join?to=%2Faccount")
     page.get_by_role("button", name="Sign out here").click()
-    expect(page.locator("h1")).to_have_text("You are not signed in")
+    expect(page.locator("h1")).to_have_text("You are signed out")
 
 
 def test_everything_is_taken_along_and_erased(site: Site, opened: Open) -> None:
@@ -82,9 +82,19 @@ def test_everything_is_taken_along_and_erased(site: Site, opened: Open) -> None:
     page.get_by_label("Write your name").fill("Anna")
     accessible(page)
     page.get_by_role("dialog").get_by_role("button", name="Erase everything").click()
-    page.wait_for_url(f"{site.url}/join")
-    expect(page.locator("h1")).to_have_text("You are not signed in")
+    expect(page.locator("h1")).to_have_text("Everything of yours is erased")
     assert site.run(site.store.snapshot()).messages == []
+
+
+def test_without_its_store_the_page_says_why(site: Site, opened: Open) -> None:
+    store, site.app.state.store = site.store, None
+    try:
+        page = opened(site.url, expects=("503",))
+        expect(page.locator("#join p")).to_contain_text("The store is not open")
+    finally:
+        site.app.state.store = store
+    page.reload()
+    page.wait_for_url(f"{site.url}/")  # where one is let in again by oneself
 
 
 def test_a_slip_erases_nothing(site: Site) -> None:

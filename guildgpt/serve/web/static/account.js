@@ -42,7 +42,7 @@ async function sessions() {
 
 async function leave() {
   await send("POST", "/leave");
-  location.assign("/join");
+  location.assign("/join?done=left");
 }
 
 async function erase(me) {
@@ -57,7 +57,7 @@ async function erase(me) {
   });
   if (name === null) return;
   await send("POST", "/me/erase", { name });
-  location.assign("/join");
+  location.assign("/join?done=erased");
 }
 
 tried(async () => {

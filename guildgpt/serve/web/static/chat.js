@@ -125,7 +125,7 @@ deeds.append(
       const at = messages.last() || "";
       const link = (form, text) => el("a", { class: "button", href: `/api/chats/${chat}/export?form=${form}&at=${at}`, download: true, onclick: () => close(null) }, text);
       return el("div", {}, el("p", {}, "What you see as a text to read, or all of it, with every branch, for programs."),
-        el("div", { class: "ends" }, link("markdown", "Markdown"), link("json", "JSON")));
+        el("div", { class: "ends" }, el("button", { type: "button", onclick: () => close(null) }, "Cancel"), link("markdown", "Markdown"), link("json", "JSON")));
     })),
   iconButton("M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10 11v5M14 11v5", "Delete this chat", async () => {
     const sure = await confirm("Delete this chat?", "Everything that was said in it is erased, also from the store. This cannot be taken back.", "Delete", { danger: true });

@@ -12,9 +12,12 @@ function show(...children) {
   place.replaceChildren(...children);
 }
 
+const DONE = { left: "You are signed out", erased: "Everything of yours is erased" };
+
 function nobody() {
+  const done = new URLSearchParams(location.search).get("done");
   show(
-    el("h1", {}, "You are not signed in"),
+    el("h1", {}, Object.hasOwn(DONE, done) ? DONE[done] : "You are not signed in"),
     el("p", {}, "People come here by a link that the operator of this server gives them. It works once, and from then on this browser is signed in."),
     el("p", { class: "soft" }, "You run this server? ", el("code", {}, "guildgpt serve invite --operator"), " makes a link for you, and ", el("code", {}, "guildgpt serve accounts sign-in operator"), " one for who was the operator at the machine itself."),
   );
@@ -47,7 +50,7 @@ function offer(invitation, token) {
         el("p", { class: "soft small hint" }, "Other people here see this name. It cannot be changed later.")),
       button, wrong),
   );
-  if (!invitation.again) name.focus();
+  (invitation.again ? button : name).focus();
 }
 
 async function begin() {

@@ -66,7 +66,7 @@ async function add() {
     return el("form", { onsubmit: submit },
       el("div", { class: "field" }, el("label", { for: "text" }, "One prompt a line"), text),
       el("div", { class: "two" },
-        el("div", { class: "field" }, el("label", { for: "licence" }, "Licence"), licence, el("p", { class: "soft small" }, "own, if you wrote them")),
+        el("div", { class: "field" }, el("label", { for: "licence" }, "Licence"), licence, el("p", { class: "soft small" }, "own, if you wrote them; else its name: CC-BY-4.0")),
         el("div", { class: "field" }, el("label", { for: "credit" }, "Credit"), credit, el("p", { class: "soft small" }, "whom the licence wants to be named"))),
       wrong,
       el("div", { class: "ends" }, el("button", { type: "button", onclick: () => close(null) }, "Cancel"), el("button", { class: "main" }, "Add")));

@@ -98,6 +98,20 @@ def test_a_candidate_meets_who_serves_and_who_wrote_which_stays_secret(site: Sit
     assert mine["versions"][1] == best
 
 
+def test_a_candidate_that_is_not_open_here_is_told(site: Site) -> None:
+    try_out(site)
+    site.run(site.asking.fleet.retire(NEW.id))
+    anna = site.signed_in("Anna")
+    reply = anna.get("/api/rounds/next")
+    assert reply.status_code == 503
+    assert reply.json()["error"]["message"] == "the models cannot answer now: try again soon"
+    chat = anna.post("/api/chats", json={}).json()["id"]
+    pair = anna.post(f"/api/chats/{chat}/pairs", json={"text": "Why?"})
+    assert pair.status_code == 503
+    assert NEW.id not in pair.text
+    assert anna.get(f"/api/chats/{chat}").json()["messages"] == []  # and nothing was asked
+
+
 def test_rankings_keep_equals(site: Site) -> None:
     anna = site.signed_in("Anna")
     shown = next_round(anna, answers=3)
