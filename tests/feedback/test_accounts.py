@@ -105,13 +105,14 @@ async def test_of_those_who_come_at_once_one_gets_a_name_and_none_a_link_twice(
     names = ["Anna", "ANNA", "anna", "ＡＮＮＡ"]
     for _ in range(5):
         links = [await store.accounts.invite("voter") for _ in names]
-        coming = map(store.accounts.accept, links, names, [FIREFOX] * len(names))
+        pairs = zip(links, names, strict=True)
+        coming = [store.accounts.accept(link, name, FIREFOX) for link, name in pairs]
         came = await asyncio.gather(*coming, return_exceptions=True)
         assert all(isinstance(one, tuple | SignInRefused) for one in came), came
         (anna,) = (one[0] for one in came if isinstance(one, tuple))
         await store.privacy.erase_account("web", anna.name)
     link = await store.accounts.invite("voter")
-    coming = (store.accounts.accept(link, name, FIREFOX) for name in ("A", "B", "C", "D"))
+    coming = [store.accounts.accept(link, name, FIREFOX) for name in ("A", "B", "C", "D")]
     came = await asyncio.gather(*coming, return_exceptions=True)
     assert sum(isinstance(one, tuple) for one in came) == 1
 

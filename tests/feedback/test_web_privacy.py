@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from guildgpt.feedback import blanking
 from guildgpt.feedback.own_data import as_json
@@ -113,9 +114,12 @@ async def test_chats_that_go_whole_are_not_searched_for_quotes(
     # Word by word that takes 30 ms a chat, in which nobody else can write.
     searched: list[str] = []
     search = blanking._told_together
-    monkeypatch.setattr(
-        blanking, "_told_together", lambda *at: searched.append(at[1]) or search(*at)
-    )
+
+    def told(connection: Connection, place: str) -> dict[str, Any]:
+        searched.append(place)
+        return dict(search(connection, place))
+
+    monkeypatch.setattr(blanking, "_told_together", told)
     anna, _ = await sign_in(store, "Anna")
     for _ in range(3):
         await chat(store, anna, clock, words="What is TLS, and who needs it?")
