@@ -22,7 +22,6 @@ import time
 from dataclasses import dataclass
 from random import Random
 
-import psutil
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
 from guildgpt.engines.llamacpp import LlamaCppEngine
@@ -73,10 +72,11 @@ async def measure(url: str, headers: dict[str, str], streams: int, chance: Rando
     return Measured(tokens / took, 1000 * statistics.median(firsts))
 
 
-def serve(streams: int) -> tuple[subprocess.Popen[str], str]:
+def serve(streams: int, threads: int) -> tuple[subprocess.Popen[str], str]:
     """`guildgpt serve` in a process of its own, and its address."""
     command = [sys.executable, "-m", "guildgpt", "serve", "starter", "--port", "0"]
     command += ["--context", str(CONTEXT), "--slots", str(streams), "--waiting", "1000"]
+    command += ["--threads", str(threads)]
     store = tempfile.mkdtemp(prefix="bench-serving-")
     environment = {**os.environ, "GUILDGPT_STORE": f"sqlite:///{store}/store.db"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -87,24 +87,17 @@ def serve(streams: int) -> tuple[subprocess.Popen[str], str]:
     raise SystemExit("guildgpt serve did not start")
 
 
-def threads_of(process: int) -> int:
-    """The threads that a process's llama.cpp has computed with: as many as there were idle cores
-    when it was opened."""
-    [engine] = psutil.Process(process).children()
-    took = [thread.user_time for thread in engine.threads()]  # most of them wait for requests
-    return sum(time > max(took) / 4 for time in took)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--verbose", action="store_true", help="each pair, too")
     asked = parser.parse_args()
+    threads = asked.threads
     for streams in asked.streams:
-        process, ours = serve(streams)
+        process, ours = serve(streams, threads)
         asyncio.run(measure(ours, {}, 1, Random(0)))
-        threads = threads_of(process.pid)
         raw = LlamaCppEngine(starter_gguf(), context=CONTEXT, slots=streams, threads=threads)
         key = {"Authorization": f"Bearer {raw._link.key}"}
         theirs = f"{raw._link.address}/v1"

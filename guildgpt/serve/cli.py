@@ -73,6 +73,12 @@ def serve(
         int, typer.Option(min=256, help="Tokens of a conversation at most, its answer included.")
     ] = 4096,
     slots: Annotated[int, typer.Option(min=1, help="Answers that are written side by side.")] = 4,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Cores to compute on.", show_default="those that are idle at the start"
+        ),
+    ] = None,
     waiting: Annotated[int, typer.Option(min=1, help="Questions that wait at most.")] = 100,
     temperature: Annotated[
         float, typer.Option(min=0, help="Where a request does not say; 0 is greedy.")
@@ -116,6 +122,7 @@ def serve(
         port=port,
         context=context,
         slots=slots,
+        threads=threads,
         waiting=waiting,
         usual=SamplingParams(temperature=temperature),
         keys=read_keys(os.environ.get(KEYS_VARIABLE, "")),

@@ -48,6 +48,7 @@ class ServeSettings:
     port: int = 8000
     context: int = 4096
     slots: int = 4
+    threads: int | None = None
     waiting: int = 100
     usual: SamplingParams = field(default_factory=SamplingParams)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -70,7 +71,7 @@ def serve(settings: ServeSettings, say: Callable[[str], None]) -> None:
 async def _serve(
     settings: ServeSettings, listening: socket.socket, say: Callable[[str], None]
 ) -> None:
-    opening = Opening(settings.context, settings.slots, settings.at)
+    opening = Opening(settings.context, settings.slots, settings.threads, settings.at)
     async with opened_app(settings, opening, say) as app:
         host, port = listening.getsockname()[:2]
         here = _EVERYWHERE.get(host, host)

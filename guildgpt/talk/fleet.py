@@ -57,7 +57,12 @@ class OpenedModel:
 
 
 def open_model(
-    found: Located, *, context: int = 4096, slots: int = 1, at: ServedAt | None = None
+    found: Located,
+    *,
+    context: int = 4096,
+    slots: int = 1,
+    threads: int | None = None,
+    at: ServedAt | None = None,
 ) -> OpenedModel:
     """Open a GGUF in llama.cpp, with the template and tokenizer of its model folder if it has one,
     else with those that it holds; a model folder without a GGUF in torch, one of others with the
@@ -72,7 +77,9 @@ def open_model(
     if found.folder and asked and found.weights:
         return _open_in_torch(found, found.folder, asked, context)
     tokenizer = asked.tokenizer if asked else None
-    engine = LlamaCppEngine(found.gguf, tokenizer=tokenizer, context=context, slots=slots)
+    engine = LlamaCppEngine(
+        found.gguf, tokenizer=tokenizer, context=context, slots=slots, threads=threads
+    )
     try:
         template, notices = (asked.template, []) if asked else _without_folder(found, engine)
         template.eos_id(engine.tokenizer)

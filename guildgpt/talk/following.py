@@ -63,6 +63,7 @@ class Opening:
 
     context: int
     slots: int
+    threads: int | None = None
     at: ServedAt | None = None
 
     def of(self, model: str | None, on_progress: Callable[[str], None]) -> Open:
@@ -78,7 +79,9 @@ class Opening:
         )
 
     def _open(self, found: Located) -> OpenedModel:
-        return open_model(found, context=self.context, slots=self.slots, at=self.at)
+        return open_model(
+            found, context=self.context, slots=self.slots, threads=self.threads, at=self.at
+        )
 
 
 @dataclass(eq=False)

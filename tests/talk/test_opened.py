@@ -14,10 +14,12 @@ from engines.processes import children
 from guildgpt.chat import CHATML, ChatTemplate, FileTokenizer, Message
 from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.engines.llamacpp import LlamaCppEngine
+from guildgpt.engines.llamacpp_process import LlamaCppProcess
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import ModelError
 from guildgpt.model.locate import locate
 from guildgpt.talk.fleet import open_model
+from guildgpt.talk.following import Opening
 
 
 def test_a_model_folder_is_asked_in_its_own_words(
@@ -78,3 +80,25 @@ def test_a_model_without_chat_tokens_is_closed_again(starter: Path, tmp_path: Pa
         open_model(locate(str(other)))
     assert raised.value.where == str(other)
     assert children() == before
+
+
+def test_the_operator_says_on_how_many_cores_it_computes(
+    starter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a core that is busy for a moment at the start would be given up for good."""
+    told: list[int | None] = []
+    load = LlamaCppProcess.load
+
+    def loaded(
+        self: LlamaCppProcess, path: Path, key: str, context: int, slots: int, threads: int | None
+    ) -> str:
+        told.append(threads)
+        return load(self, path, key, context, slots, threads)
+
+    monkeypatch.setattr(LlamaCppProcess, "load", loaded)
+    monkeypatch.setattr("guildgpt.engines.llamacpp.spare_threads", lambda: 1)
+    for threads in (None, 2):
+        opening = Opening(context=256, slots=1, threads=threads)
+        opened = opening.of(str(starter), print)()
+        asyncio.run(opened.engine.close())
+    assert told == [1, 2]

@@ -43,7 +43,8 @@ def followed(
 ) -> Following:
     """What keeps the bot's fleet as the newest release wants it; `open_own` opens what stands in
     for the model that the settings name, `open_version` what does for a released version."""
-    opening = Opening(settings.context, settings.slots, served_at(settings.engine))
+    at = served_at(settings.engine)
+    opening = Opening(settings.context, settings.slots, settings.threads, at)
     return Following(
         store,
         fleet,

@@ -97,6 +97,11 @@ class BotSettings(BaseSettings):
         4096, ge=256, description="Tokens of a conversation at most, its answer included."
     )
     slots: int = Field(4, ge=1, description="Answers that the engine generates side by side.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="Cores that the engine computes on; none: those that are idle when it starts.",
+    )
     workers: int = Field(4, ge=1, description="Questions that are answered at once; see `slots`.")
     shards: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
         None, description="A number of shards, or `auto` to ask Discord; none: no sharding."
