@@ -120,9 +120,9 @@ def test_the_services_wait_for_each_other_and_keep_what_they_hold() -> None:
         assert one["depends_on"]["store"]["condition"] == "service_healthy"
         url = one["environment"]["GUILDGPT_STORE"]
         assert url.startswith(f"postgresql://{user}:${{POSTGRES_PASSWORD:?}}@store/")
-        assert one["volumes"] == ["data:/data"]  # with the key by which all know a member
+        assert one["volumes"] == ["bot:/data"]  # with the key by which all know a member
         assert (DEPLOY.parent / one["build"]["dockerfile"]).is_file()
-    assert {*found["volumes"]} == {"data", "store"}
+    assert {*found["volumes"]} == {"bot", "store"}
 
 
 def test_the_second_server_and_what_stands_before_both_are_asked_for() -> None:
