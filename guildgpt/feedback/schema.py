@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import MINYEAR, UTC, datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
@@ -35,17 +35,12 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC; a naive time raises, for nobody knows when it is. What lies beyond the calendar's
-        ends there, as a page may name it, is that end."""
+        """To UTC; a naive time raises, for nobody knows when it is."""
         if value is None:
             return None
         if value.tzinfo is None:
             raise ValueError(f"{value} has no time zone")
-        try:
-            return value.astimezone(UTC)
-        except OverflowError:
-            end = datetime.min if value.year == MINYEAR else datetime.max
-            return end.replace(tzinfo=UTC)
+        return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Aware, in UTC."""

@@ -56,13 +56,13 @@ def test_an_id_that_no_row_has_is_not_there(kept: Site, id: str) -> None:
             assert reply.status_code in (404, 410), (method, place, reply.text)
 
 
-def test_what_is_asked_for_may_lie_anywhere_in_time_and_have_any_name(kept: Site) -> None:
+def test_times_and_names_that_nothing_has(kept: Site) -> None:
     with kept.signed_in("Olga", "operator") as olga:
         chat = started(olga)
         asked(olga, chat, "a")
         for at in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
             reply = olga.get("/api/chats", params={"before": at})
-            assert len(reply.json()["chats"]) == at.startswith("9"), reply.text
+            assert reply.status_code == 400, reply.text
         for place in ("\0", "x"):
             assert len(path(olga, chat, place)) == 2
             assert olga.get("/api/reports", params={"older": place}).status_code in (200, 404)
