@@ -240,6 +240,23 @@ def test_a_candidate_is_dropped_from_its_page_once_that_is_confirmed(
     )
 
 
+def test_the_figures_of_versions_are_explained(site: Site, opened: Open) -> None:
+    try_out(site)
+    page = come_in(opened, site, "/versions", "operator", viewport=PHONE)
+    card = page.get_by_role("article", name=NEW.id)
+    expect(card.get_by_text("no duels yet")).to_have_count(2)
+    expect(card).to_contain_text("thumbs: 0 up, 0 down")
+    page.get_by_text("What the figures mean").click()
+    expect(page.get_by_text("0 is the average of all")).to_be_visible()
+    tabs = page.locator("#office a")
+    expect(tabs).to_have_count(6)
+    for tab in tabs.all():  # all of them are in sight, on a phone, too
+        box = tab.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE["width"]
+
+
 def test_a_correction_is_accepted_on_its_page(furnished: Site, opened: Open) -> None:
     page = come_in(opened, furnished, "/corrections", "operator")
     expect(page.locator(".beside")).to_contain_text("In my words.")
