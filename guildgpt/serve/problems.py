@@ -142,8 +142,10 @@ def tell_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 404 and (page := await request.app.state.pages.lost(request)):
-            return page
+        if error.status_code == 404:
+            page: Response | None = await request.app.state.pages.lost(request)
+            if page is not None:
+                return page
         message = f"{error.detail}: {request.method} {request.scope['path']}"
         return Problem(error.status_code, message, headers=error.headers).response()
 

@@ -141,7 +141,7 @@ def test_answers_are_ranked_by_keyboard_with_equals(site: Site, opened: Open) ->
     page = come_in(opened, site, "/ranking")
     items = page.locator(".places > li")
     expect(items).to_have_count(4)
-    texts = page.locator(".places .text").all_innertexts_of()
+    texts = page.locator(".places .text").all_inner_texts()
     items.nth(3).focus()
     for _ in range(3):
         page.keyboard.press("ArrowUp")  # the last is the best
