@@ -8,8 +8,8 @@ from __future__ import annotations
 import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import get_args
+from datetime import datetime, timedelta
+from typing import Any, get_args
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
@@ -26,6 +26,7 @@ STAYS = timedelta(days=30)  # a session, after it was last seen
 LONGEST_NAME = 60  # characters
 _LONGEST_DEVICE = 200
 LOCAL_NAME = "operator"  # whoever sits at the machine
+_MOST_BEGUN = 20  # sessions without a link on one device: a browser may keep no cookie
 _SOMEBODY_CAME = "web_signed_in"  # the fact that an invitation was accepted
 _NEW_LINK = "Ask who invited you for a new link."
 _ACCOUNT = tuple(accounts.c[name] for name in Account.__dataclass_fields__)
@@ -125,18 +126,31 @@ class Accounts:
             # Who came by it, their account alone says: it takes the link along when it is erased.
             came_by = update(invitations).where(invitations.c.id == invited.id)
             connection.execute(came_by.values(account_id=account.id, name=None))
-            connection.execute(
-                sessions.insert(),
-                {"id": session_id, "sha256": digest_of(secret), "account_id": account.id}
-                | {"device": storable(device)[:_LONGEST_DEVICE]}
-                | {"created_at": now, "seen_at": now, "expires_at": now + STAYS},
-            )
+            begun = _session(session_id, account.id, secret, device, now)
+            connection.execute(sessions.insert(), begun)
             noting = self._database.insert(facts).values(name=_SOMEBODY_CAME, value="yes")
             connection.execute(noting.on_conflict_do_nothing())
             return account
 
         # Alone, or two who come at one moment took names that read alike.
         return await self._database.write(work, alone=True), secret
+
+    async def begin(self, account_id: str, device: str) -> str:
+        """The token of a new session on this device, without a link: see `local`. The oldest of
+        many there ends. Raises RecordGone where there is no such account, or it has ended."""
+        secret, begun = new_secret(), new_id()
+        there = (sessions.c.account_id == account_id) & (sessions.c.device == device)
+        newest = select(sessions.c.id).where(there).order_by(sessions.c.seen_at.desc())
+        old = sessions.c.id.in_(newest.offset(_MOST_BEGUN - 1))
+
+        def work(connection: Connection) -> None:
+            account = _account(connection, account_id)
+            connection.execute(delete(sessions).where(old))
+            row = _session(begun, account.id, secret, device, self._clock.now())
+            connection.execute(sessions.insert(), row)
+
+        await self._database.write(work)
+        return secret
 
     async def of_session(self, token: str) -> Account | None:
         """Who is signed in with this session; None if it has expired, or was ended."""
@@ -268,6 +282,19 @@ def _account(connection: Connection, id: str, *, even_ended: bool = False) -> Ac
     if found is None or (found.ended_at is not None and not even_ended):
         raise Known(GONE)
     return Account(*found)
+
+
+def _session(id: str, account_id: str, secret: str, device: str, now: datetime) -> dict[str, Any]:
+    """A session as a row."""
+    return {
+        "id": id,
+        "sha256": digest_of(secret),
+        "account_id": account_id,
+        "device": storable(device)[:_LONGEST_DEVICE],
+        "created_at": now,
+        "seen_at": now,
+        "expires_at": now + STAYS,
+    }
 
 
 def _refuse_taken(connection: Connection, name: str) -> None:

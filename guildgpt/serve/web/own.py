@@ -12,7 +12,7 @@ from guildgpt.feedback.records import Account
 from guildgpt.feedback.store import Store
 from guildgpt.serve.problems import AsciiJson, Problem
 from guildgpt.serve.web.pages import CLOSED
-from guildgpt.serve.web.signing import set_cookie
+from guildgpt.serve.web.signing import forget
 from guildgpt.serve.web.telling import Json
 from guildgpt.serve.web.who import Opened, SignedIn
 
@@ -59,7 +59,7 @@ def router() -> APIRouter:
             raise Problem(400, "that is not your name: nothing was erased", param="name")
         erased = await store.privacy.erase_account("web", account.name)
         response = AsciiJson({"counts": erased.counts, "learned": list(erased.versions)})
-        set_cookie(response, request, "", 0)
+        forget(response, request)
         return response
 
     return routes

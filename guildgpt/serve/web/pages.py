@@ -22,7 +22,8 @@ from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Account
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.registry import PAGES, Page
-from guildgpt.serve.web.who import account_of
+from guildgpt.serve.web.signing import set_cookie
+from guildgpt.serve.web.who import account_and_session, here
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -109,7 +110,9 @@ class Pages:
         async def show(request: Request) -> Response:
             """The page; who has not signed in is led to where one does."""
             # Where one signs in, nobody is, even who needs no account at this machine.
-            account = None if page.seen_by == "anybody" else await _account(request)
+            account, begun = None, None
+            if page.seen_by != "anybody":
+                account, begun = await _account(request)
             shown = page
             if not page.is_for(account.role if account else None):
                 if account is None:
@@ -117,7 +120,11 @@ class Pages:
                     return RedirectResponse(f"/join{to}", 303, headers=CLOSED | _FRESH)
                 shown = _REFUSED
             body = self.html(shown, account, request.cookies.get(THEME))
-            return answer(request, body, "text/html; charset=utf-8", 200 if shown is page else 403)
+            status = 200 if shown is page else 403
+            response = answer(request, body, "text/html; charset=utf-8", status)
+            if begun:
+                set_cookie(response, request, here(request), begun)
+            return response
 
         return show
 
@@ -133,12 +140,12 @@ def _current(entry: Page, page: Page) -> str:
     return ' aria-current="true"' if entry.name == page.wing else ""
 
 
-async def _account(request: Request) -> Account | None:
-    """Who it is; None where they have not signed in, or the store is not there to say so."""
+async def _account(request: Request) -> tuple[Account | None, str | None]:
+    """See `account_and_session`; nobody where the store is not there to say who it is."""
     try:
-        return await account_of(request)
+        return await account_and_session(request)
     except (Problem, StoreError):
-        return None
+        return None, None
 
 
 def answer(request: Request, body: bytes, kind: str, status: int = 200) -> Response:
