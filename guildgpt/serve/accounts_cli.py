@@ -44,8 +44,9 @@ def invite(
 ) -> None:
     """Make a link by which one person comes to the web page, once.
 
-    Once the first has come, everybody signs in by a link, you at this machine, too:
-    `guildgpt serve accounts sign-in operator` makes yours.
+    Once the first has come, everybody signs in by a link. A browser of yours that had the page open
+    at this machine stays signed in; `guildgpt serve accounts sign-in operator` makes a link for
+    another one.
     """
     role = "operator" if operator else "voter"
     lasts = timedelta(days=days)
