@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import httpx
+import pytest
 from playwright.sync_api import Page, expect
+
+from guildgpt.feedback.own_data import as_json
+from guildgpt.serve.web import own
 
 from .conftest import PHONE, Open, Site, site_over
 from .scripted import Scripted
@@ -84,6 +92,27 @@ def test_everything_is_taken_along_and_erased(site: Site, opened: Open) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Erase everything").click()
     expect(page.locator("h1")).to_have_text("Everything of yours is erased")
     assert site.run(site.store.snapshot()).messages == []
+
+
+def test_nobody_waits_while_somebodys_data_is_written_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's loop goes on: another request is answered in the middle of it."""
+    begun, answered = Event(), Event()
+
+    def slow(kept: Mapping[str, Any]) -> bytes:
+        begun.set()
+        assert answered.wait(60)
+        return as_json(kept)
+
+    monkeypatch.setattr(own, "as_json", slow)
+    anna = site.signed_in("Anna")
+    with ThreadPoolExecutor(1) as aside:
+        file = aside.submit(anna.get, "/api/me/data")
+        assert begun.wait(60)
+        assert httpx.get(f"{site.url}/healthz", timeout=60).status_code == 200
+        answered.set()
+        assert file.result().json()["accounts"][0]["name"] == "Anna"
 
 
 def test_without_its_store_the_page_says_why(site: Site, opened: Open) -> None:
