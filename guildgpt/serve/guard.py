@@ -106,7 +106,7 @@ class Guard:
         if path in OPEN:
             return NOBODY
         if not needed:
-            if _name(headers.get("host", "")) not in self._hosts:
+            if name_of(headers.get("host", "")) not in self._hosts:
                 raise Problem(403, "this server is not called by that name", code="host")
             if not is_web(path):
                 if not _at_this_machine(scope, headers):
@@ -188,7 +188,7 @@ def _from_where(scope: Scope) -> tuple[str, ...]:
     return ("", given)
 
 
-def _name(host: str) -> str | None:
+def name_of(host: str) -> str | None:
     """The name in a `Host` header, None where it has none."""
     try:
         return urlsplit(f"//{host}").hostname

@@ -20,6 +20,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Account
+from guildgpt.serve.guard import LOCAL, name_of
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.registry import PAGES, Page
 from guildgpt.serve.web.signing import set_cookie
@@ -44,7 +45,6 @@ CLOSED = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _HOLE = re.compile(r"\{\{(\w+)\}\}")
@@ -152,6 +152,9 @@ def answer(request: Request, body: bytes, kind: str, status: int = 200) -> Respo
     """A body that browsers keep, and ask every time whether it is still the same."""
     tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
     headers = CLOSED | _FRESH | {"ETag": tag, "Vary": "Cookie"}
+    # Elsewhere browsers do not heed it, and log an error for each page.
+    if request.scope["scheme"] == "https" or name_of(request.headers.get("host", "")) in LOCAL:
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if status == 200 and tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(body, status, headers, media_type=kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +12,8 @@ from guildgpt.feedback.records import Session
 from guildgpt.serve.web.pages import POLICY, STATIC
 from guildgpt.serve.web.registry import PAGES
 
-from .conftest import Open, Site
+from .conftest import Open, Site, site_over
+from .scripted import Scripted
 
 CLOSED = ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'")
 
@@ -28,6 +30,22 @@ def test_every_page_and_file_is_closed_to_others(site: Site) -> None:
         again = httpx.get(f"{site.url}{path}", headers={"If-None-Match": reply.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
     assert "unsafe" not in POLICY
+
+
+def test_a_page_has_its_window_for_itself_where_browsers_heed_that(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    with site_over(scripted, tmp_path, keys={"anna": "key-of-anna-0123456789"}) as site:
+        for host, scheme, heeded in (
+            ("127.0.0.1:8000", "http", True),
+            ("localhost", "http", True),
+            ("guild.example", "https", True),
+            ("192.168.1.20:8000", "http", False),
+            ("guild.example", "http", False),
+        ):
+            told = {"Host": host, "X-Forwarded-Proto": scheme}
+            reply = httpx.get(f"{site.url}/join", headers=told).raise_for_status()
+            assert ("cross-origin-opener-policy" in reply.headers) is heeded, (host, scheme)
 
 
 @pytest.mark.parametrize("path", ["shell.html", "nothing.js", "..%2fpages.py", "%2e%2e/who.py"])
