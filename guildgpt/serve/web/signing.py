@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from guildgpt.errors import SignInRefused
 from guildgpt.feedback.accounts import STAYS
 from guildgpt.feedback.records import Account
 from guildgpt.serve.problems import AsciiJson, Problem
@@ -29,6 +30,12 @@ class Coming(Link):
     name: Annotated[str, Field(max_length=1000)] | None = None
 
 
+class Called(BaseModel):
+    """What somebody wants to be called."""
+
+    name: Annotated[str, Field(max_length=1000)]
+
+
 def router() -> APIRouter:
     """The routes."""
     routes = APIRouter()
@@ -36,6 +43,16 @@ def router() -> APIRouter:
     @routes.get("/me")
     async def me(account: SignedIn) -> dict[str, Any]:
         return told(account)
+
+    @routes.patch("/me")
+    async def rename(called: Called, account: SignedIn, store: Opened) -> dict[str, Any]:
+        """Be called otherwise."""
+        try:
+            return told(await store.accounts.rename(account.id, called.name))
+        except SignInRefused as error:
+            raise Problem(
+                409, f"{error.what}. {error.remedy}", param="name", code="name"
+            ) from error
 
     @routes.get("/signed-in")
     async def signed_in(request: Request) -> dict[str, bool]:

@@ -126,6 +126,34 @@ def test_without_its_store_the_page_says_why(site: Site, opened: Open) -> None:
     page.wait_for_url(f"{site.url}/")  # where one is let in again by oneself
 
 
+def test_the_operator_chooses_another_name(site: Site, opened: Open) -> None:
+    page = opened(f"{site.url}/account", expects=("409",))
+    site.signed_in("Anna")
+    page.get_by_role("button", name="Choose another name").click()
+    field = page.get_by_label("What shall we call you?")
+    assert field.input_value() == "operator"
+    accessible(page)
+    field.fill("anna")
+    page.get_by_role("button", name="Take this name").click()
+    expect(page.get_by_role("alert")).to_contain_text("is called anna already")
+    field.fill("Chief")
+    page.get_by_role("button", name="Take this name").click()
+    expect(page.locator("#name")).to_have_text("Chief")
+    expect(page.locator("a.me")).to_have_text("Chief")
+    expect(page.locator("#devices li")).to_contain_text("this machine")
+
+
+def test_a_name_that_is_none_is_refused_in_words(site: Site) -> None:
+    anna = site.signed_in("Anna")
+    for name, said in ((" ", "letters"), ("x" * 61, "60 characters"), ("operator", "is called")):
+        reply = anna.patch("/api/me", json={"name": name})
+        assert (reply.status_code, reply.json()["error"]["param"]) == (409, "name")
+        assert said in reply.json()["error"]["message"]
+    assert anna.patch("/api/me", json={"name": "Ann"}).json()["name"] == "Ann"
+    assert anna.get("/api/me/data").json()["accounts"][0]["name"] == "Ann"
+    assert anna.post("/api/me/erase", json={"name": "Ann"}).status_code == 200
+
+
 def test_a_slip_erases_nothing(site: Site) -> None:
     anna = site.signed_in("Anna")
     assert anna.post("/api/me/erase", json={"name": "Ann"}).status_code == 400
