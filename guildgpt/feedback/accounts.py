@@ -5,17 +5,17 @@ Of a link and of a session the store has the SHA-256 alone: who reads the databa
 
 from __future__ import annotations
 
-import unicodedata
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import get_args
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, get_args
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from guildgpt.errors import RecordGone, SignInRefused, StoreError
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.members import SEEN_AGAIN, Members
+from guildgpt.feedback.naming import LOCAL_ACCOUNT, LOCAL_NAME, clean_name, refuse_taken, taken
 from guildgpt.feedback.records import Account, AccountRole, Invitation, Session
 from guildgpt.feedback.rows import Clock, digest_of, new_id, new_secret, storable
 from guildgpt.feedback.schema import accounts, facts, invitations, members, sessions
@@ -23,15 +23,15 @@ from guildgpt.feedback.trouble import GONE, Known
 
 LASTS = timedelta(days=7)  # a link
 STAYS = timedelta(days=30)  # a session, after it was last seen
-LONGEST_NAME = 60  # characters
 _LONGEST_DEVICE = 200
-LOCAL_NAME = "operator"  # whoever sits at the machine
+_MOST_BEGUN = 20  # sessions without a link on one device: a browser may keep no cookie
 _SOMEBODY_CAME = "web_signed_in"  # the fact that an invitation was accepted
 _NEW_LINK = "Ask who invited you for a new link."
 _ACCOUNT = tuple(accounts.c[name] for name in Account.__dataclass_fields__)
 _INVITATION = tuple(invitations.c[name] for name in Invitation.__dataclass_fields__)
 _SESSION = tuple(sessions.c[name] for name in Session.__dataclass_fields__)
 _OF_THE_WEB = accounts.c.kind == "web"
+_LOCAL_ID = select(facts.c.value).where(facts.c.name == LOCAL_ACCOUNT).scalar_subquery()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Accounts:
             if account_id is not None:
                 row["role"] = _account(connection, account_id).role
             elif row["name"] is not None:
-                _refuse_taken(connection, str(row["name"]))
+                refuse_taken(connection, str(row["name"]))
             connection.execute(invitations.insert(), row)
 
         await self._database.write(work)
@@ -117,26 +117,39 @@ class Accounts:
                 account = _account(connection, invited.account_id)
             else:
                 chosen = clean_name(name if name and name.strip() else invited.name or "")
-                _refuse_taken(connection, chosen)
+                refuse_taken(connection, chosen)
                 made = Account(account_id, member_id, chosen, invited.role, now)
                 account = self._make(connection, made)
                 if account.id != made.id:  # somebody else took the name at the same moment
-                    raise _taken(chosen)
+                    raise taken(chosen)
             # Who came by it, their account alone says: it takes the link along when it is erased.
             came_by = update(invitations).where(invitations.c.id == invited.id)
             connection.execute(came_by.values(account_id=account.id, name=None))
-            connection.execute(
-                sessions.insert(),
-                {"id": session_id, "sha256": digest_of(secret), "account_id": account.id}
-                | {"device": storable(device)[:_LONGEST_DEVICE]}
-                | {"created_at": now, "seen_at": now, "expires_at": now + STAYS},
-            )
+            begun = _session(session_id, account.id, secret, device, now)
+            connection.execute(sessions.insert(), begun)
             noting = self._database.insert(facts).values(name=_SOMEBODY_CAME, value="yes")
             connection.execute(noting.on_conflict_do_nothing())
             return account
 
         # Alone, or two who come at one moment took names that read alike.
         return await self._database.write(work, alone=True), secret
+
+    async def begin(self, account_id: str, device: str) -> str:
+        """The token of a new session on this device, without a link: see `local`. The oldest of
+        many there ends. Raises RecordGone where there is no such account, or it has ended."""
+        secret, begun = new_secret(), new_id()
+        there = (sessions.c.account_id == account_id) & (sessions.c.device == device)
+        newest = select(sessions.c.id).where(there).order_by(sessions.c.seen_at.desc())
+        old = sessions.c.id.in_(newest.offset(_MOST_BEGUN - 1))
+
+        def work(connection: Connection) -> None:
+            account = _account(connection, account_id)
+            connection.execute(delete(sessions).where(old))
+            row = _session(begun, account.id, secret, device, self._clock.now())
+            connection.execute(sessions.insert(), row)
+
+        await self._database.write(work)
+        return secret
 
     async def of_session(self, token: str) -> Account | None:
         """Who is signed in with this session; None if it has expired, or was ended."""
@@ -187,6 +200,30 @@ class Accounts:
         this = sessions.c.sha256 == digest_of(token)
         await self._database.execute(delete(sessions).where(this))
 
+    async def rename(self, account_id: str, name: str) -> Account:
+        """Call an account otherwise; all that is its member's stays its own. Raises SignInRefused
+        for a name that is taken or is none, RecordGone where there is no such account."""
+        chosen = clean_name(name)
+        hashed = self._members.account_hash("web", chosen)
+
+        def work(connection: Connection) -> Account:
+            before = _account(connection, account_id)
+            if chosen == before.name:
+                return before
+            refuse_taken(connection, chosen, of=before.id)
+            if connection.scalar(select(members.c.id).where(members.c.hash == hashed)):
+                raise taken(chosen)  # by who has an account no more
+            if before.name == LOCAL_NAME:  # they are to be found again
+                noting = self._database.insert(facts).values(name=LOCAL_ACCOUNT, value=before.id)
+                connection.execute(noting.on_conflict_do_nothing())
+            called = update(accounts).where(accounts.c.id == before.id).values(name=chosen)
+            found_by = update(members).where(members.c.id == before.member_id).values(hash=hashed)
+            connection.execute(called)
+            connection.execute(found_by)
+            return replace(before, name=chosen)
+
+        return await self._database.write(work, alone=True)
+
     async def end(self, account_id: str) -> Account:
         """Sign an account out everywhere, for good; what it voted and wrote stays. Raises
         RecordGone where there is no such account."""
@@ -215,7 +252,8 @@ class Accounts:
         A server that is bound to loopback takes whoever comes for them, until somebody has signed
         in by a link: see `somebody_came`. Raises RecordGone if the operator ended the account.
         """
-        this = select(*_ACCOUNT).where(_OF_THE_WEB, accounts.c.name == LOCAL_NAME)
+        named = accounts.c.name == LOCAL_NAME
+        this = select(*_ACCOUNT).where(_OF_THE_WEB, named | (accounts.c.id == _LOCAL_ID))
         found = await self._database.row(this)
         if found is None:
             made = Account(new_id(), new_id(), LOCAL_NAME, "operator", self._clock.now())
@@ -248,20 +286,6 @@ class Accounts:
         return unused & (invitations.c.expires_at > self._clock.now())
 
 
-def clean_name(name: str) -> str:
-    """A name as it is written down. Raises SignInRefused where nobody could be called so."""
-    composed = unicodedata.normalize("NFC", str(storable(name)))
-    shown = "".join(one for one in composed if one.isspace() or unicodedata.category(one)[0] != "C")
-    chosen = " ".join(shown.split())
-    if not any(one.isalnum() for one in chosen):
-        raise SignInRefused("a name has letters", remedy="Choose one that others know you by.")
-    if len(chosen) > LONGEST_NAME:
-        raise SignInRefused(
-            f"a name has {LONGEST_NAME} characters at most", remedy="Choose a shorter one."
-        )
-    return chosen
-
-
 def _account(connection: Connection, id: str, *, even_ended: bool = False) -> Account:
     this = select(*_ACCOUNT).where(accounts.c.id == id, _OF_THE_WEB)
     found = connection.execute(this).one_or_none()
@@ -270,21 +294,18 @@ def _account(connection: Connection, id: str, *, even_ended: bool = False) -> Ac
     return Account(*found)
 
 
-def _refuse_taken(connection: Connection, name: str) -> None:
-    """Raise SignInRefused for a name that reads like another's, ended accounts' included."""
-    wanted = select(accounts.c.name).where(_OF_THE_WEB)
-    taken = {_as_read(one) for one in [LOCAL_NAME, *connection.scalars(wanted)]}
-    if _as_read(name) in taken:
-        raise _taken(name)
+def _session(id: str, account_id: str, secret: str, device: str, now: datetime) -> dict[str, Any]:
+    """A session as a row."""
+    return {
+        "id": id,
+        "sha256": digest_of(secret),
+        "account_id": account_id,
+        "device": storable(device)[:_LONGEST_DEVICE],
+        "created_at": now,
+        "seen_at": now,
+        "expires_at": now + STAYS,
+    }
 
 
 def _no_link() -> SignInRefused:
     return SignInRefused("this link was used, is too old, or was never one", remedy=_NEW_LINK)
-
-
-def _taken(name: str) -> SignInRefused:
-    return SignInRefused(f"somebody is called {name} already", remedy="Choose another name.")
-
-
-def _as_read(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()

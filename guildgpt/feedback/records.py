@@ -459,3 +459,4 @@ class Snapshot:
     corrections: list[Correction] = field(default_factory=list)
     prompts: list[PoolPrompt] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)  # all of them; no import brings any

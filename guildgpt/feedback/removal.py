@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from guildgpt.feedback.database import Database
 from guildgpt.feedback.means import forget_rounds
+from guildgpt.feedback.naming import LOCAL_ACCOUNT
 from guildgpt.feedback.records import Erasure
 from guildgpt.feedback.rows import Clock, among, new_id
 from guildgpt.feedback.schema import (
@@ -32,6 +33,7 @@ from guildgpt.feedback.schema import (
     decisions,
     deliveries,
     erasures,
+    facts,
     invitations,
     lineage,
     messages,
@@ -75,6 +77,8 @@ class Removal:
         elif table is accounts:
             for one in (sessions, invitations):
                 self.delete(one, among(self.connection, one.c.account_id, ids))
+            noted = (facts.c.name == LOCAL_ACCOUNT) & among(self.connection, facts.c.value, ids)
+            self.connection.execute(delete(facts).where(noted))
         if ids:
             self.connection.execute(delete(table).where(among(self.connection, table.c.id, ids)))
         self.note(table.name, ids)

@@ -15,6 +15,7 @@ from guildgpt.feedback.database import Database
 from guildgpt.feedback.rankings import as_ranking
 from guildgpt.feedback.records import (
     Correction,
+    Decision,
     Member,
     PoolPrompt,
     Rating,
@@ -30,6 +31,7 @@ from guildgpt.feedback.schema import (
     comparisons,
     conversations,
     corrections,
+    decisions,
     members,
     messages,
     prompts,
@@ -130,6 +132,7 @@ def read_snapshot(connection: Connection, guild_id: int | None) -> Snapshot:
         corrections=[Correction(**row) for row in rows(corrections, corrected)],
         prompts=[PoolPrompt(**row) for row in rows(prompts, true())],
         rounds=[Round(**row) for row in rows(rounds, rounds.c.comparison_id.in_(posed))],
+        decisions=[Decision(**row) for row in rows(decisions, true())],
     )
     speakers = {message.member_id for message in found.messages}
     speakers |= {vote.member_id for vote in found.votes}

@@ -31,6 +31,7 @@ from typing import Any
 from guildgpt.data import origin
 from guildgpt.data.origin import Events
 from guildgpt.feedback.corrections import in_force
+from guildgpt.feedback.late import late_votes
 from guildgpt.feedback.prompts import sha256_of
 from guildgpt.feedback.rankings import Ballot, ballot, latest
 from guildgpt.feedback.records import (
@@ -101,7 +102,10 @@ class View:
         self._offered = {one.id for one in snapshot.prompts if one.member_id is not None}
         self.uncounted_votes: Counter[str] = Counter()  # by reason
         self.uncounted_ratings: Counter[str] = Counter()
-        votes = latest(snapshot.votes)
+        late = late_votes(snapshot)  # what was said blindly before stays
+        if late:
+            self.uncounted_votes["vote cast once it was told who wrote which"] = len(late)
+        votes = latest([vote for vote in snapshot.votes if vote.id not in late])
         self.votes = [vote for vote in votes if self._counts(vote, "vote", self.uncounted_votes)]
         self.ratings = self._latest_ratings()
         self._replies: dict[str | None, list[StoredMessage]] = {}

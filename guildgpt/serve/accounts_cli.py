@@ -44,8 +44,9 @@ def invite(
 ) -> None:
     """Make a link by which one person comes to the web page, once.
 
-    Once the first has come, everybody signs in by a link, you at this machine, too:
-    `guildgpt serve accounts sign-in operator` makes yours.
+    Once the first has come, everybody signs in by a link. A browser of yours that had the page open
+    at this machine stays signed in; `guildgpt serve accounts sign-in operator` makes a link for
+    another one.
     """
     role = "operator" if operator else "voter"
     lasts = timedelta(days=days)
@@ -113,7 +114,7 @@ async def _named(opened: Store, name: str) -> Account:
     there = [one for one in await opened.accounts.all() if one.ended_at is None]
     if found := next((one for one in there if one.name == name), None):
         return found
-    from guildgpt.feedback.accounts import LOCAL_NAME
+    from guildgpt.feedback.naming import LOCAL_NAME
 
     if name == LOCAL_NAME and not await opened.accounts.somebody_came():
         return await opened.accounts.local()

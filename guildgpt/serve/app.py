@@ -52,6 +52,7 @@ def make_app(
     app.state.store = store
     app.state.asking = asking
     app.state.models = models
+    app.state.public_names = public_names
 
     def share(count: int) -> None:
         """Each key has a share of the places to wait in."""

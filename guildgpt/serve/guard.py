@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,6 +24,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/healthz", "/readyz")  # a load balancer has no key
 KEYLESS = ("invalid_api_key", "proxy")  # codes of what who has a key is not told
 LARGEST_BODY = 4 * 2**20  # bytes
+LARGEST_OF_PAGE = 512 * 2**10  # bytes: the longest question, of characters that take four each
 MOST_HELD = 64 * 2**20  # bytes of all requests that are on their way together
 AGAIN_SECONDS = 10  # until who found no room for a long request may try again
 # What a proxy tells of whoever asked it: any of these, and the request is not this machine's own.
@@ -77,8 +78,9 @@ class Guard:
                 await self._ring.take(caller)
             state["caller"], state["holder"] = caller.name, caller
             state["local"] = not needed and _at_this_machine(scope, headers)
-            with self._held.by(caller.name) as hold:
-                body = await _body(headers, receive, hold)
+            largest = LARGEST_OF_PAGE if is_web(scope["path"]) else LARGEST_BODY
+            with self._held.by(caller.name or _from_where(scope)) as hold:
+                body = await _body(headers, receive, hold, largest)
                 if body is not None:
                     await self._app(scope, _again(body, receive), send)
         except LimitReached as limit:
@@ -112,7 +114,7 @@ class Guard:
         if path in OPEN:
             return NOBODY
         if not needed:
-            if _name(headers.get("host", "")) not in self._hosts:
+            if name_of(headers.get("host", "")) not in self._hosts:
                 raise Problem(403, "this server is not called by that name", code="host")
             if not is_web(path):
                 if not _at_this_machine(scope, headers):
@@ -151,8 +153,8 @@ def _not_yet() -> Problem:
     )
 
 
-def _too_long() -> Problem:
-    return Problem(413, f"a request holds {LARGEST_BODY:,} bytes at most")
+def _too_long(largest: int) -> Problem:
+    return Problem(413, f"a request holds {largest:,} bytes at most")
 
 
 def _check_page(method: str, path: str, headers: Headers) -> None:
@@ -181,7 +183,20 @@ def _at_this_machine(scope: Scope, headers: Headers) -> bool:
     return near and not any(name in headers for name in FORWARDED)
 
 
-def _name(host: str) -> str | None:
+def _from_where(scope: Scope) -> tuple[str, ...]:
+    """Who asks without a key, as far as their address tells: of IPv6, where one has as many as one
+    likes, by its network's half."""
+    given = (scope.get("client") or ("",))[0]
+    try:
+        address = ip_address(given)
+    except ValueError:
+        return ("", given)
+    if address.version == 6:
+        return ("", str(address.ipv4_mapped or ip_network((address, 64), strict=False)))
+    return ("", given)
+
+
+def name_of(host: str) -> str | None:
     """The name in a `Host` header, None where it has none."""
     try:
         return urlsplit(f"//{host}").hostname
@@ -197,10 +212,10 @@ class Held:
 
     most: int
     bytes: int = 0
-    _by_caller: Counter[str] = field(default_factory=Counter)
+    _by_caller: Counter[Hashable] = field(default_factory=Counter)
 
     @contextmanager
-    def by(self, caller: str) -> Iterator[Callable[[int], None]]:
+    def by(self, caller: Hashable) -> Iterator[Callable[[int], None]]:
         """Counts the bytes of one request until the block ends. Raises `Problem` where there is no
         room for them."""
         mine = 0
@@ -241,18 +256,20 @@ def _private(send: Send) -> Send:
     return private
 
 
-async def _body(headers: Headers, receive: Receive, hold: Callable[[int], None]) -> bytes | None:
+async def _body(
+    headers: Headers, receive: Receive, hold: Callable[[int], None], largest: int
+) -> bytes | None:
     """The whole body, None where the client leaves before its end; `hold` is told of each part.
     Raises `Problem` where it is too long: it may say so, and it may come without a length."""
     said, body = headers.get("content-length", "0"), bytearray()
-    if not said.isdecimal() or int(said) > LARGEST_BODY:
-        raise _too_long()
+    if not said.isdecimal() or int(said) > largest:
+        raise _too_long(largest)
     while (message := await receive())["type"] == "http.request":
         part = message.get("body", b"")
         hold(len(part))
         body += part
-        if len(body) > LARGEST_BODY:
-            raise _too_long()
+        if len(body) > largest:
+            raise _too_long(largest)
         if not message.get("more_body"):
             return bytes(body)
     return None

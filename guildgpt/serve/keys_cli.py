@@ -91,9 +91,9 @@ def _table(found: list[dict[str, Any]], console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("name", overflow="fold")
     for column in ("per minute", "tokens a day", "seen"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in ("asked today", "tokens today"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for one in found:
         limits = [one["requests_per_minute"], one["tokens_per_day"]]
         table.add_row(

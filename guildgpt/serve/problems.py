@@ -142,10 +142,11 @@ def tell_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
+        page: Response | None = None
         if error.status_code == 404:
-            page: Response | None = await request.app.state.pages.lost(request)
-            if page is not None:
-                return page
+            page = await request.app.state.pages.lost(request)
+        if page:
+            return page
         message = f"{error.detail}: {request.method} {request.scope['path']}"
         return Problem(error.status_code, message, headers=error.headers).response()
 

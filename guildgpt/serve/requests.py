@@ -139,6 +139,8 @@ class ResponsesRequest(Sampled):
     text: dict[str, Any] | None = None
     metadata: dict[str, str] | None = None
     previous_response_id: str | None = None
+    prompt_cache_key: str | None = None  # told again, as the next one is
+    safety_identifier: str | None = None
     store: bool | None = None
 
     @property

@@ -133,6 +133,7 @@ class Guild:
             rows.corrections,
             rows.prompts,
             rows.rounds,
+            rows.decisions,
         )
 
     def _id(self, kind: str) -> str:

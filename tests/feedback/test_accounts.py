@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import ANY
 
 import pytest
 from sqlalchemy import select
 
 from guildgpt.errors import RecordGone, SignInRefused
-from guildgpt.feedback.accounts import LONGEST_NAME
-from guildgpt.feedback.schema import invitations, metadata, sessions
+from guildgpt.feedback.naming import LONGEST_NAME
+from guildgpt.feedback.schema import facts, invitations, metadata, sessions
 from guildgpt.feedback.store import Store
 
 from .conftest import Clock
@@ -205,6 +207,56 @@ async def test_whoever_sits_at_the_machine(store: Store) -> None:
     await store.accounts.end(operator.id)
     with pytest.raises(RecordGone):
         await store.accounts.local()
+
+
+async def test_who_chooses_another_name_stays_who_they_are(store: Store) -> None:
+    token = await store.accounts.invite("voter")
+    anna, session = await store.accounts.accept(token, "Anna", FIREFOX)
+    await store.members.set_consent(anna.member_id, "train")
+    renamed = await store.accounts.rename(anna.id, " Anna  Lind ")
+    assert renamed == replace(anna, name="Anna Lind")
+    assert await store.accounts.of_session(session) == renamed
+    assert await store.accounts.rename(anna.id, "anna lind") == replace(anna, name="anna lind")
+    assert await store.privacy.kept_of_account("web", "Anna") is None
+    kept = await store.privacy.kept_of_account("web", "anna lind")
+    assert kept is not None
+    assert (kept["member"]["id"], kept["member"]["consent"]) == (anna.member_id, "train")
+    token = await store.accounts.invite("voter")
+    other, _ = await store.accounts.accept(token, "Anna", FIREFOX)  # whose name it is now
+    assert other.member_id != anna.member_id
+    await store.privacy.erase_account("web", "anna lind")
+    assert await store.accounts.of_session(session) is None
+    assert await store.accounts.all() == [other]
+
+
+@pytest.mark.parametrize("name", ["berta", "ＢＥＲＴＡ", "operator", "Operator", " ", "a" * 61])
+async def test_a_name_that_nobody_can_take_on(store: Store, name: str) -> None:
+    anna, berta = [
+        (await store.accounts.accept(await store.accounts.invite("voter"), name, FIREFOX))[0]
+        for name in ("Anna", "Berta")
+    ]
+    with pytest.raises(SignInRefused):
+        await store.accounts.rename(anna.id, name)
+    await store.accounts.end(berta.id)
+    with pytest.raises(SignInRefused):
+        await store.accounts.rename(anna.id, name)
+    assert await store.accounts.all() == [anna, replace(berta, ended_at=ANY)]
+    with pytest.raises(RecordGone):
+        await store.accounts.rename(berta.id, "Berta Berg")
+
+
+async def test_the_operator_at_the_machine_may_have_another_name(store: Store) -> None:
+    before = await store.accounts.local()
+    chief = await store.accounts.rename(before.id, "Chief")
+    assert chief == replace(before, name="Chief")
+    assert await store.accounts.local() == chief
+    boss = await store.accounts.rename(chief.id, "Boss")
+    assert await store.accounts.local() == boss
+    assert await store.accounts.all() == [boss]
+    await store.privacy.erase_account("web", "Boss")
+    assert await store.database.rows(select(facts).where(facts.c.value == boss.id)) == []
+    anew = await store.accounts.local()
+    assert (anew.name, anew.id == boss.id) == ("operator", False)
 
 
 async def test_a_link_for_no_role(store: Store) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -14,9 +17,10 @@ from openai import AuthenticationError
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import GuildError
 from guildgpt.serve import guard
-from guildgpt.serve.guard import LARGEST_BODY, Held
+from guildgpt.serve.guard import LARGEST_BODY, LARGEST_OF_PAGE, Held
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.run import ServeSettings, fair_queue, read_keys, read_public, serve
+from guildgpt.serve.web.chats import LONGEST_QUESTION
 from guildgpt.talk.waiting import TooMany
 
 from .conftest import Served, serving
@@ -191,6 +195,52 @@ def test_nobody_holds_all_memory_for_long_requests() -> None:
     with held.by("ben") as ben:
         ben(500)
     assert held.bytes == 0
+
+
+def test_strangers_leave_each_other_room(
+    engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their addresses: of IPv6, where one has many, by the network's half."""
+    monkeypatch.setattr(guard, "MOST_HELD", 100_000)
+
+    def asks(served: Served, address: str, bytes: int) -> int:
+        headers = {"X-Forwarded-For": address, "Content-Type": "application/json"}
+        url = f"{served.url}/api/invitation"
+        return httpx.post(
+            url, content=b"x" * bytes, headers=headers | {"Origin": served.url}
+        ).status_code
+
+    with serving(engine) as served:
+        place = urlsplit(served.url)
+        for slow, same, other in (
+            ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"),
+        ):
+            with socket.create_connection((place.hostname, place.port)) as slowly:
+                head = f"POST /api/invitation HTTP/1.1\r\nHost: {place.netloc}\r\n"
+                head += f"Origin: {served.url}\r\nX-Forwarded-For: {slow}\r\n"
+                head += "Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+                slowly.sendall(head.encode() + b"x" * 50_000)
+                while "guildgpt_held_bytes 50000.0" not in httpx.get(f"{served.url}/metrics").text:
+                    pass
+                assert asks(served, same, 1) == 429
+                assert asks(served, other, 40_000) == 400  # it is no JSON, but it was read
+            while "guildgpt_held_bytes 0.0" not in httpx.get(f"{served.url}/metrics").text:
+                pass
+
+
+def test_the_page_sends_less_than_programs(served: Served) -> None:
+    def sent(path: str, bytes: int) -> httpx.Response:
+        headers = {"Origin": served.url, "Content-Type": "application/json"}
+        return httpx.post(f"{served.url}{path}", content=b"x" * bytes, headers=headers)
+
+    reply = sent("/api/invitation", LARGEST_OF_PAGE + 1)
+    assert reply.status_code == 413
+    assert "524,288 bytes at most" in reply.json()["error"]["message"]
+    assert sent("/api/invitation", LARGEST_OF_PAGE).status_code == 400
+    assert sent("/v1/chat/completions", LARGEST_OF_PAGE + 1).status_code == 400
+    longest = {"text": "\N{SLIGHTLY SMILING FACE}" * LONGEST_QUESTION, "parent": "x" * 64}
+    assert len(json.dumps(longest, ensure_ascii=False).encode()) < LARGEST_OF_PAGE
 
 
 async def test_long_requests_that_wait_have_bounded_room(

@@ -41,6 +41,17 @@ def within(tmp_path: Path) -> Callable[[Callable[[Store], Awaitable[T]]], T]:
     return ask
 
 
+def test_numbers_of_keys_are_whole_on_a_narrow_terminal() -> None:
+    narrow = Command(app, columns=80)
+    limits = ("--requests", 1_000_000, "--tokens", 1_000_000_000_000)
+    narrow.told("serve", "keys", "add", "the laboratory of somebody", *limits)
+    table = narrow.told("serve", "keys", "list")
+    assert " 1,000,000 " in table
+    assert " 1,000,000,000,000 " in table
+    assert "…" not in table
+    assert all(heading in table for heading in ("per minute", "tokens a day", "tokens today"))
+
+
 def test_a_key_is_shown_once(within: Callable[..., T]) -> None:
     *_, secret = told("serve", "keys", "add", "the lab", "--requests", 60).split()
     key = within(lambda store: store.keys.of(secret))

@@ -72,6 +72,45 @@ def test_instructions_and_items(client: OpenAI, engine: LlamaCppEngine) -> None:
     assert reply.output_text == expected(engine, *said)
 
 
+# What the Open Responses specification of 2026-04-24 asks to be there in every response.
+REQUIRED = (
+    "id object created_at completed_at status incomplete_details model previous_response_id "
+    "instructions output error tools tool_choice truncation parallel_tool_calls text top_p "
+    "presence_penalty frequency_penalty top_logprobs temperature reasoning usage "
+    "max_output_tokens max_tool_calls store background service_tier metadata safety_identifier "
+    "prompt_cache_key"
+)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [{"role": "user", "content": "Say hello in exactly 3 words."}],
+        [{"role": "system", "content": "Talk like a pirate."}, {"role": "user", "content": "Hi"}],
+        [
+            {"role": "user", "content": "My name is Alice."},
+            {"role": "assistant", "content": "Hello Alice!"},
+            {"role": "user", "content": "What is my name?"},
+        ],
+    ],
+    ids=["one message", "a system message", "several turns"],
+)
+def test_open_responses_fields_are_all_there(served: Served, said: list[dict[str, Any]]) -> None:
+    """Its compliance suite asks so, whole and streamed; calls of tools and pictures it asks for,
+    too, and this model has none."""
+    body = {"input": [{"type": "message", **one} for one in said], "temperature": 0}
+    whole = httpx.post(f"{served.url}/v1/responses", json=body, timeout=120).json()
+    told = events(served, **body)
+    for response in (whole, told[0]["response"], told[-1]["response"]):
+        assert [name for name in REQUIRED.split(" ") if name not in response] == []
+    for ended in (whole, told[-1]["response"]):
+        completed = ended["status"] == "completed"
+        assert completed or ended["incomplete_details"]["reason"] == "max_output_tokens"
+        assert (ended["completed_at"] is not None) == completed
+        assert ended["output"][0]["content"][0]["text"]
+    assert told[0]["response"]["completed_at"] is None
+
+
 def test_every_object_is_what_the_client_expects(served: Served) -> None:
     body = {"input": "What is TLS?", "max_output_tokens": 4, "metadata": {"a": "b"}} | LOGPROBS
     reply = httpx.post(f"{served.url}/v1/responses", json=body, timeout=120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request, Response
@@ -12,7 +13,7 @@ from guildgpt.feedback.records import Account
 from guildgpt.feedback.store import Store
 from guildgpt.serve.problems import AsciiJson, Problem
 from guildgpt.serve.web.pages import CLOSED
-from guildgpt.serve.web.signing import set_cookie
+from guildgpt.serve.web.signing import forget
 from guildgpt.serve.web.telling import Json
 from guildgpt.serve.web.who import Opened, SignedIn
 
@@ -50,7 +51,8 @@ def router() -> APIRouter:
             raise Problem(404, "nothing is kept of you")
         name = f'attachment; filename="guildgpt-{datetime.now(UTC):%Y-%m-%d}.json"'
         headers = CLOSED | {"Content-Disposition": name, "Cache-Control": "no-store"}
-        return Response(as_json(kept), headers=headers, media_type="application/json")
+        file = await asyncio.to_thread(as_json, kept)  # seconds, of who said much
+        return Response(file, headers=headers, media_type="application/json")
 
     @routes.post("/erase")
     async def erase(sure: Sure, account: SignedIn, store: Opened, request: Request) -> Response:
@@ -59,7 +61,7 @@ def router() -> APIRouter:
             raise Problem(400, "that is not your name: nothing was erased", param="name")
         erased = await store.privacy.erase_account("web", account.name)
         response = AsciiJson({"counts": erased.counts, "learned": list(erased.versions)})
-        set_cookie(response, request, "", 0)
+        forget(response, request)
         return response
 
     return routes

@@ -21,9 +21,11 @@ from starlette.routing import Match
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Account
+from guildgpt.serve.guard import LOCAL, name_of
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.registry import PAGES, Page
-from guildgpt.serve.web.who import account_of
+from guildgpt.serve.web.signing import set_cookie
+from guildgpt.serve.web.who import account_and_session, here
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -45,7 +47,6 @@ CLOSED = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _HOLE = re.compile(r"\{\{(\w+)\}\}")
@@ -85,8 +86,7 @@ class Pages:
             return None
         if request.scope["path"].startswith(PROGRAMS) or _is_something(request):
             return None
-        body = self.html(_LOST, await _account(request), request.cookies.get(THEME))
-        return answer(request, body, "text/html; charset=utf-8", 404)
+        return self._shown(request, _LOST, *await _account(request), 404)
 
     def html(self, page: Page, account: Account | None, theme: str | None) -> bytes:
         """A page as this account sees it."""
@@ -122,17 +122,28 @@ class Pages:
         async def show(request: Request) -> Response:
             """The page; who has not signed in is led to where one does."""
             # Where one signs in, nobody is, even who needs no account at this machine.
-            account = None if page.seen_by == "anybody" else await _account(request)
+            account, begun = None, None
+            if page.seen_by != "anybody":
+                account, begun = await _account(request)
             shown = page
             if not page.is_for(account.role if account else None):
                 if account is None:
                     to = f"?to={quote(page.path, safe='')}" if page.path != "/" else ""
                     return RedirectResponse(f"/join{to}", 303, headers=CLOSED | _FRESH)
                 shown = _REFUSED
-            body = self.html(shown, account, request.cookies.get(THEME))
-            return answer(request, body, "text/html; charset=utf-8", 200 if shown is page else 403)
+            return self._shown(request, shown, account, begun, 200 if shown is page else 403)
 
         return show
+
+    def _shown(
+        self, request: Request, page: Page, account: Account | None, begun: str | None, status: int
+    ) -> Response:
+        """A page, and with it the session that was `begun` for who is at the machine."""
+        body = self.html(page, account, request.cookies.get(THEME))
+        response = answer(request, body, "text/html; charset=utf-8", status)
+        if begun:
+            set_cookie(response, request, here(request), begun)
+        return response
 
 
 _FRESH = {"Cache-Control": "no-cache"}
@@ -152,18 +163,21 @@ def _current(entry: Page, page: Page) -> str:
     return ' aria-current="true"' if entry.name == page.wing else ""
 
 
-async def _account(request: Request) -> Account | None:
-    """Who it is; None where they have not signed in, or the store is not there to say so."""
+async def _account(request: Request) -> tuple[Account | None, str | None]:
+    """See `account_and_session`; nobody where the store is not there to say who it is."""
     try:
-        return await account_of(request)
+        return await account_and_session(request)
     except (Problem, StoreError):
-        return None
+        return None, None
 
 
 def answer(request: Request, body: bytes, kind: str, status: int = 200) -> Response:
     """A body that browsers keep, and ask every time whether it is still the same."""
     tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
     headers = CLOSED | _FRESH | {"ETag": tag, "Vary": "Cookie"}
+    # Elsewhere browsers do not heed it, and log an error for each page.
+    if request.scope["scheme"] == "https" or name_of(request.headers.get("host", "")) in LOCAL:
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if status == 200 and tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(body, status, headers, media_type=kind)

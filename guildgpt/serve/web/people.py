@@ -43,21 +43,25 @@ def router() -> APIRouter:
         }
 
     @routes.post("/invite")
-    async def invite(asked: Inviting, operator: Operator, store: Opened) -> dict[str, Any]:
-        """A link that makes an account: its token is told once."""
+    async def invite(
+        asked: Inviting, operator: Operator, store: Opened, request: Request
+    ) -> dict[str, Any]:
+        """A link that makes an account: it is told once."""
         try:
             token = await store.accounts.invite(asked.role, asked.name.strip() or None)
         except SignInRefused as error:
             raise Problem(409, f"{error.what}. {error.remedy}", code="name") from error
-        return {"token": token}
+        return {"link": _link(request, token)}
 
     @routes.post("/{id}/link")
-    async def link(id: str, operator: Operator, store: Opened) -> dict[str, Any]:
+    async def link(id: str, operator: Operator, store: Opened, request: Request) -> dict[str, Any]:
         """A link that signs an account in on a further device."""
         try:
-            return {"token": await store.accounts.invite("voter", account_id=id)}
+            token = await store.accounts.invite("voter", account_id=id)
         except RecordGone as error:
             raise _gone() from error
+        # Their own leads them to where they are: the session that it begins is that place's.
+        return {"link": _link(request, token, is_own=id == operator.id)}
 
     @routes.post("/{id}/end")
     async def end(id: str, operator: Operator, store: Opened) -> dict[str, Any]:
@@ -80,6 +84,18 @@ def router() -> APIRouter:
         return {}
 
     return routes
+
+
+def _link(request: Request, token: str, *, is_own: bool = False) -> str:
+    """Where the link leads: to the page as this browser has it, unless others are told to come by
+    a public name of the server's, which a proxy serves by https."""
+    here = request.headers["origin"]  # what changes something has one: see `Guard`
+    names: tuple[str, ...] = request.app.state.public_names
+    if is_own or not names or here.partition("://")[2] in names:
+        address = here
+    else:
+        address = f"https://{names[0]}"
+    return f"{address}/join#{token}"
 
 
 def _gone() -> Problem:

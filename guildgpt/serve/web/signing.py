@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from guildgpt.errors import SignInRefused
 from guildgpt.feedback.accounts import STAYS
 from guildgpt.feedback.records import Account
 from guildgpt.serve.problems import AsciiJson, Problem
-from guildgpt.serve.web.who import COOKIE, Id, Opened, SignedIn, account_of
+from guildgpt.serve.web.who import COOKIE, Id, Opened, SignedIn, account_of, here, tokens_of
 
 Token = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -28,6 +30,12 @@ class Coming(Link):
     name: Annotated[str, Field(max_length=1000)] | None = None
 
 
+class Called(BaseModel):
+    """What somebody wants to be called."""
+
+    name: Annotated[str, Field(max_length=1000)]
+
+
 def router() -> APIRouter:
     """The routes."""
     routes = APIRouter()
@@ -35,6 +43,16 @@ def router() -> APIRouter:
     @routes.get("/me")
     async def me(account: SignedIn) -> dict[str, Any]:
         return told(account)
+
+    @routes.patch("/me")
+    async def rename(called: Called, account: SignedIn, store: Opened) -> dict[str, Any]:
+        """Be called otherwise."""
+        try:
+            return told(await store.accounts.rename(account.id, called.name))
+        except SignInRefused as error:
+            raise Problem(
+                409, f"{error.what}. {error.remedy}", param="name", code="name"
+            ) from error
 
     @routes.get("/signed-in")
     async def signed_in(request: Request) -> dict[str, bool]:
@@ -63,25 +81,24 @@ def router() -> APIRouter:
         device = request.headers.get("user-agent", "")
         account, token = await store.accounts.accept(coming.token, coming.name, device)
         response = AsciiJson(told(account))
-        set_cookie(response, request, token, int(STAYS.total_seconds()))
+        set_cookie(response, request, COOKIE, token)
         return response
 
     @routes.post("/leave")
     async def leave(request: Request, store: Opened) -> Response:
         """Sign out here."""
-        if token := request.cookies.get(COOKIE):
+        for token in tokens_of(request):
             await store.accounts.sign_out(token)
         response = AsciiJson({})
-        set_cookie(response, request, "", 0)
+        forget(response, request)
         return response
 
     @routes.get("/sessions")
     async def sessions(account: SignedIn, store: Opened, request: Request) -> list[dict[str, Any]]:
         """Where they are signed in."""
-        here = request.cookies.get(COOKIE, "")
-        current = await store.accounts.session(here) if here else None
+        current = [await store.accounts.session(token) for token in tokens_of(request)]
         found = await store.accounts.sessions(account.id)
-        return [asdict(one) | {"here": one == current} for one in found]
+        return [asdict(one) | {"here": one in current} for one in found]
 
     @routes.delete("/sessions/{id}")
     async def end(id: Id, account: SignedIn, store: Opened) -> dict[str, Any]:
@@ -98,13 +115,21 @@ def told(account: Account) -> dict[str, Any]:
     return {"id": account.id, "name": account.name, "role": account.role}
 
 
-def set_cookie(response: Response, request: Request, token: str, seconds: int) -> None:
-    """Set the cookie, or end it. Behind https, which the page's own origin tells, it is sent by no
+def forget(response: Response, request: Request) -> None:
+    """End the cookies that a browser came with."""
+    for name in {COOKIE, here(request)} & request.cookies.keys():
+        set_cookie(response, request, name, "", timedelta(0))
+
+
+def set_cookie(
+    response: Response, request: Request, name: str, token: str, stays: timedelta = STAYS
+) -> None:
+    """Set a cookie of a session. Behind https, which the page's own origin tells, it is sent by no
     other way; no script reads it, and no page from elsewhere has it sent along."""
     response.set_cookie(
-        COOKIE,
+        name,
         token,
-        max_age=seconds,
+        max_age=int(stays.total_seconds()),
         path="/",
         httponly=True,
         samesite="strict",

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import httpx
+import pytest
 from playwright.sync_api import Page, expect
+
+from guildgpt.feedback.own_data import as_json
+from guildgpt.serve.web import own
 
 from .conftest import PHONE, Open, Site, site_over
 from .scripted import Scripted
@@ -86,6 +94,27 @@ def test_everything_is_taken_along_and_erased(site: Site, opened: Open) -> None:
     assert site.run(site.store.snapshot()).messages == []
 
 
+def test_nobody_waits_while_somebodys_data_is_written_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's loop goes on: another request is answered in the middle of it."""
+    begun, answered = Event(), Event()
+
+    def slow(kept: Mapping[str, Any]) -> bytes:
+        begun.set()
+        assert answered.wait(60)
+        return as_json(kept)
+
+    monkeypatch.setattr(own, "as_json", slow)
+    anna = site.signed_in("Anna")
+    with ThreadPoolExecutor(1) as aside:
+        file = aside.submit(anna.get, "/api/me/data")
+        assert begun.wait(60)
+        assert httpx.get(f"{site.url}/healthz", timeout=60).status_code == 200
+        answered.set()
+        assert file.result().json()["accounts"][0]["name"] == "Anna"
+
+
 def test_without_its_store_the_page_says_why(site: Site, opened: Open) -> None:
     store, site.app.state.store = site.store, None
     try:
@@ -95,6 +124,34 @@ def test_without_its_store_the_page_says_why(site: Site, opened: Open) -> None:
         site.app.state.store = store
     page.reload()
     page.wait_for_url(f"{site.url}/")  # where one is let in again by oneself
+
+
+def test_the_operator_chooses_another_name(site: Site, opened: Open) -> None:
+    page = opened(f"{site.url}/account", expects=("409",))
+    site.signed_in("Anna")
+    page.get_by_role("button", name="Choose another name").click()
+    field = page.get_by_label("What shall we call you?")
+    assert field.input_value() == "operator"
+    accessible(page)
+    field.fill("anna")
+    page.get_by_role("button", name="Take this name").click()
+    expect(page.get_by_role("alert")).to_contain_text("is called anna already")
+    field.fill("Chief")
+    page.get_by_role("button", name="Take this name").click()
+    expect(page.locator("#name")).to_have_text("Chief")
+    expect(page.locator("a.me")).to_have_text("Chief")
+    expect(page.locator("#devices li")).to_contain_text("this machine")
+
+
+def test_a_name_that_is_none_is_refused_in_words(site: Site) -> None:
+    anna = site.signed_in("Anna")
+    for name, said in ((" ", "letters"), ("x" * 61, "60 characters"), ("operator", "is called")):
+        reply = anna.patch("/api/me", json={"name": name})
+        assert (reply.status_code, reply.json()["error"]["param"]) == (409, "name")
+        assert said in reply.json()["error"]["message"]
+    assert anna.patch("/api/me", json={"name": "Ann"}).json()["name"] == "Ann"
+    assert anna.get("/api/me/data").json()["accounts"][0]["name"] == "Ann"
+    assert anna.post("/api/me/erase", json={"name": "Ann"}).status_code == 200
 
 
 def test_a_slip_erases_nothing(site: Site) -> None:

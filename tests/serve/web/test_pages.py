@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
 
+from guildgpt.feedback.records import Session
 from guildgpt.serve.web.pages import POLICY, STATIC
 from guildgpt.serve.web.registry import PAGES
 
-from .conftest import Open, Site
+from .conftest import Open, Site, site_over
+from .scripted import Scripted
 
 CLOSED = ("default-src 'none'", "script-src 'self'", "frame-ancestors 'none'")
 
@@ -27,6 +30,22 @@ def test_every_page_and_file_is_closed_to_others(site: Site) -> None:
         again = httpx.get(f"{site.url}{path}", headers={"If-None-Match": reply.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
     assert "unsafe" not in POLICY
+
+
+def test_a_page_has_its_window_for_itself_where_browsers_heed_that(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    with site_over(scripted, tmp_path, keys={"anna": "key-of-anna-0123456789"}) as site:
+        for host, scheme, heeded in (
+            ("127.0.0.1:8000", "http", True),
+            ("localhost", "http", True),
+            ("guild.example", "https", True),
+            ("192.168.1.20:8000", "http", False),
+            ("guild.example", "http", False),
+        ):
+            told = {"Host": host, "X-Forwarded-Proto": scheme}
+            reply = httpx.get(f"{site.url}/join", headers=told).raise_for_status()
+            assert ("cross-origin-opener-policy" in reply.headers) is heeded, (host, scheme)
 
 
 @pytest.mark.parametrize("path", ["shell.html", "nothing.js", "..%2fpages.py", "%2e%2e/who.py"])
@@ -101,6 +120,70 @@ def test_once_somebody_was_let_in_everybody_signs_in(site: Site) -> None:
     assert httpx.get(f"{site.url}/api/me").status_code == 401
     led = httpx.get(f"{site.url}/account")
     assert (led.status_code, led.headers["location"]) == (303, "/join?to=%2Faccount")
+
+
+def begun(site: Site) -> list[Session]:
+    """The sessions of the operator at the machine."""
+    return site.run(site.store.accounts.sessions(site.run(site.store.accounts.local()).id))
+
+
+def test_the_operator_at_the_machine_stays_signed_in(site: Site) -> None:
+    browser = site.client_of_page(Accept="text/html,*/*")
+    for path in ("/", "/versions", "/people", "/static/chat.js", "/join"):
+        assert browser.get(path).status_code == 200
+    [one] = begun(site)
+    assert one.device == "this machine"
+    [told] = browser.get("/api/sessions").json()
+    assert (told["id"], told["here"]) == (one.id, True)
+    site.signed_in("Anna")
+    assert browser.get("/api/me").json()["name"] == "operator"
+    assert browser.get("/people").status_code == 200
+    assert httpx.get(f"{site.url}/api/me").status_code == 401
+    assert browser.post("/api/leave", json={}).status_code == 200
+    assert browser.get("/api/me").status_code == 401
+    assert begun(site) == []
+
+
+def test_who_signs_out_alone_at_the_machine_comes_back(site: Site) -> None:
+    browser = site.client_of_page(Accept="text/html,*/*")
+    browser.get("/")
+    [before] = begun(site)
+    browser.post("/api/leave", json={})
+    assert (begun(site), dict(browser.cookies)) == ([], {})
+    browser.get("/")
+    [after] = begun(site)
+    assert after.id != before.id
+
+
+def test_only_a_browser_at_the_machine_gets_a_session(site: Site) -> None:
+    html = {"Accept": "text/html"}
+    for path, headers in (
+        ("/", {}),  # a program
+        ("/", html | {"X-Forwarded-For": "1.2.3.4"}),
+        ("/v1/models", html),
+        ("/api/me", html),
+        ("/join", html),
+    ):
+        reply = httpx.get(f"{site.url}{path}", headers=headers)
+        assert "set-cookie" not in reply.headers, path
+    site.run(site.store.accounts.local())
+    assert begun(site) == []
+
+
+def test_a_browser_that_keeps_no_cookie_fills_no_store(site: Site) -> None:
+    for _ in range(25):
+        httpx.get(site.url, headers={"Accept": "text/html"}).raise_for_status()
+    assert len(begun(site)) == 20
+
+
+def test_servers_on_one_machine_leave_each_other_signed_in(site: Site) -> None:
+    """Browsers send a cookie to every port."""
+    other = {"guildgpt_session": "of another server", "guildgpt_here_1": "of a third one"}
+    browser = httpx.Client(base_url=site.url, headers={"Accept": "text/html"}, cookies=other)
+    browser.get("/")
+    browser.get("/")
+    assert len(begun(site)) == 1
+    assert other.items() <= dict(browser.cookies).items()
 
 
 def test_a_name_is_shown_and_never_read_as_html(site: Site, opened: Open) -> None:

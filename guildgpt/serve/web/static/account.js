@@ -40,6 +40,29 @@ async function sessions() {
   }));
 }
 
+/** Be called otherwise: the page is drawn anew, for the name stands in its menu, too. */
+async function rename(me) {
+  const done = await ask("Choose another name", (close) => {
+    const field = el("input", { id: "called", maxlength: 60, value: me.name, autocomplete: "off", autofocus: true, required: true });
+    const wrong = el("p", { class: "wrong", role: "alert" });
+    async function submit(event) {
+      event.preventDefault();
+      try {
+        await send("PATCH", "/me", { name: field.value });
+        close(true);
+      } catch (error) {
+        wrong.textContent = error.message;
+      }
+    }
+    return el("form", { onsubmit: submit },
+      el("label", { for: "called" }, "What shall we call you?"), field, wrong,
+      el("div", { class: "ends" },
+        el("button", { type: "button", onclick: () => close(false) }, "Cancel"),
+        el("button", { class: "main" }, "Take this name")));
+  });
+  if (done) location.reload();
+}
+
 async function leave() {
   await send("POST", "/leave");
   location.assign("/join?done=left");
@@ -64,6 +87,7 @@ tried(async () => {
   const me = await get("/me");
   find("#name").textContent = me.name;
   find("#role").textContent = me.role === "operator" ? "an operator of this server" : "who asks and votes here";
+  find("#rename").addEventListener("click", () => tried(() => rename(me)));
   find("#leave").addEventListener("click", () => tried(leave));
   find("#erase").addEventListener("click", () => tried(() => erase(me)));
   train.checked = (await get("/me/choice")).train;

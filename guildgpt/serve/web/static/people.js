@@ -8,14 +8,14 @@ const ROLES = { voter: "voter", operator: "operator" };
 const AT_HOME = ["localhost", "127.0.0.1", "[::1]"]; // names by which no other machine finds this one
 
 /** Show a link, once: the server keeps no more of it than a hash. */
-function showLink(token, whose, { elsewhere = true } = {}) {
-  const link = `${location.origin}/join#${token}`;
+function showLink(link, whose, { elsewhere = true } = {}) {
+  const to = new URL(link);
   return ask("Here is the link", (close) => {
     const field = el("input", { id: "link", readonly: true, value: link, onfocus: () => field.select() });
     return el("div", {},
       el("p", {}, `It is for ${whose}, and for nobody else: whoever opens it is let in. It works once, for seven days, and is shown only now.`),
-      elsewhere && AT_HOME.includes(location.hostname)
-        ? el("p", { class: "soft small" }, `${location.host} is this machine, and leads nowhere from others. For somebody elsewhere, serve at an address that they reach (--host or --public-name), open this page there, and invite them from it.`)
+      elsewhere && AT_HOME.includes(to.hostname)
+        ? el("p", { class: "soft small" }, `${to.host} is this machine, and leads nowhere from others. For somebody elsewhere, serve at an address that they reach (--host or --public-name), open this page there, and invite them from it.`)
         : null,
       el("label", { for: "link" }, "Link"),
       el("div", { class: "token" }, field, el("button", { type: "button", class: "main", autofocus: true, onclick: () => copy(link) }, "Copy")),
@@ -24,7 +24,7 @@ function showLink(token, whose, { elsewhere = true } = {}) {
 }
 
 async function invite() {
-  const token = await ask("Invite somebody", (close) => {
+  const link = await ask("Invite somebody", (close) => {
     const name = el("input", { id: "name", maxlength: 60, autocomplete: "off", autofocus: true });
     const wrong = el("p", { class: "wrong", role: "alert" });
     const role = (value, title, what) => el("label", { class: "tick" },
@@ -33,7 +33,7 @@ async function invite() {
       event.preventDefault();
       try {
         const asked = { role: new FormData(event.target).get("role"), name: name.value };
-        close((await send("POST", "/people/invite", asked)).token);
+        close((await send("POST", "/people/invite", asked)).link);
       } catch (error) {
         wrong.textContent = error.message;
       }
@@ -46,15 +46,15 @@ async function invite() {
       wrong,
       el("div", { class: "ends" }, el("button", { type: "button", onclick: () => close(null) }, "Cancel"), el("button", { class: "main" }, "Make a link")));
   });
-  if (!token) return;
-  await showLink(token, "whom you invite");
+  if (!link) return;
+  await showLink(link, "whom you invite");
   load();
 }
 
 async function again(one) {
   const made = await attempt(() => send("POST", `/people/${one.id}/link`));
   if (!made) return;
-  await showLink(made.token, one.you ? "you, on this device or another" : one.name, { elsewhere: !one.you });
+  await showLink(made.link, one.you ? "you, on this device or another" : one.name, { elsewhere: !one.you });
   load();
 }
 
@@ -96,7 +96,7 @@ function load() {
   return fill(find("#people"), async () => {
     const { accounts, invitations, alone } = await get("/people");
     find("#alone").replaceChildren(...(alone ? [el("div", { class: "card" },
-      el("p", {}, "You are alone on this server, so nobody signs in. As soon as somebody comes by a link, everybody does, and so do you: make yourself a sign-in link first."))] : []));
+      el("p", {}, "You are alone on this server, so nobody signs in. As soon as somebody comes by a link, everybody does: this browser stays signed in, and for another one you make yourself a sign-in link."))] : []));
     const names = Object.fromEntries(accounts.map((one) => [one.id, one.name]));
     const living = accounts.filter((one) => !one.ended_at);
     const ended = accounts.filter((one) => one.ended_at);

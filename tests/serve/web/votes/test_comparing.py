@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
+
+from guildgpt.feedback.exports import export
+from guildgpt.feedback.late import late_votes
+from guildgpt.feedback.view import Switches
 
 from ...conftest import VERSION
 from ..conftest import Site
@@ -71,6 +76,35 @@ def test_a_candidate_meets_who_serves_and_nothing_says_which_is_which(site: Site
     site.run(_drop(site))
     for path in (f"{chat}/export", "/api/me/data"):
         assert NEW.id in anna.get(path).text
+
+
+def test_a_vote_after_the_chat_told_who_wrote_which_is_not_learned_from(site: Site) -> None:
+    try_out(site)
+    anna = site.signed_in("Anna")
+    blind, late, both = (ask(anna, text) for text in ("Why?", "How?", "Where?"))
+    for pair in (blind, both):
+        anna.post("/api/votes", json=ballot(pair, "left")).raise_for_status()
+    site.run(_drop(site))
+    for pair in (late, both):
+        anna.post("/api/votes", json=ballot(pair, "right")).raise_for_status()
+
+    snapshot = site.run(site.store.snapshot())
+    consenting = {id: replace(one, consent="train") for id, one in snapshot.members.items()}
+    made = export(replace(snapshot, members=consenting), "preference", switches=Switches(True))
+    chosen = {row["chosen"][0]["content"] for row in made.rows}
+    texts = {message.id: message.text for message in snapshot.messages}
+    assert chosen == {texts[pair["answers"][0]] for pair in (blind, both)}
+    assert made.left_out == {"vote cast once it was told who wrote which": 2}
+
+
+def test_a_vote_in_a_later_trial_of_the_same_candidate_is_blind(site: Site) -> None:
+    try_out(site)
+    anna = site.signed_in("Anna")
+    site.run(_drop(site))
+    try_out(site)
+    pair = ask(anna)
+    anna.post("/api/votes", json=ballot(pair)).raise_for_status()
+    assert late_votes(site.run(site.store.snapshot())) == set()
 
 
 def test_neither_is_always_begun_first_nor_always_stands_first(site: Site) -> None:

@@ -12,7 +12,8 @@ from guildgpt.feedback.records import Account
 from guildgpt.serve.web.runs import SANDBOX, reports
 
 from ...conftest import VERSION
-from ..conftest import Site
+from ..conftest import Site, site_over
+from ..scripted import Scripted
 from .voters import NEW, ballot, next_round, try_out
 
 PATHS = (
@@ -144,14 +145,16 @@ def test_prompts_are_added_found_and_judged(site: Site) -> None:
 
 def test_people_are_invited_led_back_in_and_ended(site: Site) -> None:
     boss = site.signed_in("Boss", "operator")
-    token = boss.post("/api/people/invite", json={"name": "Anna"}).json()["token"]
+    link = boss.post("/api/people/invite", json={"name": "Anna"}).json()["link"]
+    place, _, token = link.partition("#")
+    assert place == f"{site.url}/join"
     (out,) = boss.get("/api/people").json()["invitations"]
     assert (out["name"], out["role"]) == ("Anna", "voter")
     assert token not in str(out)
     anna = site.client_of_page()
     anna.post("/api/join", json={"token": token}).raise_for_status()
     account = _account(site, "Anna")
-    again = boss.post(f"/api/people/{account.id}/link", json={}).json()["token"]
+    again = boss.post(f"/api/people/{account.id}/link", json={}).json()["link"].partition("#")[2]
     other = site.client_of_page()
     other.post("/api/join", json={"token": again}).raise_for_status()
     assert other.get("/api/me").json()["id"] == account.id
@@ -172,6 +175,24 @@ def test_people_are_invited_led_back_in_and_ended(site: Site) -> None:
     assert (
         boss.request("DELETE", f"/api/people/invitations/{out['id']}", json={}).status_code == 410
     )
+
+
+def test_a_link_leads_where_others_find_the_page(scripted: Scripted, tmp_path: Path) -> None:
+    with site_over(scripted, tmp_path, keys={"anna": "key-of-anna-0123456789"}) as site:
+        site.app.state.public_names = ("guild.example", "other.example")
+        boss = site.signed_in("Boss", "operator")
+        own = f"/api/people/{_account(site, 'Boss').id}/link"
+        for origin, invite, sign_in in (
+            (site.url, "https://guild.example", site.url),
+            ("https://other.example", "https://other.example", "https://other.example"),
+            ("http://guild.example", "http://guild.example", "http://guild.example"),
+            ("http://10.0.0.7:8000", "https://guild.example", "http://10.0.0.7:8000"),
+        ):
+            cookies = "; ".join(f"{name}={value}" for name, value in boss.cookies.items())
+            headers = {"Origin": origin, "Host": origin.partition("://")[2], "Cookie": cookies}
+            for path, place in (("/api/people/invite", invite), (own, sign_in)):
+                made = boss.post(path, json={}, headers=headers).raise_for_status().json()
+                assert made["link"].startswith(f"{place}/join#"), origin
 
 
 def test_who_is_alone_at_the_machine_is_told_so(site: Site) -> None:
