@@ -24,7 +24,7 @@ from guildgpt.serve.guard import LOCAL, name_of
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.registry import PAGES, Page
 from guildgpt.serve.web.signing import set_cookie
-from guildgpt.serve.web.who import account_and_session, here
+from guildgpt.serve.web.who import account_of, begin_here, here
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -110,9 +110,7 @@ class Pages:
         async def show(request: Request) -> Response:
             """The page; who has not signed in is led to where one does."""
             # Where one signs in, nobody is, even who needs no account at this machine.
-            account, begun = None, None
-            if page.seen_by != "anybody":
-                account, begun = await _account(request)
+            account = None if page.seen_by == "anybody" else await _account(request)
             shown = page
             if not page.is_for(account.role if account else None):
                 if account is None:
@@ -122,8 +120,8 @@ class Pages:
             body = self.html(shown, account, request.cookies.get(THEME))
             status = 200 if shown is page else 403
             response = answer(request, body, "text/html; charset=utf-8", status)
-            if begun:
-                set_cookie(response, request, here(request), begun)
+            if account and (token := await begin_here(request, account)):
+                set_cookie(response, request, here(request), token)
             return response
 
         return show
@@ -140,12 +138,12 @@ def _current(entry: Page, page: Page) -> str:
     return ' aria-current="true"' if entry.name == page.wing else ""
 
 
-async def _account(request: Request) -> tuple[Account | None, str | None]:
-    """See `account_and_session`; nobody where the store is not there to say who it is."""
+async def _account(request: Request) -> Account | None:
+    """Who it is; None where they have not signed in, or the store is not there to say so."""
     try:
-        return await account_and_session(request)
+        return await account_of(request)
     except (Problem, StoreError):
-        return None, None
+        return None
 
 
 def answer(request: Request, body: bytes, kind: str, status: int = 200) -> Response:
