@@ -10,6 +10,8 @@ from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guildgpt.errors import LimitReached
@@ -20,6 +22,7 @@ from guildgpt.serve.web.registry import is_web
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/healthz", "/readyz")  # a load balancer has no key
+KEYLESS = ("invalid_api_key", "proxy")  # codes of what who has a key is not told
 LARGEST_BODY = 4 * 2**20  # bytes
 LARGEST_OF_PAGE = 512 * 2**10  # bytes: the longest question, of characters that take four each
 MOST_HELD = 64 * 2**20  # bytes of all requests that are on their way together
@@ -65,13 +68,14 @@ class Guard:
         send = self._counted(send)
         if scope["path"].startswith("/api/"):
             send = _private(send)
+        state = scope.setdefault("state", {})
+        state["local"] = False  # until that is known
         try:
             headers = Headers(scope=scope)
             needed = scope["path"] in OPEN or await self._is_needed(scope, headers)
             caller = await self._caller(scope, headers, needed)
             if scope["method"] == "POST" and scope["path"].startswith("/v1/"):
                 await self._ring.take(caller)
-            state = scope.setdefault("state", {})
             state["caller"], state["holder"] = caller.name, caller
             state["local"] = not needed and _at_this_machine(scope, headers)
             largest = LARGEST_OF_PAGE if is_web(scope["path"]) else LARGEST_BODY
@@ -82,7 +86,11 @@ class Guard:
         except LimitReached as limit:
             await problem_of(limit).response()(scope, receive, send)
         except Problem as problem:
-            await problem.response()(scope, receive, send)
+            response: Response | None = None
+            if problem.body["error"]["code"] in KEYLESS:
+                # A person who mistyped an address has no use for a key.
+                response = await scope["app"].state.pages.lost(Request(scope))
+            await (response or problem.response())(scope, receive, send)
 
     def _counted(self, send: Send) -> Send:
         async def counted(message: Message) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -141,7 +141,12 @@ def tell_problems(app: FastAPI) -> None:
         return _wrong(max(error.errors(), key=lambda one: len(one["loc"]))).response()
 
     @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        page: Response | None = None
+        if error.status_code == 404:
+            page = await request.app.state.pages.lost(request)
+        if page:
+            return page
         message = f"{error.detail}: {request.method} {request.scope['path']}"
         return Problem(error.status_code, message, headers=error.headers).response()
 

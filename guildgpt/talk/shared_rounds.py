@@ -56,12 +56,13 @@ class AllVoted(GuildError):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A round as somebody sees it: its answers in their own order, the ticket with which they
-    vote, and what they said of it before."""
+    """A round as somebody sees it: its answers in their own order and which of them were `cut` at
+    their length, the ticket with which they vote, and what they said of it before."""
 
     round: Round
     prompt: PoolPrompt
     answers: tuple[str, ...]
+    cut: tuple[bool, ...]
     ticket: str
     said: Vote | None = None
 
@@ -188,11 +189,13 @@ class SharedRounds:
         written = [
             await self.store.conversations.message(comparison.candidates[place]) for place in order
         ]
-        answers = [one.text for one in written if one is not None and not one.deleted]
+        answers = [one for one in written if one is not None and not one.deleted]
         if len(answers) < len(order):  # erased just now
             return None
         ticket = self.store.seen.ticket(comparison.id, member_id)
-        return Shown(held.round, prompt, tuple(answers), ticket, _said(held, member_id))
+        texts = tuple(one.text for one in answers)
+        cut = tuple(one.stop == "length" for one in answers)
+        return Shown(held.round, prompt, texts, cut, ticket, _said(held, member_id))
 
     def _write(self, count: int, place: Place, current: Decision | None) -> asyncio.Task[None]:
         """Write a round's answers, for whoever waits for one of this kind: one at a time."""

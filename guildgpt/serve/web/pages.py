@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
+from starlette.routing import Match
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Account
@@ -24,10 +25,11 @@ from guildgpt.serve.guard import LOCAL, name_of
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.registry import PAGES, Page
 from guildgpt.serve.web.signing import set_cookie
-from guildgpt.serve.web.who import account_of, begin_here, here
+from guildgpt.serve.web.who import account_and_session, here
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+PROGRAMS = ("/api/", "/v1/", "/static/")  # what no person comes to
 THEME = "guildgpt_theme"  # a cookie: the server draws the page in its colours from the first moment
 POLICY = "; ".join(
     (
@@ -76,6 +78,16 @@ class Pages:
             raise Problem(404, f"there is no file {name}")
         return answer(request, self.files[name], f"{kind}; charset=utf-8")
 
+    async def lost(self, request: Request) -> Response | None:
+        """What a person's browser is shown at an address where nothing is. None for programs, which
+        do not ask for HTML, for what programs alone ask for, and where something is."""
+        asks_for_html = "text/html" in request.headers.get("accept", "")
+        if request.method not in ("GET", "HEAD") or not asks_for_html:
+            return None
+        if request.scope["path"].startswith(PROGRAMS) or _is_something(request):
+            return None
+        return self._shown(request, _LOST, *await _account(request), 404)
+
     def html(self, page: Page, account: Account | None, theme: str | None) -> bytes:
         """A page as this account sees it."""
         role = account.role if account else None
@@ -110,25 +122,38 @@ class Pages:
         async def show(request: Request) -> Response:
             """The page; who has not signed in is led to where one does."""
             # Where one signs in, nobody is, even who needs no account at this machine.
-            account = None if page.seen_by == "anybody" else await _account(request)
+            account, begun = None, None
+            if page.seen_by != "anybody":
+                account, begun = await _account(request)
             shown = page
             if not page.is_for(account.role if account else None):
                 if account is None:
                     to = f"?to={quote(page.path, safe='')}" if page.path != "/" else ""
                     return RedirectResponse(f"/join{to}", 303, headers=CLOSED | _FRESH)
                 shown = _REFUSED
-            body = self.html(shown, account, request.cookies.get(THEME))
-            status = 200 if shown is page else 403
-            response = answer(request, body, "text/html; charset=utf-8", status)
-            if account and (token := await begin_here(request, account)):
-                set_cookie(response, request, here(request), token)
-            return response
+            return self._shown(request, shown, account, begun, 200 if shown is page else 403)
 
         return show
+
+    def _shown(
+        self, request: Request, page: Page, account: Account | None, begun: str | None, status: int
+    ) -> Response:
+        """A page, and with it the session that was `begun` for who is at the machine."""
+        body = self.html(page, account, request.cookies.get(THEME))
+        response = answer(request, body, "text/html; charset=utf-8", status)
+        if begun:
+            set_cookie(response, request, here(request), begun)
+        return response
 
 
 _FRESH = {"Cache-Control": "no-cache"}
 _REFUSED = next(page for page in PAGES if page.name == "refused")
+_LOST = next(page for page in PAGES if page.name == "lost")
+
+
+def _is_something(request: Request) -> bool:
+    """Whether there is a route at the address."""
+    return any(one.matches(request.scope)[0] is not Match.NONE for one in request.app.routes)
 
 
 def _current(entry: Page, page: Page) -> str:
@@ -138,12 +163,12 @@ def _current(entry: Page, page: Page) -> str:
     return ' aria-current="true"' if entry.name == page.wing else ""
 
 
-async def _account(request: Request) -> Account | None:
-    """Who it is; None where they have not signed in, or the store is not there to say so."""
+async def _account(request: Request) -> tuple[Account | None, str | None]:
+    """See `account_and_session`; nobody where the store is not there to say who it is."""
     try:
-        return await account_of(request)
+        return await account_and_session(request)
     except (Problem, StoreError):
-        return None
+        return None, None
 
 
 def answer(request: Request, body: bytes, kind: str, status: int = 200) -> Response:

@@ -49,6 +49,7 @@ PAGES = (
     Page("account", "Your account", "voter"),
     Page("join", "Sign in", "anybody"),
     Page("refused", "Not for you", "anybody"),
+    Page("lost", "Nothing is here", "anybody"),
 )
 
 

@@ -30,7 +30,8 @@ def add_site(app: FastAPI, asking: Asking, usual: SamplingParams, *, runs: Path 
     """
     answering = Answering(asking, usual)
     app.state.answering = answering
-    app.include_router(Pages.read().router())
+    app.state.pages = Pages.read()
+    app.include_router(app.state.pages.router())
     chats = (signing.router(), own.router(), Chats(answering).router(), opinions.router())
     tables = Tables(asking, usual, answering.rendering)
     app.state.tables = tables

@@ -162,7 +162,8 @@ def _round(shown: Shown, html: Sequence[str]) -> dict[str, Any]:
         "prompt": shown.prompt.text,
         "credit": shown.prompt.credit,
         "answers": [
-            {"text": text, "html": made} for text, made in zip(shown.answers, html, strict=True)
+            {"text": text, "html": made, "cut": cut}
+            for text, made, cut in zip(shown.answers, html, shown.cut, strict=True)
         ],
     }
 

@@ -38,21 +38,21 @@ async def account_of(request: Request) -> Account:
     return account
 
 
-async def begin_here(request: Request, account: Account) -> str | None:
-    """The token of a new session for who opens a page at the machine itself and has none; else
-    None.
+async def account_and_session(request: Request) -> tuple[Account | None, str | None]:
+    """Who opens a page, None where nobody is signed in, and the token of the session that begins.
 
-    So they stay signed in, in the middle of what they do, when somebody comes by a link. A program
-    keeps no cookie, and gets none.
+    One begins for the operator at this machine alone: so they stay signed in, in the middle of what
+    they do, when somebody comes by a link. A program keeps no cookie, and gets none.
     """
-    if not request.state.local or "text/html" not in request.headers.get("accept", ""):
-        return None
+    if account := await _by_session(request):
+        return account, None
+    account = await _at_this_machine(request)
+    if account is None or "text/html" not in request.headers.get("accept", ""):
+        return account, None
     try:
-        if await _by_session(request) or await _at_this_machine(request) != account:
-            return None
-        return await store_of(request).accounts.begin(account.id, THIS_MACHINE)
+        return account, await store_of(request).accounts.begin(account.id, THIS_MACHINE)
     except StoreError:  # full, or locked: there is still the page
-        return None
+        return account, None
 
 
 def here(request: Request) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 
 from guildgpt.chat.tokenizer import Tokenizer
-from guildgpt.engines.engine import Chunk, SamplingParams
+from guildgpt.engines.engine import Chunk, SamplingParams, StopReason
 from guildgpt.errors import EngineDied
 
 from ..slow import Slow
@@ -15,7 +15,7 @@ from ..slow import Slow
 
 class Scripted(Slow):
     """Says the texts of `says` in turn, the last one again and again, a word or a line end at a
-    time; after `holds_after` pieces it goes on only once `held` is None again."""
+    time, and ends by `stop`; after `holds_after` pieces it goes on only once that is None again."""
 
     def __init__(self, tokenizer: Tokenizer, *says: str):
         super().__init__(tokenizer)
@@ -23,6 +23,7 @@ class Scripted(Slow):
         self.asked: list[str] = []
         self.pause = 0.0
         self.holds_after: int | None = None
+        self.stop: StopReason = "eos"
 
     async def generate(
         self, ids: Sequence[int], params: SamplingParams
@@ -39,7 +40,7 @@ class Scripted(Slow):
                     self.dies_after = None
                     raise EngineDied("it is gone")
                 yield Chunk((5,), piece)
-            yield Chunk((), "", "eos")
+            yield Chunk((), "", self.stop)
         except (asyncio.CancelledError, GeneratorExit):
             self.left += 1
             raise

@@ -189,6 +189,68 @@ def test_an_answer_is_worded_better(site: Site, opened: Open) -> None:
     assert made.text == "Good day."
 
 
+def test_on_a_phone_what_is_done_with_an_answer_stands_there_in_words(
+    site: Site, opened: Open
+) -> None:
+    page = opened(site.url, viewport=PHONE)
+    ask(page, "Well?")
+    done(page)
+    bar = page.locator(".said.assistant .deeds")
+    assert bar.inner_text().split("\n") == ["More"]
+    more = bar.get_by_role("button", name="More")
+    more.click()
+    words = ["Copy this answer", "Word it better", "Answer again", "Two answers, side by side"]
+    assert bar.inner_text().split("\n") == ["More", *words]
+    bar.get_by_role("button", name="Word it better").focus()
+    page.keyboard.press("Escape")
+    expect(more).to_be_focused()
+    expect(bar.get_by_role("button", name="Word it better")).to_be_hidden()
+
+
+BOXES = """() => {
+    const box = (one) => one.getBoundingClientRect();
+    const told = box(document.querySelector("#notice"));
+    const used = [...document.querySelectorAll("button, a, textarea, input, summary")];
+    const over = used.filter((one) => {
+        const it = box(one);
+        return one.checkVisibility() && it.width && it.left < told.right && it.right > told.left
+            && it.top < told.bottom && it.bottom > told.top;
+    });
+    return [told.width > 0, over.map((one) => one.outerHTML)];
+}"""
+
+
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE], ids=["wide", "phone"])
+def test_what_is_told_covers_nothing_that_one_uses(
+    site: Site, opened: Open, size: dict[str, int]
+) -> None:
+    site.engine.says = ["A paragraph of words.\n\n" * 40]
+    page = opened(site.url, viewport=size)
+    ask(page, "Well?")
+    done(page)
+    page.get_by_label("A good answer").click()
+    page.get_by_label("Why, if you like").press("Enter")
+    expect(page.get_by_text("Thank you.")).to_be_visible()
+    assert page.evaluate(BOXES) == [True, []]
+
+
+def test_what_is_told_stands_before_an_open_dialog_and_outlives_it(
+    site: Site, opened: Open
+) -> None:
+    page = opened(f"{site.url}/people")
+    page.get_by_role("button", name="Invite …").click()
+    page.get_by_label("Name").fill("Hanna")
+    page.get_by_role("button", name="Make a link").click()
+    page.get_by_role("dialog").get_by_role("button", name="Copy").click()
+    told = page.get_by_role("dialog").get_by_text("Copied.")  # it is read out, too
+    expect(told).to_be_visible()
+    on_top = "(one) => { one.style.pointerEvents = 'auto'; const box = one.getBoundingClientRect();"
+    on_top += " return document.elementFromPoint(box.x + 9, box.y + 9) === one; }"
+    assert told.evaluate(on_top)
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_text("Copied.")).to_be_visible()
+
+
 def test_a_reader_who_looks_up_is_not_pulled_away(site: Site, opened: Open) -> None:
     site.engine.says = ["A paragraph of words.\n\n" * 120]
     site.engine.holds_after = 700
@@ -264,6 +326,9 @@ def test_everybody_can_use_it(site: Site, opened: Open, scheme: str, size: dict[
     page.get_by_label("Why, if you like").wait_for()
     accessible(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if size == PHONE:
+        page.get_by_role("button", name="More").first.click()
+        accessible(page)
     page.get_by_role("button", name="Word it better").first.click()
     accessible(page)
 

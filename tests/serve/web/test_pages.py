@@ -55,6 +55,41 @@ def test_nothing_else_is_handed_out(site: Site, path: str) -> None:
     assert httpx.get(f"{site.url}/static/{path}").status_code == 404
 
 
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize("keys", [False, True], ids=["without keys", "with keys"])
+@pytest.mark.parametrize("how", [{}, {"X-Forwarded-For": "1.2.3.4"}], ids=["here", "by a proxy"])
+def test_an_address_that_is_wrong_is_told_to_people_in_words(
+    site: Site, keys: bool, how: dict[str, str]
+) -> None:
+    if keys:
+        site.run(site.store.keys.add("lab"))
+    lost = httpx.get(f"{site.url}/nothing", headers=BROWSER | how)
+    assert lost.status_code == 404
+    assert lost.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in lost.headers["content-security-policy"]
+    assert "<h1>Nothing is here</h1>" in lost.text
+    assert 'href="/"' in lost.text
+    strange = httpx.get(f"{site.url}/nothing", headers=BROWSER | {"Host": "evil.example"})
+    assert keys or strange.json()["error"]["code"] == "host"
+
+
+def test_programs_are_told_in_json_that_nothing_is_there(site: Site) -> None:
+    missing = httpx.get(f"{site.url}/nothing")
+    assert (missing.status_code, missing.json()["error"]["type"]) == (404, "not_found_error")
+    assert httpx.post(f"{site.url}/nothing", headers=BROWSER).json()["error"]
+    for path in ("/api/nothing", "/v1/nothing", "/static/nothing.js"):
+        assert httpx.get(f"{site.url}{path}", headers=BROWSER).json()["error"], path
+
+
+def test_where_keys_are_asked_for_what_is_there_stays_closed(site: Site) -> None:
+    site.run(site.store.keys.add("lab"))
+    assert httpx.get(f"{site.url}/nothing").status_code == 401
+    for path in ("/v1/models", "/metrics", "/openapi.json"):
+        assert httpx.get(f"{site.url}{path}", headers=BROWSER).status_code == 401, path
+
+
 def test_at_the_machine_itself_one_is_the_operator(site: Site) -> None:
     me = httpx.get(f"{site.url}/api/me").json()
     assert (me["name"], me["role"]) == ("operator", "operator")
@@ -66,6 +101,14 @@ def test_at_the_machine_itself_one_is_the_operator(site: Site) -> None:
 def test_the_menu_says_where_one_is(site: Site, path: str, marked: list[str]) -> None:
     page = httpx.get(f"{site.url}{path}").text
     assert re.findall(r'<a href="[^"]+" aria-current="\w+">([^<]+)</a>', page) == marked
+
+
+def test_a_page_is_headed_as_the_menu_calls_it(site: Site) -> None:
+    for page in PAGES:
+        if page.in_menu and page.seen_by != "operator":
+            shown = httpx.get(f"{site.url}{page.path}").text
+            (head,) = re.findall(r"<h1[^>]*>([^<]+)</h1>", shown)
+            assert head == page.in_menu
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"])

@@ -2,7 +2,7 @@
 import { get, send, stream } from "./api.js";
 import { el, find, notice } from "./dom.js";
 import { newId } from "./outbox.js";
-import { LETTERS, listen, outbox } from "./voting.js";
+import { LETTERS, cut, listen, outbox } from "./voting.js";
 
 const SAID = { left: "A is better", right: "B is better", tie: "A tie", both_bad: "Both are bad" };
 const talk = find("#talk");
@@ -42,7 +42,10 @@ const heard = {
     cards[place].done.innerHTML = html;
     cards[place].rest.replaceChildren();
   },
-  end: ({ place }) => cards[place].text.setAttribute("aria-busy", "false"),
+  end: ({ place, stop }) => {
+    cards[place].text.setAttribute("aria-busy", "false");
+    if (stop === "length") cards[place].text.append(cut());
+  },
   error: ({ place, message }) => {
     if (place === undefined) return notice(message);
     cards[place].text.setAttribute("aria-busy", "false");
@@ -118,7 +121,7 @@ function goOn(place, text, verdict = "") {
   find("#ask").hidden = false;
   parent = pair.answers[place];
   const kept = el("div", { class: "text prose" });
-  kept.append(...cards[place].done.childNodes, ...cards[place].rest.childNodes);
+  kept.append(...cards[place].done.childNodes, ...cards[place].rest.childNodes, ...cards[place].text.querySelectorAll(":scope > .note"));
   talk.append(asked(text), el("article", { class: "answer", "aria-label": "The answer that goes on" }, el("h2", {}, verdict ? `You said: ${verdict}` : "The answer"), kept));
   stage.replaceChildren(el("div", { class: "aside" }, el("span", {}, "Ask on below, or leave for the chat with this answer."),
     el("a", { class: "button", href: `/?chat=${chat}&at=${parent}` }, "Go on in the chat")));

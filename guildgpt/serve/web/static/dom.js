@@ -42,12 +42,28 @@ export function iconButton(path, label, onclick, more = {}) {
 
 let hiding = 0;
 
-/** Say something for a few seconds, to screen readers as well. */
+/** Say something for a few seconds, to screen readers as well: above all else, within a dialog that
+ *  is open, because what is outside of one is not read out. */
 export function notice(text) {
   const place = find("#notice");
-  place.textContent = text;
+  const home = document.querySelector("dialog[open]") ?? document.body;
+  if (place.parentNode !== home) home.append(place);
   clearTimeout(hiding);
-  hiding = setTimeout(() => (place.textContent = ""), 5000);
+  place.hidePopover();
+  place.showPopover();
+  place.textContent = text;
+  hiding = setTimeout(() => {
+    place.textContent = "";
+    place.hidePopover();
+  }, 5000);
+}
+
+/** Have what is said stay when the dialog in which it stands goes. */
+function keepNotice(dialog) {
+  const place = find("#notice");
+  if (!dialog.contains(place)) return;
+  document.body.append(place);
+  if (place.textContent) place.showPopover();
 }
 
 /** Put a text into the clipboard and say so. */
@@ -79,6 +95,7 @@ export function ask(title, build) {
     const dialog = el("dialog", { "aria-labelledby": "asked" }, heading, build(close));
     dialog.addEventListener("click", (event) => event.target === dialog && close(null));
     dialog.addEventListener("close", () => {
+      keepNotice(dialog);
       dialog.remove();
       resolve(answer);
     });

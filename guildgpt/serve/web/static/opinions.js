@@ -7,8 +7,8 @@ const DOWN = "M7 13V4H4v9zM7 13l4 8c1.700 0 2.500-1.200 2.200-2.800L12.500 15H19
 const PEN = "M4 20h16M5 15L15.500 4.500l3 3L8 18H5z";
 const STATES = { offered: "waits for the operator", accepted: "taken", refused: "not taken" };
 
-/** Put the thumbs and the pen into an answer's bar, and below it what was said already. */
-export function opinion(element, bar, message) {
+/** The thumbs and the pen of an answer's bar; `below()` shows under it what was said already. */
+export function opinion(element, message) {
   const place = `/messages/${message.id}`;
   const up = iconButton(UP, "A good answer", () => rate(1));
   const down = iconButton(DOWN, "A bad answer", () => rate(-1));
@@ -63,7 +63,7 @@ export function opinion(element, bar, message) {
         (value === 1 ? up : down).focus();
       },
     }, field, el("button", {}, "Send"));
-    bar.after(form);
+    up.parentNode.after(form);
   }
 
   async function correct() {
@@ -89,9 +89,8 @@ export function opinion(element, bar, message) {
     element.append(theirs);
   }
 
-  bar.append(up, down, pen);
   pressed();
-  below();
+  return { up, down, pen, below };
 }
 
 /** The form that an answer is reworded in. */

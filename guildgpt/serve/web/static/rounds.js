@@ -16,6 +16,7 @@ let current = null; // the round that has no verdict yet
 let last = null; // the one before it, whose verdict can be taken back
 let asked = null; // which of them is shown
 let ahead = null; // the next one, on its way
+let pending = false; // whether nothing can be asked until it is here
 let shownAt = 0;
 let count = 0;
 const seen = [];
@@ -37,11 +38,13 @@ function fetchAhead() {
 }
 
 async function next() {
+  if (pending) return;
   clearTimeout(waiting);
   current = asked = null;
+  pending = true;
   const coming = ahead;
   ahead = null;
-  const writing = setTimeout(() => show(quiet("Two answers are on their way …", last ? `${SAID[last.verdict]}: noted. The next ones are being written.` : "The models are writing them.")), 300);
+  const writing = setTimeout(onTheWay, 300);
   try {
     current = await (coming || fetchNext());
   } catch (error) {
@@ -49,15 +52,30 @@ async function next() {
     current = coming ? await fetchNext().catch(fail) : fail(error);
   } finally {
     clearTimeout(writing);
+    pending = false;
   }
   if (!current) return;
   seen.push(current.id);
   if (seen.length > 20) seen.shift();
-  ask(current);
+  if (!asked) ask(current); // else the one before is looked at once more, and stays
   fetchAhead();
 }
 
+function onTheWay() {
+  if (asked) return;
+  show(quiet("Two answers are on their way …", last ? `${SAID[last.verdict]}: noted. The next ones are being written.` : "The models are writing them.", undoButton()));
+}
+
+/** From the round before to the one that has no verdict yet, or to waiting for it. */
+function goOn() {
+  asked = null;
+  if (current) ask(current);
+  else if (pending) onTheWay();
+  else next();
+}
+
 function fail(error) {
+  if (asked) return null; // it is looked again when they go on
   const again = el("button", { type: "button", class: "main", onclick: next }, "Look again");
   const heads = { all_voted: "You are up to date", no_prompt: "There is nothing to ask", not_yours: "Nothing is kept of you" };
   show(quiet(heads[error.code] || "No round just now", error.message, again, undoButton()));
@@ -108,7 +126,7 @@ function undoButton() {
 function aside(before) {
   const told = before ? `You said: ${SAID[before]}. Say it anew.` : count ? `${SAID[last.verdict]}: noted. ${count} so far.` : "";
   const right = before
-    ? el("button", { type: "button", onclick: () => ask(current) }, "Leave it")
+    ? el("button", { type: "button", onclick: goOn }, "Leave it")
     : el("span", { class: "row" }, undoButton(), el("button", { type: "button", data: { said: "skip" }, onclick: () => say("skip") }, "Skip", el("kbd", { "aria-hidden": "true" }, "S")));
   return el("div", { class: "aside" }, el("span", {}, told), right);
 }
@@ -120,7 +138,7 @@ function say(said) {
   const again = round === last?.round;
   if (!again) count += 1;
   last = { round, verdict: said };
-  if (again && current) ask(current);
+  if (again) goOn();
   else next();
 }
 

@@ -135,13 +135,15 @@ export function thread({ ask, retry }) {
     element.querySelector(".about").textContent = message.version;
     const notes = { cancelled: broken || "It was stopped here.", length: "It was cut at its length." };
     if (notes[message.stop]) element.append(el("p", { class: "note" }, notes[message.stop]));
-    const bar = el("div", { class: "deeds" }, branches(message),
-      iconButton(COPY, "Copy this answer", () => copy(message.text)));
+    const { up, down, pen, below } = opinion(element, message);
+    const bar = el("div", { class: "deeds" }, branches(message), up, down, more([
+      worded(iconButton(COPY, "Copy this answer", () => copy(message.text))),
+      worded(pen),
+      worded(iconButton(AGAIN, "Answer again", () => retry(message.parent))),
+      worded(iconButton(TWICE, "Two answers, side by side", () => location.assign(`/compare?${new URLSearchParams({ chat: current, question: message.parent })}`))),
+    ]));
     element.append(bar);
-    opinion(element, bar, message);
-    bar.append(
-      iconButton(AGAIN, "Answer again", () => retry(message.parent)),
-      iconButton(TWICE, "Two answers, side by side", () => location.assign(`/compare?${new URLSearchParams({ chat: current, question: message.parent })}`)));
+    below();
   }
 
   function branches(message) {
@@ -223,6 +225,30 @@ export function thread({ ask, retry }) {
     last: () => path.findLast((one) => one.role === "assistant")?.id ?? null,
     onbranch: (listener) => (branch = listener),
   };
+}
+
+/** A button with its label in words, where there is no pointer that would show it. */
+function worded(button) {
+  button.append(el("span", { class: "word" }, button.title));
+  return button;
+}
+
+/** Buttons that stand in the bar, and on a narrow screen below it, once they are asked for. */
+function more(buttons) {
+  const others = el("div", { class: "others" }, buttons);
+  const opener = el("button", { type: "button", class: "more", "aria-expanded": "false", onclick: () => open(opener.getAttribute("aria-expanded") === "false") }, "More");
+  function open(is) {
+    opener.setAttribute("aria-expanded", String(is));
+    others.classList.toggle("open", is);
+    if (is) others.scrollIntoView({ block: "nearest" });
+  }
+  others.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || opener.getAttribute("aria-expanded") === "false") return;
+    event.stopPropagation();
+    open(false);
+    opener.focus();
+  });
+  return [opener, others];
 }
 
 function thinking() {

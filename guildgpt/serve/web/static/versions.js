@@ -30,16 +30,16 @@ function fact(name, ...what) {
 }
 
 function wins(one) {
-  if (!one.wins || one.wins.share === null) return fact("won", "—", el("small", {}, "met nobody yet"));
+  if (!one.wins || one.wins.share === null) return fact("won", "no duels yet");
   const { share, low, high, of } = one.wins;
   return fact("won", percent(share), el("small", {}, `${percent(low)} to ${percent(high)}`), bar(low, share, high, 0, 1));
 }
 
 function score(one) {
-  if (!one.score) return fact("Bradley–Terry", "—");
+  if (!one.score) return fact("points", "no duels yet");
   const { points, low, high } = one.score;
   const signed = (value) => `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(Math.round(value))}`;
-  return fact("Bradley–Terry", signed(points), el("small", {}, `${signed(low)} to ${signed(high)} points`), bar(low, points, high, -400, 400));
+  return fact("points", signed(points), el("small", {}, `${signed(low)} to ${signed(high)}`), bar(low, points, high, -400, 400));
 }
 
 function speed(one) {
@@ -79,7 +79,7 @@ function version(one) {
       registered ? el("span", { class: "soft small plain" }, learned ? `learned from ${learned}` : "learned from no votes") : null),
     el("dl", { class: "facts" },
       wins(one), score(one),
-      fact("votes", one.wins ? `${one.votes.toLocaleString()} in ${many(one.wins.of, "duel")}` : one.votes.toLocaleString(), el("small", {}, `${many(one.answers, "answer")}: ${one.up.toLocaleString()} up, ${one.down.toLocaleString()} down`)),
+      fact("votes", one.wins ? `${one.votes.toLocaleString()} in ${many(one.wins.of, "duel")}` : one.votes.toLocaleString(), el("small", {}, many(one.answers, "answer")), el("small", {}, `thumbs: ${one.up.toLocaleString()} up, ${one.down.toLocaleString()} down`)),
       fact("size", size(one.size)), speed(one)));
 }
 
@@ -150,6 +150,17 @@ async function rollback() {
   load();
 }
 
+/** What the figures mean, for who has never seen such. */
+function legend() {
+  const means = (word, text) => el("div", {}, el("dt", {}, word), el("dd", {}, text));
+  return el("details", { class: "legend" }, el("summary", {}, "What the figures mean"),
+    el("dl", {},
+      means("duel", "Two versions answered the same prompt, and people said, without knowing whose was whose, which answer is better. However many voted, it counts once, with the mean of their votes; a tie counts half."),
+      means("won", "How many of its duels a version won. At 50 % it is as good as those that it met."),
+      means("points", "How strong a version is, by whom it won and lost against (a Bradley–Terry score): 0 is the average of all. 100 points more win about 64 duels of 100, 400 points more about 91."),
+      means("… to …", "The true value lies between these with 95 % certainty: more votes bring them together. Where the ranges of two versions overlap much, it is still open which one is better.")));
+}
+
 async function load() {
   office();
   await fill(find("#versions"), async () => {
@@ -159,10 +170,7 @@ async function load() {
     find("#acts").replaceChildren(...(all.releases.length ? [el("button", { type: "button", onclick: rollback }, "Roll back …")] : []));
     const shown = all.versions.sort((one, other) => other.share - one.share || (other.score?.points ?? -1e9) - (one.score?.points ?? -1e9));
     if (!shown.length) return el("p", { class: "soft" }, "No version is registered yet. ", el("code", {}, "guildgpt versions register MODEL"), " makes one known.");
-    return [
-      ...shown.map(version),
-      el("p", { class: "soft small" }, "A comparison counts once, with the mean of its votes; a tie counts half. Intervals are 95 %. Points are above the average of all: a lead of 400 wins ten times of eleven."),
-    ];
+    return [legend(), ...shown.map(version)];
   });
 }
 

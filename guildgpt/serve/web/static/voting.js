@@ -11,8 +11,12 @@ export function text(answer) {
   const made = el("div", { class: "text prose" });
   if (answer.html) made.innerHTML = answer.html;
   else made.append(el("p", { class: "plain" }, answer.text));
+  if (answer.cut) made.append(cut());
   return made;
 }
+
+/** Below an answer that ends where it was not finished. */
+export const cut = () => el("p", { class: "note" }, "It was cut at its length.");
 
 /** The prompt above its answers. */
 export function prompt(round) {
@@ -23,7 +27,7 @@ export function prompt(round) {
 /** A state without answers: why, and what can be done. */
 export function quiet(heading, why, ...acts) {
   return el("div", { class: "quiet", role: "status" }, el("h2", {}, heading), el("p", { class: "soft" }, why),
-    acts.length ? el("div", { class: "row" }, acts) : null);
+    acts.some(Boolean) ? el("div", { class: "row" }, acts) : null);
 }
 
 /** Keys that mean something on the page: `keys[name]()` by the key's name in small letters. None

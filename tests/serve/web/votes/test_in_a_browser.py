@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from ...conftest import VERSION
 from ..conftest import PHONE, Open, Site
+from .visiting import READ, answers, come_in, press, text_of, texts_of, until, votes
 from .voters import NEW, ballot, next_round, try_out
 
 PAGES = (
@@ -20,42 +19,6 @@ PAGES = (
     "people",
     "runs",
 )
-READ = 300  # milliseconds that a pair is looked at: keys that come before are no opinion
-
-
-def come_in(opened: Open, site: Site, path: str, role: str = "voter", **more: Any) -> Page:
-    """A page as somebody sees it who came by a link."""
-    name = more.pop("name", "Anna")
-    page = opened(site.link(role), **more)  # type: ignore[arg-type]
-    page.get_by_label("What shall we call you?").fill(name)
-    page.get_by_role("button", name="Come in").click()
-    page.wait_for_url(f"{site.url}/")
-    page.goto(f"{site.url}{path}")
-    return page
-
-
-def votes(site: Site) -> list[Any]:
-    return site.run(site.store.snapshot()).votes
-
-
-def until(page: Page, site: Site, count: int) -> list[Any]:
-    """The votes in the store, once there are as many."""
-    for _ in range(200):
-        if len(votes(site)) >= count:
-            break
-        page.wait_for_timeout(25)
-    assert len(votes(site)) == count
-    return votes(site)
-
-
-def answers(page: Page) -> list[str]:
-    expect(page.locator(".answer .text")).to_have_count(2)
-    return page.locator(".answer .text").all_inner_texts()
-
-
-def press(page: Page, key: str) -> None:
-    page.wait_for_timeout(READ)
-    page.keyboard.press(key)
 
 
 def test_rounds_are_played_by_keyboard(site: Site, opened: Open) -> None:
@@ -66,14 +29,14 @@ def test_rounds_are_played_by_keyboard(site: Site, opened: Open) -> None:
     second = answers(page)
     assert set(first).isdisjoint(second)
     (vote,) = until(page, site, 1)
-    assert _text(site, vote, 0) == first[0]
+    assert text_of(site, vote, 0) == first[0]
     press(page, "u")  # taken back, and said anew
     assert answers(page) == first
     press(page, "ArrowRight")
     assert answers(page) == second
     _, again = until(page, site, 2)
     assert again.comparison_id == vote.comparison_id
-    assert _text(site, again, 0) == first[1]
+    assert text_of(site, again, 0) == first[1]
     for number, (key, verdict) in enumerate(
         [("t", "tie"), ("x", "both_bad"), ("s", "skip")], start=3
     ):
@@ -178,7 +141,7 @@ def test_answers_are_ranked_by_keyboard_with_equals(site: Site, opened: Open) ->
     page = come_in(opened, site, "/ranking")
     items = page.locator(".places > li")
     expect(items).to_have_count(4)
-    texts = page.locator(".places .text").all_inner_texts()
+    texts = page.locator(".places .text").all_innertexts_of()
     items.nth(3).focus()
     for _ in range(3):
         page.keyboard.press("ArrowUp")  # the last is the best
@@ -188,7 +151,7 @@ def test_answers_are_ranked_by_keyboard_with_equals(site: Site, opened: Open) ->
     page.get_by_role("button", name="Save this order").click()
     (vote,) = until(page, site, 1)
     best, equal = vote.ranking[:2]
-    stored = _texts(site, vote.comparison_id)
+    stored = texts_of(site, vote.comparison_id)
     assert stored[best] == texts[3]
     assert {stored[one] for one in equal} == set(texts[:2])
 
@@ -215,7 +178,7 @@ def test_a_question_is_answered_twice_and_the_better_one_goes_on(site: Site, ope
     press(page, "b")
     expect(page.get_by_label("The answer that goes on")).to_contain_text(first[1][-20:])
     (vote,) = until(page, site, 1)
-    assert _text(site, vote, 0) == first[1]
+    assert text_of(site, vote, 0) == first[1]
     page.get_by_label("Your question").fill("And salt?")
     page.get_by_role("button", name="Ask").click()
     page.get_by_role("button", name="Both bad").click()
@@ -277,6 +240,23 @@ def test_a_candidate_is_dropped_from_its_page_once_that_is_confirmed(
     )
 
 
+def test_the_figures_of_versions_are_explained(site: Site, opened: Open) -> None:
+    try_out(site)
+    page = come_in(opened, site, "/versions", "operator", viewport=PHONE)
+    card = page.get_by_role("article", name=NEW.id)
+    expect(card.get_by_text("no duels yet")).to_have_count(2)
+    expect(card).to_contain_text("thumbs: 0 up, 0 down")
+    page.get_by_text("What the figures mean").click()
+    expect(page.get_by_text("0 is the average of all")).to_be_visible()
+    tabs = page.locator("#office a")
+    expect(tabs).to_have_count(6)
+    for tab in tabs.all():  # all of them are in sight, on a phone, too
+        box = tab.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE["width"]
+
+
 def test_a_correction_is_accepted_on_its_page(furnished: Site, opened: Open) -> None:
     page = come_in(opened, furnished, "/corrections", "operator")
     expect(page.locator(".beside")).to_contain_text("In my words.")
@@ -336,20 +316,3 @@ def test_axe_finds_nothing_on_any_page(furnished: Site, opened: Open, theme: str
             assert found.violations_count == 0, f"{name}: {found.generate_report()}"
             wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert wide <= 0, f"{name} is wider than the window"
-
-
-def _texts(site: Site, comparison_id: str) -> list[str]:
-    """The answers as they stand in the store, written as a browser shows them."""
-
-    async def work() -> list[str]:
-        found = await site.store.votes.comparison(comparison_id)
-        assert found is not None
-        messages = [await site.store.conversations.message(id) for id in found.candidates]
-        return [message.text.replace("*", "") for message in messages if message]
-
-    return site.run(work())
-
-
-def _text(site: Site, vote: Any, place: int) -> str:
-    """The answer at a place of a vote."""
-    return _texts(site, vote.comparison_id)[vote.ranking[place]]

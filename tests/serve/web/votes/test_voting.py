@@ -33,6 +33,16 @@ def test_a_vote_stands_once_it_is_answered(site: Site) -> None:
     assert next_round(anna)["id"] != shown["id"]
 
 
+def test_an_answer_that_was_cut_is_told_and_nothing_else_of_it(site: Site) -> None:
+    anna, ben = site.signed_in("Anna"), site.signed_in("Ben")
+    whole = next_round(anna)
+    assert [answer["cut"] for answer in whole["answers"]] == [False, False]
+    site.engine.stop = "length"
+    cut = next_round(ben, without=whole["id"])
+    assert [answer["cut"] for answer in cut["answers"]] == [True, True]
+    assert {key for answer in cut["answers"] for key in answer} == {"text", "html", "cut"}
+
+
 def test_a_vote_is_somebodys_who_saw_it(site: Site) -> None:
     anna, ben = site.signed_in("Anna"), site.signed_in("Ben")
     given = ballot(next_round(anna))
