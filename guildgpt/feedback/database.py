@@ -64,6 +64,10 @@ class Database:
         """Do the work in a transaction that sees one moment."""
         return await self._to_its_end(self._patiently(lambda: self.server.read(work)))
 
+    async def read_aside(self, work: Work[T]) -> T:
+        """The same for work that takes seconds: never in the loop's own thread."""
+        return await self._to_its_end(self._patiently(lambda: self.server.read_aside(work)))
+
     async def write(self, work: Work[T], *, alone: bool = False) -> T:
         """Do the work in a transaction; `alone`: while no other process writes either."""
         return await self._to_its_end(self._patiently(lambda: self.server.write(work, alone=alone)))

@@ -37,7 +37,8 @@ class Postgres:
         self._asyncpg: Any = asyncpg
         self._connection_class = _impatient(asyncpg.Connection)
         self._url = url
-        self._engine = self._engine_for({})
+        self._prepared: dict[str, Any] = {}
+        self._engine = self._engine_for(self._prepared)
         self._reading = self._engine
 
     async def look(self) -> None:
@@ -59,14 +60,28 @@ class Postgres:
         # A pooler has one session for many, so the number that it gives us is its own.
         pooled = self._url.pooled or session != connection.get_server_pid()
         await self.close()
-        self._engine = self._engine_for(_UNPREPARED if pooled else {})
-        # What is read in one unit is of one moment, as on SQLite.
-        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        self._prepared = _UNPREPARED if pooled else {}
+        self._engine = self._engine_for(self._prepared)
+        self._reading = _of_one_moment(self._engine)
 
     async def read(self, work: Work[T]) -> T:
         """Do the work in a transaction that sees one moment."""
         async with self._reading.begin() as connection:
             return await connection.run_sync(work)
+
+    async def read_aside(self, work: Work[T]) -> T:
+        """The same in a thread with a loop and a connection of its own: what is made of many rows
+        would keep this loop."""
+
+        async def aside() -> T:
+            engine = self._engine_for(self._prepared)
+            try:
+                async with _of_one_moment(engine).begin() as connection:
+                    return await connection.run_sync(work)
+            finally:
+                await engine.dispose()
+
+        return await asyncio.to_thread(asyncio.run, aside())
 
     async def write(self, work: Work[T], *, alone: bool) -> T:
         """Do the work in a transaction; `alone`: while nobody else writes."""
@@ -138,6 +153,11 @@ class Postgres:
         for level, option, value in self._url.socket_options:
             client.setsockopt(level, option, value)
         return connection
+
+
+def _of_one_moment(engine: AsyncEngine) -> AsyncEngine:
+    """The engine for units that only read: what they see is of one moment, as on SQLite."""
+    return engine.execution_options(isolation_level="REPEATABLE READ")
 
 
 def _impatient(connection: Any) -> Any:

@@ -54,12 +54,12 @@ class Privacy:
         See `own_data` for what is in it.
         """
         hashed = self._members.hash_of(user_id)
-        return await self._database.read(lambda connection: kept_of(connection, hashed))
+        return await self._database.read_aside(lambda connection: kept_of(connection, hashed))
 
     async def kept_of_account(self, kind: AccountKind, name: str) -> dict[str, Any] | None:
         """The same of who votes under a name without Discord."""
         hashed = self._members.account_hash(kind, name)
-        return await self._database.read(lambda connection: kept_of(connection, hashed))
+        return await self._database.read_aside(lambda connection: kept_of(connection, hashed))
 
     async def erase(self, user_id: int, *, scrub: bool = True) -> Erasure:
         """Erase everything of the member with this Discord id.

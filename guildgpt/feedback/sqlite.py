@@ -63,6 +63,10 @@ class Sqlite:
         """Do the work in a transaction that sees one moment."""
         return await _in_a_thread(self._readers, _unit, self.engine, work)
 
+    async def read_aside(self, work: Work[T]) -> T:
+        """The same: it is in a thread."""
+        return await self.read(work)
+
     async def write(self, work: Work[T], *, alone: bool) -> T:
         """Do the work in a transaction; here a writer always is alone."""
         return await _in_a_thread(self._writer, _unit, self._writing, work)

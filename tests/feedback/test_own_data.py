@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from threading import get_ident
+from typing import Any
 
-from guildgpt.feedback.own_data import SECTIONS, as_json
+import pytest
+from sqlalchemy import Connection
+
+from guildgpt.feedback import privacy
+from guildgpt.feedback.own_data import SECTIONS, as_json, kept_of
 from guildgpt.feedback.schema import metadata
 from guildgpt.feedback.store import Store
 
@@ -97,6 +103,21 @@ async def test_all_of_a_member_and_nothing_of_another(store: Store, clock: Clock
     for section in SECTIONS:
         for row in kept[section]:
             assert any(key.endswith("_at") for key in row), section
+
+
+async def test_the_loop_goes_on_meanwhile(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who said much has seconds of it: no other person waits so long."""
+    threads: list[int] = []
+
+    def noted(connection: Connection, hashed: str) -> dict[str, Any] | None:
+        threads.append(get_ident())
+        return kept_of(connection, hashed)
+
+    monkeypatch.setattr(privacy, "kept_of", noted)
+    await two_people(store)
+    assert await store.privacy.kept_of(NEWCOMER) is not None
+    (thread,) = threads
+    assert thread != get_ident()
 
 
 async def test_every_table_that_names_a_member_is_looked_at(store: Store) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from guildgpt.feedback.records import Session
+from guildgpt.feedback.schema import sessions
 from guildgpt.serve.web.pages import POLICY, STATIC
 from guildgpt.serve.web.registry import PAGES
 
@@ -153,6 +155,19 @@ def test_who_signs_out_alone_at_the_machine_comes_back(site: Site) -> None:
     browser.get("/")
     [after] = begun(site)
     assert after.id != before.id
+
+
+def test_the_operator_at_the_machine_has_everything_erased(site: Site) -> None:
+    browser = site.client_of_page(Accept="text/html,*/*")
+    browser.get("/")
+    (session,) = browser.get("/api/me/data").json()["sessions"]
+    assert session["device"] == "this machine"
+    browser.post("/api/me/erase", json={"name": "operator"}).raise_for_status()
+    assert dict(browser.cookies) == {}
+    assert site.run(site.store.accounts.all()) == []
+    assert site.run(site.store.database.rows(select(sessions))) == []
+    assert browser.get("/").status_code == 200  # whoever comes is the operator again
+    assert len(begun(site)) == 1
 
 
 def test_only_a_browser_at_the_machine_gets_a_session(site: Site) -> None:
