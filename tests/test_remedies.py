@@ -26,7 +26,7 @@ KEY = re.compile(r"(?<![\w./{-])([a-z]+|HOLE)\.([a-z_]+(?:\.[a-z_]+)*)(?![\w/(])
 ASSIGNED = re.compile(r"\b([a-z_]+) = [\[{\"]")
 ENDINGS = ("safetensors", "bin", "json", "jsonl", "txt", "toml", "gguf", "xml", "html", "py", "md")
 # Of other programs, which a remedy may name, too.
-THEIRS = {"--upgrade", "--auto-features"}
+THEIRS = {"--upgrade", "--auto-features", "--served-model-name"}
 
 
 def sentences() -> dict[str, str]:
