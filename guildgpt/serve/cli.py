@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from guildgpt.errors import GuildError
 from guildgpt.feedback.commands import StoreOption, store_url
 from guildgpt.serve.accounts_cli import accounts_app, invite
 from guildgpt.serve.keys_cli import keys_app
@@ -113,6 +114,13 @@ def serve(
     from guildgpt.serve.run import KEYS_VARIABLE, ServeSettings, read_keys, read_public
     from guildgpt.serve.run import serve as run
 
+    commands = getattr(ctx.command, "commands", {})
+    if late := next((one for one in models or [] if one in commands), None):
+        raise GuildError(
+            f"{late} is a command, and stands before all options",
+            remedy=f"guildgpt serve {late} …, and then its own options, the store among them. A "
+            f"model's folder of that name is ./{late}.",
+        )
     console = console_for()
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("guildgpt").setLevel(logging.INFO)

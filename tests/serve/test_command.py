@@ -146,6 +146,7 @@ def test_whoever_interrupts_it_twice_does_not_wait(starter: Path) -> None:
     ("arguments", "says"),
     [
         (["nowhere"], "there is no model called 'nowhere'"),
+        (["keys", "add", "anna"], "keys is a command, and stands before all options"),
         (["--host", "192.0.2.1"], "192.0.2.1 is not to be had: Cannot assign requested address"),
         (["starter", "--store", "mysql://here/there"], "The store does not open"),
     ],
