@@ -2,8 +2,9 @@
 
 A member prefers the candidate on a prompt with a probability of their own. Members' leanings
 scatter around the guild's true share, which is exact; each prompt moves all members to one side.
-Decisions are looked at after every round, by rounds as `guildgpt.feedback.betting` has it and, for
-contrast, with every vote or every member taken as an observation of its own. All is seeded.
+Decisions are looked at after every round, by rounds as `guildgpt.feedback.versions.betting` has
+it and, for contrast, with every vote or every member taken as an observation of its own. All is
+seeded.
 
     python bench/canaries.py [CANARIES]
 """
@@ -17,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from guildgpt.feedback.betting import DecisionSettings, evidence
-from guildgpt.feedback.rankings import wilson
+from guildgpt.feedback.versions.betting import DecisionSettings, evidence
+from guildgpt.feedback.voting.rankings import wilson
 
 Floats = NDArray[np.float64]
 

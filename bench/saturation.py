@@ -27,9 +27,9 @@ from typing import Any
 import psutil
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
-from guildgpt.feedback.location import member_key
-from guildgpt.feedback.registering import register
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.versions.registering import register
 from guildgpt.model.starter import starter_gguf
 
 CONTEXT = 512

@@ -18,7 +18,7 @@ from guildgpt.bot.operating.cli import bot
 from guildgpt.errors import GuildError
 from guildgpt.evaluate.cli import compare, evaluate
 from guildgpt.feedback.cli import feedback_app
-from guildgpt.feedback.versions_cli import versions_app
+from guildgpt.feedback.versions.versions_cli import versions_app
 from guildgpt.inherited import Terminated, set_right
 from guildgpt.learn.cli import learn_app
 from guildgpt.preview import preview_data

@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 from guildgpt.engines.engine import SamplingParams
-from guildgpt.feedback.deciding import look
-from guildgpt.feedback.location import as_url, member_key
-from guildgpt.feedback.prompts import NewPrompt, purpose_of, sha256_of
 from guildgpt.feedback.records import Candidate, Decision, PoolPrompt, Purpose
+from guildgpt.feedback.storage.location import as_url, member_key
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.versions.deciding import look
+from guildgpt.feedback.voting.prompts import NewPrompt, purpose_of, sha256_of
 from guildgpt.learn.turn import Options, decide, take_turn
 from guildgpt.model.locate import locate, located_at
 from guildgpt.talk.fleet import Fleet, Open, open_model

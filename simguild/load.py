@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 from simguild.fake import FakeDiscord, Interaction
 from simguild.fake.interactions import MODAL_SUBMIT

@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guildgpt.errors import GuildError
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 from guildgpt.model.starter import starter_gguf
 from simguild import members

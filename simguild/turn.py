@@ -25,8 +25,8 @@ from rich.text import Text
 
 from guildgpt.bot.text.sentences import NO_WORDS
 from guildgpt.errors import GuildError
-from guildgpt.feedback.location import member_key
 from guildgpt.feedback.records import Decision
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 from simguild.circle import BEFORE, MEMBERS, MOST, PARAMS, measure, measured_table, paths_of
 from simguild.fake import FakeDiscord, FakeMessage

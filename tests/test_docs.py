@@ -16,7 +16,7 @@ from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.cli import app
 from guildgpt.data import SourceSpec, load
 from guildgpt.data.provenance import PERMISSIVE, PUBLIC_DOMAIN, SHARE_ALIKE
-from guildgpt.feedback.postgres_url import KNOWN
+from guildgpt.feedback.storage.postgres_url import KNOWN
 from guildgpt.recipe import RECIPES as FOLDER
 from guildgpt.recipe import find_recipe, load_recipe
 from guildgpt.rewards.wanted import Wanted

@@ -95,7 +95,7 @@ RUNTIME = [
         name
         for room in RUNTIME_ROOMS
         for name in modules(room)
-        if not name.startswith("guildgpt.feedback.migrations.")  # Alembic runs these
+        if not name.startswith("guildgpt.feedback.storage.migrations.")  # Alembic runs these
     ),
     *(f"guildgpt.model.{name}" for name in ("locate", "starter", "version", "config", "gguf")),
     "guildgpt.bases.config",

@@ -15,9 +15,9 @@ import typer
 
 from guildgpt.errors import GuildError
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
-from guildgpt.feedback.corrections_cli import corrections_app
-from guildgpt.feedback.policy import RULE_21
-from guildgpt.feedback.prompts_cli import prompts_app
+from guildgpt.feedback.people.policy import RULE_21
+from guildgpt.feedback.voting.corrections_cli import corrections_app
+from guildgpt.feedback.voting.prompts_cli import prompts_app
 from guildgpt.terminal import FLAG, Json, console_for, examples, print_json
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ Guild = Annotated[int | None, typer.Option("--guild", metavar="ID", help="Only o
 )
 def stats(store: StoreOption = None, guild: Guild = None, as_json: Json = False) -> None:
     """Count what is in the store, and say how far the votes agree."""
-    from guildgpt.feedback.blind import first_shown
     from guildgpt.feedback.show import show_stats, trust
+    from guildgpt.feedback.voting.blind import first_shown
 
     async def look(opened: Store) -> tuple[dict[str, Any], dict[str, Any]]:
         snapshot = await opened.snapshot(guild_id=guild)
@@ -109,9 +109,9 @@ def export(
     Without switches no text that a member wrote leaves: neither it nor what was said below it.
     Votes and ratings on prompts that no member wrote always leave, without names.
     """
-    from guildgpt.feedback.exports import FORMS, write_lines
-    from guildgpt.feedback.exports import export as rows_of
-    from guildgpt.feedback.view import Switches
+    from guildgpt.feedback.exporting.exports import FORMS, write_lines
+    from guildgpt.feedback.exporting.exports import export as rows_of
+    from guildgpt.feedback.exporting.view import Switches
 
     chosen = next((known for known in FORMS if known == form), None)
     if chosen is None:
@@ -257,7 +257,7 @@ def import_trees(
     as_json: Json = False,
 ) -> None:
     """Take Open-Assistant's trees into the store; what is there already is passed over."""
-    from guildgpt.feedback.oasst_import import read
+    from guildgpt.feedback.exporting.oasst_import import read
 
     left_out: Counter[str] = Counter()
     snapshot = read(file, now=datetime.now(UTC), left_out=left_out)
@@ -297,7 +297,7 @@ def member(
     It is what they get from the button under `/privacy`: their messages and the answers to them,
     their ratings, votes and reports, their choice, and when. Other people's words are not in it.
     """
-    from guildgpt.feedback.own_data import SECTIONS, write_record
+    from guildgpt.feedback.erasing.own_data import SECTIONS, write_record
 
     user = user_id if web else _user_id(user_id)
     _check_out(out, force)
@@ -354,7 +354,7 @@ def erase(
             err=True,
         )
 
-    from guildgpt.feedback.purging import purge
+    from guildgpt.feedback.erasing.purging import purge
 
     async def work(opened: Store) -> tuple[Erasure, int]:
         if kind is not None:

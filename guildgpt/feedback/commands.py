@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from guildgpt.errors import GuildError
-from guildgpt.feedback.location import as_url, default_store, member_key, store_file
+from guildgpt.feedback.storage.location import as_url, default_store, member_key, store_file
 from guildgpt.terminal import console_for, print_json, say
 
 if TYPE_CHECKING:

@@ -28,12 +28,27 @@ RoundState = Literal["posting", "open", "closing", "closed", "cancelled"]
 OVER: tuple[RoundState, ...] = ("closing", "closed", "cancelled")
 """Of rounds that take no more votes."""
 ReleaseKind = Literal["serve", "canary", "promote", "drop", "rollback"]
+Drawn = Literal["random", "unsure"]
 DecisionState = Literal[
-    "training", "canary", "preferred", "not_preferred", "undecided", "promoted", "dropped"
+    "training", "gate", "canary", "preferred", "not_preferred", "undecided", "promoted", "dropped"
+]
+LogKind = Literal[
+    "began",  # a turn: what it learns from
+    "trained",
+    "gate",
+    "canary",
+    "decided",
+    "promoted",
+    "dropped",
+    "erased",  # something that a version learned from
+    "waited",  # a night in which a candidate was undecided
+    "too_little",  # a night in which there was too little to learn from
+    "failed",  # a night that ended in an error, in words
+    "asked",  # pairs proposed of which the reward model is unsure
 ]
 Ranking = tuple[int | tuple[int, ...], ...]
 """Positions of a comparison's answers, the best first; equals of a place together."""
-OPEN_STATES: tuple[DecisionState, ...] = ("training", "canary", "preferred")
+OPEN_STATES: tuple[DecisionState, ...] = ("training", "gate", "canary", "preferred")
 """Of decisions that stand in the way of the next candidate."""
 
 
@@ -294,7 +309,8 @@ class Round:
     """A prompt of the pool with two blind answers, put to the vote at a place.
 
     One with a decision helps to decide on a candidate; one without gathers votes to learn from.
-    One that is `closing` takes no votes, and its message on Discord does not say so yet.
+    One that is `closing` takes no votes, and its message on Discord does not say so yet. `drawn`
+    says how prompt and answers were chosen: one that decides is always `random`.
     """
 
     id: str
@@ -309,6 +325,7 @@ class Round:
     created_at: datetime
     closes_at: datetime | None = None
     closed_at: datetime | None = None
+    drawn: Drawn = "random"
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +353,8 @@ class RoundMean:
     """What a round of a guild said of a candidate, the `number`th that closed on its decision.
 
     `mean` is that of its `voters`' verdicts, from 0 to 1; None without any. `people` had voted in
-    the decision's rounds by then. Of a round that is gone there is no `round_id`.
+    the decision's rounds by then. Further ones voted and were `excluded`: they vote by position. Of
+    a round that is gone there is no `round_id`.
     """
 
     decision_id: str
@@ -345,6 +363,7 @@ class RoundMean:
     mean: float | None
     voters: int
     people: int
+    excluded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +383,8 @@ class Decision:
     """What becomes of a candidate, from its training to its promotion.
 
     `folder` is where its turn of the circle works; `settings` and `result` are the sequential
-    test's. Of one that was `erased_at` something that it learned from is gone: it is not promoted.
+    test's; `gate` is what was measured before any member saw it. Of one that was `erased_at`
+    something that it learned from is gone: it is not promoted.
     """
 
     id: str
@@ -378,6 +398,31 @@ class Decision:
     created_at: datetime
     updated_at: datetime
     erased_at: datetime | None = None
+    gate: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """Something that the circle did; without a decision, between two turns."""
+
+    id: str
+    decision_id: str | None
+    kind: LogKind
+    detail: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Two answers to a prompt of which a reward model cannot say which people like better; taken
+    once a round asks for them."""
+
+    id: str
+    prompt_id: str
+    answers: tuple[Candidate, ...]
+    unsure: float
+    created_at: datetime
+    taken_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

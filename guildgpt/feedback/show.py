@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from guildgpt.feedback.rankings import agreement, position_bias, win_rates
+from guildgpt.feedback.exporting.view import View
 from guildgpt.feedback.records import AbuseReport, Snapshot
-from guildgpt.feedback.view import View
+from guildgpt.feedback.voting.rankings import agreement, position_bias, win_rates
 from guildgpt.terminal import say, visible
 
 

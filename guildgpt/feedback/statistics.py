@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from guildgpt.feedback.records import Consent, Stats, Verdict, VersionStats
-from guildgpt.feedback.schema import (
+from guildgpt.feedback.storage.schema import (
     comparisons,
     conversations,
     members,

@@ -20,33 +20,34 @@ from datetime import datetime
 from typing import Self
 
 from guildgpt.errors import StoreError
-from guildgpt.feedback.accounts import Accounts
-from guildgpt.feedback.chats import Chats
-from guildgpt.feedback.conversations import Conversations
-from guildgpt.feedback.corrections import Corrections
-from guildgpt.feedback.database import Database
-from guildgpt.feedback.decisions import Decisions
-from guildgpt.feedback.deliveries import Deliveries
-from guildgpt.feedback.keys import Keys
-from guildgpt.feedback.leases import Leases
-from guildgpt.feedback.members import Members
-from guildgpt.feedback.places import Places
-from guildgpt.feedback.privacy import Privacy
-from guildgpt.feedback.prompts import Prompts
+from guildgpt.feedback.erasing.privacy import Privacy
+from guildgpt.feedback.erasing.removal import Remover
+from guildgpt.feedback.erasing.revisions import Revisions
+from guildgpt.feedback.exporting.snapshots import add_snapshot, read_snapshot
+from guildgpt.feedback.messages.chats import Chats
+from guildgpt.feedback.messages.conversations import Conversations
+from guildgpt.feedback.messages.deliveries import Deliveries
+from guildgpt.feedback.messages.reports import Reports
+from guildgpt.feedback.messages.responses import Responses
+from guildgpt.feedback.people.accounts import Accounts
+from guildgpt.feedback.people.keys import Keys
+from guildgpt.feedback.people.members import Members
+from guildgpt.feedback.people.places import Places
 from guildgpt.feedback.records import Snapshot, Stats
-from guildgpt.feedback.releases import Releases
-from guildgpt.feedback.removal import Remover
-from guildgpt.feedback.reports import Reports
-from guildgpt.feedback.responses import Responses
-from guildgpt.feedback.revisions import Revisions
-from guildgpt.feedback.rounds import Rounds
-from guildgpt.feedback.rows import Clock, utcnow
-from guildgpt.feedback.seen import Seen
-from guildgpt.feedback.snapshots import add_snapshot, read_snapshot
 from guildgpt.feedback.statistics import Counting
-from guildgpt.feedback.traces import Traces
-from guildgpt.feedback.versions import Versions
-from guildgpt.feedback.votes import Ratings, Votes
+from guildgpt.feedback.storage.database import Database
+from guildgpt.feedback.storage.leases import Leases
+from guildgpt.feedback.storage.rows import Clock, utcnow
+from guildgpt.feedback.storage.traces import Traces
+from guildgpt.feedback.versions.circle_log import CircleLog
+from guildgpt.feedback.versions.decisions import Decisions
+from guildgpt.feedback.versions.releases import Releases
+from guildgpt.feedback.versions.versions import Versions
+from guildgpt.feedback.voting.corrections import Corrections
+from guildgpt.feedback.voting.prompts import Prompts
+from guildgpt.feedback.voting.rounds import Rounds
+from guildgpt.feedback.voting.seen import Seen
+from guildgpt.feedback.voting.votes import Ratings, Votes
 
 
 class Store:
@@ -73,6 +74,7 @@ class Store:
         self.rounds = Rounds(database, clock)
         self.releases = Releases(database, clock)
         self.decisions = Decisions(database, clock)
+        self.log = CircleLog(database, clock)
         self.reports = Reports(database, clock)
         self.versions = Versions(database, clock)
         self.privacy = Privacy(database, clock, self.members, remover, self.traces)

@@ -126,7 +126,7 @@ def learn(
 @learn_app.command(epilog=examples("guildgpt learn status", "guildgpt learn status --json"))
 def status(store: StoreOption = None, as_json: Json = False) -> None:
     """Say how many votes there are, what a decision stands at, how many more it likely takes."""
-    from guildgpt.feedback.deciding import in_words
+    from guildgpt.feedback.versions.deciding import in_words
     from guildgpt.learn.turn import status as look
 
     found = look(store_url(store))
@@ -172,7 +172,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 def _plan(options: Any, as_json: bool) -> None:
     """What a turn would learn from, and how."""
-    from guildgpt.feedback.learnable import learnable
+    from guildgpt.feedback.exporting.learnable import learnable
     from guildgpt.learn.turn import check_ancestor, in_number
     from guildgpt.recipe import find_recipe, load_recipe
 
@@ -201,7 +201,7 @@ def _plan(options: Any, as_json: bool) -> None:
 
 async def _drop(store: Store) -> bool:
     """Give the candidate up; whether there was one."""
-    from guildgpt.feedback.releasing import drop
+    from guildgpt.feedback.versions.releasing import drop
 
     why = "given up by the operator"
     decision = await store.decisions.current()

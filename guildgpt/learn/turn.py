@@ -22,15 +22,15 @@ from rich.console import Console
 
 from guildgpt.data.spec import FEEDBACK
 from guildgpt.errors import GuildError, ModelError
-from guildgpt.feedback.betting import DecisionSettings, Standing
 from guildgpt.feedback.commands import with_store
-from guildgpt.feedback.deciding import in_words, look
-from guildgpt.feedback.learnable import Taken, learnable, take
-from guildgpt.feedback.purging import purge
+from guildgpt.feedback.erasing.purging import purge
+from guildgpt.feedback.exporting.learnable import Taken, learnable, take
 from guildgpt.feedback.records import Decision
-from guildgpt.feedback.registering import known, register
-from guildgpt.feedback.releasing import begin_canary, candidate, promote, served
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.versions.betting import DecisionSettings, Standing
+from guildgpt.feedback.versions.deciding import in_words, look
+from guildgpt.feedback.versions.registering import known, register
+from guildgpt.feedback.versions.releasing import begin_canary, candidate, promote, served
 from guildgpt.learn.watch import Watch
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version, version_of

@@ -10,8 +10,8 @@ from typing import Self
 
 from guildgpt.errors import GuildError, StoreError
 from guildgpt.feedback.commands import with_store
-from guildgpt.feedback.leases import holder_here, is_dead
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.leases import holder_here, is_dead
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 
 LEASE = "learn"

@@ -7,7 +7,7 @@ from pathlib import Path
 from guildgpt.data.spec import FEEDBACK
 from guildgpt.errors import RecipeError
 from guildgpt.feedback.commands import with_store
-from guildgpt.feedback.learnable import as_source, take, taken_before
+from guildgpt.feedback.exporting.learnable import as_source, take, taken_before
 from guildgpt.recipe import Recipe
 
 

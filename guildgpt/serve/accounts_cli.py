@@ -114,7 +114,7 @@ async def _named(opened: Store, name: str) -> Account:
     there = [one for one in await opened.accounts.all() if one.ended_at is None]
     if found := next((one for one in there if one.name == name), None):
         return found
-    from guildgpt.feedback.naming import LOCAL_NAME
+    from guildgpt.feedback.people.naming import LOCAL_NAME
 
     if name == LOCAL_NAME and not await opened.accounts.somebody_came():
         return await opened.accounts.local()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from guildgpt.errors import StoreError
-from guildgpt.feedback.purging import purge
+from guildgpt.feedback.erasing.purging import purge
 from guildgpt.feedback.store import Store
 
 log = logging.getLogger(__name__)

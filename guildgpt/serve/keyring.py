@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import ApiKey
-from guildgpt.feedback.rows import digest_of
+from guildgpt.feedback.storage.rows import digest_of
 from guildgpt.feedback.store import Store
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guildgpt.errors import GuildError, StoreError
-from guildgpt.feedback.postponed import Postponed
+from guildgpt.feedback.messages.postponed import Postponed
 from guildgpt.feedback.store import Store
 from guildgpt.serve.metrics import Metrics
 from guildgpt.talk.fleet import Fleet, OpenedModel

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from guildgpt.errors import GuildError
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 
 log = logging.getLogger(__name__)

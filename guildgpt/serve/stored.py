@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, Request
 
 from guildgpt.errors import RecordGone
+from guildgpt.feedback.messages.responses import TooLong
 from guildgpt.feedback.records import StoredResponse
-from guildgpt.feedback.responses import TooLong
 from guildgpt.feedback.store import Store
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.replies import Json

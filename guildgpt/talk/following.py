@@ -21,11 +21,11 @@ from guildgpt.chat import Message
 from guildgpt.engines.engine import SamplingParams, complete
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import EngineDied, GuildError, ModelError, StoreError
-from guildgpt.feedback.postponed import Log, Postponed
+from guildgpt.feedback.messages.postponed import Log, Postponed
 from guildgpt.feedback.records import Release
-from guildgpt.feedback.releasing import served
 from guildgpt.feedback.store import Store
-from guildgpt.feedback.versions import KnownVersion
+from guildgpt.feedback.versions.releasing import served
+from guildgpt.feedback.versions.versions import KnownVersion
 from guildgpt.model.lineage import read_lineage
 from guildgpt.model.locate import Located, locate, located_at
 from guildgpt.model.version import Version

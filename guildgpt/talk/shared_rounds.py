@@ -21,12 +21,12 @@ from typing import Literal
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import GuildError
-from guildgpt.feedback.blind import check_keeps
-from guildgpt.feedback.deciding import look
-from guildgpt.feedback.pool import fill_if_empty
 from guildgpt.feedback.records import Ballots, Candidate, Decision, Place, PoolPrompt, Round, Vote
-from guildgpt.feedback.rows import utcnow
+from guildgpt.feedback.storage.rows import utcnow
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.versions.deciding import look
+from guildgpt.feedback.voting.blind import check_keeps
+from guildgpt.feedback.voting.pool import fill_if_empty
 from guildgpt.talk.asked_prompts import AskedPrompts
 from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.moderation import Moderator

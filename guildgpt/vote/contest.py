@@ -10,9 +10,9 @@ from pathlib import Path
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import EngineDied, GuildError
 from guildgpt.feedback.records import Decision, Purpose
-from guildgpt.feedback.registering import known
 from guildgpt.feedback.store import Store
-from guildgpt.feedback.versions import KnownVersion
+from guildgpt.feedback.versions.registering import known
+from guildgpt.feedback.versions.versions import KnownVersion
 from guildgpt.model.lineage import read_lineage
 from guildgpt.model.locate import Located, locate, located_at
 from guildgpt.model.version import is_id, name_of

@@ -14,9 +14,9 @@ from rich.console import Console
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.engines.served_at import ServedAt
 from guildgpt.errors import GuildError
-from guildgpt.feedback.location import member_key
-from guildgpt.feedback.pool import fill_if_empty
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.pool import fill_if_empty
 from guildgpt.talk.asked_prompts import NoPrompt
 from guildgpt.talk.fleet import Fleet
 from guildgpt.vote.contest import Contest, find, open_fleet

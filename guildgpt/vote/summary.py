@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.table import Table
 
-from guildgpt.feedback.betting import Standing
-from guildgpt.feedback.deciding import WHY, look
 from guildgpt.feedback.records import Decision
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.versions.betting import Standing
+from guildgpt.feedback.versions.deciding import WHY, look
 from guildgpt.terminal import visible
 from guildgpt.vote.play import Ended
 from guildgpt.vote.screen import Screen

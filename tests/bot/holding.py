@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from guildgpt.feedback.prompts import NewPrompt, purpose_of, sha256_of
 from guildgpt.feedback.records import Purpose
+from guildgpt.feedback.voting.prompts import NewPrompt, purpose_of, sha256_of
 from simguild.fake import Channel, FakeMessage, User
 from simguild.journal import buttons
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from guildgpt.chat import CHATML
-from guildgpt.feedback.versions import KnownVersion
+from guildgpt.feedback.versions.versions import KnownVersion
 from guildgpt.model.version import Version
 from guildgpt.talk import following
 from guildgpt.talk.fleet import OpenedModel

@@ -12,7 +12,7 @@ import pytest
 
 from guildgpt.bot.answers.feedback import as_files
 from guildgpt.bot.text import sentences as say
-from guildgpt.feedback.own_data import SECTIONS
+from guildgpt.feedback.erasing.own_data import SECTIONS
 from simguild.fake import Attachment, FakeMessage, Interaction, User
 from simguild.fake.trouble import Answer, html, refusal
 from simguild.journal import buttons

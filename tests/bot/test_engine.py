@@ -20,8 +20,8 @@ from guildgpt.data.origin import events_of
 from guildgpt.engines import server_link
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import EngineDied, EngineError
-from guildgpt.feedback.exports import export
-from guildgpt.feedback.view import Switches
+from guildgpt.feedback.exporting.exports import export
+from guildgpt.feedback.exporting.view import Switches
 from guildgpt.model.lineage import write_lineage
 
 from .house import FAST, House

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from guildgpt.cli import app
 from guildgpt.errors import EngineError, StoreError
-from guildgpt.feedback.releases import Releases
-from guildgpt.feedback.schema import versions
+from guildgpt.feedback.storage.schema import versions
+from guildgpt.feedback.versions.releases import Releases
 from guildgpt.talk import following
 from guildgpt.talk.shares import version_for
 

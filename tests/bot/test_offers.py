@@ -7,7 +7,7 @@ import pytest
 from guildgpt.bot.answers.offers import LONGEST, WAITING
 from guildgpt.bot.text import rounds as say
 from guildgpt.bot.text import sentences
-from guildgpt.feedback.policy import RULE_21
+from guildgpt.feedback.people.policy import RULE_21
 from simguild.fake import Interaction, Refused
 from simguild.fake.forms import text_inputs, ticks
 

@@ -6,7 +6,7 @@ import pytest
 
 from guildgpt.bot.adapter.reading import Reader
 from guildgpt.bot.text import sentences as say
-from guildgpt.feedback.view import Switches, View
+from guildgpt.feedback.exporting.view import Switches, View
 from simguild.fake import Channel, FakeMessage, User
 from simguild.fake.world import FORUM
 

@@ -9,7 +9,7 @@ import pytest
 
 from guildgpt.bot.adapter import client
 from guildgpt.bot.text import sentences as say
-from guildgpt.feedback.deliveries import Deliveries
+from guildgpt.feedback.messages.deliveries import Deliveries
 from guildgpt.feedback.records import Delivery
 from guildgpt.talk.moderation import REFUSAL
 from simguild.fake import FakeMessage, User

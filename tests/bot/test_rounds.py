@@ -6,7 +6,7 @@ import pytest
 
 from guildgpt.bot.text import rounds as say
 from guildgpt.bot.text import sentences
-from guildgpt.feedback.prompts import NewPrompt
+from guildgpt.feedback.voting.prompts import NewPrompt
 from guildgpt.talk import following
 from simguild.fake import Refused
 from simguild.journal import buttons

@@ -9,8 +9,8 @@ import pytest
 
 from guildgpt.bot.operating.logs import SafeFormatter
 from guildgpt.bot.text import sentences as say
-from guildgpt.feedback.exports import FORMS, export
-from guildgpt.feedback.view import Switches
+from guildgpt.feedback.exporting.exports import FORMS, export
+from guildgpt.feedback.exporting.view import Switches
 from guildgpt.talk.moderation import CARE, REFUSAL
 from simguild.fake import FakeMessage, Permission, Refused
 from simguild.fake.server import PATIENCE

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from guildgpt.bot.operating import run
-from guildgpt.feedback.traces import Traces
+from guildgpt.feedback.storage.traces import Traces
 from simguild.fake import FakeMessage
 
 from .house import SLOW, House

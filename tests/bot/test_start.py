@@ -9,9 +9,9 @@ import pytest
 from guildgpt.bot.adapter import client, reaching
 from guildgpt.bot.operating import postponed
 from guildgpt.errors import GuildError, StoreError
-from guildgpt.feedback.deliveries import Deliveries
-from guildgpt.feedback.members import Members
-from guildgpt.feedback.places import Places
+from guildgpt.feedback.messages.deliveries import Deliveries
+from guildgpt.feedback.people.members import Members
+from guildgpt.feedback.people.places import Places
 from simguild.fake.trouble import Answer, cloudflare, html, refusal, torn
 from simguild.journal import finished
 

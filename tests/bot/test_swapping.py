@@ -14,7 +14,7 @@ from ports import free_port
 
 from guildgpt.bot.operating import run
 from guildgpt.chat import CHATML, FileTokenizer
-from guildgpt.feedback.registering import register
+from guildgpt.feedback.versions.registering import register
 
 from .house import House
 from .process import Process

@@ -8,8 +8,8 @@ import pytest
 
 from guildgpt.bot.adapter import client
 from guildgpt.bot.text import sentences as say
-from guildgpt.feedback.exports import FORMS, export
-from guildgpt.feedback.view import Switches
+from guildgpt.feedback.exporting.exports import FORMS, export
+from guildgpt.feedback.exporting.view import Switches
 from guildgpt.talk.moderation import REFUSAL
 from simguild.fake import FakeMessage
 from simguild.journal import finished

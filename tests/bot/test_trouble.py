@@ -18,7 +18,7 @@ from guildgpt.bot.adapter import reaching
 from guildgpt.bot.operating import run
 from guildgpt.bot.text import sentences as say
 from guildgpt.errors import EngineError, StoreError
-from guildgpt.feedback.database import Database
+from guildgpt.feedback.storage.database import Database
 from guildgpt.feedback.store import Store
 from simguild.engine import PacedEngine
 from simguild.fake import Permission

@@ -15,9 +15,9 @@ from walks import astray, footsteps, walk
 from guildgpt.bot.adapter.controls import view
 from guildgpt.bot.answers.buttons import Action
 from guildgpt.cli import app
-from guildgpt.feedback.prompts import NewPrompt
 from guildgpt.feedback.records import Candidate, Decision, Round
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.prompts import NewPrompt
 from simguild.fake import FakeMessage, messages
 
 from .house import House

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import StoredMessage
-from guildgpt.feedback.schema import metadata
+from guildgpt.feedback.storage.schema import metadata
 from guildgpt.feedback.store import Store
 
 NAMES = ("newcomer", "tinkerer", "skeptic", "teacher", "lurker")

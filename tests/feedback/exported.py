@@ -9,8 +9,8 @@ from typing import Any
 
 from guildgpt.data import forms
 from guildgpt.data.notes import Notes
-from guildgpt.feedback.exports import Form, export
-from guildgpt.feedback.view import Switches
+from guildgpt.feedback.exporting.exports import Form, export
+from guildgpt.feedback.exporting.view import Switches
 
 from .guild import Guild
 

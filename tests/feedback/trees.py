@@ -12,10 +12,10 @@ from typing import Any
 
 from guildgpt.chat import Comparison, Conversation
 from guildgpt.data import oasst as loader
-from guildgpt.feedback.oasst import trees
-from guildgpt.feedback.oasst_import import read
+from guildgpt.feedback.exporting.oasst import trees
+from guildgpt.feedback.exporting.oasst_import import read
+from guildgpt.feedback.exporting.view import Export, View
 from guildgpt.feedback.records import Snapshot
-from guildgpt.feedback.view import Export, View
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -14,10 +14,10 @@ import pytest
 import tiny
 from rich.console import Console
 
-from guildgpt.feedback.location import member_key
-from guildgpt.feedback.prompts import NewPrompt
 from guildgpt.feedback.records import Candidate, Decision
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.prompts import NewPrompt
 from guildgpt.learn.turn import Options
 from guildgpt.model.locate import locate
 from guildgpt.model.version import version_of

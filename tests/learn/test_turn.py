@@ -15,11 +15,11 @@ from forked import Forked
 from sqlalchemy import delete
 
 from guildgpt.errors import GuildError
-from guildgpt.feedback import learnable
+from guildgpt.feedback.exporting import learnable
 from guildgpt.feedback.records import Decision
-from guildgpt.feedback.schema import releases, versions
+from guildgpt.feedback.storage.schema import releases, versions
 from guildgpt.feedback.store import Store
-from guildgpt.feedback.versions import Versions
+from guildgpt.feedback.versions.versions import Versions
 from guildgpt.learn import turn
 from guildgpt.learn.turn import Options, begin, take_turn
 from guildgpt.learn.watch import Watch
@@ -288,7 +288,7 @@ def test_it_goes_on_by_what_it_was_begun_with(guild: Guild) -> None:
 
 ERASE = """
 import asyncio
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 async def erase():
     async with await Store.open({url!r}, key=member_key({url!r})) as store:

@@ -12,8 +12,8 @@ from tiny import PLACES, write_run
 from guildgpt.data import load, split_side
 from guildgpt.data.origin import Events
 from guildgpt.data.spec import SourceSpec
-from guildgpt.feedback.exports import Form, export, write_lines
-from guildgpt.feedback.view import Switches
+from guildgpt.feedback.exporting.exports import Form, export, write_lines
+from guildgpt.feedback.exporting.view import Switches
 from guildgpt.model.lineage import LINEAGE_FILE, read_lineage
 
 from .road import SHORT, Road, alone, train

@@ -22,7 +22,7 @@ from openai import OpenAI
 from guildgpt.chat import CHATML
 from guildgpt.engines.engine import Engine, SamplingParams
 from guildgpt.engines.llamacpp import LlamaCppEngine
-from guildgpt.feedback.location import KEY_VARIABLE, STORE_VARIABLE
+from guildgpt.feedback.storage.location import KEY_VARIABLE, STORE_VARIABLE
 from guildgpt.feedback.store import Store
 from guildgpt.model.version import Version
 from guildgpt.serve.app import make_app

@@ -15,9 +15,9 @@ import uvicorn
 
 from guildgpt.chat import CHATML
 from guildgpt.chat.tokenizer import Tokenizer
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
-from guildgpt.feedback.versions import KnownVersion
+from guildgpt.feedback.versions.versions import KnownVersion
 from guildgpt.model.version import Version
 from guildgpt.serve.models import Models
 from guildgpt.serve.run import ServeSettings, opened_app, web_server

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from guildgpt.errors import LimitReached, StoreError
-from guildgpt.feedback.keys import Keys
+from guildgpt.feedback.people.keys import Keys
 from guildgpt.feedback.store import Store
 from guildgpt.serve import keyring
 from guildgpt.serve.keyring import FRESH_SECONDS, NEWS_SECONDS, KeyRing

@@ -13,7 +13,7 @@ from feedback.command import Command
 
 from guildgpt.cli import app
 from guildgpt.errors import GuildError, SignInRefused
-from guildgpt.feedback.location import KEY_VARIABLE
+from guildgpt.feedback.storage.location import KEY_VARIABLE
 from guildgpt.feedback.store import Store
 
 COMMAND = Command(app, columns=120)

@@ -13,7 +13,7 @@ from openai import AuthenticationError, RateLimitError
 
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.errors import GuildError
-from guildgpt.feedback.location import KEY_VARIABLE
+from guildgpt.feedback.storage.location import KEY_VARIABLE
 from guildgpt.feedback.store import Store
 from guildgpt.serve.run import ServeSettings, serve
 

@@ -11,8 +11,8 @@ import pytest
 import tiny
 from rich.console import Console
 
-from guildgpt.feedback.location import as_url, member_key
 from guildgpt.feedback.records import Decision
+from guildgpt.feedback.storage.location import as_url, member_key
 from guildgpt.feedback.store import Store
 from guildgpt.pipeline.run import run
 from guildgpt.recipe import load_recipe

@@ -13,7 +13,7 @@ from rich.console import Console
 from sim_client import Scene
 
 from guildgpt.bot.answers.buttons import Action, encode
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 from simguild import members
 from simguild.fake import FakeDiscord, FakeMessage, Interaction, User, messages

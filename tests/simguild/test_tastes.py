@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from guildgpt.feedback.prompts import purpose_of, sha256_of
+from guildgpt.feedback.voting.prompts import purpose_of, sha256_of
 from simguild.tastes import NOISE, TASTES
 
 

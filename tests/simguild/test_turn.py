@@ -14,8 +14,8 @@ from old.samples import finished, here, unpacked
 from rich.console import Console
 
 from guildgpt.bot.text import rounds as say
-from guildgpt.feedback.betting import decide
-from guildgpt.feedback.prompts import purpose_of, sha256_of
+from guildgpt.feedback.versions.betting import decide
+from guildgpt.feedback.voting.prompts import purpose_of, sha256_of
 from simguild.fake.server import PATIENCE
 from simguild.play import Check
 from simguild.tastes import TASTES

@@ -22,11 +22,11 @@ from vote.conftest import NEW, OLD, Teller, engines, fleet  # noqa: F401 (fixtur
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineDied, RecordGone, RoundClosed, StoreError
-from guildgpt.feedback.blind import Given, cast, first_shown, is_secret
-from guildgpt.feedback.rankings import position_bias
 from guildgpt.feedback.records import Decision, Verdict
-from guildgpt.feedback.seen import NotSeen
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.blind import Given, cast, first_shown, is_secret
+from guildgpt.feedback.voting.rankings import position_bias
+from guildgpt.feedback.voting.seen import NotSeen
 from guildgpt.talk.asked_prompts import ENGINE_TRIES
 from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.moderation import moderators

@@ -13,9 +13,9 @@ from letters import Letters
 from guildgpt.chat import CHATML
 from guildgpt.engines.engine import Chunk, SamplingParams
 from guildgpt.errors import EngineDied
-from guildgpt.feedback.pool import starter_pool
 from guildgpt.feedback.records import Decision
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.pool import starter_pool
 from guildgpt.model.version import Version
 from guildgpt.talk.fleet import Fleet, OpenedModel
 from guildgpt.vote.session import Session

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guildgpt.errors import EngineDied, GuildError, RoundClosed
-from guildgpt.feedback.exports import export
+from guildgpt.feedback.exporting.exports import export
 from guildgpt.feedback.records import Ballots, Decision
 from guildgpt.feedback.store import Store
 from guildgpt.talk.asked_prompts import ENGINE_TRIES, NoPrompt
@@ -174,7 +174,7 @@ async def test_what_was_left_long_ago_is_settled_by_anybody(tmp_path: Path, flee
 
     url = f"sqlite:///{tmp_path / 'old.db'}"
     async with await Store.open(url, key=KEY, clock=back_then) as store:
-        from guildgpt.feedback.pool import starter_pool
+        from guildgpt.feedback.voting.pool import starter_pool
 
         await store.prompts.add(starter_pool())
         for one in (OLD, NEW):

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from terminals import PATIENCE, Terminal
 
-from guildgpt.feedback.location import KEY_VARIABLE, STORE_VARIABLE
-from guildgpt.feedback.pool import starter_pool
 from guildgpt.feedback.records import Ballots, Correction, Decision
+from guildgpt.feedback.storage.location import KEY_VARIABLE, STORE_VARIABLE
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.pool import starter_pool
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version, version_of
 

@@ -14,7 +14,7 @@ from guildgpt.bot.answers.running import AllRunning, Running
 from guildgpt.bot.operating.guilds import Guilds
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.postponed import or_else
-from guildgpt.feedback.postponed import Postponed
+from guildgpt.feedback.messages.postponed import Postponed
 from guildgpt.feedback.records import Delivery, Erasure, Member
 from guildgpt.feedback.store import Store
 

@@ -26,7 +26,7 @@ from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
 from guildgpt.errors import RecordGone, StoreError
-from guildgpt.feedback.own_data import SECTIONS, as_json
+from guildgpt.feedback.erasing.own_data import SECTIONS, as_json
 from guildgpt.feedback.records import AbuseReport, Consent, Member, StoredMessage, Verdict
 from guildgpt.feedback.store import Store
 

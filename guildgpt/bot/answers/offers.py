@@ -9,8 +9,8 @@ from guildgpt.bot.answers.ending import Refused
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import rounds as say
 from guildgpt.bot.text.sentences import CONSENT_NONE
-from guildgpt.feedback.prompts import NewPrompt
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.prompts import NewPrompt
 from guildgpt.talk.moderation import Moderator
 
 log = EventLog(__name__)

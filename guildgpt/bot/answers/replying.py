@@ -23,7 +23,7 @@ from guildgpt.bot.operating.guilds import Guilds, Rules
 from guildgpt.bot.operating.health import Metrics
 from guildgpt.bot.text import sentences as say
 from guildgpt.bot.text.files import guesses_in
-from guildgpt.feedback.postponed import Postponed
+from guildgpt.feedback.messages.postponed import Postponed
 from guildgpt.feedback.store import Store
 from guildgpt.talk.moderation import Moderator
 from guildgpt.talk.waiting import Busy, FairQueue, TooMany

@@ -21,10 +21,10 @@ from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import RoundPlan
 from guildgpt.bot.text import rounds as say
 from guildgpt.errors import StoreError
-from guildgpt.feedback.betting import Standing
-from guildgpt.feedback.deciding import look
-from guildgpt.feedback.pool import fill_if_empty
 from guildgpt.feedback.records import Round
+from guildgpt.feedback.versions.betting import Standing
+from guildgpt.feedback.versions.deciding import look
+from guildgpt.feedback.voting.pool import fill_if_empty
 
 log = EventLog(__name__)
 LOOK_SECONDS = 5.0

@@ -9,8 +9,8 @@ from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.text import rounds as say
 from guildgpt.bot.text.shown import NOTHING_YET, answer_text
 from guildgpt.errors import EngineDied, EngineError, ModelError
-from guildgpt.feedback.pool import fill_if_empty
 from guildgpt.feedback.records import Candidate, Decision, PoolPrompt
+from guildgpt.feedback.voting.pool import fill_if_empty
 from guildgpt.talk.pairs import write_pair
 
 log = EventLog(__name__)

@@ -24,9 +24,9 @@ from guildgpt.bot.text import rounds as say
 from guildgpt.bot.text.shown import answer_text
 from guildgpt.bot.text.splitting import split
 from guildgpt.errors import RecordGone
-from guildgpt.feedback.deciding import look
 from guildgpt.feedback.records import Decision, Round
-from guildgpt.feedback.rounds import UNENDED
+from guildgpt.feedback.versions.deciding import look
+from guildgpt.feedback.voting.rounds import UNENDED
 
 log = EventLog(__name__)
 UNKNOWN_CHANNEL = 10003  # Discord's code for one that was deleted

@@ -30,7 +30,7 @@ from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.bot.text import sentences as say
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineError, ModelError, RecordGone, StoreError
-from guildgpt.feedback.postponed import Postponed
+from guildgpt.feedback.messages.postponed import Postponed
 from guildgpt.feedback.records import Delivery, Member
 from guildgpt.feedback.store import Store
 from guildgpt.talk.fleet import Fleet

@@ -13,7 +13,7 @@ from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.engines.llamacpp_process import check_llamacpp
 from guildgpt.engines.served_at import served_at
 from guildgpt.errors import GuildError
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 from guildgpt.model.locate import Located, locate
 from guildgpt.model.version import check_model

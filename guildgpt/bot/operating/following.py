@@ -9,7 +9,7 @@ from guildgpt.bot.operating.health import Metrics
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.engines.served_at import served_at
-from guildgpt.feedback.postponed import Postponed
+from guildgpt.feedback.messages.postponed import Postponed
 from guildgpt.feedback.store import Store
 from guildgpt.talk.fleet import Fleet, Open
 from guildgpt.talk.following import Following, Opening, OpenVersion

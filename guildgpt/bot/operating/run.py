@@ -20,9 +20,9 @@ from guildgpt.bot.operating.health import Metrics, health_server
 from guildgpt.bot.operating.logs import EventLog
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.errors import StoreError
-from guildgpt.feedback.leases import holder_here, is_dead
-from guildgpt.feedback.location import member_key
-from guildgpt.feedback.purging import purge
+from guildgpt.feedback.erasing.purging import purge
+from guildgpt.feedback.storage.leases import holder_here, is_dead
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 from guildgpt.talk.fleet import Fleet, Open
 from guildgpt.talk.following import OpenVersion

@@ -33,8 +33,8 @@ from guildgpt import toml_file
 from guildgpt.bot.operating.logs import without_secrets
 from guildgpt.engines.served_at import KEY_VARIABLE, ServedAt
 from guildgpt.errors import EngineError, GuildError
-from guildgpt.feedback.location import as_url, default_store
-from guildgpt.feedback.policy import RULE_21
+from guildgpt.feedback.people.policy import RULE_21
+from guildgpt.feedback.storage.location import as_url, default_store
 from guildgpt.text.words import WordMatcher
 
 PREFIX = "GUILDGPT_"

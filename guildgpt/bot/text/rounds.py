@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from guildgpt.bot.text.shown import answer_text
-from guildgpt.feedback.betting import Standing
-from guildgpt.feedback.deciding import in_words
-from guildgpt.feedback.policy import RULE_21
-from guildgpt.feedback.rankings import positions_of
+from guildgpt.feedback.people.policy import RULE_21
 from guildgpt.feedback.records import Ballots
+from guildgpt.feedback.versions.betting import Standing
+from guildgpt.feedback.versions.deciding import in_words
+from guildgpt.feedback.voting.rankings import positions_of
 
 Every = Literal["daily", "weekly"]
 

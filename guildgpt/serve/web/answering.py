@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field, replace
 from guildgpt.chat import Message
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import RecordGone
-from guildgpt.feedback.blind import secret_versions
 from guildgpt.feedback.records import Account, Chat, StoredMessage
-from guildgpt.feedback.rows import new_id
+from guildgpt.feedback.storage.rows import new_id
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.blind import secret_versions
 from guildgpt.serve.asking import Asking, Begun, conversation_ids
 from guildgpt.serve.problems import Problem, problem_of
 from guildgpt.serve.replies import event_of

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
-from guildgpt.feedback.blind import secret_versions
-from guildgpt.feedback.chats import LONGEST_TITLE
+from guildgpt.feedback.messages.chats import LONGEST_TITLE
 from guildgpt.feedback.records import Account, Chat, StoredMessage
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.blind import secret_versions
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.replies import Events, event_of, left
 from guildgpt.serve.web.answering import Answering

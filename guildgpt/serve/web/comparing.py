@@ -16,10 +16,10 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from guildgpt.feedback.blind import check_keeps
 from guildgpt.feedback.records import Account, Chat, StoredMessage
-from guildgpt.feedback.rows import new_id
+from guildgpt.feedback.storage.rows import new_id
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.blind import check_keeps
 from guildgpt.serve.problems import Problem, problem_of
 from guildgpt.serve.replies import Events, event_of, left
 from guildgpt.serve.web.answering import Answering

@@ -15,11 +15,11 @@ from pydantic import BaseModel, Field
 from guildgpt.chat import Message
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import GuildError, StoreError
-from guildgpt.feedback import releasing
-from guildgpt.feedback.listing import list_versions
 from guildgpt.feedback.records import VersionStats
-from guildgpt.feedback.standings import Standing, standings
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.versions import releasing
+from guildgpt.feedback.versions.listing import list_versions
+from guildgpt.feedback.voting.standings import Standing, standings
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.who import Opened, Operator

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from guildgpt.feedback.corrections import LONGEST
 from guildgpt.feedback.records import Account
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.corrections import LONGEST
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.telling import Json
 from guildgpt.serve.web.who import Id, Opened, SignedIn

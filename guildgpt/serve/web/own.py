@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from guildgpt.feedback.own_data import as_json
+from guildgpt.feedback.erasing.own_data import as_json
 from guildgpt.feedback.records import Account
 from guildgpt.feedback.store import Store
 from guildgpt.serve.problems import AsciiJson, Problem

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from guildgpt.errors import DataError, RecordGone
-from guildgpt.feedback.pool import Reading, of_texts
 from guildgpt.feedback.records import PoolPrompt, PromptState
+from guildgpt.feedback.voting.pool import Reading, of_texts
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.who import Opened, Operator
 

@@ -11,8 +11,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from guildgpt.errors import RecordGone
-from guildgpt.feedback.blind import secret_versions
 from guildgpt.feedback.records import AbuseReport, WaitingCorrection
+from guildgpt.feedback.voting.blind import secret_versions
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.rendering import Rendering
 from guildgpt.serve.web.who import Opened, Operator

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from guildgpt.errors import SignInRefused
-from guildgpt.feedback.accounts import STAYS
+from guildgpt.feedback.people.accounts import STAYS
 from guildgpt.feedback.records import Account
 from guildgpt.serve.problems import AsciiJson, Problem
 from guildgpt.serve.web.who import COOKIE, Id, Opened, SignedIn, account_of, here, tokens_of

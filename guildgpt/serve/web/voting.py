@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineError, GuildError, ModelError, RecordGone, RoundClosed, StoreError
-from guildgpt.feedback.blind import Given, KeepsNothing, cast, is_secret
 from guildgpt.feedback.records import Account, Ballots, Decision, RoundState, Verdict, Vote
-from guildgpt.feedback.seen import NotSeen
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.blind import Given, KeepsNothing, cast, is_secret
+from guildgpt.feedback.voting.seen import NotSeen
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.rendering import Rendering

@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 from guildgpt.errors import StoreError
 from guildgpt.feedback.records import Account
-from guildgpt.feedback.rows import storable
+from guildgpt.feedback.storage.rows import storable
 from guildgpt.feedback.store import Store
 from guildgpt.serve.problems import Problem
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from feedback.command import Command
 from guildgpt.feedback.cli import feedback_app
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 from guildgpt.model.version import Version
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guildgpt.feedback.location import KEY_VARIABLE, STORE_VARIABLE
+from guildgpt.feedback.storage.location import KEY_VARIABLE, STORE_VARIABLE
 
 from .asking import fill
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 
 from .asking import read_rows, refused, told

@@ -13,7 +13,7 @@ import pytest
 
 from guildgpt.errors import DataError, GuildError
 from guildgpt.feedback.commands import with_store
-from guildgpt.feedback.location import member_key
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
 from guildgpt.terminal import visible
 

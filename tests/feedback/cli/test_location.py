@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guildgpt.errors import GuildError, StoreError
-from guildgpt.feedback.location import (
+from guildgpt.feedback.storage.location import (
     KEY_VARIABLE,
     STORE_VARIABLE,
     as_url,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from guildgpt.errors import DataError, GuildError
-from guildgpt.feedback.location import member_key
-from guildgpt.feedback.prompts import NewPrompt
+from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.prompts import NewPrompt
 
 from .asking import refused, told
 

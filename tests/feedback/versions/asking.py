@@ -14,7 +14,7 @@ import numpy as np
 from feedback.command import Command
 from feedback.conftest import KEY
 from guildgpt.feedback.store import Store
-from guildgpt.feedback.versions_cli import versions_app
+from guildgpt.feedback.versions.versions_cli import versions_app
 
 T = TypeVar("T")
 

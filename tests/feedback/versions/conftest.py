@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from feedback.conftest import KEY
-from guildgpt.feedback.location import KEY_VARIABLE, STORE_VARIABLE
+from guildgpt.feedback.storage.location import KEY_VARIABLE, STORE_VARIABLE
 
 from .asking import listed, model, told
 

@@ -10,9 +10,9 @@ import typer
 
 from guildgpt.chat import CHATML
 from guildgpt.errors import EngineError, ModelError
-from guildgpt.feedback.location import STORE_VARIABLE
+from guildgpt.feedback.storage.location import STORE_VARIABLE
 from guildgpt.feedback.store import Store
-from guildgpt.feedback.versions_cli import NEXT, versions_app
+from guildgpt.feedback.versions.versions_cli import NEXT, versions_app
 from guildgpt.model.lineage import write_lineage
 
 from .asking import erase, in_store, listed, model, refused, shares, told

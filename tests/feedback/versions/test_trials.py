@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from feedback.conftest import KEY, Clock
-from feedback.test_deciding import play
+from feedback.versions.test_deciding import play
 from guildgpt.errors import StoreError
-from guildgpt.feedback import releasing
-from guildgpt.feedback.prompts import NewPrompt
 from guildgpt.feedback.records import Place
 from guildgpt.feedback.store import Store
-from guildgpt.feedback.versions_cli import NEXT
+from guildgpt.feedback.versions import releasing
+from guildgpt.feedback.versions.versions_cli import NEXT
+from guildgpt.feedback.voting.prompts import NewPrompt
 
 from .asking import ask, decide, erase, in_store, listed, model, refused, shares, state, told
 

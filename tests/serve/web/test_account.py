@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from guildgpt.feedback.own_data import as_json
+from guildgpt.feedback.erasing.own_data import as_json
 from guildgpt.serve.web import own
 
 from .conftest import PHONE, Open, Site, site_over

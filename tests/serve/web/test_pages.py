@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from guildgpt.feedback.records import Session
-from guildgpt.feedback.schema import sessions
+from guildgpt.feedback.storage.schema import sessions
 from guildgpt.serve.web.pages import POLICY, STATIC
 from guildgpt.serve.web.registry import PAGES
 

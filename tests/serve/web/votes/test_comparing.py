@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from guildgpt.feedback.exports import export
-from guildgpt.feedback.late import late_votes
-from guildgpt.feedback.view import Switches
+from guildgpt.feedback.exporting.exports import export
+from guildgpt.feedback.exporting.view import Switches
+from guildgpt.feedback.voting.late import late_votes
 
 from ...conftest import VERSION
 from ..conftest import Site

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from guildgpt.feedback.prompts import NewPrompt
 from guildgpt.feedback.records import Account
+from guildgpt.feedback.voting.prompts import NewPrompt
 from guildgpt.serve.web.runs import SANDBOX, reports
 
 from ...conftest import VERSION

@@ -1,0 +1,1 @@
+"""What is taken away: by members, by time, by messages that were deleted."""

@@ -1,0 +1,1 @@
+"""Out of the store and into it: rows to learn from, trees, arena rows."""

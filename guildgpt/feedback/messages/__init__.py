@@ -1,0 +1,1 @@
+"""What was said: conversations, chats, stored responses, reports, deliveries on Discord."""

@@ -1,0 +1,1 @@
+"""Which model answers: versions, releases, and the decision on a candidate."""

@@ -1,0 +1,1 @@
+"""What people think of answers: votes, rounds on the prompt pool, rankings, corrections."""
