@@ -52,7 +52,7 @@ def base_folder() -> Path:
     from guildgpt.bases.config import BaseConfig
     from guildgpt.bases.locate import locate_base
 
-    return locate_base(BaseConfig())[0]
+    return locate_base(BaseConfig()).folder
 
 
 def our_sampling(dtype: str) -> dict[str, float]:

@@ -222,7 +222,7 @@ def main() -> None:
         work = Path(folder)
         lines = [json.dumps(row) for row in rows(given.data, BATCH * given.steps)]
         (work / "rows.jsonl").write_text("\n".join(lines))
-        (work / "base").write_text(str(locate_base(BaseConfig())[0]))
+        (work / "base").write_text(str(locate_base(BaseConfig()).folder))
         (work / "template.jinja").write_text(CHATML.jinja)
         for mode in given.mode or ["lora", "full"]:
             tried = {
