@@ -137,7 +137,7 @@ def our_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, f
         passes=1,
         lora=AdapterConfig(layers=int(layers)),
         missing_eos="score",
-        checkpoint_minutes=1e9,
+        checkpoint_minutes=1e6,
         show_every=0,
         dtype=dtype,  # type: ignore[arg-type]
         guards={"max_kl": 1e9, "max_cut": 1.0, "max_loops": 1.0},  # type: ignore[arg-type]

@@ -73,7 +73,7 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
         steps=steps,
         evaluations=0,
         dtype="auto" if dtype == "auto" else dtype,  # type: ignore[arg-type]
-        checkpoint_minutes=1e9,
+        checkpoint_minutes=1e6,
         learning_rate=1e-5,
     )
     seen: list[dict[str, float]] = []
