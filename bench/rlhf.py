@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench.peers import Watch, as_child, clock_for, pairs, peak_resident, resident, run_side
+from bench.peers import Side, Watch, as_child, clock_for, pairs, peak_resident, resident, run_side
 
 ANSWERS, GROUP, NEW_TOKENS = 32, 4, 64
 LAYERS = 30  # of the starter
@@ -152,7 +152,7 @@ def our_iteration(work: str, dtype: str, steps: str, layers: str, threads: str) 
             Scoring(reward, 1.0, Rewards(config.terms)),
             base.chat.tokenizer,
             NEVER,
-            Job(Path(folder), 0, watch, World()),
+            Job(Path(folder), 0, watch, World()),  # type: ignore[arg-type]
         )
     return {
         "seconds": statistics.median(watch.seconds()),
@@ -172,7 +172,7 @@ def trl_iteration(work: str, dtype: str, steps: str, layers: str, threads: str) 
         AutoTokenizer,
         TrainerCallback,
     )
-    from trl import RLOOConfig, RLOOTrainer
+    from trl import RLOOConfig, RLOOTrainer  # type: ignore[import-not-found]
 
     kind = getattr(torch, dtype)
     folder = base_folder()
@@ -262,7 +262,7 @@ def vars_of(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
-SIDES = {
+SIDES: dict[str, Side] = {
     "our_sampling": our_sampling,
     "hf_sampling": hf_sampling,
     "our_iteration": our_iteration,

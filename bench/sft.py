@@ -81,9 +81,10 @@ def ours(work: str, mode: str, dtype: str, steps: str, threads: str) -> dict[str
         before = resident()
         world = World()
         kind = world.dtype(config.dtype)
-        peak = peak_flops(world.device, kind)
-        sft(base, examples, {}, config, Job(Path(folder), 0, watch, world))
-        peak = max(peak, peak_flops(world.device, kind))  # a busy machine shows less than it has
+        peak = peak_flops(world.device, kind, clock=watch.clock)
+        sft(base, examples, {}, config, Job(Path(folder), 0, watch, world))  # type: ignore[arg-type]
+        # A busy machine shows less than it has.
+        peak = max(peak, peak_flops(world.device, kind, clock=watch.clock))
     seen, seconds = watch.seen, watch.seconds()
     # The loop's own rates are of the wall's seconds.
     per_flop = [m["tokens_per_second"] / m["flops_per_second"] for m in seen[1:]]
@@ -106,7 +107,7 @@ def trl(work: str, mode: str, dtype: str, steps: str, threads: str) -> dict[str,
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
     clock = clock_for(int(threads))
     kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32

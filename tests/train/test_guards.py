@@ -81,7 +81,7 @@ def test_a_policy_that_learns_to_be_long_is_stopped_before_half_its_answers_are_
     in twelve iterations the share of cut answers rose from 12 to 41 %."""
     guards = Guards(GuardConfig())
     drift = [{"cut": 0.12 + 0.29 * step / 11, "length": 60.0 + 2 * step} for step in range(15)]
-    with pytest.raises(GuardError, match="length explosion: .* do not end"):
+    with pytest.raises(GuardError, match=r"length explosion: .* do not end"):
         lived(guards, *drift)
 
 
