@@ -78,8 +78,9 @@ class GateConfig(BaseModel):
     there is nothing to lose, and it says so."""
     least_wins: float = Field(default=0.5, ge=0, le=1)
     """The share of prompts at least on which the judge prefers its answer."""
+    judge_from: int = Field(default=100, ge=1, le=1_000_000_000)
+    """Votes from which on a part of them teaches a judge, and not the candidate."""
     judge_votes: int = Field(default=150, ge=1, le=1_000_000_000)
-    """Votes from which on a part of them teaches a judge, and not the candidate; below, a judge's
-    word is advice."""
+    """Votes below which the judge's word is advice: nothing is dropped for it."""
     judge_share: float = Field(default=0.2, ge=0, lt=1)
     """The part of the prompts whose votes are the judge's, always the same ones; 0 is no judge."""

@@ -11,6 +11,7 @@ import typer
 
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
 from guildgpt.inherited import Terminated
+from guildgpt.learn.gate_cli import gate
 from guildgpt.terminal import (
     FLAG,
     STOPPED,
@@ -153,6 +154,9 @@ def status(store: StoreOption = None, as_json: Json = False) -> None:
     say(console_for(), *_lines(found))
     if standing:
         say(console_for(), in_words(standing))
+
+
+learn_app.command("gate", epilog=examples("guildgpt learn gate runs/night/dpo/model"))(gate)
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

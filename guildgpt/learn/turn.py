@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from guildgpt.feedback.versions.betting import DecisionSettings, Standing
 from guildgpt.feedback.versions.deciding import in_words, look
 from guildgpt.feedback.versions.registering import register
 from guildgpt.feedback.versions.releasing import candidate, promote, served
+from guildgpt.learn.aside import set_aside
 from guildgpt.learn.gate import pass_gate
 from guildgpt.learn.watch import Watch
 from guildgpt.model.locate import locate
@@ -166,6 +166,11 @@ def train(options: Options, decision: Decision, watch: Watch) -> Decision:
             with_store(options.store, lambda store: store.decisions.clean(decision.id))
         taken = with_store(options.store, lambda store: take(store, folder, learner=decision.id))
         check_enough(taken, least)
+        if options.gate and (aside := set_aside(folder, recipe.gate, least)):
+            say(
+                options.console,
+                f"{in_number(aside, 'comparison')} of these teach the gate's judge.",
+            )
         watch.guard(decision.id)
         try:
             _run(recipe, text, folder, options.console)
@@ -217,9 +222,10 @@ async def _register(store: Store, decision: Decision, recipe: Recipe) -> Decisio
 def gate(options: Options, decision: Decision, watch: Watch) -> Decision:
     """The candidate is held against who serves: it is dropped, or tried out."""
     recipe, _ = recipe_of(decision)
-    config = recipe.gate if options.gate else recipe.gate.model_copy(update={"on": False})
-    say_it = partial(say, options.console)
-    return pass_gate(options.store, decision, config, recipe.model.base, watch, say_it)
+    if not options.gate:
+        off = recipe.gate.model_copy(update={"on": False})
+        recipe = recipe.model_copy(update={"gate": off})
+    return pass_gate(options.store, decision, recipe, watch, options.console)
 
 
 async def _was_erased(store: Store, decision: Decision) -> bool:
