@@ -140,9 +140,10 @@ def figures(measure: Mapping[str, Any]) -> list[str]:
     if measure["difference"] is None:
         between = f"{decimals(low, 1)} to {decimals(high, 1)}" if low is not None else NONE
         return [*found, between]
-    told: Callable[[Any], str] = {
+    by_unit: dict[str, Callable[[Any], str]] = {
         "share": partial(signed, unit=""),
         "tokens": lambda value: f"{decimals(value, 2)}×",
         "bits": partial(sign, digits=3),
-    }[unit]
+    }
+    told = by_unit[unit]
     return [*found, f"{told(measure['difference'])} ({told(low)} to {told(high)})"]

@@ -57,6 +57,18 @@ facts = 4
 unsafe = 4
 rows = 4
 max_tokens = 8
+# So small a model goes far in a turn. What fails, tests of the gate say.
+more_loops = 1
+fewer_ends = 1
+shortest = 0
+longest = 1000
+fewer_kept = 1
+more_bits = 100
+most_kl = 1e6
+fewer_right = 1
+fewer_safe = 1
+least_wins = 0
+judge_share = 0
 
 [export]
 gguf = ["F16"]
