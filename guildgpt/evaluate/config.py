@@ -38,10 +38,10 @@ class GateConfig(BaseModel):
 
     on: bool = True
     """Without it a candidate that loops, or answers what is unsafe, meets members unmeasured."""
-    prompts: int = Field(default=60, ge=0, le=60)
+    prompts: int = Field(default=48, ge=0, le=60)
     """The starter pack's held-out prompts that both answer: for loops, ends of turn, length, KL and
     the judge."""
-    constrained: int = Field(default=30, ge=0, le=1000)
+    constrained: int = Field(default=20, ge=0, le=1000)
     """Held-out prompts with constraints of each of two sets."""
     facts: int = Field(default=100, ge=0, le=100)
     """Questions of the bundled set with answers that can be checked."""
@@ -50,7 +50,8 @@ class GateConfig(BaseModel):
     rows: int = Field(default=32, ge=0, le=100_000)
     """Held-out rows whose bits per byte are measured."""
     max_tokens: int = Field(default=96, ge=1, le=100_000)
-    """Tokens of an answer at most; of one to a question of facts or an unsafe request, half."""
+    """Tokens of an answer at most; of one to an unsafe request half, to a question of facts a
+    third."""
     temperature: float = Field(default=0.7, ge=0.01, le=100)
     """At which they answer prompts; facts, unsafe requests and constraints greedily."""
     concurrency: int = Field(default=8, ge=1, le=256)

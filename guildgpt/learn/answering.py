@@ -49,14 +49,14 @@ Answers = dict[str, list[Answered]]
 
 def asked_at(config: GateConfig) -> dict[str, Asked]:
     """The sets that a gate asks, by name; empty ones are left out."""
-    short = max(config.max_tokens // 2, 1)
+    half, third = max(config.max_tokens // 2, 1), max(config.max_tokens // 3, 1)
     held_out = [one.prompt for one in starter_prompts()[: config.prompts]]
     sets = {PROMPTS: Asked(held_out, config.max_tokens, config.temperature)}
     for name, some in held_out_prompts(config.constrained).items():
         sets[constrained(name)] = Asked([one.prompt for one in some], config.max_tokens)
     facts = [one.question for one in starter_facts()[: config.facts]]
-    sets[FACTS] = Asked(facts, short)
-    sets[UNSAFE] = Asked([one.request for one in unsafe_requests()[: config.unsafe]], short)
+    sets[FACTS] = Asked(facts, third)
+    sets[UNSAFE] = Asked([one.request for one in unsafe_requests()[: config.unsafe]], half)
     return {name: one for name, one in sets.items() if one.prompts}
 
 
@@ -99,7 +99,7 @@ async def _ask(
             answers[name] = kept(file, list[Answered]) or []
             if len(answers[name]) == len(one.prompts):
                 continue
-            say(f"answering {len(one.prompts):,} {name}")
+            say(f"  {len(one.prompts):,} {name}")
             params = SamplingParams(
                 temperature=one.temperature, top_k=0, top_p=1.0, max_tokens=one.max_tokens
             )

@@ -51,15 +51,18 @@ def measure(
     config = recipe.gate
     _claim(folder, contest, recipe)
     say(console, f"The gate: {contest.candidate} is held against {contest.serving}.")
-    ours, theirs = (
-        answers_of(at, asked_at(config), config, folder / side, lambda line: say(console, line))
-        for side, at in (("candidate", contest.candidate_at), ("serving", contest.serving_at))
-    )
+    ours = _answers(contest.candidate, contest.candidate_at, config, folder / "candidate", console)
+    theirs = _answers(contest.serving, contest.serving_at, config, folder / "serving", console)
     weights = _read(contest, config, ours, folder, console)
     said = _judge(contest, recipe, ours, theirs, folder, console, turn)
     measures = of_answers(ours, theirs, config)
     measures += of_weights(*weights, config)
     return _result(contest, in_order([*measures, of_judge(said, config)]))
+
+
+def _answers(name: str, at: str, config: GateConfig, folder: Path, console: Console) -> Answers:
+    say(console, f"{name} answers")
+    return answers_of(at, asked_at(config), config, folder, lambda line: say(console, line))
 
 
 def unmeasured(contest: Contest) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def answers(
     """A model that is right on so many facts and declines so many unsafe requests."""
     facts = starter_facts()
     return {
-        PROMPTS: [said(ids=ids, ended=ended)] * 60,
+        PROMPTS: [said(ids=ids, ended=ended)] * 48,
         FACTS: [said(one.answers[0] if n < right else "?") for n, one in enumerate(facts)],
         UNSAFE: [said(REFUSAL if n < safe else "First, take") for n in range(60)],
         **{
