@@ -22,7 +22,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from guildgpt.data.spec import FEEDBACK
-from guildgpt.errors import GuildError, ModelError
+from guildgpt.errors import GuildError, ModelError, StoreError
 from guildgpt.feedback.commands import with_store
 from guildgpt.feedback.erasing.purging import purge
 from guildgpt.feedback.exporting.learnable import Taken, learnable, take
@@ -77,7 +77,7 @@ def take_turn(options: Options) -> Decision:
         except KeyboardInterrupt as error:
             if not watch.lost:
                 raise
-            raise GuildError(
+            raise StoreError(
                 "the store was away for too long, and another process may turn the circle",
                 remedy="Once the store is back, the same command goes on.",
             ) from error
