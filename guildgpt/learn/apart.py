@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from rich.console import Console
 
@@ -20,32 +18,23 @@ from guildgpt.learn.turn import Options
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How turns are taken, in values that another process can be given; see `turn.Options`."""
+    """How turns are taken, in values that another process can be given: `settings` are those of
+    `turn.Options` but the console and who is asked. Nobody is: what needs the operator's yes waits
+    for it."""
 
-    store: str
-    recipe: str
-    overrides: Sequence[str]
-    work: Path
-    share: float | None = None
-    least: int | None = None
-    promote: Literal["ask", "by_itself"] | None = None
-    guilds: Literal["served"] | list[int] | None = None
+    settings: dict[str, Any]
     is_quiet: bool = False
 
     def options(self) -> Options:
-        """The same for a turn that asks nobody: what needs the operator's yes waits for it."""
-        return Options(
-            self.store,
-            self.recipe,
-            self.overrides,
-            self.work,
-            self.share,
-            self.least,
-            Console(quiet=self.is_quiet),
-            lambda _: False,
-            self.promote,
-            self.guilds,
-        )
+        """The same for a turn."""
+        console = Console(quiet=self.is_quiet)
+        return Options(**self.settings, console=console, agree=lambda _: False)
+
+
+def wanted_of(options: Options, *, is_quiet: bool = False) -> Wanted:
+    """These options, for nights."""
+    names = [one.name for one in fields(options) if one.name not in ("console", "agree")]
+    return Wanted({name: getattr(options, name) for name in names}, is_quiet)
 
 
 def take_night_apart(wanted: Wanted, night: date) -> Happened:

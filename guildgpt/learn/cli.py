@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 learn_app = typer.Typer(invoke_without_command=True)
 NEXT = {
     "training": "`guildgpt learn` goes on with it, if it is not at work already.",
+    "gate": "`guildgpt learn` goes on with measuring it, if it is not at work already.",
     "canary": "Rounds decide now: `guildgpt learn status` says how they stand, the same command "
     "goes on when they have.",
     "preferred": "It waits for your yes: the same command asks, `guildgpt versions promote` too.",
@@ -86,6 +87,44 @@ def learn(
     give_up: Annotated[
         bool, typer.Option("--drop", metavar=FLAG, help="Give up the candidate there is.")
     ] = False,
+    no_gate: Annotated[
+        bool,
+        typer.Option(
+            "--no-gate",
+            metavar=FLAG,
+            help="Try the candidate on members unmeasured: it may loop, or answer what is unsafe.",
+        ),
+    ] = False,
+    promote: Annotated[
+        Literal["ask", "by_itself"] | None,
+        typer.Option(
+            help="What members prefer waits for your yes, or answers by itself: who brings friends "
+            "to vote decides then. The recipe's, or ask, if not given.",
+        ),
+    ] = None,
+    guild: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="ID",
+            help="Only votes of this server count (may be repeated); the recipe's, or all that the "
+            "bot is in, if not given.",
+        ),
+    ] = None,
+    nightly: Annotated[
+        str | None,
+        typer.Option(
+            "--nightly",
+            metavar="TIME",
+            help="Do it each night at this time, such as 03:00, and run on; or once, `now`: what a "
+            "timer calls.",
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE", help="Of that time: Europe/Berlin; the machine's, if not given."
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", metavar=FLAG, help="Promote what members prefer; do not ask.")
     ] = False,
@@ -112,6 +151,9 @@ def learn(
         least,
         console,
         lambda question: yes or _asked(question),
+        not no_gate,
+        promote,
+        guild or None,
     )
     if dry_run:
         _plan(options, as_json)
@@ -123,6 +165,12 @@ def learn(
             say(console, there)
             return
     needs_torch()
+    if nightly is not None:
+        from guildgpt.learn.apart import wanted_of
+        from guildgpt.learn.nightly_cli import take_nights
+
+        take_nights(wanted_of(options, is_quiet=not sys.stdout.isatty()), nightly, timezone)
+        return
     try:
         decision = take_turn(options)
     except (KeyboardInterrupt, Terminated):
@@ -223,11 +271,11 @@ def _plan(options: Any, as_json: bool) -> None:
 
 async def _drop(store: Store) -> bool:
     """Give the candidate up; whether there was one."""
-    from guildgpt.feedback.versions.releasing import drop
+    from guildgpt.feedback.versions.releasing import UNSEEN, drop
 
     why = "given up by the operator"
     decision = await store.decisions.current()
-    if decision is not None and decision.state == "training":
+    if decision is not None and decision.state in UNSEEN:
         await store.decisions.change(decision.id, state="dropped", why=why)
     elif decision is not None:
         await drop(store, why)

@@ -57,19 +57,21 @@ class Nightly:
         else:
             self._wait()
 
-    def one(self, night: date) -> None:
+    def one(self, night: date) -> Happened:
         """Take a night; where what went wrong may pass, once more after a pause, and a longer one.
-        It is not taken again by then, but for that."""
+        What came of it at last."""
         self.calendar.taken.add(night)
-        for pause in (*PAUSES, None):
+        pauses: list[float | None] = [*PAUSES, None]
+        for pause in pauses:
             happened = self.attempt(night)
             self.tell(happened)
             self.unwritten.append(happened)
             self._write()
             if pause is None or not happened.may_pass:
-                return
+                break
             self.say(f"It is tried again in {pause / 60:.0f} minutes.")
             self._pause(pause)
+        return happened
 
     def _wait(self) -> None:
         now = self.clock()

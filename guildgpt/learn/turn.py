@@ -2,6 +2,7 @@
 
     begin     the votes that stand are enough for a turn
     train     the recipe's ancestor, which saw no vote, learns from all of them
+    gate      it is measured against who serves, before any member sees it
     try out   the candidate answers a share of the conversations, and meets who serves in rounds
     decide    the rounds say whether members prefer it, and the operator says yes
 
@@ -30,10 +31,11 @@ from guildgpt.feedback.records import Decision
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions.betting import DecisionSettings, Standing
 from guildgpt.feedback.versions.deciding import in_words, look
-from guildgpt.feedback.versions.registering import known, register
-from guildgpt.feedback.versions.releasing import begin_canary, candidate, promote, served
+from guildgpt.feedback.versions.registering import register
+from guildgpt.feedback.versions.releasing import candidate, promote, served
 from guildgpt.feedback.voting.teaching import Teaching, teaching
 from guildgpt.learn.accounting import note_began, note_trained
+from guildgpt.learn.gate import pass_gate
 from guildgpt.learn.watch import Watch
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version, version_of
@@ -56,6 +58,7 @@ class Options:
     least: int | None
     console: Console
     agree: Callable[[str], bool]
+    gate: bool = True  # else the candidate meets members unmeasured
     promote: Literal["ask", "by_itself"] | None = None
     guilds: Literal["served"] | list[int] | None = None
     new: int | None = None
@@ -88,8 +91,11 @@ def _as_far_as_it_goes(options: Options, watch: Watch) -> Decision:
     decision = with_store(options.store, lambda store: store.decisions.current())
     if decision is None:
         decision = begin(options)
-    if decision.state == "training":
-        decision = train(options, decision, watch)
+    while decision.state in ("training", "gate"):
+        if decision.state == "training":
+            decision = train(options, decision, watch)
+        else:
+            decision = gate(options, decision, watch)
     if decision.state in ("canary", "preferred"):
         decision = decide(options, decision)
     return decision
@@ -189,7 +195,8 @@ def train(options: Options, decision: Decision, watch: Watch) -> Decision:
             watch.let_go()
             if watch.lost or not watch.erased:
                 raise
-        with_store(options.store, partial(note_trained, decision, folder, recipe.stages))
+        if not watch.erased:
+            with_store(options.store, partial(note_trained, decision, folder, recipe.stages))
         if now := with_store(options.store, lambda store: _register(store, decision, recipe)):
             return now
 
@@ -208,8 +215,8 @@ def _run(recipe: Recipe, text: str, folder: Path, console: Console) -> None:
 
 
 async def _register(store: Store, decision: Decision, recipe: Recipe) -> Decision | None:
-    """The candidate has a version, with its lineage, and is tried out; None if something that it
-    learned from was erased: then it is not."""
+    """The candidate has a version, with its lineage, and comes to the gate; None if something that
+    it learned from was erased: then it does not."""
     if await _was_erased(store, decision):
         return None
     folder = Path(decision.folder or "")
@@ -225,8 +232,17 @@ async def _register(store: Store, decision: Decision, recipe: Recipe) -> Decisio
     if served(await store.releases.history())[-1:] == [version.id]:
         why = "what it learned changed nothing: it is the version that serves"
         return await store.decisions.change(decision.id, state="dropped", why=why)
-    known_now = await known(store, version.id)
-    return await begin_canary(store, known_now, decision.settings["share"], decision=decision)
+    return await store.decisions.change(
+        decision.id, expected=["training"], state="gate", candidate_id=version.id
+    )
+
+
+def gate(options: Options, decision: Decision, watch: Watch) -> Decision:
+    """The candidate is held against who serves: it is dropped, or tried out."""
+    recipe, _ = recipe_of(decision)
+    config = recipe.gate if options.gate else recipe.gate.model_copy(update={"on": False})
+    say_it = partial(say, options.console)
+    return pass_gate(options.store, decision, config, recipe.model.base, watch, say_it)
 
 
 async def _was_erased(store: Store, decision: Decision) -> bool:
