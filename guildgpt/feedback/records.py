@@ -40,9 +40,12 @@ LogKind = Literal[
     "decided",
     "promoted",
     "dropped",
+    "rolled_back",
     "erased",  # something that a version learned from
+    "night",  # one that took a step: what it came to
     "waited",  # a night in which a candidate was undecided
     "too_little",  # a night in which there was too little to learn from
+    "nothing_new",  # a night in which the last turn had learned from all there was
     "failed",  # a night that ended in an error, in words
     "asked",  # pairs proposed of which the reward model is unsure
 ]

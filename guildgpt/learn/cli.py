@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -57,11 +57,21 @@ def learn(
     ] = None,
     store: StoreOption = None,
     share: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Of the conversations, for the candidate.")
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            help="Of the conversations, for the candidate; the recipe's, or 0.2, if not given.",
+        ),
+    ] = None,
     least: Annotated[
-        int, typer.Option(min=2, metavar="N", help="Comparisons that a turn takes at least.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="Rows that a turn takes at least; the recipe's, or 20, if not given.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where turns work; runs/learn if not given."),
@@ -86,6 +96,36 @@ def learn(
             help="Try the candidate on members unmeasured: it may loop, or answer what is unsafe.",
         ),
     ] = False,
+    promote: Annotated[
+        Literal["ask", "by_itself"] | None,
+        typer.Option(
+            help="What members prefer waits for your yes, or answers by itself: who brings friends "
+            "to vote decides then. The recipe's, or ask, if not given.",
+        ),
+    ] = None,
+    guild: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="ID",
+            help="Only votes of this server count (may be repeated); the recipe's, or all that the "
+            "bot is in, if not given.",
+        ),
+    ] = None,
+    nightly: Annotated[
+        str | None,
+        typer.Option(
+            "--nightly",
+            metavar="TIME",
+            help="Do it each night at this time, such as 03:00, and run on; or once, `now`: what a "
+            "timer calls.",
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE", help="Of that time: Europe/Berlin; the machine's, if not given."
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", metavar=FLAG, help="Promote what members prefer; do not ask.")
     ] = False,
@@ -111,8 +151,10 @@ def learn(
         share,
         least,
         console,
-        lambda question: yes or typer.confirm(question, err=True),
+        lambda question: yes or _asked(question),
         not no_gate,
+        promote,
+        guild or None,
     )
     if dry_run:
         _plan(options, as_json)
@@ -124,6 +166,12 @@ def learn(
             say(console, there)
             return
     needs_torch()
+    if nightly is not None:
+        from guildgpt.learn.apart import wanted_of
+        from guildgpt.learn.nightly_cli import take_nights
+
+        take_nights(wanted_of(options, is_quiet=not sys.stdout.isatty()), nightly, timezone)
+        return
     try:
         decision = take_turn(options)
     except (KeyboardInterrupt, Terminated):
@@ -184,17 +232,29 @@ def _lines(found: dict[str, Any]) -> list[str]:
     return [*lines, f"Candidate: {name} ({decision.state}). {NEXT[decision.state]}"]
 
 
+def _asked(question: str) -> bool:
+    """The operator's yes; without a terminal nobody is asked, and it waits for them."""
+    if sys.stdin.isatty():
+        return typer.confirm(question, err=True)
+    print(f"{question}\nThere is no terminal to ask at: it waits for your yes.", file=sys.stderr)
+    return False
+
+
 def _plan(options: Any, as_json: bool) -> None:
     """What a turn would learn from, and how."""
     from guildgpt.feedback.exporting.learnable import learnable
+    from guildgpt.feedback.voting.teaching import teaching
     from guildgpt.learn.turn import check_ancestor, in_number
     from guildgpt.recipe import find_recipe, load_recipe
 
     recipe = load_recipe(find_recipe(options.recipe), options.overrides)
     check_ancestor(recipe)
+    learn = options.settled()
 
     async def work(store: Store) -> Any:
-        return learnable(await store.snapshot())[1], await store.releases.current()
+        teachers = teaching(learn.guilds, await store.places.left())
+        _, taken = learnable(await store.snapshot(), teachers)
+        return taken, await store.releases.current()
 
     taken, serving = with_store(options.store, work)
     tell(
@@ -206,8 +266,8 @@ def _plan(options: Any, as_json: bool) -> None:
         *(f"left out, {reason}: {count:,}" for reason, count in taken.left_out.items()),
         *([] if serving else ["No version serves yet: guildgpt versions serve MODEL"]),
         *(
-            [f"Too few: a turn takes {options.least:,} (--least)."]
-            if taken.comparisons < options.least
+            [f"Too few: a turn takes {learn.least:,} (--least)."]
+            if taken.comparisons < learn.least
             else []
         ),
     )

@@ -15,14 +15,15 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
 from guildgpt.data.spec import FEEDBACK
-from guildgpt.errors import GuildError, ModelError
+from guildgpt.errors import GuildError, ModelError, StoreError
 from guildgpt.feedback.commands import with_store
 from guildgpt.feedback.erasing.purging import purge
 from guildgpt.feedback.exporting.learnable import Taken, learnable, take
@@ -32,31 +33,44 @@ from guildgpt.feedback.versions.betting import DecisionSettings, Standing
 from guildgpt.feedback.versions.deciding import in_words, look
 from guildgpt.feedback.versions.registering import register
 from guildgpt.feedback.versions.releasing import candidate, promote, served
+from guildgpt.feedback.voting.teaching import Teaching, teaching
+from guildgpt.learn.accounting import note_began, note_trained
 from guildgpt.learn.aside import set_aside
 from guildgpt.learn.gate import pass_gate
 from guildgpt.learn.watch import Watch
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version, version_of
-from guildgpt.recipe import Recipe, find_recipe, load_recipe
+from guildgpt.recipe import LearnConfig, Recipe, find_recipe, load_recipe
 from guildgpt.terminal import say
 
-LEAST = 20  # comparisons and corrections; of fewer a model learns by heart
 WORK = Path("runs") / "learn"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a turn is taken. `agree` is asked with a question, for the operator's yes."""
+    """How a turn is taken. `agree` is asked with a question, for the operator's yes. What is None
+    is as the recipe's section `[learn]` has it."""
 
     store: str
     recipe: str
     overrides: Sequence[str]
     work: Path
-    share: float
-    least: int
+    share: float | None
+    least: int | None
     console: Console
     agree: Callable[[str], bool]
     gate: bool = True  # else the candidate meets members unmeasured
+    promote: Literal["ask", "by_itself"] | None = None
+    guilds: Literal["served"] | list[int] | None = None
+    new: int | None = None
+
+    def settled(self) -> LearnConfig:
+        """How the circle is turned: as the recipe says, and as these say before it."""
+        config = load_recipe(find_recipe(self.recipe), self.overrides).learn
+        said = {key: getattr(self, key) for key in LearnConfig.model_fields}
+        return config.model_copy(
+            update={key: value for key, value in said.items() if value is not None}
+        )
 
 
 def take_turn(options: Options) -> Decision:
@@ -67,7 +81,7 @@ def take_turn(options: Options) -> Decision:
         except KeyboardInterrupt as error:
             if not watch.lost:
                 raise
-            raise GuildError(
+            raise StoreError(
                 "the store was away for too long, and another process may turn the circle",
                 remedy="Once the store is back, the same command goes on.",
             ) from error
@@ -91,10 +105,12 @@ def _as_far_as_it_goes(options: Options, watch: Watch) -> Decision:
 def begin(options: Options) -> Decision:
     """Open a decision. GuildError where there is too little to learn from, or nobody serves."""
     check_ancestor(load_recipe(find_recipe(options.recipe), options.overrides))
+    learn = options.settled()
 
     async def work(store: Store) -> Decision:
-        _, taken = learnable(await store.snapshot())
-        check_enough(taken, options.least)
+        teachers = teaching(learn.guilds, await store.places.left())
+        _, taken = learnable(await store.snapshot(), teachers)
+        check_enough(taken, learn.least)
         if not await store.releases.current():
             raise GuildError(
                 "no version serves yet, so a candidate has nothing to be better than",
@@ -103,8 +119,9 @@ def begin(options: Options) -> Decision:
             )
         settings = {
             **DecisionSettings().model_dump(),
-            "share": options.share,
-            "least": options.least,
+            "share": learn.share,
+            "least": learn.least,
+            "guilds": teachers.as_settings(),
             "recipe": options.recipe,
             "overrides": list(options.overrides),
         }
@@ -158,19 +175,24 @@ def train(options: Options, decision: Decision, watch: Watch) -> Decision:
     """The ancestor learns from all that stands; what is erased meanwhile makes it begin anew."""
     recipe, text = recipe_of(decision)
     folder = Path(decision.folder or options.work)
-    least = decision.settings.get("least", options.least)
+    least = decision.settings.get("least") or options.settled().least
+    teachers = Teaching.of(decision.settings)
     while True:
         if with_store(options.store, lambda store: _was_erased(store, decision)):
             say(options.console, "Something that it learned from was erased: it begins anew.")
             shutil.rmtree(folder, ignore_errors=True)
             with_store(options.store, lambda store: store.decisions.clean(decision.id))
-        taken = with_store(options.store, lambda store: take(store, folder, learner=decision.id))
+        taken = with_store(
+            options.store,
+            lambda store: take(store, folder, learner=decision.id, teaching=teachers),
+        )
         check_enough(taken, least)
         if options.gate and (aside := set_aside(folder, recipe.gate, least)):
             say(
                 options.console,
                 f"{in_number(aside, 'comparison')} of these teach the gate's judge.",
             )
+        with_store(options.store, partial(note_began, decision, taken, folder))
         watch.guard(decision.id)
         try:
             _run(recipe, text, folder, options.console)
@@ -179,6 +201,8 @@ def train(options: Options, decision: Decision, watch: Watch) -> Decision:
             watch.let_go()
             if watch.lost or not watch.erased:
                 raise
+        if not watch.erased:
+            with_store(options.store, partial(note_trained, decision, folder, recipe.stages))
         if now := with_store(options.store, lambda store: _register(store, decision, recipe)):
             return now
 
@@ -244,13 +268,15 @@ def decide(options: Options, decision: Decision) -> Decision:
     advised = standing.operator_decides and standing.state != "open"
     if decision.state != "preferred" and not advised:
         return decision
+    by_itself = options.settled().promote == "by_itself" and not advised
     question = f"{in_words(standing)} Promote {decision.candidate_id}?"
-    if not options.agree(question):
+    if not by_itself and not options.agree(question):
         return decision
 
     async def promoted(store: Store) -> Decision:
         who = await candidate(store, decision.candidate_id, force=advised)
-        await promote(store, who, "" if advised else "members prefer it")
+        why = "members prefer it" + ", and it was to answer by itself" * by_itself
+        await promote(store, who, "" if advised else why)
         return await store.decisions.by_id(decision.id) or decision
 
     return with_store(options.store, promoted)

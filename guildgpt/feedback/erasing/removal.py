@@ -45,6 +45,7 @@ from guildgpt.feedback.storage.schema import (
     votes,
 )
 from guildgpt.feedback.storage.traces import Traces
+from guildgpt.feedback.versions.circle_log import write_down
 from guildgpt.feedback.voting.means import forget_rounds
 
 IS_HUSK = messages.c.deleted & messages.c.member_id.is_(None) & messages.c.discord_id.is_(None)
@@ -111,7 +112,9 @@ class Remover:
         def work(connection: Connection) -> Erasure:
             removal = Removal(connection)
             take(removal)
-            learned = _mark(connection, _forget_lineage(connection, removal.ids), now)
+            marked = _mark(connection, _forget_lineage(connection, removal.ids), now)
+            training = _tell(connection, self._clock, marked)
+            learned = tuple(sorted(marked - training))
             counts = dict(+removal.counts)
             if learned or (is_erasure and counts):
                 record = {"id": id, "created_at": now, "counts": counts, "versions": list(learned)}
@@ -146,7 +149,7 @@ def _forget_lineage(connection: Connection, gone: set[str]) -> set[str]:
     return learned
 
 
-def _mark(connection: Connection, learned: set[str], now: datetime) -> tuple[str, ...]:
+def _mark(connection: Connection, learned: set[str], now: datetime) -> set[str]:
     """Mark the versions, those that were trained from them, and the candidates in training."""
     known = connection.execute(select(versions.c.id, versions.c.parent_id))
     parents = {row.id: row.parent_id for row in known}
@@ -156,8 +159,22 @@ def _mark(connection: Connection, learned: set[str], now: datetime) -> tuple[str
     for table in (versions, decisions):
         of_them = among(connection, table.c.id, marked)
         connection.execute(update(table).where(of_them).values(erased_at=now))
-    training = set(connection.scalars(select(decisions.c.id)))
-    return tuple(sorted(marked - training))
+    return marked
+
+
+def _tell(connection: Connection, clock: Clock, marked: set[str]) -> set[str]:
+    """The circle's log says which versions learned from what is gone, beside the turn that made
+    each of them; which of the `marked` are no versions, but turns in training."""
+    turns = connection.execute(select(decisions.c.id, decisions.c.candidate_id)).all()
+    training = marked & {row.id for row in turns}
+    versions = marked - training
+    for row in turns:
+        if row.id in training or row.candidate_id in versions:
+            of_it = [row.candidate_id] if row.candidate_id in versions else []
+            write_down(connection, clock, "erased", {"versions": of_it}, row.id)
+    if others := sorted(versions - {row.candidate_id for row in turns}):
+        write_down(connection, clock, "erased", {"versions": others})
+    return training
 
 
 def about(connection: Connection, said: set[str]) -> ColumnElement[bool]:

@@ -18,6 +18,7 @@ from guildgpt.feedback.exporting.view import Export, View
 from guildgpt.feedback.records import Snapshot
 from guildgpt.feedback.storage.rows import write_whole
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.teaching import EVERYBODY, Teaching, taught
 
 ROWS, RECORD = "feedback.jsonl", "feedback.json"
 
@@ -32,10 +33,13 @@ class Taken:
     attribution: str
 
 
-def learnable(snapshot: Snapshot) -> tuple[Export, Taken]:
-    """The rows of a snapshot that a run may learn from: no text of members but what they wrote into
-    the forms that are made for it, and nothing that was asked to decide."""
+def learnable(snapshot: Snapshot, teaching: Teaching = EVERYBODY) -> tuple[Export, Taken]:
+    """The rows of a snapshot that a run may learn from: of guilds that teach, no text of members
+    but what they wrote into the forms that are made for it, and nothing that was asked to
+    decide."""
+    snapshot, of_others = taught(snapshot, teaching)
     export = preference(View(snapshot))
+    export.left_out += of_others
     kinds = Counter(kind for kind, _ in export.events)
     taken = Taken(
         comparisons=len(export.rows),
@@ -46,7 +50,9 @@ def learnable(snapshot: Snapshot) -> tuple[Export, Taken]:
     return export, taken
 
 
-async def take(store: Store, folder: Path, *, learner: str | None = None) -> Taken:
+async def take(
+    store: Store, folder: Path, *, learner: str | None = None, teaching: Teaching = EVERYBODY
+) -> Taken:
     """Write the rows into a run's folder, unless they are there: a run goes on with what it began
     with. Before they are, the store knows that `learner` (a decision's id) learns from them.
 
@@ -54,9 +60,11 @@ async def take(store: Store, folder: Path, *, learner: str | None = None) -> Tak
     """
     if earlier := taken_before(folder):
         return earlier
-    export, taken = learnable(await store.snapshot())
+    export, taken = learnable(await store.snapshot(), teaching)
     while learner and await store.versions.learned(learner, export.events):
-        export, taken = learnable(await store.snapshot())  # something was erased meanwhile
+        export, taken = learnable(
+            await store.snapshot(), teaching
+        )  # something was erased meanwhile
     folder.mkdir(parents=True, exist_ok=True)
     write_lines(folder / ROWS, export.rows)
     write_whole(folder / RECORD, json.dumps(asdict(taken), indent=1, ensure_ascii=False).encode())

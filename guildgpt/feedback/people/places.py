@@ -147,6 +147,10 @@ class Places:
             await self.guild_joined(guild_id)
         await self._leave(here - left - set(present))
 
+    async def left(self) -> set[int]:
+        """The guilds that the bot was taken out of."""
+        return {row.guild_id for row in await self._database.rows(select(left_guilds))}
+
     async def delete_left_guilds(self, before: datetime) -> Erasure:
         """All of the guilds goes that the bot was taken out of before that time."""
         wanted = select(left_guilds.c.guild_id).where(left_guilds.c.left_at <= before)

@@ -13,6 +13,7 @@ from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions.betting import DecisionSettings, Standing
 from guildgpt.feedback.versions.observations import Where, decide_rounds
 from guildgpt.feedback.versions.releases import Settled
+from guildgpt.feedback.voting.teaching import Teaching
 
 WHY = {
     "preferred": "members prefer it",
@@ -33,7 +34,12 @@ async def look(
     """
     candidate, pair = decision.candidate_id or "", {decision.candidate_id, decision.baseline_id}
     cast = await store.rounds.ballots(decision_id=decision.id)
-    counted = [one for one in cast if set(one.versions) == pair]  # it met who serves
+    teaching = Teaching.of(decision.settings)
+    counted = [
+        one  # in which it met who serves, in a guild that decides
+        for one in cast
+        if set(one.versions) == pair and teaching.counts(one.round.guild_id)
+    ]
     means = await store.rounds.means(decision.id)
     # A terminal's rounds are advice; where a guild has held any, they are not looked at.
     where: Where = "guild" if means else "terminal"

@@ -22,6 +22,7 @@ from guildgpt.feedback.records import Ballots, Round, RoundMean
 from guildgpt.feedback.storage.rows import among
 from guildgpt.feedback.storage.schema import decisions, round_means, rounds, votes
 from guildgpt.feedback.voting.ballots import Said, newest_votes, said_in, writers
+from guildgpt.feedback.voting.teaching import Teaching
 
 NOTHING_SAID = 0.5
 
@@ -30,13 +31,19 @@ def keep_means(connection: Connection, which: ColumnElement[bool]) -> None:
     """Note what these rounds say, as far as they decide in a guild between a candidate and who
     serves. They take no more votes, and nobody else closes any meanwhile."""
     wanted = (
-        select(rounds, decisions.c.candidate_id, decisions.c.baseline_id)
+        select(
+            rounds,
+            decisions.c.candidate_id,
+            decisions.c.baseline_id,
+            decisions.c.settings.label("chosen"),
+        )
         .join(decisions, decisions.c.id == rounds.c.decision_id)
         .where(which, rounds.c.place != "terminal")
         .where(rounds.c.id.not_in(select(round_means.c.round_id).where(_has_round)))
         .order_by(rounds.c.closed_at, rounds.c.id)
     )
     found = [row._asdict() for row in connection.execute(wanted)]
+    found = [row for row in found if Teaching.of(row.pop("chosen")).counts(row["guild_id"])]
     pairs = [(row.pop("candidate_id"), row.pop("baseline_id")) for row in found]
     closed = [Round(**row) for row in found]
     wrote = writers(connection, [one.comparison_id for one in closed])
