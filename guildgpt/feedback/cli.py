@@ -16,6 +16,7 @@ import typer
 from guildgpt.errors import GuildError
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
 from guildgpt.feedback.people.policy import RULE_21
+from guildgpt.feedback.voting import voters_cli
 from guildgpt.feedback.voting.corrections_cli import corrections_app
 from guildgpt.feedback.voting.prompts_cli import prompts_app
 from guildgpt.terminal import FLAG, Json, console_for, examples, print_json
@@ -29,6 +30,7 @@ feedback_app = typer.Typer(
 )
 feedback_app.add_typer(prompts_app, name="prompts")
 feedback_app.add_typer(corrections_app, name="corrections")
+feedback_app.command(epilog=voters_cli.EXAMPLES)(voters_cli.voters)
 
 Web = Annotated[
     bool,

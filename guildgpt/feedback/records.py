@@ -491,7 +491,8 @@ class Erasure:
 class Snapshot:
     """The store's contents for export, oldest first; or what an import brings.
 
-    Deleted messages are in it, flagged. `members` has everybody who is referred to.
+    Deleted messages are in it, flagged. `members` has everybody who is referred to, `by_position`
+    those whose votes count no more, `left_guilds` the guilds that the bot was taken out of.
     """
 
     conversations: list[StoredConversation] = field(default_factory=list)
@@ -505,3 +506,5 @@ class Snapshot:
     prompts: list[PoolPrompt] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)  # all of them; no import brings any
+    by_position: set[str] = field(default_factory=set)
+    left_guilds: set[int] = field(default_factory=set)
