@@ -135,10 +135,10 @@ def restore(
         f"{manifest.made_at:%Y-%m-%d %H:%M} UTC in {manifest.source}.",
         "Whoever had their part erased after that is back with it: erase them again.",
     ]
-    if done.erased_since:
+    if since := done.erased_since:
+        were = "erasure was" if since == 1 else "erasures were"
         lines.append(
-            f"In the store that was replaced {done.erased_since:,} erasures were made since; of "
-            "whom, is not kept."
+            f"In the store that was replaced {since:,} {were} made since; of whom, is not kept."
         )
     if done.rows.get("api_keys"):
         lines.append(
