@@ -276,10 +276,12 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class WaitingCorrection:
-    """A correction that waits for the operator, and what was said, up to the answer it is of."""
+    """A correction that waits for the operator, what was said, up to the answer it is of, and what
+    speaks for its having been pasted from elsewhere (`flags`)."""
 
     correction: Correction
     said: tuple[StoredMessage, ...]
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,33 @@ class Voter:
 
 
 @dataclass(frozen=True, slots=True)
+class Electorate:
+    """How many people voted, by position (their votes do not count) and like a machine."""
+
+    people: int
+    by_position: int
+    like_a_machine: int
+
+    @classmethod
+    def of(cls, found: Sequence[Voter]) -> Electorate:
+        """Of these voters."""
+        by_position = sum(one.found_at is not None for one in found)
+        return cls(len(found), by_position, sum(bool(one.flags) for one in found))
+
+    @property
+    def says(self) -> str:
+        """In a sentence."""
+        if not self.people:
+            return "Nobody has voted yet."
+        told = f"{self.people:,} people voted" if self.people > 1 else "1 person voted"
+        if self.by_position:
+            told += f"; {self.by_position:,} by position: their votes do not count"
+        if self.like_a_machine:
+            told += f"; {self.like_a_machine:,} like a machine: their votes count, look at them"
+        return f"{told}."
+
+
+@dataclass(frozen=True, slots=True)
 class Voters:
     """Who voted, and whose votes count no more."""
 

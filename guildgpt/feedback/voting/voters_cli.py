@@ -30,28 +30,15 @@ def voters(
 
     Voters have a code and no name. Which version wrote an answer is not looked at.
     """
+    from guildgpt.feedback.voting.voters import Electorate
+
     found = with_store(store, lambda opened: opened.voters.all())
     shown = [one for one in found if everybody or one.found_at or one.flags]
     if as_json:
         print_json([asdict(one) for one in shown])
         return
     _show(shown, console_for())
-    say(console_for(), in_a_sentence(found))
-
-
-def in_a_sentence(found: Sequence[Voter]) -> str:
-    """How many voters there are, how many do not count, and how many are flagged."""
-    if not found:
-        return "Nobody has voted yet."
-    excluded = sum(one.found_at is not None for one in found)
-    flagged = sum(bool(one.flags) for one in found)
-    of_them = [
-        f"{excluded:,} of them by position: their votes do not count" if excluded else "",
-        f"{flagged:,} like a machine: their votes count, look at them" if flagged else "",
-    ]
-    told = "; ".join(part for part in of_them if part)
-    people = f"{len(found):,} people voted" if len(found) > 1 else "1 person voted"
-    return f"{people}{', ' + told if told else ''}."
+    say(console_for(), Electorate.of(found).says)
 
 
 def _show(found: Sequence[Voter], console: Console) -> None:

@@ -22,8 +22,7 @@ from guildgpt.feedback.voting.machines import like_a_machine
 from guildgpt.feedback.voting.prompts import NewPrompt
 from guildgpt.feedback.voting.seen import Seen
 from guildgpt.feedback.voting.standings import standings
-from guildgpt.feedback.voting.voters import found_at, log_evidence
-from guildgpt.feedback.voting.voters_cli import in_a_sentence
+from guildgpt.feedback.voting.voters import Electorate, found_at, log_evidence
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 CLICKER, READER, FAN = 1, 2, 3
@@ -149,7 +148,10 @@ async def test_one_is_found_and_the_others_are_not(store: Store, clock: Clock) -
     assert [one.found_at is not None for one in listed] == [True, False, False]
     assert (listed[0].code, listed[0].votes, listed[0].first) == (store.seen.code(clicker), 24, 1.0)
     assert listed[0].last == 0.0
-    assert "1 of them by position: their votes do not count" in in_a_sentence(listed)
+    assert Electorate.of(listed) == Electorate(people=3, by_position=1, like_a_machine=0)
+    assert Electorate.of(listed).says == (
+        "3 people voted; 1 by position: their votes do not count."
+    )
 
 
 def test_a_code_is_nobodys_name() -> None:
