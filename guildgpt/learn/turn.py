@@ -33,8 +33,8 @@ from guildgpt.feedback.versions.betting import DecisionSettings, Standing
 from guildgpt.feedback.versions.deciding import in_words, look
 from guildgpt.feedback.versions.registering import register
 from guildgpt.feedback.versions.releasing import candidate, promote, served
-from guildgpt.learn.gate import pass_gate
 from guildgpt.feedback.voting.voters import Electorate
+from guildgpt.learn.gate import pass_gate
 from guildgpt.learn.watch import Watch
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version, version_of
