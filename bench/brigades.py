@@ -60,9 +60,11 @@ def play(true: float, brigade: Brigade, canaries: int, chance: np.random.Generat
     of the members who read."""
     shape = (canaries, ROUNDS, PRESENT)
     order = chance.random((canaries, ROUNDS, MEMBERS)).argsort(axis=-1)[..., :PRESENT]
-    steps = (np.arange(MEMBERS) + 0.5) / MEMBERS * 2 - 1
-    leaning = true + LEAN * 3**0.5 * chance.permuted(np.tile(steps, (canaries, 1)), axis=1)
-    leaning += true - leaning.mean(axis=1, keepdims=True)
+    theirs = order < round(brigade.share * MEMBERS)
+    readers = MEMBERS - round(brigade.share * MEMBERS)
+    steps = (np.arange(readers) + 0.5) / readers * 2 - 1
+    leaning = np.full((canaries, MEMBERS), true)
+    leaning[:, -readers:] += LEAN * 3**0.5 * chance.permuted(np.tile(steps, (canaries, 1)), axis=1)
     prompt = SCATTER * 3**0.5 * chance.uniform(-1, 1, (canaries, ROUNDS, 1))
     own = np.take_along_axis(leaning[:, None], order, axis=-1)
     verdicts = (chance.random(shape) < np.clip(own + prompt, 0, 1)).astype(float)
@@ -74,7 +76,6 @@ def play(true: float, brigade: Brigade, canaries: int, chance: np.random.Generat
     elif brigade.kind.startswith("shorter"):
         often = 0.5 if brigade.kind == "shorter" else 0.7
         takes = chance.random((canaries, ROUNDS, 1)) < often
-    theirs = order < round(brigade.share * MEMBERS)
     verdicts = np.where(theirs, takes, verdicts).astype(float)
     return Held(verdicts, (verdicts == candidate_first).astype(float), order)
 
