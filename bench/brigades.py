@@ -134,7 +134,12 @@ def power(share: float, canaries: int) -> list[str]:
     """How often one who takes the first side so often is found by 20, 50, 100, 400 votes, and in
     which vote in the median and in nine of ten cases."""
     chance = np.random.default_rng(8)
-    crossed = found((chance.random((canaries, VOTES)) < share).astype(float))
+    crossed = np.concatenate(
+        [
+            found((chance.random((AT_ONCE, VOTES)) < share).astype(float))
+            for _ in range(0, canaries, AT_ONCE)
+        ]
+    )
     by = [f"{100 * crossed[:, count - 1].mean():.1f} %" for count in (20, 50, 100, VOTES)]
     at = np.where(crossed.any(axis=-1), crossed.argmax(axis=-1) + 1, VOTES + 1)
     shown = [np.quantile(at, part) for part in (0.5, 0.9)]
