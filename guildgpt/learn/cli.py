@@ -217,6 +217,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"To learn from: {in_number(found['comparisons'], 'comparison')}"
         + (f", {found['corrections']:,} of them corrections" if found["corrections"] else ""),
         *(f"  left out, {reason}: {count:,}" for reason, count in found["left_out"].items()),
+        found["voters"]["says"],
         f"Prompts: {prompts['train']:,} to learn from, {prompts['decide']:,} to decide on; "
         f"{found['open_rounds']:,} rounds are open",
     ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -34,6 +34,7 @@ from guildgpt.feedback.versions.deciding import in_words, look
 from guildgpt.feedback.versions.registering import register
 from guildgpt.feedback.versions.releasing import candidate, promote, served
 from guildgpt.feedback.voting.teaching import Teaching, teaching
+from guildgpt.feedback.voting.voters import Electorate
 from guildgpt.learn.accounting import note_began, note_trained
 from guildgpt.learn.aside import set_aside
 from guildgpt.learn.gate import pass_gate
@@ -292,11 +293,13 @@ def status(store_url: str) -> dict[str, Any]:
         if decision is not None and decision.state in ("canary", "preferred"):
             decision, standing = await look(store, decision)
         prompts = await store.prompts.all("accepted")
+        voted = Electorate.of(await store.voters.all())
         return {
             "serving": [(one.version_id, one.share) for one in await store.releases.current()],
             "comparisons": taken.comparisons,
             "corrections": taken.corrections,
             "left_out": taken.left_out,
+            "voters": asdict(voted) | {"says": voted.says},
             "open_rounds": len(await store.rounds.in_state("posting", "open")),
             "prompts": {
                 purpose: sum(one.purpose == purpose for one in prompts)

@@ -33,6 +33,7 @@ from guildgpt.feedback.storage.schema import (
     rounds,
 )
 from guildgpt.feedback.voting.rounds import end_rounds
+from guildgpt.feedback.voting.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Places:
     _database: Database
     _clock: Clock
     _remover: Remover
+    _seen: Seen
 
     async def settings(self, guild_id: int) -> dict[str, Any]:
         """What the guild's admins have set; empty if nothing."""
@@ -114,7 +116,7 @@ class Places:
 
         def take(removal: Removal) -> None:
             connection, held = removal.connection, rounds.c.channel_id.in_(gone)
-            end_rounds(connection, held, now)
+            end_rounds(connection, held, now, self._seen)
             nowhere = {"channel_id": None, "discord_id": None}
             connection.execute(update(rounds).where(held).values(nowhere))
             forgetting = update(conversations).where(there, is_round)
@@ -171,7 +173,8 @@ class Places:
         def work(connection: Connection) -> None:
             connection.execute(leaving, rows)
             left = [row["guild_id"] for row in rows]
-            end_rounds(connection, among(connection, rounds.c.guild_id, left), now)
+            of_them = among(connection, rounds.c.guild_id, left)
+            end_rounds(connection, of_them, now, self._seen)
 
         if rows:
             await self._database.write(work, alone=True)

@@ -33,6 +33,7 @@ from guildgpt.feedback.storage.schema import (
 from guildgpt.feedback.storage.trouble import GONE, Known
 from guildgpt.feedback.voting.ballots import newest_votes, writers
 from guildgpt.feedback.voting.means import forget_mean, keep_means, means_of
+from guildgpt.feedback.voting.seen import Seen
 from guildgpt.feedback.voting.votes import candidate_rows, comparison_row
 
 UNENDED: tuple[RoundState, ...] = ("posting", "open", "closing")
@@ -44,6 +45,7 @@ class Rounds:
 
     _database: Database
     _clock: Clock
+    _seen: Seen
 
     async def open(
         self,
@@ -134,7 +136,7 @@ class Rounds:
             if state == "cancelled":
                 forget_mean(connection, id)
             else:
-                keep_means(connection, rounds.c.id == id)
+                keep_means(connection, rounds.c.id == id, self._seen)
             return True
 
         return await self._database.write(work, alone=True)
@@ -213,7 +215,9 @@ class Rounds:
         return await self._database.read(work)
 
 
-def end_rounds(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
+def end_rounds(
+    connection: Connection, which: ColumnElement[bool], now: datetime, seen: Seen
+) -> None:
     """What these rounds were held in is no more: they are closed with the votes that they have, and
     cancelled without any."""
     ids = connection.scalars(select(rounds.c.id).where(which, rounds.c.state.in_(UNENDED))).all()
@@ -222,7 +226,7 @@ def end_rounds(connection: Connection, which: ColumnElement[bool], now: datetime
     state = case((cast, "closed"), else_="cancelled")
     closed_at = func.coalesce(rounds.c.closed_at, now)
     connection.execute(update(rounds).where(these).values(state=state, closed_at=closed_at))
-    keep_means(connection, these & (rounds.c.state == "closed"))
+    keep_means(connection, these & (rounds.c.state == "closed"), seen)
 
 
 _PLAIN: dict[str, object] = {
