@@ -41,11 +41,12 @@ from guildgpt.pipeline.checks import (
     check_rows,
     no_comparisons,
     no_demonstrations,
+    no_ratings,
     wears_adapters,
 )
 from guildgpt.pipeline.prompts import prepare_prompts, prompts_with_room, unread_rules
 from guildgpt.pipeline.reading import Reading
-from guildgpt.pipeline.stage import Compared, Gathered, Prepared
+from guildgpt.pipeline.stage import Compared, Gathered, Prepared, RatedRows
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
 from guildgpt.train.config import RolloutConfig
@@ -124,6 +125,8 @@ def prepare(
     rows = _prepare_conversations(stage, read)
     if reads == "comparisons":
         return replace(rows, compared=_prepare_comparisons(stage, read))
+    if reads == "ratings":
+        return replace(rows, rated=_prepare_ratings(stage, read))
     if reads == "prompts":
         prompts, too_long = prepare_prompts(stage, recipe, data.dataset, chat)
         settings = recipe.settings(stage)
@@ -142,6 +145,8 @@ def foresee(stage: Stage, read: Reading) -> None:
     kind, settings = STAGES[stage], recipe.settings(stage)
     if kind.reads == "comparisons":
         _prepare_comparisons(stage, read)
+    if kind.reads == "ratings":
+        _prepare_ratings(stage, read)
     if isinstance(settings, RolloutConfig):
         prepare_prompts(stage, recipe, data.dataset, chat)
         if settings.demonstrations.weight and not data.dataset.train:
@@ -166,11 +171,23 @@ def _prepare_comparisons(stage: Stage, read: Reading) -> Compared:
     With a judge in the recipe, comparisons are shared out: one half trains the reward model and
     DPO, the other the judge.
     """
-    half = None if "judge" not in read.recipe.stages else not STAGES[stage].judges
-    train, dropped = read.comparisons(half)
+    train, dropped = read.comparisons(_half(stage, read.recipe))
     if not train:
         raise no_comparisons(stage, dropped)
     return Compared(train, read.held_out_comparisons, dropped)
+
+
+def _prepare_ratings(stage: Stage, read: Reading) -> RatedRows:
+    """A stage's answers called good or bad, of the same comparisons; DataError where there are
+    none."""
+    train, dropped = read.ratings(_half(stage, read.recipe))
+    if not train:
+        raise no_ratings(stage, dropped)
+    return RatedRows(train, read.held_out_ratings, dropped)
+
+
+def _half(stage: Stage, recipe: Recipe) -> bool | None:
+    return None if "judge" not in recipe.stages else not STAGES[stage].judges
 
 
 def _without_gguf(

@@ -153,6 +153,24 @@ class DpoConfig(PolicyConfig, RowsConfig):
     """The share of comparisons taken to be the wrong way round."""
 
 
+class KtoConfig(PolicyConfig, RowsConfig):
+    """The `[kto]` section: the policy learns from answers that somebody called good or bad, one by
+    one (Ethayarajh et al. 2024, arXiv 2402.01306). Comparisons give such answers, too."""
+
+    batch_size: int = Field(default=16, ge=1, le=1_000_000)
+    """Answers per optimizer step; of few, it is hardly known how far the policy has moved."""
+    learning_rate: float = Field(default=5e-5, gt=0, le=10)
+    beta: float = Field(default=0.1, gt=0, le=1000)
+    """How dearly the policy is held to the model it starts from."""
+    good_weight: float = Field(default=1.0, gt=0, le=1000)
+    """What a good answer counts."""
+    bad_weight: float = Field(default=1.0, gt=0, le=1000)
+    """What a bad one counts."""
+    balance: bool = True
+    """The rarer ones count more, so that by these weights all good answers together count as much
+    as all bad ones."""
+
+
 class KlConfig(BaseModel):
     """The price of moving away from the reference, in reward per nat."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from guildgpt.data.examples import Ranking
 from guildgpt.network.hats import POLICY, Hats
 from guildgpt.network.shared import SharedLayers
-from guildgpt.network.trunk import Trunk, token_logprobs
+from guildgpt.network.trunk import Trunk, answer_logprobs
 from guildgpt.train.config import DpoConfig
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import dpo
@@ -79,8 +79,8 @@ class Dpo(ComparisonObjective):
         """Each prompt's loss (P,), and the share of its pairs in the right order (P,)."""
         with self.shared.kept():
             with torch.no_grad():
-                ref = by_pair(self.sums(self.reference, batch), batch)
-            ours = by_pair(self.sums(self.trunk, batch), batch)
+                ref = by_pair(answer_logprobs(self.reference, answers_of(batch)), batch)
+            ours = by_pair(answer_logprobs(self.trunk, answers_of(batch)), batch)
         losses, right = [], []
         for (better, worse), (ref_better, ref_worse) in zip(ours, ref, strict=True):
             sides = better, worse, ref_better, ref_worse
@@ -88,12 +88,6 @@ class Dpo(ComparisonObjective):
             moved = (better - ref_better) - (worse - ref_worse)
             right.append(((moved > 0).float() + 0.5 * (moved == 0).float()).mean())
         return torch.stack(losses), torch.stack(right)
-
-    def sums(self, trunk: Trunk, batch: Sequence[Ranking]) -> Tensor:
-        """Σ_t log p(a_t) of each answer, in nats: (answers of the batch,)."""
-        examples = answers_of(batch)
-        parts = torch.split(token_logprobs(trunk, examples), [e.trained for e in examples])
-        return torch.stack([part.sum() for part in parts])
 
     @torch.no_grad()
     def measure(self) -> dict[str, dict[str, float]]:
