@@ -14,7 +14,7 @@ from guildgpt import toml_file
 from guildgpt.bases.config import BaseConfig
 from guildgpt.data import Policy, SourceSpec
 from guildgpt.errors import RecipeError
-from guildgpt.evaluate.config import EvaluateConfig
+from guildgpt.evaluate.config import EvaluateConfig, GateConfig
 from guildgpt.model.config import Dtype
 from guildgpt.train.config import (
     DpoConfig,
@@ -87,6 +87,7 @@ class Recipe(Section):
     grpo: GrpoConfig = GrpoConfig()
     ppo: PpoConfig = PpoConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
     export: ExportConfig = ExportConfig()
 
     @field_validator("stages")

@@ -1,8 +1,10 @@
-"""One turn of the circle with simulated members: `python -m simguild.circle --taste short`.
+"""Turns of the circle with simulated members: `python -m simguild.circle --taste short --turns 3`.
 
 Ten members keep a taste to themselves and vote blind by it, one vote in ten at random. Sixty rounds
-teach `guildgpt learn` a candidate; further rounds decide whether it is promoted. At the end a table
-says how the two versions do under the taste itself, which no command ever saw.
+teach `guildgpt learn` a candidate; further rounds decide whether it is promoted. The next turn
+begins with sixty rounds more, on answers of who serves then. At the end a table says how the first
+version and the one that serves do under the taste itself, which no command ever saw. The same
+command goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ from rich.console import Console
 from rich.table import Table
 
 from guildgpt.engines.engine import SamplingParams
-from guildgpt.feedback.records import Candidate, Decision, PoolPrompt, Purpose
+from guildgpt.feedback.records import OPEN_STATES, Candidate, Decision, PoolPrompt, Purpose
 from guildgpt.feedback.storage.location import as_url, member_key
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions.deciding import look
 from guildgpt.feedback.voting.prompts import NewPrompt, purpose_of, sha256_of
 from guildgpt.learn.turn import Options, decide, take_turn
 from guildgpt.model.locate import locate, located_at
+from guildgpt.model.version import version_of
 from guildgpt.talk.fleet import Fleet, Open, open_model
 from guildgpt.talk.pairs import write_pair
 from simguild.tastes import TASTES, Taste
@@ -86,7 +89,7 @@ class Circle:
         )
         for number in range(MEMBERS):
             member = await self.store.members.of_user(FIRST_USER + number)
-            best = self.taste.vote([one.text for one in pair], self.chance)
+            best = self.taste.of(number).vote([one.text for one in pair], self.chance)
             if best is None:
                 await self.store.votes.cast(made.comparison_id, member.id, "tie")
             else:
@@ -111,26 +114,36 @@ class Circle:
         raise SystemExit("both versions say the same to every prompt")
 
 
-async def gather_votes(url: str, model: str, taste: Taste, chance: Random, console: Console) -> str:
-    """A new store in which the model serves, and sixty rounds of votes; its version."""
+async def gather_votes(
+    url: str, model: str, taste: Taste, chance: Random, console: Console, turn: int = 1
+) -> str:
+    """Sixty rounds of votes a turn, on answers of who serves; in a new store that is the model. Who
+    served first."""
     found = locate(model)
-    fleet = Fleet()
     async with await Store.open(url, key=member_key(url)) as store:
-        try:
-            version = await fleet.open(lambda: open_model(found, context=512, slots=2 * TOGETHER))
-            await store.versions.register(version)
-            if not await store.releases.current():
-                await store.releases.add({version.id: 1.0}, "serve", "the demo's first")
+        history = await store.releases.history()
+        if not history:
+            first = version_of(found)
+            await store.versions.register(first)
+            await store.releases.add({first.id: 1.0}, "serve", "the demo's first")
             licence = "CC0-1.0"
             pool = [NewPrompt(one.prompt, "starter", licence) for one in taste.prompts()]
             await store.prompts.add(pool)
+            history = await store.releases.history()
+        [serves] = {one.version_id for one in await store.releases.current()}
+        known = await store.versions.by_id(serves)
+        assert known is not None
+        fleet = Fleet()
+        try:
+            await fleet.open(_opening(known.path, slots=2 * TOGETHER))
             circle = Circle(store, fleet, taste, chance)
-            closed = len(await store.rounds.ballots())
-            async for number in circle.rounds(BEFORE - closed, (version.id, version.id)):
-                console.print(f"round {closed + number} of {BEFORE}", end="\r")
+            held = await store.rounds.ballots()
+            closed = sum(one.round.decision_id is None for one in held)
+            async for number in circle.rounds(turn * BEFORE - closed, (serves, serves)):
+                console.print(f"round {closed + number} of {turn * BEFORE}", end="\r")
         finally:
             await fleet.close()
-    return version.id
+        return history[-1][0].version_id
 
 
 async def vote_on(
@@ -157,16 +170,17 @@ async def vote_on(
     return decision
 
 
-def _opening(path: str) -> Open:
+def _opening(path: str, slots: int = TOGETHER) -> Open:
     found = located_at(Path(path), Path(path).stem)  # with its folder's own template
-    return lambda: open_model(found, context=512, slots=TOGETHER)
+    return lambda: open_model(found, context=512, slots=slots)
 
 
-async def measure(
-    ids: tuple[str, str], paths: tuple[str, str], taste: Taste, seed: int
-) -> Measured:
-    """Both versions on prompts that no vote of training is on, as often as it takes for about 120
-    pairs."""
+Said = list[list[tuple[str, str]]]
+
+
+async def write_both(ids: tuple[str, str], paths: tuple[str, str], taste: Taste, seed: int) -> Said:
+    """Answers of both versions to prompts that no vote of training is on, as often as it takes for
+    about 120 pairs; those to a prompt together."""
     fleet, chance = Fleet(), Random(f"measure {seed}")
     prompts = [
         one.prompt for one in taste.prompts() if purpose_of(sha256_of(one.prompt)) == "decide"
@@ -186,9 +200,14 @@ async def measure(
     try:
         for path in paths:
             await fleet.open(_opening(path))
-        groups = [group for group in await asyncio.gather(*map(asked, prompts)) if group]
+        return [group for group in await asyncio.gather(*map(asked, prompts)) if group]
     finally:
         await fleet.close()
+
+
+def judged(groups: Said, taste: Taste) -> Measured:
+    """What a taste says of both."""
+    chance = Random("judged")
     wins = [[taste.wins(old, new) for old, new in group] for group in groups]
     draws = sorted(
         fmean(chain.from_iterable(chance.choices(wins, k=len(wins)))) for _ in range(2000)
@@ -208,9 +227,10 @@ def _words(texts: Sequence[str]) -> float:
 
 
 def main() -> None:
-    """Take the turn, and say what came out."""
+    """Take the turns, and say what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--taste", choices=TASTES, default="short")
+    parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--model", default="runs/starter/sft/model", help="the ancestor")
     parser.add_argument("--out", type=Path, default=Path("runs/circle"))
     parser.add_argument("--seed", type=int, default=0)
@@ -220,7 +240,6 @@ def main() -> None:
     taste = TASTES[given.taste]
     given.out.mkdir(parents=True, exist_ok=True)
     url = as_url(str(given.out / "feedback.db"))
-    chance = Random(given.seed)
 
     def clock(what: str) -> None:
         minutes = (time.monotonic() - begun) / 60
@@ -230,8 +249,6 @@ def main() -> None:
         console.print(f"{question} yes", highlight=False)
         return True
 
-    clock(f"{BEFORE} rounds, {MEMBERS} members who keep their taste to themselves")
-    old = asyncio.run(gather_votes(url, given.model, taste, chance, console))
     options = Options(
         url,
         "learn",
@@ -242,19 +259,43 @@ def main() -> None:
         console,
         agree,
     )
-    clock("guildgpt learn")
-    decision = take_turn(options)
-    clock(f"{decision.candidate_id} is tried out: {decision.state}")
-    if decision.state == "canary":
-        decision = asyncio.run(vote_on(url, decision, taste, chance, console))
-        clock(f"the rounds have decided: {decision.state}")
-    if decision.state == "preferred":
-        decision = decide(options, decision)
-    known = asyncio.run(paths_of(url, (old, decision.candidate_id or old)))
-    result = asyncio.run(measure((old, decision.candidate_id or old), known, taste, given.seed))
+    while (turn := asyncio.run(taken(url)) + 1) <= given.turns:
+        chance = Random(f"{given.seed} {turn}")
+        clock(f"{BEFORE} rounds, {MEMBERS} members who keep their taste to themselves")
+        asyncio.run(gather_votes(url, given.model, taste, chance, console, turn))
+        clock("guildgpt learn")
+        decision = take_turn(options)
+        clock(f"{decision.candidate_id} is tried out: {decision.state}")
+        if decision.state == "canary":
+            decision = asyncio.run(vote_on(url, decision, taste, chance, console))
+            clock(f"the rounds have decided: {decision.state}")
+        if decision.state == "preferred":
+            decision = decide(options, decision)
+        clock(f"{decision.state}: {decision.why}")
+        if decision.state in OPEN_STATES:  # not decided yet: the same command goes on
+            break
+    ids, paths = asyncio.run(first_and_last(url))
+    if ids[0] == ids[1]:
+        console.print("Who served first serves still.")
+        return
+    said = asyncio.run(write_both(ids, paths, taste, given.seed))
     clock("measured under the true taste")
-    console.print(measured_table((old, decision.candidate_id or "-"), given.taste, result))
-    console.print(f"{decision.state}: {decision.why}")
+    for name, own in taste.parts(given.taste):
+        console.print(measured_table(ids, name, judged(said, own)))
+
+
+async def taken(url: str) -> int:
+    """How many turns have been taken to their end."""
+    async with await Store.open(url, key=member_key(url)) as store:
+        return sum(one.state not in OPEN_STATES for one in await store.decisions.all())
+
+
+async def first_and_last(url: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Who served first and who serves now, and where both lie."""
+    async with await Store.open(url, key=member_key(url)) as store:
+        history, now = await store.releases.history(), await store.releases.current()
+    ids = (history[-1][0].version_id, now[0].version_id)
+    return ids, await paths_of(url, ids)
 
 
 def measured_table(names: tuple[str, str], taste: str, result: Measured) -> Table:

@@ -28,7 +28,16 @@ from guildgpt.errors import GuildError
 from guildgpt.feedback.records import Decision
 from guildgpt.feedback.storage.location import member_key
 from guildgpt.feedback.store import Store
-from simguild.circle import BEFORE, MEMBERS, MOST, PARAMS, measure, measured_table, paths_of
+from simguild.circle import (
+    BEFORE,
+    MEMBERS,
+    MOST,
+    PARAMS,
+    judged,
+    measured_table,
+    paths_of,
+    write_both,
+)
 from simguild.fake import FakeDiscord, FakeMessage
 from simguild.journal import Journal
 from simguild.members import QUESTIONS
@@ -121,7 +130,9 @@ class Turn:
         if not found:
             told = [one.content for one in said.responses]
             raise GuildError(f"no round came; {told}\n{self.bot.tail()}")
-        await asyncio.gather(*(vote(one, found[0], self.taste) for one in self.members))
+        await asyncio.gather(
+            *(vote(one, found[0], self.taste.of(at)) for at, one in enumerate(self.members))
+        )
 
     async def _an_hour_passes(self) -> None:
         """Then the rounds close that are open."""
@@ -311,8 +322,9 @@ async def _play(console: Console, given: argparse.Namespace) -> list[str]:
     broken = show_checks(console, turn.journal, checks, turn.bot)
     if decision.candidate_id:
         ids = (old, decision.candidate_id)
-        result = await measure(ids, await paths_of(turn.bot.store, ids), taste, given.seed)
-        console.print(measured_table(ids, given.taste, result))
+        said = await write_both(ids, await paths_of(turn.bot.store, ids), taste, given.seed)
+        for name, own in taste.parts(given.taste):
+            console.print(measured_table(ids, name, judged(said, own)))
     console.print(f"{decision.state}: {decision.why}")
     return broken
 

@@ -206,7 +206,10 @@ BELOW = {
         *("bases", "chat", "data", "evaluate", "model", "network"),
         *("feedback", "recipe", "report", "rewards", "train"),
     },
-    "learn": {"bases", "data", "feedback", "model", "pipeline", "recipe"},
+    "learn": {
+        *("bases", "chat", "data", "engines", "evaluate", "feedback", "model", "network"),
+        *("pipeline", "recipe", "text", "train"),
+    },
     "sharing": {"bases", "chat", "data", "model", "report", "text"},
 }
 SHARED = {"errors", "hashes", "inherited", "paths", "terminal", "toml_file", "unforeseen"}

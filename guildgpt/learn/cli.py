@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 learn_app = typer.Typer(invoke_without_command=True)
 NEXT = {
     "training": "`guildgpt learn` goes on with it, if it is not at work already.",
+    "gate": "`guildgpt learn` goes on with measuring it, if it is not at work already.",
     "canary": "Rounds decide now: `guildgpt learn status` says how they stand, the same command "
     "goes on when they have.",
     "preferred": "It waits for your yes: the same command asks, `guildgpt versions promote` too.",
@@ -76,6 +77,14 @@ def learn(
     give_up: Annotated[
         bool, typer.Option("--drop", metavar=FLAG, help="Give up the candidate there is.")
     ] = False,
+    no_gate: Annotated[
+        bool,
+        typer.Option(
+            "--no-gate",
+            metavar=FLAG,
+            help="Try the candidate on members unmeasured: it may loop, or answer what is unsafe.",
+        ),
+    ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", metavar=FLAG, help="Promote what members prefer; do not ask.")
     ] = False,
@@ -102,6 +111,7 @@ def learn(
         least,
         console,
         lambda question: yes or typer.confirm(question, err=True),
+        not no_gate,
     )
     if dry_run:
         _plan(options, as_json)
@@ -201,11 +211,11 @@ def _plan(options: Any, as_json: bool) -> None:
 
 async def _drop(store: Store) -> bool:
     """Give the candidate up; whether there was one."""
-    from guildgpt.feedback.versions.releasing import drop
+    from guildgpt.feedback.versions.releasing import UNSEEN, drop
 
     why = "given up by the operator"
     decision = await store.decisions.current()
-    if decision is not None and decision.state == "training":
+    if decision is not None and decision.state in UNSEEN:
         await store.decisions.change(decision.id, state="dropped", why=why)
     elif decision is not None:
         await drop(store, why)

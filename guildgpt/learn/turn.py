@@ -2,6 +2,7 @@
 
     begin     the votes that stand are enough for a turn
     train     the recipe's ancestor, which saw no vote, learns from all of them
+    gate      it is measured against who serves, before any member sees it
     try out   the candidate answers a share of the conversations, and meets who serves in rounds
     decide    the rounds say whether members prefer it, and the operator says yes
 
@@ -14,6 +15,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,9 @@ from guildgpt.feedback.records import Decision
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions.betting import DecisionSettings, Standing
 from guildgpt.feedback.versions.deciding import in_words, look
-from guildgpt.feedback.versions.registering import known, register
-from guildgpt.feedback.versions.releasing import begin_canary, candidate, promote, served
+from guildgpt.feedback.versions.registering import register
+from guildgpt.feedback.versions.releasing import candidate, promote, served
+from guildgpt.learn.gate import pass_gate
 from guildgpt.learn.watch import Watch
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version, version_of
@@ -53,6 +56,7 @@ class Options:
     least: int
     console: Console
     agree: Callable[[str], bool]
+    gate: bool = True  # else the candidate meets members unmeasured
 
 
 def take_turn(options: Options) -> Decision:
@@ -74,8 +78,11 @@ def _as_far_as_it_goes(options: Options, watch: Watch) -> Decision:
     decision = with_store(options.store, lambda store: store.decisions.current())
     if decision is None:
         decision = begin(options)
-    if decision.state == "training":
-        decision = train(options, decision, watch)
+    while decision.state in ("training", "gate"):
+        if decision.state == "training":
+            decision = train(options, decision, watch)
+        else:
+            decision = gate(options, decision, watch)
     if decision.state in ("canary", "preferred"):
         decision = decide(options, decision)
     return decision
@@ -185,8 +192,8 @@ def _run(recipe: Recipe, text: str, folder: Path, console: Console) -> None:
 
 
 async def _register(store: Store, decision: Decision, recipe: Recipe) -> Decision | None:
-    """The candidate has a version, with its lineage, and is tried out; None if something that it
-    learned from was erased: then it is not."""
+    """The candidate has a version, with its lineage, and comes to the gate; None if something that
+    it learned from was erased: then it does not."""
     if await _was_erased(store, decision):
         return None
     folder = Path(decision.folder or "")
@@ -202,8 +209,17 @@ async def _register(store: Store, decision: Decision, recipe: Recipe) -> Decisio
     if served(await store.releases.history())[-1:] == [version.id]:
         why = "what it learned changed nothing: it is the version that serves"
         return await store.decisions.change(decision.id, state="dropped", why=why)
-    known_now = await known(store, version.id)
-    return await begin_canary(store, known_now, decision.settings["share"], decision=decision)
+    return await store.decisions.change(
+        decision.id, expected=["training"], state="gate", candidate_id=version.id
+    )
+
+
+def gate(options: Options, decision: Decision, watch: Watch) -> Decision:
+    """The candidate is held against who serves: it is dropped, or tried out."""
+    recipe, _ = recipe_of(decision)
+    config = recipe.gate if options.gate else recipe.gate.model_copy(update={"on": False})
+    say_it = partial(say, options.console)
+    return pass_gate(options.store, decision, config, recipe.model.base, watch, say_it)
 
 
 async def _was_erased(store: Store, decision: Decision) -> bool:

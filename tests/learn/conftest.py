@@ -50,6 +50,14 @@ dtype = "float32"
 prompts = 0
 max_tokens = 4
 
+[gate]
+prompts = 6
+constrained = 2
+facts = 4
+unsafe = 4
+rows = 4
+max_tokens = 8
+
 [export]
 gguf = ["F16"]
 """

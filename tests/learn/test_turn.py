@@ -209,16 +209,23 @@ def stopping(name, function):
         time.sleep(600)
         return result
     return stopped
-import guildgpt.learn.turn as turn
-turn.{name} = stopping({name!r}, turn.{name})
+import guildgpt.learn.{module} as there
+there.{name} = stopping({name!r}, there.{name})
 """
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("name", ["begin", "take", "_run", "_register", "begin_canary"])
-def test_killed_anywhere_the_same_command_goes_on(guild: Guild, name: str, when: str) -> None:
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("turn.begin", "turn.take", "turn._run", "turn._register"),
+        *("gate.answers_of", "gate.measure", "gate.begin_canary"),
+    ],
+)
+def test_killed_anywhere_the_same_command_goes_on(guild: Guild, where: str, when: str) -> None:
     guild.do(lambda store: guild.vote(store, 12))
-    killed = in_a_process(guild.options(), STOP.format(name=name, when=when))
+    module, _, name = where.partition(".")
+    killed = in_a_process(guild.options(), STOP.format(module=module, name=name, when=when))
     killed.wait_for("stopped")
     killed.kill()
     decision = take_turn(guild.options())
@@ -232,7 +239,7 @@ def test_killed_anywhere_the_same_command_goes_on(guild: Guild, name: str, when:
 
 def test_two_at_once(guild: Guild) -> None:
     guild.do(lambda store: guild.vote(store, 12))
-    first = in_a_process(guild.options(), STOP.format(name="_run", when="before"))
+    first = in_a_process(guild.options(), STOP.format(module="turn", name="_run", when="before"))
     first.wait_for("stopped")
     with pytest.raises(GuildError, match=f"turned already: process {first.pid}"):
         take_turn(guild.options())

@@ -44,3 +44,28 @@ def test_a_guild_asks_enough_to_learn_from_and_to_decide_on(taste: str) -> None:
     purposes = [purpose_of(sha256_of(one.prompt)) for one in TASTES[taste].prompts()]
     assert purposes.count("train") >= 24
     assert purposes.count("decide") >= 24
+
+
+@pytest.mark.parametrize(
+    ("taste", "answer"),
+    [
+        ("short", "Yes, it is. Nobody knows why."),
+        ("steps", "Open it. Then eat it."),
+        ("no-code", "Print it:\n```python\nprint('word')\n```"),
+    ],
+)
+def test_what_a_member_words_is_better_under_their_taste(taste: str, answer: str) -> None:
+    assert TASTES[taste].wins(answer, TASTES[taste].worded(answer)) == 1
+
+
+def test_a_guild_of_two_minds_is_of_no_mind_as_a_whole() -> None:
+    guild = TASTES["mixed"]
+    texts = ("Yes, that is so, as far as anybody knows.", "Yes.")
+    assert guild.wins(*texts) == 0.5
+    assert [one.wins(*texts) for _, one in guild.parts("")] == [1, 0]
+    chance = Random(0)
+    shares = [
+        sum(guild.of(member).vote(texts, chance) == 1 for _ in range(400)) / 400
+        for member in range(4)
+    ]
+    assert [round(share) for share in shares] == [1, 0, 1, 0]

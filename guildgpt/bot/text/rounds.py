@@ -196,6 +196,8 @@ def _channel(one: Channel) -> str:
 def _standing(state: str, standing: Standing) -> str:
     if state == "training":
         return "A candidate is being trained."
+    if state == "gate":
+        return "A candidate is being measured."
     where = {
         "canary": "A candidate is on trial.",
         "preferred": "The candidate waits for the people who run me.",

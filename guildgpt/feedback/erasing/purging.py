@@ -35,7 +35,7 @@ async def purge(store: Store) -> int:
     files: list[Path] = []
     for decision in marked:
         training = decision.state == "training"
-        if not (training and at_work):
+        if not (decision.state in ("training", "gate") and at_work):
             trained = None if training else known.get(decision.candidate_id or "")
             model = Path(trained.path).parent if trained else None
             files += await asyncio.to_thread(_beside, Path(decision.folder or ""), model)

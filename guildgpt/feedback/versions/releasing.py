@@ -12,13 +12,16 @@ from datetime import datetime
 from typing import Any
 
 from guildgpt.errors import GuildError
-from guildgpt.feedback.records import Decision, Release, ReleaseKind
+from guildgpt.feedback.records import Decision, DecisionState, Release, ReleaseKind
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions.betting import DecisionSettings
 from guildgpt.feedback.versions.deciding import in_words, look
 from guildgpt.feedback.versions.registering import LIST, flaw, known, refuse_flawed
 from guildgpt.feedback.versions.releases import Settled
 from guildgpt.feedback.versions.versions import KnownVersion
+
+# What becomes of a candidate, by its state, before any member sees it.
+UNSEEN: dict[DecisionState, str] = {"training": "trained", "gate": "measured"}
 
 
 def served(history: Sequence[Sequence[Release]]) -> list[str]:
@@ -115,7 +118,7 @@ async def begin_canary(
         {baseline: 1 - share, version.id: share},
         "canary",
         why,
-        settles=Settled(decision.id, ["training"], "canary"),
+        settles=Settled(decision.id, ["training", "gate"], "canary"),
     )
     return replace(decision, state="canary")
 
@@ -162,8 +165,11 @@ async def candidate(store: Store, id: str | None = None, *, force: bool = False)
             f"{version.id} was promoted already",
             remedy=f"If it was rolled back since: `guildgpt versions serve {version.id}`.",
         )
-    if decision.state == "training":
-        raise GuildError(f"{version.id} is still being trained", remedy="Wait until it is tried.")
+    if decision.state in UNSEEN:
+        raise GuildError(
+            f"{version.id} is still being {UNSEEN[decision.state]}",
+            remedy="Wait until it is tried.",
+        )
     refuse_flawed(version)
     decision, standing = await look(store, decision)
     says = f"{version.id} was put to the vote ({decision.state}). {in_words(standing)}"
@@ -196,7 +202,9 @@ async def drop(store: Store, why: str = "") -> tuple[str | None, list[Release]]:
     if trial is None and not (now and now[0].kind == "canary"):
         current = await store.decisions.current()
         raise GuildError(
-            "the candidate is still being trained" if current else "no candidate is being tried",
+            f"the candidate is still being {UNSEEN[current.state]}"
+            if current
+            else "no candidate is being tried",
             remedy="`guildgpt learn --drop` gives it up." if current else LIST,
         )
     return await _end_trial(store, trial, "drop", why)
@@ -242,7 +250,7 @@ async def rollback(store: Store, why: str = "") -> RolledBack:
 async def _trial(store: Store) -> Decision | None:
     """The decision on a candidate that is being tried."""
     current = await store.decisions.current()
-    return current if current and current.state != "training" else None
+    return current if current and current.state not in UNSEEN else None
 
 
 async def _last(store: Store, id: str | None = None) -> Decision | None:

@@ -1,0 +1,118 @@
+"""What a gate says of each measure: both models' figures, their difference, and the bound.
+
+A bound is missed only where the whole 95 % interval of the difference lies beyond it. So equal
+models are dropped by chance hardly ever, and what is dropped is worse, as far as a gate of some
+minutes can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from guildgpt.evaluate.intervals import RESAMPLES, Floats, paired_difference
+from guildgpt.text.figures import percent
+
+State = Literal["passed", "failed", "advisory", "not measured"]
+Unit = Literal["share", "tokens", "bits", "nats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One thing that was measured of both; a figure is None where there is none."""
+
+    name: str
+    title: str  # for people
+    state: State
+    unit: Unit
+    count: int = 0  # of answers, rows or pairs
+    candidate: float | None = None
+    serving: float | None = None
+    difference: float | None = None  # candidate less serving; of lengths their ratio
+    low: float | None = None  # of its 95 % interval
+    high: float | None = None
+    bound: str = ""  # in words
+    why: str = ""  # it failed, is advice, says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Which measure it is."""
+
+    name: str
+    title: str
+    unit: Unit = "share"
+
+
+def not_measured(about: About, why: str) -> Measure:
+    """A measure of which nothing can be said."""
+    return Measure(about.name, about.title, "not measured", about.unit, why=why)
+
+
+def rate(
+    about: About, candidate: Floats, serving: Floats, margin: float, *, more_is_worse: bool
+) -> Measure:
+    """Shares (N,) of the same prompts, 0 to 1 each: at most `margin` worse."""
+    if not len(candidate):
+        return not_measured(about, "nothing was asked")
+    middle, low, high = paired_difference(candidate - serving)
+    worse = low > margin if more_is_worse else high < -margin
+    more = "more" if more_is_worse else "less"
+    bound = f"at most {100 * margin:g} points {more}"
+    was, now = float(serving.mean()), float(candidate.mean())
+    why = f"{percent(now)}, and {percent(was)} of who serves" if worse else ""
+    return Measure(
+        about.name,
+        about.title,
+        "failed" if worse else "passed",
+        about.unit,
+        len(candidate),
+        now,
+        was,
+        middle,
+        low,
+        high,
+        bound,
+        why,
+    )
+
+
+def length(
+    about: About, candidate: Floats, serving: Floats, shortest: float, longest: float
+) -> Measure:
+    """Lengths (N,) in tokens of answers to the same prompts: their means' ratio within bounds."""
+    if not len(candidate):
+        return not_measured(about, "nothing was asked")
+    middle = ratio(candidate, serving)
+    drawn = np.random.default_rng(0).integers(len(candidate), size=(RESAMPLES, len(candidate)))
+    found = [ratio(candidate[rows], serving[rows]) for rows in drawn]
+    low, high = (float(one) for one in np.percentile(found, [2.5, 97.5]))
+    outside = high < shortest or low > longest
+    was, now = float(serving.mean()), float(candidate.mean())
+    return Measure(
+        about.name,
+        about.title,
+        "failed" if outside else "passed",
+        about.unit,
+        len(candidate),
+        now,
+        was,
+        middle,
+        low,
+        high,
+        f"{shortest:g} to {longest:g} times as long",
+        f"{now:.1f} tokens, and {was:.1f} of who serves" if outside else "",
+    )
+
+
+def ratio(candidate: Floats, serving: Floats) -> float:
+    """Of two means; where there is nothing to divide by, of what is one longer."""
+    return float((candidate.mean() + 1e-9) / (serving.mean() + 1e-9))
+
+
+def failures(measures: Sequence[Measure]) -> str:
+    """What failed, and how, in one line; empty where nothing did."""
+    return "; ".join(f"{one.title}: {one.why}" for one in measures if one.state == "failed")
