@@ -29,6 +29,7 @@ from guildgpt.train.config import (
 
 RECIPES = Path(__file__).with_name("recipes")  # those that come with GuildGPT
 Stage = Literal["pretrain", "sft", "reward", "judge", "dpo", "kto", "grpo", "ppo"]
+RATED: tuple[Stage, ...] = ("kto", "grpo", "ppo")  # which read what was rated, or its prompts
 Quantization = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_1"]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
+from guildgpt.feedback.people.policy import RULE_21
 from guildgpt.inherited import Terminated
 from guildgpt.terminal import (
     FLAG,
@@ -54,6 +55,21 @@ def learn(
             "--set", metavar="SECTION.KEY=VALUE", help="Override a value (may be repeated)."
         ),
     ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="METHOD",
+            help="dpo, kto, ppo or grpo; auto takes the one that suits what is there.",
+        ),
+    ] = "auto",
+    train_on_members: Annotated[
+        bool,
+        typer.Option(
+            "--train-on-members",
+            metavar=FLAG,
+            help=f"Also what members who opted in to training wrote to the bot. {RULE_21}",
+        ),
+    ] = False,
     store: StoreOption = None,
     share: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Of the conversations, for the candidate.")
@@ -98,6 +114,7 @@ def learn(
     """
     if context.invoked_subcommand:
         return
+    from guildgpt.learn.methods import known_method
     from guildgpt.learn.turn import WORK, Options, take_turn
 
     url = store_url(store)
@@ -112,6 +129,8 @@ def learn(
         console,
         lambda question: yes or typer.confirm(question, err=True),
         not no_gate,
+        known_method(method),
+        train_on_members,
     )
     if dry_run:
         _plan(options, as_json)
@@ -156,14 +175,15 @@ def status(store: StoreOption = None, as_json: Json = False) -> None:
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
-    from guildgpt.learn.turn import in_number
+    from guildgpt.learn.methods import in_number
 
     serving = ", ".join(f"{id} ({share:.0%})" for id, share in found["serving"])
     prompts = found["prompts"]
     lines = [
         f"Serving: {serving or 'nobody yet (guildgpt versions serve MODEL)'}",
         f"To learn from: {in_number(found['comparisons'], 'comparison')}"
-        + (f", {found['corrections']:,} of them corrections" if found["corrections"] else ""),
+        + (f", {found['corrections']:,} of them corrections" if found["corrections"] else "")
+        + (f"; {in_number(found['ratings'], 'rating')}" if found["ratings"] else ""),
         *(f"  left out, {reason}: {count:,}" for reason, count in found["left_out"].items()),
         f"Prompts: {prompts['train']:,} to learn from, {prompts['decide']:,} to decide on; "
         f"{found['open_rounds']:,} rounds are open",
@@ -182,31 +202,43 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 def _plan(options: Any, as_json: bool) -> None:
     """What a turn would learn from, and how."""
-    from guildgpt.feedback.exporting.learnable import learnable
-    from guildgpt.learn.turn import check_ancestor, in_number
+    from guildgpt.learn.methods import METHODS, counted, in_number
+    from guildgpt.learn.turn import check_ancestor, what_is_learned
     from guildgpt.recipe import find_recipe, load_recipe
 
     recipe = load_recipe(find_recipe(options.recipe), options.overrides)
     check_ancestor(recipe)
 
     async def work(store: Store) -> Any:
-        return learnable(await store.snapshot())[1], await store.releases.current()
+        return *await what_is_learned(store, options), await store.releases.current()
 
-    taken, serving = with_store(options.store, work)
+    taken, how, serving = with_store(options.store, work)
+    recipe = how.recipe
+    stages = ", ".join(recipe.stages)
+    by = f"{how.method} ({METHODS[how.method].words}; {how.why})" if how.method else stages
+    there = counted(recipe, taken)
+    votes = taken.comparisons - taken.corrections
+    signals = {"votes": votes, "corrections": taken.corrections, "ratings": taken.ratings}
+    plan = {"recipe": recipe.name, "base": recipe.model.base, "stages": recipe.stages}
     tell(
         as_json,
-        {"recipe": recipe.name, "base": recipe.model.base, "stages": recipe.stages} | asdict(taken),
-        f"{recipe.model.base} would learn by {', '.join(recipe.stages)} from "
+        plan | {"method": how.method, "why": how.why, "signals": signals} | asdict(taken),
+        f"{recipe.model.base} would learn by {by} from "
         f"{in_number(taken.comparisons, 'comparison')}"
         + (f", {taken.corrections:,} of them corrections." if taken.corrections else "."),
+        *([_of_ratings(taken, recipe)] if taken.ratings else []),
         *(f"left out, {reason}: {count:,}" for reason, count in taken.left_out.items()),
         *([] if serving else ["No version serves yet: guildgpt versions serve MODEL"]),
-        *(
-            [f"Too few: a turn takes {options.least:,} (--least)."]
-            if taken.comparisons < options.least
-            else []
-        ),
+        *([f"Too few: a turn takes {options.least:,} (--least)."] if there < options.least else []),
     )
+
+
+def _of_ratings(taken: Any, recipe: Any) -> str:
+    from guildgpt.learn.methods import in_number
+
+    said = f"{in_number(taken.ratings, 'answer')} rated 👍 or 👎"
+    read = "kto" in recipe.stages
+    return f"And from {said}." if read else f"{said}: only `--method kto` learns from them."
 
 
 async def _drop(store: Store) -> bool:

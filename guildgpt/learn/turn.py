@@ -34,6 +34,15 @@ from guildgpt.feedback.versions.deciding import in_words, look
 from guildgpt.feedback.versions.registering import register
 from guildgpt.feedback.versions.releasing import candidate, promote, served
 from guildgpt.learn.gate import pass_gate
+from guildgpt.learn.methods import (
+    AUTO,
+    MethodName,
+    Plan,
+    check_enough,
+    plan,
+    reads_ratings,
+    with_members,
+)
 from guildgpt.learn.watch import Watch
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version, version_of
@@ -57,6 +66,8 @@ class Options:
     console: Console
     agree: Callable[[str], bool]
     gate: bool = True  # else the candidate meets members unmeasured
+    method: MethodName = AUTO
+    members: bool = False  # the operator's switch for members' own text
 
 
 def take_turn(options: Options) -> Decision:
@@ -93,8 +104,8 @@ def begin(options: Options) -> Decision:
     check_ancestor(load_recipe(find_recipe(options.recipe), options.overrides))
 
     async def work(store: Store) -> Decision:
-        _, taken = learnable(await store.snapshot())
-        check_enough(taken, options.least)
+        taken, how = await what_is_learned(store, options)
+        check_enough(how.recipe, taken, options.least)
         if not await store.releases.current():
             raise GuildError(
                 "no version serves yet, so a candidate has nothing to be better than",
@@ -106,7 +117,9 @@ def begin(options: Options) -> Decision:
             "share": options.share,
             "least": options.least,
             "recipe": options.recipe,
-            "overrides": list(options.overrides),
+            "overrides": how.overrides,
+            "method": how.method,
+            "members": options.members,
         }
         folder = str(_new_folder(options.work))
         return await store.decisions.begin(folder=folder, settings=settings)
@@ -136,22 +149,13 @@ def check_ancestor(recipe: Recipe) -> None:
         locate_base(recipe.model, weights=False)
 
 
-def check_enough(taken: Taken, least: int) -> None:
-    """GuildError where there are fewer rows than a turn takes, with what was left out and why."""
-    if taken.comparisons >= least:
-        return
-    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in taken.left_out.items())
-    raise GuildError(
-        f"there is too little to learn from: {in_number(taken.comparisons, 'comparison')} of the "
-        f"{least:,} that a turn takes" + (f" (left out: {reasons})" if reasons else ""),
-        remedy=f"{least - taken.comparisons:,} more: votes on rounds (/rounds in Discord, "
-        "`guildgpt vote` here) or corrections.",
-    )
-
-
-def in_number(count: int, what: str) -> str:
-    """'1 comparison', '2 comparisons'."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
+async def what_is_learned(store: Store, options: Options) -> tuple[Taken, Plan]:
+    """What is there to learn from, and how a turn that begins now would."""
+    recipe = load_recipe(find_recipe(options.recipe), options.overrides)
+    members = options.members or any(spec.train_on_members for spec in recipe.data.sources)
+    rows, taken = learnable(await store.snapshot(), members=members)
+    how = plan(options.recipe, options.method, options.overrides, rows, taken, options.least)
+    return taken, how
 
 
 def train(options: Options, decision: Decision, watch: Watch) -> Decision:
@@ -159,13 +163,18 @@ def train(options: Options, decision: Decision, watch: Watch) -> Decision:
     recipe, text = recipe_of(decision)
     folder = Path(decision.folder or options.work)
     least = decision.settings.get("least", options.least)
+    read: dict[str, Any] = {
+        "learner": decision.id,
+        "ratings": reads_ratings(recipe),
+        "members": any(spec.train_on_members for spec in recipe.data.sources),
+    }
     while True:
         if with_store(options.store, lambda store: _was_erased(store, decision)):
             say(options.console, "Something that it learned from was erased: it begins anew.")
             shutil.rmtree(folder, ignore_errors=True)
             with_store(options.store, lambda store: store.decisions.clean(decision.id))
-        taken = with_store(options.store, lambda store: take(store, folder, learner=decision.id))
-        check_enough(taken, least)
+        taken = with_store(options.store, lambda store: take(store, folder, **read))
+        check_enough(recipe, taken, least)
         watch.guard(decision.id)
         try:
             _run(recipe, text, folder, options.console)
@@ -182,6 +191,7 @@ def recipe_of(decision: Decision) -> tuple[Recipe, str]:
     """The recipe that a turn was begun with, and its text."""
     file = find_recipe(decision.settings["recipe"])
     recipe = load_recipe(file, decision.settings["overrides"])
+    recipe = with_members(recipe, decision.settings.get("members", False))
     return recipe, file.read_text(encoding="utf-8")
 
 
@@ -264,6 +274,7 @@ def status(store_url: str) -> dict[str, Any]:
             "serving": [(one.version_id, one.share) for one in await store.releases.current()],
             "comparisons": taken.comparisons,
             "corrections": taken.corrections,
+            "ratings": taken.ratings,
             "left_out": taken.left_out,
             "open_rounds": len(await store.rounds.in_state("posting", "open")),
             "prompts": {

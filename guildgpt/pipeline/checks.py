@@ -169,7 +169,7 @@ def _none_of(what: str, stage: Stage, dropped: Counter[str] | None, remedy: str)
 def no_demonstrations(stage: Stage) -> RecipeError:
     """The error for rows of fine-tuning that are asked for and not there."""
     return RecipeError(
-        "there is no conversation that could be shown beside the policy's answers",
+        f"there is no conversation that could be shown beside what `{stage}` learns from",
         where=f"{stage}.demonstrations.weight",
         remedy="Set it to 0, or name a source that has some, such as `starter`.",
     )

@@ -24,9 +24,7 @@ from guildgpt.data import (
 )
 from guildgpt.data.dataset import Kind, sum_of
 from guildgpt.data.documents import document_side, documents_provenance
-from guildgpt.data.examples import (
-    document_examples,
-)
+from guildgpt.data.examples import Example, document_examples
 from guildgpt.data.repeating import repeating_rows
 from guildgpt.data.split import digest
 from guildgpt.errors import DataError, RecipeError
@@ -49,7 +47,7 @@ from guildgpt.pipeline.reading import Reading
 from guildgpt.pipeline.stage import Compared, Gathered, Prepared, RatedRows
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
-from guildgpt.train.config import RolloutConfig
+from guildgpt.train.config import DpoConfig, RolloutConfig
 
 
 def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathered:
@@ -123,18 +121,14 @@ def prepare(
     if STAGES[stage].changes_answers:
         prompts_with_room(recipe, data.dataset, chat)
     rows = _prepare_conversations(stage, read)
+    rows = replace(rows, demonstrations=_demonstrations(stage, read))
     if reads == "comparisons":
         return replace(rows, compared=_prepare_comparisons(stage, read))
     if reads == "ratings":
         return replace(rows, rated=_prepare_ratings(stage, read))
     if reads == "prompts":
         prompts, too_long = prepare_prompts(stage, recipe, data.dataset, chat)
-        settings = recipe.settings(stage)
-        assert isinstance(settings, RolloutConfig)
-        shown = rows.train if settings.demonstrations.weight else []
-        if settings.demonstrations.weight and not shown:
-            raise no_demonstrations(stage)
-        return replace(rows, prompts=prompts, too_long=too_long, demonstrations=shown)
+        return replace(rows, prompts=prompts, too_long=too_long)
     return _with_repeating(rows, recipe, chat)
 
 
@@ -149,10 +143,20 @@ def foresee(stage: Stage, read: Reading) -> None:
         _prepare_ratings(stage, read)
     if isinstance(settings, RolloutConfig):
         prepare_prompts(stage, recipe, data.dataset, chat)
-        if settings.demonstrations.weight and not data.dataset.train:
-            raise no_demonstrations(stage)
+    _demonstrations(stage, read)
     if kind.changes_answers:
         prompts_with_room(recipe, data.dataset, chat)
+
+
+def _demonstrations(stage: Stage, read: Reading) -> list[Example]:
+    """Conversations that a stage shows beside its own rows; RecipeError where it should, and there
+    are none."""
+    settings = read.recipe.settings(stage)
+    if not isinstance(settings, RolloutConfig | DpoConfig) or not settings.demonstrations.weight:
+        return []
+    if not read.demonstrations:
+        raise no_demonstrations(stage)
+    return read.demonstrations
 
 
 def _with_repeating(rows: Prepared, recipe: Recipe, chat: ChatTokenizer) -> Prepared:

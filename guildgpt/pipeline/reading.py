@@ -47,6 +47,14 @@ class Reading:
         return found, dropped
 
     @cached_property
+    def demonstrations(self) -> list[Example]:
+        """Those to train on that are no answers which were only rated."""
+        written = [row for row in self.data.dataset.train if not row.rated]
+        if len(written) == len(self.data.dataset.train):
+            return self.conversations[0]
+        return self._examples(written, too_long=self.recipe.sft.too_long)[0]
+
+    @cached_property
     def held_out(self) -> dict[str, list[Example]]:
         """Held-out conversations by source."""
         rows = self.data.dataset.held_out

@@ -272,5 +272,5 @@ def _say_rows(run: StageRun, rows: Prepared) -> None:
             run.say(f"  {count:,} {reason}")
     if run.kind.reads == "prompts":
         run.say(f"{len(rows.prompts):,} prompts to answer, {rows.too_long:,} left out as too long")
-        if rows.demonstrations:
-            run.say(f"{len(rows.demonstrations):,} rows of fine-tuning are shown beside them")
+    if rows.demonstrations:
+        run.say(f"{len(rows.demonstrations):,} conversations are shown beside them")

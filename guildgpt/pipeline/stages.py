@@ -83,8 +83,9 @@ def train_to_score(run: StageRun, base: Base, rows: Prepared, job: Job) -> Train
 
 def train_with_dpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
     """A policy, from comparisons directly."""
-    hats, compared = bare(run, base), rows.compared
-    return _policy(hats, train_dpo(hats, compared.train, compared.held_out, run.recipe.dpo, job))
+    hats, compared, config = bare(run, base), rows.compared, run.recipe.dpo
+    some = compared.train, compared.held_out
+    return _policy(hats, train_dpo(hats, *some, config, job, rows.demonstrations))
 
 
 def train_with_kto(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
