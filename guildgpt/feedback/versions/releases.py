@@ -13,6 +13,7 @@ from guildgpt.feedback.records import DecisionState, Release, ReleaseKind
 from guildgpt.feedback.storage.database import Database
 from guildgpt.feedback.storage.rows import Clock, storable
 from guildgpt.feedback.storage.schema import decisions, releases
+from guildgpt.feedback.voting.proposals import forget_proposals
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Releases:
             newest = connection.scalar(select(func.max(releases.c.number))) or 0
             rows = [Release(newest + 1, id, share, kind, why, now) for id, share in shares.items()]
             connection.execute(releases.insert(), [asdict(row) for row in rows])
+            forget_proposals(connection)  # they were by who answered before
             return rows
 
         return await self._database.write(work, alone=True)
