@@ -152,6 +152,47 @@ def learn(
     tell(as_json, asdict(decision), *lines, NEXT[decision.state])
 
 
+@learn_app.command(epilog=examples("guildgpt learn propose", "guildgpt learn propose --share 0.25"))
+def propose(
+    share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Of the rounds to learn from, those that ask such a pair while one waits; ½ if "
+            "never said.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="As of `guildgpt learn`.")
+    ] = "learn",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a value."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where turns work.")] = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write pairs for rounds to learn from of which the votes do not yet say which is better.
+
+    A reward model with several heads learns from the votes; pairs by who serves on which its heads
+    disagree wait until a round asks them. `guildgpt learn` does so at the end of each turn. Rounds
+    that decide on a candidate are always drawn at random.
+    """
+    from guildgpt.learn.turn import WORK, Options, propose_pairs
+
+    url = store_url(store)
+    if share is not None:
+        with_store(url, lambda opened: opened.proposals.set_share(share))
+    needs_torch()
+    work, console = out or WORK, console_for(as_json)
+    options = Options(url, recipe, set_ or (), work, 0.2, 2, console, lambda _: False)
+    count = propose_pairs(options)
+    lines = [] if count else ["There are too few votes yet, or nobody serves: none is proposed."]
+    tell(as_json, {"proposals": count}, *lines)
+
+
 @learn_app.command(epilog=examples("guildgpt learn status", "guildgpt learn status --json"))
 def status(store: StoreOption = None, as_json: Json = False) -> None:
     """Say how many votes there are, what a decision stands at, how many more it likely takes."""

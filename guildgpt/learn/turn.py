@@ -51,6 +51,8 @@ from guildgpt.terminal import say
 
 LEAST = 20  # comparisons and corrections; of fewer a model learns by heart
 WORK = Path("runs") / "learn"
+UNSURE = "unsure"  # where in it a reward model learns what to ask, and is gone afterwards
+ENDED = ("promoted", "dropped", "not_preferred", "undecided")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,10 @@ def take_turn(options: Options) -> Decision:
     """Begin a turn, or go on with the one that is under way, as far as it goes now."""
     with Watch(options.store) as watch:
         try:
-            return _as_far_as_it_goes(options, watch)
+            decision = _as_far_as_it_goes(options, watch)
+            if decision.state in ENDED:
+                propose_pairs(options)
+            return decision
         except KeyboardInterrupt as error:
             if not watch.lost:
                 raise
@@ -84,8 +89,30 @@ def take_turn(options: Options) -> Decision:
             ) from error
 
 
+def propose_pairs(options: Options) -> int:
+    """Put down pairs of which the votes do not yet say which answer is the better one, for rounds
+    to come; how many wait. None where there are too few votes to tell, or where that fails: rounds
+    are drawn at random then."""
+    from guildgpt.learn.unsure import LEAST as FEWEST
+    from guildgpt.learn.unsure import propose
+
+    taken, how = with_store(options.store, lambda store: what_is_learned(store, options))
+    if taken.comparisons < FEWEST:
+        return 0
+    console, work = options.console, options.work / UNSURE
+    told = partial(say, console)
+    try:
+        count = propose(options.store, options.recipe, how.overrides, work, console, told)
+    except (GuildError, OSError) as error:
+        told(f"No pairs are proposed for rounds: {error}")
+        return 0
+    told(f"{count:,} pairs of which it is unsure wait for rounds to learn from.")
+    return count
+
+
 def _as_far_as_it_goes(options: Options, watch: Watch) -> Decision:
     with_store(options.store, purge)  # what another machine erased
+    shutil.rmtree(options.work / UNSURE, ignore_errors=True)  # of one that was killed: has votes
     decision = with_store(options.store, lambda store: store.decisions.current())
     if decision is None:
         decision = begin(options)
