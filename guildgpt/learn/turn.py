@@ -102,7 +102,15 @@ def propose_pairs(options: Options) -> int:
     console, work = options.console, options.work / UNSURE
     told = partial(say, console)
     try:
-        count = propose(options.store, options.recipe, how.overrides, work, console, told)
+        count = propose(
+            options.store,
+            options.recipe,
+            how.overrides,
+            work,
+            console,
+            told,
+            members=options.members,
+        )
     except (GuildError, OSError) as error:
         told(f"No pairs are proposed for rounds: {error}")
         return 0

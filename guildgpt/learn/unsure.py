@@ -29,6 +29,7 @@ from guildgpt.engines.engine import SamplingParams
 from guildgpt.evaluate.opening import as_trained
 from guildgpt.evaluate.samples import complete_all
 from guildgpt.feedback.commands import with_store
+from guildgpt.feedback.exporting.learnable import take
 from guildgpt.feedback.records import Candidate, PoolPrompt
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.voting.proposals import NewProposal
@@ -55,9 +56,15 @@ def propose(
     work: Path,
     console: Console,
     say: Callable[[str], None],
+    *,
+    members: bool = False,
 ) -> int:
     """Write, score and put down the pairs that rounds may ask; how many wait now. Nothing where
-    nobody serves. `recipe` is the turn's; `work` is a folder of its own, and gone afterwards."""
+    nobody serves.
+
+    `recipe` is the turn's, `members` its switch for their own text; `work` is a folder of its own,
+    and gone afterwards.
+    """
 
     async def asked(opened: Store) -> tuple[str, str, list[PoolPrompt]]:
         serving = await opened.releases.current()
@@ -72,6 +79,7 @@ def propose(
     shutil.rmtree(work, ignore_errors=True)
     try:
         say("A reward model learns from the votes, to see where it is unsure.")
+        with_store(store, lambda opened: take(opened, work, ratings=False, members=members))
         ensemble = _ensemble(recipe, overrides, work, console)
         chat = load_tokenizer(as_trained(model))[0]
         say(f"{len(chosen):,} prompts are answered twice.")
@@ -95,7 +103,7 @@ def disagreement(differences: Tensor) -> Tensor:
 
 
 def _ensemble(name: str, overrides: Sequence[str], work: Path, console: Console) -> RewardModel:
-    """A reward model of several heads, from the votes that stand."""
+    """A reward model of several heads, from the votes that were taken into `work`."""
     heads = [f"reward.heads={HEADS}", 'stages=["reward"]', "data.held_out=0"]
     recipe = load_recipe(find_recipe(name), [*overrides, *heads])
     run(recipe, find_recipe(name).read_text(encoding="utf-8"), work, console=console)
