@@ -19,6 +19,7 @@ from guildgpt.model.config import Dtype
 from guildgpt.train.config import (
     DpoConfig,
     GrpoConfig,
+    KtoConfig,
     PpoConfig,
     PretrainConfig,
     RewardConfig,
@@ -27,7 +28,8 @@ from guildgpt.train.config import (
 )
 
 RECIPES = Path(__file__).with_name("recipes")  # those that come with GuildGPT
-Stage = Literal["pretrain", "sft", "reward", "judge", "dpo", "grpo", "ppo"]
+Stage = Literal["pretrain", "sft", "reward", "judge", "dpo", "kto", "grpo", "ppo"]
+RATED: tuple[Stage, ...] = ("kto", "grpo", "ppo")  # which read what was rated, or its prompts
 Quantization = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_1"]
 
 
@@ -99,6 +101,7 @@ class Recipe(Section):
     sft: SftConfig = SftConfig()
     reward: RewardConfig = RewardConfig()
     dpo: DpoConfig = DpoConfig()
+    kto: KtoConfig = KtoConfig()
     grpo: GrpoConfig = GrpoConfig()
     ppo: PpoConfig = PpoConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -46,6 +46,7 @@ from guildgpt.feedback.versions.releases import Releases
 from guildgpt.feedback.versions.versions import Versions
 from guildgpt.feedback.voting.corrections import Corrections
 from guildgpt.feedback.voting.prompts import Prompts
+from guildgpt.feedback.voting.proposals import Proposals
 from guildgpt.feedback.voting.rounds import Rounds
 from guildgpt.feedback.voting.seen import Seen
 from guildgpt.feedback.voting.voters import Voters
@@ -76,6 +77,7 @@ class Store:
         self.voters = Voters(database, self.seen)
         self.prompts = Prompts(database, clock)
         self.rounds = Rounds(database, clock, self.seen)
+        self.proposals = Proposals(database, clock)
         self.releases = Releases(database, clock)
         self.decisions = Decisions(database, clock)
         self.log = CircleLog(database, clock)

@@ -21,8 +21,8 @@ from guildgpt.feedback.records import Decision, DecisionState, LogKind
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions.deciding import in_words, look
 from guildgpt.feedback.versions.releasing import drop, served
-from guildgpt.feedback.voting.teaching import teaching
-from guildgpt.learn.turn import Options, in_number, take_turn
+from guildgpt.learn.methods import counted, in_number, reads_ratings
+from guildgpt.learn.turn import Options, take_turn, what_is_learned
 from guildgpt.unforeseen import unforeseen
 
 GIVE_UP = 3  # nights that end in an error, and a turn that is being trained is given up
@@ -132,12 +132,18 @@ async def _waits(store: Store, decision: Decision, night: date) -> Happened:
 async def _not_now(store: Store, options: Options, night: date) -> Happened | None:
     """Why no turn begins; None if one does."""
     learn = options.settled()
-    teachers = teaching(learn.guilds, await store.places.left())
-    export, taken = learnable(await store.snapshot(), teachers)
-    detail: dict[str, Any] = {"comparisons": taken.comparisons, "left_out": taken.left_out}
-    if taken.comparisons < learn.least:
+    taken, how, teachers = await what_is_learned(store, options)
+    there = counted(how.recipe, taken)
+    rated = reads_ratings(how.recipe)
+    export, _ = learnable(await store.snapshot(), teachers, ratings=rated, members=options.members)
+    detail: dict[str, Any] = {
+        "comparisons": taken.comparisons,
+        "ratings": taken.ratings,
+        "left_out": taken.left_out,
+    }
+    if there < learn.least:
         words = (
-            f"too little to learn from: {in_number(taken.comparisons, 'comparison')} of the "
+            f"too little to learn from: {in_number(there, 'row')} of the "
             f"{learn.least:,} that a turn takes"
         )
         return Happened("too_little", night, words, detail=detail)
@@ -154,9 +160,7 @@ async def _not_now(store: Store, options: Options, night: date) -> Happened | No
     if new >= min(learn.new, learn.least):
         return None
     words = f"nothing new: the last turn learned from all but {new:,}" if new else "nothing new"
-    words += (
-        f" of {in_number(taken.comparisons, 'comparison')}; a turn takes {learn.new:,} new ones"
-    )
+    words += f" of {in_number(there, 'row')}; a turn takes {learn.new:,} new ones"
     return Happened("nothing_new", night, words, detail=detail | {"new": new})
 
 

@@ -38,6 +38,16 @@ from guildgpt.feedback.voting.voters import Electorate
 from guildgpt.learn.accounting import note_began, note_trained
 from guildgpt.learn.aside import set_aside
 from guildgpt.learn.gate import pass_gate
+from guildgpt.learn.methods import (
+    AUTO,
+    MethodName,
+    Plan,
+    check_enough,
+    in_number,
+    plan,
+    reads_ratings,
+    with_members,
+)
 from guildgpt.learn.watch import Watch
 from guildgpt.model.locate import locate
 from guildgpt.model.version import Version, version_of
@@ -45,6 +55,8 @@ from guildgpt.recipe import LearnConfig, Recipe, find_recipe, load_recipe
 from guildgpt.terminal import say
 
 WORK = Path("runs") / "learn"
+UNSURE = "unsure"  # where in it a reward model learns what to ask, and is gone afterwards
+ENDED = ("promoted", "dropped", "not_preferred", "undecided")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,8 @@ class Options:
     promote: Literal["ask", "by_itself"] | None = None
     guilds: Literal["served"] | list[int] | None = None
     new: int | None = None
+    method: MethodName = AUTO
+    members: bool = False  # the operator's switch for members' own text
 
     def settled(self) -> LearnConfig:
         """How the circle is turned: as the recipe says, and as these say before it."""
@@ -78,7 +92,10 @@ def take_turn(options: Options) -> Decision:
     """Begin a turn, or go on with the one that is under way, as far as it goes now."""
     with Watch(options.store) as watch:
         try:
-            return _as_far_as_it_goes(options, watch)
+            decision = _as_far_as_it_goes(options, watch)
+            if decision.state in ENDED:
+                propose_pairs(options)
+            return decision
         except KeyboardInterrupt as error:
             if not watch.lost:
                 raise
@@ -88,8 +105,38 @@ def take_turn(options: Options) -> Decision:
             ) from error
 
 
+def propose_pairs(options: Options) -> int:
+    """Put down pairs of which the votes do not yet say which answer is the better one, for rounds
+    to come; how many wait. None where there are too few votes to tell, or where that fails: rounds
+    are drawn at random then."""
+    from guildgpt.learn.unsure import LEAST as FEWEST
+    from guildgpt.learn.unsure import propose
+
+    taken, how, _ = with_store(options.store, lambda store: what_is_learned(store, options))
+    if taken.comparisons < FEWEST:
+        return 0
+    console, work = options.console, options.work / UNSURE
+    told = partial(say, console)
+    try:
+        count = propose(
+            options.store,
+            options.recipe,
+            how.overrides,
+            work,
+            console,
+            told,
+            members=options.members,
+        )
+    except (GuildError, OSError) as error:
+        told(f"No pairs are proposed for rounds: {error}")
+        return 0
+    told(f"{count:,} pairs of which it is unsure wait for rounds to learn from.")
+    return count
+
+
 def _as_far_as_it_goes(options: Options, watch: Watch) -> Decision:
     with_store(options.store, purge)  # what another machine erased
+    shutil.rmtree(options.work / UNSURE, ignore_errors=True)  # of one that was killed: has votes
     decision = with_store(options.store, lambda store: store.decisions.current())
     if decision is None:
         decision = begin(options)
@@ -109,9 +156,8 @@ def begin(options: Options) -> Decision:
     learn = options.settled()
 
     async def work(store: Store) -> Decision:
-        teachers = teaching(learn.guilds, await store.places.left())
-        _, taken = learnable(await store.snapshot(), teachers)
-        check_enough(taken, learn.least)
+        taken, how, teachers = await what_is_learned(store, options)
+        check_enough(how.recipe, taken, learn.least)
         if not await store.releases.current():
             raise GuildError(
                 "no version serves yet, so a candidate has nothing to be better than",
@@ -124,7 +170,9 @@ def begin(options: Options) -> Decision:
             "least": learn.least,
             "guilds": teachers.as_settings(),
             "recipe": options.recipe,
-            "overrides": list(options.overrides),
+            "overrides": how.overrides,
+            "method": how.method,
+            "members": options.members,
         }
         folder = str(_new_folder(options.work))
         return await store.decisions.begin(folder=folder, settings=settings)
@@ -154,22 +202,14 @@ def check_ancestor(recipe: Recipe) -> None:
         locate_base(recipe.model, weights=False)
 
 
-def check_enough(taken: Taken, least: int) -> None:
-    """GuildError where there are fewer rows than a turn takes, with what was left out and why."""
-    if taken.comparisons >= least:
-        return
-    reasons = "; ".join(f"{reason}: {count:,}" for reason, count in taken.left_out.items())
-    raise GuildError(
-        f"there is too little to learn from: {in_number(taken.comparisons, 'comparison')} of the "
-        f"{least:,} that a turn takes" + (f" (left out: {reasons})" if reasons else ""),
-        remedy=f"{least - taken.comparisons:,} more: votes on rounds (/rounds in Discord, "
-        "`guildgpt vote` here) or corrections.",
-    )
-
-
-def in_number(count: int, what: str) -> str:
-    """'1 comparison', '2 comparisons'."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
+async def what_is_learned(store: Store, options: Options) -> tuple[Taken, Plan, Teaching]:
+    """What is there to learn from, how a turn that begins now would, and who teaches it."""
+    recipe, learn = load_recipe(find_recipe(options.recipe), options.overrides), options.settled()
+    members = options.members or any(spec.train_on_members for spec in recipe.data.sources)
+    teachers = teaching(learn.guilds, await store.places.left())
+    rows, taken = learnable(await store.snapshot(), teachers, members=members)
+    how = plan(options.recipe, options.method, options.overrides, rows, taken, learn.least)
+    return taken, how, teachers
 
 
 def train(options: Options, decision: Decision, watch: Watch) -> Decision:
@@ -177,17 +217,19 @@ def train(options: Options, decision: Decision, watch: Watch) -> Decision:
     recipe, text = recipe_of(decision)
     folder = Path(decision.folder or options.work)
     least = decision.settings.get("least") or options.settled().least
-    teachers = Teaching.of(decision.settings)
+    read: dict[str, Any] = {
+        "learner": decision.id,
+        "teaching": Teaching.of(decision.settings),
+        "ratings": reads_ratings(recipe),
+        "members": any(spec.train_on_members for spec in recipe.data.sources),
+    }
     while True:
         if with_store(options.store, lambda store: _was_erased(store, decision)):
             say(options.console, "Something that it learned from was erased: it begins anew.")
             shutil.rmtree(folder, ignore_errors=True)
             with_store(options.store, lambda store: store.decisions.clean(decision.id))
-        taken = with_store(
-            options.store,
-            lambda store: take(store, folder, learner=decision.id, teaching=teachers),
-        )
-        check_enough(taken, least)
+        taken = with_store(options.store, lambda store: take(store, folder, **read))
+        check_enough(recipe, taken, least)
         if options.gate and (aside := set_aside(folder, recipe.gate, least)):
             say(
                 options.console,
@@ -212,6 +254,7 @@ def recipe_of(decision: Decision) -> tuple[Recipe, str]:
     """The recipe that a turn was begun with, and its text."""
     file = find_recipe(decision.settings["recipe"])
     recipe = load_recipe(file, decision.settings["overrides"])
+    recipe = with_members(recipe, decision.settings.get("members", False))
     return recipe, file.read_text(encoding="utf-8")
 
 
@@ -298,6 +341,7 @@ def status(store_url: str) -> dict[str, Any]:
             "serving": [(one.version_id, one.share) for one in await store.releases.current()],
             "comparisons": taken.comparisons,
             "corrections": taken.corrections,
+            "ratings": taken.ratings,
             "left_out": taken.left_out,
             "voters": asdict(voted) | {"says": voted.says},
             "open_rounds": len(await store.rounds.in_state("posting", "open")),

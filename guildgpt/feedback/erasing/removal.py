@@ -37,6 +37,8 @@ from guildgpt.feedback.storage.schema import (
     lineage,
     messages,
     parts,
+    prompts,
+    proposals,
     ratings,
     reports,
     rounds,
@@ -66,8 +68,8 @@ class Removal:
         self.ids |= ids
 
     def delete(self, table: Table, which: ColumnElement[bool]) -> None:
-        """Delete rows; a delivery's parts with it, a conversation's title on the web page, and an
-        account's sessions and links."""
+        """Delete rows; a delivery's parts with it, a conversation's title on the web page, an
+        account's sessions and links, and what is proposed to be asked of a prompt."""
         ids = set(self.connection.scalars(select(table.c.id).where(which)))
         if table is deliveries:
             theirs = among(self.connection, parts.c.delivery_id, ids)
@@ -75,6 +77,8 @@ class Removal:
         elif table is conversations:
             theirs = among(self.connection, chats.c.conversation_id, ids)
             self.connection.execute(delete(chats).where(theirs))
+        elif table is prompts:
+            self.delete(proposals, among(self.connection, proposals.c.prompt_id, ids))
         elif table is accounts:
             for one in (sessions, invitations):
                 self.delete(one, among(self.connection, one.c.account_id, ids))

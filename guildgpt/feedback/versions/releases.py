@@ -14,6 +14,7 @@ from guildgpt.feedback.storage.database import Database
 from guildgpt.feedback.storage.rows import Clock, storable
 from guildgpt.feedback.storage.schema import decisions, releases
 from guildgpt.feedback.versions.circle_log import decided, write_down
+from guildgpt.feedback.voting.proposals import forget_proposals
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Releases:
             about = settles.decision_id if settles else None
             for what, detail in _told(rows, before, settles):
                 write_down(connection, self._clock, what, detail, about)
+            forget_proposals(connection)  # they were by who answered before
             return rows
 
         return await self._database.write(work, alone=True)

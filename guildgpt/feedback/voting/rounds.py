@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, case, exists, func, select, up
 from guildgpt.feedback.records import (
     Ballots,
     Candidate,
+    Drawn,
     Place,
     PoolPrompt,
     Purpose,
@@ -58,18 +59,22 @@ class Rounds:
         channel_id: int | None = None,
         closes_at: datetime | None = None,
         state: RoundState = "open",
+        drawn: Drawn = "random",
     ) -> Round:
         """Put two answers to the vote, in the order in which they are shown.
 
-        On Discord a round is `posting` until its message is there (see `posted`). Raises RecordGone
-        if the prompt is gone.
+        On Discord a round is `posting` until its message is there (see `posted`). `drawn` says how
+        prompt and answers were chosen; a round that decides draws at random, or ValueError. Raises
+        RecordGone if the prompt is gone.
         """
+        if decision_id is not None and drawn != "random":
+            raise ValueError("what is decided on is drawn at random")
         now, question_id = self._clock.later(), new_id()
         ids = [new_id() for _ in answers]
         comparison = StoredComparison(new_id(), question_id, tuple(ids), None, now)
         made = Round(
             new_id(), prompt.id, comparison.id, decision_id, place, guild_id, channel_id, None,
-            state, now, closes_at,
+            state, now, closes_at, None, drawn,
         )  # fmt: skip
         conversation = {"id": new_id(), "kind": "round", "guild_id": guild_id}
         conversation |= {"channel_id": channel_id, "home_id": None, "source": place}

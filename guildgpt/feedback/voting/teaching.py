@@ -52,6 +52,8 @@ def teaching(guilds: Literal["served"] | Sequence[int], left: Iterable[int]) -> 
 def taught(snapshot: Snapshot, teaching: Teaching) -> tuple[Snapshot, Counter[str]]:
     """The snapshot without the votes, ratings and corrections of guilds that do not teach, and how
     many went, by reason. What was said stays: others may have an opinion on it."""
+    if teaching.only:  # a guild that is named teaches even if it was left
+        snapshot = replace(snapshot, left_guilds=snapshot.left_guilds - teaching.only)
     apart = {one.id for one in snapshot.conversations if not teaching.counts(one.guild_id)}
     if not apart:
         return snapshot, Counter()
