@@ -1,4 +1,4 @@
-"""`guildgpt learn --nightly`: what it says, a sentence a night on a terminal, else JSON lines."""
+"""`guildgpt learn` night after night: a sentence each on a terminal, elsewhere JSON lines."""
 
 from __future__ import annotations
 
