@@ -6,21 +6,39 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 Side = Callable[..., dict[str, float]]
+Clock = Callable[[], float]
+
+
+def clock_for(threads: int) -> Clock:
+    """Has torch compute with so many threads; what a side is timed with: seconds on the wall, or
+    the processor's where one thread alone computes. These hold on a machine that is busy."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return time.process_time if threads == 1 else time.perf_counter
 
 
 class Watch:
-    """A watcher that keeps every step's figures."""
+    """A watcher that keeps every step's figures, and when it was over."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
         self.seen: list[dict[str, float]] = []
+        self.clock, self.times = clock, [clock()]
 
     def started(self, steps: int, done: int) -> None: ...
     def stepped(self, metrics: Any) -> None:
         self.seen.append(dict(metrics))
+        self.times.append(self.clock())
+
+    def seconds(self) -> list[float]:
+        """What each step took, all but the first, which comes with what is set up."""
+        return [after - before for before, after in pairwise(self.times)][1:]
 
     def measured(self, step: int, held_out: Any) -> None: ...
     def noted(self, message: str) -> None: ...

@@ -9,7 +9,8 @@ peers run in the faster of bfloat16 and float32, which is tried first.
     pip install -r bench/requirements.txt
     python bench/rlhf.py [sampling] [iteration] [--repeat 3] [--steps 3] [--layers 15]
 
-With `--layers` the adapters of both sides are on so many of the uppermost layers alone.
+With `--layers` the adapters of both sides are on so many of the uppermost layers alone. With
+`--threads 1` an iteration is timed in seconds of the processor, which hold on a busy machine.
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench.peers import Watch, as_child, pairs, peak_resident, resident, run_side
+from bench.peers import Side, Watch, as_child, clock_for, pairs, peak_resident, resident, run_side
 
 ANSWERS, GROUP, NEW_TOKENS = 32, 4, 64
 LAYERS = 30  # of the starter
@@ -52,7 +51,7 @@ def base_folder() -> Path:
     from guildgpt.bases.config import BaseConfig
     from guildgpt.bases.locate import locate_base
 
-    return locate_base(BaseConfig())[0]
+    return locate_base(BaseConfig()).folder
 
 
 def our_sampling(dtype: str) -> dict[str, float]:
@@ -106,7 +105,7 @@ def hf_sampling(dtype: str) -> dict[str, float]:
     return {"tokens_per_second": made / statistics.median(times[1:])}
 
 
-def our_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, float]:
+def our_iteration(work: str, dtype: str, steps: str, layers: str, threads: str) -> dict[str, float]:
     """GuildGPT's RLOO, a whole step of the loop."""
     import torch
 
@@ -137,13 +136,13 @@ def our_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, f
         passes=1,
         lora=AdapterConfig(layers=int(layers)),
         missing_eos="score",
-        checkpoint_minutes=1e9,
+        checkpoint_minutes=1e6,
         show_every=0,
         dtype=dtype,  # type: ignore[arg-type]
         guards={"max_kl": 1e9, "max_cut": 1.0, "max_loops": 1.0},  # type: ignore[arg-type]
     )
     asked = [Prompt((), tuple(ids)) for ids in prompts(ANSWERS)]
-    watch = Watch()
+    watch = Watch(clock_for(int(threads)))
     with tempfile.TemporaryDirectory() as folder:
         before = resident()
         train_on_policy(
@@ -153,17 +152,16 @@ def our_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, f
             Scoring(reward, 1.0, Rewards(config.terms)),
             base.chat.tokenizer,
             NEVER,
-            Job(Path(folder), 0, watch, World()),
+            Job(Path(folder), 0, watch, World()),  # type: ignore[arg-type]
         )
-    seconds = np.diff([0.0, *(m["seconds"] for m in watch.seen)])
     return {
-        "seconds": float(np.median(seconds[1:])),
+        "seconds": statistics.median(watch.seconds()),
         "memory_gib": (peak_resident() - before) / 2**30,
         "tokens": statistics.mean(m["length"] for m in watch.seen),
     }
 
 
-def trl_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, float]:
+def trl_iteration(work: str, dtype: str, steps: str, layers: str, threads: str) -> dict[str, float]:
     """TRL's RLOOTrainer, generation, scoring and update."""
     import torch
     from datasets import Dataset
@@ -174,7 +172,7 @@ def trl_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, f
         AutoTokenizer,
         TrainerCallback,
     )
-    from trl import RLOOConfig, RLOOTrainer
+    from trl import RLOOConfig, RLOOTrainer  # type: ignore[import-not-found]
 
     kind = getattr(torch, dtype)
     folder = base_folder()
@@ -186,13 +184,14 @@ def trl_iteration(work: str, dtype: str, steps: str, layers: str) -> dict[str, f
         Path(work) / "reward", num_labels=1, dtype=kind
     )
     times: list[float] = []
+    clock = clock_for(int(threads))
 
     class Timer(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            self.start = time.perf_counter()
+            self.start = clock()
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            times.append(time.perf_counter() - self.start)
+            times.append(clock() - self.start)
 
     lengths: list[float] = []
     with tempfile.TemporaryDirectory() as out:
@@ -263,7 +262,7 @@ def vars_of(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
-SIDES = {
+SIDES: dict[str, Side] = {
     "our_sampling": our_sampling,
     "hf_sampling": hf_sampling,
     "our_iteration": our_iteration,
@@ -280,6 +279,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--layers", type=int, default=LAYERS, help="with adapters, from the top")
+    parser.add_argument("--threads", type=int, default=2, help="of an iteration; see peers.py")
     parser.add_argument(
         "--peer", choices=["bfloat16", "float32"], help="the faster one; else tried"
     )
@@ -308,16 +308,17 @@ def main() -> None:
     if "iteration" in given.what:
         with tempfile.TemporaryDirectory() as work:
             write_reward_model(Path(work) / "reward")
+            more = given.layers, given.threads
             seconds = {
-                dtype: run_side(__file__, "trl_iteration", work, dtype, 2, given.layers)["seconds"]
-                for dtype in ((given.peer,) if given.peer else ("bfloat16", "float32"))
+                dtype: run_side(__file__, "trl_iteration", work, dtype, 2, *more)["seconds"]
+                for dtype in (() if given.peer else ("bfloat16", "float32"))
             }
-            best = min(seconds, key=lambda dtype: seconds[dtype])
-            print(f"TRL: {', '.join(f'{v:.1f} s in {k}' for k, v in seconds.items())}")
+            best = given.peer or min(seconds, key=lambda dtype: seconds[dtype])
+            print(f"TRL: {', '.join(f'{v:.1f} s in {k}' for k, v in seconds.items()) or best}")
             pairs(
                 f"iteration ({mine} beside {best}, adapters on {given.layers} of {LAYERS} layers)",
-                lambda: run_side(__file__, "our_iteration", work, mine, given.steps, given.layers),
-                lambda: run_side(__file__, "trl_iteration", work, best, given.steps, given.layers),
+                lambda: run_side(__file__, "our_iteration", work, mine, given.steps, *more),
+                lambda: run_side(__file__, "trl_iteration", work, best, given.steps, *more),
                 "seconds",
                 given.repeat,
                 less_is_better=True,

@@ -3,7 +3,8 @@
 Same model (the starter), same rows (220 to 290 tokens), same batch of 4, adapters of rank 16 on all
 linear layers or all weights. Each side runs in a process of its own, in turn, several times; the
 medians and the ratio are printed. TRL runs at its best setting: no gradient checkpointing, and the
-faster of bfloat16 and float32, which is tried first.
+faster of bfloat16 and float32, which is tried first. With `--threads 1` seconds are the
+processor's, which hold on a busy machine.
 
     pip install -r bench/requirements.txt
     python bench/sft.py --data dolly:PATH [--repeat 3] [--steps 6] [--peer-python PATH]
@@ -14,12 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.peers import Watch, as_child, clock_for, pairs, peak_resident, resident, run_side
 
 BATCH = 4
 SHORTEST, LONGEST = 220, 290
@@ -42,10 +46,8 @@ def rows(source: str, count: int) -> list[dict[str, Any]]:
     raise SystemExit(f"{source} has only {len(found)} rows of {SHORTEST} to {LONGEST} tokens")
 
 
-def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
+def ours(work: str, mode: str, dtype: str, steps: str, threads: str) -> dict[str, float]:
     """GuildGPT's own SFT stage."""
-    import torch
-
     from guildgpt.bases.base import load_base
     from guildgpt.bases.config import BaseConfig
     from guildgpt.chat import Conversation, Message
@@ -55,13 +57,12 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     from guildgpt.train.config import SftConfig
     from guildgpt.train.loop import Job
     from guildgpt.train.next_token import sft
-    from guildgpt.train.progress import Watcher
 
-    torch.set_num_threads(2)
+    watch = Watch(clock_for(int(threads)))
     base = load_base(BaseConfig(context=512))
     conversations = [
         Conversation(tuple(Message(**m) for m in json.loads(line)["messages"]))
-        for line in (work / "rows.jsonl").read_text().splitlines()
+        for line in Path(work, "rows.jsonl").read_text().splitlines()
     ]
     examples, _ = conversation_examples(
         conversations, base.chat.tokenizer, base.chat.template, context=512
@@ -70,62 +71,62 @@ def ours(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
         adapter="lora" if mode == "lora" else "none",
         batch_size=BATCH,
         micro_tokens=100_000,
-        steps=steps,
+        steps=int(steps),
         evaluations=0,
         dtype="auto" if dtype == "auto" else dtype,  # type: ignore[arg-type]
-        checkpoint_minutes=1e9,
+        checkpoint_minutes=1e6,
         learning_rate=1e-5,
     )
-    seen: list[dict[str, float]] = []
-
-    class Watch(Watcher):
-        def stepped(self, metrics: Any) -> None:
-            seen.append(dict(metrics))
-
-        def warned(self, message: str) -> None:
-            print(message, file=sys.stderr)
-
     with tempfile.TemporaryDirectory() as folder:
         before = resident()
         world = World()
         kind = world.dtype(config.dtype)
-        peak = peak_flops(world.device, kind)
-        sft(base, examples, {}, config, Job(Path(folder), 0, Watch(), world))
-        peak = max(peak, peak_flops(world.device, kind))  # a busy machine shows less than it has
+        peak = peak_flops(world.device, kind, clock=watch.clock)
+        sft(base, examples, {}, config, Job(Path(folder), 0, watch, world))  # type: ignore[arg-type]
+        # A busy machine shows less than it has.
+        peak = max(peak, peak_flops(world.device, kind, clock=watch.clock))
+    seen, seconds = watch.seen, watch.seconds()
+    # The loop's own rates are of the wall's seconds.
+    per_flop = [m["tokens_per_second"] / m["flops_per_second"] for m in seen[1:]]
+    tokens = [after["tokens"] - before["tokens"] for before, after in pairwise(seen)]
+    rates = [n / t for n, t in zip(tokens, seconds, strict=True)]
     return {
-        "tokens_per_second": statistics.median(m["tokens_per_second"] for m in seen[1:]),
-        "share_of_peak": statistics.median(m["flops_per_second"] for m in seen[1:]) / peak,
+        "tokens_per_second": statistics.median(rates),
+        "share_of_peak": statistics.median(
+            rate / each for rate, each in zip(rates, per_flop, strict=True)
+        )
+        / peak,
         "memory_gib": (max(m["memory_bytes"] for m in seen) - before) / 2**30,
         "loss": statistics.mean(m["loss"] for m in seen),
     }
 
 
-def trl(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
+def trl(work: str, mode: str, dtype: str, steps: str, threads: str) -> dict[str, float]:
     """TRL's SFTTrainer, timed step by step."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
-    torch.set_num_threads(2)
+    clock = clock_for(int(threads))
     kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-    folder = (work / "base").read_text()
+    folder = Path(work, "base").read_text()
     loaded = [
-        json.loads(line)["messages"] for line in (work / "rows.jsonl").read_text().splitlines()
+        json.loads(line)["messages"] for line in Path(work, "rows.jsonl").read_text().splitlines()
     ]
     data = Dataset.from_list([{"prompt": m[:1], "completion": m[1:]} for m in loaded])
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.chat_template = (work / "template.jinja").read_text()
+    tokenizer.chat_template = Path(work, "template.jinja").read_text()
     times: list[float] = []
     tokens: list[int] = []
 
     class Timer(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            self.start = time.perf_counter()
+            self.start = clock()
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            times.append(time.perf_counter() - self.start)
+            times.append(clock() - self.start)
 
     class Counting(SFTTrainer):  # type: ignore[misc]
         def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -140,7 +141,7 @@ def trl(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
             args=SFTConfig(
                 output_dir=out,
                 per_device_train_batch_size=BATCH,
-                max_steps=steps,
+                max_steps=int(steps),
                 learning_rate=1e-5,
                 bf16=kind is torch.bfloat16,
                 use_cpu=True,
@@ -172,41 +173,17 @@ def trl(work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
     }
 
 
-def resident() -> int:
-    """Bytes the process holds now."""
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def peak_resident() -> int:
-    """The most bytes the process ever held."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def side(name: str, python: str, work: Path, mode: str, dtype: str, steps: int) -> dict[str, float]:
-    """Run one side in a fresh process."""
-    command = [python, __file__, "--child", name, str(work), mode, dtype, str(steps)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
 def main() -> None:
     """Measure and print."""
-    if sys.argv[1:2] == ["--child"]:
-        name, work, mode, dtype, steps = sys.argv[2:7]
-        result = {"ours": ours, "trl": trl}[name](Path(work), mode, dtype, int(steps))
-        print(json.dumps(result))
+    if as_child({"ours": ours, "trl": trl}):
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="dolly", help="dolly:PATH or another SOURCE")
     parser.add_argument("--mode", choices=["lora", "full"], action="append")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peer", choices=["bfloat16", "float32"], help="TRL's format; else tried")
     parser.add_argument("--peer-python", default=sys.executable)
     given = parser.parse_args()
 
@@ -222,35 +199,29 @@ def main() -> None:
         work = Path(folder)
         lines = [json.dumps(row) for row in rows(given.data, BATCH * given.steps)]
         (work / "rows.jsonl").write_text("\n".join(lines))
-        (work / "base").write_text(str(locate_base(BaseConfig())[0]))
+        (work / "base").write_text(str(locate_base(BaseConfig()).folder))
         (work / "template.jinja").write_text(CHATML.jinja)
+
+        def side(name: str, mode: str, dtype: str, steps: int = given.steps) -> dict[str, float]:
+            python = given.peer_python if name == "trl" else ""
+            more = (work, mode, dtype, steps, given.threads)
+            return run_side(__file__, name, *more, python=python)
+
         for mode in given.mode or ["lora", "full"]:
             tried = {
-                dtype: side("trl", given.peer_python, work, mode, dtype, 3)
-                for dtype in ("bfloat16", "float32")
+                dtype: side("trl", mode, dtype, 3)["tokens_per_second"]
+                for dtype in (() if given.peer else ("bfloat16", "float32"))
             }
-            for dtype, one in tried.items():
-                print(f"{mode}: TRL in {dtype} makes {one['tokens_per_second']:.0f} tokens/s")
-            best = max(tried, key=lambda dtype: tried[dtype]["tokens_per_second"])
-            ratios, all_ours, all_theirs = [], [], []
-            for _ in range(given.repeat):
-                theirs = side("trl", given.peer_python, work, mode, best, given.steps)
-                own = side("ours", sys.executable, work, mode, "auto", given.steps)
-                ratios.append(own["tokens_per_second"] / theirs["tokens_per_second"])
-                all_ours.append(own)
-                all_theirs.append(theirs)
-                print(
-                    f"  trl ({best}) {theirs}\n  ours {own}\n  ratio {ratios[-1]:.2f}", flush=True
-                )
-            print(
-                f"{mode}: GuildGPT {_median(all_ours):.0f} tokens/s, TRL ({best}) "
-                f"{_median(all_theirs):.0f}: {statistics.median(ratios):.2f} times "
-                f"({min(ratios):.2f} to {max(ratios):.2f}, {given.repeat} pairs)"
+            for dtype, rate in tried.items():
+                print(f"{mode}: TRL in {dtype} makes {rate:.0f} tokens/s")
+            best = given.peer or max(tried, key=lambda dtype: tried[dtype])
+            pairs(
+                f"{mode} (TRL in {best})",
+                partial(side, "ours", mode, "auto"),
+                partial(side, "trl", mode, best),
+                "tokens_per_second",
+                given.repeat,
             )
-
-
-def _median(results: list[dict[str, float]]) -> float:
-    return statistics.median(one["tokens_per_second"] for one in results)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def python_with(wheel: str, folder: Path) -> Path:
     python = folder / wheel / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder / wheel], check=True)
-    install = [python, "-m", "pip", "install", "-q", "--only-binary", ":all:", wheel]
+    install = [str(python), "-m", "pip", "install", "-q", "--only-binary", ":all:", wheel]
     subprocess.run(install, check=True, capture_output=True)
     return python
 

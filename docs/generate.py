@@ -17,7 +17,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -35,6 +35,7 @@ from guildgpt.toml_file import limits, section_of
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = "keys|recipes|commands|files|forms|architectures|quantizations"
 MARK = re.compile(rf"<!-- ({NAMES})(?: ([^>]*?))? -->\n.*?<!-- end -->", re.S)
+WORDS = {bool: "true or false", str: "text", int: "whole number", float: "number"}
 Row = list[str]
 
 
@@ -192,6 +193,8 @@ def options(annotation: Any) -> list[Any]:
 def words(kind: Any, field: FieldInfo) -> str:
     """One of a key's types in words."""
     origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return words(inner[0], field)
     if origin is Literal:
         *others, last = (f"`{choice}`" for choice in inner)
         return f"{', '.join(others)} or {last}" if others else last
@@ -203,11 +206,13 @@ def words(kind: Any, field: FieldInfo) -> str:
         if inner[0] is str:
             return "list of texts"
         return "list of whole numbers" if origin is list else f"two numbers{within(field)}"
+    if origin is dict:
+        return "table of " + ("texts" if inner[1] is str else words(inner[1], field))
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "section"
-    if kind in (bool, str):
-        return "true or false" if kind is bool else "text"
-    return ("whole number" if kind is int else "number") + within(field)
+    if kind not in WORDS:
+        raise TypeError(f"{kind} has no words here that say what a key of it is")
+    return WORDS[kind] + (within(field) if kind in (int, float) else "")
 
 
 def within(field: FieldInfo) -> str:

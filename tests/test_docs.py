@@ -88,6 +88,18 @@ def test_what_is_generated_is_current() -> None:
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is not current"
 
 
+def test_a_keys_type_is_told_in_words_or_refused() -> None:
+    """A table was once called a number, for what is nothing else was taken for one."""
+    words = runpy.run_path(str(ROOT / "docs" / "generate.py"))["words"]
+    fields = SourceSpec.model_fields
+    assert words(fields["columns"].annotation, fields["columns"]) == "table of texts"
+    speakers = "table of `system`, `user` or `assistant`"
+    assert words(fields["roles"].annotation, fields["roles"]) == speakers
+    assert words(bool, fields["limit"]) == "true or false"
+    with pytest.raises(TypeError, match="has no words"):
+        words(bytes, fields["limit"])
+
+
 def test_every_make_target_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for name, text in DOCUMENTS.items():

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from guildgpt.data.packed import packing_of
 from guildgpt.data.rows import CONTENT, is_message, type_name
 from guildgpt.data.text_file import lines, require_utf8
 from guildgpt.errors import DataError
@@ -134,7 +136,8 @@ def _unwrapped(records: Iterator[Record], path: Path, fault: Fault) -> Iterator[
             raise DataError(
                 f"the file is one object with several lists: {', '.join(lists)}",
                 where=path,
-                remedy=f"Write the one that you want into a file of its own: jq -c '.{lists[0]}[]'",
+                remedy="Write the one that you want into a file of its own, and name that: "
+                + _taken_out(lists[0], path),
             )
         for number, value in enumerate(first[1][lists[0]], 1):
             try:
@@ -144,6 +147,13 @@ def _unwrapped(records: Iterator[Record], path: Path, fault: Fault) -> Iterator[
         return
     yield from (record for record in (first, second) if record)
     yield from records
+
+
+def _taken_out(key: str, path: Path) -> str:
+    """The command that writes one of the object's lists as a file of lines."""
+    file, packing = shlex.quote(str(path)), packing_of(path)
+    query = "jq -c " + shlex.quote(f".[{json.dumps(key)}][]")
+    return (f"{packing} -dc {file} | {query}" if packing else f"{query} {file}") + " > rows.jsonl"
 
 
 def _lists_in(value: dict[str, Any]) -> list[str]:

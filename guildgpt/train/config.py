@@ -216,7 +216,9 @@ class GuardConfig(BaseModel):
     """Of the entropy that a token had at the start."""
     min_length: float = Field(default=0.25, ge=0, le=1)
     """Of the tokens that an answer had at the start."""
-    max_cut: float = Field(default=0.5, gt=0, le=1_000_000_000)
+    max_length: float = Field(default=2.0, ge=1, le=1_000_000_000)
+    """Of the tokens that an answer had at the start."""
+    max_cut: float = Field(default=0.25, gt=0, le=1_000_000_000)
     """How far the share of answers that do not end may rise."""
     max_loops: float = Field(default=0.15, gt=0, le=1_000_000_000)
     """How far the share of answers that loop may rise while the reward rises."""

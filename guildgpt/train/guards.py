@@ -90,6 +90,11 @@ class Guards:
                 "at the start",
             ),
             (
+                last["length"] > limits.max_length * first["length"],
+                f"length explosion: {last['length']:.0f} tokens an answer, {first['length']:.0f} "
+                "at the start; the reward likes long answers",
+            ),
+            (
                 last["cut"] > first["cut"] + limits.max_cut,
                 f"length explosion: {last['cut']:.0%} of the answers do not end, "
                 f"{first['cut']:.0%} at the start",

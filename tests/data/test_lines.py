@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
+import subprocess
 import tracemalloc
 from pathlib import Path
 
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +21,7 @@ from guildgpt.data.rows import clean
 from guildgpt.errors import DataError
 from guildgpt.hashes import file_sha256
 
+PACK = {".gz": gzip.compress, ".zst": lambda data: pyarrow.compress(data, "zstd", asbytes=True)}
 TALK = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
 
 
@@ -61,6 +66,22 @@ def test_a_broken_line_is_named(tmp_path: Path, content: bytes, line, said: str)
     assert str(caught.value.where).startswith(str(path))
     assert said in str(caught.value)
     assert caught.value.remedy
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is what the remedy tells to run")
+@pytest.mark.parametrize("name", ["two lists.json", "it's.json.gz", "a.json.zst"])
+@pytest.mark.parametrize("key", ["train", 'the "good" ones'])
+def test_one_of_several_lists_is_taken_out_as_the_remedy_says(
+    tmp_path: Path, name: str, key: str
+) -> None:
+    content = json.dumps({key: [{"messages": TALK}, TALK], "test": [{"messages": TALK}]}, indent=2)
+    path = tmp_path / name
+    path.write_bytes(PACK.get(path.suffix, bytes)(content.encode()))
+    with pytest.raises(DataError, match="several lists") as caught:
+        rows_of(path)
+    _, _, command = str(caught.value.remedy).partition(": ")
+    subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, check=True)
+    assert rows_of(tmp_path / "rows.jsonl") == [{"messages": TALK}, {"messages": TALK}]
 
 
 def test_rows_that_are_passed_over_are_told_and_the_others_read(tmp_path: Path) -> None:

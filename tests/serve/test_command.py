@@ -15,7 +15,13 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import torch
+from bases.families import BY_NAME, published_base
+from bases.folders import PAST, config
+from transformers import AutoTokenizer
 
+from guildgpt.bases.base import load_base
+from guildgpt.model.folder import write_model_folder
 from tests.ports import free_port
 
 ASKED = [{"role": "user", "content": "Tell me a story."}]
@@ -93,6 +99,29 @@ def test_on_every_address_it_says_one_to_go_to(starter: Path, tmp_path: Path) ->
         asked = httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=60)
         assert asked.status_code == 200
         assert httpx.get(f"{url}/models", timeout=60).status_code == 401
+
+
+@pytest.mark.parametrize("name", ["llama-3.2", "granite-3.3"])
+def test_a_model_is_asked_by_its_bases_own_template(tmp_path: Path, name: str) -> None:
+    """As transformers writes it, its beginning of text included: the greedy answer to these ids."""
+    base = load_base(config(published_base(tmp_path / "base", BY_NAME[name])))
+    folder = write_model_folder(
+        tmp_path / "model", base.model, base.chat, context=256, provenance=PAST, recipe={},
+        card="# x", gguf=("F32",),
+    )  # fmt: skip
+    ids = AutoTokenizer.from_pretrained(folder).apply_chat_template(
+        ASKED, add_generation_prompt=True, return_dict=False
+    )
+    greedy = base.model.eval().generate(
+        torch.tensor([ids]), max_new_tokens=8, do_sample=False, eos_token_id=base.chat.eos_id
+    )[0, len(ids) :]
+    body = {"messages": ASKED, "max_tokens": 8, "temperature": 0}
+    with running(folder, "--store", tmp_path / "feedback.db") as (_, url):
+        said = httpx.post(f"{url}/chat/completions", json=body, timeout=120).json()
+    assert said["usage"]["prompt_tokens"] == len(ids)
+    wanted = base.chat.tokenizer.decode(greedy.tolist()).rstrip("\ufffd")  # half a character
+    assert wanted
+    assert said["choices"][0]["message"]["content"] == wanted
 
 
 def choices(line: str) -> list[dict[str, Any]]:

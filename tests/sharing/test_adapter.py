@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from bases.families import BY_NAME, published_base
 from bases.folders import bare_tokenizer, chat_tokenizer, config, logits, write_base
 from commands import answered, refused
 from network.tiny import gpt_neox, llama, mpt, with_lora
@@ -15,9 +16,10 @@ from peft import AutoPeftModelForCausalLM, PeftModel
 from pipeline.runs import TUNE, train
 from safetensors.torch import load_file
 from tiny import write_rows
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from guildgpt.bases.base import load_base
+from guildgpt.chat import ChatTemplate, Message
 from guildgpt.errors import GuildError, ModelError
 from guildgpt.model.lineage import read_lineage
 from guildgpt.sharing.adapter import Written, write_adapter
@@ -85,6 +87,25 @@ def test_the_chat_tokens_rows_travel(tmp_path: Path) -> None:
     assert again.chat.new_tokens == []
     assert again.chat.template == load_base(config(model)).chat.template
     assert torch.allclose(logits(again.model), ours(model), atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["llama-3.2", "gemma-3", "mistral-nemo"])
+def test_a_template_of_the_bases_own_travels(tmp_path: Path, name: str) -> None:
+    """With the adapter, which asks alike in transformers, and is gone on with under it."""
+    base = published_base(tmp_path / "base", BY_NAME[name])
+    model = tuned(tmp_path / "model", base)
+    adapter = exported(model).folder
+    template = ChatTemplate.load(model)
+    assert template.published
+    assert ChatTemplate.load(adapter) == template
+    again = load_base(config(adapter, adapter="merge")).chat
+    assert again.template == template
+    assert again.notices == ()
+    ids = template.prompt([Message("user", "What is TLS?")], again.tokenizer)
+    peer = AutoTokenizer.from_pretrained(adapter).apply_chat_template(
+        [{"role": "user", "content": "What is TLS?"}], add_generation_prompt=True, return_dict=False
+    )
+    assert ids == peer
 
 
 @pytest.mark.parametrize("layers", [None, 1])

@@ -25,7 +25,8 @@ def lived(guards: Guards, *rows: dict[str, float]) -> Guards:
         ({"kl": 31.0}, "KL runaway: the policy is 31.0 nats"),
         ({"entropy": 0.39}, "entropy collapse: 0.39 nats a token, 2.00 at the start"),
         ({"length": 4.9}, "length collapse: 5 tokens an answer, 20 at the start"),
-        ({"cut": 0.61}, "length explosion: 61% of the answers do not end, 10% at the start"),
+        ({"length": 40.5}, "length explosion: 40 tokens an answer, 20 at the start; the reward"),
+        ({"cut": 0.36}, "length explosion: 36% of the answers do not end, 10% at the start"),
         ({"loops": 0.18, "reward": 1.5}, "loops rise with the reward: 18% of the answers loop"),
     ],
 )
@@ -45,7 +46,7 @@ def test_each_sign_has_a_name(sign: dict[str, float], named: str) -> None:
         {"kl": -1.0},
         {"entropy": 0.41},
         {"length": 5.1},
-        {"length": 60.0, "cut": 0.59},
+        {"length": 39.5, "cut": 0.34},
         {"loops": 0.18, "reward": 1.0},  # loops that are not paid for are another matter
         {"loops": 0.16, "reward": 9.0},
         {"reward": -9.0},
@@ -68,9 +69,20 @@ def test_a_window_of_one_sees_every_iteration() -> None:
 
 
 def test_limits_come_from_the_recipe() -> None:
-    loose = GuardConfig(max_kl=1e9, min_entropy=0, min_length=0, max_cut=2, max_loops=2)
+    loose = GuardConfig(
+        max_kl=1e9, min_entropy=0, min_length=0, max_length=1e9, max_cut=2, max_loops=2
+    )
     wild = {"kl": 1e6, "entropy": 0.0, "length": 1.0, "cut": 1.0, "loops": 1.0, "reward": 5.0}
-    lived(Guards(loose), *[{}] * 5, *[wild] * 5)
+    lived(Guards(loose), *[{}] * 5, *[wild] * 5, *[{**wild, "length": 1e5}] * 5)
+
+
+def test_a_policy_that_learns_to_be_long_is_stopped_before_half_its_answers_are_cut() -> None:
+    """What a run of the demo did that left cut answers out of its loss (docs/log.md, 2026-11-30):
+    in twelve iterations the share of cut answers rose from 12 to 41 %."""
+    guards = Guards(GuardConfig())
+    drift = [{"cut": 0.12 + 0.29 * step / 11, "length": 60.0 + 2 * step} for step in range(15)]
+    with pytest.raises(GuardError, match=r"length explosion: .* do not end"):
+        lived(guards, *drift)
 
 
 def test_what_was_seen_goes_through_a_checkpoint() -> None:
