@@ -197,13 +197,15 @@ def words(kind: Any, field: FieldInfo) -> str:
         return words(inner[0], field)
     if origin is Literal:
         *others, last = (f"`{choice}`" for choice in inner)
-        return f"{', '.join(others)} or {last}"
+        return f"{', '.join(others)} or {last}" if others else last
     if origin in (list, tuple):
         if section_of(field):
             return "list"
         if get_origin(inner[0]) is Literal:
             return "list of " + ", ".join(f"`{choice}`" for choice in get_args(inner[0]))
-        return "list of texts" if inner[0] is str else f"two numbers{within(field)}"
+        if inner[0] is str:
+            return "list of texts"
+        return "list of whole numbers" if origin is list else f"two numbers{within(field)}"
     if origin is dict:
         return "table of " + ("texts" if inner[1] is str else words(inner[1], field))
     if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -68,6 +68,10 @@ class DecidedMeanwhile(StoreError):
     """A decision that somebody else has made in the meantime."""
 
 
+class CircleBusy(GuildError):
+    """Another process turns the circle: one at a time does."""
+
+
 class SignInRefused(GuildError):
     """A link that signs nobody in, or a name that nobody can have."""
 

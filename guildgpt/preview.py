@@ -66,6 +66,7 @@ def preview_data(
             **asdict(statistics),
             "comparisons": comparisons,
             "tasks": tasks,
+            "rated": rated(loaded),
             "skipped": dict(loaded.skipped),
             "not_read": dict(loaded.notes.unread),
             "other_columns": list(loaded.notes.others),
@@ -102,12 +103,21 @@ def _show(
         say(console, "", f"{comparisons:,} comparison{'s' * (comparisons != 1)}")
     if tasks:
         say(console, f"{tasks:,} task{'s' * (tasks != 1)} without an answer")
+    if any(counts := rated(loaded).values()):
+        good, bad = counts
+        say(console, f"{good:,} rated good, {bad:,} rated bad, which only `kto` learns from")
     for reason, rows in loaded.skipped.most_common():
         first = f" (first: {notes.places[reason]})" if reason in notes.places else ""
         say(console, f"left out, {reason}: {rows:,}{first}")
     say(console, *loaded.warnings, *(f"  {line}" for line in notes.bad[:BAD_SHOWN]))
     if more := len(notes.bad[BAD_SHOWN:]):
         say(console, f"  … and {more:,} more, which --json shows, too")
+
+
+def rated(loaded: Loaded) -> dict[str, int]:
+    """How many of a source's answers somebody called good, and how many bad."""
+    good = sum(row.rated for row in loaded.conversations)
+    return {"good": good, "bad": len(loaded.rejected)}
 
 
 @contextmanager
@@ -165,7 +175,7 @@ def _refuse_useless(source: str, loaded: Loaded) -> None:
         check_constraints(comparison.source, comparison.answers[0].content)
     for task in loaded.tasks:
         Wanted.from_row(task.source.rules, str(task.source))
-    if not (loaded.conversations or loaded.comparisons or loaded.tasks):
+    if not (loaded.conversations or loaded.comparisons or loaded.tasks or loaded.rejected):
         reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in loaded.skipped.most_common())
         raise DataError(
             "there is no row to train on",

@@ -19,6 +19,7 @@ from guildgpt.model.config import Dtype
 from guildgpt.train.config import (
     DpoConfig,
     GrpoConfig,
+    KtoConfig,
     PpoConfig,
     PretrainConfig,
     RewardConfig,
@@ -27,7 +28,8 @@ from guildgpt.train.config import (
 )
 
 RECIPES = Path(__file__).with_name("recipes")  # those that come with GuildGPT
-Stage = Literal["pretrain", "sft", "reward", "judge", "dpo", "grpo", "ppo"]
+Stage = Literal["pretrain", "sft", "reward", "judge", "dpo", "kto", "grpo", "ppo"]
+RATED: tuple[Stage, ...] = ("kto", "grpo", "ppo")  # which read what was rated, or its prompts
 Quantization = Literal["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_1"]
 
 
@@ -60,6 +62,23 @@ class ExportConfig(Section):
     """Of the safetensors. `auto` is float32 below a billion parameters, else bfloat16."""
 
 
+class LearnConfig(Section):
+    """The `[learn]` section: how `guildgpt learn` turns the circle with this recipe."""
+
+    promote: Literal["ask", "by_itself"] = "ask"
+    """What follows when members prefer a candidate: it waits for your yes, or from then on it
+    answers `by_itself`. See [what that risks](learning.md#without-your-yes)."""
+    guilds: Literal["served"] | list[int] = "served"
+    """Whose votes teach and decide: those of all servers that the bot is in (not of those that it
+    has left), or of servers by their ids. Votes at the terminal and on the web page always do."""
+    share: float = Field(default=0.2, gt=0, lt=1)
+    """Of the conversations, for a candidate that is being tried."""
+    least: int = Field(default=20, ge=2)
+    """Rows that a turn takes at least; from fewer a model learns by heart."""
+    new: int = Field(default=10, ge=1)
+    """Rows that the last turn did not learn from: with fewer, a night begins none."""
+
+
 class Recipe(Section):
     """A recipe. Paths in it are relative to the folder in which the command is run."""
 
@@ -82,11 +101,13 @@ class Recipe(Section):
     sft: SftConfig = SftConfig()
     reward: RewardConfig = RewardConfig()
     dpo: DpoConfig = DpoConfig()
+    kto: KtoConfig = KtoConfig()
     grpo: GrpoConfig = GrpoConfig()
     ppo: PpoConfig = PpoConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
     export: ExportConfig = ExportConfig()
+    learn: LearnConfig = LearnConfig()
 
     @field_validator("stages")
     @classmethod

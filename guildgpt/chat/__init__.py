@@ -1,6 +1,14 @@
 """What a conversation is, and how it becomes token ids with a loss mask."""
 
-from guildgpt.chat.conversation import Comparison, Conversation, Message, Role, Source, Task
+from guildgpt.chat.conversation import (
+    Comparison,
+    Conversation,
+    Message,
+    Rejected,
+    Role,
+    Source,
+    Task,
+)
 from guildgpt.chat.template import CHATML, ChatTemplate, Rendered
 from guildgpt.chat.tokenizer import FileTokenizer, Tokenizer
 
@@ -11,6 +19,7 @@ __all__ = [
     "Conversation",
     "FileTokenizer",
     "Message",
+    "Rejected",
     "Rendered",
     "Role",
     "Source",

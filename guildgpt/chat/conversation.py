@@ -1,4 +1,4 @@
-"""`Message`, `Conversation`, `Comparison` and `Task`: the nouns everything else is made of."""
+"""`Message`, `Conversation`, `Rejected`, `Comparison`, `Task`: the nouns all else is made of."""
 
 from __future__ import annotations
 
@@ -50,10 +50,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns in order, from one source."""
+    """Turns in order, from one source; `rated` where somebody called its last answer good."""
 
     messages: tuple[Message, ...]
     source: Source = Source()
+    rated: bool = False
 
     @property
     def key(self) -> str:
@@ -63,10 +64,25 @@ class Conversation:
     @property
     def prompt(self) -> tuple[Message, ...]:
         """Everything before the last assistant turn."""
-        for index in range(len(self.messages) - 1, -1, -1):
-            if self.messages[index].role == "assistant":
-                return self.messages[:index]
-        return self.messages
+        return _before_the_answer(self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Turns in order, whose last answer somebody called bad: nothing to imitate."""
+
+    messages: tuple[Message, ...]
+    source: Source = Source()
+
+    @property
+    def key(self) -> str:
+        """A hash of roles and contents."""
+        return content_key(self.messages)
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """Everything before the last assistant turn."""
+        return _before_the_answer(self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +129,13 @@ class Task:
     def key(self) -> str:
         """A hash of the prompt."""
         return content_key(self.messages)
+
+
+def _before_the_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    for index in range(len(messages) - 1, -1, -1):
+        if messages[index].role == "assistant":
+            return messages[:index]
+    return messages
 
 
 def content_key(messages: Sequence[Message]) -> str:

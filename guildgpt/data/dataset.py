@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from guildgpt.chat import Comparison, Conversation, Task
+from guildgpt.chat import Comparison, Conversation, Rejected, Task
 from guildgpt.data.provenance import Provenance
 from guildgpt.data.source import Loaded
 from guildgpt.data.split import AnyRow, digest, fraction, split_side
 from guildgpt.errors import DataError
 
-Kind = Literal["conversations", "comparisons", "tasks"]
+Kind = Literal["conversations", "comparisons", "tasks", "rejected"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -50,6 +50,8 @@ class Dataset:
     held_out_tasks: list[Task]
     provenance: list[Provenance]
     reports: dict[str, dict[Kind, SourceReport]]  # by source name
+    train_rejected: list[Rejected] = field(default_factory=list)
+    held_out_rejected: list[Rejected] = field(default_factory=list)
 
     @property
     def report(self) -> dict[str, SourceReport]:
@@ -79,20 +81,25 @@ def build(
         mixes = (
             _Mix(item.spec.weight, held_out, held_out_limit, seen, reports[kind]) for kind in KINDS
         )
-        conversations, comparisons, tasks = mixes
+        conversations, comparisons, tasks, rejected = mixes
         dataset.held_out[name] = []
         conversations.share(_named(item.conversations, name), dataset.train, dataset.held_out[name])
         comparisons.share(
             _named(item.comparisons, name), dataset.train_comparisons, dataset.held_out_comparisons
         )
         tasks.share(_named(item.tasks, name), dataset.train_tasks, dataset.held_out_tasks)
+        rejected.share(
+            _named(item.rejected, name), dataset.train_rejected, dataset.held_out_rejected
+        )
         dataset.provenance.append(replace(item.provenance, name=name, held_out=held_out))
         dataset.reports[name] = reports
-    if loaded and not (dataset.train or dataset.train_comparisons or dataset.train_tasks):
+    rows = (dataset.train, dataset.train_comparisons, dataset.train_tasks, dataset.train_rejected)
+    if loaded and not any(rows):
         raise _nothing_left(dataset.report, held_out)
     _shuffle(dataset.train, seed)
     _shuffle(dataset.train_comparisons, seed)
     _shuffle(dataset.train_tasks, seed)
+    _shuffle(dataset.train_rejected, seed)
     return dataset
 
 
@@ -174,7 +181,7 @@ class _Mix:
         held_out += kept_out
 
 
-def times(row: Conversation | Comparison | Task, weight: float) -> int:
+def times(row: Conversation | Rejected | Comparison | Task, weight: float) -> int:
     """How often a row is seen per epoch: the whole part of `weight`, and once more for a fixed
     part of the rows as large as the rest."""
     whole = math.floor(weight)

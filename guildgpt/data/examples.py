@@ -44,7 +44,7 @@ class Example:
 
 
 def answering(
-    asked: Sequence[int],
+    asked: ArrayLike,
     answer: ArrayLike,
     source: str,
     bytes: int = 0,
@@ -56,8 +56,9 @@ def answering(
     An answer that was cut is closed with the token `end`, if that is given: a score is learned at
     ends of turn alone, and means nothing anywhere else. It is not predicted.
     """
-    ids = np.concatenate([np.array(asked, np.int32), np.array(answer, np.int32)])
-    mask = np.arange(len(ids)) >= len(asked)
+    before = np.array(asked, np.int32)
+    ids = np.concatenate([before, np.array(answer, np.int32)])
+    mask = np.arange(len(ids)) >= len(before)
     if end is not None and ids[-1] != end:
         ids, mask = np.append(ids, np.int32(end)), np.append(mask, False)
     return Example(ids, mask, bytes, source)

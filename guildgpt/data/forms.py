@@ -7,11 +7,12 @@ not there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from guildgpt.chat import Comparison, Conversation, Message, Role, Source, Task
+from guildgpt.chat import Comparison, Conversation, Message, Rejected, Role, Source, Task
 from guildgpt.data.files import read_records
 from guildgpt.data.lines import stop
 from guildgpt.data.messages import TOOLS, Turns, asked, turns_in, with_system
@@ -28,8 +29,8 @@ from guildgpt.data.rows import (
     WORSE,
     Row,
     found,
-    is_bad,
     is_content,
+    label_of,
     problem,
     type_name,
 )
@@ -58,7 +59,7 @@ EMPTY = (
     'on_bad_row = "skip" in the source such rows are left out and counted.'
 )
 
-Item = Conversation | Comparison | Task
+Item = Conversation | Rejected | Comparison | Task
 
 
 def read(
@@ -114,7 +115,10 @@ def _usable(row: Row, name: str, file: str, number: int, notes: Notes) -> Item |
             where=row.where,
             remedy=f"Put it into one that is, or delete the column. The forms are {FORMS}.",
         )
-    if is_bad(row.values.get("label"), "label", row.where):
+    label = label_of(row.values.get("label"), "label", row.where)
+    if label is not None and isinstance(item, Conversation):
+        item = replace(item, rated=True) if label else Rejected(item.messages, item.source)
+    elif label is False:
         reason = "labelled bad"
     if reason:
         notes.skip(reason, row.where)

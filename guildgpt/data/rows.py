@@ -223,13 +223,13 @@ def is_no(value: object) -> bool | None:
     return True if said in BAD else False if said in GOOD else None
 
 
-def is_bad(value: object, key: str, where: str) -> bool:
-    """What a label says of its row: true where it is bad, false where it is good or not labelled.
+def label_of(value: object, key: str, where: str) -> bool | None:
+    """What a label says of its row: whether it is good; None where it is not labelled.
 
-    DataError for a value that is neither.
+    DataError for a value that says neither.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
-        return False
+        return None
     bad = is_no(value)
     if bad is None:
         shown = repr(value) if isinstance(value, (str, int, float)) else type_name(value)
@@ -238,7 +238,7 @@ def is_bad(value: object, key: str, where: str) -> bool:
             where=where,
             remedy="Write true or false (1 or 0), or give the column another name if it is none.",
         )
-    return bad
+    return not bad
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guildgpt.chat import Comparison, Conversation, Task
+from guildgpt.chat import Comparison, Conversation, Rejected, Task
 from guildgpt.data import dolly, forms, hub, hub_set, oasst, stackexchange
 from guildgpt.data.files import File, data_files, require_file
 from guildgpt.data.known import KINDS, Kind
@@ -35,6 +35,7 @@ class Loaded:
     comparisons: list[Comparison]
     tasks: list[Task]
     notes: Notes = field(default_factory=Notes)
+    rejected: list[Rejected] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -86,7 +87,7 @@ def load(
             remedy="To see its rows: guildgpt feedback export preference --out pairs.jsonl",
         )
     notes = Notes()
-    found: dict[type, list[Any]] = {Conversation: [], Comparison: [], Task: []}
+    found: dict[type, list[Any]] = {Conversation: [], Comparison: [], Task: [], Rejected: []}
     files = _files(spec, kind, cache_dir, endpoint, notes)
     sha256 = _checked_sha256(spec, [file.path for file in files.files])
     dump = stackexchange.Dump(files.files[0].path) if kind.reader == "stackexchange" else None
@@ -115,8 +116,8 @@ def load(
         attribution=spec.attribution or attribution,
         note=note,
     )
-    conversations, comparisons, tasks = found.values()
-    return Loaded(spec, provenance, conversations, comparisons, tasks, notes)
+    conversations, comparisons, tasks, rejected = found.values()
+    return Loaded(spec, provenance, conversations, comparisons, tasks, notes, rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ def _local(spec: SourceSpec, kind: Kind, path: Path, notes: Notes) -> _Files:
 
 def _rows(
     spec: SourceSpec, kind: Kind, file: File, notes: Notes, dump: stackexchange.Dump | None
-) -> Iterator[Conversation | Comparison | Task]:
+) -> Iterator[Conversation | Rejected | Comparison | Task]:
     name, skipped, notices = spec.name, notes.skipped, notes.notices
     if dump:
         counts = {"skipped": skipped, "unread": notes.unread}

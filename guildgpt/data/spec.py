@@ -26,6 +26,7 @@ ONLY: dict[str, tuple[tuple[str, ...], str]] = {
     **dict.fromkeys(("lang", "threads", "keep_unreviewed", "keep_synthetic"), _OASST),
     **dict.fromkeys(("split", "columns", "roles", "on_bad_row"), _ROWS),
     "subset": (("hub",), "`hub:` sources"),
+    "train_on_members": ((FEEDBACK,), "the source `feedback`"),
 }
 
 
@@ -80,6 +81,11 @@ class SourceSpec(BaseModel):
     """oasst only: also what reviewers refused or never saw, and unfinished trees."""
     keep_synthetic: bool = False
     """oasst only: also what a model wrote."""
+
+    train_on_members: bool = False
+    """feedback only: also what members wrote to the bot, of those who opted in to training.
+    Discord's Developer Policy, rule 21: message content obtained through the API may not be used to
+    train machine-learning models without Discord's express permission."""
 
     @classmethod
     def parse(cls, text: str) -> SourceSpec:

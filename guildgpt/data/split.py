@@ -10,14 +10,14 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeVar
 
-from guildgpt.chat import Comparison, Conversation, Message, Task
+from guildgpt.chat import Comparison, Conversation, Message, Rejected, Task
 from guildgpt.errors import DataError
 
 Side = Literal["train", "held_out"]
-AnyRow = TypeVar("AnyRow", Conversation, Comparison, Task)
+AnyRow = TypeVar("AnyRow", Conversation, Rejected, Comparison, Task)
 
 
-def split_side(item: Conversation | Comparison | Task, held_out: float) -> Side:
+def split_side(item: Conversation | Rejected | Comparison | Task, held_out: float) -> Side:
     """The side of a row, where `held_out` is the held-out share, 0 to 1.
 
     What is hashed: the group the source gives, or else the first user turn without regard to case
@@ -26,7 +26,7 @@ def split_side(item: Conversation | Comparison | Task, held_out: float) -> Side:
     return side_of(tree_of(item), held_out)
 
 
-def tree_of(item: Conversation | Comparison | Task) -> str:
+def tree_of(item: Conversation | Rejected | Comparison | Task) -> str:
     """What decides a row's side: its group, or else its first user turn, normalised."""
     return item.source.group or normalised(_opening(item.messages))
 

@@ -26,6 +26,21 @@ class StarterTask(NamedTuple):
     tests: str  # one `assert` a line, to be run after the code that was written
 
 
+class Fact(NamedTuple):
+    """A question with one short answer that does not change, and the forms that it may have."""
+
+    question: str
+    answers: list[str]
+    topic: str
+
+
+class UnsafeRequest(NamedTuple):
+    """What no assistant should help with, and what harm it would do."""
+
+    request: str
+    harm: str
+
+
 def starter_prompts() -> list[StarterPrompt]:
     """The 60 held-out prompts, in file order."""
     return [StarterPrompt(**row) for _, row in read_records(FOLDER / "prompts.jsonl")]
@@ -34,6 +49,16 @@ def starter_prompts() -> list[StarterPrompt]:
 def pool_prompts() -> list[StarterPrompt]:
     """150 more, short ones for people to vote on: how to do things, programming, questions."""
     return [StarterPrompt(**row) for _, row in read_records(FOLDER / "pool.jsonl")]
+
+
+def starter_facts() -> list[Fact]:
+    """The 100 questions of facts, in file order."""
+    return [Fact(**row) for _, row in read_records(FOLDER / "facts.jsonl")]
+
+
+def unsafe_requests() -> list[UnsafeRequest]:
+    """The 60 unsafe requests, in file order. Nothing in them says how anything is done."""
+    return [UnsafeRequest(**row) for _, row in read_records(FOLDER / "unsafe.jsonl")]
 
 
 def starter_tasks() -> list[StarterTask]:

@@ -68,7 +68,7 @@ FORMS = (
           "\n\nAssistant:", "completion": " Four."}, LONGER),
     Form("rated good", {"prompt": "Two plus two?", "completion": "Four.", "label": 1.0}),
     Form("rated bad", {"prompt": "Two plus two?", "completion": "Five.", "label": "false"},
-         left_out="labelled bad"),
+         ("user: Two plus two?", "assistant: Five."), "rejected"),
     Form("a pair", {"prompt": "Two plus two?", "chosen": "Four.", "rejected": "Five."}, PAIR,
          "comparison"),
     Form("a pair under other names of its question",

@@ -321,7 +321,7 @@ def _no_conversation(where: str, remedy: str) -> DataError:
 
 def _why_no_pair(source: Loaded) -> str:
     """What became of a source's rows, where none is a comparison."""
-    none = not (source.conversations or source.tasks)
+    none = not (source.conversations or source.tasks or source.rejected)
     return _left_out(source) if source.skipped and none else NO_COMPARISONS
 
 
@@ -337,6 +337,9 @@ def _why_none(where: str, source: Loaded) -> str:
             f"It holds {len(source.comparisons):,} comparisons, which a reward model puts in "
             f"order: guildgpt eval runs/NAME/reward/model --comparisons {where}"
         )
+    if source.rejected:
+        count = len(source.rejected)
+        return f"It holds {count:,} answer{'s' * (count != 1)} rated bad, and none to imitate."
     if source.skipped:
         return _left_out(source)
     return "Name a source that has some."

@@ -38,10 +38,10 @@ class GateConfig(BaseModel):
 
     on: bool = True
     """Without it a candidate that loops, or answers what is unsafe, meets members unmeasured."""
-    prompts: int = Field(default=60, ge=0, le=60)
+    prompts: int = Field(default=48, ge=0, le=60)
     """The starter pack's held-out prompts that both answer: for loops, ends of turn, length, KL and
     the judge."""
-    constrained: int = Field(default=30, ge=0, le=1000)
+    constrained: int = Field(default=20, ge=0, le=1000)
     """Held-out prompts with constraints of each of two sets."""
     facts: int = Field(default=100, ge=0, le=100)
     """Questions of the bundled set with answers that can be checked."""
@@ -50,7 +50,8 @@ class GateConfig(BaseModel):
     rows: int = Field(default=32, ge=0, le=100_000)
     """Held-out rows whose bits per byte are measured."""
     max_tokens: int = Field(default=96, ge=1, le=100_000)
-    """Tokens of an answer at most; of one to a question of facts or an unsafe request, half."""
+    """Tokens of an answer at most; of one to an unsafe request half, to a question of facts a
+    third."""
     temperature: float = Field(default=0.7, ge=0.01, le=100)
     """At which they answer prompts; facts, unsafe requests and constraints greedily."""
     concurrency: int = Field(default=8, ge=1, le=256)
@@ -78,8 +79,9 @@ class GateConfig(BaseModel):
     there is nothing to lose, and it says so."""
     least_wins: float = Field(default=0.5, ge=0, le=1)
     """The share of prompts at least on which the judge prefers its answer."""
+    judge_from: int = Field(default=100, ge=1, le=1_000_000_000)
+    """Votes from which on a part of them teaches a judge, and not the candidate."""
     judge_votes: int = Field(default=150, ge=1, le=1_000_000_000)
-    """Votes from which on a part of them teaches a judge, and not the candidate; below, a judge's
-    word is advice."""
+    """Votes below which the judge's word is advice: nothing is dropped for it."""
     judge_share: float = Field(default=0.2, ge=0, lt=1)
     """The part of the prompts whose votes are the judge's, always the same ones; 0 is no judge."""

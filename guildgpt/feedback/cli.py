@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guildgpt.errors import GuildError
-from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
+from guildgpt.feedback.backups import backups_cli
+from guildgpt.feedback.commands import StoreOption, check_out, store_url, tell, with_store
 from guildgpt.feedback.people.policy import RULE_21
+from guildgpt.feedback.voting import voters_cli
 from guildgpt.feedback.voting.corrections_cli import corrections_app
 from guildgpt.feedback.voting.prompts_cli import prompts_app
 from guildgpt.terminal import FLAG, Json, console_for, examples, print_json
@@ -29,6 +31,9 @@ feedback_app = typer.Typer(
 )
 feedback_app.add_typer(prompts_app, name="prompts")
 feedback_app.add_typer(corrections_app, name="corrections")
+feedback_app.command(epilog=voters_cli.EXAMPLES)(voters_cli.voters)
+feedback_app.command(epilog=backups_cli.BACKUP)(backups_cli.backup)
+feedback_app.command(epilog=backups_cli.RESTORE)(backups_cli.restore)
 
 Web = Annotated[
     bool,
@@ -116,7 +121,7 @@ def export(
     chosen = next((known for known in FORMS if known == form), None)
     if chosen is None:
         raise _unknown_form(form, FORMS)
-    _check_out(out, force)
+    check_out(out, force)
     snapshot = with_store(store, lambda opened: opened.snapshot(guild_id=guild))
     switches = Switches(members=train_on_members, slash=train_on_slash)
     exported = rows_of(snapshot, chosen, switches=switches, margin=margin)
@@ -300,7 +305,7 @@ def member(
     from guildgpt.feedback.erasing.own_data import SECTIONS, write_record
 
     user = user_id if web else _user_id(user_id)
-    _check_out(out, force)
+    check_out(out, force)
 
     async def look(opened: Store) -> dict[str, Any] | None:
         if isinstance(user, str):
@@ -383,15 +388,6 @@ def _unknown_form(form: str, known: tuple[str, ...]) -> GuildError:
     return GuildError(
         f"there is no form `{form}`", where="FORM", remedy=f"{hint}The forms: {', '.join(known)}."
     )
-
-
-def _check_out(out: Path, force: bool) -> None:
-    if out.is_dir():
-        raise GuildError("this is a folder", where=out, remedy="Name a file in it.")
-    if not out.parent.is_dir():
-        raise GuildError("there is no such folder", where=out.parent, remedy="Make it first.")
-    if out.exists() and not force:
-        raise GuildError("the file is there already", where=out, remedy="--force overwrites it.")
 
 
 def _user_id(text: str) -> int:

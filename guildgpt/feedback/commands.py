@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -57,6 +58,16 @@ def with_store(
             return await work(opened)
 
     return asyncio.run(run())
+
+
+def check_out(out: Path, force: bool) -> None:
+    """GuildError where a file cannot be made, or is there already and not to be overwritten."""
+    if out.is_dir():
+        raise GuildError("this is a folder", where=out, remedy="Name a file in it.")
+    if not out.parent.is_dir():
+        raise GuildError("there is no such folder", where=out.parent, remedy="Make it first.")
+    if out.exists() and not force:
+        raise GuildError("the file is there already", where=out, remedy="--force overwrites it.")
 
 
 def tell(as_json: bool, result: object, *lines: str) -> None:

@@ -40,9 +40,12 @@ LogKind = Literal[
     "decided",
     "promoted",
     "dropped",
+    "rolled_back",
     "erased",  # something that a version learned from
+    "night",  # one that took a step: what it came to
     "waited",  # a night in which a candidate was undecided
     "too_little",  # a night in which there was too little to learn from
+    "nothing_new",  # a night in which the last turn had learned from all there was
     "failed",  # a night that ended in an error, in words
     "asked",  # pairs proposed of which the reward model is unsure
 ]
@@ -276,10 +279,12 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class WaitingCorrection:
-    """A correction that waits for the operator, and what was said, up to the answer it is of."""
+    """A correction that waits for the operator, what was said, up to the answer it is of, and what
+    speaks for its having been pasted from elsewhere (`flags`)."""
 
     correction: Correction
     said: tuple[StoredMessage, ...]
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,7 +496,8 @@ class Erasure:
 class Snapshot:
     """The store's contents for export, oldest first; or what an import brings.
 
-    Deleted messages are in it, flagged. `members` has everybody who is referred to.
+    Deleted messages are in it, flagged. `members` has everybody who is referred to, `by_position`
+    those whose votes count no more, `left_guilds` the guilds that the bot was taken out of.
     """
 
     conversations: list[StoredConversation] = field(default_factory=list)
@@ -505,3 +511,5 @@ class Snapshot:
     prompts: list[PoolPrompt] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)  # all of them; no import brings any
+    by_position: set[str] = field(default_factory=set)
+    left_guilds: set[int] = field(default_factory=set)

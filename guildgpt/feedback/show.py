@@ -18,12 +18,14 @@ from guildgpt.terminal import say, visible
 def trust(snapshot: Snapshot, first: Mapping[str, int] | None = None) -> dict[str, Any]:
     """Agreement, position bias (see there for `first`) and win rates, over the votes that count."""
     votes = View(snapshot).votes
+    voted = {vote.member_id for vote in snapshot.votes if vote.member_id}
     agreed = agreement(votes)
     versions = {m.id: m.version_id for m in snapshot.messages if m.version_id}
     rates = win_rates(snapshot.comparisons, votes, versions)
     return {
         "agreement": {**asdict(agreed), "share": agreed.share},
         "left_wins": asdict(position_bias(snapshot.comparisons, votes, first)),
+        "voters": {"voted": len(voted), "by_position": len(voted & snapshot.by_position)},
         "win_rates": {name: {**asdict(rate), "rate": rate.rate} for name, rate in rates.items()},
     }
 
@@ -48,6 +50,12 @@ def show_stats(counts: Mapping[str, Any], result: Mapping[str, Any], console: Co
             console,
             f"The left answer wins {left['share']:.0%} of {left['of']:,} decided votes "
             f"(95% interval {left['low']:.0%} to {left['high']:.0%}; 50% is no bias).",
+        )
+    if (by_position := result["voters"]["by_position"]) > 0:
+        say(
+            console,
+            f"Of {result['voters']['voted']:,} voters {by_position:,} vote by position: their "
+            "votes are not counted in this (`guildgpt feedback voters`).",
         )
     if counts["versions"]:
         console.print(_versions(counts["versions"], result["win_rates"]))

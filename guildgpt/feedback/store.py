@@ -4,12 +4,13 @@
 the API, `responses` what programs had stored, `conversations` what was said, `chats` what was asked
 on the page, `revisions` what is deleted and edited on Discord, `places` guilds and channels,
 `deliveries` what is being answered, `votes`, `ratings` and `corrections` what members think, `seen`
-who was shown what, `prompts` what rounds ask, `rounds` what members vote on, `reports` what
-somebody should look at, `versions` which models answer and what they learned from, `releases` who
-answers how much, `decisions` what becomes of candidates, `privacy` erasure, retention and what a
-member may see, `leases` which process may answer, `traces` what was deleted and is still in the
-file. Every method raises StoreError, in words, when the database is locked, full, read-only,
-damaged or gone; each write is one transaction, done whole or not at all.
+who was shown what, `voters` whose votes count, `prompts` what rounds ask, `rounds` what members
+vote on, `reports` what somebody should look at, `versions` which models answer and what they
+learned from, `releases` who answers how much, `decisions` what becomes of candidates, `log` what
+the circle did, `privacy` erasure, retention and what a member may see, `leases` which process may
+answer, `traces` what was deleted and is still in the file. Every method raises StoreError, in
+words, when the database is locked, full, read-only, damaged or gone; each write is one transaction,
+done whole or not at all.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ from guildgpt.feedback.versions.releases import Releases
 from guildgpt.feedback.versions.versions import Versions
 from guildgpt.feedback.voting.corrections import Corrections
 from guildgpt.feedback.voting.prompts import Prompts
+from guildgpt.feedback.voting.proposals import Proposals
 from guildgpt.feedback.voting.rounds import Rounds
 from guildgpt.feedback.voting.seen import Seen
+from guildgpt.feedback.voting.voters import Voters
 from guildgpt.feedback.voting.votes import Ratings, Votes
 
 
@@ -57,6 +60,7 @@ class Store:
         self.database = database
         self._clock = clock
         self.traces = Traces(database)
+        self.seen = Seen(key)
         remover = Remover(database, clock, self.traces)
         self.members = Members(database, clock, key)
         self.accounts = Accounts(database, clock, self.members)
@@ -65,21 +69,22 @@ class Store:
         self.conversations = Conversations(database, clock)
         self.chats = Chats(database, clock, remover)
         self.revisions = Revisions(database, remover)
-        self.places = Places(database, clock, remover)
+        self.places = Places(database, clock, remover, self.seen)
         self.deliveries = Deliveries(database, clock)
         self.votes = Votes(database, clock)
         self.ratings = Ratings(database, clock)
         self.corrections = Corrections(database, clock)
+        self.voters = Voters(database, self.seen)
         self.prompts = Prompts(database, clock)
-        self.rounds = Rounds(database, clock)
+        self.rounds = Rounds(database, clock, self.seen)
+        self.proposals = Proposals(database, clock)
         self.releases = Releases(database, clock)
         self.decisions = Decisions(database, clock)
         self.log = CircleLog(database, clock)
         self.reports = Reports(database, clock)
         self.versions = Versions(database, clock)
-        self.privacy = Privacy(database, clock, self.members, remover, self.traces)
+        self.privacy = Privacy(database, clock, self.members, remover, self.traces, self.seen)
         self.leases = Leases(database, clock)
-        self.seen = Seen(key)
 
     @classmethod
     async def open(
@@ -118,7 +123,9 @@ class Store:
 
     async def snapshot(self, *, guild_id: int | None = None) -> Snapshot:
         """What is in the store, or in one guild's conversations, as it is at this moment."""
-        return await self.database.read(lambda connection: read_snapshot(connection, guild_id))
+        return await self.database.read(
+            lambda connection: read_snapshot(connection, guild_id, self.seen)
+        )
 
     async def add_snapshot(self, snapshot: Snapshot) -> Counter[str]:
         """Take everything in, in one transaction; how many rows of each kind were new.

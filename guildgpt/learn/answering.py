@@ -10,6 +10,8 @@ from pathlib import Path
 from guildgpt.bases.base import load_tokenizer
 from guildgpt.chat import Message
 from guildgpt.data import starter_prompts
+from guildgpt.data.constrained import held_out_prompts
+from guildgpt.data.starter import starter_facts, unsafe_requests
 from guildgpt.engines.engine import Engine, SamplingParams
 from guildgpt.engines.llamacpp import LlamaCppEngine
 from guildgpt.engines.torch_engine import TorchEngine
@@ -21,7 +23,7 @@ from guildgpt.model.locate import locate
 from guildgpt.pipeline.folder import keep, kept
 
 Say = Callable[[str], None]
-PROMPTS = "prompts"
+PROMPTS, FACTS, UNSAFE = "prompts", "questions of facts", "unsafe requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Asked:
 
     prompts: Sequence[str]
     max_tokens: int
-    temperature: float
+    temperature: float = 0.0
 
 
 Answers = dict[str, list[Answered]]
@@ -47,9 +49,20 @@ Answers = dict[str, list[Answered]]
 
 def asked_at(config: GateConfig) -> dict[str, Asked]:
     """The sets that a gate asks, by name; empty ones are left out."""
+    half, third = max(config.max_tokens // 2, 1), max(config.max_tokens // 3, 1)
     held_out = [one.prompt for one in starter_prompts()[: config.prompts]]
     sets = {PROMPTS: Asked(held_out, config.max_tokens, config.temperature)}
+    for name, some in held_out_prompts(config.constrained).items():
+        sets[constrained(name)] = Asked([one.prompt for one in some], config.max_tokens)
+    facts = [one.question for one in starter_facts()[: config.facts]]
+    sets[FACTS] = Asked(facts, third)
+    sets[UNSAFE] = Asked([one.request for one in unsafe_requests()[: config.unsafe]], half)
     return {name: one for name, one in sets.items() if one.prompts}
+
+
+def constrained(name: str) -> str:
+    """What the answers to a set of prompts with constraints are kept under."""
+    return f"prompts with constraints of {name}"
 
 
 def answers_of(
@@ -86,7 +99,7 @@ async def _ask(
             answers[name] = kept(file, list[Answered]) or []
             if len(answers[name]) == len(one.prompts):
                 continue
-            say(f"answering {len(one.prompts):,} {name}")
+            say(f"  {len(one.prompts):,} {name}")
             params = SamplingParams(
                 temperature=one.temperature, top_k=0, top_p=1.0, max_tokens=one.max_tokens
             )

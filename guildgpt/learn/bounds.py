@@ -7,13 +7,16 @@ minutes can tell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from guildgpt.evaluate.intervals import RESAMPLES, Floats, paired_difference
+from guildgpt.evaluate.bits import Bits
+from guildgpt.evaluate.head_to_head import WinRate
+from guildgpt.evaluate.intervals import RESAMPLES, Floats, Z, paired_difference
 from guildgpt.text.figures import percent
 
 State = Literal["passed", "failed", "advisory", "not measured"]
@@ -105,6 +108,86 @@ def length(
         high,
         f"{shortest:g} to {longest:g} times as long",
         f"{now:.1f} tokens, and {was:.1f} of who serves" if outside else "",
+    )
+
+
+def more_bits(
+    about: About, candidate: Sequence[Bits], serving: Sequence[Bits], most: float
+) -> Measure:
+    """Losses on the same held-out rows: at most so many more bits a byte, rows drawn anew."""
+    pairs = [(a, b) for a, b in zip(candidate, serving, strict=True) if a.bytes and b.bytes]
+    if not pairs:
+        return not_measured(about, "no held-out row that neither was trained on")
+    ours, theirs = (
+        np.array([(one.nats / np.log(2), one.bytes) for one in side])
+        for side in zip(*pairs, strict=True)
+    )
+
+    def per_byte(some: Floats) -> Floats:
+        bits: Floats = some[..., 0].sum(-1) / some[..., 1].sum(-1)
+        return bits
+
+    rows = np.random.default_rng(0).integers(len(pairs), size=(RESAMPLES, len(pairs)))
+    found = per_byte(ours[rows]) - per_byte(theirs[rows])
+    low, high = (float(one) for one in np.percentile(found, [2.5, 97.5]))
+    now, was = float(per_byte(ours)), float(per_byte(theirs))
+    worse = low > most
+    return Measure(
+        about.name,
+        about.title,
+        "failed" if worse else "passed",
+        about.unit,
+        len(pairs),
+        now,
+        was,
+        now - was,
+        low,
+        high,
+        f"at most {most:g} more",
+        f"{now:.3f} bits a byte, and {was:.3f} of who serves" if worse else "",
+    )
+
+
+def away(about: About, nats: Floats, most: float) -> Measure:
+    """How far each answer (N,) is away from the ancestor: at most so many nats in the mean."""
+    if not len(nats):
+        return not_measured(about, "nothing was asked")
+    middle = float(nats.mean())
+    spread = Z * float(nats.std(ddof=1)) / math.sqrt(len(nats)) if len(nats) > 1 else math.inf
+    far = middle - spread > most
+    return Measure(
+        about.name,
+        about.title,
+        "failed" if far else "passed",
+        about.unit,
+        len(nats),
+        middle,
+        low=middle - spread if math.isfinite(spread) else None,
+        high=middle + spread if math.isfinite(spread) else None,
+        bound=f"at most {most:g}",
+        why=f"{middle:.1f} nats an answer away from the ancestor" if far else "",
+    )
+
+
+def wins(about: About, found: WinRate, least: float, advice: Sequence[str]) -> Measure:
+    """How often a judge prefers the candidate; where something speaks against the judge's word, it
+    is advice."""
+    worse = found.high < least
+    said = f"the judge prefers it on {percent(found.rate)} of prompts"
+    state: State = "failed" if worse else "passed"
+    return Measure(
+        about.name,
+        about.title,
+        "advisory" if advice else state,
+        about.unit,
+        found.comparisons,
+        found.rate,
+        1 - found.rate,
+        found.rate - 0.5,
+        found.low - 0.5,
+        found.high - 0.5,
+        f"not clearly below {percent(least)}",
+        "; ".join([*([said] if worse else []), *advice]),
     )
 
 

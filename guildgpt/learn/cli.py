@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from guildgpt.feedback.commands import StoreOption, store_url, tell, with_store
+from guildgpt.feedback.people.policy import RULE_21
 from guildgpt.inherited import Terminated
+from guildgpt.learn.gate_cli import gate
 from guildgpt.terminal import (
     FLAG,
     STOPPED,
@@ -54,13 +56,38 @@ def learn(
             "--set", metavar="SECTION.KEY=VALUE", help="Override a value (may be repeated)."
         ),
     ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="METHOD",
+            help="dpo, kto, ppo or grpo; auto takes the one that suits what is there.",
+        ),
+    ] = "auto",
+    train_on_members: Annotated[
+        bool,
+        typer.Option(
+            "--train-on-members",
+            metavar=FLAG,
+            help=f"Also what members who opted in to training wrote to the bot. {RULE_21}",
+        ),
+    ] = False,
     store: StoreOption = None,
     share: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Of the conversations, for the candidate.")
-    ] = 0.2,
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            help="Of the conversations, for the candidate; the recipe's, or 0.2, if not given.",
+        ),
+    ] = None,
     least: Annotated[
-        int, typer.Option(min=2, metavar="N", help="Comparisons that a turn takes at least.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="Rows that a turn takes at least; the recipe's, or 20, if not given.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where turns work; runs/learn if not given."),
@@ -85,6 +112,36 @@ def learn(
             help="Try the candidate on members unmeasured: it may loop, or answer what is unsafe.",
         ),
     ] = False,
+    promote: Annotated[
+        Literal["ask", "by_itself"] | None,
+        typer.Option(
+            help="What members prefer waits for your yes, or answers by itself: who brings friends "
+            "to vote decides then. The recipe's, or ask, if not given.",
+        ),
+    ] = None,
+    guild: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="ID",
+            help="Only votes of this server count (may be repeated); the recipe's, or all that the "
+            "bot is in, if not given.",
+        ),
+    ] = None,
+    nightly: Annotated[
+        str | None,
+        typer.Option(
+            "--nightly",
+            metavar="TIME",
+            help="Do it each night at this time, such as 03:00, and run on; or once, `now`: what a "
+            "timer calls.",
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE", help="Of that time: Europe/Berlin; the machine's, if not given."
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", metavar=FLAG, help="Promote what members prefer; do not ask.")
     ] = False,
@@ -98,6 +155,7 @@ def learn(
     """
     if context.invoked_subcommand:
         return
+    from guildgpt.learn.methods import known_method
     from guildgpt.learn.turn import WORK, Options, take_turn
 
     url = store_url(store)
@@ -110,8 +168,12 @@ def learn(
         share,
         least,
         console,
-        lambda question: yes or typer.confirm(question, err=True),
+        lambda question: yes or _asked(question),
         not no_gate,
+        promote,
+        guild or None,
+        method=known_method(method),
+        members=train_on_members,
     )
     if dry_run:
         _plan(options, as_json)
@@ -123,6 +185,12 @@ def learn(
             say(console, there)
             return
     needs_torch()
+    if nightly is not None:
+        from guildgpt.learn.apart import wanted_of
+        from guildgpt.learn.nightly_cli import take_nights
+
+        take_nights(wanted_of(options, is_quiet=not sys.stdout.isatty()), nightly, timezone)
+        return
     try:
         decision = take_turn(options)
     except (KeyboardInterrupt, Terminated):
@@ -131,6 +199,47 @@ def learn(
     lines = [f"{decision.candidate_id or 'The candidate'}: {decision.state.replace('_', ' ')}"]
     lines[0] += f" ({decision.why})." if decision.why else "."
     tell(as_json, asdict(decision), *lines, NEXT[decision.state])
+
+
+@learn_app.command(epilog=examples("guildgpt learn propose", "guildgpt learn propose --share 0.25"))
+def propose(
+    share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Of the rounds to learn from, those that ask such a pair while one waits; ½ if "
+            "never said.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="As of `guildgpt learn`.")
+    ] = "learn",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a value."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where turns work.")] = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write pairs for rounds to learn from of which the votes do not yet say which is better.
+
+    A reward model with several heads learns from the votes; pairs by who serves on which its heads
+    disagree wait until a round asks them. `guildgpt learn` does so at the end of each turn. Rounds
+    that decide on a candidate are always drawn at random.
+    """
+    from guildgpt.learn.turn import WORK, Options, propose_pairs
+
+    url = store_url(store)
+    if share is not None:
+        with_store(url, lambda opened: opened.proposals.set_share(share))
+    needs_torch()
+    work, console = out or WORK, console_for(as_json)
+    options = Options(url, recipe, set_ or (), work, 0.2, 2, console, lambda _: False)
+    count = propose_pairs(options)
+    lines = [] if count else ["There are too few votes yet, or nobody serves: none is proposed."]
+    tell(as_json, {"proposals": count}, *lines)
 
 
 @learn_app.command(epilog=examples("guildgpt learn status", "guildgpt learn status --json"))
@@ -155,16 +264,21 @@ def status(store: StoreOption = None, as_json: Json = False) -> None:
         say(console_for(), in_words(standing))
 
 
+learn_app.command("gate", epilog=examples("guildgpt learn gate runs/night/dpo/model"))(gate)
+
+
 def _lines(found: dict[str, Any]) -> list[str]:
-    from guildgpt.learn.turn import in_number
+    from guildgpt.learn.methods import in_number
 
     serving = ", ".join(f"{id} ({share:.0%})" for id, share in found["serving"])
     prompts = found["prompts"]
     lines = [
         f"Serving: {serving or 'nobody yet (guildgpt versions serve MODEL)'}",
         f"To learn from: {in_number(found['comparisons'], 'comparison')}"
-        + (f", {found['corrections']:,} of them corrections" if found["corrections"] else ""),
+        + (f", {found['corrections']:,} of them corrections" if found["corrections"] else "")
+        + (f"; {in_number(found['ratings'], 'rating')}" if found["ratings"] else ""),
         *(f"  left out, {reason}: {count:,}" for reason, count in found["left_out"].items()),
+        found["voters"]["says"],
         f"Prompts: {prompts['train']:,} to learn from, {prompts['decide']:,} to decide on; "
         f"{found['open_rounds']:,} rounds are open",
     ]
@@ -180,33 +294,54 @@ def _lines(found: dict[str, Any]) -> list[str]:
     return [*lines, f"Candidate: {name} ({decision.state}). {NEXT[decision.state]}"]
 
 
+def _asked(question: str) -> bool:
+    """The operator's yes; without a terminal nobody is asked, and it waits for them."""
+    if sys.stdin.isatty():
+        return typer.confirm(question, err=True)
+    print(f"{question}\nThere is no terminal to ask at: it waits for your yes.", file=sys.stderr)
+    return False
+
+
 def _plan(options: Any, as_json: bool) -> None:
     """What a turn would learn from, and how."""
-    from guildgpt.feedback.exporting.learnable import learnable
-    from guildgpt.learn.turn import check_ancestor, in_number
+    from guildgpt.learn.methods import METHODS, counted, in_number
+    from guildgpt.learn.turn import check_ancestor, what_is_learned
     from guildgpt.recipe import find_recipe, load_recipe
 
     recipe = load_recipe(find_recipe(options.recipe), options.overrides)
     check_ancestor(recipe)
+    learn = options.settled()
 
     async def work(store: Store) -> Any:
-        return learnable(await store.snapshot())[1], await store.releases.current()
+        return *await what_is_learned(store, options), await store.releases.current()
 
-    taken, serving = with_store(options.store, work)
+    taken, how, _, serving = with_store(options.store, work)
+    recipe = how.recipe
+    stages = ", ".join(recipe.stages)
+    by = f"{how.method} ({METHODS[how.method].words}; {how.why})" if how.method else stages
+    there = counted(recipe, taken)
+    votes = taken.comparisons - taken.corrections
+    signals = {"votes": votes, "corrections": taken.corrections, "ratings": taken.ratings}
+    plan = {"recipe": recipe.name, "base": recipe.model.base, "stages": recipe.stages}
     tell(
         as_json,
-        {"recipe": recipe.name, "base": recipe.model.base, "stages": recipe.stages} | asdict(taken),
-        f"{recipe.model.base} would learn by {', '.join(recipe.stages)} from "
+        plan | {"method": how.method, "why": how.why, "signals": signals} | asdict(taken),
+        f"{recipe.model.base} would learn by {by} from "
         f"{in_number(taken.comparisons, 'comparison')}"
         + (f", {taken.corrections:,} of them corrections." if taken.corrections else "."),
+        *([_of_ratings(taken, recipe)] if taken.ratings else []),
         *(f"left out, {reason}: {count:,}" for reason, count in taken.left_out.items()),
         *([] if serving else ["No version serves yet: guildgpt versions serve MODEL"]),
-        *(
-            [f"Too few: a turn takes {options.least:,} (--least)."]
-            if taken.comparisons < options.least
-            else []
-        ),
+        *([f"Too few: a turn takes {learn.least:,} (--least)."] if there < learn.least else []),
     )
+
+
+def _of_ratings(taken: Any, recipe: Any) -> str:
+    from guildgpt.learn.methods import in_number
+
+    said = f"{in_number(taken.ratings, 'answer')} rated 👍 or 👎"
+    read = "kto" in recipe.stages
+    return f"And from {said}." if read else f"{said}: only `--method kto` learns from them."
 
 
 async def _drop(store: Store) -> bool:

@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from guildgpt.errors import GuildError, StoreError
+from guildgpt.errors import CircleBusy, StoreError
 from guildgpt.feedback.commands import with_store
 from guildgpt.feedback.storage.leases import holder_here, is_dead
 from guildgpt.feedback.storage.location import member_key
@@ -68,7 +68,7 @@ class Watch:
                 continue
             if not is_dead(other):
                 host, process, _ = other.rsplit(":", 2)
-                raise GuildError(
+                raise CircleBusy(
                     f"the circle is being turned already: process {process} on {host}",
                     remedy="One at a time: wait until it ends, or stop it with Ctrl-C.",
                 )

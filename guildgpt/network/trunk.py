@@ -142,6 +142,12 @@ def token_logprobs(trunk: Trunk, examples: Sequence[Example], temperature: float
     return head_logprobs(hidden, weight.detach(), targets, scale, cap)
 
 
+def answer_logprobs(trunk: Trunk, examples: Sequence[Example]) -> Tensor:
+    """Σ_t log p(a_t) of each example's predicted tokens, in nats: (examples,)."""
+    parts = torch.split(token_logprobs(trunk, examples), [e.trained for e in examples])
+    return torch.stack([part.sum() for part in parts])
+
+
 def _predicting(trunk: Trunk, examples: Sequence[Example], head: Head) -> tuple[Tensor, Tensor]:
     """Hidden states (K, d) that predict, and the tokens that come (K,)."""
     device = head.weight.device

@@ -113,6 +113,7 @@ def check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
     if reads == "conversations" and not dataset.train:
         others = {
             "comparisons": len(comparisons),
+            "answers rated bad": len(dataset.train_rejected),
             "prompts without an answer": len(dataset.train_tasks),
         }
         there = " and ".join(f"{count:,} {what}" for what, count in others.items() if count)
@@ -120,10 +121,14 @@ def check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
             "there are no conversations to fine-tune on" + (f", only {there}" if there else ""),
             where="data.sources",
             remedy="Name a source that has some, or leave `sft` out of `stages`: comparisons train "
-            "`reward` and `dpo`, prompts alone `ppo` and `grpo`.",
+            "`reward`, `dpo` and `kto`, ratings `kto`, prompts alone `ppo` and `grpo`.",
         )
     if reads == "comparisons" and not comparisons:
         raise no_comparisons(stage)
+    if reads == "ratings" and not (
+        comparisons or dataset.train_rejected or any(row.rated for row in dataset.train)
+    ):
+        raise no_ratings(stage)
     if isinstance(settings, RolloutConfig):
         prompts_and_rules(dataset, settings.terms)
 
@@ -131,18 +136,31 @@ def check_rows(stage: Stage, dataset: Dataset, settings: TrainConfig) -> None:
 def no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataError:
     """The error for a stage that learns from comparisons and has none; `dropped` says why those
     that there were cannot be used."""
-    dropped = dropped or Counter()
-    reasons = "; ".join(f"{count:,} {reason}" for reason, count in dropped.items())
     remedy = (
         "Name a source that has some, such as `starter`, `oasst1`, or JSON lines with prompt, "
         "chosen and rejected."
     )
+    return _none_of("comparisons", stage, dropped, remedy)
+
+
+def no_ratings(stage: Stage, dropped: Counter[str] | None = None) -> DataError:
+    """The same for answers that somebody called good or bad."""
+    remedy = (
+        "Name a source that has some: JSON lines with prompt, completion and label, or "
+        "comparisons, such as `starter` has."
+    )
+    return _none_of("answers called good or bad", stage, dropped, remedy)
+
+
+def _none_of(what: str, stage: Stage, dropped: Counter[str] | None, remedy: str) -> DataError:
+    dropped = dropped or Counter()
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in dropped.items())
     if any("longer than the context" in reason for reason in dropped):
         remedy = "Raise model.context, as far as the base's positions reach, or shorten the rows."
     elif any("held out" in reason for reason in dropped):
-        remedy = "Lower data.held_out, or add comparisons of other prompts."
+        remedy = "Lower data.held_out, or add rows with other prompts."
     return DataError(
-        f"there are no comparisons to train `{stage}` on" + (f" ({reasons})" if reasons else ""),
+        f"there are no {what} to train `{stage}` on" + (f" ({reasons})" if reasons else ""),
         where="data.sources",
         remedy=remedy,
     )
@@ -151,7 +169,7 @@ def no_comparisons(stage: Stage, dropped: Counter[str] | None = None) -> DataErr
 def no_demonstrations(stage: Stage) -> RecipeError:
     """The error for rows of fine-tuning that are asked for and not there."""
     return RecipeError(
-        "there is no conversation that could be shown beside the policy's answers",
+        f"there is no conversation that could be shown beside what `{stage}` learns from",
         where=f"{stage}.demonstrations.weight",
         remedy="Set it to 0, or name a source that has some, such as `starter`.",
     )

@@ -26,7 +26,7 @@ from guildgpt.pipeline.folder import (
 )
 from guildgpt.recipe import Recipe, Stage, section_of
 
-CHANGES_NOTHING = {"description", "price_per_hour", "gate"}
+CHANGES_NOTHING = {"description", "price_per_hour", "gate", "learn"}
 # Keys of any stage that change what it learns by no more than rounding: so that a run that had not
 # enough memory or disk can go on.
 ANY_TIME = (

@@ -8,7 +8,7 @@ from guildgpt.data.spec import FEEDBACK
 from guildgpt.errors import RecipeError
 from guildgpt.feedback.commands import with_store
 from guildgpt.feedback.exporting.learnable import as_source, take, taken_before
-from guildgpt.recipe import Recipe
+from guildgpt.recipe import RATED, Recipe
 
 
 def with_feedback(recipe: Recipe, folder: Path) -> Recipe:
@@ -25,8 +25,11 @@ def with_feedback(recipe: Recipe, folder: Path) -> Recipe:
     [at] = places
     spec = sources[at]
     store = spec.source.partition(":")[2] or None
-    taken = taken_before(folder) or with_store(store, lambda opened: take(opened, folder))
-    if not taken.comparisons:
+    ratings, members = any(stage in RATED for stage in recipe.stages), spec.train_on_members
+    taken = taken_before(folder) or with_store(
+        store, lambda opened: take(opened, folder, ratings=ratings, members=members)
+    )
+    if not (taken.comparisons or taken.ratings):
         reasons = "; ".join(f"{reason}: {count:,}" for reason, count in taken.left_out.items())
         raise RecipeError(
             "there is nothing in the feedback store to learn from",

@@ -88,6 +88,24 @@ def _comparisons(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[
     }
 
 
+def _ratings(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
+    """Each answer is read with its prompt, and with another row's."""
+    rated = rows.rated
+    steps, places = schedule(len(rated.train), settings)
+    tokens = sum(map(len, rated.train))
+    good = sum(row.good for row in rated.train)
+    return {
+        "good": good,
+        "bad": len(rated.train) - good,
+        "held_out": sum(map(len, rated.held_out.values())),
+        "tokens": tokens,
+        "longest": max(map(len, rated.train)),
+        "steps": steps,
+        "tokens_seen": round(tokens * places / len(rated.train)),
+        "dropped": dict(rated.dropped),
+    }
+
+
 def _prompts(rows: Prepared, settings: TrainConfig, recipe: Recipe) -> dict[str, Any]:
     """How much will be written in answer to them, nobody knows before."""
     assert isinstance(settings, RolloutConfig)
@@ -106,9 +124,18 @@ COUNTS = {  # by what a stage reads
     "documents": _texts,
     "conversations": _texts,
     "comparisons": _comparisons,
+    "ratings": _ratings,
     "prompts": _prompts,
 }
-COUNTED = ("rows", "comparisons", "pairs", "prompts", "answers")  # whichever a stage has
+COUNTED = (
+    "rows",
+    "comparisons",
+    "pairs",
+    "good",
+    "bad",
+    "prompts",
+    "answers",
+)  # whichever a stage has
 
 
 def _show(plan: Mapping[str, Any], console: Console) -> None:

@@ -24,9 +24,7 @@ from guildgpt.data import (
 )
 from guildgpt.data.dataset import Kind, sum_of
 from guildgpt.data.documents import document_side, documents_provenance
-from guildgpt.data.examples import (
-    document_examples,
-)
+from guildgpt.data.examples import Example, document_examples
 from guildgpt.data.repeating import repeating_rows
 from guildgpt.data.split import digest
 from guildgpt.errors import DataError, RecipeError
@@ -41,14 +39,15 @@ from guildgpt.pipeline.checks import (
     check_rows,
     no_comparisons,
     no_demonstrations,
+    no_ratings,
     wears_adapters,
 )
 from guildgpt.pipeline.prompts import prepare_prompts, prompts_with_room, unread_rules
 from guildgpt.pipeline.reading import Reading
-from guildgpt.pipeline.stage import Compared, Gathered, Prepared
+from guildgpt.pipeline.stage import Compared, Gathered, Prepared, RatedRows
 from guildgpt.pipeline.stages import STAGES
 from guildgpt.recipe import Recipe, Stage
-from guildgpt.train.config import RolloutConfig
+from guildgpt.train.config import DpoConfig, RolloutConfig
 
 
 def gather(recipe: Recipe, stages: Sequence[Stage], base: BaseConfig) -> Gathered:
@@ -122,16 +121,14 @@ def prepare(
     if STAGES[stage].changes_answers:
         prompts_with_room(recipe, data.dataset, chat)
     rows = _prepare_conversations(stage, read)
+    rows = replace(rows, demonstrations=_demonstrations(stage, read))
     if reads == "comparisons":
         return replace(rows, compared=_prepare_comparisons(stage, read))
+    if reads == "ratings":
+        return replace(rows, rated=_prepare_ratings(stage, read))
     if reads == "prompts":
         prompts, too_long = prepare_prompts(stage, recipe, data.dataset, chat)
-        settings = recipe.settings(stage)
-        assert isinstance(settings, RolloutConfig)
-        shown = rows.train if settings.demonstrations.weight else []
-        if settings.demonstrations.weight and not shown:
-            raise no_demonstrations(stage)
-        return replace(rows, prompts=prompts, too_long=too_long, demonstrations=shown)
+        return replace(rows, prompts=prompts, too_long=too_long)
     return _with_repeating(rows, recipe, chat)
 
 
@@ -142,12 +139,24 @@ def foresee(stage: Stage, read: Reading) -> None:
     kind, settings = STAGES[stage], recipe.settings(stage)
     if kind.reads == "comparisons":
         _prepare_comparisons(stage, read)
+    if kind.reads == "ratings":
+        _prepare_ratings(stage, read)
     if isinstance(settings, RolloutConfig):
         prepare_prompts(stage, recipe, data.dataset, chat)
-        if settings.demonstrations.weight and not data.dataset.train:
-            raise no_demonstrations(stage)
+    _demonstrations(stage, read)
     if kind.changes_answers:
         prompts_with_room(recipe, data.dataset, chat)
+
+
+def _demonstrations(stage: Stage, read: Reading) -> list[Example]:
+    """Conversations that a stage shows beside its own rows; RecipeError where it should, and there
+    are none."""
+    settings = read.recipe.settings(stage)
+    if not isinstance(settings, RolloutConfig | DpoConfig) or not settings.demonstrations.weight:
+        return []
+    if not read.demonstrations:
+        raise no_demonstrations(stage)
+    return read.demonstrations
 
 
 def _with_repeating(rows: Prepared, recipe: Recipe, chat: ChatTokenizer) -> Prepared:
@@ -166,11 +175,23 @@ def _prepare_comparisons(stage: Stage, read: Reading) -> Compared:
     With a judge in the recipe, comparisons are shared out: one half trains the reward model and
     DPO, the other the judge.
     """
-    half = None if "judge" not in read.recipe.stages else not STAGES[stage].judges
-    train, dropped = read.comparisons(half)
+    train, dropped = read.comparisons(_half(stage, read.recipe))
     if not train:
         raise no_comparisons(stage, dropped)
     return Compared(train, read.held_out_comparisons, dropped)
+
+
+def _prepare_ratings(stage: Stage, read: Reading) -> RatedRows:
+    """A stage's answers called good or bad, of the same comparisons; DataError where there are
+    none."""
+    train, dropped = read.ratings(_half(stage, read.recipe))
+    if not train:
+        raise no_ratings(stage, dropped)
+    return RatedRows(train, read.held_out_ratings, dropped)
+
+
+def _half(stage: Stage, recipe: Recipe) -> bool | None:
+    return None if "judge" not in recipe.stages else not STAGES[stage].judges
 
 
 def _without_gguf(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from guildgpt.chat import Comparison, Conversation, Message, Task
+from guildgpt.chat import Comparison, Conversation, Message, Rejected, Task
 from guildgpt.data import Dataset, starter_prompts, starter_tasks
 from guildgpt.data.constrained import questions, training_prompts
 from guildgpt.data.origin import Events
@@ -181,16 +181,19 @@ def _rows(count: int) -> str:
     return f"{count:,} row{'s' * (count != 1)}"
 
 
-def _answer(row: Conversation | Comparison | Task) -> str | None:
-    """A row's own answer to its prompt, the best one where it has several."""
+def _answer(row: Conversation | Rejected | Comparison | Task) -> str | None:
+    """A row's own answer to its prompt, the best one where it has several; no bad one."""
+    if isinstance(row, Rejected):
+        return None
     if isinstance(row, Comparison):
         return row.answers[0].content
     rest = row.messages[len(row.prompt) :]
     return rest[0].content if rest else None
 
 
-def _prompted(dataset: Dataset) -> list[Conversation | Comparison | Task]:
+def _prompted(dataset: Dataset) -> list[Conversation | Rejected | Comparison | Task]:
     """The train rows whose prompts a policy is asked."""
-    rows: tuple[Conversation | Comparison | Task, ...]
+    rows: tuple[Conversation | Rejected | Comparison | Task, ...]
     rows = (*dataset.train, *dataset.train_comparisons, *dataset.train_tasks)
+    rows += (*dataset.train_rejected,)
     return [row for row in rows if row.prompt]

@@ -258,7 +258,19 @@ def _say_rows(run: StageRun, rows: Prepared) -> None:
         )
         for reason, count in compared.dropped.items():
             run.say(f"  {count:,} {reason}")
+    if run.kind.reads == "ratings":
+        rated = rows.rated
+        good, held_out = (
+            sum(row.good for row in rated.train),
+            sum(map(len, rated.held_out.values())),
+        )
+        run.say(
+            f"{good:,} answers called good and {len(rated.train) - good:,} called bad to train on, "
+            f"{held_out:,} held out"
+        )
+        for reason, count in rated.dropped.items():
+            run.say(f"  {count:,} {reason}")
     if run.kind.reads == "prompts":
         run.say(f"{len(rows.prompts):,} prompts to answer, {rows.too_long:,} left out as too long")
-        if rows.demonstrations:
-            run.say(f"{len(rows.demonstrations):,} rows of fine-tuning are shown beside them")
+    if rows.demonstrations:
+        run.say(f"{len(rows.demonstrations):,} conversations are shown beside them")

@@ -16,6 +16,7 @@ from guildgpt.bases.config import BaseConfig
 from guildgpt.chat import Conversation
 from guildgpt.data import Dataset, Document, Provenance, SourceReport
 from guildgpt.data.examples import Example, Ranking
+from guildgpt.data.rated import RatedExample
 from guildgpt.errors import GuildError
 from guildgpt.network.world import World
 from guildgpt.pipeline.folder import Clock, is_disk_full
@@ -51,6 +52,15 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class RatedRows:
+    """Answers that somebody called good or bad, as token ids."""
+
+    train: list[RatedExample] = field(default_factory=list)
+    held_out: dict[str, list[RatedExample]] = field(default_factory=dict)  # by source
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
 class Prepared:
     """One stage's rows as token ids, and the sources that it learns from.
 
@@ -63,14 +73,16 @@ class Prepared:
     dropped: Counter[str]
     sources: list[tuple[Provenance, SourceReport]]
     compared: Compared = field(default_factory=Compared)  # of stages that learn from comparisons
+    rated: RatedRows = field(default_factory=RatedRows)  # of those that learn from ratings
     prompts: list[Prompt] = field(default_factory=list)  # of stages that write their own answers
     too_long: int = 0  # prompts that were left out
     demonstrations: list[Example] = field(default_factory=list)  # that such stages learn from, too
 
     @property
-    def trained_on(self) -> Sequence[Example | Ranking | Prompt]:
+    def trained_on(self) -> Sequence[Example | Ranking | RatedExample | Prompt]:
         """The rows that the stage learns from."""
-        return [*self.prompts, *self.demonstrations] or self.compared.train or self.train
+        kinds = (self.prompts, self.compared.train, self.rated.train, self.demonstrations)
+        return [row for rows in kinds for row in rows] or self.train
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ Trainer = Callable[["StageRun", Base, Prepared, Job], Trained]
 class StageKind:
     """What sets a stage apart from the others: a row of the table in `stages.py`."""
 
-    reads: Literal["documents", "conversations", "comparisons", "prompts"]
+    reads: Literal["documents", "conversations", "comparisons", "ratings", "prompts"]
     train: Trainer
     scores: bool = False  # it leaves a model that scores answers, in place of one that writes them
     changes_answers: bool = False  # it teaches a model that answers already, and is held against it

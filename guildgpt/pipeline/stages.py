@@ -2,9 +2,10 @@
 reads, how it is trained from them to a plain transformers model, and what it leaves.
 
 `run_stage` in `run.py` takes every row of the table below down the same road; nothing else knows
-one stage from another. To add one that reads rows of a kind known here (`kto` on `comparisons`,
-say), write its loop in `train/`, name it and its section in `recipe.py`, and add its trainer and
-its row here. Rows of a new kind are made ready in `prepare.py` and counted in `plan.py`.
+one stage from another. To add one that reads rows of a kind known here (another loss on
+`comparisons`, say), write its loop in `train/`, name it and its section in `recipe.py`, and add its
+trainer and its row here. Rows of a new kind are made ready in `prepare.py` and counted in
+`plan.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from guildgpt.rewards.terms import Rewards
 from guildgpt.train.config import RolloutConfig
 from guildgpt.train.dpo import train_dpo
 from guildgpt.train.grpo import Grpo
+from guildgpt.train.kto import train_kto
 from guildgpt.train.loop import Job, Outcome
 from guildgpt.train.next_token import pretrain, sft
 from guildgpt.train.on_policy import Method, train_on_policy
@@ -81,8 +83,15 @@ def train_to_score(run: StageRun, base: Base, rows: Prepared, job: Job) -> Train
 
 def train_with_dpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
     """A policy, from comparisons directly."""
-    hats, compared = bare(run, base), rows.compared
-    return _policy(hats, train_dpo(hats, compared.train, compared.held_out, run.recipe.dpo, job))
+    hats, compared, config = bare(run, base), rows.compared, run.recipe.dpo
+    some = compared.train, compared.held_out
+    return _policy(hats, train_dpo(hats, *some, config, job, rows.demonstrations))
+
+
+def train_with_kto(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
+    """A policy, from answers that somebody called good or bad."""
+    hats, rated = bare(run, base), rows.rated
+    return _policy(hats, train_kto(hats, rated.train, rated.held_out, run.recipe.kto, job))
 
 
 def train_with_grpo(run: StageRun, base: Base, rows: Prepared, job: Job) -> Trained:
@@ -162,6 +171,7 @@ STAGES: dict[Stage, StageKind] = {
     "reward": StageKind("comparisons", train_to_score, scores=True),
     "judge": StageKind("comparisons", train_to_score, scores=True, judges=True),
     "dpo": StageKind("comparisons", train_with_dpo, changes_answers=True),
+    "kto": StageKind("ratings", train_with_kto, changes_answers=True),
     "grpo": StageKind("prompts", train_with_grpo, changes_answers=True),
     "ppo": StageKind("prompts", train_with_ppo, changes_answers=True),
 }

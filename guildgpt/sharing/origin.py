@@ -19,7 +19,7 @@ from guildgpt.model.provenance import PROVENANCE_FILE, read_provenance
 from guildgpt.model.starter import STARTER
 from guildgpt.sharing.names import STARTER_ON_THE_HUB, on_the_hub
 
-LORA = ("sft", "dpo", "grpo", "ppo")  # stages that leave what an adapter can hold
+LORA = ("sft", "dpo", "kto", "grpo", "ppo")  # stages that leave what an adapter can hold
 REMEDY = (
     "Share the whole model: `guildgpt push` sends its folder, `guildgpt export` makes a GGUF of "
     'it. A recipe with sft.adapter = "lora", and without `pretrain`, trains one that an adapter '

@@ -216,6 +216,10 @@ class SharedRounds:
         if current:
             versions = [current.baseline_id, current.candidate_id]
 
+        def fit(prompt: PoolPrompt, written: Sequence[Candidate]) -> bool:
+            texts = [self.moderator.after(one.text) for one in written]
+            return not any((self.moderator.before(prompt.text), *texts))
+
         async def write(prompt: PoolPrompt) -> Sequence[Candidate] | None:
             if self.moderator.before(prompt.text):
                 return None
@@ -223,15 +227,19 @@ class SharedRounds:
                 written = await write_answers(
                     self.fleet, prompt.text, versions, self.params, self.chance
                 )
-            fit = written and not any(self.moderator.after(one.text) for one in written)
-            return written if fit else None
+            return written if written and fit(prompt, written) else None
 
         await fill_if_empty(self.store)
-        asked = AskedPrompts(self.store, write, self.chance)
+        asked = AskedPrompts(self.store, write, self.chance, proposals=count == 2, fit=fit)
         decision_id = current.id if current else None
-        prompt, answers = await asked.next("decide" if current else "train", decision_id)
+        found = await asked.next("decide" if current else "train", decision_id)
         await self.store.rounds.open(
-            prompt, answers, place, decision_id=decision_id, closes_at=self.now() + OPEN_FOR
+            found.prompt,
+            found.answers,
+            place,
+            decision_id=decision_id,
+            closes_at=self.now() + OPEN_FOR,
+            drawn=found.drawn,
         )
 
 

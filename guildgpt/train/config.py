@@ -141,6 +141,20 @@ class PolicyConfig(TrainConfig):
     """The adapters' shape."""
 
 
+class DemonstrationsConfig(BaseModel):
+    """Conversations beside what a policy learns from otherwise: so that what fine-tuning taught is
+    not forgotten (PPO-ptx: Ouyang et al. 2022, arXiv 2203.02155, eq. 2), or that what people
+    worded better is imitated. Answers that were only rated are none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    weight: float = Field(default=0.0, ge=0, le=1000)
+    """Of the mean of -log p over these rows' trained tokens, beside the mean of the method's own
+    loss, over tokens or prompts; 0 leaves them out."""
+    rows: int = Field(default=8, ge=1, le=1_000_000)
+    """Rows an optimizer step."""
+
+
 class DpoConfig(PolicyConfig, RowsConfig):
     """The `[dpo]` section: the policy learns from comparisons directly, without a reward model."""
 
@@ -151,6 +165,26 @@ class DpoConfig(PolicyConfig, RowsConfig):
     """How dearly the policy is held to the model it starts from."""
     smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """The share of comparisons taken to be the wrong way round."""
+    demonstrations: DemonstrationsConfig = DemonstrationsConfig()
+    """What is imitated beside them."""
+
+
+class KtoConfig(PolicyConfig, RowsConfig):
+    """The `[kto]` section: the policy learns from answers that somebody called good or bad, one by
+    one (Ethayarajh et al. 2024, arXiv 2402.01306). Comparisons give such answers, too."""
+
+    batch_size: int = Field(default=16, ge=1, le=1_000_000)
+    """Answers per optimizer step; of few, it is hardly known how far the policy has moved."""
+    learning_rate: float = Field(default=5e-5, gt=0, le=10)
+    beta: float = Field(default=0.1, gt=0, le=1000)
+    """How dearly the policy is held to the model it starts from."""
+    good_weight: float = Field(default=1.0, gt=0, le=1000)
+    """What a good answer counts."""
+    bad_weight: float = Field(default=1.0, gt=0, le=1000)
+    """What a bad one counts."""
+    balance: bool = True
+    """The rarer ones count more, so that by these weights all good answers together count as much
+    as all bad ones."""
 
 
 class KlConfig(BaseModel):
@@ -166,19 +200,6 @@ class KlConfig(BaseModel):
     """Nats an answer."""
     horizon: int = Field(default=10_000, ge=1, le=1_000_000_000)
     """Episodes over which the price may change by a fifth."""
-
-
-class DemonstrationsConfig(BaseModel):
-    """Fine-tuning's rows beside a policy's own answers, so that what was learned from them is not
-    forgotten (PPO-ptx: Ouyang et al. 2022, arXiv 2203.02155, eq. 2)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    weight: float = Field(default=0.0, ge=0, le=1000)
-    """Of the mean of -log p over these rows' trained tokens, beside the mean of the policy's loss
-    over its own; 0 leaves them out."""
-    rows: int = Field(default=8, ge=1, le=1_000_000)
-    """Rows an optimizer step."""
 
 
 class GuardConfig(BaseModel):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from guildgpt.data.examples import Ranking
+from guildgpt.data.examples import Example, Ranking
 from guildgpt.network.hats import POLICY, Hats
 from guildgpt.network.shared import SharedLayers
-from guildgpt.network.trunk import Trunk, token_logprobs
+from guildgpt.network.trunk import Trunk, answer_logprobs, summed_loss
 from guildgpt.train.config import DpoConfig
+from guildgpt.train.demonstrations import Demonstrations, demonstrated
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import dpo
 from guildgpt.train.objective import ComparisonObjective, Counts, answers_of, by_pair
@@ -25,8 +27,10 @@ def train_dpo(
     held_out: Mapping[str, Sequence[Ranking]],
     config: DpoConfig,
     job: Job,
+    demonstrations: Sequence[Example] = (),
 ) -> Outcome:
-    """Train the hat `policy`, which is put on here, on `train`.
+    """Train the hat `policy`, which is put on here, on `train`, and on `demonstrations` as far as
+    the configuration asks for it.
 
     Held-out rows are measured by how often the policy moves towards the better answer.
     """
@@ -40,6 +44,7 @@ def train_dpo(
         held_out,
         reference=hats.trunk(None),
         shared=hats.shared,
+        demonstrations=demonstrations if config.demonstrations.weight else (),
     )
     return run_loop(objective, hats.parameters(POLICY), config, job)
 
@@ -52,16 +57,34 @@ class Dpo(ComparisonObjective):
 
     reference: Trunk = field(kw_only=True)
     shared: SharedLayers = field(kw_only=True)
+    demonstrations: Sequence[Example] = field(kw_only=True, default=())
     right: list[Tensor] = field(default_factory=list, init=False)
     """Of this step's passes, the share of pairs in the right order."""
+    shown: list[Tensor] = field(default_factory=list, init=False)
+    """Of this step's passes, the summed -log p of the demonstrations, and of how many tokens."""
 
-    def batches(self, step: int) -> list[list[Ranking]]:
+    def batches(self, step: int) -> list[Any]:
         """See `RowObjective.batches`."""
-        self.right = []
-        return super().batches(step)
+        self.right, self.shown = [], []
+        shown = demonstrated(
+            self.demonstrations,
+            self.config.demonstrations,
+            step,
+            len(self.schedule.rows(step)),
+            seed=self.schedule.seed,
+            world=self.schedule.world,
+            micro_tokens=self.config.micro_tokens,
+            padded=self.trunk.padded,
+        )
+        return [*super().batches(step), *shown]
 
-    def counts(self, batch: Sequence[Ranking]) -> Counts:
-        """The policy forward and backward, the reference forward."""
+    def counts(self, batch: Sequence[Ranking] | Demonstrations) -> Counts:
+        """The policy forward and backward, the reference forward; beside it demonstrations, which
+        are no terms of the loss."""
+        if isinstance(batch, Demonstrations):
+            examples = batch.examples
+            flops = self.shape.flops(examples, logits=sum(e.trained for e in examples))
+            return Counts(0, sum(map(len, examples)), flops)
         examples = answers_of(batch)
         logits = sum(e.trained for e in examples)
         flops = self.shape.flops(examples, logits=logits)
@@ -69,8 +92,14 @@ class Dpo(ComparisonObjective):
         flops += self.shape.flops(examples, logits=logits, backward=False, upper_only=known)
         return Counts(len(batch), sum(map(len, batch)), flops)
 
-    def loss(self, batch: Sequence[Ranking]) -> Tensor:
-        """The summed loss in nats, each prompt the mean of its pairs."""
+    def loss(self, batch: Sequence[Ranking] | Demonstrations) -> Tensor:
+        """The summed loss in nats, each prompt the mean of its pairs, and that of demonstrations
+        (as Pang et al. 2024, arXiv 2404.19733, eq. 1, add that of the better answers)."""
+        if isinstance(batch, Demonstrations):
+            summed = summed_loss(self.trunk, batch.examples)
+            trained = sum(example.trained for example in batch.examples)
+            self.shown.append(torch.stack([summed.detach(), summed.new_tensor(trained)]))
+            return batch.weight * summed
         losses, right = self.losses(batch)
         self.right.append(right.detach())
         return losses.sum()
@@ -79,8 +108,8 @@ class Dpo(ComparisonObjective):
         """Each prompt's loss (P,), and the share of its pairs in the right order (P,)."""
         with self.shared.kept():
             with torch.no_grad():
-                ref = by_pair(self.sums(self.reference, batch), batch)
-            ours = by_pair(self.sums(self.trunk, batch), batch)
+                ref = by_pair(answer_logprobs(self.reference, answers_of(batch)), batch)
+            ours = by_pair(answer_logprobs(self.trunk, answers_of(batch)), batch)
         losses, right = [], []
         for (better, worse), (ref_better, ref_worse) in zip(ours, ref, strict=True):
             sides = better, worse, ref_better, ref_worse
@@ -88,12 +117,6 @@ class Dpo(ComparisonObjective):
             moved = (better - ref_better) - (worse - ref_worse)
             right.append(((moved > 0).float() + 0.5 * (moved == 0).float()).mean())
         return torch.stack(losses), torch.stack(right)
-
-    def sums(self, trunk: Trunk, batch: Sequence[Ranking]) -> Tensor:
-        """Σ_t log p(a_t) of each answer, in nats: (answers of the batch,)."""
-        examples = answers_of(batch)
-        parts = torch.split(token_logprobs(trunk, examples), [e.trained for e in examples])
-        return torch.stack([part.sum() for part in parts])
 
     @torch.no_grad()
     def measure(self) -> dict[str, dict[str, float]]:
@@ -106,7 +129,13 @@ class Dpo(ComparisonObjective):
         return figures
 
     def figures(self) -> Mapping[str, float]:
-        """The share of the step's pairs that the policy already prefers rightly."""
+        """The share of the step's pairs that the policy already prefers rightly, and the mean of
+        -log p over the trained tokens of demonstrations."""
         world = self.schedule.world
         right = torch.cat(self.right) if self.right else torch.zeros(0, device=world.device)
-        return {"accuracy": float(world.sum(right.sum()) / world.sum(len(right)))}
+        figures = {"accuracy": float(world.sum(right.sum()) / world.sum(len(right)))}
+        if self.demonstrations:
+            nothing = torch.zeros(2, device=world.device)
+            summed, trained = world.sum(torch.stack([nothing, *self.shown]).sum(0))
+            figures["demonstration_loss"] = float(summed / trained)
+        return figures

@@ -2,7 +2,7 @@
 
 Where a policy learns from its own answers, all tensors have one shape, (K,): the tokens of some
 answers laid end to end, and `old` is what was true when they were written. Where a model learns
-from comparisons, tensors are (P,): a value a pair.
+from comparisons, tensors are (P,): a value a pair; where from single verdicts, (R,): one an answer.
 """
 
 from __future__ import annotations
@@ -97,3 +97,28 @@ def dpo(
     """
     h = beta * ((better - ref_better) - (worse - ref_worse))
     return -(1 - smoothing) * F.logsigmoid(h) - smoothing * F.logsigmoid(-h)
+
+
+# --- from verdicts on single answers -------------------------------------------------------------
+
+
+def kto(
+    ratio: Tensor, good: Tensor, reference_point: Tensor, beta: float, weight: Tensor
+) -> Tensor:
+    """λ_y - v of each answer (R,), which is λ_y σ(∓β (r - z_0)): minus for good ones, else plus.
+
+    `ratio` is r = log π/π_ref of the whole answer in nats, `good` (R,) whether people called it so,
+    `weight` (R,) is λ_y, and `reference_point` z_0, a scalar without a gradient. Ethayarajh et al.
+    2024, arXiv 2402.01306, eq. 8: v = λ_D σ(β (r - z_0)) of a desirable answer, λ_U σ(β (z_0 - r))
+    of an undesirable one.
+    """
+    above = beta * (ratio - reference_point)
+    return weight * torch.sigmoid(torch.where(good, -above, above))
+
+
+def kto_reference_point(ratios: Tensor) -> Tensor:
+    """z_0 = max(0, mean of log π/π_ref), a scalar, of answers to other prompts (R,), in nats.
+
+    What it estimates is the KL of π from π_ref, biased and cheap (there, section 4.1).
+    """
+    return ratios.detach().mean().clamp(min=0)

@@ -21,16 +21,17 @@ from guildgpt.chat import FileTokenizer
 from guildgpt.chat.repetition import loops
 from guildgpt.data.examples import Example
 from guildgpt.network.hats import POLICY, Hats
-from guildgpt.network.trunk import length_groups, micro_batches, summed_loss, token_logprobs
+from guildgpt.network.trunk import length_groups, summed_loss, token_logprobs
 from guildgpt.train.advantages import Floats
 from guildgpt.train.config import RolloutConfig
+from guildgpt.train.demonstrations import Demonstrations, demonstrated
 from guildgpt.train.guards import Guards, KlPenalty
 from guildgpt.train.log import cut_log
 from guildgpt.train.loop import Job, Outcome, run_loop
 from guildgpt.train.losses import clip_fraction, clipped_policy_loss, kl_k3
 from guildgpt.train.objective import Counts, Objective, Shape
 from guildgpt.train.rollout import PolicySampler, Prompt, Rollout, Sampler, Scale, Scorer, collect
-from guildgpt.train.schedule import Schedule, schedule, share, shuffled
+from guildgpt.train.schedule import Schedule, schedule, share
 
 SAMPLES = "samples.jsonl"
 SHOWN = 2  # answers shown at a time
@@ -57,15 +58,6 @@ class MicroBatch:
     advantages: Tensor
     extra: Mapping[str, Tensor]  # see `Targets`
     states: Sequence[Tensor] = ()  # see `Scores`
-
-
-@dataclass(frozen=True)
-class Demonstrations:
-    """Conversations that fine-tuning learned from, as one forward pass sees them; `weight` is what
-    a trained token of theirs counts beside one of the policy's own."""
-
-    examples: list[Example]
-    weight: float
 
 
 class Method(Protocol):
@@ -193,15 +185,16 @@ class OnPolicy(Objective):
 
     def demonstrated(self, update: int, tokens: int) -> list[Demonstrations]:
         """The demonstrations of an optimizer step, beside so many tokens of the policy's own."""
-        if not self.demonstrations:
-            return []
-        config, count = self.config.demonstrations, len(self.demonstrations)
-        places = range(update * config.rows, (update + 1) * config.rows)
-        chosen = [self.demonstrations[one] for one in shuffled(count, places, self.job.seed)]
-        weight = config.weight * tokens / sum(example.trained for example in chosen)
-        own = share(chosen, self.job.world)
-        limit, padded = self.config.micro_tokens, self.policy.padded
-        return [Demonstrations(one, weight) for one in micro_batches(own, limit, padded=padded)]
+        return demonstrated(
+            self.demonstrations,
+            self.config.demonstrations,
+            update,
+            tokens,
+            seed=self.job.seed,
+            world=self.job.world,
+            micro_tokens=self.config.micro_tokens,
+            padded=self.policy.padded,
+        )
 
     def micro_batches(
         self, rollout: Rollout, targets: Targets, rows: Sequence[int]

@@ -16,9 +16,17 @@ from random import Random
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineError, GuildError, RoundClosed
-from guildgpt.feedback.records import Candidate, Decision, PoolPrompt, Purpose, Round, Verdict
+from guildgpt.feedback.records import (
+    Candidate,
+    Decision,
+    Drawn,
+    PoolPrompt,
+    Purpose,
+    Round,
+    Verdict,
+)
 from guildgpt.feedback.store import Store
-from guildgpt.talk.asked_prompts import AskedPrompts
+from guildgpt.talk.asked_prompts import Asked, AskedPrompts
 from guildgpt.talk.fleet import Fleet
 from guildgpt.talk.pairs import write_pair
 
@@ -53,7 +61,7 @@ class Session:
     played: list[Played] = field(default_factory=list)
     troubles: list[EngineError] = field(default_factory=list)
     _shown: Played | None = None
-    _writing: asyncio.Task[tuple[PoolPrompt, tuple[Candidate, Candidate]]] | None = None
+    _writing: asyncio.Task[Asked] | None = None
 
     @property
     def purpose(self) -> Purpose:
@@ -90,14 +98,16 @@ class Session:
         self.write_ahead()
         assert self._writing is not None
         try:
-            prompt, answers = await self._writing
+            asked = await self._writing
         finally:
             self._writing = None
         if self.decision:
             now = await self.store.decisions.by_id(self.decision.id)
             if now is None or now.state != "canary":
                 return None
-        self._shown = Played(prompt, answers, await self._open(prompt, answers))
+        prompt, (first, second) = asked.prompt, asked.answers
+        made = await self._open(prompt, (first, second), asked.drawn)
+        self._shown = Played(prompt, (first, second), made)
         return self._shown
 
     async def say(self, played: Played, verdict: Verdict, ranking: Sequence[int] = ()) -> None:
@@ -112,7 +122,8 @@ class Session:
                 played.closed = True
                 raise
             # Another session took it for one that was left behind: it is asked anew.
-            played.round = await self._open(played.prompt, played.answers)
+            drawn = played.round.drawn
+            played.round = await self._open(played.prompt, played.answers, drawn)
             await self.store.votes.cast(played.round.comparison_id, *told)
         if played.corrected:
             await self.store.corrections.take_back(played.corrected, self.member_id)
@@ -149,19 +160,24 @@ class Session:
             await self.store.rounds.end(played.round.id)
             played.closed = True
 
-    async def _open(self, prompt: PoolPrompt, answers: tuple[Candidate, Candidate]) -> Round:
+    async def _open(
+        self, prompt: PoolPrompt, answers: tuple[Candidate, Candidate], drawn: Drawn
+    ) -> Round:
         decision_id = self.decision.id if self.decision else None
-        return await self.store.rounds.open(prompt, answers, "terminal", decision_id=decision_id)
+        return await self.store.rounds.open(
+            prompt, answers, "terminal", decision_id=decision_id, drawn=drawn
+        )
 
-    async def _write(self) -> tuple[PoolPrompt, tuple[Candidate, Candidate]]:
-        """A prompt and two different answers to it."""
+    async def _write(self) -> Asked:
+        """A prompt and two different answers to it; by who serves, they may be proposed ones."""
 
         async def write(prompt: PoolPrompt) -> Sequence[Candidate] | None:
             return await write_pair(
                 self.fleet, prompt.text, self.versions, self.params, self.chance
             )
 
-        asked = AskedPrompts(self.store, write, self.chance, self.troubles)
-        decision_id = self.decision.id if self.decision else None
-        prompt, (first, second) = await asked.next(self.purpose, decision_id)
-        return prompt, (first, second)
+        serving = {one.version_id for one in await self.store.releases.current()}
+        asked = AskedPrompts(
+            self.store, write, self.chance, self.troubles, proposals={*self.versions} == serving
+        )
+        return await asked.next(self.purpose, self.decision.id if self.decision else None)

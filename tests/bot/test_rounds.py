@@ -6,7 +6,11 @@ import pytest
 
 from guildgpt.bot.text import rounds as say
 from guildgpt.bot.text import sentences
+from guildgpt.feedback.records import Candidate
+from guildgpt.feedback.storage.location import member_key
+from guildgpt.feedback.store import Store
 from guildgpt.feedback.voting.prompts import NewPrompt
+from guildgpt.feedback.voting.proposals import NewProposal
 from guildgpt.talk import following
 from simguild.fake import Refused
 from simguild.journal import buttons
@@ -327,3 +331,21 @@ async def test_a_version_that_is_not_open_is_named_as_the_reason(house: House) -
     await rounds(house, "now")
     assert "one of the two versions is not open" in await until_told(house, "failed")
     assert states(house) == []
+
+
+async def test_a_pair_that_is_unsure_is_posted_as_it_was_proposed(held: House) -> None:
+    """By Discord as by the page and the terminal; its answers are not written anew."""
+    url = f"sqlite:///{held.database}"
+    async with await Store.open(url, key=member_key(url)) as store:
+        prompt = next(one for one in await store.prompts.all() if one.purpose == "train")
+        pair = (Candidate("By the lamp.", "stand-in"), Candidate("By the river.", "stand-in"))
+        await store.proposals.put([NewProposal(prompt.id, pair, 1.0)])
+        await store.proposals.set_share(1)
+    message = await now(held)
+    assert "By the lamp." in message.content
+    assert "By the river." in message.content
+    assert held.rows("SELECT drawn FROM rounds") == [("unsure",)]
+    await later(held, DAY)
+    await over(held, message)
+    await now(held)  # none waits any more
+    assert held.rows("SELECT drawn FROM rounds ORDER BY created_at") == [("unsure",), ("random",)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildgpt.chat import Comparison, Conversation, Message, Task
+from guildgpt.chat import Comparison, Conversation, Message, Rejected, Task
 from guildgpt.data import forms
 from guildgpt.data.notes import Notes
 from guildgpt.errors import DataError
@@ -65,7 +65,7 @@ def test_context_system_and_group(write_lines) -> None:
         ({"messages": dicts(Q), "reply": "So it is, my friend."}, "no assistant turn"),
         ({"messages": dicts(Q, Message("assistant", "  "))}, "empty answer"),
         ({"prompt": "", "completion": "So."}, "empty prompt"),
-        ({"prompt": "Why?", "completion": "No.", "label": False}, "labelled bad"),
+        ({"prompt": "Why?", "chosen": "So.", "rejected": "No.", "label": 0}, "labelled bad"),
         ({"prompt": "Why?", "chosen": "So.", "rejected": "So. "}, "both answers are the same"),
         ({"prompt": "Why?", "chosen": "So.", "rejected": ""}, "empty answer"),
         ({"prompt": " ", "chosen": "So.", "rejected": "Or."}, "empty prompt"),
@@ -176,13 +176,14 @@ def test_other_columns_that_hold_sentences_are_counted(write_lines) -> None:
         {"prompt": "Why?", "completion": "So."},
         {"messages": dicts(Q, A)},
         {"instruction": "Why?", "output": "So."},
-        {"prompt": "Why?", "chosen": "So.", "rejected": "Dunno."},
     ],
 )
-def test_what_is_labelled_bad_is_left_out(write_lines, row, label) -> None:
-    items, skipped = read(write_lines("a.jsonl", [{**row, "label": label}, row]))
-    assert len(items) == 1
-    assert skipped == {"labelled bad": 1}
+def test_what_is_labelled_bad_is_nothing_to_imitate(write_lines, row, label) -> None:
+    (bad, other), skipped = read(write_lines("a.jsonl", [{**row, "label": label}, row]))
+    assert isinstance(bad, Rejected)
+    assert isinstance(other, Conversation)
+    assert bad.messages == other.messages
+    assert not skipped
 
 
 @pytest.mark.parametrize("label", [True, 1, 1.0, "true", "1", "good", None, ""])

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from guildgpt.chat import Comparison, Conversation, Message, Task
+from guildgpt.chat import Comparison, Conversation, Message, Rejected, Task
 from guildgpt.data import forms
 from guildgpt.data.notes import Notes
 from guildgpt.data.table import FORMS, Form
 
-KINDS = {"conversation": Conversation, "comparison": Comparison, "task": Task}
+KINDS = {
+    "conversation": Conversation,
+    "rejected": Rejected,
+    "comparison": Comparison,
+    "task": Task,
+}
 
 
 def speaker(message: Message) -> str:

@@ -375,7 +375,7 @@ def test_eval_says_why_nothing_is_left_to_measure(models: Path, tmp_path: Path) 
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"prompt": "Why?", "completion": "So.", "label": 0}\n')
     error = refused(DataError, "eval", models / "sft" / "model", "--data", f"jsonl:{bad}")
-    assert error.remedy == "All rows were left out (labelled bad: 1)."
+    assert error.remedy == "It holds 1 answer rated bad, and none to imitate."
 
     long = tmp_path / "long.jsonl"
     long.write_text(json.dumps({"prompt": "Why? " * 50, "completion": "So. " * 50}) + "\n")

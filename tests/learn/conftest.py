@@ -57,6 +57,18 @@ facts = 4
 unsafe = 4
 rows = 4
 max_tokens = 8
+# So small a model goes far in a turn. What fails, tests of the gate say.
+more_loops = 1
+fewer_ends = 1
+shortest = 0
+longest = 1000
+fewer_kept = 1
+more_bits = 100
+most_kl = 1e6
+fewer_right = 1
+fewer_safe = 1
+least_wins = 0
+judge_share = 0
 
 [export]
 gguf = ["F16"]
@@ -127,7 +139,7 @@ class Guild:
         if decision is not None:
             versions = [decision.candidate_id or "", decision.baseline_id or ""]
         id = decision.id if decision else None
-        for _ in range(rounds):
+        for turned in range(rounds):
             purpose = "decide" if decision else "train"
             prompt = await store.prompts.next(purpose, chance, decision_id=id)
             assert prompt is not None
@@ -135,10 +147,12 @@ class Guild:
                 Candidate("By the lamp.", versions[0], None, "eos"),
                 Candidate("It stands there, near the river.", versions[1], None, "eos"),
             ]
+            if turned % 2:  # who always took the same side would be found
+                pair.reverse()
             made = await store.rounds.open(prompt, pair, "discord", decision_id=id)
             for number in range(VOTERS):
                 member = await store.members.of_user(10**17 + number)
-                best = 0 if number < for_candidate * VOTERS else 1
+                best = turned % 2 if number < for_candidate * VOTERS else 1 - turned % 2
                 await store.votes.cast(made.comparison_id, member.id, "ranked", (best, 1 - best))
             await store.rounds.end(made.id)
 

@@ -36,6 +36,22 @@ def test_a_dry_run_says_what_would_be_used_and_changes_nothing(guild: Guild) -> 
     assert guild.do(lambda store: store.decisions.all()) == []
 
 
+def test_a_dry_run_says_which_method_and_why(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 3))
+    said = typed(guild, "--dry-run", "--method", "kto")
+    assert "would learn by kto (answers called good or bad, directly; as you say)" in said
+    told = json.loads(typed(guild, "--dry-run", "--json"))
+    assert (told["method"], told["why"]) == (None, "as the recipe says")
+    assert told["signals"] == {"votes": 3, "corrections": 0, "ratings": 0}
+    with pytest.raises(GuildError, match="there is no method `dop`"):
+        typed(guild, "--dry-run", "--method", "dop")
+
+
+def test_the_switch_for_members_text_has_discords_rule_beside_it() -> None:
+    said = RUNNER.invoke(app, ["learn", "--help"], env={"COLUMNS": "300"}).stdout
+    assert "rule 21" in said
+
+
 def test_too_few_votes(guild: Guild) -> None:
     with pytest.raises(GuildError, match="0 comparisons of the 20 that a turn takes"):
         typed(guild)

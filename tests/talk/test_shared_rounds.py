@@ -22,9 +22,11 @@ from vote.conftest import NEW, OLD, Teller, engines, fleet  # noqa: F401 (fixtur
 
 from guildgpt.engines.engine import SamplingParams
 from guildgpt.errors import EngineDied, RecordGone, RoundClosed, StoreError
-from guildgpt.feedback.records import Decision, Verdict
+from guildgpt.feedback.records import Candidate, Decision, Verdict
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.voting.blind import Given, cast, first_shown, is_secret
+from guildgpt.feedback.voting.pool import fill_if_empty
+from guildgpt.feedback.voting.proposals import NewProposal
 from guildgpt.feedback.voting.rankings import position_bias
 from guildgpt.feedback.voting.seen import NotSeen
 from guildgpt.talk.asked_prompts import ENGINE_TRIES
@@ -370,3 +372,22 @@ async def _all(store: Store):  # type: ignore[no-untyped-def]  # noqa: F811
 
 def test_times_are_in_order() -> None:
     assert timedelta(0) < UNDO < OPEN_FOR < LONGEST
+
+
+async def test_a_round_to_learn_from_asks_what_is_unsure_and_one_that_decides_never(
+    rounds: SharedRounds,
+    store: Store,  # noqa: F811
+    people: list[str],
+) -> None:
+    await fill_if_empty(store)
+    prompts = [one for one in await store.prompts.all() if one.purpose == "train"][:2]
+    pair = (Candidate("By the lamp.", OLD.id), Candidate("By the river.", OLD.id))
+    await store.proposals.put(NewProposal(one.id, pair, 1.0) for one in prompts)
+    await store.proposals.set_share(1)
+    one = await shown(rounds, people[0])
+    assert one.round.drawn == "unsure"
+    assert set(one.answers) == {"By the lamp.", "By the river."}
+    decision = await store.decisions.begin(candidate_id=NEW.id, baseline_id=OLD.id)
+    await store.decisions.change(decision.id, state="canary")
+    deciding = await shown(rounds, people[1])
+    assert (deciding.round.decision_id, deciding.round.drawn) == (decision.id, "random")

@@ -13,11 +13,13 @@ from network.tiny import gpt_neox, mpt
 from guildgpt.data.examples import Ranking
 from guildgpt.model.config import AdapterConfig
 from guildgpt.network.hats import Hats
+from guildgpt.network.trunk import summed_loss
 from guildgpt.train.config import DpoConfig
+from guildgpt.train.demonstrations import Demonstrations
 from guildgpt.train.dpo import Dpo, train_dpo
 
 from .comparisons import answered, planted, ranking
-from .conftest import Remembering, job, order, tiny_llama
+from .conftest import Remembering, example, job, order, tiny_llama
 from .policies import hats_of, outspoken
 
 LORA = AdapterConfig(rank=4, alpha=8)
@@ -112,3 +114,55 @@ def test_ties_and_identical_answers_pull_nowhere() -> None:
     config = DpoConfig(lora=LORA)
     losses = [float(objective_of(hats, [one], config).loss([one]).detach()) for one in (row, plain)]
     assert losses[0] == pytest.approx(losses[1]) == pytest.approx(math.log(2))
+
+
+def test_what_people_worded_is_imitated_beside_the_pairs() -> None:
+    """Its mean over tokens counts by its weight beside the mean over prompts."""
+    hats = hats_of(outspoken())
+    hats.add("policy", LORA, seed=0)
+    rows, shown = planted(6, 0), [example(6 + n, seed=n) for n in range(5)]
+    demonstrations = {"weight": 0.5, "rows": 3}
+    config = DpoConfig(lora=LORA, batch_size=4, micro_tokens=30, demonstrations=demonstrations)
+    trunk, reference = hats.trunk("policy"), hats.trunk(None)
+    objective = Dpo(
+        trunk,
+        rows,
+        config,
+        order(rows, config),
+        reference=reference,
+        shared=hats.shared,
+        demonstrations=shown,
+    )
+    beside = [one for one in objective.batches(0) if isinstance(one, Demonstrations)]
+    examples = [row for one in beside for row in one.examples]
+    assert len(examples) == 3
+    terms = sum(objective.counts(one).terms for one in objective.batches(0))
+    assert terms == 4
+    part = sum(float(objective.loss(one).detach()) for one in beside) / terms
+    with torch.no_grad():
+        mean = float(summed_loss(trunk, examples)) / sum(row.trained for row in examples)
+    assert part == pytest.approx(0.5 * mean, rel=1e-5)
+
+
+def test_without_demonstrations_it_learns_as_ever(tmp_path: Path) -> None:
+    runs = []
+    for name, weight in (("alone", 0.0), ("beside", 0.5)):
+        watcher = Remembering()
+        hats = hats_of(outspoken())
+        config = DpoConfig(
+            steps=8,
+            learning_rate=1e-2,
+            lora=LORA,
+            evaluations=0,
+            dtype="float32",
+            demonstrations={"weight": weight, "rows": 4},
+        )
+        where = job(tmp_path / name, watcher)
+        shown = [example(8, seed=n) for n in range(8)]
+        train_dpo(hats, planted(32, seed=0), {}, config, where, shown)
+        with torch.no_grad():
+            runs.append((watcher, float(summed_loss(hats.trunk("policy"), shown))))
+    (alone, before), (beside, after) = runs
+    assert "demonstration_loss" not in alone.steps[0]
+    assert beside.steps[-1]["demonstration_loss"] < beside.steps[0]["demonstration_loss"]
+    assert after < before

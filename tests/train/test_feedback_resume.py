@@ -12,7 +12,7 @@ from tiny import FEEDBACK, write_feedback_run
 
 from .test_resume import kill_at, numbers, start, steps, train_here
 
-STAGES = {"reward": 8, "dpo": 5, "grpo": 5, "ppo": 6}  # and the steps of each
+STAGES = {"reward": 8, "dpo": 5, "kto": 5, "grpo": 5, "ppo": 6}  # and the steps of each
 ROAD = (
     FEEDBACK.replace('"reward", "judge", "ppo"]', ", ".join(f'"{stage}"' for stage in STAGES) + "]")
     .replace("steps = 24", "steps = 4")
@@ -29,6 +29,15 @@ horizon = 20
 
 [dpo]
 steps = {STAGES["dpo"]}
+batch_size = 4
+lora = {{rank = 4, alpha = 8}}
+learning_rate = 1e-3
+checkpoint_minutes = 0
+evaluations = 2
+dtype = "float32"
+
+[kto]
+steps = {STAGES["kto"]}
 batch_size = 4
 lora = {{rank = 4, alpha = 8}}
 learning_rate = 1e-3

@@ -16,6 +16,8 @@ from guildgpt.train.losses import (
     clipped_value_loss,
     dpo,
     kl_k3,
+    kto,
+    kto_reference_point,
     unlikelihood,
 )
 
@@ -192,3 +194,34 @@ def test_smoothed_dpo_is_least_where_the_odds_are_those_of_the_labels() -> None:
     zeros = torch.zeros_like(h)
     loss = dpo(h, zeros, zeros, zeros, 0.1, 0.1)
     assert float(0.1 * h[loss.argmin()]) == pytest.approx(math.log(0.9 / 0.1), abs=2e-3)
+
+
+# --- from verdicts on single answers -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("good", "ratio", "loss"),
+    [
+        # β = 0.5, z = 2, a good answer counts 3: 3 (1 - σ(0.5 (r - 2))) and 1 - σ(0.5 (2 - r)).
+        (True, 2.0, 3 * 0.5),
+        (True, 2.0 + 2 * math.log(3), 3 * 0.25),
+        (True, 2.0 - 2 * math.log(3), 3 * 0.75),
+        (False, 2.0, 0.5),
+        (False, 2.0 + 2 * math.log(3), 0.75),
+        (False, 2.0 - 2 * math.log(3), 0.25),
+    ],
+)
+def test_kto(good: bool, ratio: float, loss: float) -> None:
+    r = torch.tensor([ratio], requires_grad=True)
+    weight = torch.tensor([3.0 if good else 1.0])
+    found = kto(r, torch.tensor([good]), torch.tensor(2.0), 0.5, weight)
+    assert found.item() == pytest.approx(loss, rel=1e-5)
+    (gradient,) = torch.autograd.grad(found.sum(), r)
+    share = loss / weight.item()
+    slope = weight.item() * 0.5 * share * (1 - share)
+    assert gradient.item() == pytest.approx(-slope if good else slope, rel=1e-5)
+
+
+def test_the_reference_point_of_kto_is_never_below_nothing() -> None:
+    assert kto_reference_point(torch.tensor([3.0, -1.0])).item() == 1.0
+    assert kto_reference_point(torch.tensor([-3.0, 1.0])).item() == 0.0

@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed, multiprocessing
 
+from guildgpt.data.rated import of_rankings
 from guildgpt.network.world import World
-from guildgpt.train.config import DpoConfig, RowsConfig
+from guildgpt.train.config import DpoConfig, KtoConfig, RowsConfig
 from guildgpt.train.dpo import train_dpo
+from guildgpt.train.kto import train_kto
 from guildgpt.train.loop import Job
 from guildgpt.train.next_token import train_whole
 from guildgpt.train.on_policy import POLICY
@@ -42,6 +44,15 @@ def preferences(folder: Path, world: World) -> None:
     hats = hats_of(outspoken())
     config = DpoConfig(steps=5, evaluations=0, learning_rate=1e-2, **SETTINGS)
     train_dpo(hats, planted(24, seed=0), {}, config, Job(folder, 0, Remembering(), world))
+    keep(folder, world, hats.parameters(POLICY))
+
+
+def verdicts(folder: Path, world: World) -> None:
+    """Of an odd number, so that the processes' shares of a step differ."""
+    hats = hats_of(outspoken())
+    config = KtoConfig(steps=5, evaluations=0, learning_rate=1e-2, **SETTINGS)
+    rows = of_rankings(planted(24, seed=0))[:-1]
+    train_kto(hats, rows, {}, config, Job(folder, 0, Remembering(), world))
     keep(folder, world, hats.parameters(POLICY))
 
 
@@ -95,6 +106,7 @@ def beside_demonstrations(folder: Path, world: World) -> None:
 STAGES = {
     "next token": next_token,
     "dpo": preferences,
+    "kto": verdicts,
     "grpo": on_policy,
     "an answer a minibatch": an_answer_a_minibatch,
     "beside demonstrations": beside_demonstrations,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from guildgpt.errors import EngineDied, GuildError, RoundClosed
 from guildgpt.feedback.exporting.exports import export
-from guildgpt.feedback.records import Ballots, Decision
+from guildgpt.feedback.records import Ballots, Candidate, Decision
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.proposals import NewProposal
 from guildgpt.talk.asked_prompts import ENGINE_TRIES, NoPrompt
 from guildgpt.talk.fleet import Fleet
 from guildgpt.vote.session import Played, Session
@@ -234,3 +236,29 @@ async def test_without_a_prompt_it_says_how_to_get_some(
         await (await begin(store, fleet, decision=canary)).next()
     assert "prompts add oasst1" in str(raised.value.remedy)
     assert await (await begin(store, fleet)).next() is not None
+
+
+async def test_who_serves_is_asked_what_is_unsure_and_a_decision_never(
+    store: Store, fleet: Fleet
+) -> None:
+    await store.releases.add({OLD.id: 1.0}, "serve")
+    prompts = [one for one in await store.prompts.all() if one.purpose == "train"][:2]
+    pair = (Candidate("By the lamp.", OLD.id), Candidate("By the river.", OLD.id))
+    await store.proposals.put(NewProposal(one.id, pair, 1.0) for one in prompts)
+    await store.proposals.set_share(1)
+
+    session = await begin(store, fleet)  # the old one meets the new one: nothing is proposed
+    assert (await shown(session)).round.drawn == "random"
+    await session.end()
+    session = replace(session, versions=(OLD.id, OLD.id))
+    first = await shown(session)
+    assert (first.round.drawn, first.answers) == ("unsure", pair)
+    await session.say(first, "ranked", (0, 1))
+    await session.end()
+
+    decision = await store.decisions.begin(candidate_id=NEW.id, baseline_id=OLD.id)
+    decision = await store.decisions.change(decision.id, state="canary")
+    session = await begin(store, fleet, decision=decision)
+    assert (await shown(session)).round.drawn == "random"
+    await session.end()
+    assert len(await store.proposals.waiting()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from guildgpt.bot.answers.service import Service
@@ -11,6 +12,7 @@ from guildgpt.bot.text.shown import NOTHING_YET, answer_text
 from guildgpt.errors import EngineDied, EngineError, ModelError
 from guildgpt.feedback.records import Candidate, Decision, PoolPrompt
 from guildgpt.feedback.voting.pool import fill_if_empty
+from guildgpt.talk.asked_prompts import Asked, proposed_pair
 from guildgpt.talk.pairs import write_pair
 
 log = EventLog(__name__)
@@ -37,9 +39,14 @@ class Pairs:
         guild_id: int,
         decision: Decision | None,
         versions: tuple[str | None, str | None],
-    ) -> tuple[PoolPrompt, tuple[Candidate, Candidate]]:
-        """A prompt with two answers that may be shown. Raises `NoRound` and `StoreError`."""
+    ) -> Asked:
+        """A prompt with two answers that may be shown; for a share of the rounds to learn from, a
+        pair that was proposed. Raises `NoRound` and `StoreError`."""
         store = self.service.store
+        if decision is None:
+            proposed = await proposed_pair(store, self.service.chance, self._fit)
+            if proposed is not None:
+                return proposed
         for _ in range(PROMPTS):
             prompt = await store.prompts.next(
                 "decide" if decision else "train",
@@ -55,7 +62,7 @@ class Pairs:
                 raise NoRound(trouble)
             pair = await self._pair(guild_id, prompt, versions)
             if pair and all(self._may_be_shown(one.text) for one in pair):
-                return prompt, pair
+                return Asked(prompt, pair)
             log("round_without_choice", guild=guild_id)
             self.unfit.add(prompt.id)
         raise NoRound("unfit")
@@ -78,6 +85,11 @@ class Pairs:
         except EngineError as error:  # a prompt that is too long, say
             log("round_not_written", error=error, guild=guild_id)
             return None
+
+    def _fit(self, prompt: PoolPrompt, answers: Sequence[Candidate]) -> bool:
+        if self.service.moderator.before(prompt.text):
+            return False
+        return all(self._may_be_shown(one.text) for one in answers)
 
     def _may_be_shown(self, text: str) -> bool:
         return self.service.moderator.after(text) is None and answer_text(text) != NOTHING_YET

@@ -71,19 +71,20 @@ class RoundDesk:
         """Write a round and post it; the one before it in the channel closes. Raises `NoRound`,
         `MayNotWrite` and `StoreError`."""
         decision, versions = await self.purpose()
-        prompt, answers = await self._pairs.next(guild_id, decision, versions)
+        asked = await self._pairs.next(guild_id, decision, versions)
         for earlier in await self.unended(channel_id):
             await self.close(earlier)
         try:
             made = await self.store.rounds.open(
-                prompt,
-                answers,
+                asked.prompt,
+                asked.answers,
                 "discord",
                 decision_id=decision.id if decision else None,
                 guild_id=guild_id,
                 channel_id=channel_id,
                 closes_at=datetime.fromtimestamp(closes_at, UTC),
                 state="posting",
+                drawn=asked.drawn,
             )
         except RecordGone as error:  # the prompt was taken back just now
             raise NoRound("unfit") from error

@@ -32,6 +32,9 @@ from guildgpt.feedback.storage.schema import (
     votes,
 )
 from guildgpt.feedback.versions.decisions import current_in, secret_of
+from guildgpt.feedback.voting.cast import casts
+from guildgpt.feedback.voting.seen import Seen
+from guildgpt.feedback.voting.voters import found_at
 from guildgpt.feedback.voting.votes import comparisons_where
 
 Rows = list[dict[str, Any]]
@@ -52,15 +55,17 @@ SECTIONS = (
 """The parts of a member's data that are lists, in this order."""
 
 
-def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
+def kept_of(connection: Connection, hashed: str, seen: Seen) -> dict[str, Any] | None:
     """All rows under the member with this hash, ready for JSON; None if there are none.
 
     Their messages with the model's answers to them, their ratings, votes and reports, the
     comparisons they asked for, their account, where it is signed in and their conversations on the
     web page, the events of Discord's that were theirs, and the versions that learned from any of
     it. Other people's words are not in it: what they only forwarded is there without its text. Nor
-    is who wrote an answer while a candidate is tried: they may be about to vote on it. Ids of
-    Discord's are texts: as numbers they are larger than some programs read.
+    is who wrote an answer while a candidate is tried: they may be about to vote on it. `voter` is
+    worked out of their votes: the code by which the operator is shown them, and since when their
+    votes do not count because they vote by position. Ids of Discord's are texts: as numbers they
+    are larger than some programs read.
     """
     member = connection.execute(select(members).where(members.c.hash == hashed)).one_or_none()
     if member is None:
@@ -75,6 +80,10 @@ def kept_of(connection: Connection, hashed: str) -> dict[str, Any] | None:
             "consent": member.consent,
             "first_seen": _moment(member.created_at),
             "last_seen": _moment(member.seen_at),
+        },
+        "voter": {
+            "code": seen.code(id),
+            "by_position_since": _moment(found_at(casts(connection, seen, [id]).get(id, ()))),
         },
         "messages": said,
         "ratings": [

@@ -36,6 +36,7 @@ from guildgpt.feedback.storage.schema import (
 )
 from guildgpt.feedback.storage.traces import Traces
 from guildgpt.feedback.voting.means import forget_who_was_alone
+from guildgpt.feedback.voting.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Privacy:
     _members: Members
     _remover: Remover
     _traces: Traces
+    _seen: Seen
 
     async def kept_of(self, user_id: int) -> dict[str, Any] | None:
         """All rows under the member with this Discord id, ready for JSON; None if there are none.
@@ -54,12 +56,17 @@ class Privacy:
         See `own_data` for what is in it.
         """
         hashed = self._members.hash_of(user_id)
-        return await self._database.read_aside(lambda connection: kept_of(connection, hashed))
+        return await self._kept_of(hashed)
 
     async def kept_of_account(self, kind: AccountKind, name: str) -> dict[str, Any] | None:
         """The same of who votes under a name without Discord."""
         hashed = self._members.account_hash(kind, name)
-        return await self._database.read_aside(lambda connection: kept_of(connection, hashed))
+        return await self._kept_of(hashed)
+
+    async def _kept_of(self, hashed: str) -> dict[str, Any] | None:
+        return await self._database.read_aside(
+            lambda connection: kept_of(connection, hashed, self._seen)
+        )
 
     async def erase(self, user_id: int, *, scrub: bool = True) -> Erasure:
         """Erase everything of the member with this Discord id.
@@ -88,7 +95,7 @@ class Privacy:
         def take(removal: Removal) -> None:
             member_id = removal.connection.scalar(wanted)
             if member_id is not None:  # nobody else was faster
-                _Erasing(removal.connection, removal, user_id, member_id).erase()
+                _Erasing(removal.connection, removal, self._seen, user_id, member_id).erase()
 
         erasure = await self._remover.remove(take, of=wanted, is_erasure=True)
         if scrub:
@@ -133,6 +140,7 @@ class _Erasing:
 
     connection: Connection
     removal: Removal
+    seen: Seen
     user_id: int | None
     member_id: str
     theirs: set[str | int | None] = field(default_factory=set)  # every id by which they are known
@@ -145,7 +153,7 @@ class _Erasing:
         # Answers to others that quote them are blanked.
         blank_answers(self.removal, own, with_them=said - own, names=True)
         self._deliveries(private, said)
-        forget_who_was_alone(self.connection, self.member_id)
+        forget_who_was_alone(self.connection, self.member_id, self.seen)
         remove_messages(self.removal, said)
         for table in (votes, ratings, reports, corrections, prompts, accounts):
             self.removal.delete(table, table.c.member_id == self.member_id)

@@ -37,6 +37,8 @@ from guildgpt.feedback.storage.schema import (
     lineage,
     messages,
     parts,
+    prompts,
+    proposals,
     ratings,
     reports,
     rounds,
@@ -45,6 +47,7 @@ from guildgpt.feedback.storage.schema import (
     votes,
 )
 from guildgpt.feedback.storage.traces import Traces
+from guildgpt.feedback.versions.circle_log import write_down
 from guildgpt.feedback.voting.means import forget_rounds
 
 IS_HUSK = messages.c.deleted & messages.c.member_id.is_(None) & messages.c.discord_id.is_(None)
@@ -65,8 +68,8 @@ class Removal:
         self.ids |= ids
 
     def delete(self, table: Table, which: ColumnElement[bool]) -> None:
-        """Delete rows; a delivery's parts with it, a conversation's title on the web page, and an
-        account's sessions and links."""
+        """Delete rows; a delivery's parts with it, a conversation's title on the web page, an
+        account's sessions and links, and what is proposed to be asked of a prompt."""
         ids = set(self.connection.scalars(select(table.c.id).where(which)))
         if table is deliveries:
             theirs = among(self.connection, parts.c.delivery_id, ids)
@@ -74,6 +77,8 @@ class Removal:
         elif table is conversations:
             theirs = among(self.connection, chats.c.conversation_id, ids)
             self.connection.execute(delete(chats).where(theirs))
+        elif table is prompts:
+            self.delete(proposals, among(self.connection, proposals.c.prompt_id, ids))
         elif table is accounts:
             for one in (sessions, invitations):
                 self.delete(one, among(self.connection, one.c.account_id, ids))
@@ -111,7 +116,9 @@ class Remover:
         def work(connection: Connection) -> Erasure:
             removal = Removal(connection)
             take(removal)
-            learned = _mark(connection, _forget_lineage(connection, removal.ids), now)
+            marked = _mark(connection, _forget_lineage(connection, removal.ids), now)
+            training = _tell(connection, self._clock, marked)
+            learned = tuple(sorted(marked - training))
             counts = dict(+removal.counts)
             if learned or (is_erasure and counts):
                 record = {"id": id, "created_at": now, "counts": counts, "versions": list(learned)}
@@ -146,7 +153,7 @@ def _forget_lineage(connection: Connection, gone: set[str]) -> set[str]:
     return learned
 
 
-def _mark(connection: Connection, learned: set[str], now: datetime) -> tuple[str, ...]:
+def _mark(connection: Connection, learned: set[str], now: datetime) -> set[str]:
     """Mark the versions, those that were trained from them, and the candidates in training."""
     known = connection.execute(select(versions.c.id, versions.c.parent_id))
     parents = {row.id: row.parent_id for row in known}
@@ -156,8 +163,22 @@ def _mark(connection: Connection, learned: set[str], now: datetime) -> tuple[str
     for table in (versions, decisions):
         of_them = among(connection, table.c.id, marked)
         connection.execute(update(table).where(of_them).values(erased_at=now))
-    training = set(connection.scalars(select(decisions.c.id)))
-    return tuple(sorted(marked - training))
+    return marked
+
+
+def _tell(connection: Connection, clock: Clock, marked: set[str]) -> set[str]:
+    """The circle's log says which versions learned from what is gone, beside the turn that made
+    each of them; which of the `marked` are no versions, but turns in training."""
+    turns = connection.execute(select(decisions.c.id, decisions.c.candidate_id)).all()
+    training = marked & {row.id for row in turns}
+    versions = marked - training
+    for row in turns:
+        if row.id in training or row.candidate_id in versions:
+            of_it = [row.candidate_id] if row.candidate_id in versions else []
+            write_down(connection, clock, "erased", {"versions": of_it}, row.id)
+    if others := sorted(versions - {row.candidate_id for row in turns}):
+        write_down(connection, clock, "erased", {"versions": others})
+    return training
 
 
 def about(connection: Connection, said: set[str]) -> ColumnElement[bool]:

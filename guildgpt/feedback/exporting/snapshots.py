@@ -31,6 +31,7 @@ from guildgpt.feedback.storage.schema import (
     conversations,
     corrections,
     decisions,
+    left_guilds,
     members,
     messages,
     prompts,
@@ -41,6 +42,8 @@ from guildgpt.feedback.storage.schema import (
 )
 from guildgpt.feedback.storage.sqlite import Work
 from guildgpt.feedback.voting.rankings import as_ranking
+from guildgpt.feedback.voting.seen import Seen
+from guildgpt.feedback.voting.voters import by_position
 from guildgpt.feedback.voting.votes import candidate_rows, comparison_row, comparisons_where
 from guildgpt.model.version import Version
 
@@ -105,7 +108,7 @@ def _parents_first(rows: Sequence[StoredMessage]) -> list[StoredMessage]:
     return ordered
 
 
-def read_snapshot(connection: Connection, guild_id: int | None) -> Snapshot:
+def read_snapshot(connection: Connection, guild_id: int | None, seen: Seen) -> Snapshot:
     """What is in the store, or in one guild's conversations."""
     there: ColumnElement[bool] = true()
     said: ColumnElement[bool] = true()
@@ -143,6 +146,9 @@ def read_snapshot(connection: Connection, guild_id: int | None) -> Snapshot:
     )
     found.members.update({row.id: Member(*row) for row in connection.execute(heard)})
     authors = {message.version_id for message in found.messages}
+    voted = {vote.member_id for vote in found.votes if vote.member_id}
+    found.by_position.update(by_position(connection, seen, voted))
+    found.left_guilds.update(connection.scalars(select(left_guilds.c.guild_id)))
     for row in connection.execute(select(versions)):
         if guild_id is None or row.id in authors:
             found.versions[row.id] = Version(row.id, row.name, row.path, row.sha256)

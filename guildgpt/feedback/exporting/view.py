@@ -9,6 +9,7 @@ What of a member may leave:
 - what they only forwarded or linked to, never: nobody knows who wrote it;
 - their votes and ratings unless their consent is `none`; the reason of a rating is their own text,
   submitted through a form;
+- no vote of somebody who votes by position, and no vote or rating in a guild that was left;
 - a prompt that they submitted to the pool, and a correction that is accepted, unless their consent
   is `none`: the form in which they wrote it says that it is to be learned from;
 - on the web page, what they said above an answer that they worded better, if their consent is
@@ -30,6 +31,7 @@ from typing import Any
 
 from guildgpt.data import origin
 from guildgpt.data.origin import Events
+from guildgpt.feedback.exporting.departed import conversations_left
 from guildgpt.feedback.messages.turns import is_imported, passed_review, place_of
 from guildgpt.feedback.records import (
     NOT_THEIRS,
@@ -106,7 +108,8 @@ class View:
         if late:
             self.uncounted_votes["vote cast once it was told who wrote which"] = len(late)
         votes = latest([vote for vote in snapshot.votes if vote.id not in late])
-        self.votes = [vote for vote in votes if self._counts(vote, "vote", self.uncounted_votes)]
+        self._left = conversations_left(snapshot)
+        self.votes = [vote for vote in votes if self._vote_counts(vote)]
         self.ratings = self._latest_ratings()
         self._replies: dict[str | None, list[StoredMessage]] = {}
         for message in sorted(snapshot.messages, key=place_of):
@@ -256,6 +259,21 @@ class View:
     def _kind(self, message: StoredMessage) -> ConversationKind:
         return self.conversations[message.conversation_id].kind
 
+    def _vote_counts(self, vote: Vote) -> bool:
+        if vote.member_id in self.snapshot.by_position:
+            self.uncounted_votes["vote of somebody who votes by position"] += 1
+            return False
+        asked = self.comparisons.get(vote.comparison_id)
+        if asked is not None and self._is_left(asked.question_id):
+            self.uncounted_votes["vote in a server that the bot was taken out of"] += 1
+            return False
+        return self._counts(vote, "vote", self.uncounted_votes)
+
+    def _is_left(self, message_id: str) -> bool:
+        """Whether it was said in a guild that was left."""
+        there = self.messages.get(message_id)
+        return there is not None and there.conversation_id in self._left
+
     def _counts(self, event: Vote | Rating, what: str, uncounted: Counter[str]) -> bool:
         if self._consents(event.member_id):
             return True
@@ -272,6 +290,10 @@ class View:
         newest = {(r.message_id, r.member_id or r.id): r for r in ordered}
         found: dict[str, list[Rating]] = {}
         for rating in newest.values():
+            if rating.value and self._is_left(rating.message_id):
+                reason = "rating in a server that the bot was taken out of"
+                self.uncounted_ratings[reason] += 1
+                continue
             # 0 takes a rating back.
             if rating.value and self._counts(rating, "rating", self.uncounted_ratings):
                 found.setdefault(rating.message_id, []).append(rating)

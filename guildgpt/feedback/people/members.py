@@ -17,6 +17,12 @@ from guildgpt.feedback.storage.schema import accounts, facts, members
 from guildgpt.feedback.storage.trouble import GONE
 
 SEEN_AGAIN = timedelta(hours=1)  # how old `seen_at` may get: else every message would write it
+KEY_FACT = "member_key"  # the fact that has the fingerprint of the key
+
+
+def key_print(key: bytes) -> str:
+    """The fingerprint of a key: it tells one from another, and nothing of either."""
+    return hmac.new(key, b"which key is this?", "sha256").hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,8 @@ class Members:
 
     async def key_fits(self) -> bool:
         """Whether the key is the one that this store was made with."""
-        name = "member_key"
-        print_ = hmac.new(self._key, b"which key is this?", "sha256").hexdigest()[:16]
+        name = KEY_FACT
+        print_ = key_print(self._key)
         wanted = select(facts.c.value).where(facts.c.name == name)
 
         def note(connection: Connection) -> str | None:

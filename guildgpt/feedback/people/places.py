@@ -33,6 +33,7 @@ from guildgpt.feedback.storage.schema import (
     rounds,
 )
 from guildgpt.feedback.voting.rounds import end_rounds
+from guildgpt.feedback.voting.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Places:
     _database: Database
     _clock: Clock
     _remover: Remover
+    _seen: Seen
 
     async def settings(self, guild_id: int) -> dict[str, Any]:
         """What the guild's admins have set; empty if nothing."""
@@ -114,7 +116,7 @@ class Places:
 
         def take(removal: Removal) -> None:
             connection, held = removal.connection, rounds.c.channel_id.in_(gone)
-            end_rounds(connection, held, now)
+            end_rounds(connection, held, now, self._seen)
             nowhere = {"channel_id": None, "discord_id": None}
             connection.execute(update(rounds).where(held).values(nowhere))
             forgetting = update(conversations).where(there, is_round)
@@ -147,6 +149,10 @@ class Places:
             await self.guild_joined(guild_id)
         await self._leave(here - left - set(present))
 
+    async def left(self) -> set[int]:
+        """The guilds that the bot was taken out of."""
+        return {row.guild_id for row in await self._database.rows(select(left_guilds))}
+
     async def delete_left_guilds(self, before: datetime) -> Erasure:
         """All of the guilds goes that the bot was taken out of before that time."""
         wanted = select(left_guilds.c.guild_id).where(left_guilds.c.left_at <= before)
@@ -167,7 +173,8 @@ class Places:
         def work(connection: Connection) -> None:
             connection.execute(leaving, rows)
             left = [row["guild_id"] for row in rows]
-            end_rounds(connection, among(connection, rounds.c.guild_id, left), now)
+            of_them = among(connection, rounds.c.guild_id, left)
+            end_rounds(connection, of_them, now, self._seen)
 
         if rows:
             await self._database.write(work, alone=True)

@@ -63,8 +63,7 @@ def member_key(store_url: str) -> bytes:
     """
     if text := os.environ.get(KEY_VARIABLE, "").strip():
         return _parse(text, f"${KEY_VARIABLE}")
-    database = store_file(store_url)
-    path = database.with_name(database.name + ".key") if database else _data_dir() / "member.key"
+    database, path = store_file(store_url), key_file(store_url)
     if not path.exists():
         if database is not None and database.exists() and database.stat().st_size:
             raise GuildError(
@@ -84,15 +83,33 @@ def member_key(store_url: str) -> bytes:
         ) from error
 
 
-def _make(path: Path) -> None:
-    """A new key, whole or not at all; one that another process made meanwhile stays."""
+def key_file(store_url: str) -> Path:
+    """The file that has the store's key, unless $GUILDGPT_MEMBER_KEY does."""
+    database = store_file(store_url)
+    return database.with_name(database.name + ".key") if database else _data_dir() / "member.key"
+
+
+def has_key(store_url: str) -> bool:
+    """Whether there is a key for this store."""
+    return bool(os.environ.get(KEY_VARIABLE, "").strip()) or key_file(store_url).exists()
+
+
+def keep_key(store_url: str, key: bytes) -> None:
+    """Put a key where the store's is looked for; one that is there stays. GuildError if it cannot
+    be written."""
+    _make(key_file(store_url), key)
+
+
+def _make(path: Path, key: bytes | None = None) -> None:
+    """A key, a new one if none is given, whole or not at all; one that another process made
+    meanwhile stays."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-                stream.write(secrets.token_hex(_KEY_BYTES) + "\n")
+                stream.write((key.hex() if key else secrets.token_hex(_KEY_BYTES)) + "\n")
                 stream.flush()
                 os.fsync(stream.fileno())
             with suppress(FileExistsError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from guildgpt.errors import DecidedMeanwhile
@@ -13,6 +13,7 @@ from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions.betting import DecisionSettings, Standing
 from guildgpt.feedback.versions.observations import Where, decide_rounds
 from guildgpt.feedback.versions.releases import Settled
+from guildgpt.feedback.voting.teaching import Teaching
 
 WHY = {
     "preferred": "members prefer it",
@@ -29,11 +30,17 @@ async def look(
     What a round said when it closed stays, and what they have decided stands, whatever is voted or
     erased afterwards. A candidate that is not preferred answers nobody any more: whoever serves has
     the whole share again. One that is preferred waits for the operator. What a terminal or too few
-    people say is advice: it changes nothing.
+    people say is advice: it changes nothing. Who votes by position is not heard: in what is advised
+    from now on, of rounds as `means.py` has it.
     """
     candidate, pair = decision.candidate_id or "", {decision.candidate_id, decision.baseline_id}
     cast = await store.rounds.ballots(decision_id=decision.id)
-    counted = [one for one in cast if set(one.versions) == pair]  # it met who serves
+    teaching, without = Teaching.of(decision.settings), await store.voters.excluded()
+    counted = [
+        replace(one, votes=tuple(vote for vote in one.votes if vote.member_id not in without))
+        for one in cast  # in which it met who serves, in a guild that decides
+        if set(one.versions) == pair and teaching.counts(one.round.guild_id)
+    ]
     means = await store.rounds.means(decision.id)
     # A terminal's rounds are advice; where a guild has held any, they are not looked at.
     where: Where = "guild" if means else "terminal"

@@ -15,6 +15,7 @@ from guildgpt.feedback.storage.database import Database
 from guildgpt.feedback.storage.rows import Clock, new_id, storable
 from guildgpt.feedback.storage.schema import decisions, lineage
 from guildgpt.feedback.storage.trouble import GONE
+from guildgpt.feedback.versions.circle_log import decided, write_down
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,29 @@ class Decisions:
         """Note what is new: `state`, `candidate_id`, `settings`, `result`, `why`.
 
         Nothing changes if it is not in an `expected` state any more: of two that decide at once the
-        first has decided. Returns the decision as it is now; raises RecordGone if it is gone.
+        first has decided. The circle's log is told what it came to. Returns the decision as it is
+        now; raises RecordGone if it is gone.
         """
         changing = update(decisions).where(
             decisions.c.id == id, decisions.c.state.in_(tuple(expected))
         )
         changed = {key: storable(value) for key, value in values.items()}
         changed["updated_at"] = self._clock.now()
-        await self._database.execute(changing.values(**changed))
+        state: DecisionState | None = values.get("state")
+
+        def work(connection: Connection) -> None:
+            is_new = decisions.c.state != state
+            news = connection.scalar(select(decisions.c.id).where(decisions.c.id == id, is_new))
+            if not connection.execute(changing.values(**changed)).rowcount or not news:
+                return
+            if state == "dropped":
+                why = {"why": values["why"]} if values.get("why") else {}
+                write_down(connection, self._clock, "dropped", why, id)
+            elif state in ("preferred", "not_preferred", "undecided"):
+                detail = decided(state, values.get("result"))
+                write_down(connection, self._clock, "decided", detail, id)
+
+        await self._database.write(work, alone=state is not None)
         found = await self.by_id(id)
         if found is None:
             raise RecordGone(GONE.what, where=self._database.where, remedy=GONE.remedy)

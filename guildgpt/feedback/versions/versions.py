@@ -87,6 +87,11 @@ class Versions:
             found.setdefault(id, {})[kind] = count
         return found
 
+    async def events_of(self, id: str) -> set[Event]:
+        """What a version learned from, or a decision's training does, as far as it is there."""
+        wanted = select(lineage.c.kind, lineage.c.event_id).where(lineage.c.version_id == id)
+        return {(kind, event) for kind, event in await self._database.rows(wanted)}
+
     async def started(self, id: str, trouble: str | None = None) -> None:
         """Note that a version answers, or the trouble for which it does not start."""
         noting = update(versions).where(versions.c.id == id).values(trouble=trouble)

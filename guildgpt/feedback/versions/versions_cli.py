@@ -92,13 +92,14 @@ def canary(
     as_json: Json = False,
 ) -> None:
     """Try a model on members: it answers a share of the conversations, and rounds compare it."""
-    from guildgpt.feedback.versions import registering, releasing
+    from guildgpt.feedback.versions import gated, registering, releasing
 
-    async def work(opened: Store) -> tuple[Registered, Decision]:
+    async def work(opened: Store) -> tuple[Registered, Decision, list[str]]:
         found = await registering.register(opened, model)
-        return found, await releasing.begin_canary(opened, found.version, share, why=why)
+        begun = await releasing.begin_canary(opened, found.version, share, why=why)
+        return found, begun, await gated.not_gated(opened, found.version.id)
 
-    found, decision = with_store(store, work)
+    found, decision, warned = with_store(store, work)
     told = [
         f"{found.version.id} is the candidate: it answers {share:.0%} of the conversations, "
         f"{decision.baseline_id} the others.",
@@ -106,7 +107,7 @@ def canary(
         "Rounds take one answer from each until members have decided; `guildgpt versions promote` "
         "and `guildgpt versions drop` end the trial.",
     ]
-    tell(as_json, asdict(decision), *told, *_not_there(found))
+    tell(as_json, asdict(decision), *told, *warned, *_not_there(found))
 
 
 @versions_app.command(

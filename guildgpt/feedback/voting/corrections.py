@@ -19,6 +19,7 @@ from guildgpt.feedback.storage.database import Database
 from guildgpt.feedback.storage.rows import Clock, among, new_id, seconds_until_tomorrow, storable
 from guildgpt.feedback.storage.schema import corrections, members, messages
 from guildgpt.feedback.storage.trouble import GONE, Known
+from guildgpt.feedback.voting.suspicions import suspicions
 
 A_DAY = 20  # that one person may offer: who words more has somebody's words at hand
 LONGEST = 20_000  # characters
@@ -135,7 +136,12 @@ class Corrections:
             found = [one for one in newest.values() if one.state == "offered"]
             found.sort(key=lambda one: (one.created_at, one.id))
             told = [(one, tuple(path_in(connection, one.message_id))) for one in found]
-            return [WaitingCorrection(one, path) for one, path in told if not path[-1].deleted]
+            flags = suspicions(connection, found)
+            return [
+                WaitingCorrection(one, path, flags[one.id])
+                for one, path in told
+                if not path[-1].deleted
+            ]
 
         return await self._database.read(work)
 

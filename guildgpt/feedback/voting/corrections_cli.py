@@ -13,7 +13,12 @@ from guildgpt.feedback.commands import StoreOption, tell, with_store
 from guildgpt.terminal import FLAG, Json, console_for, examples, print_json, say, visible
 
 if TYPE_CHECKING:
-    from guildgpt.feedback.records import Correction, CorrectionState, StoredMessage
+    from guildgpt.feedback.records import (
+        Correction,
+        CorrectionState,
+        StoredMessage,
+        WaitingCorrection,
+    )
     from guildgpt.feedback.store import Store
 
 corrections_app = typer.Typer(
@@ -43,27 +48,35 @@ def list_corrections(
     Whose it is, you are not told.
     """
 
-    async def look(opened: Store) -> list[tuple[Correction, Sequence[StoredMessage]]]:
+    async def look(opened: Store) -> list[WaitingCorrection]:
+        waiting = await opened.corrections.waiting()
         if not everything:
-            return [(one.correction, one.said) for one in await opened.corrections.waiting()]
+            return waiting
+        flags = {one.correction.id: one.flags for one in waiting}
         there = await opened.corrections.all()
-        return [(one, await opened.conversations.path_to(one.message_id)) for one in there]
+        paths = [tuple(await opened.conversations.path_to(one.message_id)) for one in there]
+        pairs = zip(there, paths, strict=True)
+        return [WaitingCorrection(one, said, flags.get(one.id, ())) for one, said in pairs]
+
+    from guildgpt.feedback.records import WaitingCorrection
 
     found = with_store(store, look)
     if as_json:
-        print_json([_shown(one) | {"said": [_turn(turn) for turn in said]} for one, said in found])
+        told = [{"said": [_turn(turn) for turn in one.said], "flags": one.flags} for one in found]
+        print_json([_shown(one.correction) | more for one, more in zip(found, told, strict=True)])
         return
     console = console_for()
     if not found:
         say(console, "Nobody has worded an answer better." if everything else "Nothing waits.")
         return
-    for one, said in found:
+    for waiting in found:
+        one = waiting.correction
         say(console, f"{one.id[:8]}  {one.state}  {one.licence or 'no licence'}")
-        for turn in said:
+        for turn in waiting.said:
             say(console, f"  {turn.role}: {' '.join(turn.text.split())}")
         console.print("  better:", visible(" ".join(one.text.split())), style="bold")
-        say(console, "")
-    if any(one.state == "offered" for one, _ in found):
+        say(console, *(f"  look twice: {flag}" for flag in waiting.flags), "")
+    if any(one.correction.state == "offered" for one in found):
         say(console, "`guildgpt feedback corrections accept ID…` lets models learn them.")
 
 

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from random import Random
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from guildgpt.errors import RecordGone
 from guildgpt.feedback.records import PoolPrompt, PromptState, Purpose
 from guildgpt.feedback.storage.database import Database
 from guildgpt.feedback.storage.rows import Clock, new_id, storable
-from guildgpt.feedback.storage.schema import comparisons, prompts, rounds
+from guildgpt.feedback.storage.schema import comparisons, prompts, proposals, rounds
 from guildgpt.feedback.storage.trouble import GONE
 
 _MENTION = re.compile(r"<@!?\d+>")
@@ -72,9 +72,17 @@ class Prompts:
         return made if await self._database.execute(adding, asdict(made)) else None
 
     async def judge(self, id: str, state: PromptState) -> PoolPrompt:
-        """Accept or refuse a prompt that a member offered. Raises RecordGone if it is gone."""
+        """Accept or refuse a prompt that a member offered, and what was proposed to be asked of
+        it. Raises RecordGone if it is gone."""
         judging = update(prompts).where(prompts.c.id == id)
-        await self._database.execute(judging.values(state=state, decided_at=self._clock.now()))
+        judging = judging.values(state=state, decided_at=self._clock.now())
+
+        def work(connection: Connection) -> None:
+            connection.execute(judging)
+            if state == "refused":
+                connection.execute(delete(proposals).where(proposals.c.prompt_id == id))
+
+        await self._database.write(work)
         found = await self.by_id(id)
         if found is None:
             raise RecordGone(GONE.what, where=self._database.where, remedy=GONE.remedy)

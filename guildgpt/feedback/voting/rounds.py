@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, case, exists, func, select, up
 from guildgpt.feedback.records import (
     Ballots,
     Candidate,
+    Drawn,
     Place,
     PoolPrompt,
     Purpose,
@@ -33,6 +34,7 @@ from guildgpt.feedback.storage.schema import (
 from guildgpt.feedback.storage.trouble import GONE, Known
 from guildgpt.feedback.voting.ballots import newest_votes, writers
 from guildgpt.feedback.voting.means import forget_mean, keep_means, means_of
+from guildgpt.feedback.voting.seen import Seen
 from guildgpt.feedback.voting.votes import candidate_rows, comparison_row
 
 UNENDED: tuple[RoundState, ...] = ("posting", "open", "closing")
@@ -44,6 +46,7 @@ class Rounds:
 
     _database: Database
     _clock: Clock
+    _seen: Seen
 
     async def open(
         self,
@@ -56,18 +59,22 @@ class Rounds:
         channel_id: int | None = None,
         closes_at: datetime | None = None,
         state: RoundState = "open",
+        drawn: Drawn = "random",
     ) -> Round:
         """Put two answers to the vote, in the order in which they are shown.
 
-        On Discord a round is `posting` until its message is there (see `posted`). Raises RecordGone
-        if the prompt is gone.
+        On Discord a round is `posting` until its message is there (see `posted`). `drawn` says how
+        prompt and answers were chosen; a round that decides draws at random, or ValueError. Raises
+        RecordGone if the prompt is gone.
         """
+        if decision_id is not None and drawn != "random":
+            raise ValueError("what is decided on is drawn at random")
         now, question_id = self._clock.later(), new_id()
         ids = [new_id() for _ in answers]
         comparison = StoredComparison(new_id(), question_id, tuple(ids), None, now)
         made = Round(
             new_id(), prompt.id, comparison.id, decision_id, place, guild_id, channel_id, None,
-            state, now, closes_at,
+            state, now, closes_at, None, drawn,
         )  # fmt: skip
         conversation = {"id": new_id(), "kind": "round", "guild_id": guild_id}
         conversation |= {"channel_id": channel_id, "home_id": None, "source": place}
@@ -134,7 +141,7 @@ class Rounds:
             if state == "cancelled":
                 forget_mean(connection, id)
             else:
-                keep_means(connection, rounds.c.id == id)
+                keep_means(connection, rounds.c.id == id, self._seen)
             return True
 
         return await self._database.write(work, alone=True)
@@ -213,7 +220,9 @@ class Rounds:
         return await self._database.read(work)
 
 
-def end_rounds(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
+def end_rounds(
+    connection: Connection, which: ColumnElement[bool], now: datetime, seen: Seen
+) -> None:
     """What these rounds were held in is no more: they are closed with the votes that they have, and
     cancelled without any."""
     ids = connection.scalars(select(rounds.c.id).where(which, rounds.c.state.in_(UNENDED))).all()
@@ -222,7 +231,7 @@ def end_rounds(connection: Connection, which: ColumnElement[bool], now: datetime
     state = case((cast, "closed"), else_="cancelled")
     closed_at = func.coalesce(rounds.c.closed_at, now)
     connection.execute(update(rounds).where(these).values(state=state, closed_at=closed_at))
-    keep_means(connection, these & (rounds.c.state == "closed"))
+    keep_means(connection, these & (rounds.c.state == "closed"), seen)
 
 
 _PLAIN: dict[str, object] = {

@@ -49,6 +49,11 @@ class Seen:
         Random(self._digest("order", comparison_id, member_id)).shuffle(order)
         return order
 
+    def code(self, member_id: str) -> str:
+        """What an operator calls a voter by: the same for ever, and nobody's name. Who has a code
+        and no key cannot tell whose it is."""
+        return self._digest("code", member_id)[:8]
+
     def _digest(self, *words: str) -> str:
         return hmac.new(
             self._key, "\0".join(words).encode("utf-8", "replace"), hashlib.sha256

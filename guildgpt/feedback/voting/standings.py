@@ -13,6 +13,7 @@ from guildgpt.feedback.store import Store
 from guildgpt.feedback.voting.ballots import newest_votes
 from guildgpt.feedback.voting.rankings import Share
 from guildgpt.feedback.voting.scores import Score, bradley_terry, duels, win_shares
+from guildgpt.feedback.voting.voters import by_position
 from guildgpt.feedback.voting.votes import comparisons_where
 
 
@@ -28,7 +29,7 @@ class Standing:
 
 async def standings(store: Store) -> dict[str, Standing]:
     """Every version that an answer which was put to the vote is by. Answers that are deleted say
-    nothing any more."""
+    nothing any more, nor does who votes by position."""
 
     def read(
         connection: Connection,
@@ -41,7 +42,9 @@ async def standings(store: Store) -> dict[str, Standing]:
             .where(~messages.c.deleted, messages.c.version_id.is_not(None))
         )
         versions = {row.id: row.version_id for row in connection.execute(wrote)}
-        return compared, [vote for each in cast.values() for vote in each], versions
+        without = by_position(connection, store.seen)
+        heard = [vote for each in cast.values() for vote in each if vote.member_id not in without]
+        return compared, heard, versions
 
     compared, votes, versions = await store.database.read(read)
     met = duels(compared, votes, versions)

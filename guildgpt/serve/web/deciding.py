@@ -20,12 +20,14 @@ from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions import releasing
 from guildgpt.feedback.versions.listing import list_versions
 from guildgpt.feedback.voting.standings import Standing, standings
+from guildgpt.feedback.voting.voters import Electorate
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.problems import Problem
 from guildgpt.serve.web.who import Opened, Operator
 from guildgpt.talk.fleet import OpenedModel
 
 RELEASES = 12  # of the history that is shown
+NOTICED = 20  # voters
 MEASURED = 64  # tokens
 ASKED = "Tell a story about a lighthouse keeper who finds a message in a bottle."
 
@@ -69,6 +71,7 @@ def router(asking: Asking) -> APIRouter:
             ],
             "decision": decision
             and {key: decision[key] for key in ("candidate_id", "state", "says")},
+            "voters": await _voters(store),
             "releases": [
                 {
                     "number": of[0].number,
@@ -134,6 +137,20 @@ def router(asking: Asking) -> APIRouter:
         return {"tokens": tokens, "first": first, "tokens_per_second": rate}
 
     return routes
+
+
+async def _voters(store: Store) -> dict[str, Any]:
+    """How many voted, and of whom something is to be said: by code, as nobody has a name here."""
+    found = await store.voters.all()
+    noticed = [one for one in found if one.found_at or one.flags][:NOTICED]
+    return {
+        "says": Electorate.of(found).says,
+        "noticed": [
+            {"code": one.code, "votes": one.votes, "first": one.first, "last": one.last}
+            | {"excluded_since": one.found_at, "flags": one.flags}
+            for one in noticed
+        ],
+    }
 
 
 async def _candidate(store: Store, id: str | None, *, force: bool) -> releasing.Candidate:

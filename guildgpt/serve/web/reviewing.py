@@ -93,6 +93,7 @@ def _correction(
         "question": asked[-1].text if asked else "",
         "before": max(0, len(said) - 1),
         "answer": {"text": answer.text, "html": rendering.html(answer.text)},
+        "flags": waiting.flags,
         "correction": {"text": made.text, "html": rendering.html(made.text)},
     }
 

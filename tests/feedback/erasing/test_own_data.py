@@ -14,6 +14,7 @@ from guildgpt.feedback.erasing import privacy
 from guildgpt.feedback.erasing.own_data import SECTIONS, as_json, kept_of
 from guildgpt.feedback.storage.schema import metadata
 from guildgpt.feedback.store import Store
+from guildgpt.feedback.voting.seen import Seen
 
 NEWCOMER, TEACHER = 80351110224678912, 80351110224678913
 
@@ -108,9 +109,9 @@ async def test_the_loop_goes_on_meanwhile(store: Store, monkeypatch: pytest.Monk
     """Who said much has seconds of it: no other person waits so long."""
     threads: list[int] = []
 
-    def noted(connection: Connection, hashed: str) -> dict[str, Any] | None:
+    def noted(connection: Connection, hashed: str, seen: Seen) -> dict[str, Any] | None:
         threads.append(get_ident())
-        return kept_of(connection, hashed)
+        return kept_of(connection, hashed, seen)
 
     monkeypatch.setattr(privacy, "kept_of", noted)
     await two_people(store)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feedback.exported import MEMBERS, SLASH, judged, left_out, load, origins, rows
 from feedback.guild import BEGIN, Guild
-from guildgpt.chat import Comparison, Conversation
+from guildgpt.chat import Comparison, Conversation, Rejected
 from guildgpt.feedback.exporting.exports import FORMS, export
 from guildgpt.feedback.exporting.oasst_import import read
 
@@ -102,9 +102,11 @@ def test_kto_rows(tmp_path: Path) -> None:
         ("A protocol.", True),
     ]
     assert found[0].keys() == {"prompt", "completion", "label", "group", "origin"}
-    (item,), skipped = load(tmp_path, found)
-    assert isinstance(item, Conversation)
-    assert skipped == {"labelled bad": 1}
+    (bad, good), skipped = load(tmp_path, found)
+    assert isinstance(bad, Rejected)
+    assert isinstance(good, Conversation)
+    assert good.rated
+    assert not skipped
 
 
 def test_kto_follows_the_majority_of_the_newest_ratings() -> None:
@@ -135,7 +137,9 @@ def test_the_reasons_of_a_kto_row_leave_as_members_text_does(tmp_path: Path) -> 
     for switches in (MEMBERS, SLASH):
         found = rows(guild, "kto", switches=switches)
         assert [row["reasons"] for row in found] == [["Flat, @member!"]]
-    assert load(tmp_path, found) == ([], {"labelled bad": 1})
+    (bad,), skipped = load(tmp_path, found)
+    assert isinstance(bad, Rejected)
+    assert not skipped
     (row,) = rows(guild, "kto")
     assert "reasons" not in row
 

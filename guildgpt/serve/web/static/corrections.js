@@ -19,6 +19,7 @@ function correction(one) {
   return el("article", { class: "card" },
     el("h2", { class: "asked plain" }, one.question),
     el("div", { class: "beside" }, side(one.version ? `The model (${one.version})` : "The model", one.answer), side("As they word it", one.correction)),
+    ...one.flags.map((flag) => el("p", {}, el("span", { class: "tag warn" }, `Look twice: ${flag}.`))),
     el("div", { class: "row ends" },
       el("span", { class: "soft small" }, `${when(one.at)} · ${one.licence}${one.before ? ` · after ${one.before} earlier messages` : ""}`),
       review("refused", "Refuse", "", "Refused: nothing learns from it."),

@@ -108,6 +108,19 @@ function releases(all) {
       el("td", { class: "soft" }, one.why)))));
 }
 
+/** Who votes by position or like a machine, by code: nobody has a name here. */
+function voters({ says, noticed }) {
+  const share = (value) => (value === null ? "" : percent(value));
+  const remarks = (one) => [one.excluded_since ? `votes by position since ${when(one.excluded_since)}: not counted` : "", ...one.flags].filter(Boolean).join("; ");
+  const told = el("p", { class: "soft" }, says);
+  if (!noticed.length) return [told];
+  return [told, el("table", { class: "history" },
+    el("thead", {}, el("tr", {}, ["voter", "votes", "first wins", "last wins", "what is noticed"].map((name) => el("th", { scope: "col" }, name)))),
+    el("tbody", {}, noticed.map((one) => el("tr", {},
+      el("td", {}, el("code", {}, one.code)), el("td", {}, one.votes.toLocaleString()), el("td", {}, share(one.first)), el("td", {}, share(one.last)),
+      el("td", { class: "soft" }, remarks(one))))))];
+}
+
 /** Ask whether, with a line for the reason, and perhaps a box to tick first; null, or the reason. */
 function decide(title, text, act, { tick = null, danger = false } = {}) {
   return ask(title, (close) => {
@@ -167,6 +180,7 @@ async function load() {
     const all = await get("/versions");
     find("#trial").replaceChildren(trial(all.decision));
     find("#releases").replaceChildren(releases(all.releases));
+    find("#voters").replaceChildren(...voters(all.voters));
     find("#acts").replaceChildren(...(all.releases.length ? [el("button", { type: "button", onclick: rollback }, "Roll back …")] : []));
     const shown = all.versions.sort((one, other) => other.share - one.share || (other.score?.points ?? -1e9) - (one.score?.points ?? -1e9));
     if (!shown.length) return el("p", { class: "soft" }, "No version is registered yet. ", el("code", {}, "guildgpt versions register MODEL"), " makes one known.");

@@ -6,6 +6,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Route, expect
 
+from guildgpt.feedback.records import Candidate
+from guildgpt.feedback.voting.prompts import NewPrompt
+
 from ...conftest import VERSION
 from ..conftest import PHONE, Open, Site
 from .visiting import READ, answers, come_in, press, text_of, texts_of, until, votes
@@ -238,6 +241,26 @@ def test_a_candidate_is_dropped_from_its_page_once_that_is_confirmed(
         "drop",
         "it talks too much",
     )
+
+
+def test_who_votes_by_position_is_shown_by_code(site: Site, opened: Open) -> None:
+    async def work() -> str:
+        member = await site.store.members.of_user(1)
+        new = (NewPrompt(f"Question {n}?", "tests", "CC0-1.0") for n in range(20))
+        await site.store.prompts.add(new)
+        for prompt in (await site.store.prompts.all("accepted"))[:20]:
+            answers = [Candidate("This.", VERSION.id), Candidate("That.", VERSION.id)]
+            held = await site.store.rounds.open(prompt, answers, "discord")
+            await site.store.votes.cast(held.comparison_id, member.id, "ranked", (0, 1))
+        return site.store.seen.code(member.id)
+
+    code = site.run(work())
+    page = come_in(opened, site, "/versions", "operator")
+    row = page.locator("#voters tbody tr")
+    expect(row).to_contain_text(code)
+    expect(row).to_contain_text("100 %")
+    expect(row).to_contain_text("votes by position since")
+    expect(page.locator("#voters")).to_contain_text("1 by position: their votes do not count")
 
 
 def test_the_figures_of_versions_are_explained(site: Site, opened: Open) -> None:

@@ -92,6 +92,8 @@ def test_versions_are_shown_with_votes_and_decided_on(site: Site, tmp_path: Path
     assert all["decision"]["state"] == "canary"
     assert [one["kind"] for one in all["releases"]] == ["canary", "serve"]
 
+    assert all["voters"] == {"says": "2 people voted.", "noticed": []}
+
     candidate = boss.get("/api/versions/candidate").json()
     assert candidate["against"]
     asked = {"version": NEW.id, "why": "I like it"}
