@@ -194,7 +194,7 @@ BELOW = {
     "feedback": {"chat", "data", "model", "text"},
     "bot": {"chat", "engines", "feedback", "model", "talk", "text"},
     "vote": {"chat", "engines", "feedback", "model", "talk", "text"},
-    "serve": {"chat", "engines", "feedback", "model", "talk", "text"},
+    "serve": {"chat", "engines", "feedback", "model", "report", "talk", "text"},
     "rewards": {"chat", "constraints", "text"},
     "evaluate": {
         *("bases", "chat", "constraints", "data", "engines", "model", "network"),
@@ -208,7 +208,7 @@ BELOW = {
     },
     "learn": {
         *("bases", "chat", "data", "engines", "evaluate", "feedback", "model", "network"),
-        *("pipeline", "recipe", "text", "train"),
+        *("pipeline", "recipe", "report", "text", "train"),
     },
     "sharing": {"bases", "chat", "data", "model", "report", "text"},
 }

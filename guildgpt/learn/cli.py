@@ -267,6 +267,32 @@ def status(store: StoreOption = None, as_json: Json = False) -> None:
 learn_app.command("gate", epilog=examples("guildgpt learn gate runs/night/dpo/model"))(gate)
 
 
+@learn_app.command(epilog=examples("guildgpt learn report", "guildgpt learn report --json"))
+def report(
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The page; runs/learn/circle.html if not given."),
+    ] = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write a page of what the circle did: votes, training, gate, trial and decision of each turn,
+    and the last nights."""
+    from guildgpt.feedback.storage.rows import write_whole
+    from guildgpt.feedback.versions.story import story
+    from guildgpt.learn.turn import WORK
+    from guildgpt.report.circle import render
+
+    found = with_store(store_url(store), story)
+    if as_json:
+        print_json(found)
+        return
+    page = out or WORK / "circle.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(page, render(found).encode())
+    say(console_for(), f"The page: {page.resolve().as_uri()}")
+
+
 def _lines(found: dict[str, Any]) -> list[str]:
     from guildgpt.learn.methods import in_number
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from importlib.resources import files
 from pathlib import Path
 
 from guildgpt.report.before_after import (
@@ -16,8 +15,8 @@ from guildgpt.report.before_after import (
     sample_rows,
 )
 from guildgpt.report.curves import charts
+from guildgpt.report.environment import environment, part
 from guildgpt.report.report import REPORT_JSON, Report
-from guildgpt.text import figures
 
 REPORT_HTML = "report.html"
 REPORT_SCRIPT = "report.js"
@@ -41,31 +40,13 @@ def render(report: Report) -> str:
     `figures.visible` names control and direction characters, and the page's own content security
     policy runs no script but the one whose hash it states and loads nothing from anywhere.
     """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FunctionLoader(_part),
-        autoescape=True,
-        finalize=figures.visible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "blocks": figures.blocks,
-        "decimals": figures.decimals,
-        "duration": figures.duration,
-        "percent": figures.percent,
-        "sha256": _sha256,
-        "sign": figures.sign,
-        "signed": figures.signed,
-        "size": figures.size,
-        "whole": figures.whole,
-    }
-    return environment.get_template(REPORT_HTML).render(
+    page = environment()
+    page.filters["sha256"] = _sha256
+    return page.get_template(REPORT_HTML).render(
         report=report,
-        script=Markup(_part(REPORT_SCRIPT)),
+        script=Markup(part(REPORT_SCRIPT)),
         headline=headline(report),
         columns=columns(report),
         scorers=SCORERS,
@@ -74,11 +55,6 @@ def render(report: Report) -> str:
         kept_rows=kept_rows(report),
         charts=[charts(stage) for stage in report.stages],
     )
-
-
-def _part(name: str) -> str:
-    """A file of the page: its frame, a section, its style, its script."""
-    return files("guildgpt.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _sha256(text: str) -> str:

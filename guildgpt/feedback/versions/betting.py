@@ -123,7 +123,7 @@ def decide(
         seen = seen[: first + 1]
     elif len(seen) == settings.max_rounds:
         state = "undecided"
-    count = len(seen)
+    count, (low, high) = len(seen), interval(seen, settings)
     return Standing(
         state=state,
         rounds=count,
@@ -131,11 +131,20 @@ def decide(
         preferred=float(found.preferred[count - 1]) if count else 1.0,
         not_preferred=float(found.not_preferred[count - 1]) if count else 1.0,
         mean=float(seen.mean()) if count else None,
-        low=_lower_bound(seen, settings.alpha),
-        high=1 - _lower_bound(1 - seen, settings.alpha, MOST_AGAINST),
+        low=low,
+        high=high,
         likely_needed=_likely_needed(seen, settings) if state == "open" else None,
         operator_decides=operator_decides,
     )
+
+
+def interval(
+    observations: ArrayLike, settings: DecisionSettings | None = None
+) -> tuple[float, float]:
+    """Where the mean lies, from and to: right at every look at once, each end with an error of
+    alpha. Raises ValueError as `evidence` does."""
+    alpha, seen = (settings or DecisionSettings()).alpha, _checked(observations)
+    return _lower_bound(seen, alpha), 1 - _lower_bound(1 - seen, alpha, MOST_AGAINST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
 from guildgpt.chat import Message
@@ -19,10 +20,13 @@ from guildgpt.feedback.records import VersionStats
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions import releasing
 from guildgpt.feedback.versions.listing import list_versions
+from guildgpt.feedback.versions.story import story
 from guildgpt.feedback.voting.standings import Standing, standings
 from guildgpt.feedback.voting.voters import Electorate
+from guildgpt.report.circle import render
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.problems import Problem
+from guildgpt.serve.web.runs import APART
 from guildgpt.serve.web.who import Opened, Operator
 from guildgpt.talk.fleet import OpenedModel
 
@@ -50,6 +54,12 @@ class Promoting(Reason):
 def router(asking: Asking) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/versions")
+
+    @routes.get("/story")
+    async def told(operator: Operator, store: Opened) -> HTMLResponse:
+        """What the circle did, as `guildgpt learn report` writes it."""
+        found = await story(store)
+        return HTMLResponse(await asyncio.to_thread(render, found), headers=APART)
 
     @routes.get("")
     async def versions(operator: Operator, store: Opened) -> dict[str, Any]:

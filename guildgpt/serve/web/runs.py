@@ -32,6 +32,13 @@ SANDBOX = "; ".join(
     )
 )
 
+APART = {
+    "Content-Security-Policy": SANDBOX,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
 
 def router(folder: Path) -> APIRouter:
     """The routes; `folder` is the one with the runs."""
@@ -55,13 +62,7 @@ def router(folder: Path) -> APIRouter:
         path = (await asyncio.to_thread(reports, folder)).get(run)
         if path is None:
             raise Problem(404, f"there is no report of {run}")
-        headers = {
-            "Content-Security-Policy": SANDBOX,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-cache",
-        }
-        return FileResponse(path, media_type="text/html; charset=utf-8", headers=headers)
+        return FileResponse(path, media_type="text/html; charset=utf-8", headers=APART)
 
     return routes
 

@@ -329,7 +329,7 @@ def furnished(site: Site) -> Site:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_on_any_page(furnished: Site, opened: Open, theme: str) -> None:
     page = come_in(opened, furnished, "/rounds", "operator", color_scheme=theme, expects=("409",))
-    for name in PAGES:
+    for name in (*PAGES, "api/versions/story"):
         for size in ({"width": 1280, "height": 860}, PHONE):
             page.set_viewport_size(size)  # type: ignore[arg-type]
             page.goto(f"{furnished.url}/{name}")

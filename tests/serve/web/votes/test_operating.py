@@ -19,6 +19,7 @@ from .voters import NEW, ballot, next_round, try_out
 PATHS = (
     ("GET", "/api/versions"),
     ("GET", "/api/versions/candidate"),
+    ("GET", "/api/versions/story"),
     ("POST", "/api/versions/promote"),
     ("POST", "/api/versions/drop"),
     ("POST", "/api/versions/rollback"),
@@ -108,6 +109,14 @@ def test_versions_are_shown_with_votes_and_decided_on(site: Site, tmp_path: Path
     assert release.why == "promoted against the decision (canary): I like it"
     back = boss.post("/api/versions/rollback", json={"why": "no"}).json()
     assert (back["to"], back["instead_of"]) == (VERSION.id, NEW.id)
+
+
+def test_what_the_circle_did_is_told_closed_off(site: Site) -> None:
+    try_out(site)
+    reply = site.signed_in("Boss", "operator").get("/api/versions/story")
+    assert reply.status_code == 200
+    assert reply.headers["content-security-policy"] == SANDBOX
+    assert f"Turn 1: {NEW.id} is being tried" in reply.text
 
 
 def test_the_speed_of_a_version_is_measured(site: Site) -> None:
