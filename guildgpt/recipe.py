@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -68,14 +68,14 @@ class LearnConfig(Section):
     promote: Literal["ask", "by_itself"] = "ask"
     """What follows when members prefer a candidate: it waits for your yes, or from then on it
     answers `by_itself`. See [what that risks](learning.md#without-your-yes)."""
-    guilds: Literal["served"] | list[int] = "served"
+    guilds: Literal["served"] | list[Annotated[int, Field(ge=1, lt=2**63)]] = "served"
     """Whose votes teach and decide: those of all servers that the bot is in (not of those that it
     has left), or of servers by their ids. Votes at the terminal and on the web page always do."""
     share: float = Field(default=0.2, gt=0, lt=1)
     """Of the conversations, for a candidate that is being tried."""
-    least: int = Field(default=20, ge=2)
+    least: int = Field(default=20, ge=2, le=1_000_000_000)
     """Rows that a turn takes at least; from fewer a model learns by heart."""
-    new: int = Field(default=10, ge=1)
+    new: int = Field(default=10, ge=1, le=1_000_000_000)
     """Rows that the last turn did not learn from: with fewer, a night begins none."""
 
 

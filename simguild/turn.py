@@ -196,7 +196,7 @@ class Turn:
     async def learn(self) -> Decision:
         """`guildgpt learn`; to whatever it asks the operator says yes."""
         out = str(self.folder / "learn")
-        await self.operator("learn", "--out", out, *self.learning, typed="y\n")
+        await self.operator("learn", "--yes", "--out", out, *self.learning)
         return await self.decision()
 
     async def operator(self, *command: str, typed: str = "") -> str:

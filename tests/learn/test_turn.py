@@ -219,7 +219,7 @@ there.{name} = stopping({name!r}, there.{name})
     "where",
     [
         *("turn.begin", "turn.take", "turn._run", "turn._register"),
-        *("gate.answers_of", "gate.measure", "gate.begin_canary"),
+        *("measuring.answers_of", "gate.measure", "gate.begin_canary"),
     ],
 )
 def test_killed_anywhere_the_same_command_goes_on(guild: Guild, where: str, when: str) -> None:
