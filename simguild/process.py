@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 STOP_SECONDS = 60.0
 
 
-async def guildgpt(*arguments: str, typed: str = "", width: int = 100) -> str:
-    """Run `guildgpt` as an operator does, in a process of its own; `typed` is what they type then.
+async def guildgpt(*arguments: str, width: int = 100) -> str:
+    """Run `guildgpt` as an operator does, in a process of its own.
 
     Returns what it printed; GuildError with that if it fails.
     """
@@ -27,12 +27,12 @@ async def guildgpt(*arguments: str, typed: str = "", width: int = 100) -> str:
         *("-m", "guildgpt", *arguments),
         env={"COLUMNS": str(width)} | dict(os.environ),
         cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        printed, _ = await process.communicate(typed.encode())
+        printed, _ = await process.communicate()
     finally:
         if process.returncode is None:  # whoever waits for it is cancelled
             process.kill()

@@ -199,9 +199,9 @@ class Turn:
         await self.operator("learn", "--yes", "--out", out, *self.learning)
         return await self.decision()
 
-    async def operator(self, *command: str, typed: str = "") -> str:
+    async def operator(self, *command: str) -> str:
         """A command in a process of its own, on the bot's store."""
-        said = await guildgpt(*command, "--store", self.bot.store, typed=typed)
+        said = await guildgpt(*command, "--store", self.bot.store)
         self.console.print(Rule(style="green"))
         self.console.print(Text(f"$ guildgpt {' '.join(command)}", style="bold"), soft_wrap=True)
         self.console.print(Text(said), soft_wrap=True)

@@ -32,6 +32,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from guildgpt.bot.operating.settings import BotSettings
 from guildgpt.cli import app
 from guildgpt.engines.engine import SamplingParams
+from guildgpt.recipe import find_recipe, load_recipe
 from guildgpt.serve.app import make_app
 from guildgpt.serve.asking import Asking
 from guildgpt.serve.run import KEYS_VARIABLE, LEAVE_SECONDS, read_public, web_server
@@ -120,14 +121,25 @@ def test_the_services_wait_for_each_other_and_keep_what_they_hold() -> None:
     store = services["store"]
     assert store["healthcheck"]["test"].startswith("pg_isready")
     user = store["environment"]["POSTGRES_USER"]
-    for name in ("bot", "serve", "serve-2"):
+    for name in ("bot", "serve", "serve-2", "learn"):
         one = services[name]
         assert one["depends_on"]["store"]["condition"] == "service_healthy"
         url = one["environment"]["GUILDGPT_STORE"]
         assert url.startswith(f"postgresql://{user}:${{POSTGRES_PASSWORD:?}}@store/")
-        assert one["volumes"] == ["bot:/data"]  # with the key by which all know a member
+        # The key by which all know a member, and the models that `learn` makes.
+        assert one["volumes"] == ["bot:/data", "../runs:/runs"]
         assert (DEPLOY.parent / one["build"]["dockerfile"]).is_file()
     assert {*found["volumes"]} == {"bot", "store"}
+
+
+def test_the_circle_is_turned_where_it_is_asked_for() -> None:
+    learn = composed()["services"]["learn"]
+    assert learn["profiles"] == ["learn"]
+    assert parses(re.sub(r"\$\{\w+:-(\w+)\}", r"\1", learn["command"]))
+    assert "train" in learn["build"]["args"]["EXTRAS"].split(",")
+    assert "ARG EXTRAS=postgres\n" in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    base = load_recipe(find_recipe("learn")).model.base
+    assert Path(learn["working_dir"], base).is_relative_to("/runs")
 
 
 def test_the_second_server_and_what_stands_before_both_are_asked_for() -> None:
@@ -347,7 +359,8 @@ def needed_by(libraries: list[Path]) -> set[str]:
 )
 def test_the_image_has_every_library_that_is_needed() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-    [what] = re.findall(r"pip install .*'/src\[(\w+)\]'", text)
+    [what] = re.findall(r"^ARG EXTRAS=(\w+)$", text, re.M)
+    assert '"/src[${EXTRAS}]"' in text
     libraries = installed(f"guildgpt[{what}]", set())
     assert any("xllamacpp" in library.name for library in libraries)
     assert len(libraries) > 10
