@@ -26,6 +26,7 @@ from guildgpt.learn.turn import Options, take_turn, what_is_learned
 from guildgpt.unforeseen import unforeseen
 
 GIVE_UP = 3  # nights that end in an error, and a turn that is being trained is given up
+ERASED = "something that it learned from was erased"
 OPINIONS = ("vote", "rating", "correction")
 AT_WORK: tuple[DecisionState, ...] = ("training", "gate")
 IN_TRIAL: tuple[DecisionState, ...] = ("canary", "preferred")
@@ -102,7 +103,7 @@ async def _drop_erased(store: Store) -> None:
         return
     version = await store.versions.by_id(decision.candidate_id or "")
     if decision.erased_at or (version is not None and version.erased_at):
-        await drop(store, "something that it learned from was erased")
+        await drop(store, ERASED)
 
 
 def _stepped(decision: Decision, night: date, ended: Happened | None = None) -> Happened:
@@ -165,7 +166,10 @@ async def _not_now(store: Store, options: Options, night: date) -> Happened | No
 
 
 async def _is_to_be_clean(store: Store, last: Decision) -> bool:
-    """Whether who serves learned from what was erased, and no turn began since."""
+    """Whether the last candidate was dropped for what was erased, or who serves learned from it and
+    no turn began since."""
+    if last.state == "dropped" and last.why == ERASED:
+        return True
     line = served(await store.releases.history())
     version = await store.versions.by_id(line[-1]) if line else None
     return bool(version and version.erased_at and version.erased_at > last.created_at)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
+import pytest
+
+from guildgpt.errors import GuildError
 from guildgpt.feedback.records import LogEntry
+from guildgpt.learn import turn
 from guildgpt.learn.calendar import Calendar
 from guildgpt.learn.night import Happened, take_night
 from guildgpt.learn.nightly import Nightly
@@ -88,3 +92,43 @@ def test_a_store_that_is_away_is_told_when_it_is_back(guild: Guild) -> None:
     [entry] = nights.entries()
     assert (entry.kind, entry.detail["night"]) == ("failed", "2026-12-02")
     assert "there is no feedback store" in entry.detail["words"]
+
+
+def test_a_turn_that_fails_three_nights_is_given_up(
+    guild: Guild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise GuildError("the card is gone")
+
+    guild.do(lambda store: guild.vote(store, 12))
+    own, nights = turn._run, Nights(guild)
+    monkeypatch.setattr(turn, "_run", broken)
+    nights.until(NOON + timedelta(days=3))
+    said = [one for one in nights.entries() if one.kind == "failed"]
+    assert [one.detail["words"] for one in said] == [
+        "the card is gone",
+        "the card is gone",
+        "the card is gone; the turn is given up, after so many nights",
+    ]
+    [decision] = guild.do(lambda store: store.decisions.all())
+    assert decision.state == "dropped"
+    assert decision.why == "given up: 3 nights ended in an error (the card is gone)"
+    monkeypatch.setattr(turn, "_run", own)
+    guild.do(lambda store: guild.vote(store, 12))
+    nights.until(NOON + timedelta(days=4))
+    assert nights.entries()[-1].detail["state"] == "canary"
+
+
+def test_a_candidate_that_learned_from_the_erased_makes_way_for_a_clean_one(guild: Guild) -> None:
+    guild.do(lambda store: guild.vote(store, 12))
+    nights = Nights(guild)
+    nights.until(NOON + timedelta(days=1))
+    [first] = guild.do(lambda store: store.decisions.all())
+    assert first.state == "canary"
+    guild.do(lambda store: store.privacy.erase(10**17))
+    guild.do(lambda store: guild.vote(store, 3))
+    nights.until(NOON + timedelta(days=2))
+    second, first = guild.do(lambda store: store.decisions.all())
+    assert (first.state, first.why) == ("dropped", "something that it learned from was erased")
+    assert second.state == "canary"
+    assert second.candidate_id != first.candidate_id
