@@ -95,6 +95,14 @@ def model_at(file: str) -> str:
     return str(place.folder or place.gguf)
 
 
+def check_base(recipe: Recipe) -> None:
+    """GuildError where the recipe's ancestor is not there: told before anything is measured."""
+    from guildgpt.bases.locate import locate_base
+
+    if recipe.model.base not in ("scratch", "starter"):
+        locate_base(recipe.model, weights=False)
+
+
 async def _settle(store: Store, decision: Decision, found: dict[str, Any] | None) -> Decision:
     """Note what was found, and what follows from it."""
     now = await store.decisions.by_id(decision.id) or decision

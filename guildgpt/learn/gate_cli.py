@@ -54,10 +54,12 @@ def gate(
     """
     needs_torch()
     from guildgpt.feedback.versions.gated import note_gate
+    from guildgpt.learn.gate import check_base
     from guildgpt.learn.measuring import Contest, measure
     from guildgpt.recipe import find_recipe, load_recipe
 
     loaded = load_recipe(find_recipe(recipe), set_ or ())
+    check_base(loaded)
     url = _store(store, candidate, serving)
     (name, at), (other, other_at) = _place(url, candidate), _place(url, serving)
     contest = Contest(name, at, other, other_at, loaded.model.base)

@@ -37,7 +37,7 @@ from guildgpt.feedback.voting.teaching import Teaching, teaching
 from guildgpt.feedback.voting.voters import Electorate
 from guildgpt.learn.accounting import note_began, note_trained
 from guildgpt.learn.aside import set_aside
-from guildgpt.learn.gate import pass_gate
+from guildgpt.learn.gate import check_base, pass_gate
 from guildgpt.learn.methods import (
     AUTO,
     MethodName,
@@ -190,16 +190,13 @@ def _new_folder(work: Path) -> Path:
 
 def check_ancestor(recipe: Recipe) -> None:
     """GuildError where what every turn starts from is not there, or the recipe reads no votes."""
-    from guildgpt.bases.locate import locate_base
-
     if all(spec.kind != FEEDBACK for spec in recipe.data.sources):
         raise GuildError(
             "this recipe does not learn from votes",
             where="data.sources",
             remedy="Add the source `feedback`.",
         )
-    if recipe.model.base not in ("scratch", "starter"):
-        locate_base(recipe.model, weights=False)
+    check_base(recipe)
 
 
 async def what_is_learned(store: Store, options: Options) -> tuple[Taken, Plan, Teaching]:

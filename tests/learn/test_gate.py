@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import answered, ask
+from commands import answered, ask, refused
 from sqlalchemy import delete, update
 
+from guildgpt.errors import GuildError
 from guildgpt.feedback.records import Decision
 from guildgpt.feedback.storage.schema import circle_log, decisions
 from guildgpt.learn import gate, measuring
@@ -192,6 +193,17 @@ def test_a_gate_by_hand_and_what_canary_says(guild: Guild) -> None:
     canary = ("versions", "canary", decision.candidate_id or "", "--store", store)
     said = ask(*canary).stdout
     assert "No gate has measured it" in " ".join(said.split())
+
+
+def test_an_ancestor_that_is_not_there_is_told_before_anything_is_measured(guild: Guild) -> None:
+    model, nowhere = str(guild.ancestor), str(guild.folder / "nowhere")
+    out = guild.folder / "by-hand"
+    refused(
+        GuildError,
+        *("learn", "gate", model, model, "--store", guild.url, "--recipe", str(guild.recipe)),
+        *("--set", f"model.base={nowhere}", "--out", str(out)),
+    )
+    assert not out.exists()
 
 
 def test_the_table_for_people(guild: Guild) -> None:
