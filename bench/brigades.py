@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from canaries import AT_ONCE, LEAN, ROUNDS, RULE, Floats, first, rate, table
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.canaries import AT_ONCE, LEAN, ROUNDS, RULE, Floats, first, rate, table
 from guildgpt.feedback.versions.betting import evidence
 from guildgpt.feedback.voting.voters import ENOUGH, STAKES, TOLERATED
 

@@ -20,7 +20,8 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -93,6 +94,8 @@ async def bank(guild: Guild, model: str, out: Path, count: int) -> list[Pair]:
     pairs = [Pair(**row | {"answers": tuple(row["answers"])}) for row in _rows(path)]
     prompts = guild.prompts("train")
     missing = [prompts[number % len(prompts)] for number in range(len(pairs), count)]
+    if not missing:
+        return pairs[:count]
     chance = Random(f"{guild} {len(pairs)}")
     async with opened(model) as fleet:
         for at in range(0, len(missing), AT_ONCE):
@@ -142,19 +145,15 @@ async def answers(guild: Guild, model: str, path: Path, seed: int) -> list[dict[
     return list(rows)
 
 
-class opened:
+@asynccontextmanager
+async def opened(model: str) -> AsyncIterator[Fleet]:
     """A fleet with one model, as long as it is entered."""
-
-    def __init__(self, model: str):
-        self._model, self._fleet = model, Fleet()
-
-    async def __aenter__(self) -> Fleet:
-        found = locate(self._model)
-        await self._fleet.open(lambda: open_model(found, context=512, slots=2 * AT_ONCE))
-        return self._fleet
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self._fleet.close()
+    found, fleet = locate(model), Fleet()
+    await fleet.open(lambda: open_model(found, context=512, slots=2 * AT_ONCE))
+    try:
+        yield fleet
+    finally:
+        await fleet.close()
 
 
 # ---- A store with a guild's votes, and what is learned from it
@@ -191,7 +190,6 @@ async def fill(url: str, guild: Guild, pairs: Sequence[Pair], corrections: int) 
 def train(url: str, model: str, method: str, seed: int, out: Path, console: Console) -> Path:
     """The model that the ancestor becomes by what is in the store."""
     from guildgpt.learn.methods import recipe_for
-
     from guildgpt.pipeline.run import run
 
     recipe, text = recipe_for("learn", method, [f"model.base={model}", f"seed={seed}"], store=url)
@@ -210,17 +208,15 @@ def cell(
     old = asyncio.run(answers(guild, model, out / "ancestor.jsonl", -1))
     name = f"{method}-{votes}-{corrections}"
     folder, url = out / name, as_url(str(out / name / "feedback.db"))
-    done = folder / "answers.jsonl"
+    if not (folder / "filled").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        asyncio.run(fill(url, guild, pairs[:votes], corrections))
+        (folder / "filled").touch()
     begun = time.monotonic()
-    if not done.exists():
-        if not (folder / "filled").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            asyncio.run(fill(url, guild, pairs[:votes], corrections))
-            (folder / "filled").touch()
-        trained = train(url, model, method, guild.seed, folder / "run", console)
+    trained = train(url, model, method, guild.seed, folder / "run", console)
     minutes = (time.monotonic() - begun) / 60
-    new = asyncio.run(answers(guild, str(trained) if not done.exists() else "", done, votes))
+    new = asyncio.run(answers(guild, str(trained), folder / "answers.jsonl", votes))
     shutil.rmtree(folder / "run", ignore_errors=True)  # half a gigabyte each
     wins = [guild.taste.wins(a["text"], b["text"]) for a, b in zip(old, new, strict=True)]
     found = interval(np.array(wins), [row["prompt"] for row in old])

@@ -50,6 +50,24 @@ class About:
     unit: Unit = "share"
 
 
+def _held(
+    about: About,
+    bad: bool,
+    count: int,
+    candidate: float,
+    serving: float | None,
+    interval: tuple[float | None, float | None, float | None],
+    bound: str,
+    why: str,
+) -> Measure:
+    """A measure that was held to its bound: the difference with its ends, and why it failed."""
+    state: State = "failed" if bad else "passed"
+    return Measure(
+        *(about.name, about.title, state, about.unit, count, candidate, serving, *interval, bound),
+        why if bad else "",
+    )
+
+
 def not_measured(about: About, why: str) -> Measure:
     """A measure of which nothing can be said."""
     return Measure(about.name, about.title, "not measured", about.unit, why=why)
@@ -62,24 +80,16 @@ def rate(
     if not len(candidate):
         return not_measured(about, "nothing was asked")
     middle, low, high = paired_difference(candidate - serving)
-    worse = low > margin if more_is_worse else high < -margin
-    more = "more" if more_is_worse else "less"
-    bound = f"at most {100 * margin:g} points {more}"
     was, now = float(serving.mean()), float(candidate.mean())
-    why = f"{percent(now)}, and {percent(was)} of who serves" if worse else ""
-    return Measure(
-        about.name,
-        about.title,
-        "failed" if worse else "passed",
-        about.unit,
+    return _held(
+        about,
+        low > margin if more_is_worse else high < -margin,
         len(candidate),
         now,
         was,
-        middle,
-        low,
-        high,
-        bound,
-        why,
+        (middle, low, high),
+        f"at most {100 * margin:g} points {'more' if more_is_worse else 'less'}",
+        f"{percent(now)}, and {percent(was)} of who serves",
     )
 
 
@@ -93,21 +103,16 @@ def length(
     drawn = np.random.default_rng(0).integers(len(candidate), size=(RESAMPLES, len(candidate)))
     found = [ratio(candidate[rows], serving[rows]) for rows in drawn]
     low, high = (float(one) for one in np.percentile(found, [2.5, 97.5]))
-    outside = high < shortest or low > longest
     was, now = float(serving.mean()), float(candidate.mean())
-    return Measure(
-        about.name,
-        about.title,
-        "failed" if outside else "passed",
-        about.unit,
+    return _held(
+        about,
+        high < shortest or low > longest,
         len(candidate),
         now,
         was,
-        middle,
-        low,
-        high,
+        (middle, low, high),
         f"{shortest:g} to {longest:g} times as long",
-        f"{now:.1f} tokens, and {was:.1f} of who serves" if outside else "",
+        f"{now:.1f} tokens, and {was:.1f} of who serves",
     )
 
 
@@ -131,20 +136,15 @@ def more_bits(
     found = per_byte(ours[rows]) - per_byte(theirs[rows])
     low, high = (float(one) for one in np.percentile(found, [2.5, 97.5]))
     now, was = float(per_byte(ours)), float(per_byte(theirs))
-    worse = low > most
-    return Measure(
-        about.name,
-        about.title,
-        "failed" if worse else "passed",
-        about.unit,
+    return _held(
+        about,
+        low > most,
         len(pairs),
         now,
         was,
-        now - was,
-        low,
-        high,
+        (now - was, low, high),
         f"at most {most:g} more",
-        f"{now:.3f} bits a byte, and {was:.3f} of who serves" if worse else "",
+        f"{now:.3f} bits a byte, and {was:.3f} of who serves",
     )
 
 
@@ -154,18 +154,16 @@ def away(about: About, nats: Floats, most: float) -> Measure:
         return not_measured(about, "nothing was asked")
     middle = float(nats.mean())
     spread = Z * float(nats.std(ddof=1)) / math.sqrt(len(nats)) if len(nats) > 1 else math.inf
-    far = middle - spread > most
-    return Measure(
-        about.name,
-        about.title,
-        "failed" if far else "passed",
-        about.unit,
+    ends = (middle - spread, middle + spread) if math.isfinite(spread) else (None, None)
+    return _held(
+        about,
+        middle - spread > most,
         len(nats),
         middle,
-        low=middle - spread if math.isfinite(spread) else None,
-        high=middle + spread if math.isfinite(spread) else None,
-        bound=f"at most {most:g}",
-        why=f"{middle:.1f} nats an answer away from the ancestor" if far else "",
+        None,
+        (None, *ends),
+        f"at most {most:g}",
+        f"{middle:.1f} nats an answer away from the ancestor",
     )
 
 

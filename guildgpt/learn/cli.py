@@ -308,6 +308,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"Prompts: {prompts['train']:,} to learn from, {prompts['decide']:,} to decide on; "
         f"{found['open_rounds']:,} rounds are open",
     ]
+    if night := found["night"]:
+        lines.append(f"Last night ({night.get('night')}): {night.get('words')}")
     if found["erased"]:
         lines.append(
             f"Learned from what was erased since: {', '.join(found['erased'])}. "

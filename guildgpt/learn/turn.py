@@ -33,6 +33,7 @@ from guildgpt.feedback.versions.betting import DecisionSettings, Standing
 from guildgpt.feedback.versions.deciding import in_words, look
 from guildgpt.feedback.versions.registering import register
 from guildgpt.feedback.versions.releasing import candidate, promote, served
+from guildgpt.feedback.versions.story import NIGHTS
 from guildgpt.feedback.voting.teaching import Teaching, teaching
 from guildgpt.feedback.voting.voters import Electorate
 from guildgpt.learn.accounting import note_began, note_trained
@@ -112,7 +113,7 @@ def propose_pairs(options: Options) -> int:
     from guildgpt.learn.unsure import LEAST as FEWEST
     from guildgpt.learn.unsure import propose
 
-    taken, how, _ = with_store(options.store, lambda store: what_is_learned(store, options))
+    taken, how, teachers = with_store(options.store, lambda store: what_is_learned(store, options))
     if taken.comparisons < FEWEST:
         return 0
     console, work = options.console, options.work / UNSURE
@@ -125,6 +126,7 @@ def propose_pairs(options: Options) -> int:
             work,
             console,
             told,
+            teaching=teachers,
             members=options.members,
         )
     except (GuildError, OSError) as error:
@@ -334,7 +336,9 @@ def status(store_url: str) -> dict[str, Any]:
             decision, standing = await look(store, decision)
         prompts = await store.prompts.all("accepted")
         voted = Electorate.of(await store.voters.all())
+        nights = [one for one in await store.log.entries(limit=100) if one.kind in NIGHTS]
         return {
+            "night": nights[-1].detail if nights else None,
             "serving": [(one.version_id, one.share) for one in await store.releases.current()],
             "comparisons": taken.comparisons,
             "corrections": taken.corrections,

@@ -33,6 +33,7 @@ from guildgpt.feedback.exporting.learnable import take
 from guildgpt.feedback.records import Candidate, PoolPrompt
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.voting.proposals import NewProposal
+from guildgpt.feedback.voting.teaching import EVERYBODY, Teaching
 from guildgpt.learn.answering import open_engine
 from guildgpt.model.chat_tokenizer import ChatTokenizer
 from guildgpt.network.reward_model import RewardModel, load_reward_model
@@ -57,12 +58,14 @@ def propose(
     console: Console,
     say: Callable[[str], None],
     *,
+    teaching: Teaching = EVERYBODY,
     members: bool = False,
 ) -> int:
     """Write, score and put down the pairs that rounds may ask; how many wait now. Nothing where
     nobody serves.
 
-    `recipe` is the turn's, `members` its switch for their own text; `work` is a folder of its own,
+    `recipe` is the turn's, `teaching` whose votes it takes, `members` its switch for their own
+    text; `work` is a folder of its own,
     and gone afterwards.
     """
 
@@ -79,7 +82,10 @@ def propose(
     shutil.rmtree(work, ignore_errors=True)
     try:
         say("A reward model learns from the votes, to see where it is unsure.")
-        with_store(store, lambda opened: take(opened, work, ratings=False, members=members))
+        with_store(
+            store,
+            lambda opened: take(opened, work, teaching=teaching, ratings=False, members=members),
+        )
         ensemble = _ensemble(recipe, overrides, work, console)
         chat = load_tokenizer(as_trained(model))[0]
         say(f"{len(chosen):,} prompts are answered twice.")

@@ -19,7 +19,7 @@ STATES = {
     "promoted": "promoted",
     "dropped": "dropped",
 }
-PLACES = {"discord": "Discord", "web": "the web page", "terminal": "a terminal"}
+PLACES = {"discord": "on Discord", "web": "on the web page", "terminal": "at a terminal"}
 
 
 def render(story: Mapping[str, Any]) -> str:

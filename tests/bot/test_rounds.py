@@ -293,6 +293,23 @@ async def test_a_candidates_round_takes_one_answer_of_each(canary: House) -> Non
     await over(canary, message)
 
 
+async def test_a_guild_that_does_not_teach_has_rounds_to_learn_from(canary: House) -> None:
+    async with canary.store() as store:
+        made = await store.decisions.current()
+        assert made is not None
+        await store.decisions.change(made.id, settings={"guilds": {"only": [1], "without": []}})
+        prompt = next(one for one in await store.prompts.all() if one.purpose == "train")
+        pair = (Candidate("Four.", "old@00000000"), Candidate("Nine.", "old@00000000"))
+        await store.proposals.put([NewProposal(prompt.id, pair, 1.0)])
+        await store.proposals.set_share(1.0)
+    message = await now(canary)
+    assert "new says" not in message.content
+    asked = canary.rows(
+        "SELECT purpose, decision_id FROM rounds JOIN prompts ON prompts.id = rounds.prompt_id"
+    )
+    assert asked == [("train", None)]
+
+
 async def test_when_it_is_clear_that_is_told_and_not_what(
     canary: House, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
+from commands import answered, ask
 from typer.testing import CliRunner
 
 from guildgpt.cli import app
@@ -114,3 +115,20 @@ def test_the_text_of_a_help_page_is_wrapped_at_the_terminals_width_alone() -> No
         for line, after in pairwise(text):
             if line.strip() and after.strip():
                 assert len(line.rstrip()) + len(after.split()[0]) + 1 > 79, words
+
+
+def test_the_status_says_what_the_last_night_came_to(guild: Guild) -> None:
+    assert "Last night" not in typed(guild, "status")
+    detail = {"night": "2026-12-02", "words": "too little to learn from"}
+    guild.do(lambda store: store.log.add("too_little", detail))
+    assert "Last night (2026-12-02): too little to learn from" in typed(guild, "status")
+
+
+def test_the_report_is_a_page_and_says_where_it_is(guild: Guild) -> None:
+    page = guild.folder / "pages" / "circle of June.html"
+    said = ask("learn", "report", "--store", guild.url, "--out", str(page)).stdout
+    assert page.resolve().as_uri() in said.replace("\n", "")
+    assert "No turn has been taken yet" in page.read_text(encoding="utf-8")
+    found = answered("learn", "report", "--store", guild.url, "--json")
+    assert found["turns"] == []
+    assert [one["share"] for one in found["serving"]] == [1.0]

@@ -217,7 +217,7 @@ class RoundKeeper:
         last = await self.desk.store.rounds.last_in(channel_id)
         if (plan.once or 0) > now and not _is_there(last, plan.once):
             return say.POSTING
-        if trouble := await self._lacking():
+        if trouble := await self._lacking(guild_id):
             return say.cannot(trouble)
         closes_at = now + hours * 3600
         if last and _closes_at(last) == closes_at:  # by that it would pass for this one
@@ -229,7 +229,7 @@ class RoundKeeper:
         """A round every day or week, the first one now."""
         now = int(self.now() or 0)
         await self._plan(guild_id, channel_id, every=every, next_at=now)
-        trouble = await self._lacking()
+        trouble = await self._lacking(guild_id)
         told = say.scheduled(every, mention)
         return f"{told}\n{say.cannot(trouble)}" if trouble else told
 
@@ -248,8 +248,8 @@ class RoundKeeper:
         self._trouble.pop(channel_id, None)
         self._wanted.set()
 
-    async def _lacking(self) -> say.Trouble | None:
-        decision, _ = await self.desk.purpose()
+    async def _lacking(self, guild_id: int) -> say.Trouble | None:
+        decision, _ = await self.desk.purpose(guild_id)
         await fill_if_empty(self.desk.store)
         pool = await self._pool()
         return None if pool["decide" if decision else "train"] else "empty"

@@ -27,6 +27,7 @@ from guildgpt.errors import RecordGone
 from guildgpt.feedback.records import Decision, Round
 from guildgpt.feedback.versions.deciding import look
 from guildgpt.feedback.voting.rounds import UNENDED
+from guildgpt.feedback.voting.teaching import Teaching
 
 log = EventLog(__name__)
 UNKNOWN_CHANNEL = 10003  # Discord's code for one that was deleted
@@ -59,18 +60,22 @@ class RoundDesk:
         self.store, self.writer = self.service.store, self.service.writer
         self._pairs = Pairs(self.service)
 
-    async def purpose(self) -> tuple[Decision | None, tuple[str | None, str | None]]:
-        """The candidate that a round would be about, if there is one, and whose answers it shows:
-        None stands for who serves."""
+    async def purpose(
+        self, guild_id: int | None = None
+    ) -> tuple[Decision | None, tuple[str | None, str | None]]:
+        """The candidate that a round would be about, if there is one (and this guild decides on
+        it), and whose answers it shows: None stands for who serves."""
         decision = await self.store.decisions.current()
         if decision is None or decision.state != "canary":
+            return None, (None, None)
+        if not Teaching.of(decision.settings).counts(guild_id):
             return None, (None, None)
         return decision, (decision.baseline_id, decision.candidate_id)
 
     async def open(self, guild_id: int, channel_id: int, closes_at: int) -> None:
         """Write a round and post it; the one before it in the channel closes. Raises `NoRound`,
         `MayNotWrite` and `StoreError`."""
-        decision, versions = await self.purpose()
+        decision, versions = await self.purpose(guild_id)
         asked = await self._pairs.next(guild_id, decision, versions)
         for earlier in await self.unended(channel_id):
             await self.close(earlier)

@@ -23,8 +23,12 @@ LEARNED = ("vote", "correction", "rating")
 
 
 async def story(store: Store, *, now: datetime | None = None) -> dict[str, Any]:
-    """Who answers, the turns (the newest first) and the last nights, the newest first."""
+    """Who answers, the turns, what happened to versions that no turn made, and the last nights; all
+    the newest first."""
     entries = await store.log.entries()
+    decisions = await store.decisions.all()
+    theirs = {one.candidate_id for one in decisions}
+    others = [one for one in entries if not one.decision_id and one.kind not in NIGHTS]
     nights = [one for one in entries if one.kind in NIGHTS][-LAST_NIGHTS:]
     return {
         "at": (now or utcnow()).isoformat(),
@@ -32,17 +36,33 @@ async def story(store: Store, *, now: datetime | None = None) -> dict[str, Any]:
             {"version": one.version_id, "share": one.share, "since": one.created_at.isoformat()}
             for one in await store.releases.current()
         ],
-        "turns": [await _turn(store, one, entries) for one in await store.decisions.all()],
-        "nights": [
-            {"at": one.created_at.isoformat(), "kind": one.kind} | one.detail
-            for one in reversed(nights)
-        ],
+        "turns": [await _turn(store, one, entries) for one in decisions],
+        "others": [_told(one) for one in reversed(others) if _rolled_back(one) not in theirs],
+        "nights": [_told(one) for one in reversed(nights)],
     }
 
 
+def _told(entry: LogEntry) -> dict[str, Any]:
+    return {"at": entry.created_at.isoformat(), "kind": entry.kind} | entry.detail
+
+
+def _rolled_back(entry: LogEntry) -> str | None:
+    """The version that a rollback took out of service."""
+    return entry.detail.get("instead_of") if entry.kind == "rolled_back" else None
+
+
 async def _turn(store: Store, decision: Decision, entries: Sequence[LogEntry]) -> dict[str, Any]:
-    own = [one for one in entries if one.decision_id == decision.id and one.kind not in NIGHTS]
+    own = [
+        one
+        for one in entries
+        if one.kind not in NIGHTS
+        and (
+            one.decision_id == decision.id
+            or (decision.candidate_id is not None and _rolled_back(one) == decision.candidate_id)
+        )
+    ]
     last = {one.kind: one.detail for one in own}
+    released = [one for one in own if one.kind in ("promoted", "rolled_back")]
     means = [one for one in await store.rounds.means(decision.id) if one.mean is not None]
     version = await store.versions.by_id(decision.candidate_id or "")
     return {
@@ -51,6 +71,7 @@ async def _turn(store: Store, decision: Decision, entries: Sequence[LogEntry]) -
         "baseline": decision.baseline_id,
         "state": decision.state,
         "why": decision.why,
+        "rolled_back": _told(released[-1]) if released and _rolled_back(released[-1]) else None,
         "began_at": decision.created_at.isoformat(),
         "changed_at": decision.updated_at.isoformat(),
         "votes": last.get("began"),
@@ -64,7 +85,7 @@ async def _turn(store: Store, decision: Decision, entries: Sequence[LogEntry]) -
         },
         "learned_from": await _learned(store, decision),
         "erased": bool(decision.erased_at or (version is not None and version.erased_at)),
-        "log": [{"at": one.created_at.isoformat(), "kind": one.kind} | one.detail for one in own],
+        "log": [_told(one) for one in own],
     }
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from feedback.conftest import Clock
 from feedback.versions.test_deciding import play
 from guildgpt.feedback.store import Store
 from guildgpt.feedback.versions.betting import DecisionSettings
 from guildgpt.feedback.versions.deciding import look
+from guildgpt.feedback.versions.releasing import candidate, promote, rollback
 from guildgpt.feedback.versions.story import curve, story
 from guildgpt.feedback.voting.prompts import NewPrompt
+from guildgpt.model.version import Version
 from guildgpt.report.circle import render
 
 GATE = {
@@ -112,9 +115,42 @@ async def test_the_page_says_it_to_people(store: Store, clock: Clock) -> None:
     assert "No turn has been taken yet" in render(await story(store))
     await a_turn(store, clock, [0.5, 1.0, 0.5])
     page = render(await story(store))
-    for said in ("Turn 1", "41 pairs", "30 of the votes", "0.690 → 0.310", "runs into a loop"):
+    for said in (
+        "Turn 1",
+        "41 pairs",
+        "30 on Discord, 11 on the web page.",
+        "0.690 → 0.310",
+        "runs into a loop",
+    ):
         assert said in page
     assert "who serves &lt;declines&gt; nearly nothing" in page
     assert "<script" not in page
     assert "3 rounds with 6 people" in page
     assert "2026-03-01" in page
+
+
+async def test_what_is_rolled_back_is_not_told_as_if_it_answered(
+    store: Store, clock: Clock, tmp_path: Path
+) -> None:
+    await a_turn(store, clock, [1.0] * 12)
+    for id in ("old@1", "new@2"):
+        (tmp_path / id).touch()
+        await store.versions.register(Version(id, id[:3], str(tmp_path / id), id[-1]))
+    await promote(store, await candidate(store))
+    assert (await story(store))["turns"][0]["rolled_back"] is None
+    await rollback(store, "it is too short")
+    told = await story(store)
+    [turn] = told["turns"]
+    assert (turn["state"], turn["rolled_back"]["to"]) == ("promoted", "old@1")
+    assert turn["log"][-1]["kind"] == "rolled_back"
+    page = render(told)
+    assert "new@2 promoted, and rolled back" in page
+    assert "old@1 took its place again" in page
+    assert "(it is too short)" in page
+
+
+async def test_what_happens_to_versions_of_no_turn_is_told(store: Store, clock: Clock) -> None:
+    await store.log.add("erased", {"versions": ["older@0"]})
+    told = await story(store)
+    assert [one["versions"] for one in told["others"]] == [["older@0"]]
+    assert "something was erased that older@0 learned from" in render(told)
